@@ -1,0 +1,63 @@
+"""The one door from config to objects."""
+
+import inspect
+from typing import Any
+
+from hydra.errors import InstantiationException
+from hydra.utils import get_class, instantiate
+from pytorch_lightning import Callback, LightningDataModule, Trainer
+from pytorch_lightning.loggers import Logger
+
+from sr.error import UserError, nearest
+from sr.model.module import SRModule
+
+
+def part(node: dict[str, Any], key: str, **given: Any) -> Any:
+    """The object that `node` describes, with everything below it; `key` is its place in the config."""
+    if not isinstance(node, dict) or "_target_" not in node:
+        raise UserError(f"{key}={node}: a part is chosen with a slash, as in {key.replace('.', '/')}={node}")
+    try:
+        return instantiate(node, _convert_="all", **given)
+    except InstantiationException as error:
+        cause = error.__cause__
+        if isinstance(cause, UserError):
+            raise cause from None
+        if isinstance(cause, ValueError | TypeError):
+            where = str(error).partition("full_key: ")[2].strip()
+            raise UserError(f"{'.'.join(filter(None, (key, where)))}: {cause}") from error
+        raise
+
+
+def data(config: dict[str, Any]) -> LightningDataModule:
+    """`data=…`."""
+    return part(config["data"], "data")
+
+
+def model(config: dict[str, Any]) -> SRModule:
+    """`model=…` with its net, losses and optimizers."""
+    return part(config["model"], "model")
+
+
+def trainer(config: dict[str, Any], callbacks: list[Callback], logger: Logger, manual: bool) -> Trainer:
+    """`trainer=…`. Its steps are the generator's: with manual optimization, accumulation and clipping are the model's."""
+    node = dict(config["trainer"])
+    takes = list(inspect.signature(get_class(node["_target_"])).parameters)
+    for name in node:
+        if not name.startswith("_") and name not in takes:
+            raise UserError(f'trainer has no dial "{name}".{nearest(name, takes)}')
+    node["val_check_interval"] *= node["accumulate_grad_batches"]
+    if manual:
+        node |= {"accumulate_grad_batches": 1, "gradient_clip_val": None}
+    return part(
+        node,
+        "trainer",
+        callbacks=callbacks,
+        logger=logger,
+        check_val_every_n_epoch=None,
+        num_sanity_val_steps=0,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        log_every_n_steps=1,  # of the few things logged through Lightning; our own record keeps every step
+    )

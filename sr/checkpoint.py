@@ -1,0 +1,101 @@
+"""Weights and config in one file: `best.ckpt` and `last.ckpt`, Lightning checkpoints that also carry the config.
+
+`load(path)` needs nothing else. Files are read with `weights_only=True`, and a file may only name our own nets.
+"""
+
+import contextlib
+import pickle
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from pytorch_lightning import Callback, Trainer
+from torch import nn
+
+from sr import build
+from sr.error import UserError
+from sr.model.module import SRModule
+
+KEY = "sr"  # our entry in Lightning's checkpoint
+TRUSTED = ("sr.net.",)  # what a stranger's file may have built
+
+
+class Loaded(NamedTuple):
+    """A net ready to enlarge."""
+
+    net: nn.Module
+    config: dict[str, Any]
+    metrics: dict[str, float]
+    step: int
+
+
+def load(path: Path, device: str | torch.device = "cpu", trust: Sequence[str] = ()) -> Loaded:
+    """The net of a checkpoint of ours, in eval mode. `trust` adds module prefixes whose classes it may name."""
+    try:
+        content = torch.load(path, map_location=device, weights_only=True)
+    except FileNotFoundError:
+        raise UserError(f"checkpoint={path}: there is no such file") from None
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError, KeyError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"checkpoint={path}: not a checkpoint that can be read safely ({reason})") from None
+    if not isinstance(content, dict) or KEY not in content:
+        raise UserError(f"checkpoint={path}: not a checkpoint of sr (it carries no config)")
+    config = content[KEY]["config"]
+    node = config["model"]["net"]
+    _refuse_strangers(node, (*TRUSTED, *(f"{prefix}." for prefix in trust)), path)
+    net = build.part(node, "model.net")
+    weights = {k.removeprefix("net."): v for k, v in content["state_dict"].items() if k.startswith("net.")}
+    net.load_state_dict(weights)
+    return Loaded(net.to(device).eval(), config, content[KEY]["metrics"], content["global_step"])
+
+
+def _refuse_strangers(node: Any, trusted: tuple[str, ...], path: Path) -> None:
+    for value in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+        _refuse_strangers(value, trusted, path)
+    target = node.get("_target_", "sr.net.") if isinstance(node, dict) else "sr.net."
+    if not target.startswith(trusted):
+        raise UserError(
+            f"checkpoint={path} wants to build {target}, which is not a net of sr. "
+            f"If you trust this file: trust=[{target.rpartition('.')[0]}]"
+        )
+
+
+class Checkpoints(Callback):
+    """Keeps the best step by `watch`, the last one, and what there was at an interruption."""
+
+    def __init__(self, folder: Path, watch: str, config: dict[str, Any]) -> None:
+        self.folder, self.config = folder, config
+        first = config["data"]["val"][0] if config["data"]["val"] else None
+        self.key = watch if "/" in watch else f"val/{Path(first).name if first else ''}/{watch}"
+
+    @property
+    def best(self) -> Path:
+        """Where the best checkpoint is, or will be."""
+        return self.folder / "best.ckpt"
+
+    def on_save_checkpoint(self, trainer: Trainer, module: SRModule, checkpoint: dict[str, Any]) -> None:
+        checkpoint[KEY] = {"config": self.config, "metrics": dict(module.metrics), "bicubic": dict(module.bicubic)}
+
+    def on_validation_end(self, trainer: Trainer, module: SRModule) -> None:
+        if self.key not in module.metrics:
+            raise UserError(f"watch={self.key}: no such metric; there are {', '.join(sorted(module.metrics))}")
+        if module.counts and module.metrics[self.key] > module.best.get(self.key, float("-inf")):
+            module.best = {name: value for name, value in module.metrics.items() if name.startswith("val/")}
+            module.best["step"] = trainer.global_step
+            self._save(trainer, self.best)
+        self._save(trainer, self.folder / "last.ckpt")
+
+    def on_exception(self, trainer: Trainer, module: SRModule, exception: BaseException) -> None:
+        if isinstance(exception, KeyboardInterrupt) and trainer.global_step > 0:
+            self._save(trainer, self.folder / "last.ckpt")
+
+    def _save(self, trainer: Trainer, path: Path) -> None:
+        part = path.with_suffix(".part")
+        try:
+            trainer.save_checkpoint(part)
+            part.replace(path)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                part.unlink()
+            raise UserError(f"{path}: the checkpoint cannot be written ({error.strerror or error})") from None

@@ -1,0 +1,156 @@
+"""`data=cifar10`: CIFAR-10 (Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009).
+
+All images live in one uint8 tensor, and a batch is one indexing operation. An extracted `cifar-10-batches-py` or
+`cifar-10-batches-bin` in `root` is taken as it is, however many images it holds; otherwise the official archive is
+taken from `root` or fetched there.
+"""
+
+import pickle
+import shutil
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from sr.data.fetch import fetch, verify
+from sr.data.module import SMALLEST, SRData
+from sr.data.patches import Draw
+from sr.error import UserError
+from sr.pair import Raw
+
+FOLDER, BINARY, ARCHIVE = "cifar-10-batches-py", "cifar-10-batches-bin", "cifar-10-python.tar.gz"
+SIDE = 32
+HELD_OUT = 500  # training images kept back for validation; of a small subset, a tenth at most
+
+
+class CIFAR10(SRData):
+    """Trains on whole 32×32 images; the last training images are held out for validation, `test_batch` is the test."""
+
+    name = "cifar10"
+
+    def __init__(self, *, url: str, sha256: str, **dials: Any) -> None:
+        super().__init__(**dials)
+        self.url, self.sha256 = url, sha256
+        self._images: dict[str, Tensor] = {}
+
+    def prepare_data(self) -> None:
+        """Find, fetch or unpack the batches; on one process only."""
+        if not any((self.root / name).is_dir() for name in (FOLDER, BINARY)):
+            archive = self.root / ARCHIVE
+            if archive.exists():
+                verify(archive, self.sha256)
+            else:
+                fetch(self.url, archive, self.sha256)
+            unpack(archive, self.root)
+
+    def training(self) -> "Tiles":
+        images = self._read("train")
+        return Tiles(images[: len(images) - self._held_out(images)], self.scale)
+
+    def held_out(self, stage: str) -> "Tiles":
+        if SIDE // self.scale * self.scale < SMALLEST + 2 * self.scale:
+            raise UserError(
+                f"data=cifar10 cannot be measured at scale {self.scale}: 32×32 less the border is too small"
+            )
+        if stage == "test":
+            return Tiles(self._read("test"), self.scale)
+        images = self._read("train")
+        return Tiles(images[len(images) - self._held_out(images) :], self.scale)
+
+    @staticmethod
+    def _held_out(images: Tensor) -> int:
+        return min(HELD_OUT, len(images) // 10)
+
+    def _read(self, part: str) -> Tensor:
+        if part not in self._images:
+            binary = not (self.root / FOLDER).is_dir()
+            folder = self.root / (BINARY if binary else FOLDER)
+            names = ["test_batch"] if part == "test" else [f"data_batch_{k}" for k in range(1, 6)]
+            paths = [folder / (name + ".bin" * binary) for name in names]
+            found = [path for path in paths if path.exists()]
+            if not found:
+                raise UserError(f"{folder}: none of {', '.join(path.name for path in paths)} is there")
+            self._images[part] = torch.cat([(_read_binary if binary else _read_pickle)(path) for path in found])
+        return self._images[part]
+
+
+class Tiles(Dataset):
+    """Small images of one size in one tensor `[N, C, H, W]`; cropped to a multiple of `scale`."""
+
+    batch = 256  # for evaluation
+
+    def __init__(self, images: Tensor, scale: int) -> None:
+        side = SIDE - SIDE % scale
+        self.images = images[:, :, :side, :side].contiguous()
+        self.names = [f"{k:05d}" for k in range(len(images))]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, at: int | Draw) -> Raw:
+        if isinstance(at, Draw):
+            return Raw(self.images[torch.from_numpy(at.index)], None, torch.from_numpy(at.turn))
+        return Raw(self.images[at])
+
+
+class _ArraysOnly(pickle.Unpickler):
+    """Admits NumPy arrays and plain values, nothing else: a pickle from outside must not run code."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) in {("numpy", "ndarray"), ("numpy", "dtype")}:
+            return getattr(np, name)
+        if (module, name) in {(f"numpy.{core}.multiarray", "_reconstruct") for core in ("core", "_core")}:
+            return np.zeros(0).__reduce__()[0]  # the same function, wherever this NumPy keeps it
+        if (module, name) == ("_codecs", "encode"):  # how Python 3 writes bytes under protocol 2
+            return _latin1
+        raise pickle.UnpicklingError(f"{module}.{name} is not allowed in a data file")
+
+
+def _latin1(text: str, encoding: str) -> bytes:
+    if encoding != "latin1":
+        raise pickle.UnpicklingError(f"encoding {encoding} is not allowed in a data file")
+    return text.encode(encoding)
+
+
+def _read_pickle(path: Path) -> Tensor:
+    try:
+        with path.open("rb") as file:
+            batch = _ArraysOnly(file, encoding="bytes").load()
+        data = batch.get(b"data", batch.get("data"))
+        pixels = np.ascontiguousarray(data).reshape(len(data), 3, SIDE, SIDE)
+        if pixels.dtype != np.uint8:
+            raise ValueError(f"uint8 expected, got {pixels.dtype}")
+    except (pickle.UnpicklingError, EOFError, ValueError, AttributeError, TypeError, KeyError, IndexError) as error:
+        raise UserError(
+            f"{path}: not a CIFAR-10 batch, or cut off ({error}); remove {path.parent} and run again"
+        ) from None
+    return torch.from_numpy(pixels)
+
+
+def _read_binary(path: Path) -> Tensor:
+    record = 1 + 3 * SIDE * SIDE  # one label byte, then the red, green and blue planes
+    data = np.fromfile(path, dtype=np.uint8)
+    if len(data) == 0 or len(data) % record:
+        raise UserError(f"{path}: damaged or cut off ({len(data)} bytes, expected a multiple of {record})")
+    return torch.from_numpy(data.reshape(-1, record)[:, 1:].reshape(-1, 3, SIDE, SIDE).copy())
+
+
+def unpack(archive: Path, root: Path) -> None:
+    """Unpack the batches of the official archive into `root`, whole or not at all; nothing else is written."""
+    part = root / (FOLDER + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    wanted = {f"{FOLDER}/{name}" for name in (*(f"data_batch_{k}" for k in range(1, 6)), "test_batch", "batches.meta")}
+    try:
+        with tarfile.open(archive) as tar:
+            for member in tar:
+                if member.name in wanted and member.isfile():
+                    tar.extract(member, part, filter="data")
+        (part / FOLDER).rename(root / FOLDER)
+    except (tarfile.TarError, EOFError, OSError) as error:
+        raise UserError(f"{archive}: cannot be unpacked ({error}). Remove it and run again") from None
+    finally:
+        shutil.rmtree(part, ignore_errors=True)

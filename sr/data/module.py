@@ -1,0 +1,141 @@
+"""What every `data=…` has in common: named evaluation sets, loaders, and the way from bytes to `Pair` on the device.
+
+A source adds two things: `training()`, a set that turns a `Draw` into `Raw`, and `held_out(stage)`, its own
+evaluation set. HR travels as uint8; turning, graying and degrading are done for the whole batch on the device.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning import LightningDataModule
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from sr.color import gray
+from sr.data.patches import Draws
+from sr.data.pictures import collate, folder
+from sr.error import UserError
+from sr.pair import Pair, Raw
+
+SMALLEST = 11  # SSIM's window
+
+
+class SRData(LightningDataModule):
+    """The base of all sources.
+
+    `val` and `test` name evaluation sets: the source's own `name`, or a folder `root/NAME` (a path works as well)
+    holding `HR/*.png` or the pictures themselves. `batch` counts patches, `workers` loader processes.
+    """
+
+    name = ""  # of the source's own evaluation set; empty: it has none
+
+    def __init__(
+        self,
+        *,
+        scale: int,
+        color: str,
+        seed: int,
+        root: str,
+        degrade: Callable[[Tensor], Tensor],
+        val: Sequence[str],
+        test: Sequence[str],
+        batch: int = 16,
+        repeat: int = 1,
+        workers: int = 0,
+    ) -> None:
+        super().__init__()
+        self.scale, self.color, self.seed, self.root = scale, color, seed, Path(root)
+        self.degrade = degrade
+        self.sets = {"val": list(val), "test": list(test)}
+        self.batch, self.repeat, self.workers = batch, repeat, workers
+        self.train_set: Dataset | None = None
+        self.eval_sets: dict[str, list[Any]] = {}
+
+    def training(self) -> Dataset | None:
+        """The training set, or None for a source that only measures."""
+        raise NotImplementedError
+
+    def held_out(self, stage: str) -> Dataset:
+        """The source's own evaluation set of `stage` (val or test): `names`, and whole pictures as items."""
+        raise NotImplementedError
+
+    def setup(self, stage: str | None = None) -> None:
+        """Find and check all pictures of the stage (fit, validate or test); done once, whoever calls."""
+        if stage in ("fit", None) and self.train_set is None:
+            self.train_set = self.training()
+        for part in ("test",) if stage == "test" else ("val",):
+            if part not in self.eval_sets:
+                self.eval_sets[part] = [self._named(name, part) for name in self.sets[part]]
+
+    def set_name(self, part: str, index: int) -> str:
+        """The name of an evaluation set as it stands in metrics: a path gives its last folder."""
+        name = self.sets[part][index]
+        return name if name == self.name else Path(name).name
+
+    def train_dataloader(self) -> DataLoader:
+        draws = Draws(len(self.train_set), self.batch, self.repeat, self.seed)
+        return DataLoader(
+            self.train_set,
+            sampler=draws,
+            batch_size=None,  # a draw already is a batch
+            num_workers=self.workers,
+            persistent_workers=self.workers > 0,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    def val_dataloader(self) -> list[DataLoader]:
+        return self._eval_loaders("val")
+
+    def test_dataloader(self) -> list[DataLoader]:
+        return self._eval_loaders("test")
+
+    def on_after_batch_transfer(self, batch: Raw, dataloader_idx: int) -> Pair:
+        hr, lr = (turned(image, batch.turn) for image in (batch.hr, batch.lr))
+        if self.color == "gray":
+            hr, lr = gray(hr), gray(lr) if lr is not None else None
+        if lr is None:
+            lr = self.degrade(hr)
+        return Pair(lr.float() / 255, hr.float() / 255)
+
+    def _eval_loaders(self, part: str) -> list[DataLoader]:
+        return [
+            DataLoader(chosen, batch_size=getattr(chosen, "batch", 1), collate_fn=collate)
+            for chosen in self.eval_sets[part]
+        ]
+
+    def _named(self, name: str, part: str) -> Dataset:
+        key = f"data.{part}"
+        if name == self.name:
+            return self.held_out(part)
+        path = self.root / name if (self.root / name).is_dir() else Path(name).expanduser()
+        if not path.is_dir():
+            own = f'"{self.name}" or ' if self.name else ""
+            raise UserError(
+                f"{key}={name}: expected {own}a folder. Put its HR images into {self.root / name / 'HR'}, "
+                f"or say where your sets are: paths.data=FOLDER or the variable SR_DATA"
+            )
+        chosen = folder(path / "HR" if (path / "HR").is_dir() else path, self.scale, key)
+        for image, (h, w) in zip(chosen.names, chosen.sizes, strict=True):
+            if min(h, w) < SMALLEST + 2 * self.scale:
+                raise UserError(
+                    f"{key}={name}: image {image} ({w}×{h}) is too small to be measured at scale {self.scale}"
+                )
+        return chosen
+
+
+def turned(image: Tensor | None, turn: Tensor | None) -> Tensor | None:
+    """Each image of `[B, C, N, N]` flipped and transposed by its own `turn` (bits of `sr.pair.Raw`)."""
+    if image is None or turn is None:
+        return image
+    for bit, move in enumerate((lambda x: x.flip(-1), lambda x: x.flip(-2), lambda x: x.transpose(-1, -2))):
+        chosen = (turn >> bit & 1).bool()[:, None, None, None]
+        image = torch.where(chosen, move(image), image)
+    return image
+
+
+def split(count: int, every: int = 10, most: int = 20) -> tuple[list[int], list[int]]:
+    """Indices (training, held out) of a folder: every tenth picture is held out, one at least, twenty at most."""
+    held = list(range(0, count, every))[:most]
+    return [i for i in range(count) if i not in set(held)], held

@@ -1,0 +1,52 @@
+"""`data=pair data.lr=DIR data.hr=DIR`: LR and HR files that belong together, checked before anything is trained."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from sr.data.folder import Folder
+from sr.data.pictures import Pictures
+from sr.error import UserError
+from sr.image.read import list_images, probe
+
+
+class PairFolder(Folder):
+    """Two folders. An LR file has its HR file's name, with or without `x2`, `_x2` or `-x2` (the scale) at its end."""
+
+    name = "pair"
+
+    def __init__(self, *, lr: str | None, hr: str | None, **dials: Any) -> None:
+        if not lr or not hr:
+            raise UserError("data=pair needs two folders: data.lr=DIR data.hr=DIR")
+        super().__init__(path=hr, **dials)
+        self.lr = Path(lr).expanduser()
+
+    def _all(self) -> Pictures:
+        hr = {path.stem: path for path in list_images(self.path, "data.hr")}
+        ending = re.compile(rf"[-_]?x{self.scale}$", re.IGNORECASE)
+        lr: dict[str, Path] = {}
+        for path in list_images(self.lr, "data.lr"):
+            stem = path.stem if path.stem in hr else ending.sub("", path.stem)
+            lr[stem] = path
+        faults = [f"{lr[name]}: no HR image of this name in data.hr={self.path}" for name in lr if name not in hr]
+        faults += [f"{hr[name]}: no LR image of this name in data.lr={self.lr}" for name in hr if name not in lr]
+        names = [name for name in hr if name in lr]
+        for name in names:
+            faults += self._faults(lr[name], hr[name])
+        if faults:
+            raise UserError(f"data=pair: {len(faults)} fault(s) found\n" + "\n".join(faults))
+        return Pictures([hr[name] for name in names], self.scale, [lr[name] for name in names])
+
+    def _faults(self, lr: Path, hr: Path) -> list[str]:
+        try:
+            (h, w, kind), (big_h, big_w, big_kind) = probe(lr), probe(hr)
+        except UserError as error:
+            return [str(error)]
+        s = self.scale
+        if (big_h // s, big_w // s) != (h, w):
+            return [
+                f"{lr}: {w}×{h}, but {hr.name} is {big_w}×{big_h}: at scale={s}, {big_w // s}×{big_h // s} was expected"
+            ]
+        if kind != big_kind:
+            return [f"{lr}: {kind}, but {hr.name} is {big_kind}: convert one of them"]
+        return []

@@ -1,0 +1,40 @@
+"""`data=sample`: the real photographs that scikit-image carries; no download, no network.
+
+The split is fixed. No picture of one part appears in another.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from sr.data.module import SRData
+from sr.data.patches import Patches
+from sr.data.pictures import Pictures
+
+TRAIN = (
+    "coffee.png", "rocket.jpg", "retina.jpg", "ihc.png", "hubble_deep_field.jpg", "brick.png", "grass.png", "gravel.png"
+)  # fmt: skip
+HELD_OUT = {"val": ("camera.png", "coins.png"), "test": ("astronaut.png", "chelsea.png", "motorcycle_left.png")}
+
+
+class Sample(SRData):
+    """Eight photographs to learn from, two to validate on, three to test on."""
+
+    name = "sample"
+
+    def __init__(self, *, patch: int, **dials: Any) -> None:
+        super().__init__(**dials)
+        self.patch = patch
+
+    def training(self) -> Patches:
+        pictures = self._pictures(TRAIN)
+        pictures.load()
+        return Patches(pictures, self.patch)
+
+    def held_out(self, stage: str) -> Pictures:
+        return self._pictures(HELD_OUT[stage])
+
+    def _pictures(self, names: tuple[str, ...]) -> Pictures:
+        import skimage  # here, because only this source needs it
+
+        where = Path(skimage.__file__).parent / "data"
+        return Pictures([where / name for name in names], self.scale)

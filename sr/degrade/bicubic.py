@@ -1,0 +1,16 @@
+"""`data/degrade=bicubic`: MATLAB's antialiased bicubic, the degradation of nearly all published tables."""
+
+from torch import Tensor, nn
+
+from sr.degrade.resize import Border, imresize
+
+
+class Bicubic(nn.Module):
+    """uint8 HR `[B, C, s·h, s·w]` -> uint8 LR `[B, C, h, w]`, bit for bit MATLAB's."""
+
+    def __init__(self, scale: int, border: Border = "mirror") -> None:
+        super().__init__()
+        self.scale, self.border = scale, border
+
+    def forward(self, hr: Tensor) -> Tensor:
+        return imresize(hr, 1 / self.scale, border=self.border)

@@ -1,0 +1,75 @@
+"""MATLAB's bicubic `imresize`, on tensors of any device, as two small matrix products.
+
+Keys' cubic kernel with a = -0.5 (Keys, "Cubic convolution interpolation", 1981, eq. 15), widened by 1/scale when it
+shrinks (antialiasing), borders mirrored or replicated; uint8 is rounded after *each* 1-D pass, as MATLAB does.
+"""
+
+import math
+from functools import lru_cache
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from sr.error import UserError
+
+Border = Literal["mirror", "replicate"]
+
+
+def imresize(
+    image: Tensor,
+    scale: float | None = None,
+    size: tuple[int, int] | None = None,
+    antialias: bool = True,
+    border: Border = "mirror",
+) -> Tensor:
+    """`image` `[..., H, W]` resized by `scale` (output `ceil(scale·H)`, `ceil(scale·W)`) or to `size` `(H', W')`.
+
+    uint8 gives uint8, rounded and clipped after each pass; a float gives the same float, unclipped and differentiable.
+    MATLAB works through the dimension with the smaller factor first, and so does this.
+    """
+    if (scale is None) == (size is None):
+        raise UserError("imresize takes either scale= or size=, not both and not neither")
+    in_size = image.shape[-2:]
+    factors = (scale, scale) if scale else (size[0] / in_size[0], size[1] / in_size[1])
+    out_size = size or tuple(math.ceil(scale * n) for n in in_size)
+    axes = (-2, -1) if factors[0] <= factors[1] else (-1, -2)
+    byte = image.dtype == torch.uint8
+    work = torch.float32 if image.device.type == "mps" else torch.float64
+    dtype = work if byte else image.dtype
+    out = image.to(dtype)
+    for axis in axes:
+        matrix = _matrix(in_size[axis], out_size[axis], factors[axis], antialias, border, dtype, image.device)
+        out = torch.matmul(matrix, out) if axis == -2 else torch.matmul(out, matrix.T)
+        if byte:
+            out = (out + 0.5).floor_().clamp_(0, 255)
+    return out.to(image.dtype)
+
+
+def _cubic(x: Tensor) -> Tensor:
+    a, b = x.abs(), x.abs() ** 2
+    near = 1.5 * a * b - 2.5 * b + 1
+    far = -0.5 * a * b + 2.5 * b - 4 * a + 2
+    return torch.where(a <= 1, near, torch.where(a <= 2, far, torch.zeros_like(a)))
+
+
+@lru_cache(maxsize=256)
+def _matrix(
+    n_in: int, n_out: int, scale: float, antialias: bool, border: Border, dtype: torch.dtype, device: torch.device
+) -> Tensor:
+    """The 1-D resize as a matrix `[n_out, n_in]`, rows summing to one."""
+    shrink = min(scale, 1.0) if antialias else 1.0
+    width = 4 / shrink
+    centre = (torch.arange(1, n_out + 1, dtype=torch.float64)) / scale + 0.5 * (1 - 1 / scale)  # 1-based, as MATLAB
+    first = torch.floor(centre - width / 2)
+    taps = first[:, None] + torch.arange(math.ceil(width) + 2, dtype=torch.float64)  # [n_out, P]
+    weight = shrink * _cubic(shrink * (centre[:, None] - taps))
+    weight = weight / weight.sum(dim=1, keepdim=True)
+    index = (taps - 1).long()
+    if border == "mirror":  # …2 1 | 1 2 … n | n n-1…
+        index = index % (2 * n_in)
+        index = torch.where(index < n_in, index, 2 * n_in - 1 - index)
+    else:
+        index = index.clamp(0, n_in - 1)
+    matrix = torch.zeros(n_out, n_in, dtype=torch.float64).scatter_add_(1, index, weight)
+    return matrix.to(dtype=dtype, device=device)

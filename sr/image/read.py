@@ -1,0 +1,102 @@
+"""Pictures from disk: found in a folder, looked at without decoding, decoded to 8-bit tensors.
+
+Every fault of a file is a `UserError` that names it; Pillow's own errors never get out.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+from sr.error import UserError
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+
+# Modes that are 8 bits a channel and that Pillow turns into RGB or L without a guess about colour.
+_GRAY, _COLOR, _ALPHA = ("1", "L"), ("RGB", "P", "RGBX"), ("RGBA", "LA", "PA", "La", "RGBa")
+_ORIENTATION = 0x0112
+
+
+class Picture(NamedTuple):
+    """A decoded file, with what is needed to write it back."""
+
+    pixels: Tensor  # uint8 [3 or 1, H, W]: 1 channel only when the file is gray
+    alpha: Tensor | None  # uint8 [1, H, W]
+    icc: bytes | None  # embedded colour profile
+
+
+class Header(NamedTuple):
+    """Size as it will be read (upright), and what kind of picture."""
+
+    height: int
+    width: int
+    kind: str  # gray or colour
+
+
+def list_images(folder: Path, key: str) -> list[Path]:
+    """The pictures directly in `folder`, by name; hidden files are left out. `key` is the dial that named it."""
+    if not folder.exists():
+        raise UserError(f"{key}={folder}: there is no such folder")
+    if not folder.is_dir():
+        raise UserError(f"{key}={folder}: expected a folder of images, this is a file")
+    found = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+    if not found:
+        raise UserError(f"{key}={folder}: no images in this folder (looked for {', '.join(SUFFIXES)})")
+    return found
+
+
+def probe(path: Path) -> Header:
+    """What the header alone tells; a file that is no 8-bit image is found out here already."""
+    with _opened(path) as image:
+        turned = image.getexif().get(_ORIENTATION, 1) >= 5
+        height, width = (image.width, image.height) if turned else (image.height, image.width)
+        return Header(height, width, "gray" if image.mode in (*_GRAY, "LA", "La") else "colour")
+
+
+def read_rgb(path: Path) -> Tensor:
+    """uint8 `[3, H, W]`: gray is repeated, alpha is dropped, EXIF orientation applied."""
+    pixels = read(path).pixels
+    return pixels.expand(3, -1, -1).contiguous() if pixels.shape[0] == 1 else pixels
+
+
+def read(path: Path) -> Picture:
+    """The file at `path`, upright by its EXIF orientation."""
+    with _opened(path) as image:
+        try:
+            image.load()
+        except (OSError, SyntaxError, ValueError) as error:
+            raise UserError(f"{path}: this image is damaged ({error}); replace or remove it") from None
+        icc = image.info.get("icc_profile")
+        upright = ImageOps.exif_transpose(image)
+    alpha = None
+    gray = upright.mode in (*_GRAY, "LA", "La")
+    if upright.mode in _ALPHA or "transparency" in upright.info:
+        upright = upright.convert("RGBA")
+        alpha = _tensor(upright.getchannel("A"))
+    return Picture(_tensor(upright.convert("L" if gray else "RGB")), alpha, icc)
+
+
+def _opened(path: Path) -> Image.Image:
+    try:
+        image = Image.open(path)
+    except UnidentifiedImageError:
+        raise UserError(f"{path}: this is not an image, whatever its name says; replace or remove it") from None
+    except Image.DecompressionBombError as error:
+        raise UserError(f"{path}: too large to open safely ({error})") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
+    if image.mode not in _GRAY + _COLOR + _ALPHA:
+        mode = image.mode
+        image.close()
+        raise UserError(
+            f"{path}: mode {mode} is not 8-bit gray or RGB; convert it first (16-bit and CMYK are not read)"
+        )
+    return image
+
+
+def _tensor(image: Image.Image) -> Tensor:
+    array = np.array(image)  # a copy: Pillow's own buffer is read-only
+    return torch.from_numpy(array if array.ndim == 3 else array[:, :, None]).permute(2, 0, 1).contiguous()

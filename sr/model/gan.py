@@ -1,0 +1,118 @@
+"""`model=gan`: a generator (the net) against a discriminator; manual optimization.
+
+The generator first learns alone on the pixel loss for `warmup_steps`, then against D. One step is one update of the
+generator: D's update is hidden from Lightning's step counter, so that `trainer.max_steps` and all clocks mean G.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from pytorch_lightning.core.optimizer import LightningOptimizer
+from torch import Tensor, nn
+from torch.nn.utils import clip_grad_norm_
+from torch.optim import Optimizer
+
+from sr.model.module import SRModule, trainable
+from sr.pair import Pair
+
+
+class GAN(SRModule):
+    """Minimises `loss(net(lr), hr) + weight · adversarial(D(net(lr)))` while D learns to tell real from fake.
+
+    `accumulate` batches make one step; `clip` bounds each player's gradient norm (None: no bound).
+    """
+
+    def __init__(
+        self,
+        discriminator: nn.Module,
+        loss: nn.Module,
+        adversarial: nn.Module,
+        discriminator_optimizer: Callable[..., Optimizer],
+        weight: float = 1e-3,
+        warmup_steps: int = 1000,
+        clip: float | None = None,
+        accumulate: int = 1,
+        **parts: Any,
+    ) -> None:
+        super().__init__(**parts)
+        self.automatic_optimization = False
+        self.discriminator = discriminator
+        self.loss, self.adversarial = loss, adversarial
+        self.discriminator_optimizer = discriminator_optimizer
+        self.weight, self.warmup_steps = weight, warmup_steps
+        self.clip, self.accumulate = clip, accumulate
+        self._batches = 0  # since the start: an epoch's length need not be a multiple of `accumulate`
+
+    @property
+    def counts(self) -> bool:
+        return self.global_step > self.warmup_steps
+
+    def configure_optimizers(self) -> tuple[list[Optimizer], list[Any]]:
+        generator = self.optimizer(trainable(self.net))
+        discriminator = self.discriminator_optimizer(trainable(self.discriminator))
+        steps = self.budget(self.accumulate)
+        schedules = [
+            self.schedule(generator, total=steps),
+            self.schedule(discriminator, total=max(1, steps - self.warmup_steps)),
+        ]
+        return [generator, discriminator], schedules
+
+    def training_step(self, pair: Pair, batch_idx: int) -> None:
+        lr, hr = self.visible(pair)
+        generator, discriminator = self.optimizers()
+        _hide_from_clock(discriminator)
+        rates = self.lr_schedulers()
+        self._batches += 1
+        step_now = self._batches % self.accumulate == 0
+        playing = self.global_step >= self.warmup_steps
+        self.signals = {"train/lr": generator.param_groups[0]["lr"]}
+
+        sr = self.net(lr)
+        if playing:
+            self._judge(hr, sr.detach())
+            if step_now:
+                self.signals["train/grad_norm_d"] = self._step(discriminator, self.discriminator)
+                rates[1].step()
+        self._enlarge(sr, hr, playing)
+        if step_now:
+            self.signals["train/grad_norm_g"] = self._step(generator, self.net)
+            rates[0].step()
+
+    def _judge(self, hr: Tensor, fake: Tensor) -> None:
+        """D's half of the game; `fake` is cut off from G."""
+        self.discriminator.requires_grad_(True)
+        real_logit, fake_logit = self.discriminator(hr), self.discriminator(fake)
+        loss = self.adversarial.discriminator(real_logit, fake_logit)
+        self.manual_backward(loss / self.accumulate)
+        self.signals |= {
+            "train/loss_d": loss.detach(),
+            "train/d_real": self.adversarial.probability(real_logit.detach()),
+            "train/d_fake": self.adversarial.probability(fake_logit.detach()),
+        }
+
+    def _enlarge(self, sr: Tensor, hr: Tensor, playing: bool) -> None:
+        """G's half: the pixel loss and, once D plays, D's opinion. D's weights get no gradient from it."""
+        loss = pixel = self.loss(sr, hr)
+        if playing:
+            self.discriminator.requires_grad_(False)
+            adversarial = self.adversarial.generator(self.discriminator(sr))
+            self.discriminator.requires_grad_(True)
+            loss = pixel + self.weight * adversarial
+            self.signals["train/loss_adversarial"] = adversarial.detach()
+        self.manual_backward(loss / self.accumulate)
+        self.signals |= {"train/loss_pixel": pixel.detach(), "train/loss_g": loss.detach()}
+
+    def _step(self, optimizer: LightningOptimizer, player: nn.Module) -> Tensor:
+        """Clip, step, clear; returns the gradient norm before clipping."""
+        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+        if scaler is not None:  # 16-mixed: gradients are scaled up until here
+            scaler.unscale_(optimizer.optimizer)
+        norm = clip_grad_norm_(trainable(player), self.clip or float("inf"))
+        optimizer.step()
+        optimizer.zero_grad()
+        return norm.detach()
+
+
+def _hide_from_clock(optimizer: LightningOptimizer) -> None:
+    """Lightning counts a step in these two hooks, and sets them anew before each batch."""
+    optimizer._on_before_step = optimizer._on_after_step = lambda: None

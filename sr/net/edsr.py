@@ -1,0 +1,48 @@
+"""EDSR (Lim et al., "Enhanced Deep Residual Networks for Single Image Super-Resolution", 2017,
+https://arxiv.org/abs/1707.02921).
+
+Parameter names follow the official code (sanghyun-son/EDSR-PyTorch), and so do the mean shifts by DIV2K's mean colour.
+"""
+
+import torch
+from torch import Tensor, nn
+
+MEAN = (0.4488, 0.4371, 0.4040)  # DIV2K, RGB in 0…1
+
+
+def _conv(c_in: int, c_out: int) -> nn.Conv2d:
+    return nn.Conv2d(c_in, c_out, 3, padding=1)
+
+
+class ResBlock(nn.Module):
+    """Two convolutions without batch norm (fig. 2c), scaled by `res_scale` before the sum."""
+
+    def __init__(self, width: int, res_scale: float) -> None:
+        super().__init__()
+        self.body = nn.Sequential(_conv(width, width), nn.ReLU(inplace=True), _conv(width, width))
+        self.res_scale = res_scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.body(x) * self.res_scale
+
+
+class EDSR(nn.Module):
+    """The baseline by default: 64 wide, 16 blocks, 1.37 M parameters at ×2; the paper's EDSR is 256, 32, 0.1."""
+
+    def __init__(
+        self, scale: int, channels: int = 3, width: int = 64, blocks: int = 16, res_scale: float = 1.0
+    ) -> None:
+        super().__init__()
+        self.scale = scale
+        mean = torch.tensor(MEAN if channels == 3 else (sum(MEAN) / 3,) * channels)
+        self.register_buffer("mean", mean.view(1, -1, 1, 1), persistent=False)
+        self.head = nn.Sequential(_conv(channels, width))
+        self.body = nn.Sequential(*(ResBlock(width, res_scale) for _ in range(blocks)), _conv(width, width))
+        factors = [3] if scale == 3 else [2] * (scale.bit_length() - 1)
+        upsampler = [part for s in factors for part in (_conv(width, width * s * s), nn.PixelShuffle(s))]
+        self.tail = nn.Sequential(nn.Sequential(*upsampler), _conv(width, channels))
+
+    def forward(self, lr: Tensor) -> Tensor:
+        x = self.head(lr - self.mean)  # [B, width, h, w]
+        x = x + self.body(x)
+        return self.tail(x) + self.mean  # [B, C, s·h, s·w]

@@ -1,0 +1,28 @@
+"""SRCNN 9-1-5 (Dong et al., "Image Super-Resolution Using Deep Convolutional Networks", 2014,
+https://arxiv.org/abs/1501.00092).
+
+Differs from the paper: convolutions are padded, so that the output is as large as HR (the paper trains on the valid
+region and cuts the border).
+"""
+
+from torch import Tensor, nn
+
+from sr.degrade.resize import imresize
+
+
+class SRCNN(nn.Module):
+    """8,032 weights for luma, as in the paper's table (8,129 with biases); works on a bicubic guess."""
+
+    def __init__(self, scale: int, channels: int = 1, width: tuple[int, int] = (64, 32), middle: int = 1) -> None:
+        super().__init__()
+        self.scale = scale
+        self.conv1 = nn.Conv2d(channels, width[0], 9, padding=4, padding_mode="replicate")
+        self.conv2 = nn.Conv2d(width[0], width[1], middle, padding=middle // 2, padding_mode="replicate")
+        self.conv3 = nn.Conv2d(width[1], channels, 5, padding=2, padding_mode="replicate")
+        for conv in (self.conv1, self.conv2, self.conv3):
+            nn.init.normal_(conv.weight, std=0.001)  # section 4.1; the biases start at zero
+            nn.init.zeros_(conv.bias)
+
+    def forward(self, lr: Tensor) -> Tensor:
+        x = imresize(lr, self.scale)  # [B, C, h, w] -> [B, C, s·h, s·w]
+        return self.conv3(self.conv2(self.conv1(x).relu()).relu())

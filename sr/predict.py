@@ -1,0 +1,23 @@
+"""`python -m sr.predict`: a checkpoint enlarges a picture or a folder of them."""
+
+from omegaconf import DictConfig, OmegaConf
+
+from sr import schema, verb
+
+
+def main() -> None:
+    """The console script `sr-predict`."""
+    verb.start("predict", predict)
+
+
+def predict(cfg: DictConfig) -> None:
+    """Enlarge `input` into `output`; every picture that failed is named at the end, and the exit code tells."""
+    schema.need(cfg, "checkpoint", "input", "output")
+    config = OmegaConf.to_container(cfg, resolve=True)
+    from sr.prediction import enlarge_all  # torch: only now, when the config is right
+
+    enlarge_all(**config)
+
+
+if __name__ == "__main__":
+    main()

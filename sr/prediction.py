@@ -1,0 +1,103 @@
+"""Pictures in, larger pictures out. Alpha, gray and colour profile are kept, EXIF orientation is applied."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from sr import checkpoint as checkpoints
+from sr.color import gray
+from sr.degrade.resize import imresize
+from sr.error import UserError
+from sr.image.read import Picture, list_images, read
+from sr.image.write import to_bytes, to_pil, write_png
+from sr.model.enlarge import enlarge
+
+
+def enlarge_all(
+    checkpoint: str,
+    input: str,
+    output: str,
+    overwrite: bool,
+    device: str,
+    trust: Sequence[str],  # noqa: A002
+) -> None:
+    """Enlarge a file, or all pictures of a folder; a bad one is named and skipped, and raised at the end."""
+    loaded = checkpoints.load(Path(checkpoint).expanduser(), _device(device), trust)
+    jobs = _jobs(Path(input).expanduser(), _folder(output), loaded.config["scale"], overwrite)
+    faults = []
+    for source, target in tqdm(jobs, unit="image", desc="enlarge", disable=len(jobs) == 1):
+        try:
+            picture = read(source)
+            pixels, alpha = _enlarged(picture, loaded)
+            same_kind = pixels.shape[0] == picture.pixels.shape[0]
+            write_png(target, to_pil(pixels, alpha), picture.icc if same_kind else None)
+        except UserError as error:
+            faults.append(str(error))
+            tqdm.write(f"skipped: {error}", file=sys.stderr)
+    if faults:
+        count = f"{len(faults)} of {len(jobs)} pictures could not be enlarged:\n" if len(jobs) > 1 else ""
+        raise UserError(count + "\n".join(faults))
+    print(f"{len(jobs)} picture(s) enlarged ×{loaded.config['scale']} into {jobs[0][1].parent}")
+
+
+@torch.inference_mode()
+def _enlarged(picture: Picture, loaded: checkpoints.Loaded) -> tuple[Tensor, Tensor | None]:
+    """uint8 pixels `[1 or 3, s·h, s·w]`, and alpha `[1, s·h, s·w]` enlarged bicubically."""
+    color, scale = loaded.config["color"], loaded.config["scale"]
+    pixels = picture.pixels
+    was_gray = pixels.shape[0] == 1
+    if color == "gray":
+        pixels = gray(pixels)
+    elif was_gray:
+        pixels = pixels.expand(3, -1, -1)
+    device = next(iter(loaded.net.parameters()), torch.empty(0)).device
+    try:
+        result = to_bytes(enlarge(loaded.net, pixels[None].to(device).float() / 255, color)[0]).cpu()
+    except (torch.OutOfMemoryError, RuntimeError) as error:
+        if "memory" not in str(error):
+            raise
+        raise UserError(f"a picture of {pixels.shape[2]}×{pixels.shape[1]} does not fit in memory; cut it up") from None
+    if was_gray:
+        result = gray(result)
+    return result, imresize(picture.alpha, scale) if picture.alpha is not None else None
+
+
+def _jobs(source: Path, folder: Path, scale: int, overwrite: bool) -> list[tuple[Path, Path]]:
+    """What becomes what. Nothing is begun when two pictures would get one name, or when files are in the way."""
+    if not source.exists():
+        raise UserError(f"input={source}: there is no such file or folder")
+    sources = list_images(source, "input") if source.is_dir() else [source]
+    jobs: dict[Path, Path] = {}
+    for path in sources:
+        target = folder / f"{path.stem}_x{scale}.png"
+        if target in jobs:
+            raise UserError(f"{jobs[target].name} and {path.name} would both become {target.name}: rename one")
+        jobs[target] = path
+    there = [target.name for target in jobs if target.exists()]
+    if there and not overwrite:
+        raise UserError(f"output={folder}: {', '.join(there[:5])} … is there already; overwrite=true replaces")
+    return [(path, target) for target, path in jobs.items()]
+
+
+def _folder(output: str) -> Path:
+    folder = Path(output).expanduser()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"output={output}: cannot make this folder ({error.strerror or error})") from None
+    return folder
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        found = torch.accelerator.current_accelerator(check_available=True)
+        return found or torch.device("cpu")
+    try:
+        torch.empty(0, device=name)
+        return torch.device(name)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"device={name}: cannot be used ({str(error).splitlines()[0]})") from None

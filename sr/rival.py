@@ -1,0 +1,151 @@
+"""The same training twice, in turns: by this framework, and by the loop that a careful person writes by hand.
+
+The rival keeps its pictures in memory, with LR pictures made once beforehand, and has no tracking, no validation and
+no framework: all that it does, the framework has to do as well.
+"""
+
+import json
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import median
+from typing import Any, NamedTuple
+
+import torch
+from pytorch_lightning.profilers import Profiler
+from torch import Tensor
+from tqdm import tqdm
+
+from sr import build, checkpoint, terminal
+from sr.data.patches import Patches
+from sr.error import UserError
+from sr.model.cnn import CNN
+from sr.model.module import trainable
+from sr.track.panel import Panels
+from sr.track.record import Record
+from sr.training import Clock, quiet
+
+RIVAL = "bare PyTorch loop: LR made beforehand, no tracking, no validation, no framework"
+
+
+class Timed(NamedTuple):
+    """One round."""
+
+    rate: float  # steps per second
+    waiting: float  # share of the time spent getting the next batch, 0…1
+
+
+class Waiting(Profiler):
+    """Sums up the time that Lightning spends in the data loader's `next`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seconds, self._since = 0.0, 0.0
+
+    def start(self, action_name: str) -> None:
+        if action_name.endswith("train_dataloader_next"):
+            self._since = time.perf_counter()
+
+    def stop(self, action_name: str) -> None:
+        if action_name.endswith("train_dataloader_next"):
+            self.seconds += time.perf_counter() - self._since
+
+
+class Comparison:
+    """Both sides of one config, which must train a CNN on pictures."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        quiet()
+        self.config = config
+        self.steps, self.batch = config["steps"], config["data"].get("batch")
+        config["trainer"] |= {"max_steps": self.steps, "val_check_interval": self.steps}
+        self.data = build.data(config)
+        self.data.prepare_data()
+        self.data.setup("fit")
+        if not isinstance(self.data.train_set, Patches) or not isinstance(build.model(config), CNN):
+            raise UserError("sr.bench compares model=cnn on pictures: data=sample or data=folder")
+
+    def report(self) -> None:
+        """Run all rounds, print the table, write the file."""
+        ours, rival = [], []
+        for _ in tqdm(range(self.config["rounds"]), desc="bench", unit="round"):
+            ours.append(self._framework())
+            rival.append(self._bare())
+        name = self.config["model"]["net"]["_target_"].rpartition(".")[2]
+        of = f"{name}, batch {self.batch}, patch {self.config['data']['patch']}"
+        rows = [
+            _row(f"training, {of}, tracking on", [t.rate for t in ours], [t.rate for t in rival], "steps/s"),
+            _row(
+                "waiting for data, share of time",
+                [100 * t.waiting for t in ours],
+                [100 * t.waiting for t in rival],
+                "%",
+            ),
+        ]
+        Path(self.config["out"]).write_text(json.dumps(rows, indent=2), encoding="utf-8")
+        cells = [("", "ours", "rival", "ratio", "unit")]
+        cells += [(r["name"], f"{r['ours']:.2f}", f"{r['rival']:.2f}", f"{r['ratio']:.3f}", r["unit"]) for r in rows]
+        print(f"\n{terminal.grid(cells)}\n\nmedians of {self.config['rounds']} rounds of {self.steps} steps, in turns")
+        print(f"the rival is a {RIVAL}\nwritten to {Path(self.config['out']).resolve()}")
+
+    def _framework(self) -> Timed:
+        with tempfile.TemporaryDirectory() as folder:
+            self.config["track"]["runs"] = folder
+            if "uri" in self.config["track"]:
+                self.config["track"]["uri"] = None
+            track = build.part(self.config["track"], "track")
+            model, clock, waiting = build.model(self.config), Clock(), Waiting()
+            keep = checkpoint.Checkpoints(Path(folder), self.config["watch"], self.config)
+            callbacks = [keep, clock, terminal.Bar(), Record(track), Panels(track)]
+            trainer = build.trainer(self.config | {"trainer": self.config["trainer"]}, callbacks, track, manual=False)
+            trainer.profiler = waiting
+            track.start("bench", Path(folder), self.config, {})
+            trainer.fit(model, datamodule=self.data)
+            track.end("FINISHED")
+            return Timed(self.steps / clock.seconds, waiting.seconds / clock.seconds)
+
+    def _bare(self) -> Timed:
+        model = build.model(self.config)
+        device = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+        net, loss = model.net.to(device).train(), model.loss
+        optimizer = model.optimizer(trainable(net))
+        batches, waited = self._batches(), 0.0
+        start = time.perf_counter()
+        for _ in range(self.steps):
+            before = time.perf_counter()
+            lr, hr = next(batches)
+            waited += time.perf_counter() - before
+            error = loss(net(lr.to(device).float() / 255), hr.to(device).float() / 255)
+            optimizer.zero_grad()
+            error.backward()
+            optimizer.step()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        seconds = time.perf_counter() - start
+        return Timed(self.steps / seconds, waited / seconds)
+
+    def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        pictures, s = self.data.train_set.pictures, self.config["scale"]
+        hr = [pictures[k].hr for k in range(len(pictures))]
+        lr = [self.data.degrade(image) for image in hr]
+        p = self.config["data"]["patch"] // s
+        while True:
+            small, large = [], []
+            for k in torch.randint(len(hr), (self.batch,)).tolist():
+                top, left = (int(torch.randint(n - p + 1, ())) for n in lr[k].shape[1:])
+                turn = torch.randint(8, ()).item()
+                small.append(_turned(lr[k][:, top : top + p, left : left + p], turn))
+                large.append(_turned(hr[k][:, s * top : s * (top + p), s * left : s * (left + p)], turn))
+            yield torch.stack(small), torch.stack(large)
+
+
+def _turned(image: Tensor, turn: int) -> Tensor:
+    axes = [axis for bit, axis in ((1, -1), (2, -2)) if turn & bit]
+    image = image.flip(axes) if axes else image
+    return image.transpose(-1, -2) if turn & 4 else image
+
+
+def _row(name: str, ours: list[float], rival: list[float], unit: str) -> dict[str, Any]:
+    a, b = median(ours), median(rival)
+    return {"name": name, "ours": a, "rival": b, "ratio": a / b, "unit": unit, "rival_is": RIVAL}

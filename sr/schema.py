@@ -1,0 +1,147 @@
+"""The dials, typed and checked before anything heavy is imported."""
+
+import ast
+import importlib.util
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from sr.error import UserError, nearest
+
+SCALES = (2, 3, 4, 8)
+COLORS = {"rgb": 3, "y": 1, "gray": 1}  # channels that a net sees
+STAGES = ("fit", "test")
+COUNTS = (
+    "data.batch", "data.patch", "data.repeat",
+    "trainer.max_steps", "trainer.max_epochs", "trainer.val_check_interval", "trainer.accumulate_grad_batches",
+)  # fmt: skip
+
+
+@dataclass
+class Paths:
+    """Where things lie."""
+
+    data: str
+    runs: str
+
+
+@dataclass
+class Dials:
+    """What all parts share; see conf/run.yaml for what each means."""
+
+    paths: Paths
+    scale: int
+    color: str
+    seed: int
+    watch: str
+    channels: int | None = None
+    stages: list[str] = field(default_factory=list)
+
+
+def complete(cfg: DictConfig, groups: Iterable[str] = ()) -> dict[str, Any]:
+    """Check the composed config and return it resolved, as plain values, with what follows from other dials.
+
+    `groups` are Hydra's choices (`model/net`, `model/optimizer@model.discriminator_optimizer`).
+    """
+    _check_groups(cfg, groups)
+    dials = _typed(cfg)
+    _one_of("scale", dials.scale, SCALES)
+    _one_of("color", dials.color, COLORS)
+    for stage in dials.stages:
+        _one_of("stages", stage, STAGES)
+    if dials.channels is None:
+        cfg.channels = COLORS[dials.color]
+    try:
+        config = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise UserError(str(error).splitlines()[0]) from None
+    _check_numbers(config)
+    check_parts(config)
+    return config
+
+
+def need(cfg: DictConfig, *keys: str) -> None:
+    """Raise unless each of these dials was given."""
+    missing = [key for key in keys if OmegaConf.is_missing(cfg, key)]
+    if missing:
+        raise UserError(f"still needed: {' '.join(f'{key}=…' for key in missing)} (see --help)")
+
+
+def _check_groups(cfg: DictConfig, groups: Iterable[str]) -> None:
+    """A part that was given a plain value: `model.net=edsr` instead of `model/net=edsr`."""
+    for group in groups:
+        value = OmegaConf.select(cfg, group.rpartition("@")[2].replace("/", "."))
+        if isinstance(value, str):
+            raise UserError(f"{group.replace('/', '.')}={value}: a part is chosen with a slash: {group}={value}")
+
+
+def _typed(cfg: DictConfig) -> Dials:
+    known = {f.name: cfg[f.name] for f in fields(Dials) if f.name in cfg}
+    try:
+        return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Dials), known))
+    except OmegaConfBaseException as error:
+        raise UserError(
+            f"{error.full_key}={OmegaConf.select(cfg, error.full_key)}: {str(error.msg or error).splitlines()[0]}"
+        ) from None
+
+
+def _one_of(key: str, value: Any, choices: Any) -> None:
+    if value not in choices:
+        hint = nearest(str(value), map(str, choices)) if isinstance(value, str) else ""
+        raise UserError(f"{key}={value}: expected one of {', '.join(map(str, choices))}.{hint}")
+
+
+def _check_numbers(config: dict[str, Any]) -> None:
+    """Counts that make no sense at zero or below, or as anything but a whole number."""
+    for key in COUNTS:
+        node: Any = config
+        for word in key.split("."):
+            node = node.get(word) if isinstance(node, dict) else None
+        without = key in ("trainer.max_steps", "trainer.max_epochs") and node == -1
+        if node is not None and not without and (not isinstance(node, int) or isinstance(node, bool) or node < 1):
+            raise UserError(f"{key}={node}: expected a whole number, 1 or more")
+
+
+def check_parts(node: Any, key: str = "") -> None:
+    """Every key beside a `_target_` must be one that the target takes; read from its source, without importing it."""
+    if isinstance(node, list):
+        for item in node:
+            check_parts(item, key)
+    if not isinstance(node, dict):
+        return
+    for name, part in node.items():
+        check_parts(part, f"{key}.{name}".lstrip("."))
+    takes = _parameters(node["_target_"], key) if "_target_" in node else None
+    for name in node:
+        if takes is not None and not name.startswith("_") and name not in takes:
+            raise UserError(
+                f'{key} ({node["_target_"]}) has no dial "{name}"; it has {", ".join(takes)}.{nearest(name, takes)}'
+            )
+
+
+def _parameters(target: str, key: str) -> list[str] | None:
+    """The parameters of a class or function of ours or the user's; None where only an import could tell."""
+    module, _, name = target.rpartition(".")
+    if target.partition(".")[0] in ("torch", "pytorch_lightning"):  # large; `build` asks them once they are imported
+        return None
+    try:
+        spec = importlib.util.find_spec(module)
+    except (ImportError, ValueError):
+        spec = None
+    if spec is None or not spec.origin:
+        raise UserError(f"{key}._target_={target}: there is no module {module or target}")
+    tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+    nodes = {n.name: n for n in tree.body if isinstance(n, ast.ClassDef | ast.FunctionDef)}
+    if name not in nodes:
+        raise UserError(f"{key}._target_={target}: there is no {name} in {spec.origin}.{nearest(name, nodes)}")
+    found = nodes[name]
+    if isinstance(found, ast.ClassDef):
+        found = next((n for n in found.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None)
+    if found is None or found.args.kwarg:
+        return None
+    names = [arg.arg for arg in (*found.args.posonlyargs, *found.args.args, *found.args.kwonlyargs)]
+    return names[1:] if names[:1] == ["self"] else names

@@ -1,0 +1,91 @@
+"""What the user sees: the progress bar, and the table at the end."""
+
+import sys
+import time
+from typing import Any
+
+from pytorch_lightning import Callback, Trainer
+from tqdm import tqdm
+
+from sr.model.module import SRModule
+
+QUIET_INTERVAL = 15.0  # seconds between lines where there is no terminal to redraw
+
+
+class Bar(Callback):
+    """Steps, rate, time left, loss and the best PSNR so far."""
+
+    def __init__(self) -> None:
+        self._bar: tqdm | None = None
+        self._drawn = 0.0
+
+    def on_train_start(self, trainer: Trainer, module: SRModule) -> None:
+        live = sys.stderr.isatty()
+        self._interval = 0.5 if live else QUIET_INTERVAL
+        self._bar = tqdm(
+            total=module.total_steps,
+            initial=trainer.global_step,
+            desc="train",
+            unit="step",
+            mininterval=self._interval,
+            maxinterval=max(10.0, self._interval),
+            dynamic_ncols=live,
+            smoothing=0.05,
+        )
+
+    def on_train_batch_end(self, trainer: Trainer, module: SRModule, *_: object) -> None:
+        now = time.monotonic()
+        if now - self._drawn >= self._interval or trainer.global_step >= self._bar.total:
+            self._drawn = now
+            self._draw(trainer, module)
+
+    def on_validation_end(self, trainer: Trainer, module: SRModule) -> None:
+        if self._bar is not None:
+            self._draw(trainer, module)
+
+    def on_train_end(self, trainer: Trainer, module: SRModule) -> None:
+        self._bar.close()
+
+    def on_exception(self, trainer: Trainer, module: SRModule, exception: BaseException) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def _draw(self, trainer: Trainer, module: SRModule) -> None:
+        signals, shown = module.signals, {}
+        for name in ("loss", "loss_g", "loss_d"):
+            if f"train/{name}" in signals:
+                shown[name] = f"{float(signals[f'train/{name}']):.4f}"
+        best = [value for name, value in module.best.items() if name.endswith("/psnr")]
+        if best:
+            shown["best"] = f"{best[0]:.2f} dB"
+        self._bar.set_postfix(shown, refresh=False)
+        self._bar.update(trainer.global_step - self._bar.n)
+
+
+def table(metrics: dict[str, float], bicubic: dict[str, float]) -> str:
+    """One row a set: set, bicubic, this run, Δ dB, SSIM."""
+    rows = [("set", "bicubic", "this run", "Δ dB", "SSIM (bicubic)")]
+    for key in sorted(k for k in metrics if k.endswith("/psnr") and k in bicubic):
+        ours, guess, ssim = metrics[key], bicubic[key], key.replace("/psnr", "/ssim")
+        rows.append(
+            (
+                key.removesuffix("/psnr"),
+                f"{guess:.2f}",
+                f"{ours:.2f}",
+                f"{ours - guess:+.2f}",
+                f"{metrics[ssim]:.4f} ({bicubic[ssim]:.4f})",
+            )
+        )
+    return grid(rows)
+
+
+def grid(rows: list[tuple[Any, ...]]) -> str:
+    """Rows in columns; the first row is the head, the first column is flushed left."""
+    widths = [max(len(str(row[k])) for row in rows) for k in range(len(rows[0]))]
+    lines = [
+        "  ".join(
+            str(c).ljust(w) if k == 0 else str(c).rjust(w) for k, (c, w) in enumerate(zip(r, widths, strict=True))
+        )
+        for r in rows
+    ]
+    return "\n".join([lines[0], "─" * len(lines[0]), *lines[1:]])

@@ -1,0 +1,199 @@
+"""`track=mlflow`: a Lightning logger on `MlflowClient`.
+
+The training thread only puts things into a queue; a thread writes them in batches. A tracker that fails once training
+runs is told of in one line and tried again; what it never took is left in the run's folder as `unsent.json`.
+"""
+
+import json
+import logging
+import math
+import os
+import queue
+import re
+import sys
+import threading
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock
+from PIL.Image import Image
+
+from sr.error import UserError
+from sr.track.none import Nothing
+
+BATCH, PARAM_BATCH, PARAM_LENGTH = 1000, 100, 6000  # MLflow's limits of one call
+PAUSE = 2.0  # seconds between two writes
+RETRY = 15.0  # seconds after a failed one
+_STOP = object()
+
+
+class MLflow(Nothing):
+    """One run. `uri` defaults to an absolute sqlite file, `mlflow.db` in `runs`; `group` ties runs together by tag."""
+
+    def __init__(self, uri: str | None, runs: str, experiment: str, group: str | None = None, panels: int = 4) -> None:
+        super().__init__(panels)
+        self.runs = Path(runs).resolve()
+        self.uri = uri or f"sqlite:///{self.runs / 'mlflow.db'}"
+        self.experiment, self.group = experiment, group
+        self.where = self.uri.removeprefix("sqlite:///")
+        self._queue: queue.Queue[Any] = queue.Queue()
+        self._pending: list[Any] = []  # points not yet taken by the tracker
+        self._next_try, self._told = 0.0, False
+        self._thread: threading.Thread | None = None
+
+    @property
+    def name(self) -> str:
+        return self.experiment
+
+    def start(self, title: str, folder: Path, config: dict[str, Any], tags: dict[str, str]) -> None:
+        """Open the run, with the config as parameters and artifact. Fails clearly when the tracker is not there."""
+        self._folder = folder
+        try:
+            self._client, experiment_id = self._connect()
+            group = {"sr.group": self.group} if self.group else {}
+            run = self._client.create_run(experiment_id, run_name=title, tags={**tags, **group})
+            self.run_id, self._experiment_id = run.info.run_id, experiment_id
+            self._log_params(_flat(config))
+        except Exception as error:  # whatever MLflow raises: sqlalchemy's, requests', its own
+            reason = str(error).splitlines()[0]
+            raise UserError(
+                f"track.uri={self.uri}: MLflow cannot be used ({reason}). track=none runs without it"
+            ) from error
+        self._thread = threading.Thread(target=self._write_until_stopped, name="mlflow", daemon=True)
+        self._thread.start()
+
+    def points(self, values: dict[str, Any], step: int) -> None:
+        self._queue.put(("points", values, step, int(time.time() * 1000)))
+
+    def image(self, key: str, image: Image, step: int) -> None:
+        self._queue.put(("image", key, image, step))
+
+    def file(self, path: Path, folder: str = "") -> None:
+        self._queue.put(("file", path, folder))
+
+    def text(self, name: str, text: str) -> None:
+        path = self._folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        self.file(path, str(Path(name).parent).removeprefix("."))
+
+    def end(self, status: str) -> None:
+        """Write what is left and set the status; what cannot be written now is left in the run's folder."""
+        if self._thread is None:
+            return
+        self._queue.put(_STOP)
+        self._thread.join()
+        self._thread = None
+        if self._pending:
+            self._next_try = 0.0
+            self._send_points()
+        if self._pending:
+            unsent = self._folder / "unsent.json"
+            unsent.write_text(json.dumps([dict(metric) for metric in self._pending]))
+            print(f"MLflow did not take {len(self._pending)} points; they are in {unsent}", file=sys.stderr)
+        try:
+            self._client.set_terminated(self.run_id, status)
+        except Exception as error:
+            self._tell(error)
+
+    def _connect(self) -> tuple[Any, str]:
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # its defaults hang for minutes
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "15")
+        for noisy in ("mlflow", "alembic"):
+            logging.getLogger(noisy).setLevel(logging.WARNING)
+        from mlflow import MlflowClient
+        from mlflow.exceptions import MlflowException
+
+        local = self.uri.startswith("sqlite:")
+        self.runs.mkdir(parents=True, exist_ok=True)
+        with FileLock(self.runs / ".mlflow.lock"):  # a fresh database's migrations bear one process only
+            client = MlflowClient(self.uri)
+            found = client.get_experiment_by_name(self.experiment)
+            if found is not None:
+                return client, found.experiment_id
+            try:
+                place = (self.runs / "mlartifacts").as_uri() if local else None
+                made = client.create_experiment(self.experiment, artifact_location=place)
+            except MlflowException:  # another machine was faster
+                return client, client.get_experiment_by_name(self.experiment).experiment_id
+            client.set_experiment_tag(made, "mlflow.experimentKind", "custom_model_development")
+            return client, made
+
+    def _log_params(self, params: dict[str, str]) -> None:
+        from mlflow.entities import Param
+
+        items = [Param(_key(key), value) for key, value in params.items()]
+        for start in range(0, len(items), PARAM_BATCH):
+            self._client.log_batch(self.run_id, params=items[start : start + PARAM_BATCH])
+
+    def _write_until_stopped(self) -> None:
+        stopped = False
+        while not stopped:
+            items = [self._queue.get()]
+            time.sleep(0 if items[0] is _STOP else PAUSE if self._queue.qsize() < BATCH else 0)
+            while not self._queue.empty():
+                items.append(self._queue.get())
+            stopped = _STOP in items
+            for kind, *content in (item for item in items if item is not _STOP):
+                try:
+                    {"points": self._keep_points, "image": self._send_image, "file": self._send_file}[kind](*content)
+                except Exception as error:
+                    self._tell(error)
+            self._send_points()
+
+    def _keep_points(self, values: dict[str, Any], step: int, time_ms: int) -> None:
+        from mlflow.entities import Metric
+
+        for key, value in values.items():
+            number = value.item() if isinstance(value, torch.Tensor) else float(value)
+            if math.isfinite(number):
+                self._pending.append(Metric(_key(key), number, time_ms, step))
+            else:  # MLflow would store 1.8e308, or nothing
+                self._client.set_tag(self.run_id, f"nonfinite.{_key(key)}", f"{number} at step {step}")
+
+    def _send_points(self) -> None:
+        while self._pending and time.monotonic() >= self._next_try:
+            try:
+                self._client.log_batch(self.run_id, metrics=self._pending[:BATCH])
+            except Exception as error:
+                self._tell(error)
+                return
+            del self._pending[:BATCH]
+
+    def _send_image(self, key: str, image: Image, step: int) -> None:
+        """The two files that MLflow's image grid looks for: its own `log_image` would shrink and blur the second."""
+        folder = self._folder / "panels"
+        folder.mkdir(exist_ok=True)
+        now, name = int(time.time() * 1000), _key(key).replace("/", "~")
+        stem = f"{name}+step+{step}+timestamp+{now}+{uuid.uuid4()}"
+        image.save(folder / f"{stem}.png")
+        image.save(folder / f"{stem}+compressed.webp", lossless=True)
+        for path in (folder / f"{stem}.png", folder / f"{stem}+compressed.webp"):
+            self._client.log_artifact(self.run_id, str(path), "images")
+            path.unlink()
+        self._client.set_tag(self.run_id, "mlflow.loggedImages", "True")
+
+    def _send_file(self, path: Path, folder: str) -> None:
+        self._client.log_artifact(self.run_id, str(path), folder or None)
+
+    def _tell(self, error: Exception) -> None:
+        self._next_try = time.monotonic() + RETRY
+        if not self._told:
+            self._told = True
+            reason = str(error).splitlines()[0]
+            print(f"\nMLflow does not answer ({reason}); training goes on, and it is tried again", file=sys.stderr)
+
+
+def _flat(node: Any, prefix: str = "") -> dict[str, str]:
+    """`{"model.net.width": "64"}`; a value that MLflow cannot hold whole is left to config.yaml, never cut."""
+    if isinstance(node, dict):
+        return {k: v for name, part in node.items() for k, v in _flat(part, f"{prefix}.{name}".lstrip(".")).items()}
+    text = str(node)
+    return {prefix: text if len(text) <= PARAM_LENGTH else f"{len(text)} characters, see config.yaml"}
+
+
+def _key(key: str) -> str:
+    return re.sub(r"[^\w\-./ :]", "_", key, flags=re.ASCII)

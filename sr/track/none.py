@@ -1,0 +1,51 @@
+"""`track=none`: every call is taken and nothing is kept. Also the list of what a tracker has to offer."""
+
+from pathlib import Path
+from typing import Any
+
+from PIL.Image import Image
+from pytorch_lightning.loggers import Logger
+
+
+class Nothing(Logger):
+    """A tracker that tracks nothing."""
+
+    run_id: str | None = None
+    where: str | None = None  # what to tell the user about where the runs are
+
+    def __init__(self, panels: int = 0) -> None:
+        super().__init__()
+        self.panels = panels  # pictures to show of each set
+
+    @property
+    def name(self) -> str:
+        return "none"
+
+    @property
+    def version(self) -> str | None:
+        return self.run_id
+
+    def start(self, title: str, folder: Path, config: dict[str, Any], tags: dict[str, str]) -> None:
+        """Open the run; `folder` is where it may keep files."""
+
+    def points(self, values: dict[str, Any], step: int) -> None:
+        """Record scalars; tensors may be given as they are and are read later, in another thread."""
+
+    def image(self, key: str, image: Image, step: int) -> None:
+        """Record a picture."""
+
+    def file(self, path: Path, folder: str = "") -> None:
+        """Keep a file of this path."""
+
+    def text(self, name: str, text: str) -> None:
+        """Keep a text under this file name."""
+
+    def end(self, status: str) -> None:
+        """Close the run: FINISHED, FAILED or KILLED."""
+
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        """Lightning's own way in; the same as `points`."""
+        self.points(metrics, step or 0)
+
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        """Nothing: the whole config goes in at the start."""

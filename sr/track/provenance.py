@@ -1,0 +1,51 @@
+"""Where a run comes from: code, packages, machine."""
+
+import platform
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import torch
+import yaml
+
+
+def git() -> dict[str, str]:
+    """SHA, branch and whether the tree is dirty, of the checkout that `sr` runs from; empty outside of one."""
+    sha = _git("rev-parse", "HEAD")
+    if not sha:
+        return {}
+    return {
+        "sha": sha.strip(),
+        "branch": _git("rev-parse", "--abbrev-ref", "HEAD").strip(),
+        "dirty": str(bool(_git("status", "--porcelain"))).lower(),
+    }
+
+
+def texts(config: dict, overrides: list[str]) -> dict[str, str]:
+    """Files to keep with the run, by name."""
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{torch.get_num_threads()} CPU threads"
+    about = {
+        "command": " ".join(sys.argv),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "device": device,
+        "git": git(),
+    }
+    packages = sorted(f"{d.metadata['Name']}=={d.version}" for d in metadata.distributions() if d.metadata["Name"])
+    return {
+        "config.yaml": yaml.safe_dump(config, sort_keys=False, allow_unicode=True),
+        "overrides.yaml": yaml.safe_dump(overrides, allow_unicode=True),
+        "environment.yaml": yaml.safe_dump(about, sort_keys=False, allow_unicode=True),
+        "packages.txt": "\n".join(dict.fromkeys(packages)) + "\n",
+        "changes.diff": _git("diff", "HEAD"),
+    }
+
+
+def _git(*words: str) -> str:
+    here = Path(__file__).resolve().parent
+    try:
+        done = subprocess.run(["git", "-C", str(here), *words], capture_output=True, text=True, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout if done.returncode == 0 else ""

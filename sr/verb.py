@@ -1,0 +1,122 @@
+"""What every verb shares: finding `conf`, starting Hydra, and answering an error in the user's words."""
+
+import functools
+import os
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import hydra
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from sr.error import UserError, nearest
+
+# Hydra neither makes folders nor logs: each verb says itself where its results are.
+QUIET = (
+    "hydra/job_logging=none",
+    "hydra/hydra_logging=none",
+    "hydra.run.dir=.",
+    "hydra.sweep.dir=.",
+    "hydra.sweep.subdir=.",
+    "hydra.output_subdir=null",
+)
+INTERRUPTED = 130
+
+
+def conf_dir() -> Path:
+    """`conf`: inside the package when installed from a wheel, beside it in a checkout."""
+    here = Path(__file__).resolve().parent
+    return here / "conf" if (here / "conf").is_dir() else here.parent / "conf"
+
+
+def start(name: str, task: Callable[[DictConfig], Any], argv: list[str] | None = None) -> None:
+    """Compose `conf/NAME.yaml` with the command line and call `task` with it. A user's error exits with 2."""
+    typed = list(sys.argv[1:] if argv is None else argv)
+    _admit_own_parts(typed)
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us instead of being printed by Hydra
+    before, sys.argv = sys.argv, [f"sr-{name}", *typed, f"hydra/help={name}", *QUIET]
+    try:
+        hydra.main(config_path=str(conf_dir()), config_name=name, version_base="1.3")(_answering(task))()
+    except (HydraException, OmegaConfBaseException) as error:
+        _exit(_explain(error, name, typed))
+    except KeyboardInterrupt:
+        _exit("interrupted", INTERRUPTED)
+    finally:
+        sys.argv = before
+
+
+def _answering(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
+    """Hydra announces every exception of a task on its own; a user's error is answered before it gets there."""
+
+    @functools.wraps(task)
+    def answered(cfg: DictConfig) -> Any:
+        try:
+            return task(cfg)
+        except UserError as error:
+            _exit(str(error))
+
+    return answered
+
+
+def _exit(message: str, code: int = 2) -> NoReturn:
+    print(f"\nerror: {message}" if code != INTERRUPTED else f"\n{message}", file=sys.stderr)
+    raise SystemExit(code)
+
+
+def _admit_own_parts(typed: list[str]) -> None:
+    """A user's parts may lie beside their YAMLs: DIR of --config-dir joins the import path."""
+    for i, word in enumerate(typed):
+        option, _, value = word.partition("=")
+        if option in ("--config-dir", "-cd"):
+            folder = value or (typed[i + 1] if i + 1 < len(typed) else "")
+            sys.path.insert(0, str(Path(folder).resolve()))
+
+
+def _explain(error: Exception, name: str, typed: list[str]) -> str:
+    """Hydra's message in one breath, with the nearest right word."""
+    cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
+    text = str(error).split("\nSee ")[0].strip()
+    if isinstance(error, MissingConfigException):
+        options = re.findall(r"^\t(\S+)$", str(error), re.MULTILINE)
+        missing = re.search(r"[Cc]ould not find '(.+?)'", str(error))
+        if missing and options:
+            group, _, choice = missing[1].rpartition("/")
+            return f"{group}={choice}: expected one of {', '.join(options)}.{nearest(choice, options)}"
+        return text
+    if isinstance(error, OverrideParseException):
+        return f"cannot read {error.override!r}: expected key=value ({text.splitlines()[0]})"
+    unknown = re.search(r"Could not override '(.+?)'", text)
+    if unknown:
+        key = unknown[1]
+        if "/" in key and (conf_dir() / key).is_dir():
+            parent = key.rpartition("/")[0]
+            return f"{key} is not part of the chosen {parent}: choose another {parent}=… that has it (see --help)"
+        return f'there is no dial or group "{key}".{nearest(key, _keys(name, typed))} See --help'
+    return str(getattr(cause, "msg", None) or text).splitlines()[0] + f" ({getattr(cause, 'full_key', '') or 'config'})"
+
+
+def _keys(name: str, typed: list[str]) -> list[str]:
+    """All keys and groups that could have been typed, under the groups that were chosen rightly."""
+    GlobalHydra.instance().clear()
+    groups = [str(p.relative_to(conf_dir())) for p in conf_dir().rglob("*") if p.is_dir()]
+    choices = [word for word in typed if re.fullmatch(r"[\w/]+=\w+", word) and word.split("=")[0] in groups]
+    with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        try:
+            cfg = hydra.compose(name, choices)
+        except HydraException:  # one of them is wrong as well, and will be answered next
+            cfg = hydra.compose(name)
+    return [*groups, *_flat(OmegaConf.to_container(cfg, resolve=False))]
+
+
+def _flat(node: dict[str, Any], prefix: str = "") -> list[str]:
+    keys = []
+    for name, value in node.items():
+        keys.append(prefix + str(name))
+        if isinstance(value, dict):
+            keys += _flat(value, f"{prefix}{name}.")
+    return keys
