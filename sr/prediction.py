@@ -23,7 +23,7 @@ def enlarge_all(
     output: str,
     overwrite: bool,
     device: str,
-    trust: Sequence[str],  # noqa: A002
+    trust: Sequence[str],
 ) -> None:
     """Enlarge a file, or all pictures of a folder; a bad one is named and skipped, and raised at the end."""
     loaded = checkpoints.load(Path(checkpoint).expanduser(), _device(device), trust)

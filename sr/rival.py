@@ -5,6 +5,7 @@ no framework: all that it does, the framework has to do as well.
 """
 
 import json
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -15,7 +16,6 @@ from typing import Any, NamedTuple
 import torch
 from pytorch_lightning.profilers import Profiler
 from torch import Tensor
-from tqdm import tqdm
 
 from sr import build, checkpoint, terminal
 from sr.data.patches import Patches
@@ -69,7 +69,8 @@ class Comparison:
     def report(self) -> None:
         """Run all rounds, print the table, write the file."""
         ours, rival = [], []
-        for _ in tqdm(range(self.config["rounds"]), desc="bench", unit="round"):
+        for k in range(self.config["rounds"]):
+            print(f"round {k + 1} of {self.config['rounds']}", file=sys.stderr)
             ours.append(self._framework())
             rival.append(self._bare())
         name = self.config["model"]["net"]["_target_"].rpartition(".")[2]

@@ -3,6 +3,7 @@
 Every fault of a file is a `UserError` that names it; Pillow's own errors never get out.
 """
 
+import struct
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +19,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 # Modes that are 8 bits a channel and that Pillow turns into RGB or L without a guess about colour.
 _GRAY, _COLOR, _ALPHA = ("1", "L"), ("RGB", "P", "RGBX"), ("RGBA", "LA", "PA", "La", "RGBa")
 _ORIENTATION = 0x0112
+_DAMAGE = (OSError, SyntaxError, ValueError, TypeError, EOFError, struct.error)  # what Pillow raises over bad bytes
 
 
 class Picture(NamedTuple):
@@ -51,7 +53,10 @@ def list_images(folder: Path, key: str) -> list[Path]:
 def probe(path: Path) -> Header:
     """What the header alone tells; a file that is no 8-bit image is found out here already."""
     with _opened(path) as image:
-        turned = image.getexif().get(_ORIENTATION, 1) >= 5
+        try:
+            turned = Image.Image.getexif(image).get(_ORIENTATION, 1) >= 5  # PNG's own getexif would decode the picture
+        except _DAMAGE as error:
+            raise _damaged(path, error) from None
         height, width = (image.width, image.height) if turned else (image.height, image.width)
         return Header(height, width, "gray" if image.mode in (*_GRAY, "LA", "La") else "colour")
 
@@ -67,10 +72,10 @@ def read(path: Path) -> Picture:
     with _opened(path) as image:
         try:
             image.load()
-        except (OSError, SyntaxError, ValueError) as error:
-            raise UserError(f"{path}: this image is damaged ({error}); replace or remove it") from None
+            upright = ImageOps.exif_transpose(image)
+        except _DAMAGE as error:
+            raise _damaged(path, error) from None
         icc = image.info.get("icc_profile")
-        upright = ImageOps.exif_transpose(image)
     alpha = None
     gray = upright.mode in (*_GRAY, "LA", "La")
     if upright.mode in _ALPHA or "transparency" in upright.info:
@@ -88,13 +93,25 @@ def _opened(path: Path) -> Image.Image:
         raise UserError(f"{path}: too large to open safely ({error})") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
-    if image.mode not in _GRAY + _COLOR + _ALPHA:
-        mode = image.mode
+    except _DAMAGE as error:
+        raise _damaged(path, error) from None
+    if image.mode not in _GRAY + _COLOR + _ALPHA or _is_deep(image):
+        mode = "16-bit RGB" if _is_deep(image) else image.mode
         image.close()
         raise UserError(
-            f"{path}: mode {mode} is not 8-bit gray or RGB; convert it first (16-bit and CMYK are not read)"
+            f"{path}: {mode} is not 8-bit gray or RGB; convert it first (16-bit and CMYK are not read)"
         )
     return image
+
+
+def _is_deep(image: Image.Image) -> bool:
+    """16 bits a channel in the file, where Pillow itself would drop the lower eight and say RGB; BMP's 5-6-5 is not."""
+    raw = [str(tile[3]) for tile in image.tile]
+    return any(";16" in args and "BGR;16" not in args for args in raw)
+
+
+def _damaged(path: Path, error: Exception) -> UserError:
+    return UserError(f"{path}: this image is damaged ({error}); replace or remove it")
 
 
 def _tensor(image: Image.Image) -> Tensor:

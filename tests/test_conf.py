@@ -1,0 +1,292 @@
+"""Contract: every YAML under `conf/` (and under --config-dir) is found by itself, composes, builds and does its work."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sr import schema
+from sr.verb import conf_dir
+
+# What a choice needs beside itself.
+GAN_PARTS = ("model/discriminator", "model/adversarial")
+NEEDS = {
+    "data=folder": ["data.path={world}/photos"],
+    "data=pair": ["data.hr={world}/photos", "data.lr={world}/small"],
+    "data=benchmark": ["stages=[test]"],
+    "model/net=tutorial": ["color=gray"],
+}
+SMALL = {"data": ["data.batch=4", "data.patch=32"], "data=cifar10": ["data.batch=4"], "data=benchmark": []}
+
+
+def folders(extra: str | None) -> list[Path]:
+    return [conf_dir()] + ([Path(extra).resolve()] if extra else [])
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    marker = metafunc.definition.get_closest_marker("group")
+    if marker:
+        places = folders(metafunc.config.getoption("--config-dir"))
+        found = sorted({p.stem for place in places for p in (place / marker.args[0]).glob("*.yaml")})
+        metafunc.parametrize("choice", found)
+
+
+@pytest.fixture
+def compose(pytestconfig: pytest.Config, world: Path) -> Any:
+    """`compose("model=gan", …)` gives the checked, plain config; `compose.choices` what was chosen."""
+    import hydra
+
+    @contextmanager
+    def started() -> Iterator[None]:
+        with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            yield
+
+    def composed(*words: str, name: str = "run") -> dict[str, Any]:
+        extra = pytestconfig.getoption("--config-dir")
+        search = [f"hydra.searchpath=[file://{Path(extra).resolve()}]"] if extra else []
+        with started():
+            cfg = hydra.compose(name, [f"paths.data={world}", *words, *search], return_hydra_config=True)
+        composed.choices = dict(cfg.hydra.runtime.choices)
+        from omegaconf import OmegaConf, open_dict
+
+        with open_dict(cfg):
+            del cfg["hydra"]
+        return schema.complete(OmegaConf.create(OmegaConf.to_container(cfg)), composed.choices)
+
+    return composed
+
+
+def words(group: str, choice: str, world: Path) -> list[str]:
+    typed = f"{group}={choice}"
+    gan = ["model=gan"] if group in GAN_PARTS else []
+    return [*gan, typed, *(word.format(world=world) for word in NEEDS.get(typed, []))]
+
+
+def two_steps(config: dict[str, Any], choices: dict[str, str], folder: Path) -> dict[str, float]:
+    """Train two steps, validate, test; returns the metrics."""
+    from sr.training import Training
+
+    config["paths"]["runs"] = str(folder)
+    config["trainer"] |= {"max_steps": 2, "max_epochs": None, "val_check_interval": 2, "accelerator": "cpu"}
+    if "warmup_steps" in config["model"]:
+        config["model"]["warmup_steps"] = 1
+    training = Training(config, choices, [])
+    training.go()
+    return training.model.metrics
+
+
+def test_every_yaml_lies_in_a_tested_group() -> None:
+    tested = {"data", "data/degrade", "model", "metric", "trainer", "track", "experiment", "hydra/help"}
+    tested |= {f"model/{part}" for part in ("net", "discriminator", "adversarial", "loss", "optimizer", "schedule")}
+    found = {str(path.parent.relative_to(conf_dir())) for path in conf_dir().rglob("*.yaml")} - {"."}
+    assert found == tested
+
+
+@pytest.mark.parametrize("verb", [path.stem for path in conf_dir().glob("*.yaml")])
+def test_each_verb_has_a_module_and_a_help(verb: str, sr: Any) -> None:
+    assert (conf_dir() / "hydra" / "help" / f"{verb}.yaml").exists()
+    answer = sr(verb, "--help")
+    assert answer.code == 0
+    assert f"sr.{verb}" in answer.out
+
+
+@pytest.mark.group("model/net")
+@pytest.mark.parametrize("scale", schema.SCALES)
+def test_net(choice: str, scale: int, compose: Any) -> None:
+    """Any channel count and odd sizes; the output is exactly `scale` times as large; all weights get a gradient."""
+    import torch
+
+    from sr import build
+
+    for channels in (1, 3, 4):
+        config = compose(f"model/net={choice}", f"scale={scale}", f"channels={channels}")
+        net = build.part(config["model"]["net"], "model.net")
+        assert net.scale == scale
+        lr = torch.rand(2, channels, 9, 13)
+        result = net(lr)
+        assert result.shape == (2, channels, 9 * scale, 13 * scale)
+        assert result.isfinite().all()
+        if list(net.parameters()):
+            result.square().mean().backward()
+            assert all(p.grad is not None and p.grad.isfinite().all() for p in net.parameters())
+
+
+@pytest.mark.group("model/net")
+def test_net_learns_tests_and_loads(choice: str, compose: Any, world: Path, tmp_path: Path) -> None:
+    """Two steps through the whole framework; what was tested is what the checkpoint gives."""
+    import torch
+
+    from sr import checkpoint
+
+    config = compose(*words("model/net", choice, world), "data=folder", f"data.path={world}/photos", *SMALL["data"], "track=none")
+    metrics = two_steps(config, compose.choices, tmp_path)
+    assert torch.isfinite(torch.tensor(metrics["test/folder/psnr"]))
+    for file in tmp_path.rglob("best.ckpt"):
+        loaded = checkpoint.load(file, trust=[config["model"]["net"]["_target_"].rpartition(".")[0]])
+        assert loaded.step == 2
+        assert loaded.config == config
+
+
+@pytest.mark.group("data")
+def test_data(choice: str, compose: Any, world: Path, tmp_path: Path) -> None:
+    small = SMALL.get(f"data={choice}", SMALL["data"])
+    config = compose(*words("data", choice, world), *small, "track=none", "model.net.width=4")
+    metrics = two_steps(config, compose.choices, tmp_path)
+    assert any(name.startswith("test/") for name in metrics)
+
+
+@pytest.mark.group("data/degrade")
+def test_degradation(choice: str, compose: Any) -> None:
+    """uint8 HR to uint8 LR; a batch is its images one by one."""
+    import torch
+
+    from sr import build
+
+    degrade = build.part(compose(f"data/degrade={choice}", "scale=3")["data"]["degrade"], "data.degrade")
+    hr = torch.randint(0, 256, (2, 3, 24, 36), dtype=torch.uint8)
+    lr = degrade(hr)
+    assert (lr.dtype, lr.shape) == (torch.uint8, (2, 3, 8, 12))
+    assert torch.equal(degrade(hr[1:]), lr[1:])
+
+
+@pytest.mark.group("model")
+def test_way_of_learning(choice: str, compose: Any, world: Path, tmp_path: Path) -> None:
+    """Each way of learning, with each colour, with accumulation and clipping."""
+    for color in schema.COLORS:
+        config = compose(
+            f"model={choice}", f"color={color}", "data=folder", f"data.path={world}/photos", *SMALL["data"], "track=none",
+            "trainer.accumulate_grad_batches=2", "trainer.gradient_clip_val=0.5",
+        )  # fmt: skip
+        metrics = two_steps(config, compose.choices, tmp_path / color)
+        assert metrics["test/folder/psnr"] > 5
+
+
+@pytest.mark.group("model/discriminator")
+def test_discriminator(choice: str, compose: Any) -> None:
+    """Any size from 32 up; both channel counts; every weight gets a gradient."""
+    import torch
+
+    from sr import build
+
+    for channels, side in ((3, 32), (1, 40), (3, 96)):
+        config = compose("model=gan", f"model/discriminator={choice}", f"channels={channels}")
+        judge = build.part(config["model"]["discriminator"], "model.discriminator")
+        opinion = judge(torch.rand(2, channels, side, side))
+        assert opinion.shape[:2] == (2, 1)
+        opinion.mean().backward()
+        assert all(p.grad is not None for p in judge.parameters())
+
+
+@pytest.mark.group("model/adversarial")
+def test_adversarial_loss(choice: str, compose: Any) -> None:
+    """D's loss falls when it tells real from fake; G's gradient makes its fakes look more real; beliefs are 0…1."""
+    import torch
+
+    from sr import build
+
+    game = build.part(compose("model=gan", f"model/adversarial={choice}")["model"]["adversarial"], "model.adversarial")
+    right, wrong = torch.full((4, 1), 0.9), torch.full((4, 1), 0.1)
+    assert game.discriminator(right, wrong) < game.discriminator(wrong, right)
+    fake = torch.zeros(4, 1, requires_grad=True)
+    game.generator(fake).backward()
+    assert (fake.grad < 0).all()
+    assert 0 <= game.probability(torch.full((4, 1), -3.0)) <= game.probability(torch.full((4, 1), 3.0)) <= 1
+
+
+@pytest.mark.group("model/loss")
+def test_loss(choice: str, compose: Any) -> None:
+    """Finite, differentiable, smallest for equal images."""
+    import torch
+
+    from sr import build
+
+    loss = build.part(compose(f"model/loss={choice}")["model"]["loss"], "model.loss")
+    hr = torch.rand(2, 3, 16, 16)
+    sr = (hr + 0.1 * torch.randn_like(hr)).requires_grad_()
+    value = loss(sr, hr)
+    value.backward()
+    assert value.ndim == 0
+    assert sr.grad.isfinite().all()
+    assert loss(hr, hr) < value
+
+
+@pytest.mark.group("model/optimizer")
+def test_optimizer(choice: str, compose: Any) -> None:
+    import torch
+
+    from sr import build
+
+    weight = torch.nn.Parameter(torch.ones(3))
+    optimizer = build.part(compose(f"model/optimizer={choice}")["model"]["optimizer"], "model.optimizer")([weight])
+    weight.sum().backward()
+    optimizer.step()
+    assert (weight < 1).all()
+
+
+@pytest.mark.group("model/schedule")
+def test_schedule(choice: str, compose: Any) -> None:
+    """The rate is never negative, nor above the one that was set, and is reached."""
+    import torch
+
+    from sr import build
+
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=1.0)
+    schedule = build.part(compose(f"model/schedule={choice}")["model"]["schedule"], "model.schedule")(optimizer, total=200)
+    rates = []
+    for _ in range(201):
+        rates.append(schedule.get_last_lr()[0])
+        optimizer.step()
+        schedule.step()
+    assert 0.8 < max(rates) <= 1
+    assert min(rates) >= 0
+
+
+@pytest.mark.group("metric")
+def test_protocol(choice: str, compose: Any) -> None:
+    """One level of error everywhere is worth 48.13 dB on luma, scaled by luma's own range; it says what it is."""
+    import torch
+
+    from sr import build
+
+    protocol = build.part(compose(f"metric={choice}")["metric"], "metric")
+    hr = torch.randint(1, 254, (2, 1, 40, 40)) / 255
+    assert protocol(hr + 1 / 255, hr)["psnr"] == pytest.approx([48.1308] * 2, abs=1e-4)
+    assert protocol.describe()["protocol"] == choice
+
+
+@pytest.mark.group("trainer")
+def test_trainer(choice: str, compose: Any) -> None:
+    from sr import build
+
+    config = compose(f"trainer={choice}", "track=none")
+    track = build.part(config["track"], "track")
+    assert build.trainer(config, [], track, manual=True).max_steps == config["trainer"]["max_steps"]
+
+
+@pytest.mark.group("track")
+def test_track(choice: str, compose: Any, tmp_path: Path) -> None:
+    from sr import build
+
+    config = compose(f"track={choice}", f"paths.runs={tmp_path}")
+    track = build.part(config["track"], "track")
+    track.start("test", tmp_path, config, {})
+    track.points({"a/b": 1.0}, 1)
+    track.end("FINISHED")
+    assert (track.run_id is None) == (choice == "none")
+
+
+@pytest.mark.group("experiment")
+def test_experiment(choice: str, compose: Any, tmp_path: Path) -> None:
+    """Composes, does two steps, and has a write-up that gives its command."""
+    config = compose(f"experiment={choice}", "track=none", "data.batch=4")
+    assert two_steps(config, compose.choices, tmp_path)
+    study = conf_dir().parent / "experiments" / choice / "README.md"
+    if conf_dir().name == "conf" and (conf_dir() / "experiment" / f"{choice}.yaml").exists():
+        assert f"experiment={choice}" in study.read_text(encoding="utf-8")
+
+
+@pytest.mark.group("hydra/help")
+def test_help_belongs_to_a_verb(choice: str) -> None:
+    assert (conf_dir() / f"{choice}.yaml").exists()
