@@ -4,6 +4,7 @@
 """
 
 import contextlib
+import importlib
 import pickle
 from collections.abc import Sequence
 from pathlib import Path
@@ -46,19 +47,35 @@ def load(path: Path, device: str | torch.device = "cpu", trust: Sequence[str] = 
     _refuse_strangers(node, (*TRUSTED, *(f"{prefix}." for prefix in trust)), path)
     net = build.part(node, "model.net")
     weights = {k.removeprefix("net."): v for k, v in content["state_dict"].items() if k.startswith("net.")}
-    net.load_state_dict(weights)
+    try:
+        net.load_state_dict(weights)
+    except RuntimeError as error:
+        raise UserError(f"checkpoint={path}: its weights do not fit its net ({' '.join(str(error).split())})") from None
     return Loaded(net.to(device).eval(), config, content[KEY]["metrics"], content["global_step"])
 
 
 def _refuse_strangers(node: Any, trusted: tuple[str, ...], path: Path) -> None:
     for value in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
         _refuse_strangers(value, trusted, path)
-    target = node.get("_target_", "sr.net.") if isinstance(node, dict) else "sr.net."
-    if not target.startswith(trusted):
+    if isinstance(node, str) and "${" in node:  # our configs are resolved; a resolver could make a target of its own
+        raise UserError(f"checkpoint={path} carries {node}: expected plain values only; it was not written by sr")
+    target = str(node["_target_"]) if isinstance(node, dict) and "_target_" in node else None
+    if target is not None and not _is_trusted(target, trusted):
         raise UserError(
             f"checkpoint={path} wants to build {target}, which is not a net of sr. "
             f"If you trust this file: trust=[{target.rpartition('.')[0]}]"
         )
+
+
+def _is_trusted(target: str, trusted: tuple[str, ...]) -> bool:
+    """Whether it lies in a trusted module and was made there: `sr.net.plain.nn…` would lead anywhere."""
+    module, _, name = target.rpartition(".")
+    if not target.startswith(trusted):
+        return False
+    try:
+        return f"{getattr(importlib.import_module(module), name).__module__}.".startswith(trusted)
+    except (ImportError, AttributeError):
+        return False
 
 
 class Checkpoints(Callback):

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import logging
-import os
 import signal
 import threading
 import time
@@ -190,7 +189,7 @@ class Training:
             print(f"MLflow      {self.track.where}")
         print("\nnext:")
         if kept:
-            print(f"  python -m sr.predict checkpoint={os.path.relpath(kept[0])} input=YOUR.png output=enlarged")
+            print(f"  python -m sr.predict checkpoint={_short(kept[0])} input=YOUR.png output=enlarged")
         if self.track.where:
             print(f"  mlflow ui --host 127.0.0.1 --backend-store-uri {self.track.uri}")
 
@@ -201,6 +200,11 @@ _CHOICES = {"model": "model", "net": "model/net", "data": "data", "experiment": 
 def _own_prefixes(config: dict[str, Any]) -> list[str]:
     """The user chose this net in this very run: its module is trusted."""
     return [config["model"]["net"]["_target_"].rpartition(".")[0]]
+
+
+def _short(path: Path) -> str:
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 def _unwritable(config: dict[str, Any], error: OSError) -> UserError:

@@ -1,6 +1,7 @@
 """A file from the network: progress bar, resumed after a break, checksum verified, renamed into place only when whole."""
 
 import hashlib
+import http.client
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -20,7 +21,7 @@ def fetch(url: str, path: Path, sha256: str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _download(url, part)
-    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+    except (urllib.error.URLError, TimeoutError, ConnectionError, http.client.HTTPException, ValueError) as error:
         reason = getattr(error, "reason", error)
         raise UserError(f"{url}: download failed ({reason}). Run again to continue it. {by_hand}") from None
     except OSError as error:

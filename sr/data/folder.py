@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from sr.data.module import SRData, split
+from sr.data.module import SRData, check_sizes, split
 from sr.data.patches import Patches
 from sr.data.pictures import Pictures, folder
 from sr.error import UserError
@@ -22,13 +22,15 @@ class Folder(SRData):
         self._parts: tuple[Pictures, Pictures] | None = None
 
     def training(self) -> Patches:
-        pictures = self._split()[0]
+        pictures, held = self._split()
         patches = Patches(pictures, self.patch)
-        pictures.load()
+        pictures.load(held)
         return patches
 
     def held_out(self, stage: str) -> Pictures:
-        return self._split()[1]
+        held = self._split()[1]
+        check_sizes(held, f"data.{stage}={self.name}")
+        return held
 
     def _all(self) -> Pictures:
         return folder(self.path, self.scale, "data.path")

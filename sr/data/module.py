@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from sr.color import gray
 from sr.data.patches import Draws
-from sr.data.pictures import collate, folder
+from sr.data.pictures import Pictures, collate, folder
 from sr.error import UserError
 from sr.pair import Pair, Raw
 
@@ -117,12 +117,16 @@ class SRData(LightningDataModule):
                 f"or say where your sets are: paths.data=FOLDER or the variable SR_DATA"
             )
         chosen = folder(path / "HR" if (path / "HR").is_dir() else path, self.scale, key)
-        for image, (h, w) in zip(chosen.names, chosen.sizes, strict=True):
-            if min(h, w) < SMALLEST + 2 * self.scale:
-                raise UserError(
-                    f"{key}={name}: image {image} ({w}×{h}) is too small to be measured at scale {self.scale}"
-                )
+        check_sizes(chosen, f"{key}={name}")
         return chosen
+
+
+def check_sizes(pictures: Pictures, key: str) -> None:
+    """Raise where a picture, less its border, is smaller than SSIM's window; `key` is the dial that named the set."""
+    s = pictures.scale
+    for image, (h, w) in zip(pictures.names, pictures.sizes, strict=True):
+        if min(h, w) < SMALLEST + 2 * s:
+            raise UserError(f"{key}: image {image} ({w}×{h}) is too small to be measured at scale {s}")
 
 
 def turned(image: Tensor | None, turn: Tensor | None) -> Tensor | None:

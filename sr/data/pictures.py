@@ -50,18 +50,20 @@ class Pictures(Dataset):
         lr = [self._lr[i] for i in indices] if self._lr else None
         return Pictures([self._hr[i] for i in indices], self.scale, lr)
 
-    def load(self) -> None:
+    def load(self, *more: "Pictures") -> None:
         """Decode what fits in memory, side by side, with a progress bar; every damaged file is named at once."""
+        jobs = [(pictures, index) for pictures in (self, *more) for index in range(len(pictures))]
 
-        def one(index: int) -> str | None:
+        def one(job: tuple[Pictures, int]) -> str | None:
+            pictures, index = job
             try:
-                self[index]
+                pictures[index]
             except UserError as error:
                 return str(error)
             return None
 
         with ThreadPoolExecutor() as pool:
-            bar = tqdm(pool.map(one, range(len(self))), total=len(self), desc="decoding", unit="image", delay=2)
+            bar = tqdm(pool.map(one, jobs), total=len(jobs), desc="decoding", unit="image", delay=2)
             faults = [fault for fault in bar if fault]
         if faults:
             raise UserError("\n".join(faults))

@@ -57,7 +57,10 @@ def probe(path: Path) -> Header:
             turned = Image.Image.getexif(image).get(_ORIENTATION, 1) >= 5  # PNG's own getexif would decode the picture
         except _DAMAGE as error:
             raise _damaged(path, error) from None
-        height, width = (image.width, image.height) if turned else (image.height, image.width)
+        width, height = image.size
+        if image.format == "TIFF":  # Pillow has turned its size already
+            width, height = image.tag_v2[256], image.tag_v2[257]
+        height, width = (width, height) if turned else (height, width)
         return Header(height, width, "gray" if image.mode in (*_GRAY, "LA", "La") else "colour")
 
 
@@ -91,16 +94,14 @@ def _opened(path: Path) -> Image.Image:
         raise UserError(f"{path}: this is not an image, whatever its name says; replace or remove it") from None
     except Image.DecompressionBombError as error:
         raise UserError(f"{path}: too large to open safely ({error})") from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
     except _DAMAGE as error:
+        if isinstance(error, OSError) and error.strerror:  # the system's own, not Pillow's
+            raise UserError(f"{path}: cannot be read ({error.strerror})") from None
         raise _damaged(path, error) from None
     if image.mode not in _GRAY + _COLOR + _ALPHA or _is_deep(image):
-        mode = "16-bit RGB" if _is_deep(image) else image.mode
+        what = "16 bits a channel" if _is_deep(image) else f"mode {image.mode}"
         image.close()
-        raise UserError(
-            f"{path}: {mode} is not 8-bit gray or RGB; convert it first (16-bit and CMYK are not read)"
-        )
+        raise UserError(f"{path}: {what}, expected 8-bit gray or RGB; convert it first (16-bit and CMYK are not read)")
     return image
 
 

@@ -1,0 +1,104 @@
+"""Bicubic resizing against MATLAB's own results: its outputs in double, and the field's LR files, bit for bit."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from sr.degrade.bicubic import Bicubic
+from sr.degrade.resize import imresize
+from sr.image.read import read_rgb
+from sr.net.bicubic import Bicubic as BicubicNet
+
+CASES = (
+    "down_down_aa", "down_down_noaa", "down_down_irregular_aa", "down_down_irregular_noaa",
+    "down_down_x2_aa", "down_down_x4_aa", "up_up_irregular_aa",
+)  # fmt: skip
+RIM = 3  # LR pixels of a ×8 file that the border treatment can reach
+
+
+@pytest.fixture(scope="module")
+def matlab(sr_data: Path) -> Path:
+    return sr_data / "reference" / "matlab_imresize"
+
+
+def levels(image: Tensor) -> Tensor:
+    """Double 0…1 as MATLAB's im2uint8 writes it."""
+    return (image.clamp(0, 1) * 255 + 0.5).floor().to(torch.uint8)
+
+
+def pairs(root: Path, name: str, scale: int) -> list[tuple[str, Tensor, Tensor]]:
+    """(image, HR cropped to a multiple of the scale, the published LR file) of one set."""
+    found = []
+    for path in sorted((root / name / "HR").glob("*.png")):
+        hr = read_rgb(path)
+        h, w = (n - n % scale for n in hr.shape[-2:])
+        lr = root / name / "LR_bicubic" / f"X{scale}" / f"{path.stem}x{scale}.png"
+        found.append((path.stem, hr[:, :h, :w], read_rgb(lr)))
+    assert found
+    return found
+
+
+def test_no_case_of_the_reference_is_left_out(matlab: Path) -> None:
+    assert {case["name"] for case in json.loads((matlab / "cases.json").read_text())["cases"]} == set(CASES)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_double_as_matlab(matlab: Path, name: str) -> None:
+    content = json.loads((matlab / "cases.json").read_text())
+    case = next(case for case in content["cases"] if case["name"] == name)
+    square = torch.tensor(content["input_square"], dtype=torch.float64)
+    expected = torch.tensor(case["output"], dtype=torch.float64)
+    result = imresize(square, size=tuple(case["size"]), antialias=case["antialiasing"])
+    torch.testing.assert_close(result, expected, rtol=0, atol=1e-12)
+
+
+def test_lena_in_uint8_is_rounded_after_each_pass(matlab: Path) -> None:
+    lena, expected = read_rgb(matlab / "lena_512x512.png"), read_rgb(matlab / "lena_123x234_uint8.png")
+    assert torch.equal(imresize(lena, size=(123, 234)), expected)
+
+
+def test_lena_in_double_is_rounded_once(matlab: Path) -> None:
+    lena, expected = read_rgb(matlab / "lena_512x512.png"), read_rgb(matlab / "lena_123x234_double.png")
+    assert torch.equal(levels(imresize(lena.double() / 255, size=(123, 234))), expected)
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+@pytest.mark.parametrize("name", ["Set5", "Set14"])
+def test_published_lr_files_bit_for_bit(sr_data: Path, name: str, scale: int) -> None:
+    degrade = Bicubic(scale)
+    wrong = [image for image, hr, lr in pairs(sr_data, name, scale) if not torch.equal(degrade(hr), lr)]
+    assert not wrong
+
+
+@pytest.mark.parametrize("name", ["Set5", "Set14"])
+def test_x8_files_of_an_older_matlab_need_the_replicated_border(sr_data: Path, name: str) -> None:
+    """They too hold bit for bit, but only with `border=replicate`; the mirror differs at the rim and nowhere else."""
+    for image, hr, lr in pairs(sr_data, name, 8):
+        assert torch.equal(Bicubic(8, border="replicate")(hr), lr), image
+        mirrored = Bicubic(8)(hr)
+        assert not torch.equal(mirrored, lr), image
+        inside = (slice(None), slice(RIM, -RIM), slice(RIM, -RIM))
+        assert torch.equal(mirrored[inside], lr[inside]), image
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4, 8])
+@pytest.mark.parametrize("border", ["mirror", "replicate"])
+def test_a_flat_picture_stays_flat(scale: int, border: str) -> None:
+    flat = torch.full((1, 3, 8 * scale, 9 * scale), 137, dtype=torch.uint8)
+    small = imresize(flat, 1 / scale, border=border)
+    assert torch.equal(small, flat[..., :8, :9])
+    assert torch.equal(imresize(small, scale, border=border), flat)
+
+
+def test_sizes_are_rounded_up_as_in_matlab() -> None:
+    assert imresize(torch.zeros(1, 7, 10), 1 / 3).shape == (1, 3, 4)
+    assert imresize(torch.zeros(1, 7, 10), size=(5, 21)).shape == (1, 5, 21)
+
+
+def test_gradients_pass_through_the_bicubic_net() -> None:
+    lr = torch.rand(1, 3, 5, 6, requires_grad=True)
+    BicubicNet(2)(lr).sum().backward()
+    torch.testing.assert_close(lr.grad.sum(), torch.tensor(4.0 * lr.numel()))  # every LR pixel feeds 2 × 2 of HR

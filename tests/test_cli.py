@@ -1,0 +1,146 @@
+"""Bad input: a clear message in the user's words, an exit code that tells, and never a traceback."""
+
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from conftest import picture
+
+FAST = ("track=none", "trainer.max_steps=2", "trainer.accelerator=cpu")
+
+
+def refused(answer: Any, *words: str) -> None:
+    assert answer.code == 2
+    message = answer.err.partition("error: ")[2]
+    for word in words:
+        assert word in message, f"{word!r} is missing in: {message}"
+    assert "Traceback" not in answer.err
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        ("model/net=edrs", ["model/net=edrs", "srresnet", 'Did you mean "edsr"']),
+        ("model=gna", ["cnn, gan", 'Did you mean "gan"']),
+        ("data=cifar", ['Did you mean "cifar10"']),
+        ("trainer.max_stps=3", ["trainer.max_stps", 'Did you mean "trainer.max_steps"']),
+        ("modle.net=edsr", ['Did you mean "model.net"']),
+        ("model/discriminator=vgg", ["model/discriminator", "not part of the chosen model"]),
+        ("model.net=edsr", ["model/net=edsr"]),
+        ("+model.net.wdth=3", ["wdth", 'Did you mean "width"']),
+        ("scale=5", ["scale=5", "2, 3, 4, 8"]),
+        ("scale=two", ["scale=two", "Integer"]),
+        ("color=rbg", ["color=rbg", 'Did you mean "rgb"']),
+        ("stages=[fitt]", ['Did you mean "fit"']),
+        ("data.batch=0", ["data.batch=0", "1 or more"]),
+        ("trainer.max_steps=abc", ["trainer.max_steps=abc", "whole number"]),
+        ("no_equals_sign", ["no_equals_sign", "key=value"]),
+    ],
+)
+def test_a_mistyped_word_is_answered_with_the_nearest_right_one(typed: str, expected: list[str], sr: Any) -> None:
+    refused(sr("run", typed), *expected)
+
+
+def test_help_and_errors_come_before_anything_heavy_is_imported() -> None:
+    """The reason why they are answered at once."""
+    program = """
+import sys
+from sr import run
+for words in (["--help"], ["scale=5"], ["model/net=edrs"], ["+model.net.wdth=1"], ["trainer.max_stps=1"]):
+    sys.argv = ["sr-run", *words]
+    try:
+        run.main()
+    except SystemExit as stop:
+        assert (stop.code or 0) == (0 if words == ["--help"] else 2), words
+heavy = {"torch", "pytorch_lightning", "mlflow", "torchmetrics", "numpy"} & set(sys.modules)
+assert not heavy, heavy
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_help_lists_groups_and_choices(sr: Any) -> None:
+    answer = sr("run", "--help")
+    assert "model/net: bicubic, edsr" in answer.out
+    assert "max_steps: 2000" in answer.out
+
+
+def test_empty_folder(sr: Any, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    refused(sr("run", *FAST, "data=folder", "data.path=empty"), "data.path=empty", "no images")
+
+
+def test_missing_folder(sr: Any) -> None:
+    refused(sr("run", *FAST, "data=folder", "data.path=nowhere"), "data.path=nowhere", "no such folder")
+    refused(sr("run", *FAST, "data=folder"), "data.path=DIR")
+
+
+def test_missing_benchmark(sr: Any) -> None:
+    refused(sr("run", *FAST, "data.test=[Set55]"), "data.test=Set55", "SR_DATA")
+
+
+def test_text_file_named_png(sr: Any, tmp_path: Path) -> None:
+    for k in range(3):
+        picture(tmp_path / "photos" / f"{k}.png")
+    (tmp_path / "photos" / "notes.png").write_text("these are notes")
+    refused(sr("run", *FAST, "data=folder", "data.path=photos"), "notes.png", "not an image")
+
+
+def test_patch_larger_than_image(sr: Any, tmp_path: Path) -> None:
+    for k in range(3):
+        picture(tmp_path / "photos" / f"{k}.png", 48, 56)
+    refused(sr("run", *FAST, "data=folder", "data.path=photos", "data.patch=64"), "data.patch=64", "56×48")
+
+
+def test_pair_of_wrong_size_lists_all_faults_at_once(sr: Any, tmp_path: Path) -> None:
+    for k in range(3):
+        picture(tmp_path / "hr" / f"{k}.png", 48, 56)
+        picture(tmp_path / "lr" / f"{k}.png", 24, 28 - k)
+    answer = sr("run", *FAST, "data=pair", "data.lr=lr", "data.hr=hr", "data.patch=32")
+    refused(answer, "2 fault(s)", "1.png", "2.png", "28×24 was expected")
+
+
+def test_truncated_cifar_archive(sr: Any, tmp_path: Path) -> None:
+    batch = tmp_path / "data_batch_1"
+    batch.write_bytes(bytes(5000))
+    archive = tmp_path / "data" / "cifar-10-python.tar.gz"
+    archive.parent.mkdir()
+    with tarfile.open(archive, "w:gz") as tar:
+        tar.add(batch, "cifar-10-batches-py/data_batch_1")
+    archive.write_bytes(archive.read_bytes()[:-20])
+    refused(sr("run", *FAST, "data=cifar10", "paths.data=data"), "cifar-10-python.tar.gz", "wrong checksum", "cut off")
+
+
+def test_offline_without_cifar(sr: Any) -> None:
+    answer = sr("run", *FAST, "data=cifar10", "paths.data=data", "data.url=http://127.0.0.1:9/cifar-10-python.tar.gz")
+    refused(answer, "download failed", "put the file here: data/cifar-10-python.tar.gz")
+
+
+def test_unwritable_output(sr: Any, tmp_path: Path) -> None:
+    (tmp_path / "runs").write_text("a file is in the way")
+    refused(sr("run", *FAST), "paths.runs=", "cannot make a folder")
+
+
+def test_tracker_out_of_reach(sr: Any) -> None:
+    refused(sr("run", "track.uri=http://127.0.0.1:9"), "track.uri=http://127.0.0.1:9", "track=none")
+
+
+def test_benchmark_has_nothing_to_train_on(sr: Any, world: Path) -> None:
+    refused(sr("run", *FAST, "data=benchmark", f"paths.data={world}"), "data=benchmark", "stages=[test]")
+
+
+def test_unknown_watch(sr: Any, world: Path) -> None:
+    words = ("data=folder", f"data.path={world}/photos", "data.patch=32", "data.batch=2", "watch=val/Set5/psnr")
+    refused(sr("run", *FAST, *words), "watch=val/Set5/psnr", "val/folder/psnr")
+
+
+def test_predict_says_what_is_missing(sr: Any, tmp_path: Path) -> None:
+    refused(sr("predict"), "checkpoint=…", "input=…", "output=…")
+    refused(sr("predict", "checkpoint=no.ckpt", "input=a", "output=b"), "checkpoint=no.ckpt", "no such file")
+    Image.new("RGB", (4, 4)).save(tmp_path / "picture.png")
+    refused(sr("predict", "checkpoint=picture.png", "input=a", "output=b"), "checkpoint=picture.png", "not a checkpoint")

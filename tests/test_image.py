@@ -1,0 +1,216 @@
+"""Reading pictures of every kind that is promised, refusing the others by name, and writing PNG whole or not at all."""
+
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from sr.error import UserError
+from sr.image.read import list_images, probe, read, read_rgb
+from sr.image.write import to_bytes, to_pil, write_png
+
+H, W = 24, 32
+ROTATED = 6  # EXIF orientation: the camera was turned, the picture is to be rotated by 90° clockwise
+
+
+def array(channels: int = 3) -> np.ndarray:
+    """A smooth picture that lossy formats keep nearly as it is."""
+    rows, columns = np.mgrid[0:H, 0:W]
+    return np.stack([rows * 8, columns * 6, 255 - rows * 4, 128 + columns * 3][:channels], axis=-1).astype(np.uint8)
+
+
+def exif(orientation: int) -> Image.Exif:
+    made = Image.Exif()
+    made[0x0112] = orientation
+    return made
+
+
+def png_16(path: Path) -> None:
+    """RGB of 16 bits a channel, which Pillow itself would open as 8-bit RGB without a word."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in array().astype(np.uint16) * 257)
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", W, H, 16, 2, 0, 0, 0))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.bmp", "a.tif", "a.tiff", "A.PNG"])
+def test_lossless_formats_come_back_exactly(tmp_path: Path, name: str) -> None:
+    Image.fromarray(array()).save(tmp_path / name)
+    picture = read(tmp_path / name)
+    assert picture.pixels.dtype == torch.uint8
+    assert np.array_equal(picture.pixels.permute(1, 2, 0), array())
+    assert picture.alpha is None
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.jpeg", "a.webp"])
+def test_lossy_formats_come_back_nearly(tmp_path: Path, name: str) -> None:
+    Image.fromarray(array()).save(tmp_path / name, quality=95)
+    error = read(tmp_path / name).pixels.permute(1, 2, 0).numpy().astype(int) - array()
+    assert error.shape == (H, W, 3)
+    assert np.abs(error).mean() < 4
+
+
+@pytest.mark.parametrize("mode", ["L", "1"])
+def test_gray_stays_one_channel_and_is_repeated_only_when_rgb_is_wanted(tmp_path: Path, mode: str) -> None:
+    Image.fromarray(array(1)[..., 0]).convert(mode).save(tmp_path / "a.png")
+    pixels, rgb = read(tmp_path / "a.png").pixels, read_rgb(tmp_path / "a.png")
+    assert pixels.shape == (1, H, W)
+    assert pixels.max() > 1
+    assert torch.equal(rgb, pixels.expand(3, -1, -1))
+    assert probe(tmp_path / "a.png") == (H, W, "gray")
+
+
+def test_palette_is_read_as_its_colours(tmp_path: Path) -> None:
+    image = Image.fromarray(array()).quantize(16)
+    image.save(tmp_path / "a.png")
+    assert np.array_equal(read(tmp_path / "a.png").pixels.permute(1, 2, 0), np.array(image.convert("RGB")))
+    assert probe(tmp_path / "a.png").kind == "colour"
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.webp", "a.tif"])
+def test_alpha_is_kept_apart(tmp_path: Path, name: str) -> None:
+    Image.fromarray(array(4)).save(tmp_path / name, lossless=True, exact=True)
+    picture = read(tmp_path / name)
+    assert np.array_equal(picture.alpha[0], array(4)[..., 3])
+    assert np.array_equal(picture.pixels.permute(1, 2, 0), array(3))
+    assert read_rgb(tmp_path / name).shape == (3, H, W)
+
+
+def test_gray_with_alpha_stays_gray(tmp_path: Path) -> None:
+    Image.fromarray(array(2)).save(tmp_path / "a.png")
+    picture = read(tmp_path / "a.png")
+    assert np.array_equal(picture.pixels[0], array(2)[..., 0])
+    assert np.array_equal(picture.alpha[0], array(2)[..., 1])
+
+
+def test_transparent_colour_of_a_palette_becomes_alpha(tmp_path: Path) -> None:
+    image = Image.fromarray(array()).quantize(16)
+    image.save(tmp_path / "a.png", transparency=3)
+    assert np.array_equal(read(tmp_path / "a.png").alpha[0] == 0, np.array(image) == 3)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.webp", "a.tif"])
+def test_exif_orientation_is_applied_and_known_from_the_header(tmp_path: Path, name: str) -> None:
+    Image.fromarray(array()).save(tmp_path / name, exif=exif(ROTATED), quality=95, lossless=True)
+    pixels = read(tmp_path / name).pixels
+    assert probe(tmp_path / name)[:2] == pixels.shape[1:] == (W, H)
+    upright = np.rot90(array(), -1)
+    assert np.abs(pixels.permute(1, 2, 0).numpy().astype(int) - upright).mean() < 4
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_orientation_tells_its_size_beforehand(tmp_path: Path, orientation: int) -> None:
+    Image.fromarray(array()).save(tmp_path / "a.jpg", exif=exif(orientation))
+    assert probe(tmp_path / "a.jpg")[:2] == read(tmp_path / "a.jpg").pixels.shape[1:]
+
+
+def test_colour_profile_is_kept(tmp_path: Path) -> None:
+    from PIL import ImageCms
+
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    Image.fromarray(array()).save(tmp_path / "a.png", icc_profile=profile)
+    picture = read(tmp_path / "a.png")
+    assert picture.icc == profile
+    write_png(tmp_path / "b.png", to_pil(picture.pixels), picture.icc)
+    assert read(tmp_path / "b.png").icc == profile
+
+
+def bad_files() -> dict[str, tuple[str, Callable[[Path], object]]]:
+    """File name -> (what the message says, how to make the file)."""
+    gray_16 = Image.fromarray(array(1)[..., 0].astype(np.uint16) * 257)
+    color = Image.fromarray(array())
+    return {
+        "gray16.png": ("16", gray_16.save),
+        "gray16.tif": ("16", gray_16.save),
+        "rgb16.png": ("16", png_16),
+        "float.tif": ("8-bit", Image.fromarray(array(1)[..., 0].astype(np.float32)).save),
+        "cmyk.jpg": ("CMYK", color.convert("CMYK").save),
+        "cmyk.tif": ("CMYK", color.convert("CMYK").save),
+        "text.png": ("not an image", lambda path: path.write_text("I am a letter.")),
+        "nothing.png": ("not an image", lambda path: path.write_bytes(b"")),
+        "missing.png": ("No such file", lambda path: None),
+        "folder.png": ("cannot be read", Path.mkdir),
+    }
+
+
+@pytest.mark.parametrize("name", bad_files())
+@pytest.mark.parametrize("look", [probe, read, read_rgb])
+def test_what_cannot_be_read_is_refused_by_name(tmp_path: Path, name: str, look: Callable) -> None:
+    reason, make = bad_files()[name]
+    make(tmp_path / name)
+    with pytest.raises(UserError, match=reason) as error:
+        look(tmp_path / name)
+    assert str(tmp_path / name) in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.webp", "a.bmp", "a.tif"])
+@pytest.mark.parametrize("part", [0.05, 0.5, 0.9])
+def test_a_cut_off_file_is_refused_by_name_and_never_half_read(tmp_path: Path, name: str, part: float) -> None:
+    chance = np.random.default_rng(0)
+    Image.fromarray(chance.integers(0, 256, (60, 80, 3), dtype=np.uint8)).save(tmp_path / name)
+    whole = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(whole[: int(len(whole) * part)])
+    with pytest.raises(UserError, match="replace or remove it") as error:
+        read(tmp_path / name)
+    assert str(tmp_path / name) in str(error.value)
+
+
+def test_looking_at_a_png_does_not_decode_it(tmp_path: Path) -> None:
+    """Its size is known although its pixels are gone: a large folder is checked quickly."""
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)).save(tmp_path / "a.png")
+    whole = (tmp_path / "a.png").read_bytes()
+    (tmp_path / "a.png").write_bytes(whole[: len(whole) // 2])
+    assert probe(tmp_path / "a.png") == (60, 80, "colour")
+
+
+def test_a_folder_lists_its_pictures_by_name_and_nothing_else(tmp_path: Path) -> None:
+    for name in ("b.png", "a.jpg", "C.TIF", "notes.txt", ".hidden.png"):
+        (tmp_path / name).touch()
+    assert [path.name for path in list_images(tmp_path, "data.path")] == ["C.TIF", "a.jpg", "b.png"]
+
+
+def test_folders_without_pictures_are_told_apart_by_the_dial_that_named_them(tmp_path: Path) -> None:
+    (tmp_path / "file.png").touch()
+    (tmp_path / "empty").mkdir()
+    for name, reason in (("gone", "no such folder"), ("file.png", "this is a file"), ("empty", "no images")):
+        with pytest.raises(UserError, match=reason) as error:
+            list_images(tmp_path / name, "data.path")
+        assert str(error.value).startswith(f"data.path={tmp_path / name}")
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_what_is_written_is_read_again(tmp_path: Path, channels: int) -> None:
+    layers = torch.from_numpy(array(channels)).permute(2, 0, 1)
+    pixels, alpha = (layers[:-1], layers[-1:]) if channels in (2, 4) else (layers, None)
+    write_png(tmp_path / "a.png", to_pil(pixels, alpha))
+    picture = read(tmp_path / "a.png")
+    assert torch.equal(picture.pixels, pixels)
+    assert (picture.alpha is None and alpha is None) or torch.equal(picture.alpha, alpha)
+
+
+def test_float_to_bytes_is_clamped_and_rounded() -> None:
+    levels = torch.tensor([-5.0, 0.49, 0.51, 127.49, 127.51, 255.0, 300.0]) / 255
+    assert to_bytes(levels).tolist() == [0, 0, 1, 127, 128, 255, 255]
+
+
+def test_a_full_disk_leaves_the_old_picture_and_no_half_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: Image.Image, path: Path, **_: object) -> None:
+        Path(path).write_bytes(b"half a pic")
+        raise OSError(28, "No space left on device")
+
+    target = tmp_path / "a.png"
+    target.write_bytes(b"the old one")
+    monkeypatch.setattr(Image.Image, "save", full)
+    with pytest.raises(UserError, match="cannot be written .No space left") as error:
+        write_png(target, to_pil(torch.zeros(3, 4, 4, dtype=torch.uint8)))
+    assert str(target) in str(error.value)
+    assert target.read_bytes() == b"the old one"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
