@@ -32,7 +32,7 @@ def enlarge_all(
     for source, target in tqdm(jobs, unit="image", desc="enlarge", disable=len(jobs) == 1):
         try:
             picture = read(source)
-            pixels, alpha = _enlarged(picture, loaded)
+            pixels, alpha = _enlarged(picture, loaded, source)
             same_kind = pixels.shape[0] == picture.pixels.shape[0]
             write_png(target, to_pil(pixels, alpha), picture.icc if same_kind else None)
         except UserError as error:
@@ -45,7 +45,7 @@ def enlarge_all(
 
 
 @torch.inference_mode()
-def _enlarged(picture: Picture, loaded: checkpoints.Loaded) -> tuple[Tensor, Tensor | None]:
+def _enlarged(picture: Picture, loaded: checkpoints.Loaded, source: Path) -> tuple[Tensor, Tensor | None]:
     """uint8 pixels `[1 or 3, s·h, s·w]`, and alpha `[1, s·h, s·w]` enlarged bicubically."""
     color, scale = loaded.config["color"], loaded.config["scale"]
     pixels = picture.pixels
@@ -60,7 +60,8 @@ def _enlarged(picture: Picture, loaded: checkpoints.Loaded) -> tuple[Tensor, Ten
     except (torch.OutOfMemoryError, RuntimeError) as error:
         if "memory" not in str(error):
             raise
-        raise UserError(f"a picture of {pixels.shape[2]}×{pixels.shape[1]} does not fit in memory; cut it up") from None
+        size = f"{pixels.shape[2]}×{pixels.shape[1]}"
+        raise UserError(f"{source}: a picture of {size} does not fit in memory; cut it up") from None
     if was_gray:
         result = gray(result)
     return result, imresize(picture.alpha, scale) if picture.alpha is not None else None

@@ -19,10 +19,18 @@ class Plain(nn.Module):
         layers: list[nn.Module] = [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU()]
         for _ in range(depth - 2):
             layers += [nn.Conv2d(width, width, 3, padding=1), nn.ReLU()]
-        last = nn.Conv2d(width, channels * scale**2, 3, padding=1)
-        nn.init.zeros_(last.weight)  # the untrained net *is* bicubic
-        nn.init.zeros_(last.bias)
-        self.body = nn.Sequential(*layers, last, nn.PixelShuffle(scale))
+        layers += [nn.Conv2d(width, channels * scale**2, 3, padding=1), nn.PixelShuffle(scale)]
+        self.body = nn.Sequential(*layers)
+        self._initialise()
+
+    def _initialise(self) -> None:
+        """He's, so that six ReLU layers do not fade (PyTorch's default may stand still for hundreds of steps), and a
+        last layer of zeros: the untrained net *is* bicubic."""
+        convs = [layer for layer in self.body if isinstance(layer, nn.Conv2d)]
+        for conv in convs:
+            nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
+            nn.init.zeros_(conv.bias)
+        nn.init.zeros_(convs[-1].weight)
 
     def forward(self, lr: Tensor) -> Tensor:
         return self.body(lr) + imresize(lr, self.scale)  # [B, C, h, w] -> [B, C, s·h, s·w]

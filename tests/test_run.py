@@ -1,0 +1,166 @@
+"""The main job from the command line to MLflow and back: what was measured, kept and written down is one number."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from mlflow import MlflowClient
+
+DIALS = ("data=folder", "data.patch=32", "data.batch=4", "trainer.accelerator=cpu", "trainer.max_steps=5")
+GAME = ("model=gan", "model.net.width=8", "model.net.blocks=1", "model.discriminator.width=4", "model.warmup_steps=2")
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One database for all tests of this file: making one takes seconds."""
+    return tmp_path_factory.mktemp("runs")
+
+
+def start(sr: Any, world: Path, runs: Path, *words: str) -> tuple[Any, dict[str, Any], Any]:
+    """Run; returns the answer, summary.json and MLflow's run."""
+    known = set(runs.glob("*/summary.json"))
+    answer = sr("run", *DIALS, f"data.path={world}/photos", f"paths.runs={runs}", *words)
+    (path,) = set(runs.glob("*/summary.json")) - known
+    summary = json.loads(path.read_text())
+    return answer, summary, client(runs).get_run(summary["run_id"])
+
+
+def client(runs: Path) -> MlflowClient:
+    return MlflowClient(f"sqlite:///{runs}/mlflow.db")
+
+
+def artifacts(runs: Path, run_id: str, folder: str | None = None) -> set[str]:
+    return {item.path for item in client(runs).list_artifacts(run_id, folder)}
+
+
+def test_a_cnn_run_is_all_there(sr: Any, world: Path, runs: Path) -> None:
+    words = ("trainer.val_check_interval=2", "track.group=first", "seed=3")
+    answer, summary, run = start(sr, world, runs, *words)
+    assert (answer.code, summary["status"], run.info.status) == (0, "FINISHED", "FINISHED")
+    assert summary["steps"] == 5
+    assert summary["steps_per_second"] > 0
+
+    measured = {name for name in run.data.metrics if "psnr" in name or "ssim" in name}
+    names = {f"{part}/folder/{kind}" for part in ("val", "test") for kind in ("psnr", "ssim")}
+    best = {f"best/val/folder/{kind}" for kind in ("psnr", "ssim")}
+    assert measured == names | {f"bicubic/{name}" for name in names} | best
+    for name in names:
+        assert run.data.metrics[name] == summary["metrics"][name]
+        assert run.data.metrics[f"bicubic/{name}"] == summary["bicubic"][name]
+    history = client(runs).get_metric_history(run.info.run_id, "train/loss")
+    assert [point.step for point in history] == [1, 2, 3, 4, 5]
+    validations = client(runs).get_metric_history(run.info.run_id, "val/folder/psnr")
+    assert [point.step for point in validations] == [2, 4, 5]  # the last step is validated as well
+
+    assert run.data.params["model.net.width"] == "32"
+    expected = {"sr.model": "cnn", "sr.net": "plain", "sr.data": "folder", "sr.scale": "2", "sr.seed": "3"}
+    assert expected.items() <= run.data.tags.items()
+    assert (run.data.tags["sr.group"], run.data.tags["sr.protocol"]) == ("first", "edsr")
+    files = {"config.yaml", "overrides.yaml", "environment.yaml", "packages.txt", "per_image.json", "summary.json"}
+    assert files <= artifacts(runs, run.info.run_id)
+
+    assert "test/folder" in answer.out
+    assert run.info.run_id in answer.out
+    assert "sr.predict checkpoint=" in answer.out
+
+
+def test_the_number_at_the_end_is_the_number_after_loading(sr: Any, world: Path, runs: Path) -> None:
+    """Train, test; then load the checkpoint by itself, measure the same pictures: equal to the last digit."""
+    from sr import build, checkpoint
+    from sr.model.enlarge import enlarge
+
+    for color in ("rgb", "y", "gray"):
+        _, summary, _ = start(sr, world, runs, f"color={color}")
+        loaded = checkpoint.load(Path(summary["checkpoint"]))
+        assert loaded.metrics["val/folder/psnr"] == summary["metrics"]["best/val/folder/psnr"]
+        data, protocol = build.data(loaded.config), build.part(loaded.config["metric"], "metric")
+        data.setup("test")
+        values = []
+        with torch.inference_mode():
+            for batch in data.test_dataloader()[0]:
+                pair = data.on_after_batch_transfer(batch, 0)
+                values += protocol(enlarge(loaded.net, pair.lr, color), pair.hr)["psnr"].tolist()
+        assert sum(values) / len(values) == pytest.approx(summary["metrics"]["test/folder/psnr"], abs=1e-9)
+
+
+def test_a_gan_run_logs_the_whole_game(sr: Any, world: Path, runs: Path) -> None:
+    answer, summary, run = start(sr, world, runs, *GAME)
+    assert answer.code == 0
+    signals = ("loss_g", "loss_d", "loss_pixel", "loss_adversarial", "d_real", "d_fake", "grad_norm_g", "grad_norm_d")
+    assert {f"train/{name}" for name in signals} <= set(run.data.metrics)
+    assert 0 <= run.data.metrics["train/d_fake"] <= 1
+    history = client(runs).get_metric_history(run.info.run_id, "train/loss_g")
+    assert [point.step for point in history] == [1, 2, 3, 4, 5]
+    assert summary["steps"] == 5
+
+
+def test_same_seed_same_numbers(sr: Any, world: Path, runs: Path) -> None:
+    """With worker processes or without."""
+    first, again, workers, other = (
+        start(sr, world, runs, *words)[1]["metrics"]["test/folder/psnr"]
+        for words in (("seed=1",), ("seed=1",), ("seed=1", "data.workers=1"), ("seed=2",))
+    )
+    assert first == again == workers
+    assert first != other
+
+
+def test_bicubic_needs_no_training_and_gains_nothing(sr: Any, world: Path, runs: Path) -> None:
+    answer, summary, _ = start(sr, world, runs, "model/net=bicubic")
+    assert "nothing to learn" in answer.out
+    assert summary["metrics"]["test/folder/psnr"] == summary["bicubic"]["test/folder/psnr"]
+    assert summary["checkpoint"] is None
+
+
+def test_named_sets_beside_another_training_set(sr: Any, world: Path, runs: Path) -> None:
+    _, summary, _ = start(sr, world, runs, f"paths.data={world}", "data.val=[Set5]", "data.test=[Set5,folder]")
+    assert {"val/Set5/psnr", "test/Set5/psnr", "test/folder/psnr"} <= set(summary["metrics"])
+
+
+def test_an_exploding_loss_ends_failed_with_advice(sr: Any, world: Path, runs: Path) -> None:
+    words = ("model.optimizer.lr=1e30", "model/schedule=constant")
+    answer, summary, run = start(sr, world, runs, *words)
+    assert (answer.code, summary["status"], run.info.status) == (2, "FAILED", "FAILED")
+    assert "model.optimizer.lr" in answer.err
+
+
+def test_several_seeds_are_several_runs(sr: Any, world: Path, runs: Path) -> None:
+    before = len(list(runs.glob("*/summary.json")))
+    answer = sr("run", "-m", "seed=4,5", *DIALS, f"data.path={world}/photos", f"paths.runs={runs}", "stages=[fit]")
+    assert answer.code == 0
+    assert len(list(runs.glob("*/summary.json"))) == before + 2
+
+
+def test_ctrl_c_saves_and_ends_killed(world: Path, runs: Path, tmp_path: Path) -> None:
+    words = (*DIALS[:-1], "trainer.max_steps=100000", f"data.path={world}/photos", f"paths.runs={runs}", "track.experiment=stop")
+    log = tmp_path / "log"
+    with log.open("w") as out:
+        process = subprocess.Popen([sys.executable, "-m", "sr.run", *words], stdout=out, stderr=out, cwd=tmp_path)
+    deadline = time.monotonic() + 90
+    while "train:" not in log.read_text() and time.monotonic() < deadline:
+        time.sleep(0.3)
+    time.sleep(2)
+    os.kill(process.pid, signal.SIGINT)
+    assert process.wait(60) == 130, log.read_text()
+    experiment = client(runs).get_experiment_by_name("stop").experiment_id
+    (run,) = client(runs).search_runs([experiment])
+    assert run.info.status == "KILLED"
+    assert run.data.metrics["train/loss"] > 0
+    assert "Traceback" not in log.read_text()
+    assert "last.ckpt" in log.read_text()
+
+
+def test_a_run_beats_bicubic_on_real_photographs(sr: Any, runs: Path) -> None:
+    """The default net on the default photographs; 1.5 dB take it two minutes, the first half dB some seconds."""
+    words = ("trainer.max_steps=100", "model.schedule.warmup=10", "data.patch=48", f"paths.runs={runs}", "track=none")
+    answer = sr("run", *words)
+    assert answer.code == 0
+    path = max(runs.glob("*_sample_*/summary.json"))
+    summary = json.loads(path.read_text())
+    assert summary["metrics"]["test/sample/psnr"] > summary["bicubic"]["test/sample/psnr"] + 0.5

@@ -1,0 +1,140 @@
+"""The tracker: nothing is cut, nothing falsified, nothing lost, and training never waits for it or dies of it."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from mlflow import MlflowClient
+from PIL import Image
+
+from sr.metric.protocol import Protocol
+from sr.model.module import Shown
+from sr.track.mlflow import MLflow
+from sr.track.panel import panel
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture
+def track(runs: Path, tmp_path: Path) -> MLflow:
+    tracker = MLflow(None, str(runs), "test")
+    tracker.start("a run", tmp_path, {"long": "x" * 7000, "list": ["a", "b"], "deep": {"er": {"est": 1}}}, {"sr.scale": "2"})
+    return tracker
+
+
+def stored(track: MLflow) -> Any:
+    return MlflowClient(track.uri).get_run(track.run_id)
+
+
+def test_parameters_are_flat_and_never_cut(track: MLflow) -> None:
+    track.end("FINISHED")
+    params = stored(track).data.params
+    assert (params["list"], params["deep.er.est"]) == ("['a', 'b']", "1")
+    assert params["long"] == "7000 characters, see config.yaml"
+
+
+def test_every_point_is_kept_also_many_and_tensors(track: MLflow) -> None:
+    for step in range(1, 2501):
+        track.points({"train/loss": torch.tensor(1.0 / step)}, step)
+    track.end("FINISHED")
+    history = MlflowClient(track.uri).get_metric_history(track.run_id, "train/loss")
+    assert [point.step for point in history] == list(range(1, 2501))
+    assert history[-1].value == pytest.approx(1 / 2500)
+
+
+def test_values_that_are_not_finite_become_a_tag(track: MLflow) -> None:
+    track.points({"train/loss": float("nan"), "val/x/psnr": float("inf")}, 7)
+    track.end("FAILED")
+    run = stored(track)
+    assert run.info.status == "FAILED"
+    assert run.data.tags["nonfinite.train/loss"] == "nan at step 7"
+    assert run.data.tags["nonfinite.val/x/psnr"] == "inf at step 7"
+
+
+def test_keys_that_mlflow_refuses_are_mended(track: MLflow) -> None:
+    track.points({"layers[0]/norm": 1.0}, 1)
+    track.end("FINISHED")
+    assert stored(track).data.metrics == {"layers_0_/norm": 1.0}
+
+
+def test_the_grid_shows_pictures_unfalsified(track: MLflow, tmp_path: Path) -> None:
+    """Both files that MLflow's grid knows, named as its own `log_image` names them, hold the very same pixels."""
+    noise = Image.effect_noise((300, 200), 100).convert("RGB")
+    track.image("val/Set5/baby", noise, 3)
+    track.end("FINISHED")
+    client = MlflowClient(track.uri)
+    client.log_image(track.run_id, noise, key="val/Set5/baby", step=3, synchronous=True)
+    files = [Path(client.download_artifacts(track.run_id, i.path, str(tmp_path))) for i in client.list_artifacts(track.run_id, "images")]
+
+    def pattern(path: Path) -> str:
+        return re.sub(r"\d{13}\+[0-9a-f-]{36}", "WHEN+WHICH", path.name)
+
+    names = sorted(pattern(path) for path in files)
+    assert names == ["val~Set5~baby+step+3+timestamp+WHEN+WHICH+compressed.webp"] * 2 + [
+        "val~Set5~baby+step+3+timestamp+WHEN+WHICH.png"
+    ] * 2
+    ours = [path for path in files if Image.open(path).size == noise.size]
+    assert sorted(path.suffix for path in ours) == [".png", ".png", ".webp"]  # MLflow's own WebP is shrunk
+    assert all(Image.open(path).convert("RGB").tobytes() == noise.tobytes() for path in ours)
+    assert stored(track).data.tags["mlflow.loggedImages"].lower() == "true"
+
+
+def test_a_tracker_that_dies_costs_neither_the_run_nor_a_point(track: MLflow, tmp_path: Path, capfd: Any) -> None:
+    class Dead:
+        def __getattr__(self, name: str) -> Any:
+            raise ConnectionError("the tracker is gone")
+
+    track._client = Dead()
+    for step in range(5):
+        track.points({"train/loss": 0.5}, step)
+    track.image("val/x/y", Image.new("RGB", (8, 8)), 1)
+    track.end("FINISHED")
+    unsent = json.loads((tmp_path / "unsent.json").read_text())
+    assert [point["step"] for point in unsent] == [0, 1, 2, 3, 4]
+    assert list((tmp_path / "panels").glob("*.png"))
+    assert capfd.readouterr().err.count("the tracker is gone") == 1
+
+
+def test_several_runs_started_at_once_on_a_fresh_database_all_succeed(tmp_path: Path) -> None:
+    program = f"""
+import os, mlflow.store.tracking.sqlalchemy_store
+from pathlib import Path
+from sr.track.mlflow import MLflow
+for _ in range(3):  # 8 processes, each with everything imported already
+    os.fork()
+track = MLflow(None, {str(tmp_path)!r}, "new")
+track.start("one of many", Path({str(tmp_path)!r}), {{}}, {{}})
+track.points({{"a": 1.0}}, 1)
+track.end("FINISHED")
+try:
+    while True:
+        assert os.wait()[1] == 0
+except ChildProcessError:
+    pass  # no child is left
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=170, check=False)
+    assert done.returncode == 0, done.stderr
+    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    found = client.search_runs([client.get_experiment_by_name("new").experiment_id])
+    assert [run.info.status for run in found] == ["FINISHED"] * 8
+
+
+def test_a_panel_shows_the_pixels_that_were_measured() -> None:
+    """Four tiles of whole-pixel zoom: the last one is HR, the first LR, without any resampling between."""
+    hr = (torch.rand(1, 3, 40, 40) * 255).round() / 255
+    lr = (torch.rand(1, 3, 20, 20) * 255).round() / 255
+    sheet = panel(Shown(lr, hr.clone(), hr), Protocol("edsr", 2, "rgb"))
+    zoom = 5  # 40 pixels on at least 192
+    pixels = torch.tensor(list(sheet.getdata())).view(sheet.height, sheet.width, 3)
+    last = pixels[: 40 * zoom : zoom, -40 * zoom :: zoom].permute(2, 0, 1)
+    first = pixels[: 40 * zoom : 2 * zoom, : 40 * zoom : 2 * zoom].permute(2, 0, 1)
+    assert torch.equal(last, (hr[0] * 255).round().long())
+    assert torch.equal(first, (lr[0] * 255).round().long())
