@@ -54,7 +54,7 @@ def trainer(config: dict[str, Any], callbacks: list[Callback], logger: Logger, m
         callbacks=callbacks,
         logger=logger,
         check_val_every_n_epoch=None,
-        num_sanity_val_steps=0,
+        num_sanity_val_steps=-1,  # the untrained net is measured as well: curves begin at step 0
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,

@@ -33,6 +33,26 @@ class Loaded(NamedTuple):
 
 def load(path: Path, device: str | torch.device = "cpu", trust: Sequence[str] = ()) -> Loaded:
     """The net of a checkpoint of ours, in eval mode. `trust` adds module prefixes whose classes it may name."""
+    content = _read(path, device)
+    config = content[KEY]["config"]
+    node = config["model"]["net"]
+    _refuse_strangers(node, (*TRUSTED, *(f"{prefix}." for prefix in trust)), path)
+    net = build.part(node, "model.net")
+    restore(net, path, content)
+    return Loaded(net.to(device).eval(), config, content[KEY]["metrics"], content["global_step"])
+
+
+def restore(net: nn.Module, path: Path, content: dict[str, Any] | None = None) -> None:
+    """Put the weights of a checkpoint into a net that is there already."""
+    content = content or _read(path, "cpu")
+    weights = {k.removeprefix("net."): v for k, v in content["state_dict"].items() if k.startswith("net.")}
+    try:
+        net.load_state_dict(weights)
+    except RuntimeError as error:
+        raise UserError(f"checkpoint={path}: its weights do not fit its net ({' '.join(str(error).split())})") from None
+
+
+def _read(path: Path, device: str | torch.device) -> dict[str, Any]:
     try:
         content = torch.load(path, map_location=device, weights_only=True)
     except FileNotFoundError:
@@ -42,16 +62,7 @@ def load(path: Path, device: str | torch.device = "cpu", trust: Sequence[str] = 
         raise UserError(f"checkpoint={path}: not a checkpoint that can be read safely ({reason})") from None
     if not isinstance(content, dict) or KEY not in content:
         raise UserError(f"checkpoint={path}: not a checkpoint of sr (it carries no config)")
-    config = content[KEY]["config"]
-    node = config["model"]["net"]
-    _refuse_strangers(node, (*TRUSTED, *(f"{prefix}." for prefix in trust)), path)
-    net = build.part(node, "model.net")
-    weights = {k.removeprefix("net."): v for k, v in content["state_dict"].items() if k.startswith("net.")}
-    try:
-        net.load_state_dict(weights)
-    except RuntimeError as error:
-        raise UserError(f"checkpoint={path}: its weights do not fit its net ({' '.join(str(error).split())})") from None
-    return Loaded(net.to(device).eval(), config, content[KEY]["metrics"], content["global_step"])
+    return content
 
 
 def _refuse_strangers(node: Any, trusted: tuple[str, ...], path: Path) -> None:
@@ -97,6 +108,8 @@ class Checkpoints(Callback):
     def on_validation_end(self, trainer: Trainer, module: SRModule) -> None:
         if self.key not in module.metrics:
             raise UserError(f"watch={self.key}: no such metric; there are {', '.join(sorted(module.metrics))}")
+        if trainer.sanity_checking:  # before the first step there is nothing worth keeping
+            return
         if module.counts and module.metrics[self.key] > module.best.get(self.key, float("-inf")):
             module.best = {name: value for name, value in module.metrics.items() if name.startswith("val/")}
             module.best["step"] = trainer.global_step

@@ -1,6 +1,7 @@
 """One run: data checked, run opened, net trained, best checkpoint tested, everything written down, however it ends."""
 
 import contextlib
+import getpass
 import json
 import logging
 import signal
@@ -31,10 +32,11 @@ class Clock(Callback):
         self._since = time.perf_counter()
 
     def on_validation_start(self, *_: object) -> None:
-        self.seconds += time.perf_counter() - self._since
+        if self._since:  # not before training, when the untrained net is measured
+            self.seconds += time.perf_counter() - self._since
 
     def on_validation_end(self, *_: object) -> None:
-        self._since = time.perf_counter()
+        self._since = time.perf_counter() if self._since else 0.0
 
     def on_train_end(self, *_: object) -> None:
         self.seconds += time.perf_counter() - self._since
@@ -119,7 +121,10 @@ class Training:
         if git:
             tags |= {"mlflow.source.git.commit": git["sha"], "mlflow.source.git.branch": git["branch"]}
             tags["sr.git.dirty"] = git["dirty"]
-        self.track.start(self.folder.name.partition("_")[2], self.folder, config, tags)
+        with contextlib.suppress(OSError, KeyError):  # a container may have no name for its user
+            tags["mlflow.user"] = getpass.getuser()
+        title = f"{self.folder.name.partition('_')[2]} s{config['seed']} {datetime.now():%H%M}"
+        self.track.start(title, self.folder, config, tags)
         for name, text in provenance.texts(config, self.overrides).items():
             if text:
                 self.track.text(name, text)
@@ -129,13 +134,12 @@ class Training:
         if "fit" in self.stages:
             self.trainer.fit(self.model, datamodule=self.data)
             if self.best.best.exists():  # what is tested is what is kept
-                kept = checkpoint.load(self.best.best, self.model.device, trust=_own_prefixes(self.config))
-                self.model.net.load_state_dict(kept.net.state_dict())
+                checkpoint.restore(self.model.net, self.best.best)
         if "test" in self.stages:
             step = self.trainer.global_step
             self.trainer.test(self.model, datamodule=self.data, verbose=False)
             tested = {k: v for k, v in self.model.metrics.items() if k.startswith("test/")}
-            guessed = {f"bicubic/{k}": v for k, v in self.model.bicubic.items() if k.startswith("test/")}
+            guessed = {f"{k}_bicubic": v for k, v in self.model.bicubic.items() if k.startswith("test/")}
             self.track.points(tested | guessed, step)
             self.track.text("per_image.json", json.dumps(self._per_image(), indent=1))
 
@@ -154,6 +158,8 @@ class Training:
     def _close(self, status: str) -> None:
         summary = self._summary(status)
         self.track.text("summary.json", json.dumps(summary, indent=2))
+        if self.model.metrics:
+            self.track.tag("mlflow.note.content", self._note())
         self.track.end(status)
         if not (self.folder / "summary.json").exists():  # track=none keeps no texts
             (self.folder / "summary.json").write_text(json.dumps(summary, indent=2), encoding="utf-8")
@@ -175,6 +181,11 @@ class Training:
             "checkpoint": str(self.best.best) if self.best.best.exists() else None,
         }
 
+    def _note(self) -> str:
+        """The run's description in MLflow."""
+        lines = [f"    {line}" for line in terminal.table(self.model.metrics, self.model.bicubic).splitlines()]
+        return "\n".join([f"Protocol {self.model.metric.name}, folder `{self.folder}`", "", *lines])
+
     def _report(self, status: str) -> None:
         print(f"\n{status.lower()}: {self.trainer.global_step} steps, protocol {self.model.metric.name}")
         if self.model.metrics:
@@ -190,16 +201,11 @@ class Training:
         print("\nnext:")
         if kept:
             print(f"  python -m sr.predict checkpoint={_short(kept[0])} input=YOUR.png output=enlarged")
-        if self.track.where:
-            print(f"  mlflow ui --host 127.0.0.1 --backend-store-uri {self.track.uri}")
+        if self.track.page:
+            print(f"  {self.track.page}")
 
 
-_CHOICES = {"model": "model", "net": "model/net", "data": "data", "experiment": "experiment", "metric": "metric"}
-
-
-def _own_prefixes(config: dict[str, Any]) -> list[str]:
-    """The user chose this net in this very run: its module is trusted."""
-    return [config["model"]["net"]["_target_"].rpartition(".")[0]]
+_CHOICES = {"model": "model", "net": "model/net", "data": "data", "experiment": "experiment"}
 
 
 def _short(path: Path) -> str:

@@ -4,6 +4,7 @@ import functools
 import os
 import re
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
@@ -46,6 +47,9 @@ def start(name: str, task: Callable[[DictConfig], Any], argv: list[str] | None =
         _exit(_explain(error, name, typed))
     except KeyboardInterrupt:
         _exit("interrupted", INTERRUPTED)
+    except Exception as error:
+        traceback.print_exc()
+        _exit(f"this was not foreseen, and may be a fault of sr: {type(error).__name__}: {error}", 1)
     finally:
         sys.argv = before
 

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
-
 from conftest import picture
+from PIL import Image
 
 FAST = ("track=none", "trainer.max_steps=2", "trainer.accelerator=cpu")
 
@@ -143,4 +142,6 @@ def test_predict_says_what_is_missing(sr: Any, tmp_path: Path) -> None:
     refused(sr("predict"), "checkpoint=…", "input=…", "output=…")
     refused(sr("predict", "checkpoint=no.ckpt", "input=a", "output=b"), "checkpoint=no.ckpt", "no such file")
     Image.new("RGB", (4, 4)).save(tmp_path / "picture.png")
-    refused(sr("predict", "checkpoint=picture.png", "input=a", "output=b"), "checkpoint=picture.png", "not a checkpoint")
+    refused(
+        sr("predict", "checkpoint=picture.png", "input=a", "output=b"), "checkpoint=picture.png", "not a checkpoint"
+    )

@@ -120,7 +120,9 @@ def test_net_learns_tests_and_loads(choice: str, compose: Any, world: Path, tmp_
 
     from sr import checkpoint
 
-    config = compose(*words("model/net", choice, world), "data=folder", f"data.path={world}/photos", *SMALL["data"], "track=none")
+    config = compose(
+        *words("model/net", choice, world), "data=folder", f"data.path={world}/photos", *SMALL["data"], "track=none"
+    )
     metrics = two_steps(config, compose.choices, tmp_path)
     assert torch.isfinite(torch.tensor(metrics["test/folder/psnr"]))
     for file in tmp_path.rglob("best.ckpt"):
@@ -233,7 +235,9 @@ def test_schedule(choice: str, compose: Any) -> None:
     from sr import build
 
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=1.0)
-    schedule = build.part(compose(f"model/schedule={choice}")["model"]["schedule"], "model.schedule")(optimizer, total=200)
+    schedule = build.part(compose(f"model/schedule={choice}")["model"]["schedule"], "model.schedule")(
+        optimizer, total=200
+    )
     rates = []
     for _ in range(201):
         rates.append(schedule.get_last_lr()[0])

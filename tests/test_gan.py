@@ -128,7 +128,12 @@ def test_the_generator_first_learns_alone() -> None:
     module = gan(warmup_steps=3)
     before = weights(module.discriminator)
     judge: list[Tensor] = []
-    play(module, 5, lambda module: seen.append(set(module.signals)), lambda module: judge.append(weights(module.discriminator)))
+    play(
+        module,
+        5,
+        lambda module: seen.append(set(module.signals)),
+        lambda module: judge.append(weights(module.discriminator)),
+    )
     alone = {"train/loss_g", "train/loss_pixel", "train/grad_norm_g", "train/lr"}
     game = alone | {"train/loss_d", "train/loss_adversarial", "train/d_real", "train/d_fake", "train/grad_norm_d"}
     assert seen == [alone] * 3 + [game] * 2
@@ -154,7 +159,9 @@ def test_accumulated_batches_are_one_larger_batch() -> None:
     results = []
     for accumulate, loader in ((1, [Pair(lr, hr)]), (2, [Pair(lr[:2], hr[:2]), Pair(lr[2:], hr[2:])])):
         module = gan(loss=nn.MSELoss(), warmup_steps=9, accumulate=accumulate)
-        trainer = Trainer(max_steps=1, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
+        trainer = Trainer(
+            max_steps=1, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False
+        )
         trainer.fit(module, DataLoader(loader, batch_size=None))
         results.append(weights(module.net))
     assert torch.allclose(results[0], results[1], atol=1e-7)

@@ -50,14 +50,19 @@ def test_a_cnn_run_is_all_there(sr: Any, world: Path, runs: Path) -> None:
     measured = {name for name in run.data.metrics if "psnr" in name or "ssim" in name}
     names = {f"{part}/folder/{kind}" for part in ("val", "test") for kind in ("psnr", "ssim")}
     best = {f"best/val/folder/{kind}" for kind in ("psnr", "ssim")}
-    assert measured == names | {f"bicubic/{name}" for name in names} | best
+    assert measured == names | {f"{name}_bicubic" for name in names} | best
     for name in names:
         assert run.data.metrics[name] == summary["metrics"][name]
-        assert run.data.metrics[f"bicubic/{name}"] == summary["bicubic"][name]
+        assert run.data.metrics[f"{name}_bicubic"] == summary["bicubic"][name]
     history = client(runs).get_metric_history(run.info.run_id, "train/loss")
     assert [point.step for point in history] == [1, 2, 3, 4, 5]
     validations = client(runs).get_metric_history(run.info.run_id, "val/folder/psnr")
-    assert [point.step for point in validations] == [2, 4, 5]  # the last step is validated as well
+    assert [point.step for point in validations] == [
+        0,
+        2,
+        4,
+        5,
+    ]  # the untrained net, and the last step, are measured as well
 
     assert run.data.params["model.net.width"] == "32"
     expected = {"sr.model": "cnn", "sr.net": "plain", "sr.data": "folder", "sr.scale": "2", "sr.seed": "3"}
@@ -138,7 +143,13 @@ def test_several_seeds_are_several_runs(sr: Any, world: Path, runs: Path) -> Non
 
 
 def test_ctrl_c_saves_and_ends_killed(world: Path, runs: Path, tmp_path: Path) -> None:
-    words = (*DIALS[:-1], "trainer.max_steps=100000", f"data.path={world}/photos", f"paths.runs={runs}", "track.experiment=stop")
+    words = (
+        *DIALS[:-1],
+        "trainer.max_steps=100000",
+        f"data.path={world}/photos",
+        f"paths.runs={runs}",
+        "track.experiment=stop",
+    )
     log = tmp_path / "log"
     with log.open("w") as out:
         process = subprocess.Popen([sys.executable, "-m", "sr.run", *words], stdout=out, stderr=out, cwd=tmp_path)
@@ -158,7 +169,13 @@ def test_ctrl_c_saves_and_ends_killed(world: Path, runs: Path, tmp_path: Path) -
 
 def test_a_run_beats_bicubic_on_real_photographs(sr: Any, runs: Path) -> None:
     """The default net on the default photographs; 1.5 dB take it two minutes, the first half dB some seconds."""
-    words = ("trainer.max_steps=100", "model.schedule.warmup=10", "data.patch=48", f"paths.runs={runs}", "track=none")
+    words = (
+        "trainer.max_steps=100",
+        "model.schedule.warmup=10",
+        "model.optimizer.lr=2e-3",
+        f"paths.runs={runs}",
+        "track=none",
+    )
     answer = sr("run", *words)
     assert answer.code == 0
     path = max(runs.glob("*_sample_*/summary.json"))

@@ -63,7 +63,7 @@ class CIFAR10(SRData):
 
     @staticmethod
     def _held_out(images: Tensor) -> int:
-        return min(HELD_OUT, len(images) // 10)
+        return max(1, min(HELD_OUT, len(images) // 10))
 
     def _read(self, part: str) -> Tensor:
         if part not in self._images:

@@ -1,6 +1,7 @@
 """`data=pair data.lr=DIR data.hr=DIR`: LR and HR files that belong together, checked before anything is trained."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,12 @@ class PairFolder(Folder):
         self.lr = Path(lr).expanduser()
 
     def _all(self) -> Pictures:
-        hr = {path.stem: path for path in list_images(self.path, "data.hr")}
+        faults: list[str] = []
+        hr = _by_name(list_images(self.path, "data.hr"), lambda stem: stem, faults)
         ending = re.compile(rf"[-_]?x{self.scale}$", re.IGNORECASE)
-        lr: dict[str, Path] = {}
-        for path in list_images(self.lr, "data.lr"):
-            stem = path.stem if path.stem in hr else ending.sub("", path.stem)
-            lr[stem] = path
-        faults = [f"{lr[name]}: no HR image of this name in data.hr={self.path}" for name in lr if name not in hr]
+        small = list_images(self.lr, "data.lr")
+        lr = _by_name(small, lambda stem: stem if stem in hr else ending.sub("", stem), faults)
+        faults += [f"{lr[name]}: no HR image of this name in data.hr={self.path}" for name in lr if name not in hr]
         faults += [f"{hr[name]}: no LR image of this name in data.lr={self.lr}" for name in hr if name not in lr]
         names = [name for name in hr if name in lr]
         for name in names:
@@ -38,10 +38,15 @@ class PairFolder(Folder):
         return Pictures([hr[name] for name in names], self.scale, [lr[name] for name in names])
 
     def _faults(self, lr: Path, hr: Path) -> list[str]:
-        try:
-            (h, w, kind), (big_h, big_w, big_kind) = probe(lr), probe(hr)
-        except UserError as error:
-            return [str(error)]
+        headers, damaged = [], []
+        for path in (lr, hr):
+            try:
+                headers.append(probe(path))
+            except UserError as error:
+                damaged.append(str(error))
+        if damaged:
+            return damaged
+        (h, w, kind), (big_h, big_w, big_kind) = headers
         s = self.scale
         if (big_h // s, big_w // s) != (h, w):
             return [
@@ -50,3 +55,13 @@ class PairFolder(Folder):
         if kind != big_kind:
             return [f"{lr}: {kind}, but {hr.name} is {big_kind}: convert one of them"]
         return []
+
+
+def _by_name(paths: list[Path], name: Callable[[str], str], faults: list[str]) -> dict[str, Path]:
+    """Files by the name of their pair; two files of one name are a fault."""
+    found: dict[str, Path] = {}
+    for path in paths:
+        first = found.setdefault(name(path.stem), path)
+        if first is not path:
+            faults.append(f"{path}: belongs to the same pair as {first.name}; remove one")
+    return found

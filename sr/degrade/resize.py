@@ -46,6 +46,12 @@ def imresize(
     return out.to(image.dtype)
 
 
+def bicubic(lr: Tensor, scale: int) -> Tensor:
+    """The baseline of all tables: 8-bit LR, here as float 0…1, enlarged as MATLAB enlarges uint8; float 0…1 again."""
+    levels = (lr * 255 + 0.5).clamp(0, 255).to(torch.uint8)
+    return imresize(levels, scale).to(lr.dtype) / 255
+
+
 def _cubic(x: Tensor) -> Tensor:
     a, b = x.abs(), x.abs() ** 2
     near = 1.5 * a * b - 2.5 * b + 1

@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from sr.color import luma
-from sr.degrade.resize import imresize
+from sr.degrade.resize import bicubic
 from sr.error import UserError
 from sr.metric.protocol import Protocol
 from sr.metric.score import Score
@@ -108,8 +108,7 @@ class SRModule(LightningModule):
         sr = enlarge(self.net, pair.lr, self.color)
         self._score(key).update(sr, pair.hr)
         if f"{key}/psnr" not in self.bicubic:  # the same at every validation, so once is enough
-            guess = imresize(pair.lr, size=tuple(pair.hr.shape[-2:]))
-            self._score(f"bicubic/{key}").update(guess, pair.hr)
+            self._score(f"bicubic/{key}").update(bicubic(pair.lr, self.metric.scale), pair.hr)
         return Shown(pair.lr, sr, pair.hr)
 
     def _score(self, key: str) -> Score:

@@ -14,6 +14,8 @@ import sys
 import threading
 import time
 import uuid
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,6 @@ from sr.track.none import Nothing
 BATCH, PARAM_BATCH, PARAM_LENGTH = 1000, 100, 6000  # MLflow's limits of one call
 PAUSE = 2.0  # seconds between two writes
 RETRY = 15.0  # seconds after a failed one
-_STOP = object()
 
 
 class MLflow(Nothing):
@@ -39,7 +40,8 @@ class MLflow(Nothing):
         self.uri = uri or f"sqlite:///{self.runs / 'mlflow.db'}"
         self.experiment, self.group = experiment, group
         self.where = self.uri.removeprefix("sqlite:///")
-        self._queue: queue.Queue[Any] = queue.Queue()
+        self._queue: queue.Queue[Callable[[], None]] = queue.Queue()
+        self._stop = threading.Event()
         self._pending: list[Any] = []  # points not yet taken by the tracker
         self._next_try, self._told = 0.0, False
         self._thread: threading.Thread | None = None
@@ -55,7 +57,8 @@ class MLflow(Nothing):
             self._client, experiment_id = self._connect()
             group = {"sr.group": self.group} if self.group else {}
             run = self._client.create_run(experiment_id, run_name=title, tags={**tags, **group})
-            self.run_id, self._experiment_id = run.info.run_id, experiment_id
+            self.run_id = run.info.run_id
+            self.page = self._page(experiment_id)
             self._log_params(_flat(config))
         except Exception as error:  # whatever MLflow raises: sqlalchemy's, requests', its own
             reason = str(error).splitlines()[0]
@@ -66,13 +69,13 @@ class MLflow(Nothing):
         self._thread.start()
 
     def points(self, values: dict[str, Any], step: int) -> None:
-        self._queue.put(("points", values, step, int(time.time() * 1000)))
+        self._queue.put(partial(self._read_points, values, step, int(time.time() * 1000)))
 
     def image(self, key: str, image: Image, step: int) -> None:
-        self._queue.put(("image", key, image, step))
+        self._queue.put(partial(self._send_image, key, image, step))
 
     def file(self, path: Path, folder: str = "") -> None:
-        self._queue.put(("file", path, folder))
+        self._queue.put(lambda: self._client.log_artifact(self.run_id, str(path), folder or None))
 
     def text(self, name: str, text: str) -> None:
         path = self._folder / name
@@ -80,16 +83,18 @@ class MLflow(Nothing):
         path.write_text(text, encoding="utf-8")
         self.file(path, str(Path(name).parent).removeprefix("."))
 
+    def tag(self, key: str, value: str) -> None:
+        self._queue.put(lambda: self._client.set_tag(self.run_id, key, value))
+
     def end(self, status: str) -> None:
         """Write what is left and set the status; what cannot be written now is left in the run's folder."""
         if self._thread is None:
             return
-        self._queue.put(_STOP)
+        self._stop.set()
         self._thread.join()
         self._thread = None
-        if self._pending:
-            self._next_try = 0.0
-            self._send_points()
+        self._next_try = 0.0
+        self._flush()
         if self._pending:
             unsent = self._folder / "unsent.json"
             unsent.write_text(json.dumps([dict(metric) for metric in self._pending]))
@@ -98,6 +103,13 @@ class MLflow(Nothing):
             self._client.set_terminated(self.run_id, status)
         except Exception as error:
             self._tell(error)
+
+    def _page(self, experiment_id: str) -> str:
+        """The charts of all runs; without the two words in its address MLflow opens pages about language models."""
+        served = self.uri.startswith("http")
+        charts = f"#/experiments/{experiment_id}/runs?workflowType=machine_learning&compareRunsMode=CHART"
+        start = "" if served else f"mlflow ui --host 127.0.0.1 --backend-store-uri {self.uri}\n  # then open "
+        return f"{start}{self.uri.rstrip('/') if served else 'http://127.0.0.1:5000'}/{charts}"
 
     def _connect(self) -> tuple[Any, str]:
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # its defaults hang for minutes
@@ -132,29 +144,25 @@ class MLflow(Nothing):
     def _write_until_stopped(self) -> None:
         stopped = False
         while not stopped:
-            items = [self._queue.get()]
-            time.sleep(0 if items[0] is _STOP else PAUSE if self._queue.qsize() < BATCH else 0)
+            stopped = self._stop.wait(PAUSE)
             while not self._queue.empty():
-                items.append(self._queue.get())
-            stopped = _STOP in items
-            for kind, *content in (item for item in items if item is not _STOP):
+                write = self._queue.get()
                 try:
-                    {"points": self._keep_points, "image": self._send_image, "file": self._send_file}[kind](*content)
+                    write()
                 except Exception as error:
                     self._tell(error)
-            self._send_points()
+            self._flush()
 
-    def _keep_points(self, values: dict[str, Any], step: int, time_ms: int) -> None:
+    def _read_points(self, values: dict[str, Any], step: int, time_ms: int) -> None:
         from mlflow.entities import Metric
 
-        for key, value in values.items():
-            number = value.item() if isinstance(value, torch.Tensor) else float(value)
-            if math.isfinite(number):
-                self._pending.append(Metric(_key(key), number, time_ms, step))
-            else:  # MLflow would store 1.8e308, or nothing
-                self._client.set_tag(self.run_id, f"nonfinite.{_key(key)}", f"{number} at step {step}")
+        numbers = {_key(k): v.item() if isinstance(v, torch.Tensor) else float(v) for k, v in values.items()}
+        self._pending += [Metric(k, v, time_ms, step) for k, v in numbers.items() if math.isfinite(v)]
+        for key, number in numbers.items():
+            if not math.isfinite(number):  # MLflow would store 1.8e308, or nothing
+                self._client.set_tag(self.run_id, f"nonfinite.{key}", f"{number} at step {step}")
 
-    def _send_points(self) -> None:
+    def _flush(self) -> None:
         while self._pending and time.monotonic() >= self._next_try:
             try:
                 self._client.log_batch(self.run_id, metrics=self._pending[:BATCH])
@@ -176,9 +184,6 @@ class MLflow(Nothing):
             path.unlink()
         self._client.set_tag(self.run_id, "mlflow.loggedImages", "True")
 
-    def _send_file(self, path: Path, folder: str) -> None:
-        self._client.log_artifact(self.run_id, str(path), folder or None)
-
     def _tell(self, error: Exception) -> None:
         self._next_try = time.monotonic() + RETRY
         if not self._told:
@@ -188,11 +193,25 @@ class MLflow(Nothing):
 
 
 def _flat(node: Any, prefix: str = "") -> dict[str, str]:
-    """`{"model.net.width": "64"}`; a value that MLflow cannot hold whole is left to config.yaml, never cut."""
-    if isinstance(node, dict):
-        return {k: v for name, part in node.items() for k, v in _flat(part, f"{prefix}.{name}".lstrip(".")).items()}
-    text = str(node)
-    return {prefix: text if len(text) <= PARAM_LENGTH else f"{len(text)} characters, see config.yaml"}
+    """`{"model.net.width": "64"}`: every dial once.
+
+    MLflow prints all parameters above each picture, so what is no dial is left to config.yaml: where things lie, what
+    is empty, and what merely repeats a root dial in a part. So is a value that MLflow cannot hold whole: never cut.
+    """
+    if not isinstance(node, dict):
+        text = str(node)
+        return {prefix: text if len(text) <= PARAM_LENGTH else f"{len(text)} characters, see config.yaml"}
+    flat: dict[str, str] = {}
+    for name, part in node.items():
+        if name == "_target_":
+            flat[prefix] = str(part).rpartition(".")[2]
+        elif not (name.startswith("_") or part is None or (name in _HOUSEKEEPING if not prefix else name in _REPEATED)):
+            flat |= _flat(part, f"{prefix}.{name}".lstrip("."))
+    return flat
+
+
+_HOUSEKEEPING = ("paths", "track", "stages", "metric", "channels")
+_REPEATED = ("scale", "color", "channels", "seed", "root", "metric", "clip", "accumulate", "url", "sha256")
 
 
 def _key(key: str) -> str:

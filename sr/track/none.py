@@ -11,7 +11,8 @@ class Nothing(Logger):
     """A tracker that tracks nothing."""
 
     run_id: str | None = None
-    where: str | None = None  # what to tell the user about where the runs are
+    where: str | None = None  # where the runs are, for the user
+    page: str | None = None  # how to look at them, for the user
 
     def __init__(self, panels: int = 0) -> None:
         super().__init__()
@@ -39,6 +40,9 @@ class Nothing(Logger):
 
     def text(self, name: str, text: str) -> None:
         """Keep a text under this file name."""
+
+    def tag(self, key: str, value: str) -> None:
+        """Set a tag of the run."""
 
     def end(self, status: str) -> None:
         """Close the run: FINISHED, FAILED or KILLED."""

@@ -1,19 +1,22 @@
-"""Sample pictures: LR | bicubic | SR | HR in one panel, with the PSNR of what is seen written under each."""
+"""Sample pictures: LR, bicubic, SR and HR in one panel, with the PSNR of what is seen written under each.
+
+Two rows, bicubic | SR over LR | HR: what is to be compared lies side by side, and MLflow's grid shows 260 pixels 1:1.
+"""
 
 import torch.nn.functional as F
 from PIL import Image, ImageDraw, ImageFont
 from pytorch_lightning import Callback, Trainer
 from torch import Tensor
 
-from sr.degrade.resize import imresize
+from sr.degrade.resize import bicubic
 from sr.image.write import to_bytes, to_pil
 from sr.metric.protocol import Protocol
 from sr.model.module import Shown, SRModule
 from sr.track.none import Nothing
 
-CROP = 96  # HR pixels, at most
-TILE = 192  # screen pixels that a tile should have, at least
-GAP, CAPTION = 4, 22  # screen pixels
+CROP = 64  # HR pixels, at most
+TILE = 128  # screen pixels that a tile should have, at least
+GAP, CAPTION = 4, 20  # screen pixels
 
 
 class Panels(Callback):
@@ -40,7 +43,7 @@ class Panels(Callback):
         first = batch_idx * getattr(chosen, "batch", 1)
         for k in range(min(len(shown.hr), max(0, self.track.panels - first))):
             one = Shown(*(image[k : k + 1] for image in shown))
-            key = f"{part}/{data.set_name(part, set_index)}/{chosen.names[first + k]}"
+            key = f"panels/{part}/{data.set_name(part, set_index)}/{chosen.names[first + k]}"
             self.track.image(key, panel(one, module.metric), trainer.global_step)
 
 
@@ -48,18 +51,20 @@ def panel(shown: Shown, protocol: Protocol, crop: int = CROP) -> Image.Image:
     """One picture, `[1, C, H, W]` each, as a panel. Its crop is where bicubic errs most: the same for every net."""
     lr, sr, hr = (image.detach().float().cpu() for image in shown)
     s = hr.shape[-1] // lr.shape[-1]
-    guess = imresize(lr, size=tuple(hr.shape[-2:]))
+    guess = bicubic(lr, s)
     side = min(crop, *hr.shape[-2:]) // s * s
     top, left = _hardest(guess, hr, side, s)
     cut = [image[..., top : top + side, left : left + side] for image in (guess, sr, hr)]
     small = lr[..., top // s : (top + side) // s, left // s : (left + side) // s]
     zoom = max(1, -(-TILE // side))  # whole pixels only
-    captions = [f"LR {side // s}×{side // s}"]
-    captions += [
-        f"{name} {_psnr(protocol, image, cut[2])}" for name, image in zip(("bicubic", "SR"), cut, strict=False)
-    ]
-    tiles = [_enlarged(small, zoom * s), *(_enlarged(image, zoom) for image in cut)]
-    return _side_by_side(tiles, [*captions, "HR"])
+    enlarged, result, original = (_enlarged(image, zoom) for image in cut)
+    tiles = {
+        f"bicubic {_psnr(protocol, cut[0], cut[2])}": enlarged,
+        f"SR {_psnr(protocol, cut[1], cut[2])}": result,
+        f"LR {side // s} x {side // s}": _enlarged(small, zoom * s),
+        "HR": original,
+    }
+    return sheet(tiles, columns=2)
 
 
 def _psnr(protocol: Protocol, sr: Tensor, hr: Tensor) -> str:
@@ -81,11 +86,13 @@ def _enlarged(image: Tensor, zoom: int) -> Image.Image:
     return to_pil(pixels.repeat_interleave(zoom, dim=-2).repeat_interleave(zoom, dim=-1)).convert("RGB")
 
 
-def _side_by_side(tiles: list[Image.Image], captions: list[str]) -> Image.Image:
-    width, height = tiles[0].size
-    sheet = Image.new("RGB", (len(tiles) * (width + GAP) - GAP, height + CAPTION), "white")
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(14)
-    for k, (tile, caption) in enumerate(zip(tiles, captions, strict=True)):
-        sheet.paste(tile, (k * (width + GAP), 0))
-        draw.text((k * (width + GAP) + width // 2, height + 3), caption, fill="black", font=font, anchor="ma")
-    return sheet
+def sheet(tiles: dict[str, Image.Image], columns: int) -> Image.Image:
+    """Tiles of one size in rows of `columns`, each with its caption beneath."""
+    (width, height), rows = next(iter(tiles.values())).size, -(-len(tiles) // columns)
+    page = Image.new("RGB", (columns * (width + GAP) - GAP, rows * (height + CAPTION)), "white")
+    draw, font = ImageDraw.Draw(page), ImageFont.load_default(13)
+    for k, (caption, tile) in enumerate(tiles.items()):
+        left, top = k % columns * (width + GAP), k // columns * (height + CAPTION)
+        page.paste(tile, (left, top))
+        draw.text((left + width // 2, top + height + 3), caption, fill="black", font=font, anchor="ma")
+    return page

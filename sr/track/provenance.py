@@ -38,7 +38,7 @@ def texts(config: dict, overrides: list[str]) -> dict[str, str]:
         "overrides.yaml": yaml.safe_dump(overrides, allow_unicode=True),
         "environment.yaml": yaml.safe_dump(about, sort_keys=False, allow_unicode=True),
         "packages.txt": "\n".join(dict.fromkeys(packages)) + "\n",
-        "changes.diff": _git("diff", "HEAD"),
+        "changes.txt": _git("diff", "HEAD"),
     }
 
 

@@ -20,6 +20,6 @@ class Record(Callback):
 
     def on_validation_end(self, trainer: Trainer, module: SRModule) -> None:
         shown = {k: v for k, v in module.metrics.items() if k.startswith("val/")}
-        shown |= {f"bicubic/{k}": v for k, v in module.bicubic.items() if k.startswith("val/")}
+        shown |= {f"{k}_bicubic": v for k, v in module.bicubic.items() if k.startswith("val/")}
         shown |= {f"best/{k}": v for k, v in module.best.items()}
         self.track.points(shown, trainer.global_step)
