@@ -101,7 +101,7 @@ class Comparison:
             callbacks = [keep, clock, terminal.Bar(), Record(track), Panels(track)]
             trainer = build.trainer(self.config | {"trainer": self.config["trainer"]}, callbacks, track, manual=False)
             trainer.profiler = waiting
-            track.start("bench", Path(folder), self.config, {})
+            track.start("bench", Path(folder), self.config, [], {})
             trainer.fit(model, datamodule=self.data)
             track.end("FINISHED")
             return Timed(self.steps / clock.seconds, waiting.seconds / clock.seconds)

@@ -124,7 +124,7 @@ class Training:
         with contextlib.suppress(OSError, KeyError):  # a container may have no name for its user
             tags["mlflow.user"] = getpass.getuser()
         title = f"{self.folder.name.partition('_')[2]} s{config['seed']} {datetime.now():%H%M}"
-        self.track.start(title, self.folder, config, tags)
+        self.track.start(title, self.folder, config, self.overrides, tags)
         for name, text in provenance.texts(config, self.overrides).items():
             if text:
                 self.track.text(name, text)

@@ -275,7 +275,7 @@ def test_track(choice: str, compose: Any, tmp_path: Path) -> None:
 
     config = compose(f"track={choice}", f"paths.runs={tmp_path}")
     track = build.part(config["track"], "track")
-    track.start("test", tmp_path, config, {})
+    track.start("test", tmp_path, config, [], {})
     track.points({"a/b": 1.0}, 1)
     track.end("FINISHED")
     assert (track.run_id is None) == (choice == "none")

@@ -25,10 +25,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def track(runs: Path, tmp_path: Path) -> MLflow:
-    tracker = MLflow(None, str(runs), "test")
-    tracker.start(
-        "a run", tmp_path, {"long": "x" * 7000, "list": ["a", "b"], "deep": {"er": {"est": 1}}}, {"sr.scale": "2"}
-    )
+    tracker = MLflow(None, str(runs), "test", params="all")
+    config = {"long": "x" * 7000, "list": ["a", "b"], "deep": {"er": {"est": 1}}}
+    tracker.start("a run", tmp_path, config, [], {"sr.scale": "2"})
     return tracker
 
 
@@ -118,7 +117,7 @@ from sr.track.mlflow import MLflow
 for _ in range(3):  # 8 processes, each with everything imported already
     os.fork()
 track = MLflow(None, {str(tmp_path)!r}, "new")
-track.start("one of many", Path({str(tmp_path)!r}), {{}}, {{}})
+track.start("one of many", Path({str(tmp_path)!r}), {{}}, [], {{}})
 track.points({{"a": 1.0}}, 1)
 track.end("FINISHED")
 try:

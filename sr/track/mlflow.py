@@ -17,7 +17,7 @@ import uuid
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from filelock import FileLock
@@ -32,10 +32,22 @@ RETRY = 15.0  # seconds after a failed one
 
 
 class MLflow(Nothing):
-    """One run. `uri` defaults to an absolute sqlite file, `mlflow.db` in `runs`; `group` ties runs together by tag."""
+    """One run. `uri` defaults to an absolute sqlite file, `mlflow.db` in `runs`; `group` ties runs together by tag;
+    `params` is `short` or `all`."""
 
-    def __init__(self, uri: str | None, runs: str, experiment: str, group: str | None = None, panels: int = 4) -> None:
+    def __init__(
+        self,
+        uri: str | None,
+        runs: str,
+        experiment: str,
+        group: str | None = None,
+        panels: int = 4,
+        params: Literal["short", "all"] = "short",
+    ) -> None:
         super().__init__(panels)
+        if params not in ("short", "all"):
+            raise UserError(f"track.params={params}: expected short or all")
+        self.params = params
         self.runs = Path(runs).resolve()
         self.uri = uri or f"sqlite:///{self.runs / 'mlflow.db'}"
         self.experiment, self.group = experiment, group
@@ -50,8 +62,8 @@ class MLflow(Nothing):
     def name(self) -> str:
         return self.experiment
 
-    def start(self, title: str, folder: Path, config: dict[str, Any], tags: dict[str, str]) -> None:
-        """Open the run, with the config as parameters and artifact. Fails clearly when the tracker is not there."""
+    def start(self, title: str, folder: Path, config: dict[str, Any], typed: list[str], tags: dict[str, str]) -> None:
+        """Open the run, with its dials as parameters. Fails clearly when the tracker is not there."""
         self._folder = folder
         try:
             self._client, experiment_id = self._connect()
@@ -59,7 +71,8 @@ class MLflow(Nothing):
             run = self._client.create_run(experiment_id, run_name=title, tags={**tags, **group})
             self.run_id = run.info.run_id
             self.page = self._page(experiment_id)
-            self._log_params(_flat(config))
+            flat = _flat(config)
+            self._log_params(flat if self.params == "all" else _short(flat, typed))
         except Exception as error:  # whatever MLflow raises: sqlalchemy's, requests', its own
             reason = str(error).splitlines()[0]
             raise UserError(
@@ -193,10 +206,10 @@ class MLflow(Nothing):
 
 
 def _flat(node: Any, prefix: str = "") -> dict[str, str]:
-    """`{"model.net.width": "64"}`: every dial once.
+    """`{"model.net.width": "64", "model.net": "EDSR"}`: every dial once.
 
-    MLflow prints all parameters above each picture, so what is no dial is left to config.yaml: where things lie, what
-    is empty, and what merely repeats a root dial in a part. So is a value that MLflow cannot hold whole: never cut.
+    Left to config.yaml is what is no dial: where things lie, what is empty, what merely repeats a root dial in a part;
+    and a value that MLflow cannot hold whole, which is never cut.
     """
     if not isinstance(node, dict):
         text = str(node)
@@ -210,8 +223,16 @@ def _flat(node: Any, prefix: str = "") -> dict[str, str]:
     return flat
 
 
+def _short(flat: dict[str, str], typed: list[str]) -> dict[str, str]:
+    """What most runs differ in, and whatever was typed. MLflow prints all parameters of a run above each of its
+    pictures: with thirty of them, two runs no longer stand side by side."""
+    keys = {word.lstrip("+~").partition("=")[0].partition("@")[0].replace("/", ".") for word in typed}
+    return {k: v for k, v in flat.items() if k in keys or k in _ALWAYS or k.startswith("model.net.")}
+
+
 _HOUSEKEEPING = ("paths", "track", "stages", "metric", "channels")
 _REPEATED = ("scale", "color", "channels", "seed", "root", "metric", "clip", "accumulate", "url", "sha256")
+_ALWAYS = ("scale", "seed", "data.batch", "data.patch", "model.optimizer.lr", "trainer.max_steps")
 
 
 def _key(key: str) -> str:

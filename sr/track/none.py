@@ -26,8 +26,8 @@ class Nothing(Logger):
     def version(self) -> str | None:
         return self.run_id
 
-    def start(self, title: str, folder: Path, config: dict[str, Any], tags: dict[str, str]) -> None:
-        """Open the run; `folder` is where it may keep files."""
+    def start(self, title: str, folder: Path, config: dict[str, Any], typed: list[str], tags: dict[str, str]) -> None:
+        """Open the run; `folder` is where it may keep files, `typed` the overrides of the command line."""
 
     def points(self, values: dict[str, Any], step: int) -> None:
         """Record scalars; tensors may be given as they are and are read later, in another thread."""
