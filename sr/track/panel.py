@@ -47,7 +47,7 @@ class Panels(Callback):
             self.track.image(key, panel(one, module.metric), trainer.global_step)
 
 
-def panel(shown: Shown, protocol: Protocol, crop: int = CROP) -> Image.Image:
+def panel(shown: Shown, protocol: Protocol, crop: int = CROP, columns: int = 2) -> Image.Image:
     """One picture, `[1, C, H, W]` each, as a panel. Its crop is where bicubic errs most: the same for every net."""
     lr, sr, hr = (image.detach().float().cpu() for image in shown)
     s = hr.shape[-1] // lr.shape[-1]
@@ -64,7 +64,7 @@ def panel(shown: Shown, protocol: Protocol, crop: int = CROP) -> Image.Image:
         f"LR {side // s} x {side // s}": _enlarged(small, zoom * s),
         "HR": original,
     }
-    return sheet(tiles, columns=2)
+    return sheet(tiles, columns)
 
 
 def _psnr(protocol: Protocol, sr: Tensor, hr: Tensor) -> str:
