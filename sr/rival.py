@@ -68,11 +68,13 @@ class Comparison:
 
     def report(self) -> None:
         """Run all rounds, print the table, write the file."""
-        ours, rival = [], []
+        ours: list[Timed] = []
+        rival: list[Timed] = []
         for k in range(self.config["rounds"]):
             print(f"round {k + 1} of {self.config['rounds']}", file=sys.stderr)
-            ours.append(self._framework())
-            rival.append(self._bare())
+            turns = [(ours, self._framework), (rival, self._bare)]
+            for times, side in turns if k % 2 == 0 else reversed(turns):
+                times.append(side())
         name = self.config["model"]["net"]["_target_"].rpartition(".")[2]
         of = f"{name}, batch {self.batch}, patch {self.config['data']['patch']}"
         rows = [
@@ -92,14 +94,12 @@ class Comparison:
 
     def _framework(self) -> Timed:
         with tempfile.TemporaryDirectory() as folder:
-            self.config["track"]["runs"] = folder
-            if "uri" in self.config["track"]:
-                self.config["track"]["uri"] = None
-            track = build.part(self.config["track"], "track")
+            own = {"runs": folder, "uri": None} if "runs" in self.config["track"] else {}  # never the user's database
+            track = build.part(self.config["track"] | own, "track")
             model, clock, waiting = build.model(self.config), Clock(), Waiting()
             keep = checkpoint.Checkpoints(Path(folder), self.config["watch"], self.config)
             callbacks = [keep, clock, terminal.Bar(), Record(track), Panels(track)]
-            trainer = build.trainer(self.config | {"trainer": self.config["trainer"]}, callbacks, track, manual=False)
+            trainer = build.trainer(self.config, callbacks, track, manual=False)
             trainer.profiler = waiting
             track.start("bench", Path(folder), self.config, [], {})
             trainer.fit(model, datamodule=self.data)

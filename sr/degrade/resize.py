@@ -35,11 +35,11 @@ def imresize(
     out_size = size or tuple(math.ceil(scale * n) for n in in_size)
     axes = (-2, -1) if factors[0] <= factors[1] else (-1, -2)
     byte = image.dtype == torch.uint8
-    work = torch.float32 if image.device.type == "mps" else torch.float64
-    dtype = work if byte else image.dtype
-    out = image.to(dtype)
+    out = image
     for axis in axes:
-        matrix = _matrix(in_size[axis], out_size[axis], factors[axis], antialias, border, dtype, image.device)
+        shape = in_size[axis], out_size[axis], factors[axis], antialias, border
+        dtype = _exact_dtype(*shape) if byte else image.dtype
+        matrix, out = _matrix(*shape, dtype, image.device), out.to(dtype)
         out = torch.matmul(matrix, out) if axis == -2 else torch.matmul(out, matrix.T)
         if byte:
             out = (out + 0.5).floor_().clamp_(0, 255)
@@ -57,6 +57,13 @@ def _cubic(x: Tensor) -> Tensor:
     near = 1.5 * a * b - 2.5 * b + 1
     far = -0.5 * a * b + 2.5 * b - 4 * a + 2
     return torch.where(a <= 1, near, torch.where(a <= 2, far, torch.zeros_like(a)))
+
+
+@lru_cache(maxsize=256)
+def _exact_dtype(n_in: int, n_out: int, scale: float, antialias: bool, border: Border) -> torch.dtype:
+    """float32 where it makes no error: 8-bit levels times weights of at most 15 binary digits (×2, ×4, 1/2, 1/4)."""
+    weight = _matrix(n_in, n_out, scale, antialias, border, torch.float64, torch.device("cpu")) * 2**15
+    return torch.float32 if torch.equal(weight, weight.round()) else torch.float64
 
 
 @lru_cache(maxsize=256)
