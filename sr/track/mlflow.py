@@ -27,7 +27,7 @@ from sr.error import UserError
 from sr.track.none import Nothing
 
 BATCH, PARAM_BATCH, PARAM_LENGTH = 1000, 100, 6000  # MLflow's limits of one call
-PAUSE = 2.0  # seconds between two writes
+PAUSE = 5.0  # seconds between two writes
 RETRY = 15.0  # seconds after a failed one
 
 
@@ -191,7 +191,7 @@ class MLflow(Nothing):
         now, name = int(time.time() * 1000), _key(key).replace("/", "~")
         stem = f"{name}+step+{step}+timestamp+{now}+{uuid.uuid4()}"
         image.save(folder / f"{stem}.png")
-        image.save(folder / f"{stem}+compressed.webp", lossless=True)
+        image.save(folder / f"{stem}+compressed.webp", lossless=True, method=0)
         for path in (folder / f"{stem}.png", folder / f"{stem}+compressed.webp"):
             self._client.log_artifact(self.run_id, str(path), "images")
             path.unlink()
