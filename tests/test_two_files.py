@@ -35,7 +35,15 @@ def mine(tmp_path: Path) -> Path:
 
 
 def pytest_says(*words: str) -> str:
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(Path(__file__).with_name("test_conf.py"))]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        str(Path(__file__).with_name("test_conf.py")),
+    ]
     done = subprocess.run([*command, *words], cwd=conf_dir().parent, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
     return done.stdout

@@ -47,8 +47,11 @@ class Panels(Callback):
             self.track.image(key, panel(one, module.metric), trainer.global_step)
 
 
-def panel(shown: Shown, protocol: Protocol, crop: int = CROP, columns: int = 2) -> Image.Image:
-    """One picture, `[1, C, H, W]` each, as a panel. Its crop is where bicubic errs most: the same for every net."""
+def panel(shown: Shown, protocol: Protocol, crop: int = CROP, strip: bool = False) -> Image.Image:
+    """One picture, `[1, C, H, W]` each, as a panel. Its crop is where bicubic errs most: the same for every net.
+
+    `strip` puts LR | bicubic | SR | HR into one row.
+    """
     lr, sr, hr = (image.detach().float().cpu() for image in shown)
     s = hr.shape[-1] // lr.shape[-1]
     guess = bicubic(lr, s)
@@ -58,13 +61,13 @@ def panel(shown: Shown, protocol: Protocol, crop: int = CROP, columns: int = 2) 
     small = lr[..., top // s : (top + side) // s, left // s : (left + side) // s]
     zoom = max(1, -(-TILE // side))  # whole pixels only
     enlarged, result, original = (_enlarged(image, zoom) for image in cut)
-    tiles = {
+    reduced = {f"LR {side // s} x {side // s}": _enlarged(small, zoom * s)}
+    results = {
         f"bicubic {_psnr(protocol, cut[0], cut[2])}": enlarged,
         f"SR {_psnr(protocol, cut[1], cut[2])}": result,
-        f"LR {side // s} x {side // s}": _enlarged(small, zoom * s),
-        "HR": original,
     }
-    return sheet(tiles, columns)
+    tiles = {**reduced, **results} if strip else {**results, **reduced}
+    return sheet({**tiles, "HR": original}, columns=4 if strip else 2)
 
 
 def _psnr(protocol: Protocol, sr: Tensor, hr: Tensor) -> str:
