@@ -47,6 +47,9 @@ def start(name: str, task: Callable[[DictConfig], Any], argv: list[str] | None =
         _exit(_explain(error, name, typed))
     except KeyboardInterrupt:
         _exit("interrupted", INTERRUPTED)
+    except BrokenPipeError:  # `--help | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from None
     except Exception as error:
         traceback.print_exc()
         _exit(f"this was not foreseen, and may be a fault of sr: {type(error).__name__}: {error}", 1)
