@@ -3,6 +3,7 @@
 import inspect
 from typing import Any
 
+import torch
 from hydra.errors import InstantiationException
 from hydra.utils import get_class, instantiate
 from pytorch_lightning import Callback, LightningDataModule, Trainer
@@ -22,10 +23,9 @@ def part(node: dict[str, Any], key: str, **given: Any) -> Any:
         cause = error.__cause__
         if isinstance(cause, UserError):
             raise cause from None
-        if isinstance(cause, ValueError | TypeError):
-            where = str(error).partition("full_key: ")[2].strip()
-            raise UserError(f"{'.'.join(filter(None, (key, where)))}: {cause}") from error
-        raise
+        where = str(error).partition("full_key: ")[2].strip()
+        reason = cause if cause is not None else str(error).splitlines()[0]
+        raise UserError(f"{'.'.join(filter(None, (key, where)))}: {reason}") from error
 
 
 def data(config: dict[str, Any]) -> LightningDataModule:
@@ -45,6 +45,8 @@ def trainer(config: dict[str, Any], callbacks: list[Callback], logger: Logger, m
     for name in node:
         if not name.startswith("_") and name not in takes:
             raise UserError(f'trainer has no dial "{name}".{nearest(name, takes)}')
+    if node["accelerator"] == "auto" and torch.backends.mps.is_available():
+        node["accelerator"] = "cpu"  # protocols are measured in float64, which Apple's GPUs do not have
     node["val_check_interval"] *= node["accumulate_grad_batches"]
     if manual:
         node |= {"accumulate_grad_batches": 1, "gradient_clip_val": None}

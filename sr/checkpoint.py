@@ -93,7 +93,9 @@ class Checkpoints(Callback):
     """Keeps the best step by `watch`, the last one, and what there was at an interruption."""
 
     def __init__(self, folder: Path, watch: str, config: dict[str, Any]) -> None:
-        self.folder, self.config = folder, config
+        self.folder = folder
+        self.config = {key: part for key, part in config.items() if key != "track"}  # its address may hold a password
+        self._saved = 0
         first = config["data"]["val"][0] if config["data"]["val"] else None
         self.key = watch if "/" in watch else f"val/{Path(first).name if first else ''}/{watch}"
 
@@ -101,6 +103,10 @@ class Checkpoints(Callback):
     def best(self) -> Path:
         """Where the best checkpoint is, or will be."""
         return self.folder / "best.ckpt"
+
+    def kept(self) -> list[Path]:
+        """The files that are there, the best first."""
+        return [path for path in (self.best, self.folder / "last.ckpt") if path.exists()]
 
     def on_save_checkpoint(self, trainer: Trainer, module: SRModule, checkpoint: dict[str, Any]) -> None:
         checkpoint[KEY] = {"config": self.config, "metrics": dict(module.metrics), "bicubic": dict(module.bicubic)}
@@ -116,11 +122,16 @@ class Checkpoints(Callback):
             self._save(trainer, self.best)
         self._save(trainer, self.folder / "last.ckpt")
 
+    def on_train_end(self, trainer: Trainer, module: SRModule) -> None:
+        if self._saved != trainer.global_step:  # nothing was validated: what was trained is kept all the same
+            self._save(trainer, self.folder / "last.ckpt")
+
     def on_exception(self, trainer: Trainer, module: SRModule, exception: BaseException) -> None:
         if isinstance(exception, KeyboardInterrupt) and trainer.global_step > 0:
             self._save(trainer, self.folder / "last.ckpt")
 
     def _save(self, trainer: Trainer, path: Path) -> None:
+        self._saved = trainer.global_step
         part = path.with_suffix(".part")
         try:
             trainer.save_checkpoint(part)

@@ -16,7 +16,12 @@ _OFFSET = (16.0, 128.0, 128.0)
 
 def _mix(image: Tensor, rows: tuple[tuple[float, ...], ...]) -> Tensor:
     weight = torch.tensor(rows, dtype=image.dtype, device=image.device)
-    return torch.einsum("kc,...chw->...khw", weight, image)
+    return _einsum(weight, image)
+
+
+def _einsum(weight: Tensor, image: Tensor) -> Tensor:
+    with torch.autocast(image.device.type, enabled=False):  # mixed precision must not reach a conversion
+        return torch.einsum("kc,...chw->...khw", weight, image)
 
 
 def luma(rgb: Tensor) -> Tensor:
@@ -34,7 +39,7 @@ def ycbcr_to_rgb(ycbcr: Tensor) -> Tensor:
     """The inverse of `rgb_to_ycbcr`; may leave 0…1 where the input is out of gamut."""
     inverse = torch.linalg.inv(torch.tensor(_YCBCR, dtype=torch.float64)).to(ycbcr)
     offset = torch.tensor(_OFFSET, dtype=ycbcr.dtype, device=ycbcr.device)[:, None, None]
-    return torch.einsum("kc,...chw->...khw", inverse, ycbcr * 255 - offset)
+    return _einsum(inverse, ycbcr * 255 - offset)
 
 
 def gray(rgb: Tensor) -> Tensor:

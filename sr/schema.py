@@ -4,10 +4,10 @@ import ast
 import importlib.util
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from sr.error import UserError, nearest
@@ -15,9 +15,10 @@ from sr.error import UserError, nearest
 SCALES = (2, 3, 4, 8)
 COLORS = {"rgb": 3, "y": 1, "gray": 1}  # channels that a net sees
 STAGES = ("fit", "test")
+PRECISIONS = ("32-true", "32", "bf16-mixed", "16-mixed")
 COUNTS = (
     "data.batch", "data.patch", "data.repeat",
-    "trainer.max_steps", "trainer.max_epochs", "trainer.val_check_interval", "trainer.accumulate_grad_batches",
+    "rounds", "steps", "trainer.max_steps", "trainer.max_epochs", "trainer.val_check_interval", "trainer.accumulate_grad_batches",
 )  # fmt: skip
 
 
@@ -48,6 +49,7 @@ def complete(cfg: DictConfig, groups: Iterable[str] = ()) -> dict[str, Any]:
     `groups` are Hydra's choices (`model/net`, `model/optimizer@model.discriminator_optimizer`).
     """
     _check_groups(cfg, groups)
+    _check_lists(cfg)
     dials = _typed(cfg)
     _one_of("scale", dials.scale, SCALES)
     _one_of("color", dials.color, COLORS)
@@ -79,6 +81,16 @@ def _check_groups(cfg: DictConfig, groups: Iterable[str]) -> None:
             raise UserError(f"{group.replace('/', '.')}={value}: a part is chosen with a slash: {group}={value}")
 
 
+def _check_lists(cfg: DictConfig) -> None:
+    for key in ("stages", "data.val", "data.test"):
+        value = OmegaConf.select(cfg, key)
+        if value is not None and not isinstance(value, ListConfig):
+            raise UserError(f"{key}={value}: expected a list: {key}=[{value}]")
+        names = [PurePath(str(name)).name for name in value or []]
+        if len(set(names)) < len(names):
+            raise UserError(f"{key}={value}: a name stands there twice, and its numbers could not be told apart")
+
+
 def _typed(cfg: DictConfig) -> Dials:
     known = {f.name: cfg[f.name] for f in fields(Dials) if f.name in cfg}
     try:
@@ -96,7 +108,22 @@ def _one_of(key: str, value: Any, choices: Any) -> None:
 
 
 def _check_numbers(config: dict[str, Any]) -> None:
-    """Counts that make no sense at zero or below, or as anything but a whole number."""
+    """Counts that make no sense at zero or below, or as anything but a whole number; and what is not supported yet."""
+    if not 0 <= config["seed"] < 2**32:
+        raise UserError(f"seed={config['seed']}: expected a whole number from 0 to 4294967295")
+    trainer = config["trainer"]
+    _one_of("trainer.devices", trainer.get("devices", 1), (1,))
+    _one_of("trainer.precision", str(trainer.get("precision", "32")), PRECISIONS)
+    if trainer["precision"] == "16-mixed" and "adversarial" in config["model"]:
+        raise UserError("trainer.precision=16-mixed: a GAN's two players cannot share one loss scale; use bf16-mixed")
+    if trainer["max_steps"] == -1 and trainer["max_epochs"] in (None, -1):
+        raise UserError("trainer.max_steps=-1: without a limit of steps, set trainer.max_epochs")
+    for key in ("val_check_interval", "accumulate_grad_batches", "max_steps"):
+        if trainer[key] is None:
+            raise UserError(f"trainer.{key}=null: expected a whole number, 1 or more")
+    workers = config["data"].get("workers", 0)
+    if not isinstance(workers, int) or workers < 0:
+        raise UserError(f"data.workers={workers}: expected a whole number, 0 or more")
     for key in COUNTS:
         node: Any = config
         for word in key.split("."):
@@ -134,8 +161,13 @@ def _parameters(target: str, key: str) -> list[str] | None:
         spec = None
     if spec is None or not spec.origin:
         raise UserError(f"{key}._target_={target}: there is no module {module or target}")
+    if not spec.origin.endswith(".py"):
+        return None
     tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
     nodes = {n.name: n for n in tree.body if isinstance(n, ast.ClassDef | ast.FunctionDef)}
+    elsewhere = (n for n in ast.walk(tree) if isinstance(n, ast.Import | ast.ImportFrom | ast.Assign))
+    if name not in nodes and any(name in ast.unparse(n) for n in elsewhere):
+        return None  # made elsewhere and only named here
     if name not in nodes:
         raise UserError(f"{key}._target_={target}: there is no {name} in {spec.origin}.{nearest(name, nodes)}")
     found = nodes[name]

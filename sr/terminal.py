@@ -1,5 +1,6 @@
 """What the user sees: the progress bar, and the table at the end."""
 
+import math
 import sys
 import time
 from typing import Any
@@ -72,7 +73,7 @@ def table(metrics: dict[str, float], bicubic: dict[str, float]) -> str:
                 key.removesuffix("/psnr"),
                 f"{guess:.2f}",
                 f"{ours:.2f}",
-                f"{ours - guess:+.2f}",
+                f"{ours - guess:+.2f}" if math.isfinite(ours - guess) else "–",
                 f"{metrics[ssim]:.4f} ({bicubic[ssim]:.4f})",
             )
         )

@@ -4,6 +4,7 @@ import contextlib
 import getpass
 import json
 import logging
+import math
 import signal
 import threading
 import time
@@ -40,6 +41,11 @@ class Clock(Callback):
 
     def on_train_end(self, *_: object) -> None:
         self.seconds += time.perf_counter() - self._since
+        self._since = 0.0
+
+    def on_exception(self, *_: object) -> None:
+        if self._since:
+            self.on_train_end()
 
 
 class Training:
@@ -63,9 +69,9 @@ class Training:
         callbacks = [self.best, self.clock, terminal.Bar(), Record(self.track)]
         callbacks += [Panels(self.track)] if self.track.panels else []
         self.trainer = build.trainer(self.config, callbacks, self.track, not self.model.automatic_optimization)
-        self._open()
         status = "FAILED"
         try:
+            self._open()
             with _sigterm_as_interrupt():
                 self._do_stages()
             status = "FINISHED"
@@ -73,7 +79,8 @@ class Training:
             status = "KILLED"
             raise KeyboardInterrupt from None
         finally:
-            self._close(status)
+            with _deaf():
+                self._close(status)
         return self.model.best.get(self.best.key, next(iter(self.model.metrics.values()), None))
 
     def _stages(self) -> list[str]:
@@ -81,6 +88,10 @@ class Training:
         if "fit" in stages and not trainable(self.model.net):
             print(f"model/net={self.choices.get('model/net')} has nothing to learn: it is only tested")
             stages.remove("fit")
+        if stages == ["test"] and trainable(self.model.net):
+            raise UserError(
+                f"stages=[test]: model/net={self.choices.get('model/net')} is not trained yet; add fit, or model/net=bicubic"
+            )
         return stages
 
     def _check_data(self) -> None:
@@ -90,8 +101,9 @@ class Training:
             self.data.setup("fit")
             if self.data.train_set is None:
                 raise UserError(
-                    f"data={self.choices['data']} has nothing to train on: add stages=[test], or name other data"
+                    f"data={self.choices['data']} has nothing to train on: name other data, or measure model/net=bicubic"
                 )
+            self.model.rehearse(self.data.example())
         if "test" in self.stages:
             self.data.setup("test")
 
@@ -128,20 +140,21 @@ class Training:
         for name, text in provenance.texts(config, self.overrides).items():
             if text:
                 self.track.text(name, text)
-        self.track.text("protocol.json", json.dumps(self.model.metric.describe(), indent=2, ensure_ascii=False))
+        self.track.text("protocol.json", _json(self.model.metric.describe()))
 
     def _do_stages(self) -> None:
         if "fit" in self.stages:
             self.trainer.fit(self.model, datamodule=self.data)
             if self.best.best.exists():  # what is tested is what is kept
                 checkpoint.restore(self.model.net, self.best.best)
+                self.model.metrics |= {name: v for name, v in self.model.best.items() if name != "step"}
         if "test" in self.stages:
             step = self.trainer.global_step
             self.trainer.test(self.model, datamodule=self.data, verbose=False)
             tested = {k: v for k, v in self.model.metrics.items() if k.startswith("test/")}
             guessed = {f"{k}_bicubic": v for k, v in self.model.bicubic.items() if k.startswith("test/")}
             self.track.points(tested | guessed, step)
-            self.track.text("per_image.json", json.dumps(self._per_image(), indent=1))
+            self.track.text("per_image.json", _json(self._per_image()))
 
     def _per_image(self) -> dict[str, Any]:
         """`{"test/Set5": {"protocol": …, "images": {"baby": {"psnr": …, "ssim": …, "bicubic_psnr": …}}}}`."""
@@ -157,12 +170,12 @@ class Training:
 
     def _close(self, status: str) -> None:
         summary = self._summary(status)
-        self.track.text("summary.json", json.dumps(summary, indent=2))
+        self.track.text("summary.json", _json(summary))
         if self.model.metrics:
             self.track.tag("mlflow.note.content", self._note())
         self.track.end(status)
         if not (self.folder / "summary.json").exists():  # track=none keeps no texts
-            (self.folder / "summary.json").write_text(json.dumps(summary, indent=2), encoding="utf-8")
+            (self.folder / "summary.json").write_text(_json(summary), encoding="utf-8")
         self._report(status)
 
     def _summary(self, status: str) -> dict[str, Any]:
@@ -178,7 +191,7 @@ class Training:
             "protocol": self.model.metric.describe(),
             "metrics": self.model.metrics | best,
             "bicubic": self.model.bicubic,
-            "checkpoint": str(self.best.best) if self.best.best.exists() else None,
+            "checkpoint": str(kept[0]) if (kept := self.best.kept()) else None,
         }
 
     def _note(self) -> str:
@@ -190,7 +203,7 @@ class Training:
         print(f"\n{status.lower()}: {self.trainer.global_step} steps, protocol {self.model.metric.name}")
         if self.model.metrics:
             print("\n" + terminal.table(self.model.metrics, self.model.bicubic) + "\n")
-        kept = [path for path in (self.best.best, self.folder / "last.ckpt") if path.exists()]
+        kept = self.best.kept()
         if self.track.run_id:
             print(f"run         {self.track.run_id}")
         print(f"folder      {self.folder}")
@@ -198,7 +211,8 @@ class Training:
             print(f"checkpoint  {kept[0]}")
         if self.track.where:
             print(f"MLflow      {self.track.where}")
-        print("\nnext:")
+        if kept or self.track.page:
+            print("\nnext:")
         if kept:
             print(f"  python -m sr.predict checkpoint={_short(kept[0])} input=YOUR.png output=enlarged")
         if self.track.page:
@@ -228,6 +242,30 @@ def quiet() -> None:
         ".*isinstance.treespec, LeafSpec.*",
     ):
         warnings.filterwarnings("ignore", text)
+
+
+@contextlib.contextmanager
+def _deaf() -> Any:
+    """Another Ctrl-C must not interrupt the writing down of the first."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _json(node: Any) -> str:
+    """JSON knows no infinity: such a value becomes the word inf, -inf or nan."""
+
+    def plain(node: Any) -> Any:
+        if isinstance(node, dict):
+            return {key: plain(part) for key, part in node.items()}
+        return str(node) if isinstance(node, float) and not math.isfinite(node) else node
+
+    return json.dumps(plain(node), indent=2, ensure_ascii=False)
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ import functools
 import os
 import re
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -22,11 +23,13 @@ QUIET = (
     "hydra/job_logging=none",
     "hydra/hydra_logging=none",
     "hydra.run.dir=.",
-    "hydra.sweep.dir=.",
+    f"hydra.sweep.dir='{tempfile.gettempdir()}/sr'",
     "hydra.sweep.subdir=.",
     "hydra.output_subdir=null",
 )
 INTERRUPTED = 130
+VALUED = ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--package", "-p", "--cfg", "-c")
+PATHS = ("checkpoint", "input", "output", "data.path", "data.lr", "data.hr", "paths.data", "paths.runs", "out")
 
 
 def conf_dir() -> Path:
@@ -40,7 +43,7 @@ def start(name: str, task: Callable[[DictConfig], Any], argv: list[str] | None =
     typed = list(sys.argv[1:] if argv is None else argv)
     _admit_own_parts(typed)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us instead of being printed by Hydra
-    before, sys.argv = sys.argv, [f"sr-{name}", *typed, f"hydra/help={name}", *QUIET]
+    before, sys.argv = sys.argv, [f"sr-{name}", *_sorted(typed), f"hydra/help={name}", *QUIET]
     try:
         hydra.main(config_path=str(conf_dir()), config_name=name, version_base="1.3")(_answering(task))()
     except (HydraException, OmegaConfBaseException) as error:
@@ -82,6 +85,30 @@ def _admit_own_parts(typed: list[str]) -> None:
         if option in ("--config-dir", "-cd"):
             folder = value or (typed[i + 1] if i + 1 < len(typed) else "")
             sys.path.insert(0, str(Path(folder).resolve()))
+
+
+def _sorted(typed: list[str]) -> list[str]:
+    """Options before overrides, as Hydra's parser wants them, and paths quoted, as its grammar wants them."""
+    options: list[str] = []
+    overrides: list[str] = []
+    words = iter(typed)
+    for word in words:
+        if word.startswith("-"):
+            options.append(word)
+            if word in VALUED:
+                options += [value for value in [next(words, None)] if value is not None]
+        else:
+            overrides.append(word)
+    sweeping = {"-m", "--multirun"} & set(options)  # there a comma parts two values
+    return [*options, *(overrides if sweeping else map(_quoted, overrides))]
+
+
+def _quoted(word: str) -> str:
+    key, equals, value = word.partition("=")
+    if not equals or key not in PATHS or "${" in value or value[:1] in ("'", '"') or re.fullmatch(r"[\w./-]+", value):
+        return word
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    return f'{key}="{escaped}"'
 
 
 def _explain(error: Exception, name: str, typed: list[str]) -> str:

@@ -38,6 +38,14 @@ def refused(answer: Any, *words: str) -> None:
         ("stages=[fitt]", ['Did you mean "fit"']),
         ("data.batch=0", ["data.batch=0", "1 or more"]),
         ("trainer.max_steps=abc", ["trainer.max_steps=abc", "whole number"]),
+        ("seed=-1", ["seed=-1", "4294967295"]),
+        ("trainer.devices=2", ["trainer.devices=2", "expected one of 1"]),
+        ("trainer.precision=bf16", ["trainer.precision=bf16", 'Did you mean "bf16-mixed"']),
+        ("data.test=Set5", ["data.test=Set5", "data.test=[Set5]"]),
+        ("data.test=[Set5,Set5]", ["data.test", "twice"]),
+        ("metric.channel=foo", ["metric.channel=foo", "y or rgb"]),
+        ("stages=[test]", ["stages=[test]", "not trained", "model/net=bicubic"]),
+        ("channels=1", ["model:", "channels"]),
         ("no_equals_sign", ["no_equals_sign", "key=value"]),
     ],
 )
@@ -130,12 +138,20 @@ def test_tracker_out_of_reach(sr: Any) -> None:
 
 
 def test_benchmark_has_nothing_to_train_on(sr: Any, world: Path) -> None:
-    refused(sr("run", *FAST, "data=benchmark", f"paths.data={world}"), "data=benchmark", "stages=[test]")
+    refused(sr("run", *FAST, "data=benchmark", f"paths.data={world}"), "data=benchmark", "model/net=bicubic")
 
 
 def test_unknown_watch(sr: Any, world: Path) -> None:
     words = ("data=folder", f"data.path={world}/photos", "data.patch=32", "data.batch=2", "watch=val/Set5/psnr")
     refused(sr("run", *FAST, *words), "watch=val/Set5/psnr", "val/folder/psnr")
+
+
+def test_options_may_follow_overrides_and_paths_need_no_quotes(sr: Any, tmp_path: Path) -> None:
+    answer = sr("run", "model=gan", "--help")
+    assert answer.code == 0
+    assert "warmup_steps: 1000" in answer.out
+    refused(sr("run", *FAST, "data=folder", "data.path=my photos (1), a=b"), "data.path=my photos (1), a=b")
+    refused(sr("run", *FAST, "data=folder", "data.path=~/no such"), "no such")
 
 
 def test_predict_says_what_is_missing(sr: Any, tmp_path: Path) -> None:

@@ -136,6 +136,32 @@ def test_an_exploding_loss_ends_failed_with_advice(sr: Any, world: Path, runs: P
     assert "model.optimizer.lr" in answer.err
 
 
+def test_epochs_limit_as_well_and_what_was_trained_is_kept(sr: Any, world: Path, runs: Path) -> None:
+    """Three pictures shown sixteen times, in batches of four: 12 steps an epoch, whatever `max_steps` allows."""
+    _, summary, _ = start(sr, world, runs, "trainer.max_steps=2000", "trainer.max_epochs=1")
+    assert summary["steps"] == summary["metrics"]["best/step"] == 12
+    _, summary, _ = start(sr, world, runs, "data.val=[]")
+    assert summary["checkpoint"].endswith("last.ckpt")
+
+
+def test_the_table_is_of_one_net(sr: Any, world: Path, runs: Path) -> None:
+    """What is tested is the best step, and its validation stands beside it."""
+    words = (
+        "trainer.val_check_interval=1",
+        "trainer.max_steps=8",
+        "model.optimizer.lr=0.05",
+        "model/schedule=constant",
+    )
+    metrics = start(sr, world, runs, *words)[1]["metrics"]
+    assert metrics["val/folder/psnr"] == metrics["best/val/folder/psnr"]
+    assert metrics["val/folder/psnr"] == metrics["test/folder/psnr"]  # here both are the same pictures
+
+
+def test_mixed_precision_does_not_reach_the_baseline(sr: Any, world: Path, runs: Path) -> None:
+    full, mixed = (start(sr, world, runs, *words)[1]["bicubic"] for words in ((), ("trainer.precision=bf16-mixed",)))
+    assert full == mixed
+
+
 def test_several_seeds_are_several_runs(sr: Any, world: Path, runs: Path) -> None:
     before = len(list(runs.glob("*/summary.json")))
     answer = sr("run", "-m", "seed=4,5", *DIALS, f"data.path={world}/photos", f"paths.runs={runs}", "stages=[fit]")

@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from filelock import FileLock
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from sr.data.fetch import fetch, verify
-from sr.data.module import SMALLEST, SRData
+from sr.data.module import SRData
 from sr.data.patches import Draw
 from sr.error import UserError
 from sr.pair import Raw
@@ -39,7 +40,15 @@ class CIFAR10(SRData):
 
     def prepare_data(self) -> None:
         """Find, fetch or unpack the batches; on one process only."""
-        if not any((self.root / name).is_dir() for name in (FOLDER, BINARY)):
+        if any((self.root / name).is_dir() for name in (FOLDER, BINARY)):
+            return
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"paths.data={self.root}: cannot make this folder ({error.strerror or error})") from None
+        with FileLock(self.root / ".cifar10.lock"):  # several runs that start at once fetch it once
+            if (self.root / FOLDER).is_dir():
+                return
             archive = self.root / ARCHIVE
             if archive.exists():
                 verify(archive, self.sha256)
@@ -52,10 +61,6 @@ class CIFAR10(SRData):
         return Tiles(images[: len(images) - self._held_out(images)], self.scale)
 
     def held_out(self, stage: str) -> "Tiles":
-        if SIDE // self.scale * self.scale < SMALLEST + 2 * self.scale:
-            raise UserError(
-                f"data=cifar10 cannot be measured at scale {self.scale}: 32×32 less the border is too small"
-            )
         if stage == "test":
             return Tiles(self._read("test"), self.scale)
         images = self._read("train")
@@ -91,7 +96,7 @@ class Tiles(Dataset):
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, at: int | Draw) -> Raw:
+    def __getitem__(self, at: int | list[int] | Draw) -> Raw:
         if isinstance(at, Draw):
             return Raw(self.images[torch.from_numpy(at.index)], None, torch.from_numpy(at.turn))
         return Raw(self.images[at])

@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from pytorch_lightning import LightningDataModule
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import BatchSampler, DataLoader, Dataset
 
 from sr.color import gray
 from sr.data.patches import Draws
-from sr.data.pictures import Pictures, collate, folder
+from sr.data.pictures import Pictures, folder
 from sr.error import UserError
 from sr.pair import Pair, Raw
 
@@ -101,9 +101,14 @@ class SRData(LightningDataModule):
 
     def _eval_loaders(self, part: str) -> list[DataLoader]:
         return [
-            DataLoader(chosen, batch_size=getattr(chosen, "batch", 1), collate_fn=collate)
+            DataLoader(chosen, sampler=BatchSampler(range(len(chosen)), chosen.batch, False), batch_size=None)
             for chosen in self.eval_sets[part]
         ]
+
+    def example(self) -> Pair:
+        """The first training batch, on the CPU."""
+        loader = self.train_dataloader()
+        return self.on_after_batch_transfer(loader.dataset[next(iter(loader.sampler))], 0)
 
     def _named(self, name: str, part: str) -> Dataset:
         key = f"data.{part}"

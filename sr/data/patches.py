@@ -1,5 +1,5 @@
 """Training patches. Chance is drawn in the sampler, from (seed, epoch, index) alone, and travels with the order:
-so order, place and turn of every patch are the same with any number of workers, and again after a resume.
+so order, place and turn of every patch are the same with any number of workers, and the same when the run is done again.
 """
 
 from collections.abc import Iterator

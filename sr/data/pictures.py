@@ -22,6 +22,8 @@ class Pictures(Dataset):
     HR is cropped at the bottom and right to a multiple of `scale`, as every protocol of the field does.
     """
 
+    batch = 1  # for evaluation: pictures differ in size
+
     def __init__(self, hr: Sequence[Path], scale: int, lr: Sequence[Path] | None = None) -> None:
         self.names = [path.stem for path in hr]
         self.scale = scale
@@ -33,7 +35,9 @@ class Pictures(Dataset):
     def __len__(self) -> int:
         return len(self._hr)
 
-    def __getitem__(self, index: int) -> Raw:
+    def __getitem__(self, index: int | list[int]) -> Raw:
+        if isinstance(index, list):
+            return collate([self[i] for i in index])
         if index in self._kept:
             return self._kept[index]
         h, w = self.sizes[index]

@@ -28,6 +28,8 @@ def imresize(
     uint8 gives uint8, rounded and clipped after each pass; a float gives the same float, unclipped and differentiable.
     MATLAB works through the dimension with the smaller factor first, and so does this.
     """
+    if border not in ("mirror", "replicate"):
+        raise UserError(f"border={border}: expected mirror or replicate")
     if (scale is None) == (size is None):
         raise UserError("imresize takes either scale= or size=, not both and not neither")
     in_size = image.shape[-2:]
@@ -35,12 +37,14 @@ def imresize(
     out_size = size or tuple(math.ceil(scale * n) for n in in_size)
     axes = (-2, -1) if factors[0] <= factors[1] else (-1, -2)
     byte = image.dtype == torch.uint8
-    out = image
+    half = image.dtype in (torch.float16, torch.bfloat16)
+    out = image.float() if half else image
     for axis in axes:
         shape = in_size[axis], out_size[axis], factors[axis], antialias, border
-        dtype = _exact_dtype(*shape) if byte else image.dtype
+        dtype = _exact_dtype(*shape) if byte else out.dtype
         matrix, out = _matrix(*shape, dtype, image.device), out.to(dtype)
-        out = torch.matmul(matrix, out) if axis == -2 else torch.matmul(out, matrix.T)
+        with torch.autocast(image.device.type, enabled=False):  # mixed precision must not reach the baseline
+            out = torch.matmul(matrix, out) if axis == -2 else torch.matmul(out, matrix.T)
         if byte:
             out = (out + 0.5).floor_().clamp_(0, 255)
     return out.to(image.dtype)

@@ -19,8 +19,10 @@ class Protocol:
     """
 
     def __init__(self, name: str, scale: int, color: str, channel: Literal["y", "rgb"] = "y") -> None:
+        if channel not in ("y", "rgb"):
+            raise UserError(f"metric.channel={channel}: expected y or rgb")
         self.scale, self.channel = scale, channel
-        self.name = name if color == "rgb" else f"{name}-{color}"
+        self.name = "-".join([name, *["rgb"] * (channel == "rgb"), *[color] * (color != "rgb")])
 
     def describe(self) -> dict[str, str | int]:
         """What has to be equal before two numbers may be compared."""

@@ -4,6 +4,7 @@ The generator first learns alone on the pixel loss for `warmup_steps`, then agai
 generator: D's update is hidden from Lightning's step counter, so that `trainer.max_steps` and all clocks mean G.
 """
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -51,11 +52,21 @@ class GAN(SRModule):
         generator = self.optimizer(trainable(self.net))
         discriminator = self.discriminator_optimizer(trainable(self.discriminator))
         steps = self.budget(self.accumulate)
+        if steps <= self.warmup_steps:
+            warnings.warn(
+                f"model.warmup_steps={self.warmup_steps}: with {steps} steps in all, the discriminator never plays",
+                stacklevel=2,
+            )
         schedules = [
             self.schedule(generator, total=steps),
             self.schedule(discriminator, total=max(1, steps - self.warmup_steps)),
         ]
         return [generator, discriminator], schedules
+
+    def _rehearse(self, lr: Tensor, hr: Tensor) -> Tensor:
+        sr = super()._rehearse(lr, hr)
+        self.discriminator(sr)
+        return sr
 
     def training_step(self, pair: Pair, batch_idx: int) -> None:
         lr, hr = self.visible(pair)
@@ -104,9 +115,6 @@ class GAN(SRModule):
 
     def _step(self, optimizer: LightningOptimizer, player: nn.Module) -> Tensor:
         """Clip, step, clear; returns the gradient norm before clipping."""
-        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
-        if scaler is not None:  # 16-mixed: gradients are scaled up until here
-            scaler.unscale_(optimizer.optimizer)
         norm = clip_grad_norm_(trainable(player), self.clip or float("inf"))
         optimizer.step()
         optimizer.zero_grad()

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
+import torch
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -65,6 +66,26 @@ class SRModule(LightningModule):
         """Whether the weights of this step may become the best: not before the training proper has begun."""
         return True
 
+    def rehearse(self, pair: Pair) -> None:
+        """One pass before there is a run that could fail: parts that do not fit one another are told of at once."""
+        self.eval()
+        try:
+            self.optimizer(trainable(self.net))
+            with torch.no_grad():
+                self._rehearse(*self.visible(Pair(pair.lr[:2], pair.hr[:2])))
+        except (RuntimeError, ValueError, TypeError) as error:
+            raise UserError(f"model: its parts do not fit these images or one another ({error})") from error
+        self.train()
+
+    def _rehearse(self, lr: Tensor, hr: Tensor) -> Tensor:
+        sr = self.net(lr)
+        if sr.shape != hr.shape:
+            raise UserError(f"model/net: from {tuple(lr.shape)} came {tuple(sr.shape)}, expected {tuple(hr.shape)}")
+        return sr
+
+    def on_train_start(self) -> None:
+        self.metrics = {}  # of the untrained net, which are not this run's result
+
     def on_train_batch_end(self, *_: object) -> None:
         step = self.global_step
         if step % CHECK_EVERY == 0 or step >= self.total_steps:
@@ -116,10 +137,11 @@ class SRModule(LightningModule):
 
     def budget(self, accumulate: int = 1) -> int:
         """Steps of the generator in this training, from `trainer.max_steps` or `trainer.max_epochs`."""
-        if self.trainer.max_steps > 0:
-            self.total_steps = self.trainer.max_steps
-        else:
-            self.total_steps = max(1, int(self.trainer.estimated_stepping_batches) // accumulate)
+        steps = int(self.trainer.estimated_stepping_batches)  # the smaller of both, where a batch is a step
+        if accumulate > 1 and (self.trainer.max_epochs or -1) > 0:
+            steps = self.trainer.num_training_batches * self.trainer.max_epochs // accumulate
+            steps = min(steps, self.trainer.max_steps) if self.trainer.max_steps > 0 else steps
+        self.total_steps = max(1, steps)
         return self.total_steps
 
 

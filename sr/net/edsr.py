@@ -1,7 +1,8 @@
 """EDSR (Lim et al., "Enhanced Deep Residual Networks for Single Image Super-Resolution", 2017,
 https://arxiv.org/abs/1707.02921).
 
-Parameter names follow the official code (sanghyun-son/EDSR-PyTorch), and so do the mean shifts by DIV2K's mean colour.
+Parameter names follow the official code (sanghyun-son/EDSR-PyTorch), and so do the shifts by DIV2K's mean colour; but
+images are in 0…1 here and in 0…255 there, so that official weights need their biases divided by 255.
 """
 
 import torch

@@ -1,7 +1,8 @@
 """`track=mlflow`: a Lightning logger on `MlflowClient`.
 
 The training thread only puts things into a queue; a thread writes them in batches. A tracker that fails once training
-runs is told of in one line and tried again; what it never took is left in the run's folder as `unsent.json`.
+runs is told of in one line; its points are sent again, and what it never took is left in the run's folder: points in
+`unsent.json`, pictures in `panels`, texts where they are.
 """
 
 import json
@@ -232,7 +233,10 @@ def _short(flat: dict[str, str], typed: list[str]) -> dict[str, str]:
 
 _HOUSEKEEPING = ("paths", "track", "stages", "metric", "channels")
 _REPEATED = ("scale", "color", "channels", "seed", "root", "metric", "clip", "accumulate", "url", "sha256")
-_ALWAYS = ("scale", "seed", "data.batch", "data.patch", "model.optimizer.lr", "trainer.max_steps")
+_ALWAYS = (
+    "scale", "seed", "data.batch", "data.patch", "model.optimizer.lr", "model.weight", "model.warmup_steps",
+    "trainer.max_steps", "trainer.max_epochs",
+)  # fmt: skip
 
 
 def _key(key: str) -> str:

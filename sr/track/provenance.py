@@ -1,8 +1,8 @@
 """Where a run comes from: code, packages, machine."""
 
 import platform
+import shlex
 import subprocess
-import sys
 from importlib import metadata
 from pathlib import Path
 
@@ -26,7 +26,7 @@ def texts(config: dict, overrides: list[str]) -> dict[str, str]:
     """Files to keep with the run, by name."""
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{torch.get_num_threads()} CPU threads"
     about = {
-        "command": " ".join(sys.argv),
+        "command": f"python -m sr.run {shlex.join(overrides)}",
         "python": platform.python_version(),
         "platform": platform.platform(),
         "device": device,
@@ -43,9 +43,12 @@ def texts(config: dict, overrides: list[str]) -> dict[str, str]:
 
 
 def _git(*words: str) -> str:
-    here = Path(__file__).resolve().parent
+    checkout = Path(__file__).resolve().parents[2]
+    if not (checkout / ".git").exists():  # installed from a wheel, perhaps inside somebody else's repository
+        return ""
+    command = ["git", "-C", str(checkout), *words]
     try:
-        done = subprocess.run(["git", "-C", str(here), *words], capture_output=True, text=True, timeout=20, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=20, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout if done.returncode == 0 else ""
