@@ -1,7 +1,5 @@
 """Contract: every YAML under `conf/` (and under --config-dir) is found by itself, composes, builds and does its work."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +8,6 @@ import pytest
 from sr import schema
 from sr.verb import conf_dir
 
-# What a choice needs beside itself.
 GAN_PARTS = ("model/discriminator", "model/adversarial")
 NEEDS = {
     "data=folder": ["data.path={world}/photos"],
@@ -21,14 +18,11 @@ NEEDS = {
 SMALL = {"data": ["data.batch=4", "data.patch=32"], "data=cifar10": ["data.batch=4"], "data=benchmark": []}
 
 
-def folders(extra: str | None) -> list[Path]:
-    return [conf_dir()] + ([Path(extra).resolve()] if extra else [])
-
-
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     marker = metafunc.definition.get_closest_marker("group")
     if marker:
-        places = folders(metafunc.config.getoption("--config-dir"))
+        extra = metafunc.config.getoption("--config-dir")
+        places = [conf_dir(), *([Path(extra)] if extra else [])]
         found = sorted({p.stem for place in places for p in (place / marker.args[0]).glob("*.yaml")})
         metafunc.parametrize("choice", found)
 
@@ -37,23 +31,17 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def compose(pytestconfig: pytest.Config, world: Path) -> Any:
     """`compose("model=gan", …)` gives the checked, plain config; `compose.choices` what was chosen."""
     import hydra
-
-    @contextmanager
-    def started() -> Iterator[None]:
-        with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
-            yield
+    from omegaconf import OmegaConf
 
     def composed(*words: str, name: str = "run") -> dict[str, Any]:
         extra = pytestconfig.getoption("--config-dir")
         search = [f"hydra.searchpath=[file://{Path(extra).resolve()}]"] if extra else []
-        with started():
+        with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
             cfg = hydra.compose(name, [f"paths.data={world}", *words, *search], return_hydra_config=True)
         composed.choices = dict(cfg.hydra.runtime.choices)
-        from omegaconf import OmegaConf, open_dict
-
-        with open_dict(cfg):
-            del cfg["hydra"]
-        return schema.complete(OmegaConf.create(OmegaConf.to_container(cfg)), composed.choices)
+        plain = OmegaConf.to_container(cfg)
+        del plain["hydra"]
+        return schema.complete(OmegaConf.create(plain), composed.choices)
 
     return composed
 

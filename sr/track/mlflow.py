@@ -5,6 +5,7 @@ runs is told of in one line; its points are sent again, and what it never took i
 `unsent.json`, pictures in `panels`, texts where they are.
 """
 
+import contextlib
 import json
 import logging
 import math
@@ -75,6 +76,9 @@ class MLflow(Nothing):
             flat = _flat(config)
             self._log_params(flat if self.params == "all" else _short(flat, typed))
         except Exception as error:  # whatever MLflow raises: sqlalchemy's, requests', its own
+            if self.run_id:
+                with contextlib.suppress(Exception):
+                    self._client.set_terminated(self.run_id, "FAILED")
             reason = str(error).splitlines()[0]
             raise UserError(
                 f"track.uri={self.uri}: MLflow cannot be used ({reason}). track=none runs without it"
