@@ -5,7 +5,9 @@ import getpass
 import json
 import logging
 import math
+import shutil
 import signal
+import sys
 import threading
 import time
 import warnings
@@ -214,12 +216,18 @@ class Training:
         if kept or self.track.page:
             print("\nnext:")
         if kept:
-            print(f"  python -m sr.predict checkpoint={_short(kept[0])} input=YOUR.png output=enlarged")
+            print(f"  {_python()} -m sr.predict checkpoint={_short(kept[0])} input=YOUR.png output=enlarged")
         if self.track.page:
-            print(f"  {self.track.page}")
+            print(f"  {self.track.page if self.track.page.startswith('http') else f'{_python()} -m {self.track.page}'}")
 
 
 _CHOICES = {"model": "model", "net": "model/net", "data": "data", "experiment": "experiment"}
+
+
+def _python() -> str:
+    """What to type for this very Python: `python` alone only where its environment is active."""
+    found = shutil.which("python")
+    return "python" if found and Path(found).parent == Path(sys.executable).parent else _short(Path(sys.executable))
 
 
 def _short(path: Path) -> str:
