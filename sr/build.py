@@ -1,15 +1,14 @@
 """The one door from config to objects."""
 
-import inspect
 from typing import Any
 
 import torch
 from hydra.errors import InstantiationException
-from hydra.utils import get_class, instantiate
+from hydra.utils import instantiate
 from pytorch_lightning import Callback, LightningDataModule, Trainer
 from pytorch_lightning.loggers import Logger
 
-from sr.error import UserError, nearest
+from sr.error import UserError
 from sr.model.module import SRModule
 
 
@@ -41,10 +40,6 @@ def model(config: dict[str, Any]) -> SRModule:
 def trainer(config: dict[str, Any], callbacks: list[Callback], logger: Logger, manual: bool) -> Trainer:
     """`trainer=…`. Its steps are the generator's: with manual optimization, accumulation and clipping are the model's."""
     node = dict(config["trainer"])
-    takes = list(inspect.signature(get_class(node["_target_"])).parameters)
-    for name in node:
-        if not name.startswith("_") and name not in takes:
-            raise UserError(f'trainer has no dial "{name}".{nearest(name, takes)}')
     if node["accelerator"] == "auto" and torch.backends.mps.is_available():
         node["accelerator"] = "cpu"  # protocols are measured in float64, which Apple's GPUs do not have
     node["val_check_interval"] *= node["accumulate_grad_batches"]

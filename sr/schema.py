@@ -4,6 +4,7 @@ import ast
 import importlib.util
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
+from functools import lru_cache
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -151,29 +152,70 @@ def check_parts(node: Any, key: str = "") -> None:
 
 
 def _parameters(target: str, key: str) -> list[str] | None:
-    """The parameters of a class or function of ours or the user's; None where only an import could tell."""
+    """The parameters of a class or function, read from its source; None where only an import could tell."""
     module, _, name = target.rpartition(".")
-    if target.partition(".")[0] in ("torch", "pytorch_lightning"):  # large; `build` asks them once they are imported
-        return None
-    try:
-        spec = importlib.util.find_spec(module)
-    except (ImportError, ValueError):
-        spec = None
-    if spec is None or not spec.origin:
+    if _source(module) is None:
         raise UserError(f"{key}._target_={target}: there is no module {module or target}")
-    if not spec.origin.endswith(".py"):
-        return None
-    tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
-    nodes = {n.name: n for n in tree.body if isinstance(n, ast.ClassDef | ast.FunctionDef)}
-    elsewhere = (n for n in ast.walk(tree) if isinstance(n, ast.Import | ast.ImportFrom | ast.Assign))
-    if name not in nodes and any(name in ast.unparse(n) for n in elsewhere):
-        return None  # made elsewhere and only named here
-    if name not in nodes:
-        raise UserError(f"{key}._target_={target}: there is no {name} in {spec.origin}.{nearest(name, nodes)}")
-    found = nodes[name]
+    where, found = _definition(module, name)
+    if found is None and where is None:
+        raise UserError(f"{key}._target_={target}: there is no {name} in {module}.{nearest(name, _names(module))}")
+    bases = found.bases if isinstance(found, ast.ClassDef) else []
     if isinstance(found, ast.ClassDef):
         found = next((n for n in found.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None)
-    if found is None or found.args.kwarg:
+    if found is None or found.args.vararg:
         return None
-    names = [arg.arg for arg in (*found.args.posonlyargs, *found.args.args, *found.args.kwonlyargs)]
-    return names[1:] if names[:1] == ["self"] else names
+    names = [
+        arg.arg for arg in (*found.args.posonlyargs, *found.args.args, *found.args.kwonlyargs) if arg.arg != "self"
+    ]
+    if not found.args.kwarg:
+        return names
+    inherited = _parameters(f"{where}.{bases[0].id}", key) if bases and isinstance(bases[0], ast.Name) else None
+    return None if inherited is None else [*names, *inherited]
+
+
+def _definition(module: str, name: str) -> tuple[str | None, ast.ClassDef | ast.FunctionDef | None]:
+    """Where `name` is defined, and its definition, following imports. (module, None): it cannot be followed;
+    (None, None): there is no such name."""
+    tree = _tree(module)
+    if tree is None:
+        return module, None
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == name:
+            return module, node
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and not node.level:
+            for alias in node.names:
+                if (alias.asname or alias.name) == name:
+                    return _definition(node.module, alias.name)
+        elif isinstance(node, ast.Assign | ast.Import | ast.ImportFrom) and name in ast.unparse(node):
+            return module, None
+    stars = any(isinstance(n, ast.ImportFrom) and n.names[0].name == "*" for n in ast.walk(tree))
+    return (module, None) if stars else (None, None)
+
+
+def _names(module: str) -> list[str]:
+    tree = _tree(module)
+    return [n.name for n in tree.body if isinstance(n, ast.ClassDef | ast.FunctionDef)] if tree else []
+
+
+@lru_cache
+def _tree(module: str) -> ast.Module | None:
+    source = _source(module)
+    return ast.parse(source.read_text(encoding="utf-8")) if source and source.suffix == ".py" else None
+
+
+def _source(module: str) -> Path | None:
+    """The file of a module, found without importing it or its parents: torch alone would take seconds."""
+    first, *rest = module.split(".")
+    try:
+        spec = importlib.util.find_spec(first) if first else None
+    except (ImportError, ValueError):
+        return None
+    if spec is None or not rest:
+        return Path(spec.origin or "built-in") if spec else None
+    for place in spec.submodule_search_locations or []:
+        base = Path(place, *rest)
+        for path in (base.with_suffix(".py"), base / "__init__.py"):
+            if path.exists():
+                return path
+    return None

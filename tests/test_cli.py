@@ -32,6 +32,11 @@ def refused(answer: Any, *words: str) -> None:
         ("model/discriminator=vgg", ["model/discriminator", "not part of the chosen model"]),
         ("model.net=edsr", ["model/net=edsr"]),
         ("+model.net.wdth=3", ["wdth", 'Did you mean "width"']),
+        ("+model.x=1", ['no dial "x"', "optimizer"]),
+        ("+data.batchsize=1", ['no dial "batchsize"', 'Did you mean "batch"']),
+        ("+trainer.max_stepz=1", ['no dial "max_stepz"', 'Did you mean "max_steps"']),
+        ("+model.optimizer.lrate=1", ['no dial "lrate"']),
+        ("model.net._target_=sr.net.plain.Plane", ["there is no Plane", 'Did you mean "Plain"']),
         ("scale=5", ["scale=5", "2, 3, 4, 8"]),
         ("scale=two", ["scale=two", "Integer"]),
         ("color=rbg", ["color=rbg", 'Did you mean "rgb"']),
@@ -58,7 +63,7 @@ def test_help_and_errors_come_before_anything_heavy_is_imported() -> None:
     program = """
 import sys
 from sr import run
-for words in (["--help"], ["scale=5"], ["model/net=edrs"], ["+model.net.wdth=1"], ["trainer.max_stps=1"]):
+for words in (["--help"], ["scale=5"], ["model/net=edrs"], ["+model.x=1"], ["+trainer.x=1"], ["trainer.max_stps=1"]):
     sys.argv = ["sr-run", *words]
     try:
         run.main()
