@@ -101,6 +101,7 @@ class Comparison:
             callbacks = [keep, clock, terminal.Bar(), Record(track), Panels(track)]
             trainer = build.trainer(self.config, callbacks, track, manual=False)
             trainer.profiler = waiting
+            self.device = trainer.strategy.root_device  # where the rival will run as well
             track.start("bench", Path(folder), self.config, [], {})
             trainer.fit(model, datamodule=self.data)
             track.end("FINISHED")
@@ -108,7 +109,7 @@ class Comparison:
 
     def _bare(self) -> Timed:
         model = build.model(self.config)
-        device = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+        device = self.device
         net, loss = model.net.to(device).train(), model.loss
         optimizer = model.optimizer(trainable(net))
         batches, waited = self._batches(), 0.0

@@ -115,12 +115,12 @@ def _check_numbers(config: dict[str, Any]) -> None:
     trainer = config["trainer"]
     _one_of("trainer.devices", trainer.get("devices", 1), (1,))
     _one_of("trainer.precision", str(trainer.get("precision", "32")), PRECISIONS)
-    if trainer["precision"] == "16-mixed" and "adversarial" in config["model"]:
+    if trainer.get("precision") == "16-mixed" and "adversarial" in config["model"]:
         raise UserError("trainer.precision=16-mixed: a GAN's two players cannot share one loss scale; use bf16-mixed")
-    if trainer["max_steps"] == -1 and trainer["max_epochs"] in (None, -1):
+    if trainer.get("max_steps") == -1 and trainer.get("max_epochs") in (None, -1):
         raise UserError("trainer.max_steps=-1: without a limit of steps, set trainer.max_epochs")
     for key in ("val_check_interval", "accumulate_grad_batches", "max_steps"):
-        if trainer[key] is None:
+        if trainer.get(key) is None:
             raise UserError(f"trainer.{key}=null: expected a whole number, 1 or more")
     workers = config["data"].get("workers", 0)
     if not isinstance(workers, int) or workers < 0:

@@ -25,7 +25,7 @@ from sr.pair import Raw
 
 FOLDER, BINARY, ARCHIVE = "cifar-10-batches-py", "cifar-10-batches-bin", "cifar-10-python.tar.gz"
 SIDE = 32
-HELD_OUT = 500  # training images kept back for validation; of a small subset, a tenth at most
+KEPT_BACK = 500  # training images kept back for validation; of a small subset, a tenth at most
 
 
 class CIFAR10(SRData):
@@ -58,17 +58,17 @@ class CIFAR10(SRData):
 
     def training(self) -> "Tiles":
         images = self._read("train")
-        return Tiles(images[: len(images) - self._held_out(images)], self.scale)
+        return Tiles(images[: len(images) - self._kept_back(images)], self.scale)
 
     def held_out(self, stage: str) -> "Tiles":
         if stage == "test":
             return Tiles(self._read("test"), self.scale)
         images = self._read("train")
-        return Tiles(images[len(images) - self._held_out(images) :], self.scale)
+        return Tiles(images[len(images) - self._kept_back(images) :], self.scale)
 
     @staticmethod
-    def _held_out(images: Tensor) -> int:
-        return max(1, min(HELD_OUT, len(images) // 10))
+    def _kept_back(images: Tensor) -> int:
+        return max(1, min(KEPT_BACK, len(images) // 10))
 
     def _read(self, part: str) -> Tensor:
         if part not in self._images:

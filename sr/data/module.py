@@ -17,9 +17,8 @@ from sr.color import gray
 from sr.data.patches import Draws
 from sr.data.pictures import Pictures, folder
 from sr.error import UserError
+from sr.metric.ssim import WINDOW
 from sr.pair import Pair, Raw
-
-SMALLEST = 11  # SSIM's window
 
 
 class SRData(LightningDataModule):
@@ -130,7 +129,7 @@ def check_sizes(pictures: Pictures, key: str) -> None:
     """Raise where a picture, less its border, is smaller than SSIM's window; `key` is the dial that named the set."""
     s = pictures.scale
     for image, (h, w) in zip(pictures.names, pictures.sizes, strict=True):
-        if min(h, w) < SMALLEST + 2 * s:
+        if min(h, w) < WINDOW + 2 * s:
             raise UserError(f"{key}: image {image} ({w}×{h}) is too small to be measured at scale {s}")
 
 
