@@ -1,0 +1,1 @@
+import sr.vision  # noqa: F401  before anything that imports torchvision

@@ -5,6 +5,7 @@
 
 import contextlib
 import importlib
+import math
 import pickle
 from collections.abc import Sequence
 from pathlib import Path
@@ -116,7 +117,8 @@ class Checkpoints(Callback):
             raise UserError(f"watch={self.key}: no such metric; there are {', '.join(sorted(module.metrics))}")
         if trainer.sanity_checking:  # before the first step there is nothing worth keeping
             return
-        if module.counts and module.metrics[self.key] > module.best.get(self.key, float("-inf")):
+        sign = module.metric.sign(self.key.rpartition("/")[2])
+        if module.counts and sign * module.metrics[self.key] > sign * module.best.get(self.key, -sign * math.inf):
             module.best = {name: value for name, value in module.metrics.items() if name.startswith("val/")}
             module.best["step"] = trainer.global_step
             self._save(trainer, self.best)

@@ -49,6 +49,7 @@ class SRData(LightningDataModule):
         self.degrade = degrade
         self.sets = {"val": list(val), "test": list(test)}
         self.batch, self.repeat, self.workers = batch, repeat, workers
+        self.view: Callable[[Tensor, bool], Tensor] = lambda hr, gray: hr  # of whole pictures: `Protocol.view`
         self.train_set: Dataset | None = None
         self.eval_sets: dict[str, list[Any]] = {}
 
@@ -94,9 +95,16 @@ class SRData(LightningDataModule):
         hr, lr = (turned(image, batch.turn) for image in (batch.hr, batch.lr))
         if self.color == "gray":
             hr, lr = gray(hr), gray(lr) if lr is not None else None
+        if batch.turn is None:  # a whole picture, to be measured
+            hr, lr = self.view(hr, batch.gray), self.view(lr, batch.gray) if lr is not None else None
         if lr is None:
             lr = self.degrade(hr)
-        return Pair(lr.float() / 255, hr.float() / 255)
+        exact = torch.float64 if hr.dtype == torch.float64 else torch.float32
+        return Pair(lr.to(exact) / 255, hr.to(exact) / 255)
+
+    def lr_from(self, part: str, index: int) -> str:
+        """Where an evaluation set's LR pictures come from: files, or the degradation."""
+        return "files" if getattr(self.eval_sets[part][index], "has_lr", False) else repr(self.degrade)
 
     def _eval_loaders(self, part: str) -> list[DataLoader]:
         return [

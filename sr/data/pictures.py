@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from sr.error import UserError
-from sr.image.read import list_images, probe, read_rgb
+from sr.image.read import list_images, probe, read, read_rgb
 from sr.pair import Raw
 
 MEMORY = 4 << 30  # bytes of decoded pictures that one set may keep
@@ -35,14 +35,20 @@ class Pictures(Dataset):
     def __len__(self) -> int:
         return len(self._hr)
 
+    @property
+    def has_lr(self) -> bool:
+        """Whether LR comes from files as well."""
+        return self._lr is not None
+
     def __getitem__(self, index: int | list[int]) -> Raw:
         if isinstance(index, list):
             return collate([self[i] for i in index])
         if index in self._kept:
             return self._kept[index]
         h, w = self.sizes[index]
-        hr = read_rgb(self._hr[index])[:, :h, :w]
-        raw = Raw(hr, read_rgb(self._lr[index]) if self._lr else None)
+        pixels = read(self._hr[index]).pixels[:, :h, :w]
+        hr = pixels.expand(3, -1, -1).contiguous()
+        raw = Raw(hr, read_rgb(self._lr[index]) if self._lr else None, gray=pixels.shape[0] == 1)
         cost = hr.numel() + (raw.lr.numel() if raw.lr is not None else 0)
         if cost <= self._room:
             self._room -= cost
@@ -93,4 +99,4 @@ def folder(path: Path, scale: int, key: str) -> Pictures:
 def collate(items: list[Raw]) -> Raw:
     """Pictures of one size as one batch, `[B, C, H, W]`."""
     lr: Tensor | None = torch.stack([item.lr for item in items]) if items[0].lr is not None else None
-    return Raw(torch.stack([item.hr for item in items]), lr)
+    return Raw(torch.stack([item.hr for item in items]), lr, gray=all(item.gray for item in items))

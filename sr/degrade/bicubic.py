@@ -6,11 +6,14 @@ from sr.degrade.resize import Border, imresize
 
 
 class Bicubic(nn.Module):
-    """uint8 HR `[B, C, s·h, s·w]` -> uint8 LR `[B, C, h, w]`, bit for bit MATLAB's."""
+    """uint8 HR `[B, C, s·h, s·w]` -> uint8 LR `[B, C, h, w]`, bit for bit MATLAB's; float gives float, unrounded."""
 
     def __init__(self, scale: int, border: Border = "mirror") -> None:
         super().__init__()
         self.scale, self.border = scale, border
+
+    def extra_repr(self) -> str:
+        return f"scale={self.scale}, border={self.border}"
 
     def forward(self, hr: Tensor) -> Tensor:
         return imresize(hr, 1 / self.scale, border=self.border)

@@ -51,7 +51,12 @@ def imresize(
 
 
 def bicubic(lr: Tensor, scale: int) -> Tensor:
-    """The baseline of all tables: 8-bit LR, here as float 0…1, enlarged as MATLAB enlarges uint8; float 0…1 again."""
+    """The baseline of all tables: 8-bit LR, here as float 0…1, enlarged as MATLAB enlarges uint8; float 0…1 again.
+
+    float64 is an LR that was never rounded, and stays so (`sr.pair.Pair`).
+    """
+    if lr.dtype == torch.float64:
+        return imresize(lr, scale)
     levels = (lr * 255 + 0.5).clamp(0, 255).to(torch.uint8)
     return imresize(levels, scale).to(lr.dtype) / 255
 

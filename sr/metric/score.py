@@ -8,28 +8,31 @@ from sr.metric.protocol import Protocol
 
 
 class Score(Metric):
-    """Gathers each image's PSNR and SSIM; the result is their mean over images, never a pooled error."""
+    """Gathers each image's PSNR, SSIM and whatever else the protocol measures; the result is their mean over images,
+    never a pooled error."""
 
     full_state_update = False
 
     def __init__(self, protocol: Protocol) -> None:
         super().__init__()
         self.protocol = protocol
-        self.add_state("psnr", default=[], dist_reduce_fx="cat")
-        self.add_state("ssim", default=[], dist_reduce_fx="cat")
+        for name in protocol.measures:
+            self.add_state(name, default=[], dist_reduce_fx="cat")
 
-    def update(self, sr: Tensor, hr: Tensor) -> None:
+    def update(self, sr: Tensor, hr: Tensor, lr: Tensor | None = None) -> None:
         """Measure a batch of float 0…1 images `[B, C, H, W]`."""
-        for name, values in self.protocol(sr, hr).items():
+        for name, values in self.protocol(sr, hr, lr).items():
             getattr(self, name).append(values)
 
     def per_image(self) -> dict[str, list[float]]:
         """Every image's values, in the order in which they came."""
-        return {name: _cat(getattr(self, name)).tolist() for name in ("psnr", "ssim")}
+        return {name: _cat(getattr(self, name)).tolist() for name in self.protocol.measures}
 
     def compute(self) -> dict[str, float]:
-        """Means over images; an image without any error makes the mean PSNR infinite, and it is said so."""
-        return {name: _cat(getattr(self, name)).mean().item() for name in ("psnr", "ssim")}
+        """Means over images; an image without any error makes the mean PSNR infinite, and it is said so. An image that
+        a measure cannot judge (nan: too small for MS-SSIM, without colour) is left out of that measure's mean."""
+        values = {name: _cat(getattr(self, name)) for name in self.protocol.measures}
+        return {name: (v.nanmean() if name in self.protocol.also else v.mean()).item() for name, v in values.items()}
 
 
 def _cat(state: list[Tensor] | Tensor) -> Tensor:

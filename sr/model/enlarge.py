@@ -10,9 +10,12 @@ from sr.degrade.resize import imresize
 def enlarge(net: nn.Module, lr: Tensor, color: str) -> Tensor:
     """`lr` `[B, C, h, w]` in 0…1 -> `[B, C, s·h, s·w]`, not clamped.
 
-    With `color="y"` the net sees BT.601 luma only, and chroma is enlarged bicubically.
+    With `color="y"` the net sees BT.601 luma only, and chroma is enlarged bicubically; one channel is luma already.
     """
-    if color != "y":
+    weight = next(net.parameters(), None)
+    if weight is not None:
+        lr = lr.to(weight.dtype)
+    if color != "y" or lr.shape[1] == 1:
         return net(lr)
     ycbcr = rgb_to_ycbcr(lr)
     y = net(ycbcr[:, :1])

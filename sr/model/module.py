@@ -127,9 +127,9 @@ class SRModule(LightningModule):
     def _measure(self, part: str, pair: Pair, set_index: int) -> Shown:
         key = f"{part}/{self.trainer.datamodule.set_name(part, set_index)}"
         sr = enlarge(self.net, pair.lr, self.color)
-        self._score(key).update(sr, pair.hr)
+        self._score(key).update(sr, pair.hr, pair.lr)
         if f"{key}/psnr" not in self.bicubic:  # the same at every validation, so once is enough
-            self._score(f"bicubic/{key}").update(bicubic(pair.lr, self.metric.scale), pair.hr)
+            self._score(f"bicubic/{key}").update(bicubic(pair.lr, self.metric.scale), pair.hr, pair.lr)
         return Shown(pair.lr, sr, pair.hr)
 
     def _score(self, key: str) -> Score:

@@ -3,6 +3,7 @@
 Two rows, bicubic | SR over LR | HR: what is to be compared lies side by side, and MLflow's grid shows 260 pixels 1:1.
 """
 
+import torch
 import torch.nn.functional as F
 from PIL import Image, ImageDraw, ImageFont
 from pytorch_lightning import Callback, Trainer
@@ -53,7 +54,7 @@ def panel(shown: Shown, protocol: Protocol, crop: int = CROP, strip: bool = Fals
 
     `strip` puts LR | bicubic | SR | HR into one row.
     """
-    lr, sr, hr = (image.detach().float().cpu() for image in shown)
+    lr, sr, hr = (image.detach().cpu().to(torch.promote_types(image.dtype, torch.float32)) for image in shown)
     s = hr.shape[-1] // lr.shape[-1]
     guess = bicubic(lr, s)
     side = min(crop, *hr.shape[-2:]) // s * s
