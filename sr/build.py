@@ -58,3 +58,15 @@ def trainer(config: dict[str, Any], callbacks: list[Callback], logger: Logger, m
         use_distributed_sampler=False,
         log_every_n_steps=1,  # of the few things logged through Lightning; our own record keeps every step
     )
+
+
+def device(name: str) -> torch.device:
+    """`device=…`: auto takes what is there."""
+    if name == "auto":
+        found = torch.accelerator.current_accelerator(check_available=True)
+        return found or torch.device("cpu")
+    try:
+        torch.empty(0, device=name)
+        return torch.device(name)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"device={name}: cannot be used ({str(error).splitlines()[0]})") from None

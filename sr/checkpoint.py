@@ -1,12 +1,12 @@
 """Weights and config in one file: `best.ckpt` and `last.ckpt`, Lightning checkpoints that also carry the config.
 
-`load(path)` needs nothing else. Files are read with `weights_only=True`, and a file may only name our own nets.
+`load(path)` needs nothing else, and takes published weight files too. Files are read with `weights_only=True`, and a
+file may only name our own nets.
 """
 
 import contextlib
 import importlib
 import math
-import pickle
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,9 +15,10 @@ import torch
 from pytorch_lightning import Callback, Trainer
 from torch import nn
 
-from sr import build
+from sr import build, catalog, weights
 from sr.error import UserError
 from sr.model.module import SRModule
+from sr.net.spandrel import Spandrel
 
 KEY = "sr"  # our entry in Lightning's checkpoint
 TRUSTED = ("sr.net.",)  # what a stranger's file may have built
@@ -27,43 +28,87 @@ class Loaded(NamedTuple):
     """A net ready to enlarge."""
 
     net: nn.Module
-    config: dict[str, Any]
+    config: dict[str, Any]  # of the run that trained it; of a published file: scale, color, model.net
     metrics: dict[str, float]
     step: int
+    leaks: tuple[str, ...] = ()  # of its training: "302003.jpg is Set5/woman"
 
 
-def load(path: Path, device: str | torch.device = "cpu", trust: Sequence[str] = ()) -> Loaded:
-    """The net of a checkpoint of ours, in eval mode. `trust` adds module prefixes whose classes it may name."""
-    content = _read(path, device)
+def load(
+    path: Path,
+    device: str | torch.device = "cpu",
+    trust: Sequence[str] = (),
+    scale: int | None = None,
+    net: dict[str, Any] | None = None,
+) -> Loaded:
+    """The net of a checkpoint of ours, or of a published weight file, in eval mode.
+
+    `trust` adds module prefixes whose classes a checkpoint may name. A published file finds its net by itself; `net`
+    is a config to be used instead, and `scale` is needed where the weights serve several.
+    """
+    content = weights.read(path, device)
+    if KEY not in content:
+        loaded = _published(path, weights.peel(content), scale, net)
+    elif net is not None:
+        raise UserError(f"checkpoint={path} brings its own net: leave model/net out")
+    else:
+        loaded = _ours(path, content, trust)
+    if scale is not None and scale != loaded.config["scale"]:
+        raise UserError(f"scale={scale}: checkpoint={path} enlarges by {loaded.config['scale']}")
+    return loaded._replace(net=loaded.net.to(device).eval())
+
+
+def _ours(path: Path, content: dict[str, Any], trust: Sequence[str]) -> Loaded:
     config = content[KEY]["config"]
     node = config["model"]["net"]
     _refuse_strangers(node, (*TRUSTED, *(f"{prefix}." for prefix in trust)), path)
     net = build.part(node, "model.net")
     restore(net, path, content)
-    return Loaded(net.to(device).eval(), config, content[KEY]["metrics"], content["global_step"])
+    entry = content[KEY]
+    return Loaded(net, config, entry["metrics"], content["global_step"], tuple(entry.get("leaks", ())))
 
 
 def restore(net: nn.Module, path: Path, content: dict[str, Any] | None = None) -> None:
-    """Put the weights of a checkpoint into a net that is there already."""
-    content = content or _read(path, "cpu")
-    weights = {k.removeprefix("net."): v for k, v in content["state_dict"].items() if k.startswith("net.")}
-    try:
-        net.load_state_dict(weights)
-    except RuntimeError as error:
-        raise UserError(f"checkpoint={path}: its weights do not fit its net ({' '.join(str(error).split())})") from None
+    """Put the weights of a checkpoint of ours into a net that is there already."""
+    content = content or weights.read(path)
+    state = {k.removeprefix("net."): v for k, v in content["state_dict"].items() if k.startswith("net.")}
+    wrong = weights.misfit(net, state)
+    if wrong:
+        raise UserError(f"checkpoint={path}: its weights do not fit its net ({wrong})")
+    net.load_state_dict(state)
 
 
-def _read(path: Path, device: str | torch.device) -> dict[str, Any]:
+def _published(path: Path, state: weights.State, scale: int | None, node: dict[str, Any] | None) -> Loaded:
+    if not state:
+        raise UserError(f"checkpoint={path}: there are no weights in it")
+    if node is None:
+        fit = catalog.find(state)
+        if fit is None:
+            return _foreign(path, state)
+        if scale is None and len(fit.scales) > 1:
+            raise UserError(
+                f"checkpoint={path}: {fit.name}'s weights serve scale={', '.join(map(str, fit.scales))}: say which"
+            )
+        scale = scale if scale in fit.scales else fit.scales[0]
+        node = catalog.node(fit.name, scale, fit.channels)
+    net = build.part(node, "model.net")
+    state = weights.translated(net, state)
+    wrong = weights.misfit(net, state)
+    if wrong:
+        raise UserError(f"checkpoint={path} does not fit model/net ({wrong}). Of all nets, {catalog.nearest(state)}")
+    net.load_state_dict(state)
+    color = "y" if node.get("channels", 3) == 1 else "rgb"
+    return Loaded(net, {"scale": net.scale, "color": color, "model": {"net": node}}, {}, 0)
+
+
+def _foreign(path: Path, state: weights.State) -> Loaded:
+    """A net that is not ours, by way of spandrel, where it is installed and knows it."""
     try:
-        content = torch.load(path, map_location=device, weights_only=True)
-    except FileNotFoundError:
-        raise UserError(f"checkpoint={path}: there is no such file") from None
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"checkpoint={path}: not a checkpoint that can be read safely ({reason})") from None
-    if not isinstance(content, dict) or KEY not in content:
-        raise UserError(f"checkpoint={path}: not a checkpoint of sr (it carries no config)")
-    return content
+        net = Spandrel.recognise(state)
+    except UserError as error:
+        raise UserError(f"checkpoint={path} fits none of our nets ({catalog.nearest(state)}). {error}") from None
+    node = {"_target_": "sr.net.spandrel.Spandrel", "file": str(path), "scale": net.scale}
+    return Loaded(net, {"scale": net.scale, "color": "rgb", "model": {"net": node}}, {}, 0)
 
 
 def _refuse_strangers(node: Any, trusted: tuple[str, ...], path: Path) -> None:

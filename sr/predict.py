@@ -1,6 +1,6 @@
 """`python -m sr.predict`: a checkpoint enlarges a picture or a folder of them."""
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from sr import schema, verb
 
@@ -13,7 +13,10 @@ def main() -> None:
 def predict(cfg: DictConfig) -> None:
     """Enlarge `input` into `output`; every picture that failed is named at the end, and the exit code tells."""
     schema.need(cfg, "checkpoint", "input", "output")
-    config = OmegaConf.to_container(cfg, resolve=True)
+    config = schema.plain(cfg)
+    if config["scale"] is not None:
+        schema.one_of("scale", config["scale"], schema.SCALES)
+    schema.check_counts(config)
     from sr.prediction import enlarge_all  # torch: only now, when the config is right
 
     enlarge_all(**config)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from sr import build
 from sr import checkpoint as checkpoints
 from sr.color import gray
 from sr.degrade.resize import imresize
@@ -21,18 +22,21 @@ def enlarge_all(
     checkpoint: str,
     input: str,
     output: str,
+    scale: int | None,
+    ensemble: bool,
+    tile: int | None,
     overwrite: bool,
     device: str,
     trust: Sequence[str],
 ) -> None:
     """Enlarge a file, or all pictures of a folder; a bad one is named and skipped, and raised at the end."""
-    loaded = checkpoints.load(Path(checkpoint).expanduser(), _device(device), trust)
+    loaded = checkpoints.load(Path(checkpoint).expanduser(), build.device(device), trust, scale)
     jobs = _jobs(Path(input).expanduser(), _folder(output), loaded.config["scale"], overwrite)
     faults = []
     for source, target in tqdm(jobs, unit="image", desc="enlarge", disable=len(jobs) == 1):
         try:
             picture = read(source)
-            pixels, alpha = _enlarged(picture, loaded, source)
+            pixels, alpha = _enlarged(picture, loaded, source, ensemble, tile)
             same_kind = pixels.shape[0] == picture.pixels.shape[0]
             write_png(target, to_pil(pixels, alpha), picture.icc if same_kind else None)
         except UserError as error:
@@ -45,7 +49,9 @@ def enlarge_all(
 
 
 @torch.inference_mode()
-def _enlarged(picture: Picture, loaded: checkpoints.Loaded, source: Path) -> tuple[Tensor, Tensor | None]:
+def _enlarged(
+    picture: Picture, loaded: checkpoints.Loaded, source: Path, ensemble: bool, tile: int | None
+) -> tuple[Tensor, Tensor | None]:
     """uint8 pixels `[1 or 3, s·h, s·w]`, and alpha `[1, s·h, s·w]` enlarged bicubically."""
     color, scale = loaded.config["color"], loaded.config["scale"]
     pixels = picture.pixels
@@ -56,12 +62,13 @@ def _enlarged(picture: Picture, loaded: checkpoints.Loaded, source: Path) -> tup
         pixels = pixels.expand(3, -1, -1)
     device = next(iter(loaded.net.parameters()), torch.empty(0)).device
     try:
-        result = to_bytes(enlarge(loaded.net, pixels[None].to(device).float() / 255, color)[0]).cpu()
+        lr = pixels[None].to(device).float() / 255
+        result = to_bytes(enlarge(loaded.net, lr, color, ensemble, tile)[0]).cpu()
     except (torch.OutOfMemoryError, RuntimeError) as error:
         if "memory" not in str(error):
             raise
         size = f"{pixels.shape[2]}×{pixels.shape[1]}"
-        raise UserError(f"{source}: a picture of {size} does not fit in memory; cut it up") from None
+        raise UserError(f"{source}: a picture of {size} does not fit in memory; say tile=256") from None
     if was_gray:
         result = gray(result)
     return result, imresize(picture.alpha, scale) if picture.alpha is not None else None
@@ -91,14 +98,3 @@ def _folder(output: str) -> Path:
     except OSError as error:
         raise UserError(f"output={output}: cannot make this folder ({error.strerror or error})") from None
     return folder
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        found = torch.accelerator.current_accelerator(check_available=True)
-        return found or torch.device("cpu")
-    try:
-        torch.empty(0, device=name)
-        return torch.device(name)
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(f"device={name}: cannot be used ({str(error).splitlines()[0]})") from None

@@ -19,7 +19,8 @@ STAGES = ("fit", "test")
 PRECISIONS = ("32-true", "32", "bf16-mixed", "16-mixed")
 COUNTS = (
     "data.batch", "data.patch", "data.repeat",
-    "rounds", "steps", "trainer.max_steps", "trainer.max_epochs", "trainer.val_check_interval", "trainer.accumulate_grad_batches",
+    "rounds", "steps", "tile",
+    "trainer.max_steps", "trainer.max_epochs", "trainer.val_check_interval", "trainer.accumulate_grad_batches",
 )  # fmt: skip
 
 
@@ -39,9 +40,15 @@ class Dials:
     scale: int
     color: str
     seed: int
-    watch: str
+    watch: str = "psnr"
     channels: int | None = None
     stages: list[str] = field(default_factory=list)
+
+
+def conf_dir() -> Path:
+    """`conf`: inside the package when installed from a wheel, beside it in a checkout."""
+    here = Path(__file__).resolve().parent
+    return here / "conf" if (here / "conf").is_dir() else here.parent / "conf"
 
 
 def complete(cfg: DictConfig, groups: Iterable[str] = ()) -> dict[str, Any]:
@@ -50,12 +57,12 @@ def complete(cfg: DictConfig, groups: Iterable[str] = ()) -> dict[str, Any]:
     `groups` are Hydra's choices (`model/net`, `model/optimizer@model.discriminator_optimizer`).
     """
     _check_groups(cfg, groups)
-    _check_lists(cfg)
+    check_lists(cfg, "stages", "data.val", "data.test")
     dials = _typed(cfg)
-    _one_of("scale", dials.scale, SCALES)
-    _one_of("color", dials.color, COLORS)
+    one_of("scale", dials.scale, SCALES)
+    one_of("color", dials.color, COLORS)
     for stage in dials.stages:
-        _one_of("stages", stage, STAGES)
+        one_of("stages", stage, STAGES)
     if dials.channels is None:
         cfg.channels = COLORS[dials.color]
     try:
@@ -65,6 +72,11 @@ def complete(cfg: DictConfig, groups: Iterable[str] = ()) -> dict[str, Any]:
     _check_numbers(config)
     check_parts(config)
     return config
+
+
+def plain(cfg: DictConfig) -> Any:
+    """Resolved, as plain values."""
+    return OmegaConf.to_container(cfg, resolve=True)
 
 
 def need(cfg: DictConfig, *keys: str) -> None:
@@ -82,8 +94,9 @@ def _check_groups(cfg: DictConfig, groups: Iterable[str]) -> None:
             raise UserError(f"{group.replace('/', '.')}={value}: a part is chosen with a slash: {group}={value}")
 
 
-def _check_lists(cfg: DictConfig) -> None:
-    for key in ("stages", "data.val", "data.test"):
+def check_lists(cfg: DictConfig, *keys: str) -> None:
+    """Raise where one of these dials is no list, or names something twice."""
+    for key in keys:
         value = OmegaConf.select(cfg, key)
         if value is not None and not isinstance(value, ListConfig):
             raise UserError(f"{key}={value}: expected a list: {key}=[{value}]")
@@ -102,7 +115,8 @@ def _typed(cfg: DictConfig) -> Dials:
         ) from None
 
 
-def _one_of(key: str, value: Any, choices: Any) -> None:
+def one_of(key: str, value: Any, choices: Any) -> None:
+    """Raise unless `value` is one of `choices`, with the nearest one."""
     if value not in choices:
         hint = nearest(str(value), map(str, choices)) if isinstance(value, str) else ""
         raise UserError(f"{key}={value}: expected one of {', '.join(map(str, choices))}.{hint}")
@@ -112,19 +126,16 @@ def _check_numbers(config: dict[str, Any]) -> None:
     """Counts that make no sense at zero or below, or as anything but a whole number; and what is not supported yet."""
     if not 0 <= config["seed"] < 2**32:
         raise UserError(f"seed={config['seed']}: expected a whole number from 0 to 4294967295")
-    trainer = config["trainer"]
-    _one_of("trainer.devices", trainer.get("devices", 1), (1,))
-    _one_of("trainer.precision", str(trainer.get("precision", "32")), PRECISIONS)
-    if trainer.get("precision") == "16-mixed" and "adversarial" in config["model"]:
-        raise UserError("trainer.precision=16-mixed: a GAN's two players cannot share one loss scale; use bf16-mixed")
-    if trainer.get("max_steps") == -1 and trainer.get("max_epochs") in (None, -1):
-        raise UserError("trainer.max_steps=-1: without a limit of steps, set trainer.max_epochs")
-    for key in ("val_check_interval", "accumulate_grad_batches", "max_steps"):
-        if trainer.get(key) is None:
-            raise UserError(f"trainer.{key}=null: expected a whole number, 1 or more")
+    if "trainer" in config:
+        _check_trainer(config, config["trainer"])
     workers = config["data"].get("workers", 0)
     if not isinstance(workers, int) or workers < 0:
         raise UserError(f"data.workers={workers}: expected a whole number, 0 or more")
+    check_counts(config)
+
+
+def check_counts(config: dict[str, Any]) -> None:
+    """Raise where one of `COUNTS` is there and is no whole number of 1 or more."""
     for key in COUNTS:
         node: Any = config
         for word in key.split("."):
@@ -132,6 +143,18 @@ def _check_numbers(config: dict[str, Any]) -> None:
         without = key in ("trainer.max_steps", "trainer.max_epochs") and node == -1
         if node is not None and not without and (not isinstance(node, int) or isinstance(node, bool) or node < 1):
             raise UserError(f"{key}={node}: expected a whole number, 1 or more")
+
+
+def _check_trainer(config: dict[str, Any], trainer: dict[str, Any]) -> None:
+    one_of("trainer.devices", trainer.get("devices", 1), (1,))
+    one_of("trainer.precision", str(trainer.get("precision", "32")), PRECISIONS)
+    if trainer.get("precision") == "16-mixed" and "adversarial" in config["model"]:
+        raise UserError("trainer.precision=16-mixed: a GAN's two players cannot share one loss scale; use bf16-mixed")
+    if trainer.get("max_steps") == -1 and trainer.get("max_epochs") in (None, -1):
+        raise UserError("trainer.max_steps=-1: without a limit of steps, set trainer.max_epochs")
+    for key in ("val_check_interval", "accumulate_grad_batches", "max_steps"):
+        if trainer.get(key) is None:
+            raise UserError(f"trainer.{key}=null: expected a whole number, 1 or more")
 
 
 def check_parts(node: Any, key: str = "") -> None:

@@ -63,6 +63,13 @@ class Bar(Callback):
         self._bar.update(trainer.global_step - self._bar.n)
 
 
+def progress(total: int, desc: str, unit: str = "image") -> tqdm:
+    """A bar with rate and time left; shown after a second, and seldom where there is no terminal to redraw."""
+    live = sys.stderr.isatty()
+    interval = 0.1 if live else QUIET_INTERVAL
+    return tqdm(total=total, desc=desc, unit=unit, delay=1, mininterval=interval, maxinterval=max(10.0, interval))
+
+
 def table(metrics: dict[str, float], bicubic: dict[str, float]) -> str:
     """One row a set: set, bicubic, this run, Δ dB, SSIM."""
     rows = [("set", "bicubic", "this run", "Δ dB", "SSIM (bicubic)")]

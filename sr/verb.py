@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from sr.error import UserError, nearest
+from sr.schema import conf_dir
 
 # Hydra neither makes folders nor logs: each verb says itself where its results are.
 QUIET = (
@@ -29,13 +30,10 @@ QUIET = (
 )
 INTERRUPTED = 130
 VALUED = ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--package", "-p", "--cfg", "-c")
-PATHS = ("checkpoint", "input", "output", "data.path", "data.lr", "data.hr", "paths.data", "paths.runs", "out")
-
-
-def conf_dir() -> Path:
-    """`conf`: inside the package when installed from a wheel, beside it in a checkout."""
-    here = Path(__file__).resolve().parent
-    return here / "conf" if (here / "conf").is_dir() else here.parent / "conf"
+PATHS = (
+    "checkpoint", "images", "against", "input", "output", "out",
+    "data.path", "data.lr", "data.hr", "paths.data", "paths.runs", "model.net.file",
+)  # fmt: skip
 
 
 def start(name: str, task: Callable[[DictConfig], Any], argv: list[str] | None = None) -> None:

@@ -23,6 +23,7 @@ class Pictures(Dataset):
     """
 
     batch = 1  # for evaluation: pictures differ in size
+    keep = True  # decoded pictures, for when they are wanted again
 
     def __init__(self, hr: Sequence[Path], scale: int, lr: Sequence[Path] | None = None) -> None:
         self.names = [path.stem for path in hr]
@@ -49,6 +50,8 @@ class Pictures(Dataset):
         pixels = read(self._hr[index]).pixels[:, :h, :w]
         hr = pixels.expand(3, -1, -1).contiguous()
         raw = Raw(hr, read_rgb(self._lr[index]) if self._lr else None, gray=pixels.shape[0] == 1)
+        if not self.keep:
+            return raw
         cost = hr.numel() + (raw.lr.numel() if raw.lr is not None else 0)
         if cost <= self._room:
             self._room -= cost

@@ -36,6 +36,8 @@ def imresize(
     factors = (scale, scale) if scale else (size[0] / in_size[0], size[1] / in_size[1])
     out_size = size or tuple(math.ceil(scale * n) for n in in_size)
     axes = (-2, -1) if factors[0] <= factors[1] else (-1, -2)
+    if image.is_meta:  # only shapes are asked for
+        return image.new_empty(*image.shape[:-2], *out_size)
     byte = image.dtype == torch.uint8
     half = image.dtype in (torch.float16, torch.bfloat16)
     out = image.float() if half else image

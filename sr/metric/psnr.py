@@ -1,10 +1,13 @@
-"""Peak signal-to-noise ratio."""
+"""Peak signal-to-noise ratio, of each image alone."""
 
 import torch
 from torch import Tensor
 
 
 def psnr(sr: Tensor, hr: Tensor) -> Tensor:
-    """PSNR in dB of each image, peak 255: two `[B, C, H, W]` in 8-bit levels -> `[B]`; infinite for equal images."""
+    """PSNR in dB of each image, peak 255: two `[B, C, H, W]` in 8-bit levels -> float64 `[B]`.
+
+    Infinite for equal images. The mean belongs over these values: one error pooled from all images is another number.
+    """
     error = (sr.double() - hr.double()).square().mean(dim=(1, 2, 3))
     return 10 * torch.log10(255**2 / error)

@@ -1,4 +1,6 @@
-"""How a net is applied to a picture under each `color`; training's measuring and predicting both go through here."""
+"""How a net is applied to a picture under each `color`; training's measuring, evaluating and predicting go through here."""
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -6,18 +8,58 @@ from torch import Tensor, nn
 from sr.color import rgb_to_ycbcr, ycbcr_to_rgb
 from sr.degrade.resize import imresize
 
+Enlarger = Callable[[Tensor], Tensor]  # [B, C, h, w] -> [B, C, s·h, s·w]
 
-def enlarge(net: nn.Module, lr: Tensor, color: str) -> Tensor:
+
+def enlarge(net: nn.Module, lr: Tensor, color: str, ensemble: bool = False, tile: int | None = None) -> Tensor:
     """`lr` `[B, C, h, w]` in 0…1 -> `[B, C, s·h, s·w]`, not clamped.
 
     With `color="y"` the net sees BT.601 luma only, and chroma is enlarged bicubically; one channel is luma already.
+    `ensemble` and `tile` are of `ensembled` and `tiled`.
     """
     weight = next(net.parameters(), None)
     if weight is not None:
         lr = lr.to(weight.dtype)
+    whole = (lambda x: tiled(net, x, net.scale, tile)) if tile else net
+    apply = (lambda x: ensembled(whole, x)) if ensemble else whole
     if color != "y" or lr.shape[1] == 1:
-        return net(lr)
+        return apply(lr)
     ycbcr = rgb_to_ycbcr(lr)
-    y = net(ycbcr[:, :1])
+    y = apply(ycbcr[:, :1])
     chroma = imresize(ycbcr[:, 1:], size=tuple(y.shape[-2:]))
     return ycbcr_to_rgb(torch.cat([y, chroma], dim=1))
+
+
+def ensembled(net: Enlarger, lr: Tensor) -> Tensor:
+    """The mean over the eight flips and turns of the input (Timofte et al., "Seven ways to improve example-based single
+    image super resolution", 2016, section 3.5; EDSR's self-ensemble): names ending in + in the tables."""
+    total = None
+    for turn in range(8):
+        axes = [axis for bit, axis in ((1, -1), (2, -2)) if turn & bit]
+        seen = lr.flip(axes) if axes else lr
+        sr = net(seen.transpose(-1, -2) if turn & 4 else seen)
+        sr = sr.transpose(-1, -2) if turn & 4 else sr
+        sr = sr.flip(axes) if axes else sr
+        total = sr if total is None else total + sr
+    return total / 8
+
+
+OVERLAP = 16  # LR pixels that a tile sees beyond itself, on each side
+
+
+def tiled(net: Enlarger, lr: Tensor, scale: int, tile: int, overlap: int = OVERLAP) -> Tensor:
+    """The picture in tiles of `tile`×`tile` LR pixels, each with a margin of `overlap` that is thrown away.
+
+    Equal to the whole where the net's receptive field ends within the margin; near it elsewhere.
+    """
+    h, w = lr.shape[-2:]
+    rows = []
+    for top in range(0, h, tile):
+        row = []
+        for left in range(0, w, tile):
+            bottom, right = min(top + tile, h), min(left + tile, w)
+            y, x = max(0, top - overlap), max(0, left - overlap)
+            sr = net(lr[..., y : bottom + overlap, x : right + overlap])
+            row.append(sr[..., scale * (top - y) : scale * (bottom - y), scale * (left - x) : scale * (right - x)])
+        rows.append(torch.cat(row, dim=-1))
+    return torch.cat(rows, dim=-2)

@@ -2,13 +2,24 @@
 https://arxiv.org/abs/1707.02921).
 
 Parameter names follow the official code (sanghyun-son/EDSR-PyTorch), and so do the shifts by DIV2K's mean colour; but
-images are in 0…1 here and in 0…255 there, so that official weights need their biases divided by 255.
+images are in 0…1 here and in 0…255 there: `from_published` makes up for it.
 """
 
 import torch
 from torch import Tensor, nn
 
 MEAN = (0.4488, 0.4371, 0.4040)  # DIV2K, RGB in 0…1
+
+
+def mean_color(channels: int) -> Tensor:
+    """DIV2K's mean colour `[1, C, 1, 1]`; its own mean where the picture is not RGB."""
+    return torch.tensor(MEAN if channels == 3 else (sum(MEAN) / 3,) * channels).view(1, -1, 1, 1)
+
+
+def upsampler(scale: int, width: int) -> nn.Sequential:
+    """Convolution and pixel shuffle, once for ×2 and ×3, twice for ×4, three times for ×8."""
+    factors = [3] if scale == 3 else [2] * (scale.bit_length() - 1)
+    return nn.Sequential(*(part for s in factors for part in (_conv(width, width * s * s), nn.PixelShuffle(s))))
 
 
 def _conv(c_in: int, c_out: int) -> nn.Conv2d:
@@ -35,15 +46,24 @@ class EDSR(nn.Module):
     ) -> None:
         super().__init__()
         self.scale = scale
-        mean = torch.tensor(MEAN if channels == 3 else (sum(MEAN) / 3,) * channels)
-        self.register_buffer("mean", mean.view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("mean", mean_color(channels), persistent=False)
         self.head = nn.Sequential(_conv(channels, width))
         self.body = nn.Sequential(*(ResBlock(width, res_scale) for _ in range(blocks)), _conv(width, width))
-        factors = [3] if scale == 3 else [2] * (scale.bit_length() - 1)
-        upsampler = [part for s in factors for part in (_conv(width, width * s * s), nn.PixelShuffle(s))]
-        self.tail = nn.Sequential(nn.Sequential(*upsampler), _conv(width, channels))
+        self.tail = nn.Sequential(upsampler(scale, width), _conv(width, channels))
 
     def forward(self, lr: Tensor) -> Tensor:
         x = self.head(lr - self.mean)  # [B, width, h, w]
         x = x + self.body(x)
         return self.tail(x) + self.mean  # [B, C, s·h, s·w]
+
+    @staticmethod
+    def from_published(state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The authors' file in this net's names and range; any other state dict is returned as it came.
+
+        Convolutions and ReLU commute with a positive factor, so that 0…255 becomes 0…1 by dividing every bias.
+        """
+        if "sub_mean.bias" not in state:
+            return state
+        peak = 255 if state["sub_mean.bias"].abs().max() > 1 else 1  # the shift is peak·mean
+        own = {name: value for name, value in state.items() if not name.startswith(("sub_mean.", "add_mean."))}
+        return {name: value / peak if name.endswith(".bias") else value for name, value in own.items()}

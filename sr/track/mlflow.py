@@ -13,6 +13,7 @@ import os
 import queue
 import re
 import sys
+import tempfile
 import threading
 import time
 import uuid
@@ -104,6 +105,21 @@ class MLflow(Nothing):
     def tag(self, key: str, value: str) -> None:
         self._queue.put(lambda: self._client.set_tag(self.run_id, key, value))
 
+    def checkpoint_of(self, run_id: str) -> str:
+        """Where the run's summary says that its best checkpoint is."""
+        what = f"checkpoint=mlflow:{run_id}"
+        try:
+            client, _ = self._connect()
+            with tempfile.TemporaryDirectory() as folder:
+                file = client.download_artifacts(run_id, "summary.json", folder)
+                path = json.loads(Path(file).read_text(encoding="utf-8"))["checkpoint"]
+        except Exception as error:  # whatever MLflow raises
+            reason = str(error).splitlines()[0]
+            raise UserError(f"{what}: no finished run of that id at {self.where} ({reason})") from error
+        if path is None or not Path(path).exists():
+            raise UserError(f"{what}: its checkpoint is not on this machine ({path})")
+        return path
+
     def end(self, status: str) -> None:
         """Write what is left and set the status; what cannot be written now is left in the run's folder."""
         if self._thread is None:
@@ -132,11 +148,11 @@ class MLflow(Nothing):
     def _connect(self) -> tuple[Any, str]:
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # its defaults hang for minutes
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "15")
-        for noisy in ("mlflow", "alembic"):
-            logging.getLogger(noisy).setLevel(logging.WARNING)
         from mlflow import MlflowClient
         from mlflow.exceptions import MlflowException
 
+        for noisy in ("mlflow", "alembic"):  # after the import, which sets them itself
+            logging.getLogger(noisy).setLevel(logging.WARNING)
         local = self.uri.startswith("sqlite:")
         self.runs.mkdir(parents=True, exist_ok=True)
         with FileLock(self.runs / ".mlflow.lock"):  # a fresh database's migrations bear one process only

@@ -6,6 +6,8 @@ from typing import Any
 from PIL.Image import Image
 from pytorch_lightning.loggers import Logger
 
+from sr.error import UserError
+
 
 class Nothing(Logger):
     """A tracker that tracks nothing."""
@@ -43,6 +45,10 @@ class Nothing(Logger):
 
     def tag(self, key: str, value: str) -> None:
         """Set a tag of the run."""
+
+    def checkpoint_of(self, run_id: str) -> str:
+        """The path of the best checkpoint of a tracked run."""
+        raise UserError(f"checkpoint=mlflow:{run_id} needs track=mlflow: this tracker knows no runs")
 
     def end(self, status: str) -> None:
         """Close the run: FINISHED, FAILED or KILLED."""

@@ -12,6 +12,7 @@ from torch import Tensor
 from sr.degrade.resize import bicubic
 from sr.image.write import to_bytes, to_pil
 from sr.metric.protocol import Protocol
+from sr.metric.psnr import psnr
 from sr.metric.ssim import WINDOW
 from sr.model.module import Shown, SRModule
 from sr.track.none import Nothing
@@ -75,7 +76,8 @@ def panel(shown: Shown, protocol: Protocol, crop: int = CROP, strip: bool = Fals
 def _psnr(protocol: Protocol, sr: Tensor, hr: Tensor) -> str:
     if min(sr.shape[-2:]) < WINDOW + 2 * protocol.scale:
         return ""
-    return f"{protocol(sr, hr)['psnr'].item():.2f} dB"
+    seen = protocol.seen(sr, hr)
+    return f"{psnr(seen.x, seen.y).item():.2f} dB"
 
 
 def _hardest(guess: Tensor, hr: Tensor, side: int, scale: int) -> tuple[int, int]:

@@ -22,11 +22,11 @@ def git() -> dict[str, str]:
     }
 
 
-def texts(config: dict, overrides: list[str]) -> dict[str, str]:
+def texts(verb: str, config: dict, overrides: list[str]) -> dict[str, str]:
     """Files to keep with the run, by name."""
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{torch.get_num_threads()} CPU threads"
     about = {
-        "command": f"python -m sr.run {shlex.join(overrides)}",
+        "command": f"python -m sr.{verb} {shlex.join(overrides)}",
         "python": platform.python_version(),
         "platform": platform.platform(),
         "device": device,

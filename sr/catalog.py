@@ -1,0 +1,112 @@
+"""Which of our nets a weight file belongs to: every YAML of `conf/model/net` is tried, by names and shapes alone."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import hydra
+import torch
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.object_type import ObjectType
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from sr import build, schema, weights
+from sr.error import UserError
+from sr.weights import Misfit, State
+
+CHANNELS = (3, 1, 4)
+TRIED = 4  # nets that share the most with the file, tried at every scale and channel count
+
+
+class Fit(NamedTuple):
+    """A net that takes a file's weights as they are."""
+
+    name: str  # as in model/net=NAME
+    node: dict[str, Any]  # its config at `scales[0]`
+    scales: tuple[int, ...]  # several where the weights do not depend on the scale, as VDSR's
+    channels: int
+
+
+def node(name: str, scale: int, channels: int) -> dict[str, Any]:
+    """The resolved config of `model/net=name`."""
+    with _hydra():
+        return _resolved(hydra.compose("run", [f"model/net={name}"]), scale, channels)
+
+
+def find(state: State) -> Fit | None:
+    """The net whose names and shapes are exactly those of `state`; None when there is none."""
+    for name, cfg in _ranked(state)[:TRIED]:
+        for channels in CHANNELS:
+            fits = {
+                scale: node
+                for scale in schema.SCALES
+                for node in [_resolved(cfg, scale, channels)]
+                if _misfit(node, state) == Misfit([], [], [])
+            }
+            if fits:
+                return Fit(name, next(iter(fits.values())), tuple(fits), channels)
+    return None
+
+
+def nearest(state: State) -> str:
+    """What to say of a file that fits no net: the one that comes closest, and what is in the way."""
+    name, cfg = _ranked(state)[0]
+    tries = [
+        (found, f"scale={scale}, {channels} channel(s)")
+        for scale in schema.SCALES
+        for channels in CHANNELS
+        for found in [_misfit(_resolved(cfg, scale, channels), state)]
+        if found is not None
+    ]
+    found, which = min(tries, key=lambda pair: sum(map(len, pair[0])))
+    return f"model/net={name} comes closest ({which}): {found}"
+
+
+def _ranked(state: State) -> list[tuple[str, DictConfig]]:
+    """The nets, with their unresolved configs, by the share of names that they have in common with the file."""
+    shares, nets = {}, dict(_all())
+    for name, cfg in nets.items():
+        wanted = _net(_resolved(cfg, schema.SCALES[-2], CHANNELS[0]))
+        if wanted is not None and wanted.state_dict():
+            ours, theirs = set(wanted.state_dict()), set(weights.translated(wanted, state))
+            shares[name] = len(ours & theirs) / len(ours | theirs)
+    return [(name, nets[name]) for name in sorted(shares, key=shares.get, reverse=True)]
+
+
+def _misfit(node: dict[str, Any], state: State) -> Misfit | None:
+    net = _net(node)
+    return None if net is None else weights.misfit(net, weights.translated(net, state))
+
+
+def _net(node: dict[str, Any]) -> nn.Module | None:
+    """The net without its weights; None for one that needs more than a scale and channels (spandrel's a file)."""
+    try:
+        with torch.device("meta"):
+            return build.part(node, "model.net")
+    except UserError:
+        return None
+
+
+def _all() -> Iterator[tuple[str, DictConfig]]:
+    with _hydra():
+        names = GlobalHydra.instance().config_loader().get_group_options("model/net", ObjectType.CONFIG)
+        for name in names:
+            yield name, hydra.compose("run", [f"model/net={name}"])
+
+
+def _resolved(cfg: DictConfig, scale: int, channels: int) -> dict[str, Any]:
+    cfg.scale, cfg.channels = scale, channels
+    return OmegaConf.to_container(cfg.model.net, resolve=True)
+
+
+class _hydra:  # noqa: N801  a context, used like a function
+    """Hydra, as the verb that runs has opened it (with the user's --config-dir), or opened for the moment."""
+
+    def __enter__(self) -> None:
+        self.own = not GlobalHydra.instance().is_initialized()
+        if self.own:
+            hydra.initialize_config_dir(str(schema.conf_dir()), version_base="1.3")
+
+    def __exit__(self, *_: object) -> None:
+        if self.own:
+            GlobalHydra.instance().clear()

@@ -1,0 +1,42 @@
+"""`python -m sr.evaluate`: any net, or pictures made elsewhere, measured on any named sets and tracked as a run."""
+
+from omegaconf import DictConfig, OmegaConf
+
+from sr import schema, verb
+from sr.error import UserError
+
+
+def main() -> None:
+    """The console script `sr-evaluate`."""
+    verb.start("evaluate", evaluate)
+
+
+def evaluate(cfg: DictConfig) -> None:
+    """Measure what the config names on each set of `data.test`; prints a table and writes `evaluate.json`."""
+    from hydra.core.hydra_config import HydraConfig
+
+    chosen = {group: choice for group, choice in HydraConfig.get().runtime.choices.items() if choice is not None}
+    _check(cfg, "model/net" in chosen)
+    draft = OmegaConf.create(OmegaConf.to_container(cfg))  # what the checkpoint will say is filled in, to be checked
+    draft.scale = cfg.scale or schema.SCALES[0]
+    draft.color = cfg.color or ("y" if cfg.metric.channel == "y8" else "rgb")
+    schema.complete(draft, chosen)
+    from sr.evaluation import Evaluation  # torch: only now, when the config is right
+
+    Evaluation(cfg, chosen, list(HydraConfig.get().overrides.task)).go()
+
+
+def _check(cfg: DictConfig, net: bool) -> None:
+    """Exactly one thing is tested, and what no checkpoint can tell was typed."""
+    if cfg.images is not None and (cfg.checkpoint is not None or net):
+        raise UserError("images= are measured as they are: leave checkpoint and model/net out")
+    if cfg.images is None and cfg.checkpoint is None and not net:
+        raise UserError("what is to be tested? checkpoint=FILE, images=FOLDER or model/net=bicubic (see --help)")
+    if cfg.scale is None and (cfg.checkpoint is None or net):
+        raise UserError(
+            f"still needed: scale=… ({', '.join(map(str, schema.SCALES))}); only a checkpoint brings its own"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""`metric/also=[dists]`: deep image structure and texture similarity (Ding et al., "Image Quality Assessment: Unifying
+Structure and Texture Similarity", 2020, https://arxiv.org/abs/2004.07728).
+
+VGG16 with its max-poolings replaced by blurred L2 poolings; α and β come with torchmetrics and are the authors' own.
+The authors' script first shrinks a picture to 256 pixels; like their module, this measures it at its own size.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+import torchmetrics
+from torch import Tensor, nn
+
+from sr.metric.backbone import look, three, trained
+from sr.pair import Seen
+
+TAPS = (3, 8, 15, 22, 29)  # after the last ReLU of each stage
+CHANNELS = (3, 64, 128, 256, 512, 512)  # of the picture itself and of the taps
+_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet
+_TINY = 1e-6  # c1 and c2
+
+
+class L2Pool(nn.Module):
+    """The root of a Hann-weighted mean of squares, at every other pixel."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        side = torch.tensor([0.25, 0.5, 0.25], dtype=x.dtype, device=x.device)
+        kernel = (side[:, None] * side).expand(x.shape[1], 1, 3, 3)
+        return torch.sqrt(F.conv2d(x.square(), kernel, stride=2, padding=1, groups=x.shape[1]) + 1e-12)
+
+
+def pooled(vgg: nn.Sequential) -> nn.Sequential:
+    """`vgg` with its poolings replaced."""
+    return nn.Sequential(*(L2Pool() if isinstance(layer, nn.MaxPool2d) else layer for layer in vgg))
+
+
+def dists(sr: Tensor, hr: Tensor, net: nn.Sequential, alpha: Tensor, beta: Tensor) -> Tensor:
+    """DISTS of each image: two RGB `[B, 3, H, W]` in 0…1 -> float64 `[B]`; 0 for equal.
+
+    `alpha` and `beta` `[1475]` weigh texture and structure of every channel; together they sum to one.
+    """
+    mean, std = (torch.tensor(v, device=sr.device).view(3, 1, 1) for v in (_MEAN, _STD))
+    x, y = ([image, *look(net, (image - mean) / std, TAPS)] for image in (sr, hr))
+    result = torch.ones(len(sr), dtype=torch.float64, device=sr.device)
+    for one, other, texture, structure in zip(x, y, alpha.split(CHANNELS), beta.split(CHANNELS), strict=True):
+        a, b = one.double().flatten(2), other.double().flatten(2)  # [B, C, pixels]
+        ma, mb = a.mean(dim=2), b.mean(dim=2)
+        va, vb = a.var(dim=2, correction=0), b.var(dim=2, correction=0)
+        cov = (a * b).mean(dim=2) - ma * mb
+        result -= ((2 * ma * mb + _TINY) / (ma**2 + mb**2 + _TINY) * texture).sum(dim=1)
+        result -= ((2 * cov + _TINY) / (va + vb + _TINY) * structure).sum(dim=1)
+    return result
+
+
+def channel_weights() -> tuple[Tensor, Tensor]:
+    """The authors' α and β, `[1475]` each, from torchmetrics' package, divided by their sum."""
+    path = Path(torchmetrics.__file__).parent / "functional" / "image" / "dists_models" / "weights.pt"
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    alpha, beta = (state[key].detach().flatten().double() for key in ("alpha", "beta"))
+    total = alpha.sum() + beta.sum()
+    return alpha / total, beta / total
+
+
+class DISTS:
+    """DISTS of the whole 8-bit picture at its own size; gray as RGB. Measured one by one, the network in float32."""
+
+    unit = ""
+    better: Literal["higher", "lower"] = "lower"
+
+    def __init__(self, weights: str | None = None) -> None:
+        self.alpha, self.beta = channel_weights()
+        self.net = pooled(trained("vgg", weights, "dists"))
+
+    @torch.no_grad()
+    def __call__(self, seen: Seen) -> Tensor:
+        """`[B]`, 0…1."""
+        device = seen.sr.device
+        net, alpha, beta = self.net.to(device), self.alpha.to(device), self.beta.to(device)
+        pairs = zip(three(seen.sr).split(1), three(seen.hr).split(1), strict=True)
+        return torch.cat([dists(x, y, net, alpha, beta) for x, y in pairs])

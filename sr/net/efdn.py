@@ -1,0 +1,74 @@
+"""EFDN (Wang, "Edge-enhanced Feature Distillation Network for Efficient Super-Resolution", 2022,
+https://arxiv.org/abs/2204.08759), in its deployed form, the one that is published.
+
+The paper trains each 3×3 as a sum of seven branches (EDBB, fig. 4) that are one 3×3 afterwards; here it is one 3×3 from
+the start. Parameter names and range (RGB, 0…1) follow the official code; nothing is clamped here.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from sr.net.rfdn import ESA
+
+
+class Pointwise(nn.Module):
+    """1×1 convolution and PReLU."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv1x1 = nn.Conv2d(width, width, 1)
+        self.act = nn.PReLU(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.act(self.conv1x1(x))
+
+
+class EDBB(nn.Module):
+    """Edge-enhanced diverse branch block, its branches summed into one 3×3 convolution; PReLU."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.rep_conv = nn.Conv2d(width, width, 3, padding=1)
+        self.act = nn.PReLU(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.act(self.rep_conv(x))
+
+
+class Cell(nn.Module):
+    """Edge-enhanced feature distillation block (fig. 3): half the channels of each step, fused, with attention."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv1, self.conv2, self.conv3 = Pointwise(width), EDBB(width), EDBB(width)
+        self.branch = nn.ModuleList(nn.Conv2d(width, width // 2, 1) for _ in range(4))
+        self.fuse = nn.Conv2d(4 * (width // 2), width, 1)
+        self.att = ESA(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        steps = [x]
+        for step in (self.conv1, self.conv2, self.conv3):
+            steps.append(step(steps[-1]))
+        kept = [branch(step) for branch, step in zip(self.branch, steps, strict=True)]  # each [B, width/2, h, w]
+        return x + self.att(self.fuse(torch.cat(kept, dim=1)))
+
+
+class EFDN(nn.Module):
+    """The challenge's size: 48 wide, four cells, 276,192 parameters at ×4."""
+
+    def __init__(self, scale: int, channels: int = 3, width: int = 48) -> None:
+        super().__init__()
+        self.scale = scale
+        self.head = nn.Conv2d(channels, width, 3, padding=1)
+        self.cells = nn.ModuleList(Cell(width) for _ in range(4))
+        self.local_fuse = nn.ModuleList(nn.Conv2d(2 * width, width, 1) for _ in range(3))
+        self.tail = nn.Sequential(nn.Conv2d(width, channels * scale**2, 3, padding=1), nn.PixelShuffle(scale))
+
+    def forward(self, lr: Tensor) -> Tensor:
+        first = self.head(lr)  # [B, width, h, w]
+        one = self.cells[0](first)
+        two = self.cells[1](one)
+        x = self.local_fuse[0](torch.cat([one, two], dim=1))
+        for cell, fuse in zip(self.cells[2:], self.local_fuse[1:], strict=True):
+            x = fuse(torch.cat([two, cell(x)], dim=1))  # the second cell's output is met again, as in the code
+        return self.tail(x + first)  # [B, C, s·h, s·w]

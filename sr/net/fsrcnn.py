@@ -1,0 +1,34 @@
+"""FSRCNN (Dong et al., "Accelerating the Super-Resolution Convolutional Neural Network", 2016,
+https://arxiv.org/abs/1608.00367): extract, shrink, map, expand at low resolution, then one transposed convolution.
+
+The authors' code is Caffe and MATLAB; parameter names follow the common port (yjn870/FSRCNN-pytorch).
+"""
+
+from torch import Tensor, nn
+
+
+class FSRCNN(nn.Module):
+    """FSRCNN(d=56, s=12, m=4): 12,464 weights for luma at every scale, as in table 1 (without biases and slopes)."""
+
+    def __init__(self, scale: int, channels: int = 1, width: int = 56, shrunk: int = 12, depth: int = 4) -> None:
+        super().__init__()
+        self.scale = scale
+        self.first_part = nn.Sequential(nn.Conv2d(channels, width, 5, padding=2), nn.PReLU(width))
+        middle = [nn.Conv2d(width, shrunk, 1), nn.PReLU(shrunk)]
+        for _ in range(depth):
+            middle += [nn.Conv2d(shrunk, shrunk, 3, padding=1), nn.PReLU(shrunk)]
+        self.mid_part = nn.Sequential(*middle, nn.Conv2d(shrunk, width, 1), nn.PReLU(width))
+        self.last_part = nn.ConvTranspose2d(width, channels, 9, stride=scale, padding=4, output_padding=scale - 1)
+        self._initialise()
+
+    def _initialise(self) -> None:
+        """Section 3.3: He's for PReLU (slope 0.25), and N(0, 0.001) for the transposed convolution."""
+        for layer in (*self.first_part, *self.mid_part):
+            if isinstance(layer, nn.Conv2d):
+                nn.init.kaiming_normal_(layer.weight, a=0.25)
+                nn.init.zeros_(layer.bias)
+        nn.init.normal_(self.last_part.weight, std=0.001)
+        nn.init.zeros_(self.last_part.bias)
+
+    def forward(self, lr: Tensor) -> Tensor:
+        return self.last_part(self.mid_part(self.first_part(lr)))  # [B, C, h, w] -> [B, C, s·h, s·w]

@@ -1,0 +1,115 @@
+"""What is evaluated: a net with its cost, or pictures that were made elsewhere."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sr import cost
+from sr.color import gray as to_gray
+from sr.error import UserError
+from sr.image.read import list_images, read
+from sr.metric.protocol import Protocol
+from sr.model.enlarge import enlarge
+from sr.pair import Pair
+
+SEPARATORS = "_-.x "  # what may part a picture's name from what was appended: baby_x4.png, babyx4.png, baby-SR.png
+
+
+class Net:
+    """A net, applied to LR under `color`, and what that costs."""
+
+    def __init__(
+        self, net: nn.Module, scale: int, color: str, device: torch.device, ensemble: bool, tile: int | None
+    ) -> None:
+        self.net, self.color, self.ensemble, self.tile = net.to(device).eval(), color, ensemble, tile
+        self.meter = cost.Meter(device)
+        self.name = type(net).__name__
+        self.parameters = cost.parameters(net)
+        self.multiply_adds = cost.multiply_adds(net, 3 if color == "rgb" else 1, scale)
+        if self.multiply_adds and ensemble:
+            self.multiply_adds *= 8
+
+    def begin(self) -> None:
+        """A new set: its pictures' cost is counted on its own."""
+        self.meter = cost.Meter(self.meter.device)
+
+    def spent(self) -> dict[str, float]:
+        """What one picture of this set cost: the median milliseconds, the largest memory in MiB."""
+        return {"ms_per_image": self.meter.milliseconds, "peak_memory_mb": self.meter.peak / 2**20}
+
+    @torch.inference_mode()
+    def result(self, pair: Pair, names: list[str], set_name: str, gray: bool) -> Tensor:
+        """The enlarged LR, `[B, C, s·h, s·w]`, float 0…1."""
+        try:
+            with self.meter.measuring():
+                return enlarge(self.net, pair.lr, self.color, self.ensemble, self.tile)
+        except (torch.OutOfMemoryError, RuntimeError) as error:
+            if "memory" not in str(error):
+                raise
+            size = f"{pair.lr.shape[3]}×{pair.lr.shape[2]}"
+            raise UserError(f"{set_name}/{names[0]}: an LR of {size} does not fit in memory; say tile=128") from None
+
+
+class Images:
+    """Result pictures of a folder: of each set those in `FOLDER/SET`, or in `FOLDER` itself."""
+
+    parameters = multiply_adds = None
+    name = "images"
+
+    def __init__(self, folder: Path, sets: dict[str, list[str]], protocol: Protocol) -> None:
+        self.protocol = protocol
+        self.files = {name: _matched(folder, name, pictures) for name, pictures in sets.items()}
+
+    def begin(self) -> None:
+        """Nothing is counted."""
+
+    def spent(self) -> dict[str, float]:
+        """Nothing is known."""
+        return {}
+
+    def result(self, pair: Pair, names: list[str], set_name: str, gray: bool) -> Tensor:
+        """The pictures of these names, cut to HR's size, with HR's channels; `gray`: HR's file has one channel."""
+        return torch.cat([self._read(self.files[set_name][name], pair.hr, gray) for name in names]).to(pair.hr.device)
+
+    def _read(self, file: Path, hr: Tensor, gray: bool) -> Tensor:
+        pixels = read(file).pixels
+        (h, w), (c, height, width) = hr.shape[-2:], pixels.shape
+        if height < h or width < w or height - h >= 8 or width - w >= 8:  # HR may have been cut to a multiple of scale
+            raise UserError(f"{file}: {width}×{height} pixels, but HR has {w}×{h}: is scale= right?")
+        colour = pixels[None, :, :h, :w].expand(-1, 3, -1, -1)
+        if hr.shape[1] == 1 and self.protocol.color == "gray":
+            return to_gray(colour) / 255
+        return self.protocol.view(colour, gray or c == 1) / 255
+
+
+def _matched(folder: Path, set_name: str, pictures: list[str]) -> dict[str, Path]:
+    """Which file is the result of which picture; raises with all that are missing or ambiguous."""
+    place = folder / set_name if (folder / set_name).is_dir() else folder
+    files = list_images(place, "images")
+    found, faults = {}, []
+    for picture in pictures:
+        exact = [file for file in files if file.stem == picture]
+        begun = [f for f in files if f.stem.startswith(picture) and f.stem[len(picture) :][:1] in tuple(SEPARATORS)]
+        candidates = exact or begun
+        if len(candidates) == 1:
+            found[picture] = candidates[0]
+        else:
+            which = " or ".join(file.name for file in candidates[:3])
+            faults.append(f"{picture} ({which})" if candidates else picture)
+    if faults:
+        raise UserError(
+            f"images={place}: of {set_name}, no single result was found for {len(faults)} of {len(pictures)} pictures: "
+            f"{', '.join(faults[:5])}{' …' if len(faults) > 5 else ''}. Expected names such as {pictures[0]}.png"
+        )
+    return found
+
+
+Subject = Net | Images
+
+
+def tags(config: dict[str, Any]) -> dict[str, str]:
+    """What a run says of its subject."""
+    shown = ("checkpoint", "images", "ensemble", "tile")
+    return {f"sr.{key}": str(config[key]) for key in shown if config[key] not in (None, False)}

@@ -1,0 +1,25 @@
+"""`python -m sr.verify`: does this machine measure what the field measures?"""
+
+import sys
+
+from omegaconf import DictConfig
+
+from sr import schema, verb
+
+
+def main() -> None:
+    """The console script `sr-verify`."""
+    verb.start("verify", verify)
+
+
+def verify(cfg: DictConfig) -> None:
+    """Print ours beside reference and published, write `out`; exit code 1 when a row fails."""
+    schema.check_lists(cfg, "sets", "scales", "protocols")
+    from sr.verification import Verification  # torch: only now, when the config is right
+
+    if not Verification(**schema.plain(cfg)).passes():
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
