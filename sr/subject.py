@@ -25,7 +25,7 @@ class Net:
     ) -> None:
         self.net, self.color, self.ensemble, self.tile = net.to(device).eval(), color, ensemble, tile
         self.meter = cost.Meter(device)
-        self.name = type(net).__name__
+        self.name = getattr(net, "architecture", type(net).__name__)  # spandrel says what it found
         self.parameters = cost.parameters(net)
         self.multiply_adds = cost.multiply_adds(net, 3 if color == "rgb" else 1, scale)
         if self.multiply_adds and ensemble:

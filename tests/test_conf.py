@@ -1,5 +1,7 @@
 """Contract: every YAML under `conf/` (and under --config-dir) is found by itself, composes, builds and does its work."""
 
+from importlib import import_module
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,9 @@ NEEDS = {
     "data=pair": ["data.hr={world}/photos", "data.lr={world}/small"],
     "data=benchmark": ["model/net=bicubic"],
     "model/net=tutorial": ["color=gray"],
+    "model/net=edsr_large": ["model.net.blocks=1", "model.net.width=16"],  # checkpoints of megabytes, not of gigabytes
+    "model/net=rcan": ["model.net.groups=1", "model.net.blocks=1"],
+    "model/net=rrdb": ["model.net.blocks=1"],
 }
 SMALL = {"data": ["data.batch=4", "data.patch=32"], "data=cifar10": ["data.batch=4"], "data=benchmark": []}
 
@@ -35,6 +40,7 @@ def compose(pytestconfig: pytest.Config, world: Path) -> Any:
 
     def composed(*words: str, name: str = "run") -> dict[str, Any]:
         extra = pytestconfig.getoption("--config-dir")
+        words += (zoo(world),) if "model/net=spandrel" in words else ()
         search = [f"hydra.searchpath=[file://{Path(extra).resolve()}]"] if extra else []
         with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
             cfg = hydra.compose(name, [f"paths.data={world}", *words, *search], return_hydra_config=True)
@@ -44,6 +50,23 @@ def compose(pytestconfig: pytest.Config, world: Path) -> Any:
         return schema.complete(OmegaConf.create(plain), composed.choices)
 
     return composed
+
+
+@pytest.fixture
+def build() -> Any:
+    """`sr.build`, imported late: collecting tests must not cost seconds."""
+    return import_module("sr.build")
+
+
+def zoo(world: Path) -> str:
+    """Weights of a tiny net that spandrel knows (Compact) for each scale and channel count; the dial that names them."""
+    pytest.importorskip("spandrel", reason="spandrel is not installed: pip install 'sr[zoo]'")
+    from torch import nn, save
+
+    for s, c in product(schema.SCALES, (1, 3, 4)):
+        body = nn.Sequential(nn.Conv2d(c, 4, 3), nn.PReLU(4), nn.Conv2d(4, c * s * s, 3))
+        save(nn.ModuleDict({"body": body}).state_dict(), world / f"zoo_x{s}c{c}.pth")
+    return f"model.net.file='{world}/zoo_x${{scale}}c${{channels}}.pth'"
 
 
 def words(group: str, choice: str, world: Path) -> list[str]:
@@ -82,14 +105,12 @@ def test_each_verb_has_a_module_and_a_help(verb: str, sr: Any) -> None:
 
 @pytest.mark.group("model/net")
 @pytest.mark.parametrize("scale", schema.SCALES)
-def test_net(choice: str, scale: int, compose: Any) -> None:
+def test_net(choice: str, scale: int, compose: Any, build: Any, world: Path) -> None:
     """Any channel count and odd sizes; the output is exactly `scale` times as large; all weights get a gradient."""
     import torch
 
-    from sr import build
-
     for channels in (1, 3, 4):
-        config = compose(f"model/net={choice}", f"scale={scale}", f"channels={channels}")
+        config = compose(*words("model/net", choice, world), f"scale={scale}", f"channels={channels}")
         net = build.part(config["model"]["net"], "model.net")
         assert net.scale == scale
         lr = torch.rand(2, channels, 9, 13)
@@ -128,11 +149,9 @@ def test_data(choice: str, compose: Any, world: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.group("data/degrade")
-def test_degradation(choice: str, compose: Any) -> None:
+def test_degradation(choice: str, compose: Any, build: Any) -> None:
     """uint8 HR to uint8 LR; a batch is its images one by one."""
     import torch
-
-    from sr import build
 
     degrade = build.part(compose(f"data/degrade={choice}", "scale=3")["data"]["degrade"], "data.degrade")
     hr = torch.randint(0, 256, (2, 3, 24, 36), dtype=torch.uint8)
@@ -154,9 +173,7 @@ def test_way_of_learning(choice: str, compose: Any, world: Path, tmp_path: Path)
 
 
 @pytest.mark.group("model/net")
-def test_a_gan_takes_any_net(choice: str, compose: Any) -> None:
-    from sr import build
-
+def test_a_gan_takes_any_net(choice: str, compose: Any, build: Any) -> None:
     assert build.model(compose("model=gan", f"model/net={choice}")).net.scale == 2
 
 
@@ -170,11 +187,9 @@ def test_a_gan_takes_any_discriminator(choice: str, compose: Any, world: Path, t
 
 
 @pytest.mark.group("model/discriminator")
-def test_discriminator(choice: str, compose: Any) -> None:
+def test_discriminator(choice: str, compose: Any, build: Any) -> None:
     """Any size from 32 up; both channel counts; every weight gets a gradient."""
     import torch
-
-    from sr import build
 
     for channels, side in ((3, 32), (1, 40), (3, 96)):
         config = compose("model=gan", f"model/discriminator={choice}", f"channels={channels}")
@@ -186,11 +201,9 @@ def test_discriminator(choice: str, compose: Any) -> None:
 
 
 @pytest.mark.group("model/adversarial")
-def test_adversarial_loss(choice: str, compose: Any) -> None:
+def test_adversarial_loss(choice: str, compose: Any, build: Any) -> None:
     """D's loss falls when it tells real from fake; G's gradient makes its fakes look more real; beliefs are 0…1."""
     import torch
-
-    from sr import build
 
     game = build.part(compose("model=gan", f"model/adversarial={choice}")["model"]["adversarial"], "model.adversarial")
     right, wrong = torch.full((4, 1), 0.9), torch.full((4, 1), 0.1)
@@ -202,11 +215,9 @@ def test_adversarial_loss(choice: str, compose: Any) -> None:
 
 
 @pytest.mark.group("model/loss")
-def test_loss(choice: str, compose: Any) -> None:
+def test_loss(choice: str, compose: Any, build: Any) -> None:
     """Finite, differentiable, smallest for equal images."""
     import torch
-
-    from sr import build
 
     loss = build.part(compose(f"model/loss={choice}")["model"]["loss"], "model.loss")
     hr = torch.rand(2, 3, 16, 16)
@@ -219,10 +230,8 @@ def test_loss(choice: str, compose: Any) -> None:
 
 
 @pytest.mark.group("model/optimizer")
-def test_optimizer(choice: str, compose: Any) -> None:
+def test_optimizer(choice: str, compose: Any, build: Any) -> None:
     import torch
-
-    from sr import build
 
     weight = torch.nn.Parameter(torch.ones(3))
     optimizer = build.part(compose(f"model/optimizer={choice}")["model"]["optimizer"], "model.optimizer")([weight])
@@ -232,16 +241,13 @@ def test_optimizer(choice: str, compose: Any) -> None:
 
 
 @pytest.mark.group("model/schedule")
-def test_schedule(choice: str, compose: Any) -> None:
+def test_schedule(choice: str, compose: Any, build: Any) -> None:
     """The rate is never negative, nor above the one that was set, and is reached."""
     import torch
 
-    from sr import build
-
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=1.0)
-    schedule = build.part(compose(f"model/schedule={choice}")["model"]["schedule"], "model.schedule")(
-        optimizer, total=200
-    )
+    make = build.part(compose(f"model/schedule={choice}")["model"]["schedule"], "model.schedule")
+    schedule = make(optimizer, total=200)
     rates = []
     for _ in range(201):
         rates.append(schedule.get_last_lr()[0])
@@ -252,11 +258,9 @@ def test_schedule(choice: str, compose: Any) -> None:
 
 
 @pytest.mark.group("metric")
-def test_protocol(choice: str, compose: Any) -> None:
+def test_protocol(choice: str, compose: Any, build: Any) -> None:
     """One level of error everywhere is worth 48.13 dB on luma, scaled by luma's own range; it says what it is."""
     import torch
-
-    from sr import build
 
     protocol = build.part(compose(f"metric={choice}")["metric"], "metric")
     hr = torch.randint(1, 254, (2, 1, 40, 40)) / 255
@@ -265,18 +269,14 @@ def test_protocol(choice: str, compose: Any) -> None:
 
 
 @pytest.mark.group("trainer")
-def test_trainer(choice: str, compose: Any) -> None:
-    from sr import build
-
+def test_trainer(choice: str, compose: Any, build: Any) -> None:
     config = compose(f"trainer={choice}", "track=none")
     track = build.part(config["track"], "track")
     assert build.trainer(config, [], track, manual=True).max_steps == config["trainer"]["max_steps"]
 
 
 @pytest.mark.group("track")
-def test_track(choice: str, compose: Any, tmp_path: Path) -> None:
-    from sr import build
-
+def test_track(choice: str, compose: Any, build: Any, tmp_path: Path) -> None:
     config = compose(f"track={choice}", f"paths.runs={tmp_path}")
     track = build.part(config["track"], "track")
     track.start("test", tmp_path, config, [], {})

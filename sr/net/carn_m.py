@@ -24,7 +24,7 @@ class BasicBlock(nn.Module):
 
 
 class EResidualBlock(nn.Module):
-    """Efficient residual block (fig. 4b): two grouped 3×3, one 1×1, ReLU after the sum."""
+    """Efficient residual block: two grouped 3×3, one 1×1, ReLU after the sum."""
 
     def __init__(self, width: int, group: int) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ class EResidualBlock(nn.Module):
 
 
 class Cascade(nn.Module):
-    """Three steps, each fed with the 1×1 mixture of all that came before (eqs. 3 and 4)."""
+    """Three steps, each fed with the 1×1 mixture of all that came before."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

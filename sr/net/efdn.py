@@ -1,7 +1,7 @@
 """EFDN (Wang, "Edge-enhanced Feature Distillation Network for Efficient Super-Resolution", 2022,
 https://arxiv.org/abs/2204.08759), in its deployed form, the one that is published.
 
-The paper trains each 3×3 as a sum of seven branches (EDBB, fig. 4) that are one 3×3 afterwards; here it is one 3×3 from
+The paper trains each 3×3 as a sum of seven branches (EDBB) that are one 3×3 afterwards; here it is one 3×3 from
 the start. Parameter names and range (RGB, 0…1) follow the official code; nothing is clamped here.
 """
 
@@ -36,7 +36,7 @@ class EDBB(nn.Module):
 
 
 class Cell(nn.Module):
-    """Edge-enhanced feature distillation block (fig. 3): half the channels of each step, fused, with attention."""
+    """Edge-enhanced feature distillation block: half the channels of each step, fused, with attention."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 class FSRCNN(nn.Module):
-    """FSRCNN(d=56, s=12, m=4): 12,464 weights for luma at every scale, as in table 1 (without biases and slopes)."""
+    """FSRCNN(d=56, s=12, m=4): 12,464 weights for luma at every scale, as the paper counts (without biases and slopes)."""
 
     def __init__(self, scale: int, channels: int = 1, width: int = 56, shrunk: int = 12, depth: int = 4) -> None:
         super().__init__()
@@ -22,7 +22,7 @@ class FSRCNN(nn.Module):
         self._initialise()
 
     def _initialise(self) -> None:
-        """Section 3.3: He's for PReLU (slope 0.25), and N(0, 0.001) for the transposed convolution."""
+        """As in the paper: He's for PReLU (slope 0.25), and N(0, 0.001) for the transposed convolution."""
         for layer in (*self.first_part, *self.mid_part):
             if isinstance(layer, nn.Conv2d):
                 nn.init.kaiming_normal_(layer.weight, a=0.25)

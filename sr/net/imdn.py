@@ -14,7 +14,7 @@ def _conv(c_in: int, c_out: int, size: int = 3) -> nn.Conv2d:
 
 
 class CCALayer(nn.Module):
-    """Contrast-aware channel attention (fig. 4): each channel weighed by its mean plus its standard deviation."""
+    """Contrast-aware channel attention: each channel weighed by its mean plus its standard deviation."""
 
     def __init__(self, width: int, reduction: int = 16) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ class CCALayer(nn.Module):
 
 
 class IMDModule(nn.Module):
-    """Information multi-distillation (fig. 3): three times a quarter of the channels is kept, the rest goes on."""
+    """Information multi-distillation: three times a quarter of the channels is kept, the rest goes on."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

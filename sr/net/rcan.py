@@ -15,7 +15,7 @@ def _conv(c_in: int, c_out: int) -> nn.Conv2d:
 
 
 class CALayer(nn.Module):
-    """Channel attention (eqs. 6 to 9): each channel weighed by what all their means say."""
+    """Channel attention: each channel weighed by what all their means say."""
 
     def __init__(self, width: int, reduction: int) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class CALayer(nn.Module):
 
 
 class Residual(nn.Module):
-    """`x + body(x)`: the block (RCAB, fig. 4), and the group of blocks with a convolution after them (eq. 4)."""
+    """`x + body(x)`: the block (RCAB), and the group of blocks with a convolution after them."""
 
     def __init__(self, *body: nn.Module) -> None:
         super().__init__()

@@ -42,7 +42,7 @@ class ESA(nn.Module):
 
 
 class RFDB(nn.Module):
-    """Residual feature distillation (fig. 2c): each step keeps half the channels by a 1×1 and goes on with all."""
+    """Residual feature distillation: each step keeps half the channels by a 1×1 and goes on with all."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

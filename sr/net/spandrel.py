@@ -65,11 +65,9 @@ class Spandrel(nn.Module):
     def forward(self, lr: Tensor) -> Tensor:
         h, w = lr.shape[2:]
         right, below = self._padding(w, h)
-        if right or below:
-            lr = F.pad(lr, (0, right, 0, below), mode="replicate")  # what the architecture's windows need
-        else:
-            lr = lr.clone()  # RCAN multiplies in place
-        return self._call(self.model, lr)[..., : self.scale * h, : self.scale * w]  # [B, C, h, w] -> [B, C, s·h, s·w]
+        # as large as the architecture's windows need; a copy in any case, for RCAN's code works in place
+        x = F.pad(lr, (0, right, 0, below), mode="replicate") if right or below else lr.clone()
+        return self._call(self.model, x)[..., : self.scale * h, : self.scale * w]  # [B, C, h, w] -> [B, C, s·h, s·w]
 
 
 def _read(file: str) -> weights.State:

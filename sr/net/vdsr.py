@@ -21,7 +21,7 @@ class VDSR(nn.Module):
         widths = [channels, *[width] * (depth - 1), channels]
         self.layers = nn.ModuleList(nn.Conv2d(a, b, 3, padding=1) for a, b in pairwise(widths))
         for layer in self.layers:
-            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")  # section 5.2: He's
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")  # He's, as in the paper
             nn.init.zeros_(layer.bias)
 
     def forward(self, lr: Tensor) -> Tensor:

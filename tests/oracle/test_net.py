@@ -1,16 +1,42 @@
-"""Parameter counts against the papers' and the official code's."""
+"""Parameter counts against the papers' and the official code's; the authors' own weight files, and their layouts."""
+
+import sys
+from pathlib import Path
 
 import pytest
-from torch import nn
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
 
-from sr.net.edsr import EDSR
+from sr import weights
+from sr.degrade.resize import imresize
+from sr.error import UserError
+from sr.image.read import read
+from sr.metric.protocol import Protocol
+from sr.net.carn_m import CARNM
+from sr.net.edsr import EDSR, MEAN
+from sr.net.efdn import EFDN
 from sr.net.espcn import ESPCN
+from sr.net.fsrcnn import FSRCNN
+from sr.net.imdn import IMDN
+from sr.net.rcan import RCAN
+from sr.net.rfdn import RFDN
+from sr.net.rrdb import RRDBNet
+from sr.net.spandrel import Spandrel
 from sr.net.srcnn import SRCNN
 from sr.net.srresnet import SRResNet
+from sr.net.vdsr import VDSR
+
+SHIFTS = 2 * (3 * 3 + 3)  # what the official code counts for taking off and adding the mean colour
 
 
 def count(net: nn.Module) -> int:
     return sum(p.numel() for p in net.parameters())
+
+
+def kernels(net: nn.Module) -> int:
+    """Weights of convolutions alone, as some papers count."""
+    return sum(p.numel() for p in net.parameters() if p.ndim == 4)
 
 
 @pytest.mark.parametrize(("scale", "thousands"), [(2, 1370), (3, 1555), (4, 1518)])
@@ -19,18 +45,239 @@ def test_edsr_baseline(scale: int, thousands: int) -> None:
     assert abs(count(EDSR(scale)) / 1000 - thousands) < 1
 
 
-def test_edsr_of_the_challenge() -> None:
-    """EDSR ×4: 43 M (Lim et al., table 1)."""
-    assert round(count(EDSR(4, width=256, blocks=32, res_scale=0.1)) / 1e6) == 43
+@pytest.mark.parametrize(("scale", "millions"), [(2, 40.73), (3, 43.68), (4, 43.09)])
+def test_edsr_of_the_challenge(scale: int, millions: float) -> None:
+    """43 M at ×4 (Lim et al., table 1); to two decimals in later papers' tables."""
+    with torch.device("meta"):
+        assert round(count(EDSR(scale, width=256, blocks=32, res_scale=0.1)) / 1e6, 2) == millions
 
 
 def test_srcnn_and_espcn() -> None:
     """SRCNN 9-1-5: 8,032 weights (Dong et al., section 4.3). ESPCN ×3 by hand: 5-3-3, 64-32-9 with biases."""
-    weights = [p for name, p in SRCNN(2).named_parameters() if name.endswith("weight")]
-    assert sum(p.numel() for p in weights) == 8032
+    assert kernels(SRCNN(2)) == 8032
     assert count(ESPCN(3)) == (25 * 64 + 64) + (9 * 64 * 32 + 32) + (9 * 32 * 9 + 9)
 
 
 def test_srresnet() -> None:
     """×4: 1.5 M, the usual figure for Ledig et al.'s generator."""
     assert round(count(SRResNet(4)) / 1e5) == 15
+
+
+def test_fsrcnn_and_vdsr() -> None:
+    """FSRCNN (56, 12, 4): 12,464 weights (Dong et al.), at every scale. VDSR: 665 K in all tables."""
+    assert [kernels(FSRCNN(scale)) for scale in (2, 3, 4)] == [12464] * 3
+    assert kernels(VDSR(2)) == 9 * 64 * (1 + 18 * 64 + 1)
+    assert round(kernels(VDSR(2)) / 1000) == 665
+
+
+@pytest.mark.parametrize(("scale", "thousands"), [(2, 694), (3, 703), (4, 715)])
+def test_imdn(scale: int, thousands: int) -> None:
+    """As in Hui et al. and the tables of all later papers."""
+    assert round(count(IMDN(scale)) / 1000) == thousands
+
+
+def test_carn_m() -> None:
+    """412 K weights (Ahn et al.), for they count the upsamplers of ×2, ×3 and ×4 together."""
+    upsamplers = sum(kernels(CARNM(scale).upsample) for scale in (2, 3, 4))
+    assert round((kernels(CARNM(2)) - kernels(CARNM(2).upsample) + upsamplers) / 1000) == 412
+
+
+def test_rcan() -> None:
+    """As the official code prints them, mean shifts included: 15,444,667 at ×2 and 15,592,379 at ×4."""
+    with torch.device("meta"):
+        assert [count(RCAN(scale)) + SHIFTS for scale in (2, 4)] == [15_444_667, 15_592_379]
+
+
+def test_rrdb() -> None:
+    """ESRGAN's ×4: 16.70 M."""
+    with torch.device("meta"):
+        assert count(RRDBNet(4)) == 16_697_987
+
+
+# file: net, scale, PSNR and SSIM of Set5 by protocol edsr, as published; CARN-M's and RFDN's files are not those of
+# their papers' tables (31.92/.8903 and, with a larger net, 32.24/.8952): those two numbers were measured here
+FILES = {
+    "IMDN/IMDN_x2.pth": (IMDN, 2, 38.00, 0.9605),
+    "IMDN/IMDN_x3.pth": (IMDN, 3, 34.36, 0.9270),
+    "IMDN/IMDN_x4.pth": (IMDN, 4, 32.21, 0.8948),
+    "CARN-M/carn_m.pth": (CARNM, 4, 31.88, 0.8910),
+    "RFDN/RFDN_AIM.pth": (RFDN, 4, 32.16, 0.8946),
+    "NTIRE_ESR/team00_EFDN.pth": (EFDN, 4, 32.08, 0.8931),
+}
+
+
+def loaded(net: nn.Module, file: Path) -> nn.Module:
+    net.load_state_dict(weights.translated(net, weights.peel(weights.read(file))))
+    return net.eval()
+
+
+@torch.no_grad()
+def on_set5(net: nn.Module, protocol: Protocol, data: Path) -> tuple[float, float]:
+    """Mean PSNR and SSIM; LR is made here, from uint8 HR cut to multiples of the scale."""
+    s, values = protocol.scale, []
+    for path in sorted((data / "Set5" / "HR").glob("*.png")):
+        hr = read(path).pixels[None]
+        hr = hr[..., : hr.shape[2] // s * s, : hr.shape[3] // s * s]
+        measured = protocol(net(imresize(hr, 1 / s).float() / 255), hr.float() / 255)
+        values.append(torch.stack([measured["psnr"][0], measured["ssim"][0]]).double())
+    return tuple(torch.stack(values).mean(dim=0).tolist())
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_the_authors_weights(file: str, sr_data: Path) -> None:
+    """Names, layout, colour order and range are right when the authors' own number comes out."""
+    net, scale, *expected = FILES[file]
+    psnr, ssim = on_set5(loaded(net(scale), sr_data / "weights" / file), Protocol("edsr", scale, "rgb"), sr_data)
+    assert psnr == pytest.approx(expected[0], abs=0.006)
+    assert ssim == pytest.approx(expected[1], abs=0.0001)
+
+
+def test_vdsr_of_the_authors(sr_data: Path) -> None:
+    """31.35/.8838 on Set5 ×4: luma rounded to 8 bits, LR made of it in double and not rounded."""
+    net, protocol, values = (
+        loaded(VDSR(4), sr_data / "weights/VDSR/vdsr_official.npz"),
+        Protocol("vdsr", 4, "y", "y8"),
+        [],
+    )
+    for path in sorted((sr_data / "Set5" / "HR").glob("*.png")):
+        hr = read(path).pixels[None]
+        y = protocol.view(hr[..., : hr.shape[2] // 4 * 4, : hr.shape[3] // 4 * 4]) / 255
+        with torch.no_grad():
+            values.append([value.item() for value in protocol(net(imresize(y, 1 / 4).float()), y).values()])
+    psnr, ssim = torch.tensor(values).mean(dim=0).tolist()
+    assert psnr == pytest.approx(31.35, abs=0.01)
+    assert ssim == pytest.approx(0.8838, abs=0.0001)
+
+
+def shaken(net: nn.Module) -> dict[str, Tensor]:
+    """Its state dict, with biases that matter."""
+    return {name: value + 0.1 * torch.randn_like(value) for name, value in net.state_dict().items()}
+
+
+def with_shifts(state: dict[str, Tensor], peak: float) -> dict[str, Tensor]:
+    """As official EDSR and RCAN files are."""
+    mean, eye = peak * torch.tensor(MEAN), torch.eye(3).view(3, 3, 1, 1)
+    return {"sub_mean.weight": eye, "sub_mean.bias": -mean, **state, "add_mean.weight": eye, "add_mean.bias": mean}
+
+
+def in_levels(net: nn.Module, state: dict[str, Tensor], lr: Tensor) -> Tensor:
+    """What the official code computes: everything in 0…255; here the answer is in 0…1 again."""
+    net.load_state_dict(state)
+    mean = 255 * torch.tensor(MEAN).double().view(1, 3, 1, 1)
+    x = net.head(255 * lr - mean)
+    return (net.tail(x + net.body(x)) + mean) / 255
+
+
+@pytest.mark.parametrize("peak", [255, 1])
+def test_edsr_from_published(peak: int) -> None:
+    """A file in 0…255 gives what the official code would; one in 0…1 is taken as it is."""
+    net, lr = EDSR(2, width=8, blocks=2, res_scale=0.1).double(), torch.rand(1, 3, 7, 9).double()
+    state = shaken(net)
+    expected = in_levels(net, state, lr) if peak == 255 else (net.load_state_dict(state), net(lr))[1]
+    net.load_state_dict(net.from_published(with_shifts(state, peak)))
+    assert torch.allclose(net(lr), expected, rtol=1e-9, atol=1e-9)
+
+
+def test_rcan_from_published() -> None:
+    net, lr = RCAN(2, width=16, groups=2, blocks=2).double(), torch.rand(1, 3, 7, 9).double()
+    state = shaken(net)
+    expected = in_levels(net, state, lr)
+    net.load_state_dict(net.from_published(with_shifts(state, 255)))
+    assert torch.allclose(net(lr), expected, rtol=1e-9, atol=1e-9)
+
+
+def test_rrdb_from_published() -> None:
+    """ESRGAN's old names, and ×2 in the layout of RealESRGAN_x2plus."""
+    net = RRDBNet(4, width=8, blocks=2, growth=4)
+    new = {
+        "body": "RRDB_trunk",
+        "conv_body": "trunk_conv",
+        "conv_hr": "HRconv",
+        "conv_up1": "upconv1",
+        "conv_up2": "upconv2",
+    }
+    old = {}
+    for name, value in net.state_dict().items():
+        room, _, rest = name.partition(".")
+        old[f"{new.get(room, room)}.{rest.replace('rdb', 'RDB')}"] = value
+    assert {"RRDB_trunk.1.RDB3.conv5.bias", "trunk_conv.weight", "upconv2.bias", "HRconv.bias", "conv_last.bias"} < set(
+        old
+    )
+    back = net.from_published(old)
+    assert back.keys() == net.state_dict().keys()
+    assert all(torch.equal(back[name], value) for name, value in net.state_dict().items())
+    assert RRDBNet(2, blocks=1).conv_first.weight.shape == (64, 12, 3, 3)
+
+
+def test_vdsr_from_published() -> None:
+    net = VDSR(2, width=4, depth=12)
+    file = {f"w{k:02}": layer.weight for k, layer in enumerate(net.layers)}
+    file |= {f"b{k:02}": layer.bias for k, layer in enumerate(net.layers)}
+    state = net.from_published(file)
+    assert state.keys() == net.state_dict().keys()
+    assert torch.equal(state["layers.11.weight"], net.layers[11].weight)
+
+
+@pytest.mark.parametrize("net", [EDSR, RCAN, RRDBNet, VDSR, CARNM])
+def test_own_weights_are_not_translated(net: type[nn.Module]) -> None:
+    with torch.device("meta"):
+        own = net(4)
+    state = own.state_dict()
+    assert own.from_published(state).keys() == state.keys()
+
+
+def compact(scale: int, channels: int) -> dict[str, Tensor]:
+    """Weights that spandrel knows as Compact."""
+    body = nn.Sequential(nn.Conv2d(channels, 4, 3), nn.PReLU(4), nn.Conv2d(4, channels * scale**2, 3))
+    return nn.ModuleDict({"body": body}).state_dict()
+
+
+def test_spandrel_takes_and_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("spandrel", reason="spandrel is not installed: pip install 'sr[zoo]'")
+    net = Spandrel.recognise(compact(3, 1))
+    assert (net.scale, net.channels, net.architecture) == (3, 1, "RealESRGAN Compact")
+    file = tmp_path / "compact.safetensors"
+    save_file(compact(2, 3), file)
+    assert Spandrel(str(file), 2, 3)(torch.rand(1, 3, 5, 7)).shape == (1, 3, 10, 14)
+    with pytest.raises(UserError, match="Compact ×2, but scale=4: say scale=2"):
+        Spandrel(str(file), 4, 3)
+    with pytest.raises(UserError, match="of 3 channels, but color= gives 1"):
+        Spandrel(str(file), 2, 1)
+    with pytest.raises(UserError, match=r"model.net.file=nowhere.pth: there is no such file"):
+        Spandrel("nowhere.pth")
+    with pytest.raises(UserError, match=r"model.net.file=null: expected a weight file"):
+        Spandrel(None, 2, 3)
+    with pytest.raises(UserError, match=r"none of spandrel's .* architectures has such weights"):
+        Spandrel.recognise(IMDN(2, width=8).state_dict())
+    monkeypatch.setitem(sys.modules, "spandrel", None)
+    with pytest.raises(UserError, match=r"pip install 'sr\[zoo\]'"):
+        Spandrel(str(file), 2, 3)
+
+
+def test_spandrel_pads_and_crops() -> None:
+    """SwinIR's windows want 16 pixels at least: a smaller picture is continued at its border."""
+    swinir = pytest.importorskip(
+        "spandrel.architectures.SwinIR", reason="spandrel is not installed: pip install 'sr[zoo]'"
+    )
+    small = swinir.SwinIR(embed_dim=12, depths=[1], num_heads=[2], upscale=2, upsampler="pixelshuffledirect")
+    net, lr = Spandrel.recognise(small.state_dict()).eval(), torch.rand(1, 3, 9, 18)
+    padded = nn.functional.pad(lr, (0, 0, 0, 7), mode="replicate")
+    assert net(lr).shape == (1, 3, 18, 36)
+    assert torch.equal(net(lr), net.model(padded)[..., :18, :])
+
+
+@pytest.mark.parametrize(("scale", "net"), [(2, RRDBNet), (4, RRDBNet), (8, RRDBNet), (2, RCAN), (3, RCAN), (8, RCAN)])
+def test_as_spandrel_computes_it(scale: int, net: type[nn.Module]) -> None:
+    """Another implementation with the same weights gives the same picture, and leaves its input alone."""
+    pytest.importorskip("spandrel", reason="spandrel is not installed: pip install 'sr[zoo]'")
+    ours = (net(scale, blocks=2) if net is RRDBNet else net(scale, blocks=2, groups=2)).eval()
+    lr = torch.rand(2, 3, 8, 12)
+    state = with_shifts(ours.state_dict(), 255) if net is RCAN else ours.state_dict()
+    theirs = Spandrel.recognise(state).eval()(lr)
+    assert torch.allclose(theirs, ours(lr), rtol=1e-4, atol=1e-4)
+
+
+def test_craft_through_spandrel(sr_data: Path) -> None:
+    pytest.importorskip("spandrel", reason="spandrel is not installed: pip install 'sr[zoo]'")
+    net = Spandrel(str(sr_data / "weights/NTIRE_ESR/team34_craft.pth"), 4, 3)
+    assert (net.architecture, count(net)) == ("CRAFT", 753_344)
