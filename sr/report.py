@@ -24,7 +24,7 @@ def report(sets: Mapping[str, Mapping[str, Any]], protocol: Protocol, cost: str)
 
 def cost_line(parameters: int | None, multiply_adds: int | None) -> str:
     """`694,404 parameters, 158.8 G multiply-adds for a 1280×720 output`."""
-    if parameters is None:
+    if not parameters:
         return ""
     work = f"{multiply_adds / 1e9:,.1f} G" if multiply_adds is not None else "unknown"
     return f"{parameters:,} parameters; multiply-adds for a 1280×720 output: {work}"

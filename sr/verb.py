@@ -119,6 +119,11 @@ def _explain(error: Exception, name: str, typed: list[str]) -> str:
         if missing and options:
             group, _, choice = missing[1].rpartition("/")
             return f"{group}={choice}: expected one of {', '.join(options)}.{nearest(choice, options)}"
+        unloaded = re.search(r"Could not load '(.+?)'", str(error))  # one of a list of choices
+        if unloaded:
+            group, _, choice = unloaded[1].rpartition("/")
+            options = sorted(path.stem for path in (conf_dir() / group).glob("*.yaml"))
+            return f"{group}={choice}: expected some of {', '.join(options)}.{nearest(choice, options)}"
         return text
     if isinstance(error, OverrideParseException):
         return f"cannot read {error.override!r}: expected key=value ({text.splitlines()[0]})"

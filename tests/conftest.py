@@ -3,12 +3,17 @@
 import os
 import sys
 from collections.abc import Callable
+from importlib import import_module
+from itertools import product
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from sr import schema
+from sr.verb import conf_dir
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two test processes on two cores
 os.environ.pop("MLFLOW_TRACKING_URI", None)
@@ -47,8 +52,6 @@ def sr(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFix
     monkeypatch.setenv("SR_RUNS", str(tmp_path / "runs"))
 
     def command(name: str, *words: str) -> Answer:
-        from importlib import import_module
-
         monkeypatch.setattr(sys, "argv", [f"sr-{name}", *words])
         code = 0
         try:
@@ -85,3 +88,49 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, count in (("data_batch_1", 100), ("test_batch", 20)):
         rng.integers(0, 256, (count, 3073), dtype=np.uint8).tofile(root / "cifar-10-batches-bin" / f"{name}.bin")
     return root
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    marker = metafunc.definition.get_closest_marker("group")
+    if marker:
+        extra = metafunc.config.getoption("--config-dir")
+        places = [conf_dir(), *([Path(extra)] if extra else [])]
+        found = sorted({p.stem for place in places for p in (place / marker.args[0]).glob("*.yaml")})
+        metafunc.parametrize("choice", found)
+
+
+@pytest.fixture
+def compose(pytestconfig: pytest.Config, world: Path) -> Any:
+    """`compose("model=gan", …)` gives the checked, plain config; `compose.choices` what was chosen."""
+    import hydra
+    from omegaconf import OmegaConf
+
+    def composed(*words: str, name: str = "run") -> dict[str, Any]:
+        extra = pytestconfig.getoption("--config-dir")
+        words += (zoo(world),) if "model/net=spandrel" in words else ()
+        search = [f"hydra.searchpath=[file://{Path(extra).resolve()}]"] if extra else []
+        with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            cfg = hydra.compose(name, [f"paths.data={world}", *words, *search], return_hydra_config=True)
+        composed.choices = dict(cfg.hydra.runtime.choices)
+        plain = OmegaConf.to_container(cfg)
+        del plain["hydra"]
+        return schema.complete(OmegaConf.create(plain), composed.choices)
+
+    return composed
+
+
+@pytest.fixture
+def build() -> Any:
+    """`sr.build`, imported late: collecting tests must not cost seconds."""
+    return import_module("sr.build")
+
+
+def zoo(world: Path) -> str:
+    """Weights of a tiny net that spandrel knows (Compact) for each scale and channel count; the dial that names them."""
+    pytest.importorskip("spandrel", reason="spandrel is not installed: pip install 'sr[zoo]'")
+    from torch import nn, save
+
+    for s, c in product(schema.SCALES, (1, 3, 4)):
+        body = nn.Sequential(nn.Conv2d(c, 4, 3), nn.PReLU(4), nn.Conv2d(4, c * s * s, 3))
+        save(nn.ModuleDict({"body": body}).state_dict(), world / f"zoo_x{s}c{c}.pth")
+    return f"model.net.file='{world}/zoo_x${{scale}}c${{channels}}.pth'"

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from sr.data.fetch import fetch
 from sr.error import UserError
+from sr.fetch import fetch
 
 CONTENT = bytes(range(256)) * 1000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

@@ -21,7 +21,10 @@ SMALLEST = WINDOW * 2 ** (len(WEIGHTS) - 1)  # 176: the window still fits after 
 
 
 def ms_ssim(sr: Tensor, hr: Tensor) -> Tensor:
-    """MS-SSIM of each image, 0…1, mean over channels: two `[B, C, H, W]` in 8-bit levels, H and W >= 176 -> `[B]`."""
+    """MS-SSIM of each image, 0…1, mean over channels: two `[B, C, H, W]` in 8-bit levels, H and W >= 176 -> `[B]`.
+
+    It gives no gradient.
+    """
     h, w = sr.shape[-2:]
     if min(h, w) < SMALLEST:
         raise UserError(f"MS-SSIM needs at least {SMALLEST}×{SMALLEST} pixels after the border is cut, got {h}×{w}")

@@ -1,17 +1,30 @@
-"""PSNR and SSIM against the field's numbers (protocol `edsr`) and against what can be worked out by hand."""
+"""The measures against the field's numbers, against other people's code, and against what can be worked out by hand."""
 
+import hashlib
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
+from scipy.signal import convolve2d
+from skimage.color import deltaE_ciede2000, rgb2lab
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+from specimen import features, levels, see, weight_files
 from torch import Tensor
 
 from sr.degrade.resize import imresize
 from sr.error import UserError
 from sr.image.read import read_rgb
+from sr.metric.color_shift import color_shift, delta_e
+from sr.metric.dists import DISTS
+from sr.metric.lpips import LPIPS
+from sr.metric.ms_ssim import ms_ssim
 from sr.metric.protocol import Protocol
+from sr.metric.psnr import psnr
 from sr.metric.score import Score
+from sr.metric.ssim import ssim
 
 # design/protocols.md: bicubic by protocol edsr, PSNR in dB and SSIM.
 BICUBIC = {
@@ -35,6 +48,12 @@ def test_bicubic_row_of_the_tables(sr_data: Path, name: str, scale: int) -> None
         score.update(imresize(imresize(hr, 1 / scale), scale) / 255, hr / 255)
     result = score.compute()
     assert (round(result["psnr"], 3), round(result["ssim"], 4)) == BICUBIC[name, scale]
+
+
+@pytest.fixture(scope="module")
+def made_up(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Files in the layout of torchvision's, with random weights."""
+    return weight_files(tmp_path_factory.mktemp("weights"))
 
 
 def picture(seed: int = 0, channels: int = 3) -> Tensor:
@@ -84,8 +103,8 @@ class Exact(Protocol):
     def __init__(self, scale: int) -> None:
         super().__init__("exact", scale, "rgb", "rgb")
 
-    def _prepared(self, image: Tensor) -> Tensor:
-        return image.double() * 255
+    def _prepared(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        return image.double() * 255, image.double()
 
 
 def test_the_result_is_rounded_and_clipped_to_8_bits_first() -> None:
@@ -114,15 +133,102 @@ def test_gray_pictures_are_measured_as_they_are() -> None:
     assert measured(gray + 1 / 255, gray, "y")["psnr"].item() == pytest.approx(48.1308, abs=5e-5)
 
 
-def test_ssim_agrees_with_scikit_image() -> None:
-    from skimage.metrics import structural_similarity
+@pytest.mark.parametrize("size", [(11, 11), (12, 97), (53, 40), (180, 203)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_psnr_and_ssim_agree_with_scikit_image(size: tuple[int, int], dtype: torch.dtype) -> None:
+    """On a batch of three RGB images; a protocol's SSIM is the valid region's, the mean over channels."""
+    hr = levels(3, 3, *size)
+    sr = (0.7 * hr + 0.3 * levels(3, 3, *size, seed=1)).to(dtype)
+    ours = psnr(sr, hr.to(dtype)), ssim(sr, hr.to(dtype))
+    for k in range(3):
+        x, y = (image[k].double().permute(1, 2, 0).numpy() for image in (sr, hr))
+        window = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+        _, index = structural_similarity(x, y, full=True, data_range=255, channel_axis=2, **window)
+        assert ours[1][k].item() == pytest.approx(index[5:-5, 5:-5].mean(), abs=1e-6)
+        assert ours[0][k].item() == pytest.approx(peak_signal_noise_ratio(y, x, data_range=255), abs=1e-6)
+    assert ours[0].dtype == ours[1].dtype == torch.float64
 
-    sr, hr = picture(1, 1), picture(2, 1)
-    sr = 0.7 * hr + 0.3 * sr
-    x, y = ((image[0, 0, 2:-2, 2:-2] * 255 + 0.5).floor().double().numpy() for image in (sr, hr))
-    settings = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 255}
-    _, index = structural_similarity(x, y, full=True, **settings)
-    assert measured(sr, hr)["ssim"].item() == pytest.approx(index[5:-5, 5:-5].mean(), abs=1e-6)
+
+@pytest.mark.parametrize("size", [(176, 176), (211, 180)])
+def test_ms_ssim_is_the_paper_s_formula(size: tuple[int, int]) -> None:
+    """Written out in NumPy; torchmetrics' is no judge here, as its coarsest scale is padded (1e-3 apart)."""
+    hr = levels(2, 3, *size)
+    sr = (0.6 * hr + 0.4 * levels(2, 3, *size, seed=1)).round()
+    for x, y, ours in zip(sr.double().numpy(), hr.double().numpy(), ms_ssim(sr, hr).tolist(), strict=True):
+        assert ours == pytest.approx(plain_ms_ssim(x, y), abs=1e-9)
+
+
+def plain_ms_ssim(x: np.ndarray, y: np.ndarray) -> float:
+    tap = np.exp(-(np.arange(-5, 6) ** 2) / (2 * 1.5**2))
+    window = np.outer(tap, tap) / tap.sum() ** 2
+    c1, c2, result = (0.01 * 255) ** 2, (0.03 * 255) ** 2, 1.0
+    for k, weight in enumerate((0.0448, 0.2856, 0.3001, 0.2363, 0.1333)):
+        values = []
+        for a, b in zip(x, y, strict=True):
+            ma, mb, aa, bb, ab = (convolve2d(m, window, "valid") for m in (a, b, a * a, b * b, a * b))
+            contrast = (2 * (ab - ma * mb) + c2) / (aa - ma**2 + bb - mb**2 + c2)
+            values.append(contrast if k < 4 else contrast * (2 * ma * mb + c1) / (ma**2 + mb**2 + c1))
+        result *= max(np.mean(values), 0) ** weight
+        h, w = (n // 2 for n in x.shape[1:])
+        x, y = (m[:, : 2 * h, : 2 * w].reshape(-1, h, 2, w, 2).mean(axis=(2, 4)) for m in (x, y))
+    return result
+
+
+def test_ms_ssim_counts_a_negative_scale_as_zero() -> None:
+    hr = levels(1, 1, 176, 176)
+    assert ms_ssim(255 - hr, hr).item() == plain_ms_ssim(255 - hr[0].numpy(), hr[0].numpy()) == 0
+
+
+def test_color_shift_agrees_with_scikit_image() -> None:
+    hr, sr = levels(2, 3, 37, 41).double() / 255, levels(2, 3, 37, 41, seed=1).double() / 255
+    close = (hr * 255 + levels(2, 3, 37, 41, seed=2) // 64).clamp(max=255) / 255
+    for x in (sr, close, hr):
+        theirs = [
+            deltaE_ciede2000(*(rgb2lab(i.permute(1, 2, 0).numpy()) for i in pair)) for pair in zip(x, hr, strict=True)
+        ]
+        assert color_shift(x, hr).tolist() == pytest.approx([error.mean() for error in theirs], abs=1e-6)
+
+
+def test_ciede2000_gives_the_published_table() -> None:
+    """Sharma, Wu and Dalal 2005, table 1: 34 pairs that catch the formula's discontinuities, four decimals."""
+    rows = torch.tensor(SHARMA, dtype=torch.float64)
+    for one, other in ((0, 3), (3, 0)):  # it is symmetric
+        found = delta_e(rows[:, one : one + 3], rows[:, other : other + 3])
+        assert found.tolist() == pytest.approx(rows[:, 6].tolist(), abs=5.1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:metric.also")
+@pytest.mark.parametrize("net", ["alex", "vgg"])
+def test_lpips_agrees_with_torchmetrics(net: str, made_up: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the same made-up network on both sides, and the authors' linear weights."""
+    from torchmetrics.functional.image import lpips as theirs
+
+    monkeypatch.setattr(theirs, "_get_tv_model_features", lambda name, pretrained: features(net, made_up[net]))
+    seen = see(2, 70, 67)
+    expected = theirs._LPIPS(net=net, pretrained=True, pnet_rand=True)(seen.sr.float(), seen.hr.float(), normalize=True)
+    assert LPIPS(net, str(made_up[net]))(seen).tolist() == pytest.approx(expected.flatten().tolist(), rel=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:metric.also")
+def test_dists_agrees_with_torchmetrics(made_up: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    from torchmetrics.functional.image import dists as theirs
+
+    vgg = SimpleNamespace(features=features("vgg", made_up["vgg"]))
+    monkeypatch.setattr(theirs, "_TORCHVISION_AVAILABLE", True)
+    monkeypatch.setattr(theirs, "VGG16_Weights", SimpleNamespace(DEFAULT=None), raising=False)
+    monkeypatch.setattr(theirs, "vgg16", lambda weights: vgg, raising=False)
+    seen = see(2, 70, 67)
+    expected = theirs.DISTSNetwork()(seen.sr.float(), seen.hr.float())
+    assert DISTS(str(made_up["vgg"]))(seen).tolist() == pytest.approx(expected.tolist(), abs=1e-6)
+
+
+def test_the_linear_weights_are_the_authors_files() -> None:
+    """The names under which richzhang/PerceptualSimilarity's v0.1 files are cached begin with these digits."""
+    import torchmetrics  # late: sr has to be there before it, if torchvision is there too
+
+    folder = Path(torchmetrics.__file__).parent / "functional" / "image" / "lpips_models"
+    for name, digits in (("alex.pth", "df73285e"), ("vgg.pth", "a78928a0")):
+        assert hashlib.sha256((folder / name).read_bytes()).hexdigest().startswith(digits)
 
 
 def test_each_image_of_a_batch_is_measured_alone() -> None:
@@ -140,5 +246,44 @@ def test_sizes_that_differ_are_an_error_that_asks_for_the_scale() -> None:
 
 
 def test_the_name_of_the_protocol_tells_colour_modes_apart() -> None:
-    names = {Protocol("edsr", 2, color).describe()["protocol"] for color in ("rgb", "y", "gray")}
-    assert names == {"edsr", "edsr-y", "edsr-gray"}
+    """A net on luma is measured on the same luma as one on RGB; full-range gray is another number."""
+    names = [Protocol("edsr", 2, color).describe()["protocol"] for color in ("rgb", "y", "gray")]
+    assert names == ["edsr", "edsr", "edsr-gray"]
+
+
+SHARMA = [  # L, a, b; L, a, b; ΔE 2000
+    (50.0000, 2.6772, -79.7751, 50.0000, 0.0000, -82.7485, 2.0425),
+    (50.0000, 3.1571, -77.2803, 50.0000, 0.0000, -82.7485, 2.8615),
+    (50.0000, 2.8361, -74.0200, 50.0000, 0.0000, -82.7485, 3.4412),
+    (50.0000, -1.3802, -84.2814, 50.0000, 0.0000, -82.7485, 1.0000),
+    (50.0000, -1.1848, -84.8006, 50.0000, 0.0000, -82.7485, 1.0000),
+    (50.0000, -0.9009, -85.5211, 50.0000, 0.0000, -82.7485, 1.0000),
+    (50.0000, 0.0000, 0.0000, 50.0000, -1.0000, 2.0000, 2.3669),
+    (50.0000, -1.0000, 2.0000, 50.0000, 0.0000, 0.0000, 2.3669),
+    (50.0000, 2.4900, -0.0010, 50.0000, -2.4900, 0.0009, 7.1792),
+    (50.0000, 2.4900, -0.0010, 50.0000, -2.4900, 0.0010, 7.1792),
+    (50.0000, 2.4900, -0.0010, 50.0000, -2.4900, 0.0011, 7.2195),
+    (50.0000, 2.4900, -0.0010, 50.0000, -2.4900, 0.0012, 7.2195),
+    (50.0000, -0.0010, 2.4900, 50.0000, 0.0009, -2.4900, 4.8045),
+    (50.0000, -0.0010, 2.4900, 50.0000, 0.0010, -2.4900, 4.8045),
+    (50.0000, -0.0010, 2.4900, 50.0000, 0.0011, -2.4900, 4.7461),
+    (50.0000, 2.5000, 0.0000, 50.0000, 0.0000, -2.5000, 4.3065),
+    (50.0000, 2.5000, 0.0000, 73.0000, 25.0000, -18.0000, 27.1492),
+    (50.0000, 2.5000, 0.0000, 61.0000, -5.0000, 29.0000, 22.8977),
+    (50.0000, 2.5000, 0.0000, 56.0000, -27.0000, -3.0000, 31.9030),
+    (50.0000, 2.5000, 0.0000, 58.0000, 24.0000, 15.0000, 19.4535),
+    (50.0000, 2.5000, 0.0000, 50.0000, 3.1736, 0.5854, 1.0000),
+    (50.0000, 2.5000, 0.0000, 50.0000, 3.2972, 0.0000, 1.0000),
+    (50.0000, 2.5000, 0.0000, 50.0000, 1.8634, 0.5757, 1.0000),
+    (50.0000, 2.5000, 0.0000, 50.0000, 3.2592, 0.3350, 1.0000),
+    (60.2574, -34.0099, 36.2677, 60.4626, -34.1751, 39.4387, 1.2644),
+    (63.0109, -31.0961, -5.8663, 62.8187, -29.7946, -4.0864, 1.2630),
+    (61.2901, 3.7196, -5.3901, 61.4292, 2.2480, -4.9620, 1.8731),
+    (35.0831, -44.1164, 3.7933, 35.0232, -40.0716, 1.5901, 1.8645),
+    (22.7233, 20.0904, -46.6940, 23.0331, 14.9730, -42.5619, 2.0373),
+    (36.4612, 47.8580, 18.3852, 36.2715, 50.5065, 21.2231, 1.4146),
+    (90.8027, -2.0831, 1.4410, 91.1528, -1.6435, 0.0447, 1.4441),
+    (90.9257, -0.5406, -0.9208, 88.6381, -0.8985, -0.7239, 1.5381),
+    (6.7747, -0.2908, -2.4247, 5.8714, -0.0985, -2.2286, 0.6377),
+    (2.0776, 0.0795, -1.1350, 0.9033, -0.0636, -0.5514, 0.9082),
+]

@@ -1,0 +1,47 @@
+"""`sr.bench`: its rows, and what it refuses before anything is measured."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from sr.degrade.resize import imresize
+from sr.race import matlab_imresize
+
+
+@pytest.mark.parametrize("scale", [1 / 4, 1 / 3, 1 / 2, 2, 3])
+def test_the_numpy_rival_gives_the_very_picture(scale: float) -> None:
+    """Otherwise it would be no rival."""
+    image = np.random.default_rng(0).integers(0, 256, (24, 36, 3), dtype=np.uint8)
+    ours = imresize(torch.from_numpy(image).permute(2, 0, 1), scale).permute(1, 2, 0).numpy()
+    assert np.array_equal(matlab_imresize(image, scale), ours)
+
+
+def test_a_part_alone_writes_its_rows(sr: Any, tmp_path: Path) -> None:
+    threads = torch.get_num_threads()
+    answer = sr("bench", "parts=[metric]", "rounds=1", "threads=1", "out=rows.json")
+    assert answer.code == 0
+    (row,) = json.loads((tmp_path / "rows.json").read_text())
+    assert row.keys() == {"name", "ours", "rival", "ratio", "unit", "rival_is"}
+    assert row["ratio"] == row["ours"] / row["rival"] > 0
+    assert row["rival_is"] in answer.out
+    assert torch.get_num_threads() == threads
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("parts=[metrics]", 'Did you mean "metric"?'),
+        ("parts=metric", "parts=[metric]"),
+        ("parts=[]", "expected a list"),
+        ("threads=0", "threads=0: expected a whole number, 1 or more"),
+        ("rounds=0", "rounds=0: expected a whole number, 1 or more"),
+    ],
+)
+def test_bench_refuses(sr: Any, typed: str, said: str) -> None:
+    answer = sr("bench", "parts=[metric]", typed) if not typed.startswith("parts") else sr("bench", typed)
+    assert answer.code == 2
+    assert said in answer.err

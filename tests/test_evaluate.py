@@ -1,0 +1,214 @@
+"""`sr.evaluate` and `sr.verify` as a user types them: what is measured, beside what, and what is refused."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import picture
+from PIL import Image
+
+QUICK = ("track=none", "metric/also=[]")
+
+
+def found(folder: Path, part: str = "evaluate") -> dict[str, Any]:
+    """The newest `evaluate.json`."""
+    files = sorted(folder.glob(f"runs/*{part}*/evaluate.json"), key=lambda file: file.stat().st_mtime)
+    return json.loads(files[-1].read_text())
+
+
+@pytest.fixture
+def trained(sr: Callable, world: Path, tmp_path: Path) -> Path:
+    """A run of two steps that was tested on Set5; its folder."""
+    words = ("data=folder", f"data.path={world}/photos", "data.patch=32", "data.batch=4", "data.test=[Set5]")
+    answer = sr("run", *words, f"paths.data={world}", "trainer.max_steps=2")
+    assert answer.code == 0, answer.err
+    (summary,) = (tmp_path / "runs").glob("*/summary.json")
+    return summary.parent
+
+
+def test_bicubic_is_its_own_baseline(sr: Callable, world: Path, tmp_path: Path) -> None:
+    answer = sr("evaluate", "model/net=bicubic", "scale=2", "data.test=[Set5]", f"paths.data={world}", "track=none")
+    assert answer.code == 0, answer.err
+    result = found(tmp_path)["Set5"]
+    assert result["n"] == 4
+    assert result["psnr"] == result["bicubic"]["psnr"]
+    assert result["protocol"]["protocol"] == "edsr"
+    assert result["protocol"]["lr"] == "Bicubic(scale=2, border=mirror)"
+    assert set(result["per_image"]) == {"s0", "s1", "s2", "s3"}
+    assert result["per_image"]["s0"]["ms_ssim"] == "nan"  # 48×56 is too small for it, and that is said
+    assert "Set5" in answer.out
+    assert "parameters" not in answer.out  # it has none
+
+
+def test_the_number_of_training_is_the_number_of_evaluating(
+    sr: Callable, trained: Path, world: Path, tmp_path: Path
+) -> None:
+    """From the file, from the tracked run, and from the pictures that predict wrote."""
+    summary = json.loads((trained / "summary.json").read_text())
+    expected = [summary["metrics"][f"test/Set5/{name}"] for name in ("psnr", "ssim")]
+    common = ("data.test=[Set5]", f"paths.data={world}")
+    for source in (trained / "best.ckpt", f"mlflow:{summary['run_id']}"):
+        answer = sr("evaluate", f"checkpoint={source}", *common, "metric/also=[]")
+        assert answer.code == 0, answer.err
+        result = found(tmp_path)["Set5"]
+        assert [result["psnr"], result["ssim"]] == pytest.approx(expected, abs=1e-6)
+
+    lr = tmp_path / "lr"
+    lr.mkdir()
+    from sr.degrade.bicubic import Bicubic
+    from sr.image.read import read_rgb
+    from sr.image.write import to_pil, write_png
+
+    for file in (world / "Set5" / "HR").glob("*.png"):
+        write_png(lr / file.name, to_pil(Bicubic(2)(read_rgb(file)[None])[0]))
+    assert sr("predict", f"checkpoint={trained}/best.ckpt", f"input={lr}", "output=large").code == 0
+    answer = sr("evaluate", "images=large", "scale=2", *common, *QUICK)
+    assert answer.code == 0, answer.err
+    result = found(tmp_path, "images")["Set5"]
+    assert [result["psnr"], result["ssim"]] == pytest.approx(expected, abs=1e-6)
+    assert "parameters" not in answer.out
+
+
+def test_the_run_in_mlflow(sr: Callable, world: Path, tmp_path: Path) -> None:
+    from mlflow import MlflowClient
+
+    words = ("model/net=bicubic", "scale=2", "data.test=[Set5]", f"paths.data={world}", "metric/also=[lr_psnr]")
+    assert sr("evaluate", *words).code == 0
+    client = MlflowClient(f"sqlite:///{tmp_path}/runs/mlflow.db")
+    (run,) = client.search_runs(["1"])
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["sr.verb"] == "evaluate"
+    assert run.data.tags["sr.protocol"] == "edsr"
+    assert {"test/Set5/psnr", "test/Set5/ssim", "test/Set5/lr_psnr", "test/Set5/psnr_bicubic"} <= set(run.data.metrics)
+    names = {file.path for file in client.list_artifacts(run.info.run_id)}
+    assert {"evaluate.json", "summary.json", "config.yaml", "images"} <= names
+
+
+def test_tiles_and_self_ensemble(sr: Callable, trained: Path, world: Path, tmp_path: Path) -> None:
+    """Six 3×3 convolutions see six pixels far, within a tile's margin; the ensemble is another number."""
+    common = (f"checkpoint={trained}/best.ckpt", "data.test=[Set5]", f"paths.data={world}", *QUICK)
+    numbers = {}
+    for dial in ("tile=null", "tile=7", "ensemble=true"):
+        assert sr("evaluate", *common, dial).code == 0
+        numbers[dial] = found(tmp_path)["Set5"]["psnr"]
+    assert numbers["tile=7"] == pytest.approx(numbers["tile=null"], abs=0.02)
+    assert numbers["ensemble=true"] != numbers["tile=null"]
+
+
+def test_what_differs_in_protocol_is_never_compared(sr: Callable, world: Path, tmp_path: Path) -> None:
+    common = ("model/net=bicubic", "scale=2", "data.test=[Set5]", f"paths.data={world}", *QUICK)
+    assert sr("evaluate", *common).code == 0
+    (before,) = (tmp_path / "runs").glob("*/evaluate.json")
+    same = sr("evaluate", *common, f"against={before}")
+    assert same.code == 0, same.err
+    assert "beside against" in same.out
+    other = sr("evaluate", *common, "metric=ntire", f"against={before}")
+    assert other.code == 2
+    assert "channel: rgb here, y there" in other.err
+    border = sr("evaluate", *common, "data.degrade.border=replicate", f"against={before}")
+    assert border.code == 2
+    assert "lr: Bicubic(scale=2, border=replicate) here" in border.err
+    assert len(list((tmp_path / "runs").glob("*evaluate*"))) == 2  # refused before there was a run
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((), "what is to be tested?"),
+        (("model/net=bicubic",), "scale=…"),
+        (("model/net=edsr", "scale=2"), "model/net=edsr is not trained"),
+        (("model/net=bicubic", "scale=2", "images=x"), "images="),
+        (("model/net=bicubic", "scale=5"), "scale=5: expected one of 2, 3, 4, 8"),
+        (("model/net=bicubic", "scale=2", "metric=vdsr", "color=rgb"), "color=y"),
+        (("model/net=bicubic", "scale=2", "metric/also=[lpisp]"), 'Did you mean "lpips"'),
+        (("model/net=bicubic", "scale=2", "published=IMDM"), 'Did you mean "IMDN"'),
+        (("model/net=bicubic", "scale=2", "data.test=[Set6]"), "data.test=Set6"),
+        (("model/net=bicubic", "scale=2", "data.test=Set5"), "data.test=[Set5]"),
+        (("model/net=bicubic", "scale=2", "tile=0"), "tile=0"),
+        (("checkpoint=none.pth",), "checkpoint=none.pth: there is no such file"),
+        (("checkpoint=mlflow:abc",), "checkpoint=mlflow:abc"),
+        (("images=nowhere", "scale=2"), "images=nowhere: there is no such folder"),
+    ],
+)
+def test_a_mistake_is_answered_in_the_users_words(sr: Callable, world: Path, words: tuple[str, ...], said: str) -> None:
+    typed = words if any(word.startswith("data.test") for word in words) else (*words, "data.test=[Set5]")
+    answer = sr("evaluate", f"paths.data={world}", *typed)
+    assert answer.code == 2
+    assert said in answer.err
+    assert "Traceback" not in answer.err
+
+
+def test_result_pictures_that_are_missing_are_all_named(sr: Callable, world: Path, tmp_path: Path) -> None:
+    for name in ("s0.png", "s1_x2.png", "s1_x2_other.png"):
+        picture(tmp_path / "results" / name)
+    answer = sr("evaluate", "images=results", "scale=2", "data.test=[Set5]", f"paths.data={world}", *QUICK)
+    assert answer.code == 2
+    assert "3 of 4 pictures: s1 (s1_x2.png or s1_x2_other.png), s2, s3" in answer.err
+
+
+def test_a_damaged_picture_costs_nothing_that_was_measured(sr: Callable, world: Path, tmp_path: Path) -> None:
+    shutil.copytree(world / "Set5", tmp_path / "data" / "Set5")
+    shutil.copytree(world / "Set5", tmp_path / "data" / "Broken")
+    file = tmp_path / "data" / "Broken" / "HR" / "s2.png"
+    file.write_bytes(file.read_bytes()[:-200])
+    words = ("model/net=bicubic", "scale=2", "data.test=[Set5,Broken]", "paths.data=data")
+    answer = sr("evaluate", *words, *QUICK)
+    assert answer.code == 2
+    assert "Broken/HR/s2.png: this image is damaged" in answer.err
+    assert list(found(tmp_path)) == ["Set5"]
+    assert "failed: Bicubic" in answer.out
+
+
+def test_a_net_of_luma_alone(sr: Callable, world: Path, tmp_path: Path) -> None:
+    """metric=vdsr: the rounded luma is degraded in float; a gray file is its own luma."""
+    root = tmp_path / "data"
+    (root / "Set5" / "HR").mkdir(parents=True)
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (48, 56), dtype=np.uint8))
+    noise.save(root / "Set5" / "HR" / "gray.png")
+    noise.convert("RGB").save(root / "Set5" / "HR" / "color.png")
+    words = ("model/net=bicubic", "scale=2", "data.test=[Set5]", "paths.data=data", *QUICK)
+    numbers = {}
+    for metric in ("edsr", "vdsr"):
+        assert sr("evaluate", *words, f"metric={metric}").code == 0
+        numbers[metric] = {k: v["psnr"] for k, v in found(tmp_path)["Set5"]["per_image"].items()}
+    assert numbers["edsr"]["gray"] - numbers["vdsr"]["gray"] == pytest.approx(1.32, abs=0.1)  # 219 levels or 255
+    assert numbers["edsr"]["color"] == pytest.approx(numbers["vdsr"]["color"], abs=0.1)
+
+
+def test_verify_holds_on_set5_and_fails_on_another(sr: Callable, sr_data: Path, tmp_path: Path) -> None:
+    answer = sr("verify", f"paths.data={sr_data}", "sets=[Set5]")
+    assert answer.code == 0, answer.out
+    assert "every row holds" in answer.out
+    report = json.loads(Path("verify.json").read_text())
+    assert len(report["bicubic"]) == 6
+    assert {row["verdict"] for row in report["bicubic"]} == {"ok"}
+    assert sum(row["equal"] for row in report["lr_files"]) == 15
+    shutil.copytree(sr_data / "Set5" / "HR", tmp_path / "other" / "Set5" / "HR")
+    shutil.copy(sr_data / "Set5" / "HR" / "bird.png", tmp_path / "other" / "Set5" / "HR" / "copy.png")
+    answer = sr("verify", "paths.data=other", "sets=[Set5,Set14]", "scales=[2]")
+    assert answer.code == 1
+    assert "FAILED" in answer.out
+    assert "not checked: Set14" in answer.out
+
+
+def test_verify_without_any_set(sr: Callable, tmp_path: Path) -> None:
+    answer = sr("verify", f"paths.data={tmp_path}")
+    assert answer.code == 2
+    assert "SR_DATA" in answer.err
+    assert sr("verify", "scales=[5]").code == 2
+
+
+def test_published_rows_beside_ours(sr: Callable, sr_data: Path, tmp_path: Path) -> None:
+    """IMDN ×4 on Set5, from its authors' file, to every published digit."""
+    file = sr_data / "weights" / "IMDN" / "IMDN_x4.pth"
+    answer = sr("evaluate", f"checkpoint={file}", "data.test=[Set5]", f"paths.data={sr_data}", *QUICK)
+    assert answer.code == 0, answer.err
+    result = found(tmp_path)["Set5"]
+    assert (round(result["psnr"], 2), round(result["ssim"], 4)) == (32.21, 0.8948)
+    assert result["published"]["model"] == "IMDN"
+    assert (result["published"]["psnr"], result["published"]["ssim"]) == (32.21, 0.8948)
+    assert "40.9 G" in answer.out  # the multiply-adds of IMDN's own table

@@ -1,0 +1,238 @@
+"""What measures promise: the sizes they take, that each image is judged alone, and what makes them better or worse."""
+
+import importlib
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from skimage import data
+from specimen import levels, see, weight_files
+from torch import Tensor
+
+from sr.color import luma
+from sr.degrade.bicubic import Bicubic
+from sr.degrade.resize import imresize
+from sr.error import UserError
+from sr.metric.color_shift import ColorShift, color_shift
+from sr.metric.dists import DISTS
+from sr.metric.lpips import LPIPS
+from sr.metric.lr_psnr import LRPSNR
+from sr.metric.ms_ssim import MSSSIM, ms_ssim
+from sr.metric.psnr import psnr
+from sr.metric.spectrum import Spectrum, spectra, spectrum
+from sr.metric.ssim import ssim
+from sr.pair import Seen
+
+PHOTOS = ("astronaut", "coffee", "chelsea", "rocket", "camera", "brick", "grass", "gravel")
+NOWHERE = "http://127.0.0.1:9/"  # the discard port: nobody listens
+
+
+@pytest.fixture(scope="module")
+def made_up(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Files in the layout of torchvision's, with random weights."""
+    return weight_files(tmp_path_factory.mktemp("weights"))
+
+
+def all_measures(made_up: dict[str, Path]) -> dict[str, Any]:
+    return {
+        "psnr": lambda seen: psnr(seen.x, seen.y),
+        "ssim": lambda seen: ssim(seen.x, seen.y),
+        "ms_ssim": MSSSIM(),
+        "lr_psnr": LRPSNR(Bicubic(2)),
+        "color_shift": ColorShift(),
+        "spectrum": Spectrum(),
+        "lpips": LPIPS("alex", str(made_up["alex"])),
+        "dists": DISTS(str(made_up["vgg"])),
+    }
+
+
+NAMES = ("psnr", "ssim", "ms_ssim", "lr_psnr", "color_shift", "spectrum", "lpips", "dists")
+
+
+@pytest.mark.filterwarnings("ignore:metric.also")
+@pytest.mark.parametrize("name", NAMES)
+def test_each_image_of_a_batch_is_judged_alone(name: str, made_up: dict[str, Path]) -> None:
+    measure, seen = all_measures(made_up)[name], see(3, 182, 190)
+    together = measure(seen)
+    assert (together.dtype, together.shape) == (torch.float64, (3,))
+    for k in range(3):
+        alone = measure(Seen(*(tensor[k : k + 1] for tensor in seen)))
+        assert alone.item() == pytest.approx(together[k].item(), rel=1e-10)
+
+
+@pytest.mark.filterwarnings("ignore:metric.also")
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("name", NAMES)
+def test_a_gpu_gives_the_same(name: str, made_up: dict[str, Path]) -> None:
+    measure = all_measures(made_up)[name]
+    near = 1e-4 if name in ("lpips", "dists") else 1e-9  # networks work in float32
+    assert measure(see(2, 182, 190, device="cuda")).tolist() == pytest.approx(
+        measure(see(2, 182, 190)).tolist(), rel=near
+    )
+
+
+@pytest.mark.filterwarnings("ignore:metric.also")
+@pytest.mark.parametrize("name", NAMES)
+def test_an_equal_picture_has_the_best_value(name: str, made_up: dict[str, Path]) -> None:
+    seen, measure = see(2, 180, 180), all_measures(made_up)[name]
+    best = {"psnr": math.inf, "lr_psnr": math.inf, "ssim": 1, "ms_ssim": 1}.get(name, 0)
+    values = measure(seen._replace(x=seen.y, sr=seen.hr)).tolist()
+    assert values == ([best] * 2 if name != "dists" else pytest.approx([0, 0], abs=1e-12))
+    if hasattr(measure, "better"):
+        worse = (measure(seen) - torch.tensor(values)) * (-1 if measure.better == "higher" else 1)
+        assert (worse > 0).all()
+        assert measure.unit in ("", "dB", "ΔE")
+
+
+# Sizes: every one from the smallest up, and a clear answer below
+
+
+@pytest.mark.parametrize("height", [11, 12, 13, 31, 43, 53, 75])
+def test_ssim_takes_any_size_from_its_window_up(height: int) -> None:
+    """A picture that differs by a constant has contrast and structure 1, so SSIM is luminance, wherever strips end."""
+    for width in (11, 27, 29, 58, 101):
+        hr = levels(1, 2, height, width) * 0.5
+        a = (ssim(hr, hr), ssim(levels(1, 2, height, width, seed=1), hr))
+        assert a[0].item() == 1
+        assert a[1].item() == pytest.approx(ssim(levels(1, 2, height, width, seed=1).mT, hr.mT).item(), abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("measure", "name", "smallest"), [(ssim, "SSIM", 11), (ms_ssim, "MS-SSIM", 176), (spectra, "spectrum", 16)]
+)
+def test_a_picture_too_small_is_told_the_smallest_size(measure: Any, name: str, smallest: int) -> None:
+    fits, short = levels(1, 1, smallest, smallest + 3), levels(1, 1, smallest - 2, smallest + 2)
+    say = rf"{name} needs at least {smallest}×{smallest} pixels.*, got {smallest - 2}×{smallest + 2}"
+    both = (lambda i: (i,)) if measure is spectra else (lambda i: (i, i))
+    assert measure(*both(fits)).isfinite().all()
+    with pytest.raises(UserError, match=say):
+        measure(*both(short))
+
+
+def test_a_small_picture_does_not_end_an_evaluation(made_up: dict[str, Path]) -> None:
+    """Below its size a measure has no value, and says nan."""
+    with pytest.warns(UserWarning, match=r"is not alexnet-owt-7be5be79\.pth"):
+        lpips = LPIPS("alex", str(made_up["alex"]))
+    for measure, smallest in ((MSSSIM(), 176 + 4), (Spectrum(), 16), (lpips, 31)):
+        assert measure(see(2, smallest, smallest + 2)).isfinite().all()
+        assert measure(see(2, smallest - 2, smallest)).isnan().all()
+
+
+def test_without_colour_there_is_no_colour_shift() -> None:
+    assert ColorShift()(see(2, 20, 20, channels=1)).isnan().all()
+
+
+# What each is for
+
+
+def test_lr_psnr_sees_what_does_not_belong_to_the_input() -> None:
+    """Detail that the degradation removes does not count, a shift of brightness does."""
+    seen = see(2, 64, 64)
+    checkers = 1 - 2 * ((torch.arange(64)[:, None] + torch.arange(64)) % 2)
+    smooth = F.interpolate(seen.lr, (64, 64), mode="bicubic").clamp(0.1, 0.9)
+    smooth = seen._replace(sr=(smooth * 255).round() / 255, lr=Bicubic(2)((smooth * 255).round().to(torch.uint8)) / 255)
+    measure = LRPSNR(Bicubic(2))
+    assert (measure(smooth._replace(sr=smooth.sr + 4 / 255 * checkers)) > 50).all()
+    assert (measure(smooth._replace(sr=smooth.sr + 4 / 255)) < 37).all()
+
+
+def test_lr_psnr_of_an_unrounded_lr_is_not_rounded() -> None:
+    """Protocol vdsr: float64 LR of 8-bit luma."""
+    seen = see(2, 40, 40, channels=1)
+    lr = Bicubic(2)(seen.hr * 255) / 255
+    assert (LRPSNR(Bicubic(2))(seen._replace(sr=seen.hr, lr=lr)) > 200).all()
+    assert (LRPSNR(Bicubic(2))(seen._replace(sr=seen.hr, lr=(lr * 255).round() / 255)) < 65).all()
+
+
+def test_lr_psnr_asks_for_the_lr_and_for_its_degradation() -> None:
+    with pytest.raises(UserError, match="data/degrade has to be the one"):
+        LRPSNR(Bicubic(4))(see(1, 40, 40))
+    with pytest.raises(UserError, match="LR pictures are needed"):
+        LRPSNR(Bicubic(2))(see(1, 40, 40)._replace(lr=None))
+
+
+def test_color_shift_sees_a_tint_that_luma_hides() -> None:
+    hr = torch.full((1, 3, 8, 8), 0.5)
+    tint = hr + torch.tensor([20, -10.5, 2]).view(3, 1, 1) / 255
+    assert (luma(tint) - luma(hr)).abs().max() * 255 < 0.5
+    assert color_shift(tint, hr).item() > 8
+
+
+@pytest.mark.parametrize("photo", PHOTOS)
+def test_spectrum_prefers_plausible_detail_to_none_and_sees_artefacts(photo: str) -> None:
+    hr, image = photograph(photo)
+    distances = []
+    for scale in (2, 3, 4):
+        blurred = light(imresize(imresize(image, 1 / scale), scale))
+        elsewhere = (blurred + (hr - blurred).roll((3, 5), (-2, -1))).round().clamp(0, 255)
+        assert psnr(elsewhere, hr) < psnr(blurred, hr) - 2
+        assert spectrum(elsewhere, hr) < spectrum(blurred, hr) / 2
+        distances.append(spectrum(blurred, hr).item())
+    assert distances == sorted(distances)  # the more is missing, the farther off
+    row, column = torch.arange(hr.shape[-2])[:, None] % 2, torch.arange(hr.shape[-1]) % 2
+    for pattern in (1 - 2 * (row ^ column), row * column):  # a checkerboard, the dots of a stride of two
+        noises = [spectrum((hr + k * pattern).round().clamp(0, 255), hr).item() for k in (0, 2, 4, 8)]
+        assert noises == sorted(noises)
+        assert noises[0] == 0
+        assert noises[-1] > 1.2
+
+
+def photograph(name: str) -> tuple[Tensor, Tensor]:
+    """The luma in levels, cut to what 2, 3 and 4 divide, and the uint8 picture."""
+    image = torch.from_numpy(getattr(data, name)())
+    image = image.permute(2, 0, 1)[None] if image.ndim == 3 else image[None, None]
+    image = image[..., : image.shape[-2] // 12 * 12, : image.shape[-1] // 12 * 12]
+    return light(image).round(), image
+
+
+def light(image: Tensor) -> Tensor:
+    return luma(image.double() / 255) * 255 if image.shape[1] == 3 else image.double()
+
+
+def test_spectrum_is_calibrated() -> None:
+    """White noise of σ levels has 10·log10(σ² + 1) dB at every frequency; other noise of its strength is near."""
+    chance = torch.Generator().manual_seed(0)
+    one, other = (20 * torch.randn(1, 1, 512, 512, generator=chance, dtype=torch.float64) for _ in range(2))
+    assert spectra(one).mean(dim=-1).median().item() == pytest.approx(10 * math.log10(401), abs=0.2)
+    assert spectrum(one, other).item() == pytest.approx(1.3, abs=0.2)
+    assert spectrum(2 * one, one).item() == pytest.approx(10 * math.log10(4), abs=0.1)
+
+
+# Weights
+
+
+@pytest.mark.parametrize(("cls", "file"), [(LPIPS, "alexnet-owt-7be5be79.pth"), (DISTS, "vgg16-397923af.pth")])
+def test_offline_it_says_what_to_put_where(
+    cls: type, file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = cls.__name__.lower()
+    monkeypatch.setattr(importlib.import_module("sr.metric.backbone"), "SITE", NOWHERE)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    say = (
+        rf"metric/also=\[{name}\]: its weights \({re.escape(file)}, \d+ MB\).*{NOWHERE}.*download.*{name}.weights=PATH"
+    )
+    with pytest.raises(UserError, match=say) as error:
+        cls()
+    assert str(tmp_path / "hub" / "checkpoints" / file) in str(error.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>not found</html>", b"PK\x03\x04 cut off"])
+def test_a_file_that_is_no_weights_is_named(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "alex.pth"
+    with pytest.raises(UserError, match=rf"metric.also.lpips.weights={re.escape(str(path))}: there is no such file"):
+        LPIPS(weights=str(path))
+    path.write_bytes(content)
+    with pytest.warns(UserWarning), pytest.raises(UserError, match="not a file of this network's weights"):
+        LPIPS(weights=str(path))
+
+
+def test_another_network_s_file_is_refused(made_up: dict[str, Path]) -> None:
+    with pytest.warns(UserWarning), pytest.raises(UserError, match="not a file of this network's weights"):
+        LPIPS("vgg", str(made_up["alex"]))
+    with pytest.raises(UserError, match="expected alex or vgg"):
+        LPIPS("squeeze")

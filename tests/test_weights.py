@@ -1,0 +1,129 @@
+"""Weight files of strangers: read without running anything, unwrapped, recognised, and told apart key by key."""
+
+import os
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+
+from sr import catalog, checkpoint, published, weights
+from sr.error import UserError
+from sr.net.espcn import ESPCN
+from sr.net.imdn import IMDN
+
+
+class Payload:
+    """Harmless, but any code could stand there."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.mark),)
+
+
+@pytest.mark.parametrize("suffix", ["pth", "ckpt", "pt", "npz"])
+def test_a_payload_is_refused_without_running_it(sr: Callable, tmp_path: Path, suffix: str) -> None:
+    mark, file = tmp_path / "it ran", tmp_path / f"weights.{suffix}"
+    if suffix == "npz":
+        np.savez(file, w00=np.array([Payload(mark)], dtype=object), allow_pickle=True)
+    elif suffix == "pt":
+        file.write_bytes(pickle.dumps({"params": Payload(mark)}))
+    else:
+        torch.save({"state_dict": {"a": torch.zeros(1)}, "extra": Payload(mark)}, file)
+    for verb, words in (("evaluate", ("data.test=[Set5]",)), ("predict", ("input=x", "output=y"))):
+        answer = sr(verb, f"checkpoint={file}", *words)
+        assert answer.code == 2
+        assert f"checkpoint={file}" in answer.err
+        assert "weights_only" not in answer.err  # PyTorch would advise to switch the guard off
+    assert not mark.exists()
+    with pytest.raises((pickle.UnpicklingError, ValueError)):  # the payload is a real one
+        np.load(file, allow_pickle=False)["w00"] if suffix == "npz" else torch.load(file, weights_only=True)
+
+
+@pytest.mark.parametrize("wrap", ["params", "params_ema", "state_dict"])
+@pytest.mark.parametrize("prefix", ["", "module."])
+@pytest.mark.parametrize("suffix", ["pth", "safetensors"])
+def test_the_usual_wrappers_are_peeled(tmp_path: Path, wrap: str, prefix: str, suffix: str) -> None:
+    torch.manual_seed(0)
+    net = IMDN(scale=4)
+    state = {prefix + key: value for key, value in net.state_dict().items()}
+    file = tmp_path / f"net.{suffix}"
+    if suffix == "pth":
+        torch.save({wrap: state, "epoch": 7}, file)
+    else:
+        safetensors.torch.save_file(state, file)
+    loaded = checkpoint.load(file)
+    assert isinstance(loaded.net, IMDN)
+    assert (loaded.config["scale"], loaded.config["color"]) == (4, "rgb")
+    lr = torch.rand(1, 3, 12, 13)
+    torch.testing.assert_close(loaded.net(lr), net.eval()(lr))
+
+
+def test_the_averaged_weights_win_over_the_raw_ones() -> None:
+    content = {"params": {"a": torch.zeros(1)}, "params_ema": {"a": torch.ones(1)}}
+    assert weights.peel(content)["a"].item() == 1
+
+
+def test_luma_or_rgb_and_the_scale_are_read_off_the_file(tmp_path: Path) -> None:
+    torch.save(ESPCN(scale=3, channels=1).state_dict(), tmp_path / "a.pth")
+    loaded = checkpoint.load(tmp_path / "a.pth")
+    assert (type(loaded.net), loaded.config["scale"], loaded.config["color"]) == (ESPCN, 3, "y")
+    with pytest.raises(UserError, match=r"scale=2: .* enlarges by 3"):
+        checkpoint.load(tmp_path / "a.pth", scale=2)
+
+
+def test_a_mismatch_lists_the_keys_and_the_net_that_fits_best(tmp_path: Path) -> None:
+    state = IMDN(scale=4).state_dict()
+    state["fea_conv.weight"] = torch.zeros(32, 3, 3, 3)
+    del state["IMDB1.c1.bias"]
+    state["more"] = torch.zeros(1)
+    torch.save(state, tmp_path / "odd.pth")
+    with pytest.raises(UserError) as caught:
+        checkpoint.load(tmp_path / "odd.pth", scale=4, net=catalog.node("imdn", 4, 3))
+    said = str(caught.value)
+    assert "1 missing: IMDB1.c1.bias" in said
+    assert "1 unexpected: more" in said
+    assert "1 wrongly shaped: fea_conv.weight (32, 3, 3, 3), expected (64, 3, 3, 3)" in said
+    assert "model/net=imdn comes closest" in said
+    with pytest.raises(UserError, match="fits none of our nets"):
+        checkpoint.load(tmp_path / "odd.pth")
+
+
+def test_published_weights_enlarge_as_they_are(sr: Callable, sr_data: Path, tmp_path: Path) -> None:
+    file = sr_data / "weights" / "VDSR" / "vdsr_official.npz"
+    words = (f"input={sr_data}/Set5/LR_bicubic/X4/womanx4.png", "output=large")
+    unsure = sr("predict", f"checkpoint={file}", *words)
+    assert unsure.code == 2
+    assert "serve scale=2, 3, 4, 8: say which" in unsure.err
+    assert sr("predict", f"checkpoint={file}", "scale=2", "tile=40", *words).code == 0
+    assert (tmp_path / "large" / "womanx4_x2.png").exists()
+
+
+def test_which_published_model_a_net_is() -> None:
+    assert published.recognise("EDSR", 1_369_859) == "EDSR-baseline"
+    assert published.recognise("EDSR", 40_729_603) == "EDSR"
+    assert published.recognise("EDSR", 300_000) is None
+    assert published.recognise("Plain", 41_356) is None
+
+
+def test_a_published_row_is_of_the_same_net_scale_set_and_protocol() -> None:
+    row = published.find("VDSR", 3, "Set14", "vdsr")
+    assert (row.psnr, row.ssim) == (29.77, 0.8314)
+    assert published.find("VDSR", 3, "Set14", "edsr") is None
+    assert published.other_protocols("VDSR", 3, "Set14", "edsr") == ["vdsr"]
+    assert len(published.rows()) == 174
+
+
+def test_the_likely_cause_of_a_gap() -> None:
+    assert published.cause(0.006, "Set5") is None
+    assert "full-range luma" in published.cause(-1.32, "Set5")
+    assert "bridge" in published.cause(0.09, "Set14")
+    assert published.cause(0.09, "Set5") is None
+    said = published.cause(1.70, "Set5", {"RGB instead of luma": 30.02, "the border is not cut": 31.5}, theirs=30.02)
+    assert said.endswith("RGB instead of luma")
