@@ -1,8 +1,16 @@
-"""`python -m sr.bench`: what this framework costs, against a bare PyTorch loop."""
+"""`python -m sr.bench`: what this framework costs against a bare PyTorch loop, and its functions against the field's."""
+
+import json
+from pathlib import Path
+from statistics import median
+from typing import Any
 
 from omegaconf import DictConfig
 
 from sr import schema, verb
+from sr.error import UserError, nearest
+
+PARTS = ("training", "imresize", "metric")
 
 
 def main() -> None:
@@ -11,13 +19,62 @@ def main() -> None:
 
 
 def bench(cfg: DictConfig) -> None:
-    """Print a table and write `out`, a list of rows: name, ours, rival, ratio, unit, rival_is."""
+    """Print a table and write `out`, a list of rows: name, ours, rival, ratio, unit, rival_is; medians of the rounds."""
     from hydra.core.hydra_config import HydraConfig
 
     config = schema.complete(cfg, HydraConfig.get().runtime.choices)
-    from sr.rival import Comparison  # torch, lightning: only now, when the config is right
+    _check(config)
+    rows = [_medians(row) for part in config["parts"] for row in _measured(part, config)]
+    out = Path(config["out"])
+    try:
+        out.write_text(json.dumps(rows, indent=2), encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"out={out}: cannot be written ({error.strerror or error})") from None
+    _print(rows, config["rounds"])
+    print(f"written to {out.resolve()}")
 
-    Comparison(config).report()
+
+def _check(config: dict[str, Any]) -> None:
+    parts, threads = config["parts"], config["threads"]
+    if not isinstance(parts, list) or not parts:
+        raise UserError(f"parts={parts}: expected a list of {', '.join(PARTS)}: parts=[metric]")
+    for part in parts:
+        if part not in PARTS:
+            raise UserError(f"parts: {part}: expected some of {', '.join(PARTS)}.{nearest(str(part), PARTS)}")
+    if not isinstance(threads, int) or threads < 1:
+        raise UserError(f"threads={threads}: expected a whole number, 1 or more")
+
+
+def _measured(part: str, config: dict[str, Any]) -> list[dict[str, Any]]:
+    if part == "training":
+        from sr.rival import Comparison  # torch, lightning: only now, when the config is right
+
+        return Comparison(config).rows()
+    from sr import race
+
+    return race.rows(part, config["rounds"], config["threads"])
+
+
+def _medians(row: dict[str, Any]) -> dict[str, Any]:
+    ours, rival = median(row["ours"]), median(row["rival"])
+    ratio = ours / rival
+    return {"name": row["name"], "ours": ours, "rival": rival, "ratio": ratio} | {
+        k: row[k] for k in ("unit", "rival_is")
+    }
+
+
+def _print(rows: list[dict[str, Any]], rounds: int) -> None:
+    """The table; who the rivals are stands below it, by number."""
+    from sr import terminal
+
+    rivals = list(dict.fromkeys(row["rival_is"] for row in rows))
+    cells = [("", "ours", "rival", "ratio", "unit")]
+    for row in rows:
+        name = f"{row['name']} ({rivals.index(row['rival_is']) + 1})"
+        cells.append((name, f"{row['ours']:.2f}", f"{row['rival']:.2f}", f"{row['ratio']:.3f}", row["unit"]))
+    print(f"\n{terminal.grid(cells)}\n\nmedians of {rounds} rounds, in turns; the rivals are")
+    for k, rival in enumerate(rivals):
+        print(f"({k + 1}) {rival}")
 
 
 if __name__ == "__main__":

@@ -4,13 +4,11 @@ The rival keeps its pictures in memory, with LR pictures made once beforehand, a
 no framework: all that it does, the framework has to do as well.
 """
 
-import json
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from statistics import median
 from typing import Any, NamedTuple
 
 import torch
@@ -66,8 +64,8 @@ class Comparison:
         if not isinstance(self.data.train_set, Patches) or not isinstance(build.model(config), CNN):
             raise UserError("sr.bench compares model=cnn on pictures: data=sample or data=folder")
 
-    def report(self) -> None:
-        """Run all rounds, print the table, write the file."""
+    def rows(self) -> list[dict[str, Any]]:
+        """Run all rounds; what each side reached in each of them."""
         ours: list[Timed] = []
         rival: list[Timed] = []
         for k in range(self.config["rounds"]):
@@ -76,9 +74,9 @@ class Comparison:
             for times, side in turns if k % 2 == 0 else reversed(turns):
                 times.append(side())
         name = self.config["model"]["net"]["_target_"].rpartition(".")[2]
-        of = f"{name}, batch {self.batch}, patch {self.config['data']['patch']}"
-        rows = [
-            _row(f"training, {of}, tracking on", [t.rate for t in ours], [t.rate for t in rival], "steps/s"),
+        of = f"training, {name}, batch {self.batch}, patch {self.config['data']['patch']}, {self.steps} steps"
+        return [
+            _row(f"{of}, tracking on", [t.rate for t in ours], [t.rate for t in rival], "steps/s"),
             _row(
                 "waiting for data, share of time",
                 [100 * t.waiting for t in ours],
@@ -86,11 +84,6 @@ class Comparison:
                 "%",
             ),
         ]
-        Path(self.config["out"]).write_text(json.dumps(rows, indent=2), encoding="utf-8")
-        cells = [("", "ours", "rival", "ratio", "unit")]
-        cells += [(r["name"], f"{r['ours']:.2f}", f"{r['rival']:.2f}", f"{r['ratio']:.3f}", r["unit"]) for r in rows]
-        print(f"\n{terminal.grid(cells)}\n\nmedians of {self.config['rounds']} rounds of {self.steps} steps, in turns")
-        print(f"the rival is a {RIVAL}\nwritten to {Path(self.config['out']).resolve()}")
 
     def _framework(self) -> Timed:
         with tempfile.TemporaryDirectory() as folder:
@@ -149,5 +142,4 @@ def _turned(image: Tensor, turn: int) -> Tensor:
 
 
 def _row(name: str, ours: list[float], rival: list[float], unit: str) -> dict[str, Any]:
-    a, b = median(ours), median(rival)
-    return {"name": name, "ours": a, "rival": b, "ratio": a / b, "unit": unit, "rival_is": RIVAL}
+    return {"name": name, "ours": ours, "rival": rival, "unit": unit, "rival_is": RIVAL}

@@ -17,10 +17,10 @@ from filelock import FileLock
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from sr.data.fetch import fetch, verify
 from sr.data.module import SRData
 from sr.data.patches import Draw
 from sr.error import UserError
+from sr.fetch import fetch, verify
 from sr.pair import Raw
 
 FOLDER, BINARY, ARCHIVE = "cifar-10-batches-py", "cifar-10-batches-bin", "cifar-10-python.tar.gz"

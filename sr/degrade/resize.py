@@ -15,6 +15,8 @@ from sr.error import UserError
 
 Border = Literal["mirror", "replicate"]
 
+_ROWS = 32  # of a block of the resizing matrix
+
 
 def imresize(
     image: Tensor,
@@ -44,9 +46,12 @@ def imresize(
     for axis in axes:
         shape = in_size[axis], out_size[axis], factors[axis], antialias, border
         dtype = _exact_dtype(*shape) if byte else out.dtype
-        matrix, out = _matrix(*shape, dtype, image.device), out.to(dtype)
+        bands, out = _bands(*shape, dtype, image.device), out.to(dtype)
         with torch.autocast(image.device.type, enabled=False):  # mixed precision must not reach the baseline
-            out = torch.matmul(matrix, out) if axis == -2 else torch.matmul(out, matrix.T)
+            if axis == -2:
+                out = torch.cat([torch.matmul(band, out[..., taps, :]) for band, taps in bands], dim=-2)
+            else:
+                out = torch.cat([torch.matmul(out[..., taps], band.T) for band, taps in bands], dim=-1)
         if byte:
             out = (out + 0.5).floor_().clamp_(0, 255)
     return out.to(image.dtype)
@@ -75,6 +80,20 @@ def _exact_dtype(n_in: int, n_out: int, scale: float, antialias: bool, border: B
     """float32 where it makes no error: 8-bit levels times weights of at most 15 binary digits (×2, ×4, 1/2, 1/4)."""
     weight = _matrix(n_in, n_out, scale, antialias, border, torch.float64, torch.device("cpu")) * 2**15
     return torch.float32 if torch.equal(weight, weight.round()) else torch.float64
+
+
+@lru_cache(maxsize=256)
+@torch.inference_mode(False)  # what validation made first must serve a gradient later
+def _bands(
+    n_in: int, n_out: int, scale: float, antialias: bool, border: Border, dtype: torch.dtype, device: torch.device
+) -> list[tuple[Tensor, slice]]:
+    """The matrix in blocks of rows, each with the stretch of the input that it needs: everywhere else it is zero."""
+    blocks = _matrix(n_in, n_out, scale, antialias, border, dtype, torch.device("cpu")).split(_ROWS)
+    stretches = []
+    for block in blocks:
+        used = block.any(dim=0).nonzero()
+        stretches.append(slice(int(used.min()), int(used.max()) + 1))
+    return [(block[:, taps].clone().to(device), taps) for block, taps in zip(blocks, stretches, strict=True)]
 
 
 @lru_cache(maxsize=256)

@@ -59,6 +59,7 @@ class LPIPS:
         if net not in PUBLISHED:
             raise UserError(f"metric.also.lpips.net={net}: expected alex or vgg")
         self.name, self.linear = net, linear_weights(net)
+        self.label = "lpips" if net == "alex" else f"lpips_{net}"  # two scales of numbers, never under one name
         self.net = trained(net, weights, "lpips")
 
     @torch.no_grad()

@@ -35,7 +35,8 @@ class Protocol:
                 f"metric={name} measures nets that see luma alone, and this one sees color={color}: "
                 f"say color=y (a net of one channel), or measure it by metric=edsr"
             )
-        self.scale, self.color, self.channel, self.also = scale, color, channel, dict(also or {})
+        self.scale, self.color, self.channel = scale, color, channel
+        self.also = {getattr(measure, "label", key): measure for key, measure in (also or {}).items()}
         own = [channel] * (channel != STANDARD.get(name, channel))
         self.name = "-".join([name, *own, *["gray"] * (color == "gray")])
 

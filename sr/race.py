@@ -1,0 +1,134 @@
+"""Our imresize and our PSNR and SSIM against what the field calls for the same numbers, in turns, in one process.
+
+Each pair is first made to agree: a faster answer to another question would be no win.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+from skimage.transform import resize
+from torch import Tensor
+
+from sr.degrade.resize import imresize
+from sr.metric.psnr import psnr
+from sr.metric.ssim import ssim
+
+LEAST = 0.05  # seconds of a turn: calls that take less are repeated
+SKIMAGE = "scikit-image resize(order=3, anti_aliasing=True), image by image"
+LOOP = "MATLAB's imresize in NumPy, a loop over output lines, image by image"
+SKIMAGE_METRIC = "scikit-image structural_similarity (same Gaussian window) and peak_signal_noise_ratio"
+
+
+class Race(NamedTuple):
+    """Two ways to the same result."""
+
+    name: str
+    ours: Callable[[], Any]
+    rival: Callable[[], Any]
+    count: int  # things that one call handles
+    unit: str  # of the rate: things per second
+    rival_is: str
+
+
+def resizing() -> Iterator[Race]:
+    """Sixteen HR crops, once to a quarter and once to half."""
+    hr = torch.randint(0, 256, (16, 3, 192, 192), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    images = list(hr.permute(0, 2, 3, 1).contiguous().numpy())  # as scikit-image wants them: [H, W, 3]
+    for part in (4, 2):
+        side = 192 // part
+        looped = np.stack([matlab_imresize(image, 1 / part) for image in images])
+        if not np.array_equal(imresize(hr, 1 / part).permute(0, 2, 3, 1).numpy(), looped):
+            raise AssertionError("our imresize and the NumPy loop differ")
+
+        def ours(part: int = part) -> Tensor:
+            return imresize(hr, 1 / part)
+
+        def skimage(side: int = side) -> list[NDArray]:
+            return [resize(image, (side, side), order=3, anti_aliasing=True, preserve_range=True) for image in images]
+
+        def loop(part: int = part) -> list[NDArray]:
+            return [matlab_imresize(image, 1 / part) for image in images]
+
+        name = f"imresize ×1/{part}, 16 crops of 192×192"
+        yield Race(name, ours, skimage, 16, "images/s", SKIMAGE)
+        yield Race(name, ours, loop, 16, "images/s", LOOP)
+
+
+def measuring() -> Iterator[Race]:
+    """PSNR and SSIM of the lumas of one 1280×720 picture and its noisy twin."""
+    chance = torch.Generator().manual_seed(0)
+    hr = torch.randint(0, 256, (1, 1, 720, 1280), generator=chance).double()
+    sr = (hr + 10 * torch.randn(hr.shape, generator=chance)).round().clamp(0, 255)
+    x, y = sr[0, 0].numpy(), hr[0, 0].numpy()
+
+    def ours() -> tuple[Tensor, Tensor]:
+        return psnr(sr, hr), ssim(sr, hr)
+
+    def skimage() -> tuple[float, float]:
+        window = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+        return peak_signal_noise_ratio(y, x, data_range=255), structural_similarity(x, y, data_range=255, **window)
+
+    if not np.allclose([value.item() for value in ours()], skimage(), rtol=0, atol=1e-6):
+        raise AssertionError("our PSNR or SSIM and scikit-image's differ")
+    yield Race("PSNR and SSIM, one pair of 1280×720", ours, skimage, 1, "pairs/s", SKIMAGE_METRIC)
+
+
+RACES = {"imresize": resizing, "metric": measuring}
+
+
+def rows(part: str, rounds: int, threads: int) -> list[dict[str, Any]]:
+    """The races of `imresize` or `metric`, with the rate of each round, on `threads` threads of PyTorch."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        return [_run(race, rounds) for race in RACES[part]()]
+    finally:
+        torch.set_num_threads(before)
+
+
+def _run(race: Race, rounds: int) -> dict[str, Any]:
+    times: dict[str, list[float]] = {"ours": [], "rival": []}
+    sides = {"ours": race.ours, "rival": race.rival}
+    repeats = {side: math.ceil(LEAST / min(_seconds(call, 1) for _ in range(3))) for side, call in sides.items()}
+    for k in range(rounds):
+        for side in sides if k % 2 == 0 else reversed(sides):
+            times[side].append(race.count / _seconds(sides[side], repeats[side]))
+    return {"name": race.name, **times, "unit": race.unit, "rival_is": race.rival_is}
+
+
+def _seconds(call: Callable[[], Any], repeats: int) -> float:
+    """Of one call, from so many in a row."""
+    start = time.perf_counter()
+    for _ in range(repeats):
+        call()
+    return (time.perf_counter() - start) / repeats
+
+
+def matlab_imresize(image: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
+    """MATLAB's bicubic `imresize` as it is usually written in NumPy: uint8 `[H, W, C]`, rounded after each pass."""
+    for axis in (0, 1):
+        lines = np.moveaxis(image, axis, 0).astype(np.float64)
+        weight, index = _contributions(len(lines), math.ceil(scale * len(lines)), scale)
+        out = np.empty((len(weight), *lines.shape[1:]))
+        for k in range(len(weight)):
+            out[k] = np.tensordot(weight[k], lines[index[k]], axes=1)
+        image = np.moveaxis(np.clip(np.floor(out + 0.5), 0, 255).astype(np.uint8), 0, axis)
+    return image
+
+
+def _contributions(n_in: int, n_out: int, scale: float) -> tuple[NDArray, NDArray]:
+    """For each output line the weights and the mirrored indices of the input lines, as in MATLAB's imresize.m."""
+    width = 4 / min(scale, 1)
+    centre = np.arange(1, n_out + 1) / scale + 0.5 * (1 - 1 / scale)
+    index = np.floor(centre - width / 2)[:, None] + np.arange(math.ceil(width) + 2)
+    x = np.abs(centre[:, None] - index) * min(scale, 1)
+    near, far = 1.5 * x**3 - 2.5 * x**2 + 1, -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2
+    weight = near * (x <= 1) + far * ((x > 1) & (x <= 2))
+    mirror = np.concatenate([np.arange(n_in), np.arange(n_in)[::-1]])
+    return weight / weight.sum(axis=1, keepdims=True), mirror[(index.astype(int) - 1) % (2 * n_in)]
