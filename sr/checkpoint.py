@@ -20,6 +20,7 @@ from sr.error import UserError
 from sr.model.module import SRModule
 from sr.net.spandrel import Spandrel
 
+SPANDREL = "sr.net.spandrel.Spandrel"
 KEY = "sr"  # our entry in Lightning's checkpoint
 TRUSTED = ("sr.net.",)  # what a stranger's file may have built
 
@@ -62,7 +63,12 @@ def _ours(path: Path, content: dict[str, Any], trust: Sequence[str]) -> Loaded:
     config = content[KEY]["config"]
     node = config["model"]["net"]
     _refuse_strangers(node, (*TRUSTED, *(f"{prefix}." for prefix in trust)), path)
-    net = build.part(node, "model.net")
+    if node["_target_"] == SPANDREL:  # its weight file need not be here any more
+        net = Spandrel.recognise(
+            {k.removeprefix("net.model."): v for k, v in content["state_dict"].items() if k.startswith("net.model.")}
+        )
+    else:
+        net = build.part(node, "model.net")
     restore(net, path, content)
     entry = content[KEY]
     return Loaded(net, config, entry["metrics"], content["global_step"], tuple(entry.get("leaks", ())))
@@ -107,7 +113,7 @@ def _foreign(path: Path, state: weights.State) -> Loaded:
         net = Spandrel.recognise(state)
     except UserError as error:
         raise UserError(f"checkpoint={path} fits none of our nets ({catalog.nearest(state)}). {error}") from None
-    node = {"_target_": "sr.net.spandrel.Spandrel", "file": str(path), "scale": net.scale}
+    node = {"_target_": SPANDREL, "file": str(path), "scale": net.scale}
     return Loaded(net, {"scale": net.scale, "color": "rgb", "model": {"net": node}}, {}, 0)
 
 
@@ -141,6 +147,7 @@ class Checkpoints(Callback):
     def __init__(self, folder: Path, watch: str, config: dict[str, Any]) -> None:
         self.folder = folder
         self.config = {key: part for key, part in config.items() if key != "track"}  # its address may hold a password
+        self.leaks: list[str] = []  # what of the training set is known to stand in evaluation sets
         self._saved = 0
         first = config["data"]["val"][0] if config["data"]["val"] else None
         self.key = watch if "/" in watch else f"val/{Path(first).name if first else ''}/{watch}"
@@ -155,7 +162,8 @@ class Checkpoints(Callback):
         return [path for path in (self.best, self.folder / "last.ckpt") if path.exists()]
 
     def on_save_checkpoint(self, trainer: Trainer, module: SRModule, checkpoint: dict[str, Any]) -> None:
-        checkpoint[KEY] = {"config": self.config, "metrics": dict(module.metrics), "bicubic": dict(module.bicubic)}
+        metrics = {"metrics": dict(module.metrics), "bicubic": dict(module.bicubic)}
+        checkpoint[KEY] = {"config": self.config, **metrics, "leaks": self.leaks}
 
     def on_validation_end(self, trainer: Trainer, module: SRModule) -> None:
         if self.key not in module.metrics:

@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import ctypes
 import math
 import statistics
 import time
@@ -64,8 +65,9 @@ class Meter:
             torch.cuda.synchronize(self.device)
             torch.cuda.reset_peak_memory_stats(self.device)
             return torch.cuda.memory_allocated(self.device)
-        with contextlib.suppress(OSError):
-            Path("/proc/self/clear_refs").write_text("5")  # Linux: resets VmHWM
+        with contextlib.suppress(OSError, AttributeError):  # Linux and glibc only
+            ctypes.CDLL(None).malloc_trim(0)  # what the last call freed is given back, to be counted again
+            Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM
         return _status("VmRSS")
 
     def _high_water(self) -> int:

@@ -22,12 +22,12 @@ def enlarge_all(
     checkpoint: str,
     input: str,
     output: str,
-    scale: int | None,
-    ensemble: bool,
-    tile: int | None,
     overwrite: bool,
     device: str,
     trust: Sequence[str],
+    scale: int | None = None,
+    ensemble: bool = False,
+    tile: int | None = None,
 ) -> None:
     """Enlarge a file, or all pictures of a folder; a bad one is named and skipped, and raised at the end."""
     loaded = checkpoints.load(Path(checkpoint).expanduser(), build.device(device), trust, scale)

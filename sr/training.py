@@ -17,6 +17,8 @@ from sr.track.life import Begun, as_json, closing, keep, make_folder
 from sr.track.panel import Panels
 from sr.track.record import Record
 
+TAG_LENGTH = 4000  # characters of a tag that every MLflow takes
+
 
 class Clock(Callback):
     """Seconds of training, without those of validation."""
@@ -57,6 +59,7 @@ class Training:
         self.protocol = self.model.metric.describe(str(self.data.degrade))
         self.track = build.part(config["track"], "track")
         self.stages = self._stages()
+        self.leaks: list[str] = []
 
     def go(self) -> float | None:
         """Do all stages; returns the best watched value, or the first tested PSNR when nothing was trained."""
@@ -64,6 +67,7 @@ class Training:
         self.folder = make_folder(self.config["paths"]["runs"], self._title())
         self.clock = Clock()
         self.best = checkpoint.Checkpoints(self.folder, self.config["watch"], self.config)
+        self.best.leaks = self.leaks
         callbacks = [self.best, self.clock, terminal.Bar(), Record(self.track)]
         callbacks += [Panels(self.track)] if self.track.panels else []
         self.trainer = build.trainer(self.config, callbacks, self.track, not self.model.automatic_optimization)
@@ -94,6 +98,9 @@ class Training:
                     f"data={self.choices['data']} has nothing to train on: name other data, or measure model/net=bicubic"
                 )
             self.model.rehearse(self.data.example())
+            self.leaks = self.data.leaks()
+            for leak in self.leaks:
+                print(f"LEAK: {leak}. That set's numbers will be too good: take the picture out", file=sys.stderr)
         if "test" in self.stages:
             self.data.setup("test")
 
@@ -102,7 +109,8 @@ class Training:
         return c.get("experiment") or f"{c['model']}-{c['model/net']}_{c['data']}_x{self.config['scale']}"
 
     def _open(self) -> None:
-        self.begun.open(self.track, self.folder, self.model.metric.name, {})
+        leaks = {"sr.leak": "; ".join(self.leaks)[:TAG_LENGTH]} if self.leaks else {}
+        self.begun.open(self.track, self.folder, self.model.metric.name, leaks)
         self.track.text("protocol.json", as_json(self.protocol))
 
     def _do_stages(self) -> None:
@@ -150,6 +158,7 @@ class Training:
             "seconds": round(time.perf_counter() - self.started, 1),
             "train_seconds": round(seconds, 1),
             "protocol": self.protocol,
+            "leaks": self.leaks,
             "metrics": self.model.metrics | best,
             "bicubic": self.model.bicubic,
             "checkpoint": str(kept[0]) if (kept := self.best.kept()) else None,
@@ -176,6 +185,7 @@ class Training:
             print("\nnext:")
         if kept:
             print(f"  {_python()} -m sr.predict checkpoint={_short(kept[0])} input=YOUR.png output=enlarged")
+            print(f"  {_python()} -m sr.evaluate checkpoint={_short(kept[0])} data.test=[Set5,Set14]")
         if self.track.page:
             print(f"  {self.track.page if self.track.page.startswith('http') else f'{_python()} -m {self.track.page}'}")
 

@@ -114,17 +114,7 @@ def _explain(error: Exception, name: str, typed: list[str]) -> str:
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
     text = str(error).split("\nSee ")[0].strip()
     if isinstance(error, MissingConfigException):
-        options = re.findall(r"^\t(\S+)$", str(error), re.MULTILINE)
-        missing = re.search(r"[Cc]ould not find '(.+?)'", str(error))
-        if missing and options:
-            group, _, choice = missing[1].rpartition("/")
-            return f"{group}={choice}: expected one of {', '.join(options)}.{nearest(choice, options)}"
-        unloaded = re.search(r"Could not load '(.+?)'", str(error))  # one of a list of choices
-        if unloaded:
-            group, _, choice = unloaded[1].rpartition("/")
-            options = sorted(path.stem for path in (conf_dir() / group).glob("*.yaml"))
-            return f"{group}={choice}: expected some of {', '.join(options)}.{nearest(choice, options)}"
-        return text
+        return _choices(str(error)) or text
     if isinstance(error, OverrideParseException):
         return f"cannot read {error.override!r}: expected key=value ({text.splitlines()[0]})"
     unknown = re.search(r"Could not override '(.+?)'", text)
@@ -135,6 +125,14 @@ def _explain(error: Exception, name: str, typed: list[str]) -> str:
             return f"{key} is not part of the chosen {parent}: choose another {parent}=… that has it (see --help)"
         return f'there is no dial or group "{key}".{nearest(key, _keys(name, typed))} See --help'
     return str(getattr(cause, "msg", None) or text).splitlines()[0] + f" ({getattr(cause, 'full_key', '') or 'config'})"
+
+
+def _choices(text: str) -> str | None:
+    """What could have been chosen, where a group has no such choice; of a list Hydra names only the one it missed."""
+    missing = re.search(r"[Cc]ould not (?:find|load) '(.+?)'", text)
+    group, _, choice = missing[1].rpartition("/") if missing else ("", "", "")
+    options = re.findall(r"^\t(\w+)$", text, re.MULTILINE) or sorted(p.stem for p in (conf_dir() / group).glob("*.yaml"))
+    return f"{group}={choice}: expected one of {', '.join(options)}.{nearest(choice, options)}" if group else None
 
 
 def _keys(name: str, typed: list[str]) -> list[str]:

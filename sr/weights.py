@@ -31,7 +31,7 @@ def read(path: Path, device: str | torch.device = "cpu") -> dict[str, Any]:
     except FileNotFoundError:
         raise UserError(f"checkpoint={path}: there is no such file") from None
     except pickle.UnpicklingError as error:
-        raise UserError(f"checkpoint={path}: {_code_in(error)}") from None
+        raise UserError(f"checkpoint={path}: {_code_in(path, error)}") from None
     except OSError as error:
         raise UserError(f"checkpoint={path}: cannot be read ({error.strerror or error})") from None
     except Exception as error:  # bad bytes make these readers raise whatever comes
@@ -41,12 +41,13 @@ def read(path: Path, device: str | torch.device = "cpu") -> dict[str, Any]:
     return content
 
 
-def _code_in(error: pickle.UnpicklingError) -> str:
+def _code_in(path: Path, error: pickle.UnpicklingError) -> str:
     """PyTorch's own message advises to load it all the same; ours never does."""
-    text = str(error)
-    if "invalid load key" in text or "truncated" in text:
+    with path.open("rb") as file:
+        begins = file.read(2)
+    if begins != b"PK" and not begins.startswith(b"\x80"):  # neither torch.save's archive nor a pickle
         return DAMAGED
-    found = re.search(r"GLOBAL ([\w.]+)", text)
+    found = re.search(r"GLOBAL ([\w.]+)", str(error))
     return (
         f"it holds more than weights ({found[1] if found else 'a pickled object'}), and loading that could run any "
         f"code, so it was not loaded. Ask its author for the bare state dict, or for .safetensors"

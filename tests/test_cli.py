@@ -48,8 +48,8 @@ def refused(answer: Any, *words: str) -> None:
         ("trainer.precision=bf16", ["trainer.precision=bf16", 'Did you mean "bf16-mixed"']),
         ("data.test=Set5", ["data.test=Set5", "data.test=[Set5]"]),
         ("data.test=[Set5,Set5]", ["data.test", "twice"]),
-        ("metric.channel=foo", ["metric.channel=foo", "y or rgb"]),
-        ("stages=[test]", ["stages=[test]", "not trained", "model/net=bicubic"]),
+        ("metric.channel=foo", ["metric.channel=foo", "y, y8, rgb"]),
+        ("stages=[test]", ["stages=[test]", "not trained", "sr.evaluate"]),
         ("channels=1", ["model:", "channels"]),
         ("no_equals_sign", ["no_equals_sign", "key=value"]),
     ],
@@ -78,7 +78,7 @@ assert not heavy, heavy
 
 def test_help_lists_groups_and_choices(sr: Any) -> None:
     answer = sr("run", "--help")
-    assert "model/net: bicubic, edsr" in answer.out
+    assert "model/net: bicubic, carn_m, edsr" in answer.out
     assert "max_steps: 2000" in answer.out
 
 
@@ -164,5 +164,5 @@ def test_predict_says_what_is_missing(sr: Any, tmp_path: Path) -> None:
     refused(sr("predict", "checkpoint=no.ckpt", "input=a", "output=b"), "checkpoint=no.ckpt", "no such file")
     Image.new("RGB", (4, 4)).save(tmp_path / "picture.png")
     refused(
-        sr("predict", "checkpoint=picture.png", "input=a", "output=b"), "checkpoint=picture.png", "not a checkpoint"
+        sr("predict", "checkpoint=picture.png", "input=a", "output=b"), "checkpoint=picture.png", "not a file of weights"
     )

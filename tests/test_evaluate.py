@@ -212,3 +212,24 @@ def test_published_rows_beside_ours(sr: Callable, sr_data: Path, tmp_path: Path)
     assert result["published"]["model"] == "IMDN"
     assert (result["published"]["psnr"], result["published"]["ssim"]) == (32.21, 0.8948)
     assert "40.9 G" in answer.out  # the multiply-adds of IMDN's own table
+
+
+def test_a_known_leak_is_told_tagged_and_remembered(sr: Callable, sr_data: Path, tmp_path: Path) -> None:
+    """BSDS500/train/302003 is Set5/woman: the run says so, and so does every evaluation of what it left."""
+    from mlflow import MlflowClient
+
+    for name in ("302003", "100075"):
+        photos = tmp_path / "photos"
+        photos.mkdir(exist_ok=True)
+        shutil.copy(sr_data / "BSDS500" / "train" / f"{name}.jpg", photos / f"b{name}.jpg")
+    shutil.copy(sr_data / "BSDS500" / "train" / "100075.jpg", photos / "a.jpg")  # the first is held out
+    words = ("data=folder", "data.path=photos", "data.test=[Set5]", "trainer.max_steps=1", "data.batch=2")
+    answer = sr("run", *words, f"paths.data={sr_data}")
+    assert answer.code == 0, answer.err
+    assert "LEAK: b302003 shows the same photograph as Set5/woman" in answer.err
+    assert "100075" not in answer.err
+    (run,) = MlflowClient(f"sqlite:///{tmp_path}/runs/mlflow.db").search_runs(["1"])
+    assert "Set5/woman" in run.data.tags["sr.leak"]
+    (best,) = (tmp_path / "runs").glob("*/best.ckpt")
+    answer = sr("evaluate", f"checkpoint={best}", "data.test=[Set5]", f"paths.data={sr_data}", *QUICK)
+    assert "Set5: LEAK" in answer.out

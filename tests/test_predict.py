@@ -220,7 +220,7 @@ def test_a_checkpoint_that_runs_a_command_when_opened_is_refused(tmp_path: Path,
     witness, path = tmp_path / "it ran", tmp_path / "a.ckpt"
     evil = Command(f"echo > '{witness}'")
     torch.save({"state_dict": evil}, path) if layout == "torch" else path.write_bytes(pickle.dumps(evil, protocol=2))
-    with pytest.raises(UserError, match=f"checkpoint={path}: not a checkpoint that can be read safely"):
+    with pytest.raises(UserError, match=f"checkpoint={path}: it holds more than weights"):
         checkpoints.load(path)
     assert not witness.exists()
 
@@ -271,8 +271,8 @@ def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
     torch.save({"state_dict": {}}, tmp_path / "other.ckpt")
     saved(tmp_path / "unfit.ckpt", weights={})
     reasons = {
-        "gone": "no such file", "text": "not a checkpoint", "cut": "not a checkpoint",
-        "other": "carries no config", "unfit": "its weights do not fit its net",
+        "gone": "no such file", "text": "not a file of weights", "cut": "not a file of weights",
+        "other": "no weights in it", "unfit": "its weights do not fit its net",
     }  # fmt: skip
     for name, reason in reasons.items():
         with pytest.raises(UserError, match=f"^checkpoint={tmp_path / name}.ckpt: .*{reason}"):

@@ -127,3 +127,20 @@ def test_the_likely_cause_of_a_gap() -> None:
     assert published.cause(0.09, "Set5") is None
     said = published.cause(1.70, "Set5", {"RGB instead of luma": 30.02, "the border is not cut": 31.5}, theirs=30.02)
     assert said.endswith("RGB instead of luma")
+
+
+def test_a_fine_tuned_checkpoint_of_spandrels_is_enough(sr: Callable, world: Path, tmp_path: Path) -> None:
+    """`model/net=spandrel model.net.file=…` trains on; what it leaves needs the weight file no more."""
+    pytest.importorskip("spandrel", reason="spandrel is not installed: pip install 'sr[zoo]'")
+    body = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.PReLU(4), torch.nn.Conv2d(4, 12, 3))
+    file = tmp_path / "compact.pth"
+    torch.save({"params": torch.nn.ModuleDict({"body": body}).state_dict()}, file)
+    data = ("data=folder", f"data.path={world}/photos", "data.patch=32", "data.batch=4", "data.test=[Set5]")
+    words = ("model/net=spandrel", f"model.net.file={file}", "trainer.max_steps=2", "track=none")
+    answer = sr("run", *words, *data, f"paths.data={world}")
+    assert answer.code == 0, answer.err
+    assert sr("predict", f"checkpoint={file}", f"input={world}/small", "output=before").code == 0
+    file.unlink()
+    (best,) = (tmp_path / "runs").glob("*/best.ckpt")
+    assert sr("predict", f"checkpoint={best}", f"input={world}/small", "output=after").code == 0
+    assert (tmp_path / "after" / "p0x2_x2.png").read_bytes() != (tmp_path / "before" / "p0x2_x2.png").read_bytes()

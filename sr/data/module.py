@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset
 
 from sr.color import gray
+from sr.data.leaks import known_leaks
 from sr.data.patches import Draws
 from sr.data.pictures import Pictures, folder
 from sr.error import UserError
@@ -101,6 +102,14 @@ class SRData(LightningDataModule):
             lr = self.degrade(hr)
         exact = torch.float64 if hr.dtype == torch.float64 else torch.float32
         return Pair(lr.to(exact) / 255, hr.to(exact) / 255)
+
+    def leaks(self) -> list[str]:
+        """A line for each training picture that is known to stand in one of the evaluation sets."""
+        pictures = getattr(self.train_set, "pictures", None)
+        if pictures is None:
+            return []
+        shown = ((name, pictures[k].hr) for k, name in enumerate(pictures.names))
+        return known_leaks(shown, {*self.sets["val"], *self.sets["test"]})
 
     def lr_from(self, part: str, index: int) -> str:
         """Where an evaluation set's LR pictures come from: files, or the degradation."""
