@@ -60,11 +60,11 @@ def trainer(config: dict[str, Any], callbacks: list[Callback], logger: Logger, m
     )
 
 
-def device(name: str) -> torch.device:
-    """`device=…`: auto takes what is there."""
+def device(name: str, measuring: bool = False) -> torch.device:
+    """`device=…`: auto takes what is there; for `measuring` not Apple's GPUs, which lack the protocols' float64."""
     if name == "auto":
         found = torch.accelerator.current_accelerator(check_available=True)
-        return found or torch.device("cpu")
+        return torch.device("cpu") if found is None or (measuring and found.type == "mps") else found
     try:
         torch.empty(0, device=name)
         return torch.device(name)

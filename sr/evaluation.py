@@ -33,7 +33,7 @@ class Evaluation:
 
     def __init__(self, cfg: DictConfig, choices: dict[str, str], typed: list[str]) -> None:
         self.track = build.part(schema.plain(cfg.track), "track")
-        self.device = build.device(cfg.device)
+        self.device = build.device(cfg.device, measuring=True)
         loaded = self._load(cfg, "model/net" in choices)
         self.leaks = loaded.leaks if loaded else ()
         self.config = schema.complete(cfg, choices)

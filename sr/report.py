@@ -54,7 +54,7 @@ def _beside(sets: Mapping[str, Mapping[str, Any]], title: str, key: str) -> list
     for name, found in sets.items():
         if key not in found:
             continue
-        there = found[key]
+        there = found[key] | {name: float(found[key][name]) for name in ("psnr", "ssim")}  # JSON's "inf" is a word
         digits = 2 if key == "published" else 3
         gap = round(found["psnr"], digits) - there["psnr"] if digits == 2 else found["psnr"] - there["psnr"]
         rows.append(

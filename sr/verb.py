@@ -131,7 +131,9 @@ def _choices(text: str) -> str | None:
     """What could have been chosen, where a group has no such choice; of a list Hydra names only the one it missed."""
     missing = re.search(r"[Cc]ould not (?:find|load) '(.+?)'", text)
     group, _, choice = missing[1].rpartition("/") if missing else ("", "", "")
-    options = re.findall(r"^\t(\w+)$", text, re.MULTILINE) or sorted(p.stem for p in (conf_dir() / group).glob("*.yaml"))
+    options = re.findall(r"^\t(\w+)$", text, re.MULTILINE) or sorted(
+        p.stem for p in (conf_dir() / group).glob("*.yaml")
+    )
     return f"{group}={choice}: expected one of {', '.join(options)}.{nearest(choice, options)}" if group else None
 
 

@@ -81,6 +81,8 @@ class Verification:
 
     def _measured(self) -> dict[tuple[str, int], list[Found]]:
         pictures = {key: Pictures(list_images(self.sets[key[0]] / "HR", "sets"), key[1]) for key in self._keys()}
+        for chosen in pictures.values():
+            chosen.keep = False
         jobs = [(key, k) for key, chosen in pictures.items() for k in range(len(chosen))]
         found: dict[tuple[str, int], list[Found]] = {key: [] for key in pictures}
         with ThreadPoolExecutor() as pool, terminal.progress(len(jobs), "bicubic") as bar:

@@ -164,5 +164,7 @@ def test_predict_says_what_is_missing(sr: Any, tmp_path: Path) -> None:
     refused(sr("predict", "checkpoint=no.ckpt", "input=a", "output=b"), "checkpoint=no.ckpt", "no such file")
     Image.new("RGB", (4, 4)).save(tmp_path / "picture.png")
     refused(
-        sr("predict", "checkpoint=picture.png", "input=a", "output=b"), "checkpoint=picture.png", "not a file of weights"
+        sr("predict", "checkpoint=picture.png", "input=a", "output=b"),
+        "checkpoint=picture.png",
+        "not a file of weights",
     )

@@ -150,6 +150,16 @@ def test_result_pictures_that_are_missing_are_all_named(sr: Callable, world: Pat
     assert "3 of 4 pictures: s1 (s1_x2.png or s1_x2_other.png), s2, s3" in answer.err
 
 
+def test_equal_pictures_are_infinite_and_said_to_be(sr: Callable, world: Path, tmp_path: Path) -> None:
+    words = (f"images={world}/Set5/HR", "scale=2", "data.test=[Set5]", f"paths.data={world}", "metric/also=[]")
+    for more in ((), (f"against={tmp_path}/first.json",)):
+        answer = sr("evaluate", *words, *more)
+        assert answer.code == 0, answer.err
+        assert " inf " in answer.out
+        assert found(tmp_path)["Set5"]["psnr"] == "inf"
+        (tmp_path / "first.json").write_text(json.dumps(found(tmp_path)))
+
+
 def test_a_damaged_picture_costs_nothing_that_was_measured(sr: Callable, world: Path, tmp_path: Path) -> None:
     shutil.copytree(world / "Set5", tmp_path / "data" / "Set5")
     shutil.copytree(world / "Set5", tmp_path / "data" / "Broken")

@@ -1,5 +1,7 @@
 """Per-image scores of one set, as a torchmetrics metric: right under DDP and with unequal batches."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torchmetrics import Metric
@@ -23,6 +25,13 @@ class Score(Metric):
         """Measure a batch of float 0…1 images `[B, C, H, W]`."""
         for name, values in self.protocol(sr, hr, lr).items():
             getattr(self, name).append(values)
+
+    def _sync_dist(self, *args: Any, **kwargs: Any) -> None:
+        """A process that had no picture answers with none: torchmetrics would leave it out, and the others waiting."""
+        for name in self.protocol.measures:
+            if not len(getattr(self, name)):
+                setattr(self, name, [torch.zeros(0, dtype=torch.float64, device=self.device)])
+        super()._sync_dist(*args, **kwargs)
 
     def per_image(self) -> dict[str, list[float]]:
         """Every image's values, in the order in which they came."""

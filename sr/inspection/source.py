@@ -1,0 +1,94 @@
+"""Which files stand behind `data=…`: those that train, those that measure, and LR files that exist already."""
+
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from sr.data.benchmark import Benchmark
+from sr.data.cifar10 import CIFAR10
+from sr.data.folder import Folder
+from sr.data.module import SRData, split
+from sr.data.pair import PairFolder
+from sr.data.sample import HELD_OUT, TRAIN, Sample
+from sr.error import UserError
+from sr.image.read import list_images
+
+
+@dataclass
+class Source:
+    """Files by set. `lr` holds the LR files of a set of HR files, where there are some."""
+
+    train: list[Path] = field(default_factory=list)
+    sets: dict[str, list[Path]] = field(default_factory=dict)
+    lr: dict[str, list[Path]] = field(default_factory=dict)
+    patch: int = 0  # HR pixels; 0: nothing is trained
+
+
+TRAINING = "training set"
+
+
+def kind(config: dict[str, Any]) -> type[SRData]:
+    """The class that `data=…` chooses; it must be one whose files are known here, or be made from one of them."""
+    module, _, name = config["data"]["_target_"].rpartition(".")
+    chosen = getattr(import_module(module), name)
+    if not issubclass(chosen, Folder | Benchmark | CIFAR10 | Sample):
+        raise UserError(
+            f"data: sr.inspect does not know where {module}.{name} has its files; give it their folder: "
+            "data=folder data.path=DIR"
+        )
+    return chosen
+
+
+def source(config: dict[str, Any], chosen: type[SRData]) -> Source:
+    """List the files; only a folder that is missing or empty is an error."""
+    dials, found = config["data"], Source(patch=config["data"].get("patch", 0))
+    names = list(dict.fromkeys([*dials["val"], *dials["test"]]))
+    own = chosen.name in names
+    if issubclass(chosen, Folder):
+        _folder(found, chosen, dials, own)
+    elif issubclass(chosen, Sample):
+        import skimage  # here, because only this source needs it
+
+        where = Path(skimage.__file__).parent / "data"
+        found.train = [where / name for name in TRAIN]
+        if own:
+            stages = [stage for stage in HELD_OUT if chosen.name in dials[stage]]
+            found.sets[chosen.name] = [where / name for stage in stages for name in HELD_OUT[stage]]
+    for name in names:
+        if name != chosen.name:
+            _named(found, name, config, with_lr=issubclass(chosen, Benchmark))
+    return found
+
+
+def _folder(found: Source, chosen: type[SRData], dials: dict[str, Any], own: bool) -> None:
+    """`data.path`, or `data.hr` and `data.lr`; what the source holds out for itself is a set of its own."""
+    paired = issubclass(chosen, PairFolder)
+    key = "data.hr" if paired else "data.path"
+    chosen_path = dials.get(key.split(".")[1])
+    if not chosen_path or (paired and not dials["lr"]):
+        needs = "two folders: data.lr=DIR data.hr=DIR" if paired else "the folder of your HR images: data.path=DIR"
+        raise UserError(f"data={chosen.name} needs {needs}")
+    files = list_images(Path(chosen_path).expanduser(), key)
+    if paired:
+        found.lr[TRAINING] = list_images(Path(dials["lr"]).expanduser(), "data.lr")
+    train, held = split(len(files)) if own and len(files) > 1 else (range(len(files)), [])
+    found.train = [files[i] for i in train]
+    if held:
+        found.sets[chosen.name] = [files[i] for i in held]
+
+
+def _named(found: Source, name: str, config: dict[str, Any], with_lr: bool) -> None:
+    """The set `name` under `paths.data`, or a path, as the sources themselves find it."""
+    dials, root = config["data"], Path(config["data"]["root"])
+    key = "data.test" if name in dials["test"] else "data.val"
+    path = root / name if (root / name).is_dir() else Path(name).expanduser()
+    if not path.is_dir():
+        raise UserError(
+            f"{key}={name}: there is no such set. Put its HR images into {root / name / 'HR'}, "
+            "or say where your sets are: paths.data=FOLDER or the variable SR_DATA"
+        )
+    found.sets[path.name] = list_images(path / "HR" if (path / "HR").is_dir() else path, key)
+    low = path / "LR_bicubic" / f"X{config['scale']}"
+    if with_lr and low.is_dir():
+        found.lr[path.name] = list_images(low, key)

@@ -1,0 +1,49 @@
+"""Scores of several processes are those of one: per-image values are gathered, never averages of averages."""
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+
+from sr.metric.protocol import Protocol
+from sr.metric.score import Score
+
+SHARES = {"unequal": ([0, 1, 2, 3], [4]), "one has none": ([0, 1, 2, 3, 4], [])}
+
+
+def pictures() -> tuple[torch.Tensor, torch.Tensor]:
+    chance = torch.Generator().manual_seed(0)
+    hr = torch.randint(0, 256, (5, 3, 24, 24), generator=chance) / 255
+    noise = torch.linspace(0.01, 0.3, 5).view(-1, 1, 1, 1) * torch.randn(hr.shape, generator=chance)
+    return hr + noise, hr
+
+
+def measure(rank: int, port: int, share: str, out: str) -> None:
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", rank=rank, world_size=2)
+    sr, hr = pictures()
+    score = Score(Protocol("edsr", 2, "rgb"))
+    mine = SHARES[share][rank]
+    for batch in (mine[:3], mine[3:]):  # batches of unequal size as well
+        if batch:
+            score.update(sr[batch], hr[batch])
+    torch.save(score.compute(), Path(out) / f"{rank}.pt")
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+@pytest.mark.parametrize("share", SHARES)
+def test_two_processes_measure_what_one_does(tmp_path: Path, share: str) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    mp.spawn(measure, (port, share, str(tmp_path)), nprocs=2)
+    alone = Score(Protocol("edsr", 2, "rgb"))
+    alone.update(*pictures())
+    for rank in (0, 1):
+        assert torch.load(tmp_path / f"{rank}.pt", weights_only=True) == pytest.approx(alone.compute(), abs=1e-9)
