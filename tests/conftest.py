@@ -1,5 +1,6 @@
 """What tests share: the command line in this very process, small data of their own, the real images where they are."""
 
+import json
 import os
 import sys
 from collections.abc import Callable
@@ -134,3 +135,36 @@ def zoo(world: Path) -> str:
         body = nn.Sequential(nn.Conv2d(c, 4, 3), nn.PReLU(4), nn.Conv2d(4, c * s * s, 3))
         save(nn.ModuleDict({"body": body}).state_dict(), world / f"zoo_x{s}c{c}.pth")
     return f"model.net.file='{world}/zoo_x${{scale}}c${{channels}}.pth'"
+
+
+@pytest.fixture(scope="session")
+def photos() -> Callable[[str], Image.Image]:
+    """Photographs that scikit-image carries."""
+    import skimage
+
+    where = Path(skimage.__file__).parent / "data"
+
+    def photo(name: str) -> Image.Image:
+        with Image.open(where / name) as image:
+            return image.convert("RGB")
+
+    return photo
+
+
+@pytest.fixture
+def inspect(sr: Any, tmp_path: Path) -> Callable[..., tuple[int, dict[str, list[dict[str, Any]]], str]]:
+    """Types the command; gives (exit code, items by kind of finding, what was printed)."""
+
+    def command(*words: str) -> tuple[int, dict[str, list[dict[str, Any]]], str]:
+        answer = sr("inspect", f"paths.data={tmp_path}/sets", *words)
+        assert answer.code in (0, 1), answer.err
+        whole = json.loads((tmp_path / "inspect.json").read_text(encoding="utf-8"))
+        assert whole["spoiled"] == bool(answer.code)
+        found: dict[str, list[dict[str, Any]]] = {}
+        for finding in whole["findings"]:
+            assert finding["count"] == len(finding["items"])
+            assert finding["todo"] in answer.out
+            found.setdefault(finding["kind"], []).extend(finding["items"])
+        return answer.code, found, answer.out
+
+    return command

@@ -1,8 +1,12 @@
-"""Made-up pictures and weight files that the tests of measures share."""
+"""Made-up pictures and weight files that tests share."""
 
+import io
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from sr.color import luma
@@ -40,3 +44,15 @@ def features(name: str, path: Path) -> nn.Sequential:
     state = torch.load(path, weights_only=True)
     net.load_state_dict({k[9:]: v for k, v in state.items() if k.startswith("features.")})
     return net
+
+
+def jpeg(image: Image.Image, quality: int = 50) -> Image.Image:
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=quality)
+    return Image.open(buffer)
+
+
+def matlab(scale: int) -> Callable[[Any], Any]:
+    from sr.degrade.resize import imresize
+
+    return lambda hr: imresize(hr, 1 / scale)

@@ -130,16 +130,26 @@ class SRData(LightningDataModule):
         key = f"data.{part}"
         if name == self.name:
             return self.held_out(part)
-        path = self.root / name if (self.root / name).is_dir() else Path(name).expanduser()
-        if not path.is_dir():
-            own = f'"{self.name}" or ' if self.name else ""
-            raise UserError(
-                f"{key}={name}: expected {own}a folder. Put its HR images into {self.root / name / 'HR'}, "
-                f"or say where your sets are: paths.data=FOLDER or the variable SR_DATA"
-            )
-        chosen = folder(path / "HR" if (path / "HR").is_dir() else path, self.scale, key)
+        chosen = folder(hr_folder(find_set(self.root, name, key, self.name)), self.scale, key)
         check_sizes(chosen, f"{key}={name}")
         return chosen
+
+
+def find_set(root: Path, name: str, key: str, own: str = "") -> Path:
+    """The folder of the set `name`: `root/NAME`, or a path. `key` is the dial that named it, `own` another right word."""
+    path = root / name if (root / name).is_dir() else Path(name).expanduser()
+    if not path.is_dir():
+        expected = f'"{own}" or a folder' if own else "a folder"
+        raise UserError(
+            f"{key}={name}: expected {expected}. Put its HR images into {root / name / 'HR'}, "
+            f"or say where your sets are: paths.data=FOLDER or the variable SR_DATA"
+        )
+    return path
+
+
+def hr_folder(path: Path) -> Path:
+    """Where a set's HR images lie: in `HR`, or in its folder itself."""
+    return path / "HR" if (path / "HR").is_dir() else path
 
 
 def check_sizes(pictures: Pictures, key: str) -> None:

@@ -1,7 +1,7 @@
 """`data=pair data.lr=DIR data.hr=DIR`: LR and HR files that belong together, checked before anything is trained."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +25,7 @@ class PairFolder(Folder):
     def _all(self) -> Pictures:
         faults: list[str] = []
         hr = _by_name(list_images(self.path, "data.hr"), lambda stem: stem, faults)
-        ending = re.compile(rf"[-_]?x{self.scale}$", re.IGNORECASE)
-        small = list_images(self.lr, "data.lr")
-        lr = _by_name(small, lambda stem: stem if stem in hr else ending.sub("", stem), faults)
+        lr = _by_name(list_images(self.lr, "data.lr"), lambda stem: hr_name(stem, hr, self.scale), faults)
         faults += [f"{lr[name]}: no HR image of this name in data.hr={self.path}" for name in lr if name not in hr]
         faults += [f"{hr[name]}: no LR image of this name in data.lr={self.lr}" for name in hr if name not in lr]
         names = [name for name in hr if name in lr]
@@ -55,6 +53,11 @@ class PairFolder(Folder):
         if kind != big_kind:
             return [f"{lr}: {kind}, but {hr.name} is {big_kind}: convert one of them"]
         return []
+
+
+def hr_name(stem: str, hr: Container[str], scale: int) -> str:
+    """The name of the HR file that an LR file belongs to: its own, or without the scale at its end."""
+    return stem if stem in hr else re.sub(rf"[-_]?x{scale}$", "", stem, flags=re.IGNORECASE)
 
 
 def _by_name(paths: list[Path], name: Callable[[str], str], faults: list[str]) -> dict[str, Path]:

@@ -1,4 +1,8 @@
-"""Pictures that lie in one set twice: the same pixels, or the same photograph encoded, resized or mirrored anew."""
+"""Pictures that lie in one set twice: the same pixels, or the same photograph encoded, resized or mirrored anew.
+
+They waste steps and weigh double, but spoil no number: notes, therefore. (What a source holds out for itself is a set
+of its own, and a twin there is a leak.)
+"""
 
 from collections.abc import Sequence
 
@@ -24,7 +28,9 @@ def exact(looks: Sequence[Look], where: str) -> Finding:
         if not x.fault and first.setdefault(x.digest, x) is not x:
             items.append({"file": x.name, "says": f"the same pixels as {first[x.digest].name}",
                           "of": first[x.digest].name})  # fmt: skip
-    return Finding("duplicate", where, "picture(s) are there twice, pixel for pixel", "remove one of each", items)
+    return Finding(
+        "duplicate", where, "picture(s) are there twice, pixel for pixel", "remove one of each", items, False
+    )
 
 
 def near(looks: Sequence[Look], where: str) -> Finding:
@@ -45,7 +51,7 @@ def near(looks: Sequence[Look], where: str) -> Finding:
                     items.append({"file": single[k].name, "says": says, "of": single[j].name, "mirrored": mirrored,
                                   "likeness": round(likeness, 3)})  # fmt: skip
     return Finding(
-        "near duplicate", where, "picture(s) show a photograph that is there already", "keep the best one", items
+        "near duplicate", where, "picture(s) show a photograph that is there already", "keep the best one", items, False
     )
 
 

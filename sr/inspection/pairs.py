@@ -1,7 +1,6 @@
 """LR and HR files that should belong together: which have no partner, which were made by which kernel, which moved."""
 
 import math
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +10,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from sr.color import gray
+from sr.data.pair import hr_name
 from sr.degrade.resize import imresize
 from sr.image.read import read_rgb
 from sr.inspection.faults import Look
@@ -35,11 +35,10 @@ class Made(NamedTuple):
 def matched(hr: Sequence[Look], lr: Sequence[Look], scale: int, where: str, report: Report) -> list[tuple[Look, Look]]:
     """Pairs by name (as data=pair does: `x2`, `_x2`, `-x2` at the end may stand or not) of right sizes, (LR, HR)."""
     big = {x.path.stem: x for x in hr}
-    ending = re.compile(rf"[-_]?x{scale}$", re.IGNORECASE)
     small: dict[str, Look] = {}
     lonely = []
     for x in lr:
-        stem = x.path.stem if x.path.stem in big else ending.sub("", x.path.stem)
+        stem = hr_name(x.path.stem, big, scale)
         first = small.setdefault(stem, x)
         if first is not x:
             lonely.append({"file": x.name, "says": f"belongs to the same pair as {first.name}"})

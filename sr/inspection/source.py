@@ -8,7 +8,7 @@ from typing import Any
 from sr.data.benchmark import Benchmark
 from sr.data.cifar10 import CIFAR10
 from sr.data.folder import Folder
-from sr.data.module import SRData, split
+from sr.data.module import SRData, find_set, hr_folder, split
 from sr.data.pair import PairFolder
 from sr.data.sample import HELD_OUT, TRAIN, Sample
 from sr.error import UserError
@@ -82,13 +82,8 @@ def _named(found: Source, name: str, config: dict[str, Any], with_lr: bool) -> N
     """The set `name` under `paths.data`, or a path, as the sources themselves find it."""
     dials, root = config["data"], Path(config["data"]["root"])
     key = "data.test" if name in dials["test"] else "data.val"
-    path = root / name if (root / name).is_dir() else Path(name).expanduser()
-    if not path.is_dir():
-        raise UserError(
-            f"{key}={name}: there is no such set. Put its HR images into {root / name / 'HR'}, "
-            "or say where your sets are: paths.data=FOLDER or the variable SR_DATA"
-        )
-    found.sets[path.name] = list_images(path / "HR" if (path / "HR").is_dir() else path, key)
+    path = find_set(root, name, key)
+    found.sets[path.name] = list_images(hr_folder(path), key)
     low = path / "LR_bicubic" / f"X{config['scale']}"
     if with_lr and low.is_dir():
         found.lr[path.name] = list_images(low, key)

@@ -1,0 +1,75 @@
+"""The leaks that are known, on real images: found by `sr.inspect`, and by every training run."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+from specimen import jpeg
+
+CLEAN = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg")
+SETS = ("camera.png", "motorcycle_left.png", "coins.png")
+
+
+@pytest.fixture
+def known() -> Callable[..., list[str]]:
+    from sr.data.leaks import known_leaks
+
+    return known_leaks
+
+
+def tensor(image: Image.Image) -> Any:
+    import torch
+
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)
+
+
+def test_the_leak_of_bsds500_into_set5(sr_data: Path, tmp_path: Path, inspect: Any) -> None:
+    train = [*sorted((sr_data / "BSDS500" / "train").glob("*.jpg"))[:6], sr_data / "BSDS500" / "train" / "302003.jpg"]
+    (tmp_path / "train").mkdir()
+    for path in train:
+        shutil.copy(path, tmp_path / "train")
+    code, found, _ = inspect(
+        "data=folder", f"data.path={tmp_path}/train", f"paths.data={sr_data}", "data.val=[Set5]", "data.test=[Set5]"
+    )
+    assert (code, set(found)) == (1, {"leak"})
+    assert [(i["file"], i["set"], i["picture"]) for i in found["leak"]] == [("302003.jpg", "Set5", "woman.png")]
+    assert found["leak"][0]["likeness"] > 0.9
+
+
+def test_lr_of_the_benchmarks_is_matlabs(sr_data: Path, inspect: Any) -> None:
+    words = ["data=benchmark", f"paths.data={sr_data}", "data.val=[Set5]", "data.test=[Set5]"]
+    code, found, out = inspect(*words, "scale=3")
+    assert (code, found) == (0, {})
+    assert "bit for bit in 5 of 5 pairs" in out
+    code, found, _ = inspect(*words, "scale=8")
+    assert (code, set(found)) == (0, {"kernel"})
+    assert all(item["kernels"] == ["matlab_replicate"] for item in found["kernel"])
+
+
+def test_known_leaks_are_recognised(sr_data: Path, known: Any) -> None:
+    with Image.open(sr_data / "BSDS500" / "train" / "302003.jpg") as image:
+        woman = image.convert("RGB")
+    versions = [woman, ImageOps.mirror(woman), woman.resize((160, 240)), woman.resize((480, 720)), jpeg(woman, 40)]
+    for k, version in enumerate(versions):
+        (line,) = known([(f"v{k}", tensor(version))], ["Set5", "elsewhere/Set14"])
+        assert line.startswith(f"v{k} shows the same photograph as Set5/woman")
+    assert known([("woman", tensor(woman))], ["Set14"]) == []
+    others = sorted((sr_data / "BSDS500" / "train").glob("*.jpg"))[:20]
+    assert known([(p.stem, tensor(Image.open(p))) for p in others], ["Set5", "Set14", "BSD100", "Kodak24"]) == []
+
+
+def test_pictures_are_not_read_where_nothing_is_known(known: Any) -> None:
+    def pictures() -> Any:
+        raise AssertionError("looked at")
+        yield
+
+    assert known(pictures(), ["folder", "Mine"]) == []
+
+
+def test_photographs_that_stand_nowhere(photos: Any, known: Any) -> None:
+    pictures = [(name, tensor(photos(name))) for name in (*CLEAN, *SETS)]
+    assert known(pictures, ["Set5", "Set14", "BSD100", "Kodak24"]) == []
