@@ -24,6 +24,7 @@ from sr.model.module import Shown, trainable
 from sr.pair import Raw
 from sr.track.life import Begun, as_json, closing, keep, make_folder
 from sr.track.panel import panel
+from sr.track.record import in_columns
 
 AHEAD = 4  # pictures read before they are wanted
 
@@ -182,8 +183,9 @@ class Evaluation:
         found = self.sets[name]
         points = {f"test/{name}/{key}": found[key] for key in self.protocol.measures}
         points |= {f"test/{name}/{key}_bicubic": value for key, value in found["bicubic"].items()}
-        points |= {f"cost/{key}/{name}": found[key] for key in ("ms_per_image", "peak_memory_mb") if key in found}
-        self.track.points({key: value for key, value in points.items() if not math.isnan(value)}, 0)
+        points |= {f"test/{name}/{key}": found[key] for key in ("ms_per_image", "peak_memory_mb") if key in found}
+        known = {key: value for key, value in points.items() if not math.isnan(value)}
+        self.track.points(in_columns(known, self.data, self.protocol), 0)
 
     def _close(self, status: str) -> None:
         keep(self.track, self.folder, "evaluate.json", as_json(self.sets))

@@ -15,7 +15,7 @@ from sr.error import UserError
 from sr.model.module import trainable
 from sr.track.life import Begun, as_json, closing, keep, make_folder
 from sr.track.panel import Panels
-from sr.track.record import Record
+from sr.track.record import Record, in_columns
 
 TAG_LENGTH = 4000  # characters of a tag that every MLflow takes
 
@@ -124,7 +124,7 @@ class Training:
             self.trainer.test(self.model, datamodule=self.data, verbose=False)
             tested = {k: v for k, v in self.model.metrics.items() if k.startswith("test/")}
             guessed = {f"{k}_bicubic": v for k, v in self.model.bicubic.items() if k.startswith("test/")}
-            self.track.points(tested | guessed, step)
+            self.track.points(in_columns(tested | guessed, self.data, self.model.metric), step)
             self.track.text("per_image.json", as_json(self._per_image()))
 
     def _per_image(self) -> dict[str, Any]:

@@ -83,7 +83,12 @@ def test_the_run_in_mlflow(sr: Callable, world: Path, tmp_path: Path) -> None:
     assert run.info.status == "FINISHED"
     assert run.data.tags["sr.verb"] == "evaluate"
     assert run.data.tags["sr.protocol"] == "edsr"
-    assert {"test/Set5/psnr", "test/Set5/ssim", "test/Set5/lr_psnr", "test/Set5/psnr_bicubic"} <= set(run.data.metrics)
+    column = "test/Set5 x2 edsr"  # all runs share a tracker's columns, so that what differs has a column of its own
+    assert {f"{column}/{name}" for name in ("psnr", "ssim", "lr_psnr", "psnr_bicubic")} <= set(run.data.metrics)
+    assert sr("evaluate", *words, "metric=vdsr", "data.degrade.border=replicate").code == 0
+    other = client.search_runs(["1"], order_by=["start_time DESC"])[0]
+    measured = {key for key in other.data.metrics if key.endswith("/psnr")}
+    assert measured == {"test/Set5 x2 vdsr Bicubic-scale-2-border-replicate/psnr"}
     names = {file.path for file in client.list_artifacts(run.info.run_id)}
     assert {"evaluate.json", "summary.json", "config.yaml", "images"} <= names
 

@@ -48,15 +48,16 @@ def test_a_cnn_run_is_all_there(sr: Any, world: Path, runs: Path) -> None:
     assert summary["steps_per_second"] > 0
 
     measured = {name for name in run.data.metrics if "psnr" in name or "ssim" in name}
-    names = {f"{part}/folder/{kind}" for part in ("val", "test") for kind in ("psnr", "ssim")}
-    best = {f"best/val/folder/{kind}" for kind in ("psnr", "ssim")}
+    names = {f"{part}/folder x2 edsr/{kind}" for part in ("val", "test") for kind in ("psnr", "ssim")}
+    best = {f"best/val/folder x2 edsr/{kind}" for kind in ("psnr", "ssim")}
     assert measured == names | {f"{name}_bicubic" for name in names} | best
     for name in names:
-        assert run.data.metrics[name] == summary["metrics"][name]
-        assert run.data.metrics[f"{name}_bicubic"] == summary["bicubic"][name]
+        plain = name.replace(" x2 edsr", "")
+        assert run.data.metrics[name] == summary["metrics"][plain]
+        assert run.data.metrics[f"{name}_bicubic"] == summary["bicubic"][plain]
     history = client(runs).get_metric_history(run.info.run_id, "train/loss")
     assert [point.step for point in history] == [1, 2, 3, 4, 5]
-    validations = client(runs).get_metric_history(run.info.run_id, "val/folder/psnr")
+    validations = client(runs).get_metric_history(run.info.run_id, "val/folder x2 edsr/psnr")
     assert [point.step for point in validations] == [
         0,
         2,

@@ -1,9 +1,17 @@
 """From the training loop to the tracker: every step's signals, every validation's metrics."""
 
+import re
+from collections.abc import Mapping
+
 from pytorch_lightning import Callback, Trainer
 
+from sr.data.module import SRData
+from sr.metric.protocol import Protocol
 from sr.model.module import SRModule
 from sr.track.none import Nothing
+
+_MEASURED = re.compile(r"((?:best/)?(val|test)/)([^/]+)(/.+)")
+_USUAL = "Bicubic(scale={}, border=mirror)"
 
 
 class Record(Callback):
@@ -22,4 +30,21 @@ class Record(Callback):
         shown = {k: v for k, v in module.metrics.items() if k.startswith("val/")}
         shown |= {f"{k}_bicubic": v for k, v in module.bicubic.items() if k.startswith("val/")}
         shown |= {f"best/{k}": v for k, v in module.best.items()}
-        self.track.points(shown, trainer.global_step)
+        self.track.points(in_columns(shown, trainer.datamodule, module.metric), trainer.global_step)
+
+
+def in_columns(values: Mapping[str, float], data: SRData, protocol: Protocol) -> dict[str, float]:
+    """`val/Set5/psnr` becomes `val/Set5 x2 edsr/psnr`, in a tracker where all runs share their columns: what differs
+    in scale, protocol, or in how LR was made, has a column of its own."""
+    return {_column(name, data, protocol): value for name, value in values.items()}
+
+
+def _column(name: str, data: SRData, protocol: Protocol) -> str:
+    found = _MEASURED.fullmatch(name)
+    if not found:
+        return name
+    before, part, set_name, measure = found.groups()
+    names = [data.set_name(part, k) for k in range(len(data.sets[part]))]
+    lr = data.lr_from(part, names.index(set_name))
+    made = "" if lr == _USUAL.format(protocol.scale) else " " + re.sub(r"\W+", "-", lr).strip("-")[:60]
+    return f"{before}{set_name} x{protocol.scale} {protocol.name}{made}{measure}"
