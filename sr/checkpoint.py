@@ -53,7 +53,10 @@ def load(
     elif net is not None:
         raise UserError(f"checkpoint={path} brings its own net: leave model/net out")
     else:
-        loaded = _ours(path, content, trust)
+        try:
+            loaded = _ours(path, content, trust)
+        except (KeyError, TypeError, AttributeError) as error:  # somebody else's entry of this name
+            raise UserError(f"checkpoint={path}: not written by sr, or damaged ({error!r})") from None
     if scale is not None and scale != loaded.config["scale"]:
         raise UserError(f"scale={scale}: checkpoint={path} enlarges by {loaded.config['scale']}")
     return loaded._replace(net=loaded.net.to(device).eval())
@@ -98,11 +101,11 @@ def _published(path: Path, state: weights.State, scale: int | None, node: dict[s
         scale = scale if scale in fit.scales else fit.scales[0]
         node = catalog.node(fit.name, scale, fit.channels)
     net = build.part(node, "model.net")
-    state = weights.translated(net, state)
-    wrong = weights.misfit(net, state)
+    ours = weights.translated(net, state)
+    wrong = weights.misfit(net, ours)
     if wrong:
         raise UserError(f"checkpoint={path} does not fit model/net ({wrong}). Of all nets, {catalog.nearest(state)}")
-    net.load_state_dict(state)
+    net.load_state_dict(ours)
     color = "y" if node.get("channels", 3) == 1 else "rgb"
     return Loaded(net, {"scale": net.scale, "color": color, "model": {"net": node}}, {}, 0)
 
@@ -114,7 +117,8 @@ def _foreign(path: Path, state: weights.State) -> Loaded:
     except UserError as error:
         raise UserError(f"checkpoint={path} fits none of our nets ({catalog.nearest(state)}). {error}") from None
     node = {"_target_": SPANDREL, "file": str(path), "scale": net.scale}
-    return Loaded(net, {"scale": net.scale, "color": "rgb", "model": {"net": node}}, {}, 0)
+    color = "y" if net.channels == 1 else "rgb"
+    return Loaded(net, {"scale": net.scale, "color": color, "model": {"net": node}}, {}, 0)
 
 
 def _refuse_strangers(node: Any, trusted: tuple[str, ...], path: Path) -> None:

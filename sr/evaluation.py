@@ -56,6 +56,8 @@ class Evaluation:
         self.folder = make_folder(self.config["paths"]["runs"], title[:100])
         with closing(self._close):
             self.begun.open(self.track, self.folder, self.protocol.name, subject.tags(self.config))
+            cost = {"parameters": self.subject.parameters, "multiply_adds_1280x720": self.subject.multiply_adds}
+            self.track.points({f"cost/{key}": value for key, value in cost.items() if value is not None}, 0)
             for index, name in enumerate(self.names):
                 self.sets[name] = self._measured(index, name)
                 self._send(name)
@@ -114,7 +116,8 @@ class Evaluation:
     def _measured(self, index: int, name: str) -> dict[str, Any]:
         """Everything there is to say of one set."""
         chosen = self.data.eval_sets["test"][index]
-        row = published.find(self.model, self.config["scale"], name, self.protocol.name) if self.model else None
+        usual = self.data.lr_from("test", index) == self.protocol.usual_lr
+        row = published.find(self.model, self.config["scale"], name, self.protocol.name) if usual else None
         ours, guess = Score(self.protocol), Score(self.protocol)
         mistakes: dict[str, list[float]] = defaultdict(list)
         self.subject.begin()

@@ -72,7 +72,7 @@ def recognise(net: str, parameters: int) -> str | None:
     return best.model if near else None
 
 
-def find(model: str, scale: int, set_name: str, protocol: str) -> Row | None:
+def find(model: str | None, scale: int, set_name: str, protocol: str) -> Row | None:
     """The row of the very same net, scale, set and protocol; nothing else may stand beside ours."""
     return next(
         (r for r in rows() if (r.model, r.scale, r.set, r.protocol) == (model, scale, set_name, protocol)), None

@@ -11,7 +11,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from sr import catalog, checkpoint, published, weights
+from sr import catalog, checkpoint, weights
 from sr.error import UserError
 from sr.net.espcn import ESPCN
 from sr.net.imdn import IMDN
@@ -103,30 +103,6 @@ def test_published_weights_enlarge_as_they_are(sr: Callable, sr_data: Path, tmp_
     assert "serve scale=2, 3, 4, 8: say which" in unsure.err
     assert sr("predict", f"checkpoint={file}", "scale=2", "tile=40", *words).code == 0
     assert (tmp_path / "large" / "womanx4_x2.png").exists()
-
-
-def test_which_published_model_a_net_is() -> None:
-    assert published.recognise("EDSR", 1_369_859) == "EDSR-baseline"
-    assert published.recognise("EDSR", 40_729_603) == "EDSR"
-    assert published.recognise("EDSR", 300_000) is None
-    assert published.recognise("Plain", 41_356) is None
-
-
-def test_a_published_row_is_of_the_same_net_scale_set_and_protocol() -> None:
-    row = published.find("VDSR", 3, "Set14", "vdsr")
-    assert (row.psnr, row.ssim) == (29.77, 0.8314)
-    assert published.find("VDSR", 3, "Set14", "edsr") is None
-    assert published.other_protocols("VDSR", 3, "Set14", "edsr") == ["vdsr"]
-    assert len(published.rows()) == 174
-
-
-def test_the_likely_cause_of_a_gap() -> None:
-    assert published.cause(0.006, "Set5") is None
-    assert "full-range luma" in published.cause(-1.32, "Set5")
-    assert "bridge" in published.cause(0.09, "Set14")
-    assert published.cause(0.09, "Set5") is None
-    said = published.cause(1.70, "Set5", {"RGB instead of luma": 30.02, "the border is not cut": 31.5}, theirs=30.02)
-    assert said.endswith("RGB instead of luma")
 
 
 def test_a_fine_tuned_checkpoint_of_spandrels_is_enough(sr: Callable, world: Path, tmp_path: Path) -> None:

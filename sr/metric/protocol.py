@@ -49,6 +49,11 @@ class Protocol:
         """1 where a higher value is better, -1 where a lower one is."""
         return -1 if getattr(self.also.get(name), "better", "higher") == "lower" else 1
 
+    @property
+    def usual_lr(self) -> str:
+        """How all published tables made their LR, in the words of `sr.data.module.SRData.lr_from`."""
+        return f"Bicubic(scale={self.scale}, border=mirror)"
+
     def describe(self, lr: str = "") -> dict[str, str | int]:
         """What has to be equal before two numbers may be compared; `lr` says where the LR pictures came from."""
         made = {"lr": f"{lr}{', not rounded' if self.channel == 'y8' else ''}"} if lr else {}

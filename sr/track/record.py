@@ -11,7 +11,6 @@ from sr.model.module import SRModule
 from sr.track.none import Nothing
 
 _MEASURED = re.compile(r"((?:best/)?(val|test)/)([^/]+)(/.+)")
-_USUAL = "Bicubic(scale={}, border=mirror)"
 
 
 class Record(Callback):
@@ -46,5 +45,5 @@ def _column(name: str, data: SRData, protocol: Protocol) -> str:
     before, part, set_name, measure = found.groups()
     names = [data.set_name(part, k) for k in range(len(data.sets[part]))]
     lr = data.lr_from(part, names.index(set_name))
-    made = "" if lr == _USUAL.format(protocol.scale) else " " + re.sub(r"\W+", "-", lr).strip("-")[:60]
+    made = "" if lr == protocol.usual_lr else " " + re.sub(r"\W+", "-", lr).strip("-")[:60]
     return f"{before}{set_name} x{protocol.scale} {protocol.name}{made}{measure}"

@@ -1,0 +1,58 @@
+"""What papers published, and the mistakes of measuring that explain why a number differs from theirs."""
+
+import pytest
+import torch
+
+from sr import published
+from sr.error import UserError
+from sr.metric.protocol import Protocol, need_same
+from sr.metric.traps import alternatives
+
+
+def test_which_published_model_a_net_is() -> None:
+    assert published.recognise("EDSR", 1_369_859) == "EDSR-baseline"
+    assert published.recognise("EDSR", 40_729_603) == "EDSR"
+    assert published.recognise("EDSR", 300_000) is None
+    assert published.recognise("Plain", 41_356) is None
+
+
+def test_a_published_row_is_of_the_same_net_scale_set_and_protocol() -> None:
+    row = published.find("VDSR", 3, "Set14", "vdsr")
+    assert (row.psnr, row.ssim) == (29.77, 0.8314)
+    assert published.find("VDSR", 3, "Set14", "edsr") is None
+    assert published.other_protocols("VDSR", 3, "Set14", "edsr") == ["vdsr"]
+    assert len(published.rows()) == 174
+
+
+def test_the_likely_cause_of_a_gap() -> None:
+    assert published.cause(0.006, "Set5") is None
+    assert "full-range luma" in published.cause(-1.32, "Set5")
+    assert "bridge" in published.cause(0.09, "Set14")
+    assert published.cause(0.09, "Set5") is None
+    said = published.cause(1.70, "Set5", {"RGB instead of luma": 30.02, "the border is not cut": 31.5}, theirs=30.02)
+    assert said.endswith("RGB instead of luma")
+
+
+def test_each_mistake_is_the_number_that_it_would_give() -> None:
+    """On gray pictures full-range luma costs exactly 20·log10(219/255) = -1.322 dB but for rounding; RGB is ntire's."""
+    chance = torch.Generator().manual_seed(0)
+    gray = torch.randint(40, 200, (2, 1, 40, 44), generator=chance).expand(-1, 3, -1, -1) / 255
+    noisy = (gray + 0.1 * torch.randn(gray[:, :1].shape, generator=chance)).clamp(0, 1)
+    right = Protocol("edsr", 2, "rgb")(noisy, gray)["psnr"]
+    found = alternatives(noisy, gray, 2)
+    full = next(values for cause, values in found.items() if "full-range" in cause)
+    assert (full - right).tolist() == pytest.approx([-1.322] * 2, abs=1e-3)
+    ntire = Protocol("ntire", 2, "rgb", "rgb")(noisy, gray)["psnr"]
+    assert found["RGB instead of luma"].tolist() == pytest.approx(ntire.tolist(), abs=1e-6)
+    assert (found["the result is not rounded to 8 bits"] - right).abs().max() < 0.05
+    assert set(found) > {"the border is not cut"}
+
+
+def test_numbers_of_two_protocols_are_never_compared() -> None:
+    ours = Protocol("edsr", 2, "rgb").describe("Bicubic(scale=2, border=mirror)")
+    need_same(ours, dict(ours), "theirs")
+    for other in (Protocol("edsr", 3, "rgb"), Protocol("vdsr", 2, "y", "y8"), Protocol("edsr", 2, "gray")):
+        with pytest.raises(UserError, match="theirs was measured by another protocol"):
+            need_same(ours, other.describe("Bicubic(scale=2, border=mirror)"), "theirs")
+    with pytest.raises(UserError, match="lr: Bicubic.* here, files there"):
+        need_same(ours, Protocol("edsr", 2, "rgb").describe("files"), "theirs")
