@@ -54,5 +54,5 @@ def test_numbers_of_two_protocols_are_never_compared() -> None:
     for other in (Protocol("edsr", 3, "rgb"), Protocol("vdsr", 2, "y", "y8"), Protocol("edsr", 2, "gray")):
         with pytest.raises(UserError, match="theirs was measured by another protocol"):
             need_same(ours, other.describe("Bicubic(scale=2, border=mirror)"), "theirs")
-    with pytest.raises(UserError, match="lr: Bicubic.* here, files there"):
+    with pytest.raises(UserError, match=r"lr: Bicubic.* here, files there"):
         need_same(ours, Protocol("edsr", 2, "rgb").describe("files"), "theirs")

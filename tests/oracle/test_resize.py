@@ -65,7 +65,7 @@ def test_lena_in_double_is_rounded_once(matlab: Path) -> None:
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
-@pytest.mark.parametrize("name", ["Set5", "Set14"])
+@pytest.mark.parametrize("name", ["Set5", "Set14", "BSD100"])
 def test_published_lr_files_bit_for_bit(sr_data: Path, name: str, scale: int) -> None:
     degrade = Bicubic(scale)
     wrong = [image for image, hr, lr in pairs(sr_data, name, scale) if not torch.equal(degrade(hr), lr)]
