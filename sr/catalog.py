@@ -66,7 +66,7 @@ def _ranked(state: State) -> list[tuple[str, DictConfig]]:
     """The nets, with their unresolved configs, by the share of names that they have in common with the file."""
     shares, nets = {}, dict(_all())
     for name, cfg in nets.items():
-        wanted = _net(_resolved(cfg, schema.SCALES[-2], CHANNELS[0]))
+        wanted = _net(_resolved(cfg, 4, 3))
         if wanted is not None and wanted.state_dict():
             ours, theirs = set(wanted.state_dict()), set(weights.translated(wanted, state))
             shares[name] = len(ours & theirs) / len(ours | theirs)

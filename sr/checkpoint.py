@@ -15,7 +15,8 @@ import torch
 from pytorch_lightning import Callback, Trainer
 from torch import nn
 
-from sr import build, catalog, weights
+from sr import build, catalog, schema, weights
+from sr.data.leaks import Leak
 from sr.error import UserError
 from sr.model.module import SRModule
 from sr.net.spandrel import Spandrel
@@ -32,7 +33,7 @@ class Loaded(NamedTuple):
     config: dict[str, Any]  # of the run that trained it; of a published file: scale, color, model.net
     metrics: dict[str, float]
     step: int
-    leaks: tuple[str, ...] = ()  # of its training: "302003.jpg is Set5/woman"
+    leaks: tuple[Leak, ...] = ()  # of its training, where they are known
 
 
 def load(
@@ -47,7 +48,7 @@ def load(
     `trust` adds module prefixes whose classes a checkpoint may name. A published file finds its net by itself; `net`
     is a config to be used instead, and `scale` is needed where the weights serve several.
     """
-    content = weights.read(path, device)
+    content = weights.read(path)
     if KEY not in content:
         loaded = _published(path, weights.peel(content), scale, net)
     elif net is not None:
@@ -74,7 +75,11 @@ def _ours(path: Path, content: dict[str, Any], trust: Sequence[str]) -> Loaded:
         net = build.part(node, "model.net")
     restore(net, path, content)
     entry = content[KEY]
-    return Loaded(net, config, entry["metrics"], content["global_step"], tuple(entry.get("leaks", ())))
+    if config["scale"] != net.scale or config["color"] not in schema.COLORS:
+        raise UserError(f"checkpoint={path}: not written by sr (scale={config['scale']}, color={config['color']})")
+    return Loaded(
+        net, config, entry["metrics"], content["global_step"], tuple(Leak(*leak) for leak in entry.get("leaks", ()))
+    )
 
 
 def restore(net: nn.Module, path: Path, content: dict[str, Any] | None = None) -> None:
@@ -151,7 +156,9 @@ class Checkpoints(Callback):
     def __init__(self, folder: Path, watch: str, config: dict[str, Any]) -> None:
         self.folder = folder
         self.config = {key: part for key, part in config.items() if key != "track"}  # its address may hold a password
-        self.leaks: list[str] = []  # what of the training set is known to stand in evaluation sets
+        self.leaks: list[
+            list[str]
+        ] = []  # `sr.data.leaks.Leak`, as plain values: what of the training set is known to stand in evaluation sets
         self._saved = 0
         first = config["data"]["val"][0] if config["data"]["val"] else None
         self.key = watch if "/" in watch else f"val/{Path(first).name if first else ''}/{watch}"

@@ -36,12 +36,12 @@ def multiply_adds(net: nn.Module, channels: int, scale: int) -> int | None:
 
 
 class Meter:
-    """Seconds and peak memory of each call of a net on one device."""
+    """Seconds and peak memory of each picture that a net enlarges on one device."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
         self.seconds: list[float] = []
-        self.peak = 0  # bytes above what was there before, the largest of all calls; 0 where it cannot be read
+        self.peak = 0  # bytes above what was there before, the largest of all; 0 where it cannot be read
 
     @property
     def milliseconds(self) -> float:
@@ -49,15 +49,15 @@ class Meter:
         return 1000 * statistics.median(self.seconds[1:] or self.seconds or [math.nan])
 
     @contextlib.contextmanager
-    def measuring(self) -> Iterator[None]:
-        """Around one call."""
+    def measuring(self, count: int = 1) -> Iterator[None]:
+        """Around one call, which works on `count` pictures."""
         before = self._reset()
         start = time.perf_counter()
         yield
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
-        self.seconds.append(time.perf_counter() - start)
-        self.peak = max(self.peak, self._high_water() - before)
+        self.seconds.append((time.perf_counter() - start) / count)
+        self.peak = max(self.peak, (self._high_water() - before) // count)
 
     def _reset(self) -> int:
         """Begin a new high-water mark; returns the bytes in use now."""

@@ -1,9 +1,8 @@
 """One evaluation: each set measured picture by picture, tracked as a run, and set beside what was published."""
 
-import json
 import math
-import statistics
-from collections import defaultdict, deque
+import re
+from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,11 +14,10 @@ from torch import Tensor
 from torch.utils.data import BatchSampler, Dataset
 
 from sr import build, checkpoint, published, report, schema, subject, terminal
+from sr.beside import Beside, Mistakes
 from sr.degrade.resize import bicubic
 from sr.error import UserError
-from sr.metric import traps
-from sr.metric.protocol import need_same
-from sr.metric.score import Score
+from sr.metric.score import Score, by_picture
 from sr.model.module import Shown, trainable
 from sr.pair import Raw
 from sr.track.life import Begun, as_json, closing, keep, make_folder
@@ -47,12 +45,16 @@ class Evaluation:
         self.names = [self.data.set_name("test", k) for k in range(len(self.data.eval_sets["test"]))]
         self.subject = self._subject(loaded)
         self.model = self._published_name()
-        self.against = self._against()
+        lr = [self.data.lr_from("test", k) for k in range(len(self.names))]
+        conditions = {name: self.protocol.describe(made) for name, made in zip(self.names, lr, strict=True)}
+        pictures = dict(zip(self.names, (chosen.names for chosen in self.data.eval_sets["test"]), strict=True))
+        self.beside = Beside(self.model, self.config["against"], self.protocol, conditions, pictures)
         self.sets: dict[str, dict[str, Any]] = {}
 
     def go(self) -> None:
         """Measure all sets; whatever was measured is kept, however it ends."""
-        title = f"evaluate-{self.subject.name.lower()}_{'-'.join(self.names)}_x{self.config['scale']}"
+        what = re.sub(r"\W+", "-", self.subject.name.lower())
+        title = f"evaluate-{what}_{'-'.join(self.names)}_x{self.config['scale']}"
         self.folder = make_folder(self.config["paths"]["runs"], title[:100])
         with closing(self._close):
             self.begun.open(self.track, self.folder, self.protocol.name, subject.tags(self.config))
@@ -94,32 +96,11 @@ class Evaluation:
         known = self.subject.parameters is not None and not self.config["ensemble"]
         return published.recognise(self.subject.name, self.subject.parameters) if known else None
 
-    def _against(self) -> dict[str, Any]:
-        """The other evaluation's sets; refused before anything is computed when its protocol is another."""
-        file = self.config["against"]
-        if file is None:
-            return {}
-        try:
-            theirs = json.loads(Path(file).expanduser().read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise UserError(f"against={file}: expected an evaluate.json ({error})") from None
-        both = [name for name in self.names if name in theirs]
-        if not both:
-            raise UserError(f"against={file} has none of {', '.join(self.names)}; it has {', '.join(theirs)}")
-        for name in both:
-            need_same(self._conditions(name), theirs[name]["protocol"], f"against={file}: {name}")
-        return {name: theirs[name] for name in both}
-
-    def _conditions(self, name: str) -> dict[str, str | int]:
-        return self.protocol.describe(self.data.lr_from("test", self.names.index(name)))
-
     def _measured(self, index: int, name: str) -> dict[str, Any]:
         """Everything there is to say of one set."""
         chosen = self.data.eval_sets["test"][index]
-        usual = self.data.lr_from("test", index) == self.protocol.usual_lr
-        row = published.find(self.model, self.config["scale"], name, self.protocol.name) if usual else None
         ours, guess = Score(self.protocol), Score(self.protocol)
-        mistakes: dict[str, list[float]] = defaultdict(list)
+        mistakes = Mistakes(self.protocol)
         self.subject.begin()
         for raw, names in self._pictures(chosen, name):
             pair = self.data.on_after_batch_transfer(raw, 0)
@@ -127,38 +108,15 @@ class Evaluation:
             small = bicubic(pair.lr, self.config["scale"])
             ours.update(sr, pair.hr, pair.lr)
             guess.update(small, pair.hr, pair.lr)
-            if row and pair.hr.shape[1] == 3:
-                for cause, values in traps.alternatives(sr, pair.hr, self.protocol.scale).items():
-                    mistakes[cause] += values.tolist()
+            if self.beside.row(name):
+                mistakes.update(sr, pair.hr)
             self._show(name, names, chosen, Shown(pair.lr, sr, pair.hr))
-        result = {"n": len(chosen), **ours.compute(), "protocol": self._conditions(name)}
+        result = {"n": len(chosen), **ours.compute(), "protocol": self.beside.conditions[name]}
         result["bicubic"] = guess.compute()
-        result["per_image"] = _per_image(chosen.names, ours.per_image(), guess.per_image())
+        result["per_image"] = by_picture(chosen.names, ours.per_image(), guess.per_image())
         result |= self.subject.spent()
-        return result | self._beside(name, result, row, mistakes)
-
-    def _beside(
-        self, name: str, ours: dict[str, Any], row: published.Row | None, mistakes: dict[str, list[float]]
-    ) -> dict[str, Any]:
-        """The published row and the other evaluation, each with its difference."""
-        more: dict[str, Any] = {}
-        if row:
-            gap = ours["psnr"] - row.psnr
-            means = {cause: statistics.fmean(values) for cause, values in mistakes.items()}
-            cause = published.cause(gap, name, means, row.psnr)
-            more["published"] = {**row._asdict(), "delta_psnr": gap, "delta_ssim": ours["ssim"] - row.ssim}
-            more["published"] |= {"likely_cause": cause} if cause else {}
-        if name in self.against:
-            there = self.against[name]
-            more["against"] = {key: there[key] for key in ("psnr", "ssim")}
-        elif self.model and (
-            others := published.other_protocols(self.model, self.config["scale"], name, self.protocol.name)
-        ):
-            more["notes"] = [
-                f"{self.model}'s published figures are of metric={' and '.join(others)}, and cannot stand here"
-            ]
-        leaks = [leak for leak in self.leaks if f" {name}/" in leak]
-        return more | ({"leaks": leaks} if leaks else {})
+        leaks = [str(leak) for leak in self.leaks if leak.set == name]
+        return result | self.beside.of(name, result, mistakes) | ({"leaks": leaks} if leaks else {})
 
     def _pictures(self, chosen: Dataset, name: str) -> Iterator[tuple[Raw, list[str]]]:
         """Batches on the device with their names, read ahead by threads; nothing is kept that was used."""
@@ -196,7 +154,8 @@ class Evaluation:
         cost = report.cost_line(self.subject.parameters, self.subject.multiply_adds)
         table = report.report(self.sets, self.protocol, cost)
         if self.sets:
-            self.track.tag("mlflow.note.content", "\n".join(f"    {line}" for line in table.splitlines()))
+            lines = [f"    {line}" for line in table.splitlines()]
+            self.track.tag("mlflow.note.content", "\n".join([f"Protocol {self.protocol.name}", "", *lines]))
         self.track.end(status)
         print(
             f"\n{status.lower()}: {self.subject.name} ×{self.config['scale']}, protocol {self.protocol.name}\n\n{table}\n"
@@ -212,6 +171,7 @@ class Evaluation:
         return {
             "run_id": self.track.run_id,
             "status": status,
+            "protocol": {name: found["protocol"] for name, found in self.sets.items()},
             "net": s.name,
             "published": self.model,
             "scale": self.config["scale"],
@@ -228,11 +188,3 @@ def _tracked(cfg: DictConfig) -> bool:
 
 def _on(raw: Raw, device: torch.device) -> Raw:
     return raw._replace(hr=raw.hr.to(device), lr=raw.lr.to(device) if isinstance(raw.lr, Tensor) else None)
-
-
-def _per_image(
-    names: list[str], ours: dict[str, list[float]], guess: dict[str, list[float]]
-) -> dict[str, dict[str, float]]:
-    """`{"baby": {"psnr": …, "ssim": …, "bicubic_psnr": …}}`."""
-    columns = {**ours, **{f"bicubic_{name}": values for name, values in guess.items()}}
-    return {name: dict(zip(columns, row, strict=True)) for name, *row in zip(names, *columns.values(), strict=True)}

@@ -15,7 +15,7 @@ from sr.degrade.resize import imresize
 from sr.error import UserError
 from sr.image.read import Picture, list_images, read
 from sr.image.write import to_bytes, to_pil, write_png
-from sr.model.enlarge import enlarge
+from sr.model.enlarge import enlarge, telling_memory
 
 
 def enlarge_all(
@@ -61,14 +61,9 @@ def _enlarged(
     elif was_gray:
         pixels = pixels.expand(3, -1, -1)
     device = next(iter(loaded.net.parameters()), torch.empty(0)).device
-    try:
+    with telling_memory(f"{source}: a picture of {pixels.shape[2]}×{pixels.shape[1]}"):
         lr = pixels[None].to(device).float() / 255
         result = to_bytes(enlarge(loaded.net, lr, color, ensemble, tile)[0]).cpu()
-    except (torch.OutOfMemoryError, RuntimeError) as error:
-        if "memory" not in str(error):
-            raise
-        size = f"{pixels.shape[2]}×{pixels.shape[1]}"
-        raise UserError(f"{source}: a picture of {size} does not fit in memory; say tile=256") from None
     if was_gray:
         result = gray(result)
     return result, imresize(picture.alpha, scale) if picture.alpha is not None else None

@@ -17,6 +17,9 @@ DIGITS = 0.01  # dB: a published figure is rounded to this
 NEAR = 0.04  # share by which a net's parameters may differ from the published count; papers round, and leave biases out
 
 
+ALIASES = {"rrdbnet": "rrdb", "esrgan": "rrdb"}  # our class, and spandrel's word for it
+
+
 class Row(NamedTuple):
     """One published result."""
 
@@ -66,7 +69,8 @@ def recognise(net: str, parameters: int) -> str | None:
     """The published model that a net of this class name and size is: `EDSR` of 1.37 M is `EDSR-baseline`."""
     if not parameters:
         return "bicubic" if net.lower() == "bicubic" else None
-    kin = [row for row in rows() if row.params_k and _plain(row.model.partition("-")[0]) == _plain(net)]
+    name = ALIASES.get(_plain(net), _plain(net))
+    kin = [row for row in rows() if row.params_k and _plain(row.model.partition("-")[0]) == name]
     best = min(kin, key=lambda row: abs(parameters / 1000 - row.params_k), default=None)
     near = best is not None and abs(parameters / 1000 - best.params_k) <= max(1, NEAR * best.params_k)
     return best.model if near else None
@@ -85,6 +89,9 @@ def other_protocols(model: str, scale: int, set_name: str, protocol: str) -> lis
     return [] if protocol in found else sorted(found)
 
 
+SIZES = {"Set5": 5, "Set14": 14, "BSD100": 100, "Urban100": 100, "Manga109": 109}  # pictures of the papers' sets
+
+
 class Known(NamedTuple):
     """A gap that has been seen before."""
 
@@ -94,10 +101,14 @@ class Known(NamedTuple):
 
 
 KNOWN = (
-    Known(-1.322, ".*", "full-range luma on one side: 20·log10(219/255) = -1.322 dB exactly"),
-    Known(1.322, ".*", "full-range luma on the other side: 20·log10(255/219) = 1.322 dB exactly"),
-    Known(0.09, "Set14", "Set14/bridge is a gray file: read as RGB its luma spans 219 levels, as gray 255"),
-    Known(-0.09, "Set14", "Set14/bridge is a gray file: read as gray its luma spans 255 levels, as RGB 219"),
+    Known(-1.322, ".*", "full-range luma here, BT.601's 16…235 there: 20·log10(219/255) = -1.322 dB exactly"),
+    Known(1.322, ".*", "BT.601's luma 16…235 here, full-range luma there: 20·log10(255/219) = 1.322 dB exactly"),
+    Known(
+        0.09, "Set14", "Set14/bridge, a gray file: read as RGB here (its luma spans 219 levels), as gray there (255)"
+    ),
+    Known(
+        -0.09, "Set14", "Set14/bridge, a gray file: read as gray here (its luma spans 255 levels), as RGB there (219)"
+    ),
 )
 
 

@@ -54,7 +54,7 @@ def _beside(sets: Mapping[str, Mapping[str, Any]], title: str, key: str) -> list
     for name, found in sets.items():
         if key not in found:
             continue
-        there = found[key] | {name: float(found[key][name]) for name in ("psnr", "ssim")}  # JSON's "inf" is a word
+        there = found[key]
         digits = 2 if key == "published" else 3
         gap = round(found["psnr"], digits) - there["psnr"] if digits == 2 else found["psnr"] - there["psnr"]
         rows.append(
@@ -80,7 +80,7 @@ def _remarks(sets: Mapping[str, Mapping[str, Any]]) -> list[str]:
                 f"{name}: {found['published']['delta_psnr']:+.3f} dB from the published value. Likely: {cause}"
             )
         lines += [
-            f"{name}: LEAK, this net was trained on {leak}: the number is too good" for leak in found.get("leaks", ())
+            f"{name}: LEAK, in this net's training {leak}: the number is too good" for leak in found.get("leaks", ())
         ]
         lines += [f"{name}: {note}" for note in found.get("notes", ())]
     return ["\n".join(lines)] if lines else []

@@ -11,7 +11,7 @@ from sr.color import gray as to_gray
 from sr.error import UserError
 from sr.image.read import list_images, read
 from sr.metric.protocol import Protocol
-from sr.model.enlarge import enlarge
+from sr.model.enlarge import enlarge, telling_memory
 from sr.pair import Pair
 
 SEPARATORS = "_-.x "  # what may part a picture's name from what was appended: baby_x4.png, babyx4.png, baby-SR.png
@@ -42,14 +42,9 @@ class Net:
     @torch.inference_mode()
     def result(self, pair: Pair, names: list[str], set_name: str, gray: bool) -> Tensor:
         """The enlarged LR, `[B, C, s·h, s·w]`, float 0…1."""
-        try:
-            with self.meter.measuring():
-                return enlarge(self.net, pair.lr, self.color, self.ensemble, self.tile)
-        except (torch.OutOfMemoryError, RuntimeError) as error:
-            if "memory" not in str(error):
-                raise
-            size = f"{pair.lr.shape[3]}×{pair.lr.shape[2]}"
-            raise UserError(f"{set_name}/{names[0]}: an LR of {size} does not fit in memory; say tile=128") from None
+        size = f"{pair.lr.shape[3]}×{pair.lr.shape[2]}"
+        with telling_memory(f"{set_name}/{names[0]}: an LR of {size}"), self.meter.measuring(len(names)):
+            return enlarge(self.net, pair.lr, self.color, self.ensemble, self.tile)
 
 
 class Images:
@@ -88,10 +83,12 @@ def _matched(folder: Path, set_name: str, pictures: list[str]) -> dict[str, Path
     """Which file is the result of which picture; raises with all that are missing or ambiguous."""
     place = folder / set_name if (folder / set_name).is_dir() else folder
     files = list_images(place, "images")
-    found, faults = {}, []
+    found, faults, others = {}, [], set(pictures)
     for picture in pictures:
         exact = [file for file in files if file.stem == picture]
-        begun = [f for f in files if f.stem.startswith(picture) and f.stem[len(picture) :][:1] in tuple(SEPARATORS)]
+        free = [file for file in files if file.stem not in others]  # bird_2.png is bird_2's, never bird's
+        begun = [f for f in free if f.stem.startswith(picture) and f.stem[len(picture) :][:1] in tuple(SEPARATORS)]
+        begun = [f for f in begun if not any(f.stem.startswith(o) for o in others if len(o) > len(picture))]
         candidates = exact or begun
         if len(candidates) == 1:
             found[picture] = candidates[0]

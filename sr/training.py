@@ -11,13 +11,16 @@ from typing import Any
 from pytorch_lightning import Callback, seed_everything
 
 from sr import build, checkpoint, terminal
+from sr.data.leaks import Leak
 from sr.error import UserError
+from sr.metric.score import by_picture
 from sr.model.module import trainable
 from sr.track.life import Begun, as_json, closing, keep, make_folder
 from sr.track.panel import Panels
 from sr.track.record import Record, in_columns
 
 TAG_LENGTH = 4000  # characters of a tag that every MLflow takes
+LEAKS_SHOWN = 3  # of each set
 
 
 class Clock(Callback):
@@ -59,7 +62,7 @@ class Training:
         self.protocol = self.model.metric.describe(str(self.data.degrade))
         self.track = build.part(config["track"], "track")
         self.stages = self._stages()
-        self.leaks: list[str] = []
+        self.leaks: list[Leak] = []
 
     def go(self) -> float | None:
         """Do all stages; returns the best watched value, or the first tested PSNR when nothing was trained."""
@@ -67,7 +70,7 @@ class Training:
         self.folder = make_folder(self.config["paths"]["runs"], self._title())
         self.clock = Clock()
         self.best = checkpoint.Checkpoints(self.folder, self.config["watch"], self.config)
-        self.best.leaks = self.leaks
+        self.best.leaks = [list(leak) for leak in self.leaks]
         callbacks = [self.best, self.clock, terminal.Bar(), Record(self.track)]
         callbacks += [Panels(self.track)] if self.track.panels else []
         self.trainer = build.trainer(self.config, callbacks, self.track, not self.model.automatic_optimization)
@@ -99,17 +102,29 @@ class Training:
                 )
             self.model.rehearse(self.data.example())
             self.leaks = self.data.leaks()
-            for leak in self.leaks:
-                print(f"LEAK: {leak}. That set's numbers will be too good: take the picture out", file=sys.stderr)
+            self._warn_of_leaks()
         if "test" in self.stages:
             self.data.setup("test")
+
+    def _warn_of_leaks(self) -> None:
+        """Loudly for the sets that this run measures; the others are named, for nobody should test on them later."""
+        measured = {Path(name).name for names in self.data.sets.values() for name in names}
+        for name in dict.fromkeys(leak.set for leak in self.leaks):
+            ours = [str(leak) for leak in self.leaks if leak.set == name]
+            shown = (
+                f"{', '.join(ours[:LEAKS_SHOWN])}{f' and {len(ours) - LEAKS_SHOWN} more' * (len(ours) > LEAKS_SHOWN)}"
+            )
+            advice = "its numbers will be too good: take the pictures out"
+            advice = advice if name in measured else "do not test on it later, or take the pictures out"
+            print(f"{'LEAK' if name in measured else 'note'}: training pictures stand in {name} ({shown}); {advice}",
+                  file=sys.stderr)  # fmt: skip
 
     def _title(self) -> str:
         c = self.choices
         return c.get("experiment") or f"{c['model']}-{c['model/net']}_{c['data']}_x{self.config['scale']}"
 
     def _open(self) -> None:
-        leaks = {"sr.leak": "; ".join(self.leaks)[:TAG_LENGTH]} if self.leaks else {}
+        leaks = {"sr.leak": "; ".join(map(str, self.leaks))[:TAG_LENGTH]} if self.leaks else {}
         self.begun.open(self.track, self.folder, self.model.metric.name, leaks)
         self.track.text("protocol.json", as_json(self.protocol))
 
@@ -132,10 +147,7 @@ class Training:
         result: dict[str, Any] = {}
         for index, chosen in enumerate(self.data.eval_sets["test"]):
             key = f"test/{self.data.set_name('test', index)}"
-            ours, guess = self.model.per_image[key], self.model.per_image[f"bicubic/{key}"]
-            columns = {**ours, **{f"bicubic_{name}": values for name, values in guess.items()}}
-            rows = zip(*columns.values(), strict=True)
-            images = {name: dict(zip(columns, row, strict=True)) for name, row in zip(chosen.names, rows, strict=True)}
+            images = by_picture(chosen.names, self.model.per_image[key], self.model.per_image[f"bicubic/{key}"])
             result[key] = {"protocol": self.model.metric.name, "images": images}
         return result
 
@@ -158,7 +170,7 @@ class Training:
             "seconds": round(time.perf_counter() - self.started, 1),
             "train_seconds": round(seconds, 1),
             "protocol": self.protocol,
-            "leaks": self.leaks,
+            "leaks": [str(leak) for leak in self.leaks],
             "metrics": self.model.metrics | best,
             "bicubic": self.model.bicubic,
             "checkpoint": str(kept[0]) if (kept := self.best.kept()) else None,

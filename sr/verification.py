@@ -75,7 +75,10 @@ class Verification:
         print(f"\n{len(failed)} of {len(rows) + len(files)} rows failed" if failed else "\nevery row holds")
         if self.absent:
             print(f"not there, and not checked: {', '.join(self.absent)}")
-        self.out.write_text(json.dumps({"bicubic": rows, "lr_files": files}, indent=2), encoding="utf-8")
+        try:
+            self.out.write_text(json.dumps({"bicubic": rows, "lr_files": files}, indent=2), encoding="utf-8")
+        except OSError as error:
+            raise UserError(f"out={self.out}: cannot be written ({error.strerror or error})") from None
         print(f"written to {self.out.resolve()}")
         return not failed
 

@@ -19,15 +19,15 @@ DAMAGED = "not a file of weights, or a damaged one; expected .ckpt, .pth, .safet
 SHOWN = 4  # keys of each kind in a message
 
 
-def read(path: Path, device: str | torch.device = "cpu") -> dict[str, Any]:
+def read(path: Path) -> dict[str, Any]:
     """What is in a `.safetensors`, a `.npz`, or a file of `torch.save`; only data, never code (`weights_only`)."""
     try:
         if path.suffix == ".safetensors":
-            return safetensors.torch.load_file(path, str(device))
+            return safetensors.torch.load_file(path)
         if path.suffix == ".npz":
             with np.load(path, allow_pickle=False) as file:
-                return {key: torch.from_numpy(file[key]).to(device) for key in file.files}
-        content = torch.load(path, map_location=device, weights_only=True)
+                return {key: torch.from_numpy(file[key]) for key in file.files}
+        content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UserError(f"checkpoint={path}: there is no such file") from None
     except pickle.UnpicklingError as error:
@@ -56,13 +56,12 @@ def _code_in(path: Path, error: pickle.UnpicklingError) -> str:
 
 def peel(content: dict[str, Any]) -> State:
     """The state dict inside of the usual wrappers (`params_ema`, `params`, `state_dict` …), without `module.`."""
-    for key in WRAPPERS:
-        if isinstance(content.get(key), dict):
-            return peel(content[key])
-    state = {key: value for key, value in content.items() if isinstance(value, Tensor)}
+    for _ in WRAPPERS:  # no deeper: a file may hold itself
+        content = next((content[key] for key in WRAPPERS if isinstance(content.get(key), dict)), content)
+    state = {key: value for key, value in content.items() if isinstance(key, str) and isinstance(value, Tensor)}
     for prefix in PREFIXES:
-        if state and all(key.startswith(prefix) for key in state):
-            return peel({key.removeprefix(prefix): value for key, value in state.items()})
+        if all(key.startswith(prefix) for key in state):
+            state = {key.removeprefix(prefix): value for key, value in state.items()}
     return state
 
 

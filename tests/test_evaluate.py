@@ -94,7 +94,8 @@ def test_the_run_in_mlflow(sr: Callable, world: Path, tmp_path: Path) -> None:
 
 
 def test_tiles_and_self_ensemble(sr: Callable, trained: Path, world: Path, tmp_path: Path) -> None:
-    """Six 3×3 convolutions see six pixels far, within a tile's margin; the ensemble is another number."""
+    """Six 3×3 convolutions see six pixels far, within a tile's margin; the ensemble is another number, but of bicubic,
+    which does not mind how it is turned."""
     common = (f"checkpoint={trained}/best.ckpt", "data.test=[Set5]", f"paths.data={world}", *QUICK)
     numbers = {}
     for dial in ("tile=null", "tile=7", "ensemble=true"):
@@ -102,6 +103,17 @@ def test_tiles_and_self_ensemble(sr: Callable, trained: Path, world: Path, tmp_p
         numbers[dial] = found(tmp_path)["Set5"]["psnr"]
     assert numbers["tile=7"] == pytest.approx(numbers["tile=null"], abs=0.02)
     assert numbers["ensemble=true"] != numbers["tile=null"]
+    import torch
+
+    from sr.model.enlarge import enlarge, ensembled
+    from sr.net.bicubic import Bicubic
+    from sr.net.rrdb import RRDBNet
+
+    lr = torch.rand(1, 3, 9, 14, dtype=torch.float64)
+    torch.testing.assert_close(ensembled(Bicubic(2), lr), Bicubic(2)(lr))
+    net, lr = RRDBNet(2, width=8, blocks=1, growth=4).eval(), torch.rand(1, 3, 50, 46)  # works on 2×2 cells
+    with torch.no_grad():
+        torch.testing.assert_close(enlarge(net, lr, "rgb", tile=21), net(lr), rtol=0, atol=1e-3)
 
 
 def test_what_differs_in_protocol_is_never_compared(sr: Callable, world: Path, tmp_path: Path) -> None:
@@ -163,6 +175,49 @@ def test_equal_pictures_are_infinite_and_said_to_be(sr: Callable, world: Path, t
         assert " inf " in answer.out
         assert found(tmp_path)["Set5"]["psnr"] == "inf"
         (tmp_path / "first.json").write_text(json.dumps(found(tmp_path)))
+
+
+def test_a_result_is_one_pictures_alone(sr: Callable, tmp_path: Path) -> None:
+    """bird_2.png is the result of bird_2, and never taken for bird's."""
+    for name in ("bird", "bird_2"):
+        picture(tmp_path / "data" / "Two" / "HR" / f"{name}.png", seed=len(name))
+    picture(tmp_path / "results" / "bird_2.png", seed=6)
+    words = ("images=results", "scale=2", "data.test=[Two]", "paths.data=data", *QUICK)
+    answer = sr("evaluate", *words)
+    assert answer.code == 2
+    assert "1 of 2 pictures: bird." in answer.err
+    picture(tmp_path / "results" / "bird_x2.png", seed=4)
+    assert sr("evaluate", *words).code == 0
+    assert [v["psnr"] for v in found(tmp_path)["Two"]["per_image"].values()] == ["inf", "inf"]
+
+
+def test_other_pictures_are_never_compared(sr: Callable, world: Path, tmp_path: Path) -> None:
+    common = ("model/net=bicubic", "scale=2", "metric=vdsr", "data.test=[Set5]", *QUICK)
+    answer = sr("evaluate", *common, f"paths.data={world}")
+    assert "published figures are of other pictures" in answer.out  # this Set5 has four
+    assert "published" not in found(tmp_path)["Set5"]
+    (before,) = (tmp_path / "runs").glob("*/evaluate.json")
+    shutil.copytree(world / "Set5" / "HR", tmp_path / "data" / "Set5" / "HR")
+    (tmp_path / "data" / "Set5" / "HR" / "s0.png").rename(tmp_path / "data" / "Set5" / "HR" / "t0.png")
+    answer = sr("evaluate", *common, "paths.data=data", f"against={before}")
+    assert answer.code == 2
+    assert "its Set5 is of other pictures (2 differ: s0, t0)" in answer.err
+
+
+@pytest.mark.parametrize("text", ["[]", '{"Set5": {"psnr": 3}}', "no", '{"Set5": 3}'])
+def test_what_is_no_evaluation_is_refused(sr: Callable, world: Path, tmp_path: Path, text: str) -> None:
+    (tmp_path / "other.json").write_text(text)
+    words = ("model/net=bicubic", "scale=2", "data.test=[Set5]", f"paths.data={world}", *QUICK)
+    answer = sr("evaluate", *words, "against=other.json")
+    assert answer.code == 2
+    assert "against=other.json" in answer.err
+
+
+def test_two_pictures_of_one_stem_are_two(sr: Callable, tmp_path: Path) -> None:
+    for name in ("a.png", "a.bmp", "b.png"):
+        picture(tmp_path / "data" / "Twins" / "HR" / name, seed=len(name))
+    assert sr("evaluate", "model/net=bicubic", "scale=2", "data.test=[Twins]", "paths.data=data", *QUICK).code == 0
+    assert set(found(tmp_path)["Twins"]["per_image"]) == {"a.png", "a.bmp", "b"}
 
 
 def test_a_damaged_picture_costs_nothing_that_was_measured(sr: Callable, world: Path, tmp_path: Path) -> None:
@@ -241,10 +296,16 @@ def test_a_known_leak_is_told_tagged_and_remembered(sr: Callable, sr_data: Path,
     words = ("data=folder", "data.path=photos", "data.test=[Set5]", "trainer.max_steps=1", "data.batch=2")
     answer = sr("run", *words, f"paths.data={sr_data}")
     assert answer.code == 0, answer.err
-    assert "LEAK: b302003 shows the same photograph as Set5/woman" in answer.err
+    assert "LEAK: training pictures stand in Set5 (b302003 shows Set5/woman)" in answer.err
     assert "100075" not in answer.err
     (run,) = MlflowClient(f"sqlite:///{tmp_path}/runs/mlflow.db").search_runs(["1"])
     assert "Set5/woman" in run.data.tags["sr.leak"]
+    (best,) = (tmp_path / "runs").glob("*/best.ckpt")
+    answer = sr("evaluate", f"checkpoint={best}", "data.test=[Set5]", f"paths.data={sr_data}", *QUICK)
+    assert "Set5: LEAK, in this net's training b302003 shows Set5/woman" in answer.out
+    shutil.rmtree(tmp_path / "runs")
+    answer = sr("run", *words[:2], "data.test=[Set14]", *words[3:], f"paths.data={sr_data}", "track=none")
+    assert "note: training pictures stand in Set5" in answer.err  # not measured now, but perhaps one day
     (best,) = (tmp_path / "runs").glob("*/best.ckpt")
     answer = sr("evaluate", f"checkpoint={best}", "data.test=[Set5]", f"paths.data={sr_data}", *QUICK)
     assert "Set5: LEAK" in answer.out

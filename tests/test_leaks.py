@@ -55,21 +55,11 @@ def test_known_leaks_are_recognised(sr_data: Path, known: Any) -> None:
         woman = image.convert("RGB")
     versions = [woman, ImageOps.mirror(woman), woman.resize((160, 240)), woman.resize((480, 720)), jpeg(woman, 40)]
     for k, version in enumerate(versions):
-        (line,) = known([(f"v{k}", tensor(version))], ["Set5", "elsewhere/Set14"])
-        assert line.startswith(f"v{k} shows the same photograph as Set5/woman")
-    assert known([("woman", tensor(woman))], ["Set14"]) == []
+        (leak,) = known([(f"v{k}", tensor(version))])
+        assert str(leak) == f"v{k} shows Set5/woman"
     others = sorted((sr_data / "BSDS500" / "train").glob("*.jpg"))[:20]
-    assert known([(p.stem, tensor(Image.open(p))) for p in others], ["Set5", "Set14", "BSD100", "Kodak24"]) == []
-
-
-def test_pictures_are_not_read_where_nothing_is_known(known: Any) -> None:
-    def pictures() -> Any:
-        raise AssertionError("looked at")
-        yield
-
-    assert known(pictures(), ["folder", "Mine"]) == []
+    assert known([(p.stem, tensor(Image.open(p))) for p in others]) == []
 
 
 def test_photographs_that_stand_nowhere(photos: Any, known: Any) -> None:
-    pictures = [(name, tensor(photos(name))) for name in (*CLEAN, *SETS)]
-    assert known(pictures, ["Set5", "Set14", "BSD100", "Kodak24"]) == []
+    assert known([(name, tensor(photos(name))) for name in (*CLEAN, *SETS)]) == []

@@ -6,7 +6,7 @@ import torch
 from sr import published
 from sr.error import UserError
 from sr.metric.protocol import Protocol, need_same
-from sr.metric.traps import alternatives
+from sr.metric.traps import alternatives, pooled
 
 
 def test_which_published_model_a_net_is() -> None:
@@ -14,6 +14,9 @@ def test_which_published_model_a_net_is() -> None:
     assert published.recognise("EDSR", 40_729_603) == "EDSR"
     assert published.recognise("EDSR", 300_000) is None
     assert published.recognise("Plain", 41_356) is None
+    assert published.recognise("RRDBNet", 16_697_987) == "RRDB"
+    assert published.recognise("ESPCN", 21_284) == "ESPCN"
+    assert published.recognise("FSRCNN", 12_809) == "FSRCNN"
 
 
 def test_a_published_row_is_of_the_same_net_scale_set_and_protocol() -> None:
@@ -46,6 +49,7 @@ def test_each_mistake_is_the_number_that_it_would_give() -> None:
     assert found["RGB instead of luma"].tolist() == pytest.approx(ntire.tolist(), abs=1e-6)
     assert (found["the result is not rounded to 8 bits"] - right).abs().max() < 0.05
     assert set(found) > {"the border is not cut"}
+    assert pooled([20.0, 40.0], [100, 100]) == pytest.approx(22.967, abs=1e-3)  # not 30: protocols.md's own example
 
 
 def test_numbers_of_two_protocols_are_never_compared() -> None:

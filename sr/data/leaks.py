@@ -32,24 +32,32 @@ class Known(NamedTuple):
     note: str
 
 
-def known_leaks(pictures: Iterable[tuple[str, Tensor]], sets: Iterable[str]) -> list[str]:
-    """A line for every training picture that is known to stand in one of the evaluation `sets` (names or paths).
+class Leak(NamedTuple):
+    """A training picture that shows the same photograph as a picture of an evaluation set."""
 
-    `pictures` are (name, uint8 `[3 or 1, H, W]`); not looked at when nothing is known of the sets. Found even when
-    mirrored, resized or compressed, but not when cropped or turned. 1 ms a picture of 481×321.
+    training: str
+    set: str
+    picture: str
+    note: str
+
+    def __str__(self) -> str:
+        return f"{self.training} shows {self.set}/{self.picture}"
+
+
+def known_leaks(pictures: Iterable[tuple[str, Tensor]]) -> list[Leak]:
+    """Every training picture that is known to stand in one of the field's evaluation sets.
+
+    `pictures` are (name, uint8 `[3 or 1, H, W]`). Found even when mirrored, resized or compressed, but not when cropped
+    or turned. 1 ms a picture of 481×321.
     """
-    names = {Path(name).name for name in sets}
-    known = [entry for entry in _table() if entry.set in names]
-    if not known:
-        return []
+    known = _table()
     matrix = np.stack([entry.signs for entry in known])
-    found: dict[tuple[str, str, str], str] = {}  # the first row that fits tells the most
+    found: dict[tuple[str, str, str], Leak] = {}  # the first row that fits tells the most
     for name, pixels in pictures:
         agreement = (matrix @ signs(pixels).T).max(axis=1)
         for k in np.flatnonzero(agreement >= SIGNS * SIGNS - 2 * CLOSE):
-            note = f" ({known[k].note})" if known[k].note else ""
-            line = f"{name} shows the same photograph as {known[k].set}/{known[k].picture}{note}"
-            found.setdefault((name, known[k].set, known[k].picture), line)
+            leak = Leak(name, known[k].set, known[k].picture, known[k].note)
+            found.setdefault(leak[:3], leak)
     return list(found.values())
 
 

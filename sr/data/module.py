@@ -12,9 +12,10 @@ import torch
 from pytorch_lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset
+from tqdm import tqdm
 
 from sr.color import gray
-from sr.data.leaks import known_leaks
+from sr.data.leaks import Leak, known_leaks
 from sr.data.patches import Draws
 from sr.data.pictures import Pictures, folder
 from sr.error import UserError
@@ -103,13 +104,13 @@ class SRData(LightningDataModule):
         exact = torch.float64 if hr.dtype == torch.float64 else torch.float32
         return Pair(lr.to(exact) / 255, hr.to(exact) / 255)
 
-    def leaks(self) -> list[str]:
-        """A line for each training picture that is known to stand in one of the evaluation sets."""
+    def leaks(self) -> list[Leak]:
+        """Training pictures that are known to stand in one of the field's evaluation sets, named here or not."""
         pictures = getattr(self.train_set, "pictures", None)
         if pictures is None:
             return []
-        shown = ((name, pictures[k].hr) for k, name in enumerate(pictures.names))
-        return known_leaks(shown, {*self.sets["val"], *self.sets["test"]})
+        names = tqdm(pictures.names, desc="known leaks", unit="image", delay=2)
+        return known_leaks((name, pictures[k].hr) for k, name in enumerate(names))
 
     def lr_from(self, part: str, index: int) -> str:
         """Where an evaluation set's LR pictures come from: files, or the degradation."""

@@ -1,5 +1,6 @@
 """Sets of pictures of any size: listed and checked by their headers first, decoded once, kept while memory allows."""
 
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -26,7 +27,8 @@ class Pictures(Dataset):
     keep = True  # decoded pictures, for when they are wanted again
 
     def __init__(self, hr: Sequence[Path], scale: int, lr: Sequence[Path] | None = None) -> None:
-        self.names = [path.stem for path in hr]
+        stems = Counter(path.stem for path in hr)
+        self.names = [path.stem if stems[path.stem] == 1 else path.name for path in hr]  # a.png beside a.jpg
         self.scale = scale
         self._hr, self._lr = list(hr), list(lr) if lr else None
         self.sizes = [self._size(path) for path in self._hr]  # (H, W), cropped; faults show here, before any training

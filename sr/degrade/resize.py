@@ -96,7 +96,6 @@ def _bands(
     return [(block[:, taps].clone().to(device), taps) for block, taps in zip(blocks, stretches, strict=True)]
 
 
-@lru_cache(maxsize=256)
 def _matrix(
     n_in: int, n_out: int, scale: float, antialias: bool, border: Border, dtype: torch.dtype, device: torch.device
 ) -> Tensor:

@@ -9,6 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from sr.degrade.resize import imresize
+from sr.metric.psnr import psnr
 
 Kernel = Callable[[Tensor, int], Tensor]  # uint8 [C, s·h, s·w], s -> uint8 [C, h, w]
 
@@ -70,12 +71,6 @@ def displacement(kernel: str, scale: int) -> float:
     return 0.0 if first is None else ((scale - 1) / 2 - first) / scale
 
 
-def psnr(a: Tensor, b: Tensor) -> float:
-    """dB over all levels of two uint8 tensors; infinite when they are equal."""
-    error = (a.double() - b.double()).square().mean().item()
-    return float("inf") if error == 0 else 10 * np.log10(255**2 / error)
-
-
 def judge(lr: Tensor, hr: Tensor, scale: int, first: str) -> dict[str, float]:
     """PSNR of `lr` `[C, h, w]` against what each kernel makes of `hr` `[C, s·h, s·w]`, both uint8; best first.
 
@@ -83,5 +78,5 @@ def judge(lr: Tensor, hr: Tensor, scale: int, first: str) -> dict[str, float]:
     """
     if first in KERNELS and torch.equal(KERNELS[first][1](hr, scale), lr):
         return {first: float("inf")}
-    found = {name: psnr(kernel(hr, scale), lr) for name, (_, kernel) in KERNELS.items()}
+    found = {name: psnr(kernel(hr, scale)[None], lr[None]).item() for name, (_, kernel) in KERNELS.items()}
     return dict(sorted(found.items(), key=lambda item: -item[1]))

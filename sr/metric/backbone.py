@@ -76,7 +76,7 @@ def trained(name: str, weights: str | None, measure: str) -> nn.Sequential:
     key = f"metric.also.{measure}.weights={path}"
     if not path.is_file():
         raise UserError(f"{key}: there is no such file; expected {published.file} from {SITE}{published.file}")
-    if given and _sha256(given) != published.sha256:
+    if _sha256(path) != published.sha256:
         warnings.warn(f"{key} is not {published.file}: numbers of it cannot be compared with others'", stacklevel=2)
     net = published.build()
     _fill(net, path, key)

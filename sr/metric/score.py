@@ -44,5 +44,13 @@ class Score(Metric):
         return {name: (v.nanmean() if name in self.protocol.also else v.mean()).item() for name, v in values.items()}
 
 
+def by_picture(
+    names: list[str], ours: dict[str, list[float]], guess: dict[str, list[float]]
+) -> dict[str, dict[str, float]]:
+    """`{"baby": {"psnr": …, "ssim": …, "bicubic_psnr": …}}`, from `per_image()` of a net and of bicubic."""
+    columns = {**ours, **{f"bicubic_{name}": values for name, values in guess.items()}}
+    return {name: dict(zip(columns, row, strict=True)) for name, *row in zip(names, *columns.values(), strict=True)}
+
+
 def _cat(state: list[Tensor] | Tensor) -> Tensor:
     return torch.cat(state) if isinstance(state, list) else state

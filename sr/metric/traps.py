@@ -1,12 +1,12 @@
 """The usual mistakes of measuring, each as a PSNR of its own: which of them would explain a number that differs?"""
 
+import math
+
 import torch
 from torch import Tensor
 
 from sr.color import GRAY, luma
 from sr.metric.psnr import psnr
-
-POOLED = "errors pooled over images instead of the mean of each image's PSNR"
 
 
 def alternatives(sr: Tensor, hr: Tensor, border: int) -> dict[str, Tensor]:
@@ -27,6 +27,12 @@ def alternatives(sr: Tensor, hr: Tensor, border: int) -> dict[str, Tensor]:
             "RGB instead of luma": (_cut(x, border), _cut(y, border)),
         }
     return {cause: psnr(a * 255, b * 255) for cause, (a, b) in shown.items()}
+
+
+def pooled(psnrs: list[float], pixels: list[int]) -> float:
+    """PSNR of all pixels of a set together, from each image's PSNR in dB and number of pixels."""
+    errors = [n * 10 ** (-value / 10) for value, n in zip(psnrs, pixels, strict=True)]
+    return -10 * math.log10(sum(errors) / sum(pixels)) if sum(errors) else math.inf
 
 
 def _luma(image: Tensor) -> Tensor:

@@ -66,5 +66,11 @@ class RCAN(nn.Module):
 
     @staticmethod
     def from_published(state: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The authors' file without its mean shifts, which are ours; any other state dict is returned as it came."""
+        """The authors' file without its mean shifts, which are ours; any other state dict is returned as it came.
+
+        So is one trained on 0…1, which then fits by its shifts no more: channel attention is not homogeneous, and no
+        factor would mend it.
+        """
+        if "sub_mean.bias" not in state or state["sub_mean.bias"].abs().max() <= 1:
+            return state
         return {name: value for name, value in state.items() if not name.startswith(("sub_mean.", "add_mean."))}

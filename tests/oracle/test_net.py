@@ -128,8 +128,7 @@ def test_the_authors_weights(file: str, sr_data: Path) -> None:
     """Names, layout, colour order and range are right when the authors' own number comes out."""
     net, scale, *expected = FILES[file]
     psnr, ssim = on_set5(loaded(net(scale), sr_data / "weights" / file), Protocol("edsr", scale, "rgb"), sr_data)
-    assert psnr == pytest.approx(expected[0], abs=0.006)
-    assert ssim == pytest.approx(expected[1], abs=0.0001)
+    assert (round(psnr, 2), round(ssim, 4)) == tuple(expected)  # every digit: TF32 alone would lose one
 
 
 def test_vdsr_of_the_authors(sr_data: Path) -> None:
