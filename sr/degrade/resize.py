@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from sr.error import UserError
+from sr.thread import alone
 
 Border = Literal["mirror", "replicate"]
 
-_ROWS = 32  # of a block of the resizing matrix
+_ROWS = 16  # of a block of the resizing matrix
 
 
 def imresize(
@@ -40,21 +41,32 @@ def imresize(
     axes = (-2, -1) if factors[0] <= factors[1] else (-1, -2)
     if image.is_meta:  # only shapes are asked for
         return image.new_empty(*image.shape[:-2], *out_size)
-    byte = image.dtype == torch.uint8
-    half = image.dtype in (torch.float16, torch.bfloat16)
-    out = image.float() if half else image
-    for axis in axes:
-        shape = in_size[axis], out_size[axis], factors[axis], antialias, border
-        dtype = _exact_dtype(*shape) if byte else out.dtype
-        bands, out = _bands(*shape, dtype, image.device), out.to(dtype)
-        with torch.autocast(image.device.type, enabled=False):  # mixed precision must not reach the baseline
-            if axis == -2:
-                out = torch.cat([torch.matmul(band, out[..., taps, :]) for band, taps in bands], dim=-2)
-            else:
-                out = torch.cat([torch.matmul(out[..., taps], band.T) for band, taps in bands], dim=-1)
-        if byte:
-            out = (out + 0.5).floor_().clamp_(0, 255)
+    passes = [(axis, (in_size[axis], out_size[axis], factors[axis], antialias, border)) for axis in axes]
+    with torch.autocast(image.device.type, enabled=False), alone(image.device):  # no mixed precision in the baseline
+        return _byte_passes(image, passes) if image.dtype == torch.uint8 else _float_passes(image, passes)
+
+
+def _byte_passes(image: Tensor, passes: list[tuple[int, tuple]]) -> Tensor:
+    """Rounded half up after each pass: a cast to uint8 cuts off the fraction."""
+    for axis, shape in passes:
+        exact = image.to(_exact_dtype(*shape))
+        image = _along(axis, shape, exact).add_(0.5).clamp_(0, 255.5).to(torch.uint8)
+    return image
+
+
+def _float_passes(image: Tensor, passes: list[tuple[int, tuple]]) -> Tensor:
+    out = image.float() if image.dtype in (torch.float16, torch.bfloat16) else image
+    for axis, shape in passes:
+        out = _along(axis, shape, out)
     return out.to(image.dtype)
+
+
+def _along(axis: int, shape: tuple, image: Tensor) -> Tensor:
+    """One 1-D pass, unrounded."""
+    bands = _bands(*shape, image.dtype, image.device)
+    if axis == -2:
+        return torch.cat([torch.matmul(band, image[..., taps, :]) for band, taps in bands], dim=-2)
+    return torch.cat([torch.matmul(image[..., taps], band.T) for band, taps in bands], dim=-1)
 
 
 def bicubic(lr: Tensor, scale: int) -> Tensor:

@@ -3,11 +3,14 @@
 import torch
 from torch import Tensor
 
+from sr.thread import alone
+
 
 def psnr(sr: Tensor, hr: Tensor) -> Tensor:
     """PSNR in dB of each image, peak 255: two `[B, C, H, W]` in 8-bit levels -> float64 `[B]`.
 
     Infinite for equal images. The mean belongs over these values: one error pooled from all images is another number.
     """
-    error = (sr.double() - hr.double()).square().mean(dim=(1, 2, 3))
+    with alone(sr.device):
+        error = (sr.double() - hr.double()).square_().mean(dim=(1, 2, 3))
     return 10 * torch.log10(255**2 / error)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from sr.error import UserError
+from sr.thread import alone
 
 WINDOW, SIGMA = 11, 1.5
 C1, C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
@@ -39,10 +40,11 @@ def terms(sr: Tensor, hr: Tensor) -> tuple[Tensor, Tensor]:
     x, y = (image.double().reshape(b * c, h, w) for image in (sr, hr))
     total = x.new_zeros(2, b * c)
     images = max(1, _STRIP // (_ROWS * w))
-    for k in range(0, b * c, images):
-        for top in range(0, h - _EDGE, _ROWS):
-            some, rows = slice(k, k + images), slice(top, top + _ROWS + _EDGE)
-            total[:, some] += _strip(x[some, rows], y[some, rows])
+    with alone(x.device):
+        for k in range(0, b * c, images):
+            for top in range(0, h - _EDGE, _ROWS):
+                some, rows = slice(k, k + images), slice(top, top + _ROWS + _EDGE)
+                total[:, some] += _strip(x[some, rows], y[some, rows])
     index, contrast = total.view(2, b, c).mean(dim=2) / ((h - _EDGE) * (w - _EDGE))
     return index, contrast
 
@@ -51,7 +53,8 @@ def _strip(x: Tensor, y: Tensor) -> Tensor:
     """Sums over the strip of SSIM and of its contrast and structure: two `[N, h, W]`, at most 42 rows -> `[2, N]`."""
     n, h, w = x.shape
     blocks = -(-(w - _EDGE) // _COLUMNS)
-    maps = x.new_zeros(4, n, h, blocks * _COLUMNS + _EDGE)  # s, d, s², d², with zeros on the right
+    maps = x.new_empty(4, n, h, blocks * _COLUMNS + _EDGE)  # s, d, s², d², with zeros on the right
+    maps[..., w:] = 0
     inside = maps[..., :w]
     torch.add(x, y, out=inside[0])
     torch.sub(x, y, out=inside[1])
@@ -59,14 +62,14 @@ def _strip(x: Tensor, y: Tensor) -> Tensor:
     down, across = _band(h - _EDGE, x.device), _band(_COLUMNS, x.device)
     maps = torch.matmul(down, maps)  # [4, N, h-10, …]
     lines = maps.view(-1, maps.shape[-1]).unfold(1, _COLUMNS + _EDGE, _COLUMNS)  # [4·N·(h-10), blocks, 26], no copy
-    maps = torch.matmul(lines.transpose(0, 1), across.T)
+    maps = torch.bmm(lines.transpose(0, 1), across.T.expand(blocks, -1, -1))
     s, d, ss, dd = maps.view(blocks, 4, n, h - _EDGE, _COLUMNS).unbind(1)
-    # With ⟨·⟩ the window's mean: ⟨s⟩² ± ⟨d⟩² are 2(⟨x⟩² + ⟨y⟩²) and 4⟨x⟩⟨y⟩; variances of s and d add up alike.
-    s, d = s.square(), d.square()
-    ss, dd = ss.sub_(s).add_(2 * C2), dd.sub_(d)
-    contrast = (ss - dd).div_(ss.add_(dd))
-    s.add_(2 * C1)
-    index = (s - d).div_(s.add_(d)).mul_(contrast)  # eq. 13
+    # With ⟨·⟩ the window's mean: ⟨s⟩² ∓ ⟨d⟩² are 4⟨x⟩⟨y⟩ and 2(⟨x⟩² + ⟨y⟩²), ⟨s²⟩ ∓ ⟨d²⟩ likewise; eq. 13, doubled.
+    s = torch.addcmul(s.new_tensor(2 * C1), s, s)
+    product, squares = torch.addcmul(s, d, d, value=-1), torch.addcmul(s, d, d)
+    ss.add_(2 * C1 + 2 * C2)
+    contrast = (ss - dd).sub_(product).div_(ss.add_(dd).sub_(squares))
+    index = product.div_(squares).mul_(contrast)
     sums = torch.stack([index.sum(dim=2), contrast.sum(dim=2)])  # [2, blocks, N, columns]
     return sums.transpose(1, 2).flatten(2)[..., : w - _EDGE].sum(dim=2)
 
