@@ -8,13 +8,14 @@ x², y² and xy do. A mean along one axis is a product with a small band matrix,
 strips that stay in the processor's cache. All of it in float64: in float32 the variances would lose half their digits.
 """
 
-from functools import lru_cache
+from collections.abc import Sequence
+from functools import lru_cache, partial
 
 import torch
 from torch import Tensor
 
 from sr.error import UserError
-from sr.thread import alone
+from sr.thread import side_by_side
 
 WINDOW, SIGMA = 11, 1.5
 C1, C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
@@ -40,37 +41,63 @@ def terms(sr: Tensor, hr: Tensor) -> tuple[Tensor, Tensor]:
     x, y = (image.double().reshape(b * c, h, w) for image in (sr, hr))
     total = x.new_zeros(2, b * c)
     images = max(1, _STRIP // (_ROWS * w))
-    with alone(x.device):
-        for k in range(0, b * c, images):
-            for top in range(0, h - _EDGE, _ROWS):
-                some, rows = slice(k, k + images), slice(top, top + _ROWS + _EDGE)
-                total[:, some] += _strip(x[some, rows], y[some, rows])
+    strips = [
+        (slice(k, k + images), slice(top, top + _ROWS + _EDGE))
+        for k in range(0, b * c, images)
+        for top in range(0, h - _EDGE, _ROWS)
+    ]
+    for (some, _), sums in zip(strips, side_by_side(partial(_strips, x, y), strips, x.device), strict=True):
+        total[:, some] += sums
     index, contrast = total.view(2, b, c).mean(dim=2) / ((h - _EDGE) * (w - _EDGE))
     return index, contrast
 
 
-def _strip(x: Tensor, y: Tensor) -> Tensor:
+def _strips(x: Tensor, y: Tensor, strips: Sequence[tuple[slice, slice]]) -> list[Tensor]:
+    """Each strip's sums, in memory that is asked for only once."""
+    room: _Room | None = None
+    found = []
+    for strip in strips:
+        a, b = x[strip], y[strip]
+        room = room if room and room.shape == a.shape else _Room(a)
+        found.append(_strip(a, b, room))
+    return found
+
+
+class _Room:
+    """Where a strip `[N, h, W]` is worked on: its four maps with zeros on the right, blurred once, and blurred twice."""
+
+    def __init__(self, x: Tensor) -> None:
+        n, h, w = self.shape = x.shape
+        self.blocks = -(-(w - _EDGE) // _COLUMNS)
+        self.maps = x.new_zeros(4, n, h, self.blocks * _COLUMNS + _EDGE)
+        self.down = x.new_empty(4, n, h - _EDGE, self.maps.shape[-1])
+        self.both = x.new_empty(self.blocks, 4 * n * (h - _EDGE), _COLUMNS)
+        self.result = x.new_empty(2, self.blocks, n, h - _EDGE, _COLUMNS)
+
+
+def _strip(x: Tensor, y: Tensor, room: _Room) -> Tensor:
     """Sums over the strip of SSIM and of its contrast and structure: two `[N, h, W]`, at most 42 rows -> `[2, N]`."""
     n, h, w = x.shape
-    blocks = -(-(w - _EDGE) // _COLUMNS)
-    maps = x.new_empty(4, n, h, blocks * _COLUMNS + _EDGE)  # s, d, s², d², with zeros on the right
-    maps[..., w:] = 0
-    inside = maps[..., :w]
+    inside = room.maps[..., :w]  # s, d, s², d²
     torch.add(x, y, out=inside[0])
     torch.sub(x, y, out=inside[1])
     torch.mul(inside[:2], inside[:2], out=inside[2:])
-    down, across = _band(h - _EDGE, x.device), _band(_COLUMNS, x.device)
-    maps = torch.matmul(down, maps)  # [4, N, h-10, …]
-    lines = maps.view(-1, maps.shape[-1]).unfold(1, _COLUMNS + _EDGE, _COLUMNS)  # [4·N·(h-10), blocks, 26], no copy
-    maps = torch.bmm(lines.transpose(0, 1), across.T.expand(blocks, -1, -1))
-    s, d, ss, dd = maps.view(blocks, 4, n, h - _EDGE, _COLUMNS).unbind(1)
+    torch.matmul(_band(h - _EDGE, x.device), room.maps, out=room.down)
+    lines = room.down.view(-1, room.down.shape[-1]).unfold(1, _COLUMNS + _EDGE, _COLUMNS)  # [4·N·(h-10), blocks, 26]
+    across = _band(_COLUMNS, x.device).T.expand(room.blocks, -1, -1)
+    torch.bmm(lines.transpose(0, 1), across, out=room.both)
+    s, d, ss, dd = room.both.view(room.blocks, 4, n, h - _EDGE, _COLUMNS).unbind(1)
     # With ⟨·⟩ the window's mean: ⟨s⟩² ∓ ⟨d⟩² are 4⟨x⟩⟨y⟩ and 2(⟨x⟩² + ⟨y⟩²), ⟨s²⟩ ∓ ⟨d²⟩ likewise; eq. 13, doubled.
-    s = torch.addcmul(s.new_tensor(2 * C1), s, s)
-    product, squares = torch.addcmul(s, d, d, value=-1), torch.addcmul(s, d, d)
+    s.square_().add_(2 * C1)
+    d.square_()
     ss.add_(2 * C1 + 2 * C2)
-    contrast = (ss - dd).sub_(product).div_(ss.add_(dd).sub_(squares))
-    index = product.div_(squares).mul_(contrast)
-    sums = torch.stack([index.sum(dim=2), contrast.sum(dim=2)])  # [2, blocks, N, columns]
+    index, contrast = room.result
+    torch.sub(s, d, out=index)
+    torch.sub(ss, dd, out=contrast).sub_(index)
+    squares = s.add_(d)
+    contrast.div_(ss.add_(dd).sub_(squares))
+    index.div_(squares).mul_(contrast)
+    sums = room.result.sum(dim=3)  # [2, blocks, N, columns]
     return sums.transpose(1, 2).flatten(2)[..., : w - _EDGE].sum(dim=2)
 
 
