@@ -4,7 +4,7 @@ import json
 import statistics
 from collections import defaultdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -36,6 +36,13 @@ class Mistakes:
         return {cause: statistics.fmean(values) for cause, values in self._values.items()} | pooled
 
 
+class Way(NamedTuple):
+    """How the net was applied."""
+
+    ensemble: bool
+    tile: int | None
+
+
 class Beside:
     """The published `model` (None: not known) and the file `against`. By set: `conditions`, as `Protocol.describe` has
     them, and names of `pictures`."""
@@ -45,10 +52,11 @@ class Beside:
         model: str | None,
         against: str | None,
         protocol: Protocol,
+        way: Way,
         conditions: dict[str, dict[str, Any]],
         pictures: dict[str, list[str]],
     ) -> None:
-        self.model, self.protocol = model, protocol
+        self.model, self.protocol, self.way = model, protocol, way
         self.conditions, self.pictures = conditions, pictures
         self.against = self._read(against) if against else {}
 
@@ -76,7 +84,7 @@ class Beside:
         """The published row of this very net, scale, set and protocol; of a part of a set there is none."""
         usual = self.conditions[name] == self.protocol.describe(self.protocol.usual_lr)
         whole = len(self.pictures[name]) == published.SIZES.get(name)
-        if not (usual and whole):
+        if self.way.ensemble or not (usual and whole):
             return None
         return published.find(self.model, self.protocol.scale, name, self.protocol.name)
 
@@ -88,6 +96,8 @@ class Beside:
             gap = found["psnr"] - row.psnr
             means = mistakes.means([values["psnr"] for values in found["per_image"].values()])
             cause = published.cause(gap, name, means, row.psnr)
+            if self.way.tile and abs(gap) > published.DIGITS:
+                cause = f"measured in tiles of {self.way.tile}, the papers measured whole pictures"
             more["published"] = {**row._asdict(), "delta_psnr": gap, "delta_ssim": found["ssim"] - row.ssim}
             more["published"] |= {"likely_cause": cause} if cause else {}
         elif self.model:
@@ -102,6 +112,8 @@ class Beside:
         others = published.other_protocols(self.model, scale, name, protocol)
         if others:
             return f"{self.model}'s published figures are of metric={' and '.join(others)}, and cannot stand here"
+        if self.way.ensemble:
+            return f"{self.model}'s published figures are without self-ensemble, and cannot stand here"
         if published.find(self.model, scale, name, protocol):
             return f"{self.model}'s published figures are of other pictures, or of other LR, and cannot stand here"
         return None

@@ -48,6 +48,8 @@ def load(
     `trust` adds module prefixes whose classes a checkpoint may name. A published file finds its net by itself; `net`
     is a config to be used instead, and `scale` is needed where the weights serve several.
     """
+    if path.is_dir():  # a run's
+        path = path / "best.ckpt"
     content = weights.read(path)
     if KEY not in content:
         loaded = _published(path, weights.peel(content), scale, net)
@@ -96,14 +98,14 @@ def _published(path: Path, state: weights.State, scale: int | None, node: dict[s
     if not state:
         raise UserError(f"checkpoint={path}: there are no weights in it")
     if node is None:
-        fit = catalog.find(state)
+        fit, state = _fitting(state)
         if fit is None:
             return _foreign(path, state)
-        if scale is None and len(fit.scales) > 1:
-            raise UserError(
-                f"checkpoint={path}: {fit.name}'s weights serve scale={', '.join(map(str, fit.scales))}: say which"
-            )
-        scale = scale if scale in fit.scales else fit.scales[0]
+        if scale is None and len(fit.scales) == 1:
+            scale = fit.scales[0]
+        if scale not in fit.scales:
+            serve = f"checkpoint={path}: {fit.name}'s weights serve scale={', '.join(map(str, fit.scales))}"
+            raise UserError(f"scale={scale}: {serve}" if scale else f"{serve}: say which")
         node = catalog.node(fit.name, scale, fit.channels)
     net = build.part(node, "model.net")
     ours = weights.translated(net, state)
@@ -113,6 +115,15 @@ def _published(path: Path, state: weights.State, scale: int | None, node: dict[s
     net.load_state_dict(ours)
     color = "y" if node.get("channels", 3) == 1 else "rgb"
     return Loaded(net, {"scale": net.scale, "color": color, "model": {"net": node}}, {}, 0)
+
+
+def _fitting(state: weights.State) -> tuple[catalog.Fit | None, weights.State]:
+    """The net of these weights, also when somebody's module has put a word before all names, as Lightning's do."""
+    for known in (state, weights.without_first_word(state), weights.without_first_word(state, 2)):
+        fit = catalog.find(known) if known else None
+        if fit is not None:
+            return fit, known
+    return None, state
 
 
 def _foreign(path: Path, state: weights.State) -> Loaded:
@@ -132,11 +143,24 @@ def _refuse_strangers(node: Any, trusted: tuple[str, ...], path: Path) -> None:
     if isinstance(node, str) and "${" in node:  # our configs are resolved; a resolver could make a target of its own
         raise UserError(f"checkpoint={path} carries {node}: expected plain values only; it was not written by sr")
     target = str(node["_target_"]) if isinstance(node, dict) and "_target_" in node else None
+    if target is not None and target.startswith(trusted) and not target.startswith(TRUSTED) and not _is_there(target):
+        module = target.rpartition(".")[0]
+        raise UserError(
+            f"checkpoint={path}: its net is {target}, but there is no module {module}: add --config-dir DIR"
+        )
     if target is not None and not _is_trusted(target, trusted):
         raise UserError(
             f"checkpoint={path} wants to build {target}, which is not a net of sr. "
             f"If you trust this file: trust=[{target.rpartition('.')[0]}]"
         )
+
+
+def _is_there(target: str) -> bool:
+    try:
+        importlib.import_module(target.rpartition(".")[0])
+    except ImportError:
+        return False
+    return True
 
 
 def _is_trusted(target: str, trusted: tuple[str, ...]) -> bool:

@@ -1,5 +1,7 @@
 """`python -m sr.evaluate`: any net, or pictures made elsewhere, measured on any named sets and tracked as a run."""
 
+from pathlib import Path
+
 from omegaconf import DictConfig, OmegaConf
 
 from sr import schema, verb
@@ -30,8 +32,19 @@ def _check(cfg: DictConfig, net: bool) -> None:
     """Exactly one thing is tested, and what no checkpoint can tell was typed."""
     if cfg.images is not None and (cfg.checkpoint is not None or net):
         raise UserError("images= are measured as they are: leave checkpoint and model/net out")
+    if cfg.images is not None and (cfg.ensemble is True or cfg.tile is not None):
+        raise UserError("images= are measured as they are: leave ensemble and tile out")
     if cfg.images is None and cfg.checkpoint is None and not net:
         raise UserError("what is to be tested? checkpoint=FILE, images=FOLDER or model/net=bicubic (see --help)")
+    if cfg.data.get("test") is not None and not len(cfg.data.test):
+        raise UserError("data.test=[]: name the sets to measure: data.test=[Set5,Set14]")
+    for key in ("checkpoint", "images", "against"):
+        if (
+            cfg[key] is not None
+            and not str(cfg[key]).startswith("mlflow:")
+            and not Path(cfg[key]).expanduser().exists()
+        ):
+            raise UserError(f"{key}={cfg[key]}: there is no such {'folder' if key == 'images' else 'file'}")
     if cfg.scale is None and (cfg.checkpoint is None or net):
         raise UserError(
             f"still needed: scale=… ({', '.join(map(str, schema.SCALES))}); only a checkpoint brings its own"

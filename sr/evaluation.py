@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.utils.data import BatchSampler, Dataset
 
 from sr import build, checkpoint, published, report, schema, subject, terminal
-from sr.beside import Beside, Mistakes
+from sr.beside import Beside, Mistakes, Way
+from sr.data.folder import Folder
 from sr.degrade.resize import bicubic
 from sr.error import UserError
 from sr.metric.score import Score, by_picture
@@ -48,8 +49,10 @@ class Evaluation:
         lr = [self.data.lr_from("test", k) for k in range(len(self.names))]
         conditions = {name: self.protocol.describe(made) for name, made in zip(self.names, lr, strict=True)}
         pictures = dict(zip(self.names, (chosen.names for chosen in self.data.eval_sets["test"]), strict=True))
-        self.beside = Beside(self.model, self.config["against"], self.protocol, conditions, pictures)
+        way = Way(self.config["ensemble"], self.config["tile"])
+        self.beside = Beside(self.model, self.config["against"], self.protocol, way, conditions, pictures)
         self.sets: dict[str, dict[str, Any]] = {}
+        self.unfinished: dict[str, dict[str, Any]] = {}  # a set that was broken off
 
     def go(self) -> None:
         """Measure all sets; whatever was measured is kept, however it ends."""
@@ -93,7 +96,7 @@ class Evaluation:
     def _published_name(self) -> str | None:
         if self.config["published"] is not None:
             return published.named(self.config["published"])
-        known = self.subject.parameters is not None and not self.config["ensemble"]
+        known = self.subject.parameters is not None
         return published.recognise(self.subject.name, self.subject.parameters) if known else None
 
     def _measured(self, index: int, name: str) -> dict[str, Any]:
@@ -102,21 +105,35 @@ class Evaluation:
         ours, guess = Score(self.protocol), Score(self.protocol)
         mistakes = Mistakes(self.protocol)
         self.subject.begin()
-        for raw, names in self._pictures(chosen, name):
-            pair = self.data.on_after_batch_transfer(raw, 0)
-            sr = self.subject.result(pair, names, name, raw.gray)
-            small = bicubic(pair.lr, self.config["scale"])
-            ours.update(sr, pair.hr, pair.lr)
-            guess.update(small, pair.hr, pair.lr)
-            if self.beside.row(name):
-                mistakes.update(sr, pair.hr)
-            self._show(name, names, chosen, Shown(pair.lr, sr, pair.hr))
+        done = 0
+        try:
+            for raw, names in self._pictures(chosen, name):
+                pair = self.data.on_after_batch_transfer(raw, 0)
+                sr = self.subject.result(pair, names, name, raw.gray)
+                if not sr.isfinite().all():
+                    raise UserError(f"{name}/{names[0]}: this net gives NaN or infinity; its weights are spoiled")
+                small = bicubic(pair.lr, self.config["scale"])
+                ours.update(sr, pair.hr, pair.lr)
+                guess.update(small, pair.hr, pair.lr)
+                if self.beside.row(name):
+                    mistakes.update(sr, pair.hr)
+                self._show(name, names, chosen, Shown(pair.lr, sr, pair.hr))
+                done += len(names)
+        except BaseException:  # Ctrl-C as well: what was measured of this set is kept
+            if done:
+                per_image = by_picture(chosen.names[:done], _first(done, ours), _first(done, guess))
+                self.unfinished[name] = {"unfinished": True, "n": done, "per_image": per_image}
+            raise
         result = {"n": len(chosen), **ours.compute(), "protocol": self.beside.conditions[name]}
         result["bicubic"] = guess.compute()
         result["per_image"] = by_picture(chosen.names, ours.per_image(), guess.per_image())
         result |= self.subject.spent()
         leaks = [str(leak) for leak in self.leaks if leak.set == name]
-        return result | self.beside.of(name, result, mistakes) | ({"leaks": leaks} if leaks else {})
+        result |= self.beside.of(name, result, mistakes) | ({"leaks": leaks} if leaks else {})
+        if isinstance(self.data, Folder) and self.data.sets["test"][index] == self.data.name:
+            held = f"these are the {len(chosen)} pictures that data={self.data.name} holds out, not the whole folder"
+            result["notes"] = [*result.get("notes", []), held]
+        return result
 
     def _pictures(self, chosen: Dataset, name: str) -> Iterator[tuple[Raw, list[str]]]:
         """Batches on the device with their names, read ahead by threads; nothing is kept that was used."""
@@ -149,22 +166,30 @@ class Evaluation:
         self.track.points(in_columns(known, self.data, self.protocol), 0)
 
     def _close(self, status: str) -> None:
-        keep(self.track, self.folder, "evaluate.json", as_json(self.sets))
+        keep(self.track, self.folder, "evaluate.json", as_json(self.sets | self.unfinished))
         keep(self.track, self.folder, "summary.json", as_json(self._summary(status)))
         cost = report.cost_line(self.subject.parameters, self.subject.multiply_adds)
         table = report.report(self.sets, self.protocol, cost)
         if self.sets:
             lines = [f"    {line}" for line in table.splitlines()]
-            self.track.tag("mlflow.note.content", "\n".join([f"Protocol {self.protocol.name}", "", *lines]))
+            self.track.tag(
+                "mlflow.note.content", "\n".join([f"{self._label()}, protocol {self.protocol.name}", "", *lines])
+            )
         self.track.end(status)
-        print(
-            f"\n{status.lower()}: {self.subject.name} ×{self.config['scale']}, protocol {self.protocol.name}\n\n{table}\n"
-        )
+        print(f"\n{status.lower()}: {self._label()} ×{self.config['scale']}, protocol {self.protocol.name}\n")
+        print(f"{table}\n" if self.sets else "", end="")
+        for name, part in self.unfinished.items():
+            print(f"{name}: broken off; the values of its first {part['n']} pictures are in evaluate.json")
         if self.track.run_id:
             print(f"run         {self.track.run_id}")
         print(f"folder      {self.folder}")
         if self.track.where:
             print(f"MLflow      {self.track.where}")
+
+    def _label(self) -> str:
+        """The net's name with all that makes its numbers other ones: IMDN+ is IMDN with self-ensemble."""
+        tile = f" in tiles of {self.config['tile']}" if self.config["tile"] else ""
+        return f"{self.subject.name}{'+' * bool(self.config['ensemble'])}{tile}"
 
     def _summary(self, status: str) -> dict[str, Any]:
         s = self.subject
@@ -172,7 +197,7 @@ class Evaluation:
             "run_id": self.track.run_id,
             "status": status,
             "protocol": {name: found["protocol"] for name, found in self.sets.items()},
-            "net": s.name,
+            "net": self._label(),
             "published": self.model,
             "scale": self.config["scale"],
             "parameters": s.parameters,
@@ -180,6 +205,10 @@ class Evaluation:
             "checkpoint": self.config["checkpoint"],
             "images": self.config["images"],
         }
+
+
+def _first(count: int, score: Score) -> dict[str, list[float]]:
+    return {name: values[:count] for name, values in score.per_image().items()}
 
 
 def _tracked(cfg: DictConfig) -> bool:

@@ -17,6 +17,7 @@ def predict(cfg: DictConfig) -> None:
     if config["scale"] is not None:
         schema.one_of("scale", config["scale"], schema.SCALES)
     schema.check_counts(config)
+    schema.check_flags(config, "ensemble", "overwrite")
     from sr.prediction import enlarge_all  # torch: only now, when the config is right
 
     enlarge_all(**config)

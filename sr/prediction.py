@@ -30,6 +30,8 @@ def enlarge_all(
     tile: int | None = None,
 ) -> None:
     """Enlarge a file, or all pictures of a folder; a bad one is named and skipped, and raised at the end."""
+    if checkpoint.startswith("mlflow:"):
+        raise UserError(f"checkpoint={checkpoint}: expected a file; that run's summary.json says where its own lies")
     loaded = checkpoints.load(Path(checkpoint).expanduser(), build.device(device), trust, scale)
     jobs = _jobs(Path(input).expanduser(), _folder(output), loaded.config["scale"], overwrite)
     faults = []
@@ -63,7 +65,10 @@ def _enlarged(
     device = next(iter(loaded.net.parameters()), torch.empty(0)).device
     with telling_memory(f"{source}: a picture of {pixels.shape[2]}×{pixels.shape[1]}"):
         lr = pixels[None].to(device).float() / 255
-        result = to_bytes(enlarge(loaded.net, lr, color, ensemble, tile)[0]).cpu()
+        sr = enlarge(loaded.net, lr, color, ensemble, tile)[0]
+    if not sr.isfinite().all():
+        raise UserError(f"{source}: this net gives NaN or infinity, and no picture; its weights are spoiled")
+    result = to_bytes(sr).cpu()
     if was_gray:
         result = gray(result)
     return result, imresize(picture.alpha, scale) if picture.alpha is not None else None

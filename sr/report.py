@@ -43,7 +43,7 @@ def _main(sets: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, ...]]:
 
 def _also(sets: Mapping[str, Mapping[str, Any]], protocol: Protocol) -> list[tuple[str, ...]]:
     """The further measures, bicubic's in brackets."""
-    rows = [("set", *(f"{name} {SIGNS[measure.better]}" for name, measure in protocol.also.items()))]
+    rows = [("set (bicubic)", *(f"{name} {SIGNS[measure.better]}" for name, measure in protocol.also.items()))]
     for name, found in sets.items():
         rows.append((name, *(f"{_value(found[key])} ({_value(found['bicubic'][key])})" for key in protocol.also)))
     return rows

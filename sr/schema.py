@@ -69,9 +69,29 @@ def complete(cfg: DictConfig, groups: Iterable[str] = ()) -> dict[str, Any]:
         config = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
         raise UserError(str(error).splitlines()[0]) from None
+    _check_shared(config)
     _check_numbers(config)
+    check_flags(config, "ensemble")
     check_parts(config)
     return config
+
+
+def _check_shared(config: dict[str, Any]) -> None:
+    """A part's copy of a dial that all parts share must be that dial: else half of them would not know."""
+    model = config.get("model", {})
+    parts = {"data": config.get("data"), "data.degrade": config.get("data", {}).get("degrade"), "model": model,
+             "metric": config.get("metric"), "model.net": model.get("net")}  # fmt: skip
+    for where, part in parts.items():
+        for key in ("scale", "color", "channels", "seed"):
+            if isinstance(part, dict) and key in part and key in config and part[key] != config[key]:
+                raise UserError(f"{where}.{key}={part[key]}: all parts share this dial, which is {key}={config[key]}")
+
+
+def check_flags(config: dict[str, Any], *keys: str) -> None:
+    """Raise where one of these dials is there and neither true nor false."""
+    for key in keys:
+        if not isinstance(config.get(key, False), bool):
+            raise UserError(f"{key}={config[key]}: expected true or false")
 
 
 def plain(cfg: DictConfig) -> Any:

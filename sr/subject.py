@@ -1,5 +1,6 @@
 """What is evaluated: a net with its cost, or pictures that were made elsewhere."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ class Images:
 
     def __init__(self, folder: Path, sets: dict[str, list[str]], protocol: Protocol) -> None:
         self.protocol = protocol
-        self.files = {name: _matched(folder, name, pictures) for name, pictures in sets.items()}
+        self.files = {name: _matched(folder, name, pictures, protocol.scale) for name, pictures in sets.items()}
 
     def begin(self) -> None:
         """Nothing is counted."""
@@ -71,15 +72,18 @@ class Images:
     def _read(self, file: Path, hr: Tensor, gray: bool) -> Tensor:
         pixels = read(file).pixels
         (h, w), (c, height, width) = hr.shape[-2:], pixels.shape
-        if height < h or width < w or height - h >= 8 or width - w >= 8:  # HR may have been cut to a multiple of scale
+        scale = self.protocol.scale  # HR may have been cut to a multiple of it, by less than that
+        if height < h or width < w or height - h >= scale or width - w >= scale:
             raise UserError(f"{file}: {width}×{height} pixels, but HR has {w}×{h}: is scale= right?")
         colour = pixels[None, :, :h, :w].expand(-1, 3, -1, -1)
         if hr.shape[1] == 1 and self.protocol.color == "gray":
             return to_gray(colour) / 255
-        return self.protocol.view(colour, gray or c == 1) / 255
+        if self.protocol.channel == "y8" and c == 1 and not gray:
+            raise UserError(f"{file} is gray, but HR is in colour: by metric=vdsr its luma has 16…235, save it as RGB")
+        return self.protocol.view(colour, gray) / 255
 
 
-def _matched(folder: Path, set_name: str, pictures: list[str]) -> dict[str, Path]:
+def _matched(folder: Path, set_name: str, pictures: list[str], scale: int) -> dict[str, Path]:
     """Which file is the result of which picture; raises with all that are missing or ambiguous."""
     place = folder / set_name if (folder / set_name).is_dir() else folder
     files = list_images(place, "images")
@@ -89,6 +93,7 @@ def _matched(folder: Path, set_name: str, pictures: list[str]) -> dict[str, Path
         free = [file for file in files if file.stem not in others]  # bird_2.png is bird_2's, never bird's
         begun = [f for f in free if f.stem.startswith(picture) and f.stem[len(picture) :][:1] in tuple(SEPARATORS)]
         begun = [f for f in begun if not any(f.stem.startswith(o) for o in others if len(o) > len(picture))]
+        begun = [f for f in begun if re.match(r"[-_]?x\d", f.stem[len(picture) :]) is None or f"x{scale}" in f.stem]
         candidates = exact or begun
         if len(candidates) == 1:
             found[picture] = candidates[0]
@@ -98,7 +103,8 @@ def _matched(folder: Path, set_name: str, pictures: list[str]) -> dict[str, Path
     if faults:
         raise UserError(
             f"images={place}: of {set_name}, no single result was found for {len(faults)} of {len(pictures)} pictures: "
-            f"{', '.join(faults[:5])}{' …' if len(faults) > 5 else ''}. Expected names such as {pictures[0]}.png"
+            f"{', '.join(faults[:5])}{' …' if len(faults) > 5 else ''}. "
+            f"Expected names such as {pictures[0]}.png or {pictures[0]}_x{scale}.png"
         )
     return found
 

@@ -71,8 +71,10 @@ class Verification:
         if files:
             head = ("LR files", "scale", "border", "files", "bit for bit", "differing pixels", "verdict")
             print("\n" + terminal.grid([head, *(tuple(map(str, file.values())) for file in files)]))
-        failed = [row for row in (*rows, *files) if row["verdict"] == "FAILED"]
-        print(f"\n{len(failed)} of {len(rows) + len(files)} rows failed" if failed else "\nevery row holds")
+        failed = [row for row in (*rows, *files) if row["verdict"].startswith("FAILED")]
+        unknown = sum(row["verdict"] == "no reference" for row in rows)
+        holds = f"every row holds{f' that has a reference; {unknown} have none' * bool(unknown)}"
+        print(f"\n{len(failed)} of {len(rows) + len(files)} rows failed" if failed else f"\n{holds}")
         if self.absent:
             print(f"not there, and not checked: {', '.join(self.absent)}")
         try:
@@ -80,7 +82,7 @@ class Verification:
         except OSError as error:
             raise UserError(f"out={self.out}: cannot be written ({error.strerror or error})") from None
         print(f"written to {self.out.resolve()}")
-        return not failed
+        return not failed and unknown < len(rows)
 
     def _measured(self) -> dict[tuple[str, int], list[Found]]:
         pictures = {key: Pictures(list_images(self.sets[key[0]] / "HR", "sets"), key[1]) for key in self._keys()}
@@ -148,7 +150,11 @@ class Verification:
                     "files": len(counts),
                     "equal": sum(count == 0 for count in counts),
                     "differing": sum(counts),
-                    "verdict": "FAILED" if any(counts) else "ok",
+                    "verdict": "FAILED"
+                    if any(counts)
+                    else "ok"
+                    if len(counts) == len(ones)
+                    else "FAILED: files missing",
                 }
 
 

@@ -5,6 +5,7 @@ import sys
 from omegaconf import DictConfig
 
 from sr import schema, verb
+from sr.error import UserError
 
 
 def main() -> None:
@@ -15,6 +16,9 @@ def main() -> None:
 def verify(cfg: DictConfig) -> None:
     """Print ours beside reference and published, write `out`; exit code 1 when a row fails."""
     schema.check_lists(cfg, "sets", "scales", "protocols")
+    for key in ("sets", "scales", "protocols"):
+        if not cfg[key]:
+            raise UserError(f"{key}=[]: expected one at least")
     from sr.verification import Verification  # torch: only now, when the config is right
 
     if not Verification(**schema.plain(cfg)).passes():

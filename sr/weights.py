@@ -58,11 +58,26 @@ def peel(content: dict[str, Any]) -> State:
     """The state dict inside of the usual wrappers (`params_ema`, `params`, `state_dict` …), without `module.`."""
     for _ in WRAPPERS:  # no deeper: a file may hold itself
         content = next((content[key] for key in WRAPPERS if isinstance(content.get(key), dict)), content)
-    state = {key: value for key, value in content.items() if isinstance(key, str) and isinstance(value, Tensor)}
+    state = _tensors(content)
+    inner = [part for part in content.values() if isinstance(part, dict) and _tensors(part)]
+    if not state and len(inner) == 1:  # under a name of its own, such as net_g
+        state = _tensors(inner[0])
     for prefix in PREFIXES:
         if all(key.startswith(prefix) for key in state):
             state = {key.removeprefix(prefix): value for key, value in state.items()}
     return state
+
+
+def _tensors(content: dict[Any, Any]) -> State:
+    return {key: value for key, value in content.items() if isinstance(key, str) and isinstance(value, Tensor)}
+
+
+def without_first_word(state: State, words: int = 1) -> State:
+    """Names less their first words, where all names share them; otherwise nothing."""
+    starts = {tuple(key.split(".")[:words]) for key in state}
+    if len(starts) != 1 or any(key.count(".") <= words for key in state):
+        return {}
+    return {key.split(".", words)[words]: value for key, value in state.items()}
 
 
 class Misfit(NamedTuple):

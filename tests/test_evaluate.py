@@ -147,6 +147,12 @@ def test_what_differs_in_protocol_is_never_compared(sr: Callable, world: Path, t
         (("model/net=bicubic", "scale=2", "data.test=Set5"), "data.test=[Set5]"),
         (("model/net=bicubic", "scale=2", "tile=0"), "tile=0"),
         (("checkpoint=none.pth",), "checkpoint=none.pth: there is no such file"),
+        (("model/net=bicubic", "scale=2", "ensemble=flase"), "ensemble=flase: expected true or false"),
+        (("model/net=bicubic", "scale=2", "metric.scale=3"), "metric.scale=3: all parts share this dial"),
+        (("model/net=bicubic", "scale=2", "data.color=gray"), "data.color=gray: all parts share this dial"),
+        (("model/net=bicubic", "scale=2", "data.test=[]"), "data.test=[]"),
+        (("model/net=bicubic", "scale=2", "data.test=[set5]"), 'Did you mean "Set5"'),
+        (("images=.", "scale=2", "tile=8"), "images= are measured as they are"),
         (("checkpoint=mlflow:abc",), "checkpoint=mlflow:abc"),
         (("images=nowhere", "scale=2"), "images=nowhere: there is no such folder"),
     ],
@@ -229,8 +235,26 @@ def test_a_damaged_picture_costs_nothing_that_was_measured(sr: Callable, world: 
     answer = sr("evaluate", *words, *QUICK)
     assert answer.code == 2
     assert "Broken/HR/s2.png: this image is damaged" in answer.err
-    assert list(found(tmp_path)) == ["Set5"]
+    result = found(tmp_path)
+    assert result["Set5"]["n"] == 4
+    assert (result["Broken"]["unfinished"], list(result["Broken"]["per_image"])) == (True, ["s0", "s1"])
     assert "failed: Bicubic" in answer.out
+    assert "Broken: broken off; the values of its first 2 pictures" in answer.out
+
+
+def test_a_net_of_nan_has_no_number_and_no_picture(sr: Callable, trained: Path, world: Path, tmp_path: Path) -> None:
+    import torch
+
+    content = torch.load(trained / "best.ckpt", weights_only=True)
+    next(value for key, value in content["state_dict"].items() if key.startswith("net.")).fill_(float("nan"))
+    torch.save(content, tmp_path / "nan.ckpt")
+    answer = sr("evaluate", "checkpoint=nan.ckpt", "data.test=[Set5]", f"paths.data={world}", *QUICK)
+    assert answer.code == 2
+    assert "Set5/s0: this net gives NaN" in answer.err
+    answer = sr("predict", "checkpoint=nan.ckpt", f"input={world}/small/p0x2.png", "output=large")
+    assert answer.code == 2
+    assert "p0x2.png: this net gives NaN" in answer.err
+    assert not list((tmp_path / "large").glob("*"))
 
 
 def test_a_net_of_luma_alone(sr: Callable, world: Path, tmp_path: Path) -> None:

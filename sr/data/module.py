@@ -18,7 +18,7 @@ from sr.color import gray
 from sr.data.leaks import Leak, known_leaks
 from sr.data.patches import Draws
 from sr.data.pictures import Pictures, folder
-from sr.error import UserError
+from sr.error import UserError, nearest
 from sr.metric.ssim import WINDOW
 from sr.pair import Pair, Raw
 
@@ -141,9 +141,10 @@ def find_set(root: Path, name: str, key: str, own: str = "") -> Path:
     path = root / name if (root / name).is_dir() else Path(name).expanduser()
     if not path.is_dir():
         expected = f'"{own}" or a folder' if own else "a folder"
+        there = [p.name for p in root.iterdir() if p.is_dir()] if root.is_dir() else []
         raise UserError(
             f"{key}={name}: expected {expected}. Put its HR images into {root / name / 'HR'}, "
-            f"or say where your sets are: paths.data=FOLDER or the variable SR_DATA"
+            f"or say where your sets are: paths.data=FOLDER or the variable SR_DATA.{nearest(name, there)}"
         )
     return path
 
