@@ -1,6 +1,6 @@
 """Which of our nets a weight file belongs to: every YAML of `conf/model/net` is tried, by names and shapes alone."""
 
-from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import hydra
@@ -16,6 +16,7 @@ from sr.weights import Misfit, State
 
 CHANNELS = (3, 1, 4)
 TRIED = 4  # nets that share the most with the file, tried at every scale and channel count
+LEAST = 0.1  # share of names below which a net is none of them
 
 
 class Fit(NamedTuple):
@@ -30,7 +31,7 @@ class Fit(NamedTuple):
 def node(name: str, scale: int, channels: int) -> dict[str, Any]:
     """The resolved config of `model/net=name`."""
     with _hydra():
-        return _resolved(hydra.compose("run", [f"model/net={name}"]), scale, channels)
+        return _resolved(_composed(name), scale, channels)
 
 
 def find(state: State) -> Fit | None:
@@ -50,7 +51,10 @@ def find(state: State) -> Fit | None:
 
 def nearest(state: State) -> str:
     """What to say of a file that fits no net: the one that comes closest, and what is in the way."""
-    name, cfg = _ranked(state)[0]
+    ranked = _ranked(state)
+    if not ranked:
+        return f"it shares no name with any of them; it has {', '.join(list(state)[:3])}, …"
+    name, cfg = ranked[0]
     tries = [
         (found, f"scale={scale}, {channels} channel(s)")
         for scale in schema.SCALES
@@ -64,13 +68,11 @@ def nearest(state: State) -> str:
 
 def _ranked(state: State) -> list[tuple[str, DictConfig]]:
     """The nets, with their unresolved configs, by the share of names that they have in common with the file."""
-    shares, nets = {}, dict(_all())
-    for name, cfg in nets.items():
-        wanted = _net(_resolved(cfg, 4, 3))
-        if wanted is not None and wanted.state_dict():
-            ours, theirs = set(wanted.state_dict()), set(weights.translated(wanted, state))
-            shares[name] = len(ours & theirs) / len(ours | theirs)
-    return [(name, nets[name]) for name in sorted(shares, key=shares.get, reverse=True)]
+    shares, known = {}, _all()
+    for name, (_, wanted) in known.items():
+        ours, theirs = set(wanted.state_dict()), set(weights.translated(wanted, state))
+        shares[name] = len(ours & theirs) / len(ours | theirs)
+    return [(name, known[name][0]) for name in sorted(shares, key=shares.get, reverse=True) if shares[name] > LEAST]
 
 
 def _misfit(node: dict[str, Any], state: State) -> Misfit | None:
@@ -87,16 +89,30 @@ def _net(node: dict[str, Any]) -> nn.Module | None:
         return None
 
 
-def _all() -> Iterator[tuple[str, DictConfig]]:
+def _all() -> dict[str, tuple[DictConfig, nn.Module]]:
+    """Every net's unresolved config, and its names at ×4 in RGB, on the meta device."""
     with _hydra():
-        names = GlobalHydra.instance().config_loader().get_group_options("model/net", ObjectType.CONFIG)
-        for name in names:
-            yield name, hydra.compose("run", [f"model/net={name}"])
+        loader = GlobalHydra.instance().config_loader()
+        names = loader.get_group_options("model/net", ObjectType.CONFIG)
+        return _built(str(loader.get_search_path()), tuple(names))
+
+
+@lru_cache
+def _built(where: str, names: tuple[str, ...]) -> dict[str, tuple[DictConfig, nn.Module]]:
+    """`where` is Hydra's search path: what is found depends on it."""
+    configs = {name: _composed(name) for name in names}
+    nets = {name: _net(_resolved(cfg, 4, 3)) for name, cfg in configs.items()}
+    return {name: (configs[name], net) for name, net in nets.items() if net is not None and net.state_dict()}
+
+
+def _composed(name: str) -> DictConfig:
+    """The net's own YAML, under `model.net`, with its interpolations."""
+    return hydra.compose(f"model/net/{name}")
 
 
 def _resolved(cfg: DictConfig, scale: int, channels: int) -> dict[str, Any]:
-    cfg.scale, cfg.channels = scale, channels
-    return OmegaConf.to_container(cfg.model.net, resolve=True)
+    known = OmegaConf.merge({"scale": scale, "channels": channels}, cfg)
+    return OmegaConf.to_container(known.model.net, resolve=True)
 
 
 class _hydra:  # noqa: N801  a context, used like a function

@@ -48,18 +48,25 @@ def test_a_payload_is_refused_without_running_it(sr: Callable, tmp_path: Path, s
     assert mark.exists()  # the payload is a real one
 
 
-@pytest.mark.parametrize("wrap", ["params", "params_ema", "state_dict", "net_g"])
-@pytest.mark.parametrize("prefix", ["", "module.", "generator.", "model.net."])
-@pytest.mark.parametrize("suffix", ["pth", "safetensors"])
-def test_the_usual_wrappers_are_peeled(tmp_path: Path, wrap: str, prefix: str, suffix: str) -> None:
+@pytest.mark.parametrize("wrap", ["params", "params_ema", "state_dict", "net_g", None])
+def test_the_usual_wrappers_are_peeled(wrap: str | None) -> None:
+    state = {"module.a.weight": torch.zeros(2), "module.b.weight": torch.ones(2)}
+    content = {"epoch": 7, wrap: state} if wrap else state
+    assert list(weights.peel(content)) == ["a.weight", "b.weight"]
+
+
+@pytest.mark.parametrize(
+    ("name", "prefix"), [("a.pth", ""), ("a.safetensors", "module."), ("a.ckpt", "model.net."), ("a.pt", "generator.")]
+)
+def test_whatever_stands_before_the_names_the_net_is_found(tmp_path: Path, name: str, prefix: str) -> None:
     torch.manual_seed(0)
     net = IMDN(scale=4)
     state = {prefix + key: value for key, value in net.state_dict().items()}
-    file = tmp_path / f"net.{suffix}"
-    if suffix == "pth":
-        torch.save({wrap: state, "epoch": 7}, file)
-    else:
+    file = tmp_path / name
+    if file.suffix == ".safetensors":
         safetensors.torch.save_file(state, file)
+    else:
+        torch.save({"state_dict": state, "epoch": 7}, file)
     loaded = checkpoint.load(file)
     assert isinstance(loaded.net, IMDN)
     assert (loaded.config["scale"], loaded.config["color"]) == (4, "rgb")
