@@ -103,8 +103,10 @@ CROPS = {  # left, top, right, bottom in parts of the picture; about half of the
 }
 
 
-@pytest.mark.parametrize("crop", CROPS)
-@pytest.mark.parametrize(("size", "mirrored"), [(0.5, False), (0.7, True), (1.5, True)])
+@pytest.mark.parametrize(
+    ("crop", "size", "mirrored"),
+    [("middle", 0.5, False), ("corner", 0.7, True), ("strip", 1.5, True), ("whole", 0.5, True), ("corner", 1.5, False)],
+)
 def test_leaks_survive_crop_mirror_size_and_jpeg(
     crop: str, size: float, mirrored: bool, shelf: Path, photos: Any, inspect: Any
 ) -> None:

@@ -41,11 +41,10 @@ def test_pairs_of_matlab_are_clean(scale: int, pairs: Any, inspect: Any) -> None
     assert "MATLAB's bicubic, mirror border (bit for bit in 3 of 3 pairs)" in out
 
 
-@pytest.mark.parametrize("scale", [2, 4])
 @pytest.mark.parametrize(
-    "kernel",
-    ["matlab_replicate", "matlab_once", "matlab_aliased", "opencv_cubic", "pillow_bicubic", "pillow_lanczos",
-     "pillow_bilinear", "torch_bicubic", "box", "bilinear", "subsampled", "subsampled_centre"],
+    ("kernel", "scale"),
+    zip(["matlab_replicate", "matlab_once", "matlab_aliased", "opencv_cubic", "pillow_bicubic", "pillow_lanczos",
+     "pillow_bilinear", "torch_bicubic", "box", "bilinear", "subsampled", "subsampled_centre"], [2, 4] * 6, strict=True),
 )  # fmt: skip
 def test_each_kernel_is_told_by_name(kernel: str, scale: int, pairs: Any, inspect: Any) -> None:
     from sr.inspection.kernels import KERNELS

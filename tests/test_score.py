@@ -41,7 +41,7 @@ def test_two_processes_measure_what_one_does(tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    mp.spawn(measure, (port, str(tmp_path)), nprocs=2)
+    mp.start_processes(measure, (port, str(tmp_path)), nprocs=2, start_method="fork")  # spawned ones import for seconds
     alone = Score(Protocol("edsr", 2, "rgb"))
     alone.update(*pictures())
     for name in SHARES:
