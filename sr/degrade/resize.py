@@ -17,6 +17,7 @@ from sr.thread import alone
 Border = Literal["mirror", "replicate"]
 
 _ROWS = 16  # of a block of the resizing matrix
+_PLANES = 1 << 19  # pixels resized at a time: 2 MB in float32
 
 
 def imresize(
@@ -47,11 +48,17 @@ def imresize(
 
 
 def _byte_passes(image: Tensor, passes: list[tuple[int, tuple]]) -> Tensor:
-    """Rounded half up after each pass: a cast to uint8 cuts off the fraction."""
-    for axis, shape in passes:
-        exact = image.to(_exact_dtype(*shape))
-        image = _along(axis, shape, exact).add_(0.5).clamp_(0, 255.5).to(torch.uint8)
-    return image
+    """Rounded half up after each pass: a cast to uint8 cuts off the fraction. On a CPU, a few planes at a time."""
+    planes = image.reshape(-1, *image.shape[-2:])
+    count = max(1, _PLANES // planes[0].numel()) if image.device.type == "cpu" else len(planes)
+    done = []
+    for some in planes.split(count):
+        for axis, shape in passes:
+            exact = some.to(_exact_dtype(*shape))
+            some = _along(axis, shape, exact).add_(0.5).clamp_(0, 255.5).to(torch.uint8)  # noqa: PLW2901
+        done.append(some)
+    out = torch.cat(done)
+    return out.view(*image.shape[:-2], *out.shape[-2:])
 
 
 def _float_passes(image: Tensor, passes: list[tuple[int, tuple]]) -> Tensor:
