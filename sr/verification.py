@@ -82,7 +82,7 @@ class Verification:
         except OSError as error:
             raise UserError(f"out={self.out}: cannot be written ({error.strerror or error})") from None
         print(f"written to {self.out.resolve()}")
-        return not failed and unknown < len(rows)
+        return not failed and (unknown < len(rows) or bool(files))
 
     def _measured(self) -> dict[tuple[str, int], list[Found]]:
         pictures = {key: Pictures(list_images(self.sets[key[0]] / "HR", "sets"), key[1]) for key in self._keys()}
