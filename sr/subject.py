@@ -87,13 +87,11 @@ def _matched(folder: Path, set_name: str, pictures: list[str], scale: int) -> di
     """Which file is the result of which picture; raises with all that are missing or ambiguous."""
     place = folder / set_name if (folder / set_name).is_dir() else folder
     files = list_images(place, "images")
-    found, faults, others = {}, [], set(pictures)
+    found, faults = {}, []
     for picture in pictures:
+        longer = [other for other in pictures if len(other) > len(picture)]  # bird_2.png is bird_2's, never bird's
         exact = [file for file in files if file.stem == picture]
-        free = [file for file in files if file.stem not in others]  # bird_2.png is bird_2's, never bird's
-        begun = [f for f in free if f.stem.startswith(picture) and f.stem[len(picture) :][:1] in tuple(SEPARATORS)]
-        begun = [f for f in begun if not any(f.stem.startswith(o) for o in others if len(o) > len(picture))]
-        begun = [f for f in begun if re.match(r"[-_]?x\d", f.stem[len(picture) :]) is None or f"x{scale}" in f.stem]
+        begun = [f for f in files if _continues(f.stem, picture, scale) and not f.stem.startswith(tuple(longer))]
         candidates = exact or begun
         if len(candidates) == 1:
             found[picture] = candidates[0]
@@ -107,6 +105,13 @@ def _matched(folder: Path, set_name: str, pictures: list[str], scale: int) -> di
             f"Expected names such as {pictures[0]}.png or {pictures[0]}_x{scale}.png"
         )
     return found
+
+
+def _continues(stem: str, picture: str, scale: int) -> bool:
+    """Whether a file's name is that of `picture` with something appended, and not with another scale."""
+    rest = stem.removeprefix(picture)
+    other_scale = re.match(r"[-_]?x\d", rest) and not re.match(rf"[-_]?x{scale}", rest)
+    return stem.startswith(picture) and rest[:1] in tuple(SEPARATORS) and not other_scale
 
 
 Subject = Net | Images
