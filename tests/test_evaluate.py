@@ -273,29 +273,6 @@ def test_a_net_of_luma_alone(sr: Callable, world: Path, tmp_path: Path) -> None:
     assert numbers["edsr"]["color"] == pytest.approx(numbers["vdsr"]["color"], abs=0.1)
 
 
-def test_verify_holds_on_set5_and_fails_on_another(sr: Callable, sr_data: Path, tmp_path: Path) -> None:
-    answer = sr("verify", f"paths.data={sr_data}", "sets=[Set5]")
-    assert answer.code == 0, answer.out
-    assert "every row holds" in answer.out
-    report = json.loads(Path("verify.json").read_text())
-    assert len(report["bicubic"]) == 6
-    assert {row["verdict"] for row in report["bicubic"]} == {"ok"}
-    assert sum(row["equal"] for row in report["lr_files"]) == 15
-    shutil.copytree(sr_data / "Set5" / "HR", tmp_path / "other" / "Set5" / "HR")
-    shutil.copy(sr_data / "Set5" / "HR" / "bird.png", tmp_path / "other" / "Set5" / "HR" / "copy.png")
-    answer = sr("verify", "paths.data=other", "sets=[Set5,Set14]", "scales=[2]")
-    assert answer.code == 1
-    assert "FAILED" in answer.out
-    assert "not checked: Set14" in answer.out
-
-
-def test_verify_without_any_set(sr: Callable, tmp_path: Path) -> None:
-    answer = sr("verify", f"paths.data={tmp_path}")
-    assert answer.code == 2
-    assert "SR_DATA" in answer.err
-    assert sr("verify", "scales=[5]").code == 2
-
-
 def test_published_rows_beside_ours(sr: Callable, sr_data: Path, tmp_path: Path) -> None:
     """IMDN ×4 on Set5, from its authors' file, to every published digit."""
     file = sr_data / "weights" / "IMDN" / "IMDN_x4.pth"
@@ -306,30 +283,3 @@ def test_published_rows_beside_ours(sr: Callable, sr_data: Path, tmp_path: Path)
     assert result["published"]["model"] == "IMDN"
     assert (result["published"]["psnr"], result["published"]["ssim"]) == (32.21, 0.8948)
     assert "40.9 G" in answer.out  # the multiply-adds of IMDN's own table
-
-
-def test_a_known_leak_is_told_tagged_and_remembered(sr: Callable, sr_data: Path, tmp_path: Path) -> None:
-    """BSDS500/train/302003 is Set5/woman: the run says so, and so does every evaluation of what it left."""
-    from mlflow import MlflowClient
-
-    for name in ("302003", "100075"):
-        photos = tmp_path / "photos"
-        photos.mkdir(exist_ok=True)
-        shutil.copy(sr_data / "BSDS500" / "train" / f"{name}.jpg", photos / f"b{name}.jpg")
-    shutil.copy(sr_data / "BSDS500" / "train" / "100075.jpg", photos / "a.jpg")  # the first is held out
-    words = ("data=folder", "data.path=photos", "data.test=[Set5]", "trainer.max_steps=1", "data.batch=2")
-    answer = sr("run", *words, f"paths.data={sr_data}")
-    assert answer.code == 0, answer.err
-    assert "LEAK: training pictures stand in Set5 (b302003 shows Set5/woman)" in answer.err
-    assert "100075" not in answer.err
-    (run,) = MlflowClient(f"sqlite:///{tmp_path}/runs/mlflow.db").search_runs(["1"])
-    assert "Set5/woman" in run.data.tags["sr.leak"]
-    (best,) = (tmp_path / "runs").glob("*/best.ckpt")
-    answer = sr("evaluate", f"checkpoint={best}", "data.test=[Set5]", f"paths.data={sr_data}", *QUICK)
-    assert "Set5: LEAK, in this net's training b302003 shows Set5/woman" in answer.out
-    shutil.rmtree(tmp_path / "runs")
-    answer = sr("run", *words[:2], "data.test=[Set14]", *words[3:], f"paths.data={sr_data}", "track=none")
-    assert "note: training pictures stand in Set5" in answer.err  # not measured now, but perhaps one day
-    (best,) = (tmp_path / "runs").glob("*/best.ckpt")
-    answer = sr("evaluate", f"checkpoint={best}", "data.test=[Set5]", f"paths.data={sr_data}", *QUICK)
-    assert "Set5: LEAK" in answer.out
