@@ -40,12 +40,12 @@ def _loads(file: Path) -> bool:
 
 
 def _name_operators() -> None:
-    import torch
+    from torch import library
 
-    library = torch.library.Library("torchvision", "FRAGMENT")
+    ours = library.Library("torchvision", "FRAGMENT")
     for operator in OPERATORS:
-        library.define(operator)
-    BeforeTorchvision.library = library  # the operators live as long as it does
+        ours.define(operator)
+    BeforeTorchvision.kept = ours  # the operators live as long as it does
 
 
 sys.meta_path.insert(0, BeforeTorchvision())
