@@ -3,6 +3,8 @@ Networks", 2018, https://arxiv.org/abs/1710.01992, eq. 7)."""
 
 from torch import Tensor, nn
 
+from sr.loss.precision import full
+
 
 class Charbonnier(nn.Module):
     """Mean of sqrt(d² + eps²) over all values."""
@@ -12,4 +14,5 @@ class Charbonnier(nn.Module):
         self.eps = eps
 
     def forward(self, sr: Tensor, hr: Tensor) -> Tensor:
+        sr, hr = full(sr, hr)
         return ((sr - hr).square() + self.eps**2).sqrt().mean()

@@ -1,0 +1,31 @@
+"""`model/loss=[focal_frequency]`: focal frequency loss (Jiang et al., "Focal Frequency Loss for Image Reconstruction and
+Synthesis", ICCV 2021, https://arxiv.org/abs/2012.12821, eq. 8): squared distances of complex frequencies, of which
+those that are furthest off count the most.
+
+As the authors' code: the orthonormal transform; the weights are divided by the largest of each image and channel, and
+give no gradient. Its options (patches, batch statistics, logarithm) are off there, and absent here.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from sr.error import UserError
+from sr.loss.precision import full
+
+
+class FocalFrequency(nn.Module):
+    """Mean of w · |F(sr) − F(hr)|² over all frequencies, w = |F(sr) − F(hr)|^alpha in 0…1 (eq. 7); alpha 0: plain L2."""
+
+    def __init__(self, alpha: float = 1.0) -> None:
+        super().__init__()
+        if alpha < 0:
+            raise UserError(f"model.loss.focal_frequency.alpha={alpha}: expected 0 or more")
+        self.alpha = alpha
+
+    def forward(self, sr: Tensor, hr: Tensor) -> Tensor:
+        sr, hr = full(sr, hr)
+        off = torch.fft.fft2(sr - hr, norm="ortho")
+        square = off.real.square() + off.imag.square()
+        weight = square.detach()  # of which the power alpha / 2 is taken, after the division: nothing overflows
+        weight = (weight / weight.amax(dim=(-2, -1), keepdim=True).clamp(min=1e-30)) ** (self.alpha / 2)
+        return (weight * square).mean()
