@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 LEARNED = {"lpips": "alex", "dists": "vgg"}  # measures that look through a network with weights
+PRIORS = ("tv",)  # losses that do not look at HR, and so are not smallest where both are equal
 
 
 @pytest.mark.group("model/discriminator")
@@ -38,45 +39,111 @@ def test_adversarial_loss(choice: str, compose: Any, build: Any) -> None:
 
 @pytest.mark.group("model/loss")
 def test_loss(choice: str, compose: Any, build: Any) -> None:
-    """Finite, differentiable, smallest for equal images."""
+    """Finite, differentiable, smallest for equal images; the same in mixed precision; its weight is a share of the sum."""
     import torch
 
-    loss = build.part(compose(f"model/loss={choice}")["model"]["loss"], "model.loss")
-    hr = torch.rand(2, 3, 16, 16)
-    sr = (hr + 0.1 * torch.randn_like(hr)).requires_grad_()
+    config = compose(f"model/loss=[{choice}]")
+    assert config["model"]["loss"][choice].pop("weight") > 0
+    loss = build.part(config["model"]["loss"][choice], f"model.loss.{choice}")
+    for channels in (1, 3, 4):
+        hr = torch.rand(2, channels, 16, 16)
+        hr[0, :, :8] = 0.5  # flat areas are where roots and quotients have no derivative
+        noisy = (hr + 0.1 * torch.randn_like(hr)).bfloat16().float()
+        noise, equal = gradient(loss, noisy, hr), gradient(loss, hr, hr)
+        assert noise > equal
+        wrong = [hr + 0.1, 0.8 * hr, hr.flip(-1), torch.zeros_like(hr), torch.nn.functional.avg_pool2d(hr, 3, 1, 1)]
+        others = [gradient(loss, sr, hr) for sr in wrong]
+        if choice not in PRIORS:
+            assert all(value >= equal for value in others)
+        with torch.autocast("cpu", torch.bfloat16):
+            assert loss(noisy.bfloat16(), hr).item() == pytest.approx(noise, rel=1e-5)
+
+
+def gradient(loss: Any, sr: Any, hr: Any) -> float:
+    """The loss, a finite scalar with a finite gradient."""
+    sr = sr.clone().requires_grad_()
     value = loss(sr, hr)
     value.backward()
     assert value.ndim == 0
+    assert value.isfinite()
     assert sr.grad.isfinite().all()
-    assert loss(hr, hr) < value
+    return value.item()
 
 
 @pytest.mark.group("model/optimizer")
 def test_optimizer(choice: str, compose: Any, build: Any) -> None:
+    """It goes downhill, and saved and loaded it goes on as it would have."""
     import torch
 
-    weight = torch.nn.Parameter(torch.ones(3))
-    optimizer = build.part(compose(f"model/optimizer={choice}")["model"]["optimizer"], "model.optimizer")([weight])
-    weight.sum().backward()
-    optimizer.step()
-    assert (weight < 1).all()
+    make = build.part(compose(f"model/optimizer={choice}")["model"]["optimizer"], "model.optimizer")
+    straight, resumed = torch.nn.Parameter(torch.ones(3)), torch.nn.Parameter(torch.ones(3))
+    ends = []
+    for weight, stop in ((straight, None), (resumed, 3)):
+        optimizer = make([weight])
+        for k in range(6):
+            if k == stop:
+                state = optimizer.state_dict()
+                optimizer = make([weight])
+                optimizer.load_state_dict(state)
+            getattr(optimizer, "train", int)()  # schedule-free ones are told
+            optimizer.zero_grad()
+            (weight**2).sum().backward()
+            optimizer.step()
+        getattr(optimizer, "eval", int)()
+        ends.append(weight.detach())
+    assert (ends[0] < 1).all()
+    assert torch.equal(*ends)
 
 
 @pytest.mark.group("model/schedule")
 def test_schedule(choice: str, compose: Any, build: Any) -> None:
-    """The rate is never negative, nor above the one that was set, and is reached."""
+    """The rate is never negative, nor above the one that was set, and is reached; a resumed one goes on where it was."""
     import torch
 
-    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=1.0)
     make = build.part(compose(f"model/schedule={choice}")["model"]["schedule"], "model.schedule")
-    schedule = make(optimizer, total=200)
-    rates = []
-    for _ in range(201):
-        rates.append(schedule.get_last_lr()[0])
-        optimizer.step()
-        schedule.step()
-    assert 0.8 < max(rates) <= 1
-    assert min(rates) >= 0
+    courses = []
+    for stop in (None, 77):
+        optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=1.0)
+        schedule = make(optimizer, total=200)
+        rates = []
+        for k in range(201):
+            if k == stop:
+                states = optimizer.state_dict(), schedule.state_dict()
+                optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=1.0)
+                schedule = make(optimizer, total=200)
+                optimizer.load_state_dict(states[0])
+                schedule.load_state_dict(states[1])
+            rates.append(optimizer.param_groups[0]["lr"])
+            optimizer.step()
+            schedule.step()
+        courses.append(rates)
+    assert 0.8 < max(courses[0]) <= 1
+    assert min(courses[0]) >= 0
+    assert courses[0] == courses[1]
+
+
+@pytest.mark.group("data/augment")
+def test_augmentation(choice: str, compose: Any, build: Any) -> None:
+    """Shapes, dtype and range stay; chance comes from the generator alone; probability is a dial that is kept to."""
+    import torch
+
+    from sr.pair import Pair
+
+    config = compose(f"data/augment=[{choice}]")["data"]["augment"][choice]
+    pair = Pair(torch.rand(4, 3, 9, 12), torch.rand(4, 3, 18, 24))
+    results = [
+        build.part(config | {"probability": probability}, f"data.augment.{choice}")(
+            pair, torch.Generator().manual_seed(7)
+        )
+        for probability in (1, 1, 0)
+    ]
+    for image, again, still, before in zip(*results, pair, strict=True):
+        assert (image.shape, image.dtype) == (before.shape, before.dtype)
+        assert image.min() >= 0
+        assert image.max() <= 1
+        assert torch.equal(image, again)
+        assert torch.equal(still, before)
+    assert not torch.equal(results[0].lr, pair.lr)
 
 
 @pytest.mark.group("metric")

@@ -33,7 +33,9 @@ def check_size(hr: Tensor) -> None:
     """Raise where the window does not fit."""
     h, w = hr.shape[-2:]
     if min(h, w) < WINDOW:
-        raise UserError(f"model/loss: SSIM needs patches of at least {WINDOW}×{WINDOW} HR pixels, got {h}×{w}: data.patch")
+        raise UserError(
+            f"model/loss: SSIM needs patches of at least {WINDOW}×{WINDOW} HR pixels, got {h}×{w}: data.patch"
+        )
 
 
 def terms(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:

@@ -3,7 +3,9 @@
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from sr.schedule.clock import warmed
 
-def constant(optimizer: Optimizer, total: int, warmup: int = 0) -> LambdaLR:
-    """The rate rises linearly for `warmup` steps and stays; `total` is there because every schedule is told it."""
-    return LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / max(1, warmup)))
+
+def constant(optimizer: Optimizer, total: int, warmup: float = 0) -> LambdaLR:
+    """The rate rises linearly for `warmup` steps (below 1: fraction of `total`) and stays."""
+    return warmed(optimizer, total, warmup, lambda step: 1.0)

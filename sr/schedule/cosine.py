@@ -5,12 +5,14 @@ import math
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from sr.schedule.clock import warmed
 
-def cosine(optimizer: Optimizer, total: int, warmup: int = 50, final: float = 0.0) -> LambdaLR:
-    """The rate rises linearly for `warmup` steps, then falls to `final` (a fraction of it) at step `total`."""
+
+def cosine(optimizer: Optimizer, total: int, warmup: float = 50, final: float = 0.0) -> LambdaLR:
+    """The rate rises linearly for `warmup` steps (below 1: fraction of `total`), and falls to `final`, a fraction of it,
+    at step `total`; the fall begins at step 0, and both are multiplied."""
 
     def factor(step: int) -> float:
-        rise = min(1.0, (step + 1) / max(1, warmup))
-        return rise * (final + (1 - final) * 0.5 * (1 + math.cos(math.pi * min(1.0, step / max(1, total)))))
+        return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * min(1.0, step / max(1, total))))
 
-    return LambdaLR(optimizer, factor)
+    return warmed(optimizer, total, warmup, factor)

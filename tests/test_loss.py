@@ -1,0 +1,103 @@
+"""The losses beyond pixels: what they say of errors whose size is known, and that they are the measures of their names."""
+
+import math
+
+import pytest
+import torch
+from specimen import levels
+from torch import Tensor, nn
+
+from sr.error import UserError
+from sr.loss.fft import FFT
+from sr.loss.focal_frequency import FocalFrequency
+from sr.loss.gradient import Gradient
+from sr.loss.ms_ssim import MSSSIM, scale_weights
+from sr.loss.ssim import SSIM
+from sr.loss.tv import TV
+from sr.metric.ms_ssim import ms_ssim
+from sr.metric.ssim import ssim
+
+
+def pictures(side: int, width: int, error: float) -> tuple[Tensor, Tensor]:
+    """Smooth ones of one channel, 0…1, of which a third is flat, where float32 has it hardest; and noisy ones."""
+    chance = torch.Generator().manual_seed(1)
+    hr = nn.functional.interpolate(torch.rand(2, 1, 8, 8, generator=chance), (side, width), mode="bicubic").clamp(0, 1)
+    hr[..., : width // 3] = 0.9
+    return (hr + error * torch.randn(hr.shape, generator=chance)).clamp(0, 1), hr
+
+
+def wave(across: int, amplitude: float, side: int = 32) -> Tensor:
+    """`across` periods of a cosine from left to right."""
+    line = amplitude * torch.cos(2 * math.pi * across * torch.arange(side) / side)
+    return line.expand(1, 1, side, side).clone()
+
+
+@pytest.mark.parametrize("error", [0.002, 0.1])
+def test_ssim_is_the_measure(error: float) -> None:
+    for loss, measure, size in ((SSIM(), ssim, (40, 61)), (MSSSIM(), ms_ssim, (176, 179))):
+        sr, hr = pictures(*size, error)
+        expected = 1 - measure(sr.double() * 255, hr.double() * 255).mean().item()
+        assert loss(sr, hr).item() == pytest.approx(expected, abs=1e-5)
+        assert expected > 1e-4
+
+
+def test_gradients_are_those_of_the_formula() -> None:
+    """Against numerical differentiation."""
+    x, y = (levels(1, 2, 11, 13, seed=seed).double() / 255 for seed in (0, 1))
+    sr = (0.5 * x + 0.5 * y).requires_grad_()
+    for loss in (SSIM(), MSSSIM()):
+        assert torch.autograd.gradcheck(lambda sr, loss=loss: loss(sr, y), sr, fast_mode=True)
+
+
+@pytest.mark.parametrize(("side", "scales"), [(11, 1), (21, 1), (22, 2), (64, 3), (96, 4), (176, 5)])
+def test_ms_ssim_has_the_scales_that_fit(side: int, scales: int) -> None:
+    weights = scale_weights(side)
+    assert len(weights) == scales
+    assert sum(weights) == pytest.approx(1.0001)
+    sr, hr = pictures(side, side, 0.1)
+    assert 0 < MSSSIM()(sr, hr) < 1
+
+
+def test_ms_ssim_of_opposites_can_be_learned_from() -> None:
+    """Its contrast is negative, of which there is no power."""
+    hr = levels(1, 1, 48, 48) / 255
+    sr = (1 - hr).requires_grad_()
+    MSSSIM()(sr, hr).backward()
+    assert sr.grad.isfinite().all()
+
+
+def test_small_patches_are_refused_in_the_users_words() -> None:
+    small = torch.rand(1, 3, 10, 40)
+    for loss in (SSIM(), MSSSIM()):
+        with pytest.raises(UserError, match=r"11×11 HR pixels, got 10×40: data\.patch"):
+            loss(small, small)
+
+
+def test_fft_sees_amplitudes_and_no_phase() -> None:
+    hr = levels(2, 3, 16, 16) / 255
+    assert FFT()(hr.roll((3, 5), (-2, -1)), hr).item() == pytest.approx(0, abs=1e-6)
+    brighter = FFT()(hr + 0.1, hr).item()  # one frequency of 16·9, off by 0.1 times the root of 16·16
+    assert brighter == pytest.approx(0.1 * 16 / (16 * 9), rel=1e-4)
+
+
+def test_focal_frequency_heeds_the_worst() -> None:
+    hr = levels(1, 1, 32, 32) / 255
+    one, two = wave(3, 0.2), wave(3, 0.2) + wave(7, 0.1)
+    assert FocalFrequency()(hr + one, hr).item() == pytest.approx(0.2**2 / 2, rel=1e-4)
+    assert FocalFrequency()(hr + two, hr).item() == pytest.approx(0.2**2 / 2 + 0.5 * 0.1**2 / 2, rel=1e-4)
+    assert FocalFrequency(alpha=2)(hr + two, hr).item() == pytest.approx(0.2**2 / 2 + 0.25 * 0.1**2 / 2, rel=1e-4)
+    assert FocalFrequency(alpha=0)(hr + two, hr).item() == pytest.approx(two.square().mean().item(), rel=1e-4)
+    with pytest.raises(UserError, match=r"alpha=-1: expected 0 or more"):
+        FocalFrequency(alpha=-1)
+
+
+def test_gradient_and_total_variation_of_a_slope() -> None:
+    """0.01 a pixel across, 0.02 down."""
+    y, x = torch.meshgrid(torch.arange(16.0), torch.arange(20.0), indexing="ij")
+    slope = (0.01 * x + 0.02 * y).expand(1, 3, 16, 20)
+    flat = torch.full_like(slope, 0.5)
+    assert Gradient()(slope, flat).item() == pytest.approx(0.03, rel=1e-4)
+    assert Gradient()(slope, slope + 0.3).item() == pytest.approx(0, abs=1e-6)  # it does not see brightness
+    assert Gradient()(-slope, slope).item() == pytest.approx(0.06, rel=1e-4)  # but which way an edge goes
+    assert TV()(slope, flat).item() == TV()(slope, slope).item() == pytest.approx(0.03, rel=1e-4)
+    assert TV()(flat, slope) == 0
