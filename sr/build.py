@@ -34,17 +34,31 @@ def data(config: dict[str, Any]) -> LightningDataModule:
 
 def model(config: dict[str, Any]) -> SRModule:
     """`model=…` with its net, losses and optimizers."""
-    return part(config["model"], "model")
+    node = dict(config["model"])
+    if "loss" in node:
+        node["loss"] = _objective(node["loss"])
+    return part(node, "model")
+
+
+def _objective(terms: dict[str, Any]) -> dict[str, Any]:
+    """`model/loss=[l1,fft]` as the node of a sum. A term's `weight` stands beside its own dials, but is the sum's."""
+    if not isinstance(terms, dict) or not terms:
+        raise UserError(f"model.loss={terms}: a loss is chosen with a slash: model/loss=l1, model/loss=[l1,fft]")
+    terms = {"loss": terms} if "_target_" in terms else terms
+    without = {name: {k: v for k, v in term.items() if k != "weight"} for name, term in terms.items()}
+    weights = {name: float(term.get("weight", 1.0)) for name, term in terms.items()}
+    return {"_target_": "sr.model.objective.Objective", "terms": without, "weights": weights}
 
 
 def trainer(config: dict[str, Any], callbacks: list[Callback], logger: Logger, manual: bool) -> Trainer:
-    """`trainer=…`. Its steps are the generator's: with manual optimization, accumulation and clipping are the model's."""
+    """`trainer=…`. Its steps are the generator's; clipping is the model's, and with `manual` optimization accumulation."""
     node = dict(config["trainer"])
     if node["accelerator"] == "auto" and torch.backends.mps.is_available():
         node["accelerator"] = "cpu"  # protocols are measured in float64, which Apple's GPUs do not have
     node["val_check_interval"] *= node["accumulate_grad_batches"]
+    node["gradient_clip_val"] = None
     if manual:
-        node |= {"accumulate_grad_batches": 1, "gradient_clip_val": None}
+        node["accumulate_grad_batches"] = 1
     return part(
         node,
         "trainer",

@@ -70,9 +70,7 @@ def _ours(path: Path, content: dict[str, Any], trust: Sequence[str]) -> Loaded:
     node = config["model"]["net"]
     _refuse_strangers(node, (*TRUSTED, *(f"{prefix}." for prefix in trust)), path)
     if node["_target_"] == SPANDREL:  # its weight file need not be here any more
-        net = Spandrel.recognise(
-            {k.removeprefix("net.model."): v for k, v in content["state_dict"].items() if k.startswith("net.model.")}
-        )
+        net = Spandrel.recognise({k.removeprefix("model."): v for k, v in _kept(content["state_dict"]).items()})
     else:
         net = build.part(node, "model.net")
     restore(net, path, content)
@@ -87,11 +85,17 @@ def _ours(path: Path, content: dict[str, Any], trust: Sequence[str]) -> Loaded:
 def restore(net: nn.Module, path: Path, content: dict[str, Any] | None = None) -> None:
     """Put the weights of a checkpoint of ours into a net that is there already."""
     content = content or weights.read(path)
-    state = {k.removeprefix("net."): v for k, v in content["state_dict"].items() if k.startswith("net.")}
+    state = _kept(content["state_dict"])
     wrong = weights.misfit(net, state)
     if wrong:
         raise UserError(f"checkpoint={path}: its weights do not fit its net ({wrong})")
     net.load_state_dict(state)
+
+
+def _kept(state: dict[str, Any]) -> weights.State:
+    """The net's weights in a module's: the averaged ones, where there are such."""
+    prefix = "ema.net." if any(name.startswith("ema.net.") for name in state) else "net."
+    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
 
 
 def _published(path: Path, state: weights.State, scale: int | None, node: dict[str, Any] | None) -> Loaded:
@@ -207,22 +211,24 @@ class Checkpoints(Callback):
             return
         sign = module.metric.sign(self.key.rpartition("/")[2])
         if module.counts and sign * module.metrics[self.key] > sign * module.best.get(self.key, -sign * math.inf):
-            module.best = {name: value for name, value in module.metrics.items() if name.startswith("val/")}
+            counted = {k: v for k, v in module.metrics.items() if k.startswith("val/") and not k.endswith("_raw")}
+            module.best = dict(counted)
             module.best["step"] = trainer.global_step
-            self._save(trainer, self.best)
-        self._save(trainer, self.folder / "last.ckpt")
+            self._save(trainer, module, self.best)
+        self._save(trainer, module, self.folder / "last.ckpt")
 
     def on_train_end(self, trainer: Trainer, module: SRModule) -> None:
         if self._saved != trainer.global_step:  # nothing was validated: what was trained is kept all the same
-            self._save(trainer, self.folder / "last.ckpt")
+            self._save(trainer, module, self.folder / "last.ckpt")
 
     def on_exception(self, trainer: Trainer, module: SRModule, exception: BaseException) -> None:
         if isinstance(exception, KeyboardInterrupt) and trainer.global_step > 0:
-            self._save(trainer, self.folder / "last.ckpt")
+            self._save(trainer, module, self.folder / "last.ckpt")
 
-    def _save(self, trainer: Trainer, path: Path) -> None:
+    def _save(self, trainer: Trainer, module: SRModule, path: Path) -> None:
         self._saved = trainer.global_step
         part = path.with_suffix(".part")
+        module.settle(training=False)  # what is kept is what is measured
         try:
             trainer.save_checkpoint(part)
             part.replace(path)

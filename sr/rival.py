@@ -111,7 +111,7 @@ class Comparison:
             before = time.perf_counter()
             lr, hr = next(batches)
             waited += time.perf_counter() - before
-            error = loss(net(lr.to(device).float() / 255), hr.to(device).float() / 255)
+            error = loss.total(loss(net(lr.to(device).float() / 255), hr.to(device).float() / 255))
             optimizer.zero_grad()
             error.backward()
             optimizer.step()

@@ -30,6 +30,7 @@ class Paths:
 
     data: str
     runs: str
+    cache: str = ""
 
 
 @dataclass
@@ -187,6 +188,8 @@ def check_parts(node: Any, key: str = "") -> None:
     for name, part in node.items():
         check_parts(part, f"{key}.{name}".lstrip("."))
     takes = _parameters(node["_target_"], key) if "_target_" in node else None
+    if takes is not None and key.startswith("model.loss."):
+        takes = [*takes, "weight"]  # of the term in the sum
     for name in node:
         if takes is not None and not name.startswith("_") and name not in takes:
             raise UserError(

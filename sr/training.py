@@ -15,6 +15,7 @@ from sr.data.leaks import Leak
 from sr.error import UserError
 from sr.metric.score import by_picture
 from sr.model.module import trainable
+from sr.track.evidence import Evidence
 from sr.track.life import Begun, as_json, closing, keep, make_folder
 from sr.track.panel import Panels
 from sr.track.record import Record, in_columns
@@ -73,6 +74,7 @@ class Training:
         self.best.leaks = [list(leak) for leak in self.leaks]
         callbacks = [self.best, self.clock, terminal.Bar(), Record(self.track)]
         callbacks += [Panels(self.track)] if self.track.panels else []
+        callbacks += [Evidence(self.folder)]
         self.trainer = build.trainer(self.config, callbacks, self.track, not self.model.automatic_optimization)
         with closing(self._close):
             self._open()
@@ -132,7 +134,7 @@ class Training:
         if "fit" in self.stages:
             self.trainer.fit(self.model, datamodule=self.data)
             if self.best.best.exists():  # what is tested is what is kept
-                checkpoint.restore(self.model.net, self.best.best)
+                checkpoint.restore(self.model.final, self.best.best)
                 self.model.metrics |= {name: v for name, v in self.model.best.items() if name != "step"}
         if "test" in self.stages:
             step = self.trainer.global_step

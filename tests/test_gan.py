@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from pytorch_lightning import Callback, Trainer
+from pytorch_lightning import Callback
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -15,9 +15,11 @@ from sr.adversarial.vanilla import Vanilla
 from sr.discriminator.patch import Patch
 from sr.metric.protocol import Protocol
 from sr.model.gan import GAN
+from sr.model.objective import Objective
 from sr.net.plain import Plain
 from sr.pair import Pair
 from sr.schedule.constant import constant
+from sr.trainer import Trainer
 
 
 class NoLoss(nn.Module):
@@ -46,7 +48,7 @@ def gan(adversarial: nn.Module | None = None, loss: nn.Module | None = None, rat
     return GAN(
         net=Plain(2, width=4, depth=2),
         discriminator=Patch(width=4, depth=1),
-        loss=loss or nn.L1Loss(),
+        loss=Objective({"pixel": loss or nn.L1Loss()}, {"pixel": 1.0}),
         adversarial=adversarial or Vanilla(),
         optimizer=sgd,
         discriminator_optimizer=sgd,

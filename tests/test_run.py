@@ -50,7 +50,8 @@ def test_a_cnn_run_is_all_there(sr: Any, world: Path, runs: Path) -> None:
     measured = {name for name in run.data.metrics if "psnr" in name or "ssim" in name}
     names = {f"{part}/folder x2 edsr/{kind}" for part in ("val", "test") for kind in ("psnr", "ssim")}
     best = {f"best/val/folder x2 edsr/{kind}" for kind in ("psnr", "ssim")}
-    assert measured == names | {f"{name}_bicubic" for name in names} | best
+    raw = {f"val/folder x2 edsr/{kind}_raw" for kind in ("psnr", "ssim")}  # beside the averaged weights
+    assert measured == names | {f"{name}_bicubic" for name in names} | best | raw
     for name in names:
         plain = name.replace(" x2 edsr", "")
         assert run.data.metrics[name] == summary["metrics"][plain]
@@ -131,10 +132,14 @@ def test_named_sets_beside_another_training_set(sr: Any, world: Path, runs: Path
 
 
 def test_an_exploding_loss_ends_failed_with_advice(sr: Any, world: Path, runs: Path) -> None:
-    words = ("model.optimizer.lr=1e30", "model/schedule=constant")
+    words = ("model.optimizer.lr=1e30", "model/schedule=constant", "trainer.max_steps=40")
     answer, summary, run = start(sr, world, runs, *words)
     assert (answer.code, summary["status"], run.info.status) == (2, "FAILED", "FAILED")
+    assert answer.err.count("back to the weights of step 0, rates times 0.5") == 3
     assert "model.optimizer.lr" in answer.err
+    batch = torch.load(next(runs.rglob("offending_step_*.pt")), weights_only=True)
+    assert batch["hr"].shape == (4, 3, 32, 32)
+    assert batch["lr"].shape == (4, 3, 16, 16)
 
 
 def test_epochs_limit_as_well_and_what_was_trained_is_kept(sr: Any, world: Path, runs: Path) -> None:

@@ -2,23 +2,29 @@
 
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from sr.model.module import SRModule, trainable
+from sr.model.objective import Objective
 from sr.pair import Pair
 
 
 class CNN(SRModule):
     """Minimises `loss(net(lr), hr)`."""
 
-    def __init__(self, loss: nn.Module, **parts: Any) -> None:
+    JUDGED = "train/loss"
+
+    def __init__(self, loss: Objective, **parts: Any) -> None:
         super().__init__(**parts)
         self.loss = loss
 
     def training_step(self, pair: Pair, batch_idx: int) -> Tensor:
-        lr, hr = self.visible(pair)
-        loss = self.loss(self.net(lr), hr)
-        self.signals = {"train/loss": loss.detach(), "train/lr": self.optimizers().param_groups[0]["lr"]}
+        lr, hr = self.shown(pair)
+        self.signals = {"train/lr": self.optimizers().param_groups[0]["lr"]}
+        terms = self.loss(self.net(lr), hr)
+        loss = self.loss.total(terms)
+        self.signals["train/loss"] = loss.detach()
+        self.tell_terms(terms, self.loss.weights)
         return loss
 
     def configure_optimizers(self) -> dict[str, Any]:

@@ -10,28 +10,29 @@ from typing import Any
 
 from pytorch_lightning.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
-from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
 
 from sr.model.module import SRModule, trainable
+from sr.model.objective import Objective
 from sr.pair import Pair
 
 
 class GAN(SRModule):
     """Minimises `loss(net(lr), hr) + weight · adversarial(D(net(lr)))` while D learns to tell real from fake.
 
-    `accumulate` batches make one step; `clip` bounds each player's gradient norm (None: no bound).
+    `accumulate` batches make one step; `clip` bounds each player's gradient norm.
     """
+
+    JUDGED = "train/loss_pixel"
 
     def __init__(
         self,
         discriminator: nn.Module,
-        loss: nn.Module,
+        loss: Objective,
         adversarial: nn.Module,
         discriminator_optimizer: Callable[..., Optimizer],
         weight: float = 1e-3,
         warmup_steps: int = 1000,
-        clip: float | None = None,
         accumulate: int = 1,
         **parts: Any,
     ) -> None:
@@ -41,7 +42,7 @@ class GAN(SRModule):
         self.loss, self.adversarial = loss, adversarial
         self.discriminator_optimizer = discriminator_optimizer
         self.weight, self.warmup_steps = weight, warmup_steps
-        self.clip, self.accumulate = clip, accumulate
+        self.accumulate = accumulate
         self._batches = 0  # since the start: an epoch's length need not be a multiple of `accumulate`
 
     @property
@@ -69,7 +70,7 @@ class GAN(SRModule):
         return sr
 
     def training_step(self, pair: Pair, batch_idx: int) -> None:
-        lr, hr = self.visible(pair)
+        lr, hr = self.shown(pair)
         generator, discriminator = self.optimizers()
         _hide_from_clock(discriminator)
         rates = self.lr_schedulers()
@@ -82,11 +83,11 @@ class GAN(SRModule):
         if playing:
             self._judge(hr, sr.detach())
             if step_now:
-                self.signals["train/grad_norm_d"] = self._step(discriminator, self.discriminator)
+                _step(discriminator)
                 rates[1].step()
         self._enlarge(sr, hr, playing)
         if step_now:
-            self.signals["train/grad_norm_g"] = self._step(generator, self.net)
+            _step(generator)
             rates[0].step()
 
     def _judge(self, hr: Tensor, fake: Tensor) -> None:
@@ -103,22 +104,23 @@ class GAN(SRModule):
 
     def _enlarge(self, sr: Tensor, hr: Tensor, playing: bool) -> None:
         """G's half: the pixel loss and, once D plays, D's opinion. D's weights get no gradient from it."""
-        loss = pixel = self.loss(sr, hr)
+        terms, weights = self.loss(sr, hr), self.loss.weights
+        loss = self.loss.total(terms)
+        self.signals["train/loss_pixel"] = loss.detach()
         if playing:
             self.discriminator.requires_grad_(False)
-            adversarial = self.adversarial.generator(self.discriminator(sr))
+            terms["adversarial"] = self.adversarial.generator(self.discriminator(sr))
             self.discriminator.requires_grad_(True)
-            loss = pixel + self.weight * adversarial
-            self.signals["train/loss_adversarial"] = adversarial.detach()
+            weights = weights | {"adversarial": self.weight}
+            loss = loss + self.weight * terms["adversarial"]
+        self.signals["train/loss_g"] = loss.detach()
+        self.tell_terms(terms, weights)
         self.manual_backward(loss / self.accumulate)
-        self.signals |= {"train/loss_pixel": pixel.detach(), "train/loss_g": loss.detach()}
 
-    def _step(self, optimizer: LightningOptimizer, player: nn.Module) -> Tensor:
-        """Clip, step, clear; returns the gradient norm before clipping."""
-        norm = clip_grad_norm_(trainable(player), self.clip or float("inf"))
-        optimizer.step()
-        optimizer.zero_grad()
-        return norm.detach()
+
+def _step(optimizer: LightningOptimizer) -> None:
+    optimizer.step()
+    optimizer.zero_grad()
 
 
 def _hide_from_clock(optimizer: LightningOptimizer) -> None:
