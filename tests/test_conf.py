@@ -17,6 +17,16 @@ NEEDS = {
     "model/net=edsr_large": ["model.net.blocks=1", "model.net.width=16"],  # checkpoints of megabytes, not of gigabytes
     "model/net=rcan": ["model.net.groups=1", "model.net.blocks=1"],
     "model/net=rrdb": ["model.net.blocks=1"],
+    "model/net=carn": ["model.net.width=16"],
+    "model/net=swinir": ["model.net.depths=[2]", "model.net.heads=[2]", "model.net.width=12"],
+    "model/net=swinir_light": ["model.net.depths=[2]", "model.net.heads=[2]", "model.net.width=12"],
+    "model/net=hat": [
+        "model.net.depths=[2]",
+        "model.net.heads=[2]",
+        "model.net.width=12",
+        "model.net.window=8",
+        "model.net.squeeze=4",
+    ],
 }
 SMALL = {"data": ["data.batch=4", "data.patch=32"], "data=cifar10": ["data.batch=4"], "data=benchmark": []}
 
@@ -41,7 +51,7 @@ def two_steps(config: dict[str, Any], choices: dict[str, str], folder: Path) -> 
 
 
 def test_every_yaml_lies_in_a_tested_group() -> None:
-    tested = {"data", "data/degrade", "model", "metric", "trainer", "track", "experiment", "hydra/help"}
+    tested = {"data", "data/degrade", "data/augment", "model", "metric", "trainer", "track", "experiment", "hydra/help"}
     tested |= {"metric/also"}
     tested |= {f"model/{part}" for part in ("net", "discriminator", "adversarial", "loss", "optimizer", "schedule")}
     found = {str(path.parent.relative_to(conf_dir())) for path in conf_dir().rglob("*.yaml")} - {"."}

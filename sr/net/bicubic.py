@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 
 from sr.degrade.resize import bicubic
+from sr.net.field import over_bicubic
 
 
 class Bicubic(nn.Module):
@@ -11,6 +12,7 @@ class Bicubic(nn.Module):
     def __init__(self, scale: int) -> None:
         super().__init__()
         self.scale = scale
+        self.receptive_field = over_bicubic(scale, 0)
 
     def forward(self, lr: Tensor) -> Tensor:
         return bicubic(lr, self.scale)  # [B, C, h, w] -> [B, C, s·h, s·w]

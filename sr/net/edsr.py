@@ -8,6 +8,8 @@ images are in 0…1 here and in 0…255 there: `from_published` makes up for it.
 import torch
 from torch import Tensor, nn
 
+from sr.net.field import field
+
 MEAN = (0.4488, 0.4371, 0.4040)  # DIV2K, RGB in 0…1
 
 
@@ -16,10 +18,14 @@ def mean_color(channels: int) -> Tensor:
     return torch.tensor(MEAN if channels == 3 else (sum(MEAN) / 3,) * channels).view(1, -1, 1, 1)
 
 
+def factors(scale: int) -> list[int]:
+    """How an upsampler gets there: once for ×2 and ×3, twice for ×4, three times for ×8."""
+    return [3] if scale == 3 else [2] * (scale.bit_length() - 1)
+
+
 def upsampler(scale: int, width: int) -> nn.Sequential:
-    """Convolution and pixel shuffle, once for ×2 and ×3, twice for ×4, three times for ×8."""
-    factors = [3] if scale == 3 else [2] * (scale.bit_length() - 1)
-    return nn.Sequential(*(part for s in factors for part in (_conv(width, width * s * s), nn.PixelShuffle(s))))
+    """Convolution and pixel shuffle, for each of the factors."""
+    return nn.Sequential(*(part for s in factors(scale) for part in (_conv(width, width * s * s), nn.PixelShuffle(s))))
 
 
 def _conv(c_in: int, c_out: int) -> nn.Conv2d:
@@ -46,6 +52,7 @@ class EDSR(nn.Module):
     ) -> None:
         super().__init__()
         self.scale = scale
+        self.receptive_field = field(2 * blocks + 3, *((s, 1) for s in factors(scale)))
         self.register_buffer("mean", mean_color(channels), persistent=False)
         self.head = nn.Sequential(_conv(channels, width))
         self.body = nn.Sequential(*(ResBlock(width, res_scale) for _ in range(blocks)), _conv(width, width))

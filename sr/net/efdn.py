@@ -8,6 +8,7 @@ the start. Parameter names and range (RGB, 0…1) follow the official code; noth
 import torch
 from torch import Tensor, nn
 
+from sr.net.field import field
 from sr.net.rfdn import ESA
 
 
@@ -59,6 +60,7 @@ class EFDN(nn.Module):
     def __init__(self, scale: int, channels: int = 3, width: int = 48) -> None:
         super().__init__()
         self.scale = scale
+        self.receptive_field = field(1 + 4 * (2 + ESA.REACH) + 1)
         self.head = nn.Conv2d(channels, width, 3, padding=1)
         self.cells = nn.ModuleList(Cell(width) for _ in range(4))
         self.local_fuse = nn.ModuleList(nn.Conv2d(2 * width, width, 1) for _ in range(3))

@@ -6,6 +6,8 @@ The paper's 5-3-3 with tanh; nothing is added to the sub-pixel layer's output.
 
 from torch import Tensor, nn
 
+from sr.net.field import field
+
 
 class ESPCN(nn.Module):
     """22,729 parameters for luma at ×3."""
@@ -13,6 +15,7 @@ class ESPCN(nn.Module):
     def __init__(self, scale: int, channels: int = 1) -> None:
         super().__init__()
         self.scale = scale
+        self.receptive_field = field(2 + 1 + 1)
         self.conv1 = nn.Conv2d(channels, 64, 5, padding=2)
         self.conv2 = nn.Conv2d(64, 32, 3, padding=1)
         self.conv3 = nn.Conv2d(32, channels * scale**2, 3, padding=1)

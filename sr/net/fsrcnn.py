@@ -6,6 +6,8 @@ The authors' code is Caffe and MATLAB; parameter names follow the common port (y
 
 from torch import Tensor, nn
 
+from sr.net.field import field
+
 
 class FSRCNN(nn.Module):
     """FSRCNN(d=56, s=12, m=4): 12,464 weights for luma at every scale, as the paper counts (without biases and slopes)."""
@@ -13,6 +15,7 @@ class FSRCNN(nn.Module):
     def __init__(self, scale: int, channels: int = 1, width: int = 56, shrunk: int = 12, depth: int = 4) -> None:
         super().__init__()
         self.scale = scale
+        self.receptive_field = field(2 + depth + 1 + 3 // scale)  # the last looks farther to the right and below
         self.first_part = nn.Sequential(nn.Conv2d(channels, width, 5, padding=2), nn.PReLU(width))
         middle = [nn.Conv2d(width, shrunk, 1), nn.PReLU(shrunk)]
         for _ in range(depth):

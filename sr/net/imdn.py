@@ -59,6 +59,7 @@ class IMDN(nn.Module):
     def __init__(self, scale: int, channels: int = 3, width: int = 64, blocks: int = 6) -> None:
         super().__init__()
         self.scale = scale
+        self.receptive_field = None  # the contrast is that of the whole picture
         self.blocks = [f"IMDB{k + 1}" for k in range(blocks)]
         self.fea_conv = _conv(channels, width)
         for name in self.blocks:

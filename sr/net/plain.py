@@ -8,6 +8,7 @@ the baseline that it is measured against, so that seconds of training already sh
 from torch import Tensor, nn
 
 from sr.degrade.resize import imresize
+from sr.net.field import field
 
 
 class Plain(nn.Module):
@@ -16,6 +17,7 @@ class Plain(nn.Module):
     def __init__(self, scale: int, channels: int = 3, width: int = 32, depth: int = 6) -> None:
         super().__init__()
         self.scale = scale
+        self.receptive_field = field(max(depth, 2))  # the guess looks 2 far
         layers: list[nn.Module] = [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU()]
         for _ in range(depth - 2):
             layers += [nn.Conv2d(width, width, 3, padding=1), nn.ReLU()]

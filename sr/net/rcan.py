@@ -47,6 +47,7 @@ class RCAN(nn.Module):
     ) -> None:
         super().__init__()
         self.scale = scale
+        self.receptive_field = None  # the attention is that of the whole picture
         self.register_buffer("mean", mean_color(channels), persistent=False)
 
         def block() -> Residual:

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sr.net.field import field
+
 
 def _conv(c_in: int, c_out: int, size: int = 3) -> nn.Conv2d:
     return nn.Conv2d(c_in, c_out, size, padding=size // 2)
@@ -18,6 +20,7 @@ class ESA(nn.Module):
     """Enhanced spatial attention (RFANet, Liu et al. 2020): a mask made at a sixth of the size, for a wide view."""
 
     SMALLEST = 15  # a stride of 2 and a window of 7 need as much
+    REACH = 40  # LR pixels to each side at most, over all sizes of the picture, which the grid is stretched to
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -70,6 +73,7 @@ class RFDN(nn.Module):
     def __init__(self, scale: int, channels: int = 3, width: int = 50, blocks: int = 4) -> None:
         super().__init__()
         self.scale = scale
+        self.receptive_field = field(1 + blocks * (4 + ESA.REACH) + 2)
         self.blocks = [f"B{k + 1}" for k in range(blocks)]
         self.fea_conv = _conv(channels, width)
         for name in self.blocks:

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sr.net.field import field
+
 OLD_NAMES = {
     "RRDB_trunk.": "body.", ".RDB": ".rdb", "trunk_conv.": "conv_body.", "upconv": "conv_up", "HRconv.": "conv_hr."
 }  # fmt: skip
@@ -57,6 +59,8 @@ class RRDBNet(nn.Module):
         self.scale = scale
         self.unshuffle = 2 if scale == 2 else 1
         self.factors = [3] if scale == 3 else [2, 2, 2] if scale == 8 else [2, 2]
+        cells = field(15 * blocks + 2, *((s, 1) for s in self.factors[:-1]), (self.factors[-1], 3))
+        self.receptive_field = self.unshuffle * (cells - 1) + 1
         self.conv_first = _conv(channels * self.unshuffle**2, width)
         self.body = nn.Sequential(*(RRDB(width, growth) for _ in range(blocks)))
         self.conv_body = _conv(width, width)

@@ -8,6 +8,7 @@ region and cuts the border).
 from torch import Tensor, nn
 
 from sr.degrade.resize import imresize
+from sr.net.field import over_bicubic
 
 
 class SRCNN(nn.Module):
@@ -16,6 +17,7 @@ class SRCNN(nn.Module):
     def __init__(self, scale: int, channels: int = 1, width: tuple[int, int] = (64, 32), middle: int = 1) -> None:
         super().__init__()
         self.scale = scale
+        self.receptive_field = over_bicubic(scale, 4 + middle // 2 + 2)
         self.conv1 = nn.Conv2d(channels, width[0], 9, padding=4, padding_mode="replicate")
         self.conv2 = nn.Conv2d(width[0], width[1], middle, padding=middle // 2, padding_mode="replicate")
         self.conv3 = nn.Conv2d(width[1], channels, 5, padding=2, padding_mode="replicate")

@@ -6,6 +6,9 @@ Differs from the paper: LR and HR are both in 0…1 (the paper's HR is in -1…1
 
 from torch import Tensor, nn
 
+from sr.net.edsr import factors
+from sr.net.field import field
+
 
 class ResidualBlock(nn.Module):
     """Convolution, batch norm, PReLU, convolution, batch norm, sum."""
@@ -36,11 +39,12 @@ class SRResNet(nn.Module):
             nn.Conv2d(width, width, 3, padding=1, bias=False),
             nn.BatchNorm2d(width),
         )
-        factors = [3] if scale == 3 else [2] * (scale.bit_length() - 1)
+        steps = factors(scale)
+        self.receptive_field = field(4 + 2 * blocks + 1 + 1, *((s, 1) for s in steps[:-1]), (steps[-1], 4))
         self.upsampler = nn.Sequential(
             *(
                 layer
-                for s in factors
+                for s in steps
                 for layer in (nn.Conv2d(width, width * s * s, 3, padding=1), nn.PixelShuffle(s), nn.PReLU())
             )
         )

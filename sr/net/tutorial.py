@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from sr.degrade.resize import imresize
+from sr.net.field import over_bicubic
 
 
 class Tutorial(nn.Module):
@@ -16,6 +17,7 @@ class Tutorial(nn.Module):
     def __init__(self, scale: int, channels: int = 1) -> None:
         super().__init__()
         self.scale = scale
+        self.receptive_field = over_bicubic(scale, 3)
         self.conv1 = nn.Conv2d(channels, 64, 3, padding=1)
         self.conv2 = nn.Conv2d(64, 32, 3, padding=1)
         self.conv3 = nn.Conv2d(32, channels, 3, padding=1)

@@ -10,6 +10,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from sr.degrade.resize import imresize
+from sr.net.field import over_bicubic
 
 
 class VDSR(nn.Module):
@@ -18,6 +19,7 @@ class VDSR(nn.Module):
     def __init__(self, scale: int, channels: int = 1, width: int = 64, depth: int = 20) -> None:
         super().__init__()
         self.scale = scale
+        self.receptive_field = over_bicubic(scale, depth)
         widths = [channels, *[width] * (depth - 1), channels]
         self.layers = nn.ModuleList(nn.Conv2d(a, b, 3, padding=1) for a, b in pairwise(widths))
         for layer in self.layers:
