@@ -12,6 +12,7 @@ class Raw(NamedTuple):
     lr: Tensor | None = None  # uint8 [B, C, h, w]; None: made from `hr` on the device
     turn: Tensor | None = None  # uint8 [B], 0…7: bit 0 flips left-right, bit 1 up-down, bit 2 transposes; None: whole
     gray: bool = False  # whether the file of a whole picture holds one channel, repeated here
+    seed: int = 0  # of what is done to a training batch by chance, 0…2⁶³-1
 
 
 class Pair(NamedTuple):

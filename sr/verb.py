@@ -32,7 +32,7 @@ INTERRUPTED = 130
 VALUED = ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--package", "-p", "--cfg", "-c")
 PATHS = (
     "checkpoint", "images", "against", "input", "output", "out",
-    "data.path", "data.lr", "data.hr", "paths.data", "paths.runs", "model.net.file",
+    "data.path", "data.lr", "data.hr", "paths.data", "paths.runs", "paths.cache", "model.net.file",
 )  # fmt: skip
 
 
@@ -103,7 +103,7 @@ def _sorted(typed: list[str]) -> list[str]:
 
 def _quoted(word: str) -> str:
     key, equals, value = word.partition("=")
-    if not equals or key not in PATHS or "${" in value or value[:1] in ("'", '"') or re.fullmatch(r"[\w./-]+", value):
+    if not equals or key not in PATHS or "${" in value or value[:1] in ("'", '"', "[") or re.fullmatch(r"[\w./-]+", value):
         return word
     escaped = value.replace("\\", "\\\\").replace('"', '\\"')
     return f'{key}="{escaped}"'

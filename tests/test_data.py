@@ -12,13 +12,11 @@ from torch import Tensor
 
 from sr.data.benchmark import Benchmark
 from sr.data.folder import Folder
-from sr.data.module import SRData, turned
+from sr.data.module import SRData
 from sr.data.pair import PairFolder
-from sr.data.patches import Draws
 from sr.data.sample import Sample
 from sr.degrade.bicubic import Bicubic
 from sr.error import UserError
-from sr.pair import Raw
 
 SCALE = 2
 
@@ -121,6 +119,42 @@ def test_all_cut_off_pictures_are_named_before_training_those_held_out_too(tmp_p
     assert "p1.png" not in message
 
 
+def test_folders_can_be_several_by_path_or_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    photos(tmp_path / "sets" / "T91" / "HR")
+    photos(tmp_path / "sets" / "BSDS" / "train", 2)
+    photos(tmp_path / "mine", 1)
+    monkeypatch.chdir(tmp_path)
+    places = ["T91", "BSDS/train", "mine", str(photos(tmp_path / "far", 5))]
+    source = data(Folder, tmp_path, path=places, patch=16, root=str(tmp_path / "sets"), val=["T91"])
+    source.setup("fit")
+    names = source.train_set.pictures.names
+    assert len(names) == len(set(names)) == 12
+    assert {"HR/p1.png", "train/p1.png", "far/p1.png", "p4"} < set(names)
+
+
+def test_pictures_can_be_left_out_by_name(tmp_path: Path) -> None:
+    photos(tmp_path / "a")
+    for k in range(3):
+        picture(tmp_path / "b" / f"{k}.png", seed=k)
+    dials = {"path": ["a", "b"], "patch": 16, "root": str(tmp_path), "val": ["a"]}
+    source = data(Folder, tmp_path, exclude=["p1", 2, "p3.png"], **dials)
+    source.setup("fit")
+    assert source.train_set.pictures.names == ["p0", "p2", "0", "1"]
+    message = fault(data(Folder, tmp_path, exclude=["p1", "pp3"], **dials))
+    assert "data.exclude=pp3: no image of this name in data.path=[a,b]" in message
+    assert 'Did you mean "p3' in message
+    assert "data.exclude=[p1]" in fault(data(Folder, tmp_path, exclude="p1", **dials))
+    everything = [f"p{k}" for k in range(4)] + [0, 1, 2]
+    assert "no image of data.path=[a,b] is left" in fault(data(Folder, tmp_path, exclude=everything, **dials))
+
+
+def test_a_folder_named_twice_or_misspelt_is_told(tmp_path: Path) -> None:
+    photos(tmp_path / "T91" / "HR")
+    dials = {"patch": 16, "root": str(tmp_path)}
+    assert "twice" in fault(data(Folder, tmp_path, path=["T91", "T91/HR"], **dials))
+    assert 'Did you mean "T91"?' in fault(data(Folder, tmp_path, path=["T92"], **dials))
+
+
 # data=pair
 
 
@@ -208,73 +242,6 @@ def test_hr_is_cropped_to_a_multiple_of_the_scale_at_the_bottom_and_right(tmp_pa
     assert (lr.shape, hr.shape) == ((1, 3, 24, 28), (1, 3, 48, 56))
     with Image.open(path) as image:
         assert np.array_equal((hr[0] * 255).round().permute(1, 2, 0), np.array(image)[:48, :56])
-
-
-# chance
-
-
-def located(path: Path) -> Path:
-    """Pictures whose pixels tell their picture, row and column."""
-    path.mkdir()
-    for k in range(5):
-        rows, columns = np.mgrid[0:48, 0:56]
-        Image.fromarray(np.stack([rows, columns, 0 * rows + k], -1).astype(np.uint8)).save(path / f"{k}.png")
-    return path
-
-
-def epoch(source: SRData, number: int) -> list[Raw]:
-    loader = source.train_dataloader()
-    loader.sampler.set_epoch(number)
-    return list(loader)
-
-
-def same(one: list[Raw], other: list[Raw]) -> bool:
-    return all(torch.equal(a.hr, b.hr) and torch.equal(a.turn, b.turn) for a, b in zip(one, other, strict=True))
-
-
-def test_patches_are_the_same_with_any_number_of_workers_and_again_after_a_resume(tmp_path: Path) -> None:
-    path = located(tmp_path / "hr")
-    alone, helped = (data(Folder, tmp_path, path=path, patch=16, workers=n, repeat=8) for n in (0, 2))
-    for source in (alone, helped):
-        source.setup("fit")
-    first = epoch(alone, 3)
-    assert len(first) == 8  # 4 pictures × 8 / batch 4
-    assert same(first, epoch(helped, 3))
-    assert same(first, epoch(alone, 3))
-    assert not same(first, epoch(alone, 4))
-
-
-def test_another_seed_shows_other_patches(tmp_path: Path) -> None:
-    path = located(tmp_path / "hr")
-    one, other = (data(Folder, tmp_path, path=path, patch=16, seed=seed) for seed in (0, 1))
-    for source in (one, other):
-        source.setup("fit")
-    assert not same(epoch(one, 0), epoch(other, 0))
-
-
-def test_every_picture_place_and_turn_gets_its_share(tmp_path: Path) -> None:
-    source = data(Folder, tmp_path, path=located(tmp_path / "hr"), patch=44, repeat=200)
-    source.setup("fit")
-    batches = epoch(source, 0)
-    corner = torch.cat([raw.hr for raw in batches])[:, :, 0, 0]
-    assert corner[:, 2].bincount().tolist() == [0, 200, 200, 200, 200]  # picture 0 is held out
-    assert sorted(set(corner[:, 0].tolist())) == [0, 2, 4]  # HR places that are whole LR pixels
-    assert sorted(set(corner[:, 1].tolist())) == [0, 2, 4, 6, 8, 10, 12]
-    assert torch.cat([raw.turn for raw in batches]).bincount().min() > 60  # of 100 expected
-
-
-def test_few_pictures_still_fill_a_batch() -> None:
-    (draw,) = Draws(n=3, batch=8, repeat=1, seed=0)
-    assert len(draw.index) == 8
-    assert set(draw.index) == {0, 1, 2}
-
-
-def test_turns_are_the_eight_of_the_square() -> None:
-    tile = torch.arange(16.0).view(1, 1, 4, 4)
-    results = turned(tile.expand(8, -1, -1, -1), torch.arange(8, dtype=torch.uint8))[:, 0]
-    expected = [torch.rot90(side, k) for side in (tile[0, 0], tile[0, 0].flip(-1)) for k in range(4)]
-    assert {tuple(r.flatten().tolist()) for r in results} == {tuple(e.flatten().tolist()) for e in expected}
-    assert torch.equal(results[0], tile[0, 0])
 
 
 # data=sample

@@ -98,8 +98,18 @@ class Tiles(Dataset):
 
     def __getitem__(self, at: int | list[int] | Draw) -> Raw:
         if isinstance(at, Draw):
-            return Raw(self.images[torch.from_numpy(at.index)], None, torch.from_numpy(at.turn))
+            index, turn = (torch.from_numpy(x).to(self.images.device) for x in (at.index, at.turn))
+            return Raw(self.images[index], None, turn, seed=at.seed)
         return Raw(self.images[at])
+
+    @property
+    def bytes(self) -> int:
+        """Of all images."""
+        return self.images.numel()
+
+    def reside(self, device: torch.device) -> None:
+        """Keep all images on `device`."""
+        self.images = self.images.to(device)
 
 
 class _ArraysOnly(pickle.Unpickler):

@@ -1,24 +1,28 @@
-"""`data=folder data.path=DIR`: a folder of HR images; LR is made from them."""
+"""`data=folder data.path=DIR`: folders of HR images; LR is made from them."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sr.data.module import SRData, check_sizes, split
+from sr.data.module import SRData, check_sizes, hr_folder, split
 from sr.data.patches import Patches
-from sr.data.pictures import Pictures, folder
-from sr.error import UserError
+from sr.data.pictures import Pictures
+from sr.error import UserError, nearest
+from sr.image.read import list_images
 
 
 class Folder(SRData):
-    """Trains on the folder's pictures; every tenth (one at least, twenty at most) is held out as the set `folder`."""
+    """Trains on the pictures of `path`; every tenth (one at least, twenty at most) is held out as the set `folder`."""
 
     name = "folder"
 
-    def __init__(self, *, path: str | None, patch: int, **dials: Any) -> None:
+    def __init__(
+        self, *, path: str | Sequence[str] | None, patch: int, exclude: Sequence[Any] | None = None, **dials: Any
+    ) -> None:
         super().__init__(**dials)
         if not path:
             raise UserError("data=folder needs to know the folder of your HR images: data.path=DIR")
-        self.path, self.patch = Path(path).expanduser(), patch
+        self.path, self.patch, self.exclude = path, patch, exclude
         self._parts: tuple[Pictures, Pictures] | None = None
 
     def training(self) -> Patches:
@@ -33,7 +37,7 @@ class Folder(SRData):
         return held
 
     def _all(self) -> Pictures:
-        return folder(self.path, self.scale, "data.path")
+        return self.pictures(listed(self.path, self.exclude, self.root))
 
     def _split(self) -> tuple[Pictures, Pictures]:
         if self._parts is None:
@@ -49,3 +53,43 @@ class Folder(SRData):
                 train, held = split(len(pictures))
                 self._parts = pictures.subset(train), pictures.subset(held)
         return self._parts
+
+
+def listed(path: str | Sequence[str], exclude: Sequence[Any] | None, root: Path) -> list[Path]:
+    """The pictures of `data.path`, one folder or several, without those that `data.exclude` names.
+
+    A folder is a path, or the NAME of a set under `root`; its pictures lie in `HR`, if there is such a folder in it.
+    """
+    places = [_place(str(name), root) for name in ([path] if isinstance(path, str | Path) else path)]
+    twice = [place for place in places if places.count(place) > 1]
+    if twice:
+        raise UserError(f"data.path={_shown(path)}: {twice[0]} stands there twice")
+    files = [file for place in places for file in list_images(place, "data.path")]
+    if isinstance(exclude, str | int):
+        raise UserError(f"data.exclude={exclude}: expected a list: data.exclude=[{exclude}]")
+    out = {str(name) for name in exclude or []}
+    there = {word for file in files for word in (file.stem, file.name)}
+    for name in sorted(out - there):
+        raise UserError(
+            f"data.exclude={name}: no image of this name in data.path={_shown(path)}.{nearest(name, there)}"
+        )
+    kept = [file for file in files if not {file.stem, file.name} & out]
+    if not kept:
+        raise UserError(f"data.exclude={_shown(exclude)}: no image of data.path={_shown(path)} is left")
+    return kept
+
+
+def _place(name: str, root: Path) -> Path:
+    """The folder of images: a path if there is one, else a set under `root`."""
+    here = Path(name).expanduser()
+    path = here if here.exists() else root.expanduser() / name
+    if not path.exists():
+        there = [p.name for p in root.iterdir() if p.is_dir()] if root.is_dir() else []
+        raise UserError(
+            f"data.path={name}: there is no such folder, nor one under paths.data={root}.{nearest(name, there)}"
+        )
+    return hr_folder(path)
+
+
+def _shown(value: str | Sequence[Any]) -> str:
+    return str(value) if isinstance(value, str | Path) else f"[{','.join(map(str, value))}]"

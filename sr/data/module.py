@@ -1,10 +1,11 @@
 """What every `data=…` has in common: named evaluation sets, loaders, and the way from bytes to `Pair` on the device.
 
 A source adds two things: `training()`, a set that turns a `Draw` into `Raw`, and `held_out(stage)`, its own
-evaluation set. HR travels as uint8; turning, graying and degrading are done for the whole batch on the device.
+evaluation set. HR travels as uint8; turning, graying, degrading and what `augment` adds are done for the whole batch
+on the device. Of several processes (DDP) each loads its share.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +16,26 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset
 from tqdm import tqdm
 
 from sr.color import gray
+from sr.data.cache import Cache
 from sr.data.leaks import Leak, known_leaks
 from sr.data.patches import Draws
-from sr.data.pictures import Pictures, folder
+from sr.data.pictures import Pictures
 from sr.error import UserError, nearest
+from sr.image.read import list_images
 from sr.metric.ssim import WINDOW
 from sr.pair import Pair, Raw
+
+GB = 1e9
+RESIDENT = 0.25  # of a GPU's free memory that a training set may take
 
 
 class SRData(LightningDataModule):
     """The base of all sources.
 
     `val` and `test` name evaluation sets: the source's own `name`, or a folder `root/NAME` (a path works as well)
-    holding `HR/*.png` or the pictures themselves. `batch` counts patches, `workers` loader processes.
+    holding `HR/*.png` or the pictures themselves. `batch` counts patches, `workers` loader processes. A set of up to
+    `memory` GB of decoded pictures stays in memory; a larger one is read from the folder `cache`, which keeps up to
+    `disk` GB. `augment` holds what is done to training batches by chance: `(pair, generator) -> pair`, in this order.
     """
 
     name = ""  # of the source's own evaluation set; empty: it has none
@@ -45,12 +53,21 @@ class SRData(LightningDataModule):
         batch: int = 16,
         repeat: int = 1,
         workers: int = 0,
+        augment: Mapping[str, Callable[[Pair, torch.Generator], Pair]] | None = None,
+        memory: float = 4,
+        cache: str | None = None,
+        disk: float = 100,
     ) -> None:
         super().__init__()
         self.scale, self.color, self.seed, self.root = scale, color, seed, Path(root)
         self.degrade = degrade
         self.sets = {"val": list(val), "test": list(test)}
         self.batch, self.repeat, self.workers = batch, repeat, workers
+        self.augment = dict(augment or {})
+        for key, value in (("memory", memory), ("disk", disk)):
+            if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
+                raise UserError(f"data.{key}={value}: expected a number of GB, 0 or more")
+        self.memory, self.cache = memory * GB, Cache(Path(cache), disk * GB) if cache else None
         self.view: Callable[[Tensor, bool], Tensor] = lambda hr, gray: hr  # of whole pictures: `Protocol.view`
         self.train_set: Dataset | None = None
         self.eval_sets: dict[str, list[Any]] = {}
@@ -62,6 +79,10 @@ class SRData(LightningDataModule):
     def held_out(self, stage: str) -> Dataset:
         """The source's own evaluation set of `stage` (val or test): `names`, and whole pictures as items."""
         raise NotImplementedError
+
+    def pictures(self, hr: Sequence[Path], lr: Sequence[Path] | None = None) -> Pictures:
+        """A set of these files, checked by their headers; kept where this source keeps its pictures."""
+        return Pictures(hr, self.scale, lr, self.memory, self.cache)
 
     def setup(self, stage: str | None = None) -> None:
         """Find and check all pictures of the stage (fit, validate or test); done once, whoever calls."""
@@ -77,14 +98,14 @@ class SRData(LightningDataModule):
         return name if name == self.name else Path(name).name
 
     def train_dataloader(self) -> DataLoader:
-        draws = Draws(len(self.train_set), self.batch, self.repeat, self.seed)
+        draws = Draws(len(self.train_set), self.batch, self.repeat, self.seed, *self._share())
         return DataLoader(
             self.train_set,
             sampler=draws,
             batch_size=None,  # a draw already is a batch
             num_workers=self.workers,
             persistent_workers=self.workers > 0,
-            pin_memory=torch.cuda.is_available(),
+            pin_memory=not self._reside() and torch.cuda.is_available(),
         )
 
     def val_dataloader(self) -> list[DataLoader]:
@@ -102,7 +123,12 @@ class SRData(LightningDataModule):
         if lr is None:
             lr = self.degrade(hr)
         exact = torch.float64 if hr.dtype == torch.float64 else torch.float32
-        return Pair(lr.to(exact) / 255, hr.to(exact) / 255)
+        pair = Pair(lr.to(exact) / 255, hr.to(exact) / 255)
+        if batch.turn is not None:
+            chance = torch.Generator().manual_seed(batch.seed)
+            for augment in self.augment.values():
+                pair = augment(pair, chance)
+        return pair
 
     def leaks(self) -> list[Leak]:
         """Training pictures that are known to stand in one of the field's evaluation sets, named here or not."""
@@ -116,24 +142,48 @@ class SRData(LightningDataModule):
         """Where an evaluation set's LR pictures come from: files, or the degradation."""
         return "files" if getattr(self.eval_sets[part][index], "has_lr", False) else repr(self.degrade)
 
+    def _share(self) -> tuple[int, int]:
+        """How many processes train together, and which of them this is."""
+        return (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
+
+    def _reside(self) -> bool:
+        """Whether the training set is on the GPU, where it is taken if it is in memory and fits."""
+        device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
+        mapped = getattr(getattr(self.train_set, "pictures", None), "is_mapped", False)
+        if device.type != "cuda" or self.workers or mapped or not hasattr(self.train_set, "reside"):
+            return False
+        size = getattr(self.train_set, "pictures", self.train_set).bytes
+        if size > min(self.memory, RESIDENT * torch.cuda.mem_get_info(device)[0]):
+            return False
+        self.train_set.reside(device)
+        return True
+
     def _eval_loaders(self, part: str) -> list[DataLoader]:
-        return [
-            DataLoader(chosen, sampler=BatchSampler(range(len(chosen)), chosen.batch, False), batch_size=None)
-            for chosen in self.eval_sets[part]
-        ]
+        """Each process measures pictures that stand side by side: gathered by rank, they are in the set's order."""
+        loaders = []
+        for chosen in self.eval_sets[part]:
+            batches = BatchSampler(share(len(chosen), *self._share()), chosen.batch, False)
+            loaders.append(DataLoader(chosen, sampler=batches, batch_size=None))
+        return loaders
 
     def example(self) -> Pair:
         """The first training batch, on the CPU."""
         loader = self.train_dataloader()
-        return self.on_after_batch_transfer(loader.dataset[next(iter(loader.sampler))], 0)
+        pair = self.on_after_batch_transfer(loader.dataset[next(iter(loader.sampler))], 0)
+        return Pair(*(image.cpu() for image in pair))
 
     def _named(self, name: str, part: str) -> Dataset:
         key = f"data.{part}"
         if name == self.name:
             return self.held_out(part)
-        chosen = folder(hr_folder(find_set(self.root, name, key, self.name)), self.scale, key)
+        chosen = self.pictures(list_images(hr_folder(find_set(self.root, name, key, self.name)), key))
         check_sizes(chosen, f"{key}={name}")
         return chosen
+
+
+def share(n: int, world: int, rank: int) -> range:
+    """Which of `n` pictures process `rank` of `world` has: a run of them, rank 0 the first."""
+    return range(-(-n * rank // world), -(-n * (rank + 1) // world))
 
 
 def find_set(root: Path, name: str, key: str, own: str = "") -> Path:

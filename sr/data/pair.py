@@ -20,20 +20,20 @@ class PairFolder(Folder):
         if not lr or not hr:
             raise UserError("data=pair needs two folders: data.lr=DIR data.hr=DIR")
         super().__init__(path=hr, **dials)
-        self.lr = Path(lr).expanduser()
+        self.lr, self.hr = Path(lr).expanduser(), Path(hr).expanduser()
 
     def _all(self) -> Pictures:
         faults: list[str] = []
-        hr = _by_name(list_images(self.path, "data.hr"), lambda stem: stem, faults)
+        hr = _by_name(list_images(self.hr, "data.hr"), lambda stem: stem, faults)
         lr = _by_name(list_images(self.lr, "data.lr"), lambda stem: hr_name(stem, hr, self.scale), faults)
-        faults += [f"{lr[name]}: no HR image of this name in data.hr={self.path}" for name in lr if name not in hr]
+        faults += [f"{lr[name]}: no HR image of this name in data.hr={self.hr}" for name in lr if name not in hr]
         faults += [f"{hr[name]}: no LR image of this name in data.lr={self.lr}" for name in hr if name not in lr]
         names = [name for name in hr if name in lr]
         for name in names:
             faults += self._faults(lr[name], hr[name])
         if faults:
             raise UserError(f"data=pair: {len(faults)} fault(s) found\n" + "\n".join(faults))
-        return Pictures([hr[name] for name in names], self.scale, [lr[name] for name in names])
+        return self.pictures([hr[name] for name in names], [lr[name] for name in names])
 
     def _faults(self, lr: Path, hr: Path) -> list[str]:
         headers, damaged = [], []

@@ -1,104 +1,170 @@
-"""Sets of pictures of any size: listed and checked by their headers first, decoded once, kept while memory allows."""
+"""Sets of pictures of any size: listed and checked by their headers first, decoded once, kept in memory or mapped."""
 
+import os
+import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
+from sr.data.cache import Cache
 from sr.error import UserError
-from sr.image.read import list_images, probe, read, read_rgb
+from sr.image.read import Header, probe, read
 from sr.pair import Raw
 
-MEMORY = 4 << 30  # bytes of decoded pictures that one set may keep
+MEMORY = 4e9  # bytes of decoded pictures that one set may keep
+MAPS = 30_000  # pictures mapped at once; Linux allows a process 65,530 maps
 
 
 class Pictures(Dataset):
     """HR pictures, with or without their LR counterparts; item `i` is a whole picture as `Raw`, `[C, H, W]`.
 
-    HR is cropped at the bottom and right to a multiple of `scale`, as every protocol of the field does.
+    HR is cropped at the bottom and right to a multiple of `scale`, as every protocol of the field does. A set of up to
+    `memory` bytes is kept in memory; of a larger one, each picture is a view of its entry in `cache`, if there is one.
     """
 
     batch = 1  # for evaluation: pictures differ in size
     keep = True  # decoded pictures, for when they are wanted again
 
-    def __init__(self, hr: Sequence[Path], scale: int, lr: Sequence[Path] | None = None) -> None:
-        stems = Counter(path.stem for path in hr)
-        self.names = [path.stem if stems[path.stem] == 1 else path.name for path in hr]  # a.png beside a.jpg
-        self.scale = scale
-        self._hr, self._lr = list(hr), list(lr) if lr else None
-        self.sizes = [self._size(path) for path in self._hr]  # (H, W), cropped; faults show here, before any training
+    def __init__(
+        self,
+        hr: Sequence[Path],
+        scale: int,
+        lr: Sequence[Path] | None = None,
+        memory: float = MEMORY,
+        cache: Cache | None = None,
+    ) -> None:
+        self.scale, self.memory, self.cache = scale, memory, cache
+        self._hr, self._lr, self._headers = list(hr), list(lr) if lr else None, headers(hr)
+        self.names = names(self._hr)
+        self._begin()
+
+    def _begin(self) -> None:
+        s = self.scale
+        self.sizes = [(h - h % s, w - w % s) for h, w, _ in self._headers]  # (H, W), cropped
+        self.bytes = sum(h * w * 3 for h, w in self.sizes) * (1 + 1 / s**2 * self.has_lr)  # when decoded
         self._kept: dict[int, Raw] = {}
-        self._room = MEMORY
+        self._free = self.memory
 
     def __len__(self) -> int:
         return len(self._hr)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For a loader process that is not a fork: it opens maps of its own, instead of being sent their pixels."""
+        return self.__dict__ | ({"_kept": {}} if self.is_mapped else {})
 
     @property
     def has_lr(self) -> bool:
         """Whether LR comes from files as well."""
         return self._lr is not None
 
+    @property
+    def is_mapped(self) -> bool:
+        """Whether the set is too large for memory, and is read from the cache."""
+        return self.cache is not None and self.keep and self.bytes > self.memory
+
     def __getitem__(self, index: int | list[int]) -> Raw:
         if isinstance(index, list):
             return collate([self[i] for i in index])
         if index in self._kept:
             return self._kept[index]
-        h, w = self.sizes[index]
-        pixels = read(self._hr[index]).pixels[:, :h, :w]
-        hr = pixels.expand(3, -1, -1).contiguous()
-        raw = Raw(hr, read_rgb(self._lr[index]) if self._lr else None, gray=pixels.shape[0] == 1)
-        if not self.keep:
-            return raw
-        cost = hr.numel() + (raw.lr.numel() if raw.lr is not None else 0)
-        if cost <= self._room:
-            self._room -= cost
-            self._kept[index] = raw
-        return raw
+        return self._open(index, self.cache.pixels if self.is_mapped else lambda file: (read(file).pixels, False))
 
     def subset(self, indices: Sequence[int]) -> "Pictures":
         """The pictures of these indices, as a set of their own."""
-        lr = [self._lr[i] for i in indices] if self._lr else None
-        return Pictures([self._hr[i] for i in indices], self.scale, lr)
+        part = copy(self)
+        part._hr, part._headers = [self._hr[i] for i in indices], [self._headers[i] for i in indices]
+        part._lr = [self._lr[i] for i in indices] if self._lr else None
+        part.names = [self.names[i] for i in indices]
+        part._begin()
+        return part
 
     def load(self, *more: "Pictures") -> None:
-        """Decode what fits in memory, side by side, with a progress bar; every damaged file is named at once."""
+        """Decode what fits in memory or is not in the cache, side by side, with a progress bar; every damaged file is
+        named at once."""
         jobs = [(pictures, index) for pictures in (self, *more) for index in range(len(pictures))]
-
-        def one(job: tuple[Pictures, int]) -> str | None:
-            pictures, index = job
-            try:
-                pictures[index]
-            except UserError as error:
-                return str(error)
-            return None
-
         with ThreadPoolExecutor() as pool:
-            bar = tqdm(pool.map(one, jobs), total=len(jobs), desc="decoding", unit="image", delay=2)
-            faults = [fault for fault in bar if fault]
-        if faults:
-            raise UserError("\n".join(faults))
+            found = list(pool.map(_find, jobs))  # first, for what is in use is not removed to make room
+            left = [job for job, there in enumerate(found) if not there]
+            random.Random(os.getpid()).shuffle(left)  # noqa: S311  processes that begin together share the work
+            done = pool.map(lambda job: _fault(*jobs[job]), left)
+            bar = tqdm(done, total=len(left), desc="decoding", unit="image", delay=2)
+            faults = dict(zip(left, bar, strict=True))
+        if any(faults.values()):
+            raise UserError("\n".join(faults[job] for job in sorted(faults) if faults[job]))
 
-    def _size(self, path: Path) -> tuple[int, int]:
-        h, w, _ = probe(path)
-        return h - h % self.scale, w - w % self.scale
+    def _open(self, index: int, pixels: Callable[[Path], tuple[Tensor, bool]]) -> Raw:
+        """The picture, of what `pixels` gives for each file: its pixels, and whether they are mapped."""
+        h, w = self.sizes[index]
+        files = [self._hr[index], *([self._lr[index]] if self._lr else [])]
+        found, mapped = zip(*map(pixels, files), strict=True)
+        views = [x.expand(3, -1, -1) for x in (found[0][:, :h, :w], *found[1:])]
+        if not all(mapped):
+            views = [x.contiguous() for x in views]
+        raw = Raw(*views, gray=found[0].shape[0] == 1)
+        cost = 0 if all(mapped) else sum(x.numel() for x in views)
+        if self.keep and cost <= self._free and (cost or len(self._kept) < MAPS):
+            self._free -= cost
+            self._kept[index] = raw
+        return raw
 
 
-def folder(path: Path, scale: int, key: str) -> Pictures:
-    """The pictures of one folder; all faults of its files are listed at once."""
-    paths, faults = list_images(path, key), []
-    for file in paths:
+def _find(job: tuple[Pictures, int]) -> bool:
+    """Open a picture whose files are in the cache; whether they are."""
+    pictures, index = job
+    if not pictures.is_mapped:
+        return False
+    files = [part[index] for part in (pictures._hr, pictures._lr) if part]
+    found = {file: pictures.cache.find(file) for file in files}
+    if any(pixels is None for pixels in found.values()):
+        return False
+    pictures._open(index, lambda file: (found[file], True))
+    return True
+
+
+def _fault(pictures: Pictures, index: int) -> str | None:
+    try:
+        pictures[index]
+    except UserError as error:
+        return str(error)
+    return None
+
+
+def headers(paths: Sequence[Path]) -> list[Header]:
+    """What the headers tell, side by side; all faults are listed at once, before any training."""
+
+    def one(path: Path) -> Header | UserError:
         try:
-            probe(file)
+            return probe(path)
         except UserError as error:
-            faults.append(str(error))
+            return error
+
+    with ThreadPoolExecutor() as pool:
+        found = list(pool.map(one, paths))
+    faults = [str(header) for header in found if isinstance(header, UserError)]
     if faults:
         raise UserError("\n".join(faults))
-    return Pictures(paths, scale)
+    return found
+
+
+def names(paths: Sequence[Path]) -> list[str]:
+    """Each picture's shortest name that no other has: a, else a.png, else HR/a.png, else T91/HR/a.png."""
+    found = [path.stem for path in paths]
+    for depth in range(1, max((len(path.parts) for path in paths), default=0) + 1):
+        often = Counter(found)
+        if len(often) == len(found):
+            break
+        found = [
+            "/".join(path.parts[-depth:]) if often[name] > 1 else name for path, name in zip(paths, found, strict=True)
+        ]
+    return found
 
 
 def collate(items: list[Raw]) -> Raw:

@@ -37,4 +37,4 @@ class Sample(SRData):
         import skimage  # here, because only this source needs it
 
         where = Path(skimage.__file__).parent / "data"
-        return Pictures([where / name for name in names], self.scale)
+        return self.pictures([where / name for name in names])

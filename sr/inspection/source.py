@@ -7,7 +7,7 @@ from typing import Any
 
 from sr.data.benchmark import Benchmark
 from sr.data.cifar10 import CIFAR10
-from sr.data.folder import Folder
+from sr.data.folder import Folder, listed
 from sr.data.module import SRData, find_set, hr_folder, split
 from sr.data.pair import PairFolder
 from sr.data.sample import HELD_OUT, TRAIN, Sample
@@ -64,13 +64,14 @@ def source(config: dict[str, Any], chosen: type[SRData]) -> Source:
 def _folder(found: Source, chosen: type[SRData], dials: dict[str, Any], own: bool) -> None:
     """`data.path`, or `data.hr` and `data.lr`; what the source holds out for itself is a set of its own."""
     paired = issubclass(chosen, PairFolder)
-    key = "data.hr" if paired else "data.path"
-    chosen_path = dials.get(key.split(".")[1])
-    if not chosen_path or (paired and not dials["lr"]):
+    path = dials.get("hr" if paired else "path")
+    if not path or (paired and not dials["lr"]):
         needs = "two folders: data.lr=DIR data.hr=DIR" if paired else "the folder of your HR images: data.path=DIR"
         raise UserError(f"data={chosen.name} needs {needs}")
-    files = list_images(Path(chosen_path).expanduser(), key)
-    if paired:
+    if not paired:
+        files = listed(path, dials.get("exclude"), Path(dials["root"]))
+    else:
+        files = list_images(Path(path).expanduser(), "data.hr")
         found.lr[TRAINING] = list_images(Path(dials["lr"]).expanduser(), "data.lr")
     train, held = split(len(files)) if own and len(files) > 1 else (range(len(files)), [])
     found.train = [files[i] for i in train]

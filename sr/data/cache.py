@@ -1,0 +1,199 @@
+"""Decoded pictures on disk, mapped into memory: a crop reads no more than it needs, and all processes share one copy.
+
+An entry is named by the bytes of its picture's file: a file that is renamed or copied is not decoded again, one that
+changes is. `files/` remembers which entry belongs to a path, its size and its times: an unchanged file is not read.
+An entry is `[C, H, W]` as bytes, then `TRAILER`; it is written beside its place and renamed, so that processes that
+build the same entry at once do no harm.
+"""
+
+import contextlib
+import hashlib
+import os
+import re
+import struct
+import sys
+import threading
+import time
+import zlib
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from sr.image.read import read
+
+TRAILER, MAGIC = struct.Struct("<8s4I"), b"sr.pix01"  # magic, C, H, W, CRC-32; another decoder needs another magic
+WHOLE = (
+    946_684_800_000_000_000  # an entry's date of change, 1 January 2000: who writes to it moves it, and is found out
+)
+SETTLED = 2.0  # seconds after which another change would show in a file's times, on any file system
+STALE = 3600.0  # seconds after which a half-written entry is nobody's
+NAME = re.compile(r"[0-9a-f]{64}")
+_LOCK = threading.Lock()
+
+
+class Entry(NamedTuple):
+    """One decoded picture."""
+
+    used: int  # ns
+    size: int  # bytes
+    path: Path
+
+
+class Cache:
+    """Entries in `folder`, of `limit` bytes in all: beyond it, those that were not used for longest are removed.
+
+    A folder that cannot be written, or is full, is said once; what is not in it is then decoded each time.
+    """
+
+    def __init__(self, folder: Path, limit: float) -> None:
+        self.folder, self.limit = folder.expanduser(), limit
+        self._born = time.time_ns()
+        self._old: list[Entry] | None = None  # those used longest ago last
+        self._free = 0.0
+        self._closed = False
+
+    def find(self, file: Path) -> Tensor | None:
+        """The pixels of `file`, mapped: uint8 `[3 or 1, H, W]`; None where there is no whole entry of it."""
+        entry = self._entry(file)
+        return _mapped(entry) if entry else None
+
+    def pixels(self, file: Path) -> tuple[Tensor, bool]:
+        """The pixels of `file`, and whether they are mapped; decoded, and kept in the folder, if they were not there."""
+        found = self.find(file)
+        if found is None:
+            entry = None if self._closed else self._entry(file)
+            decoded = read(file).pixels
+            if entry is None or entry != self._entry(file) or not self._write(entry, decoded):
+                return decoded, False
+            found = _mapped(entry)
+        return (found, True) if found is not None else (decoded, False)
+
+    def clean(self) -> tuple[int, int]:
+        """Remove all entries; how many they were, and their bytes. Nothing else in the folder is touched."""
+        entries = _entries(self.folder / "pixels", 0)
+        for path in [entry.path for entry in entries] + _ours(self.folder / "files"):
+            path.unlink(missing_ok=True)
+        for path in (self.folder / "pixels", self.folder / "files", self.folder):
+            with contextlib.suppress(OSError):  # not there, or not ours alone
+                path.rmdir()
+        return len(entries), sum(entry.size for entry in entries)
+
+    def _entry(self, file: Path) -> Path | None:
+        """Where the pixels of `file` belong, as it is now; None where it cannot be read."""
+        try:
+            state = file.stat()
+            now = f"{state.st_size} {state.st_mtime_ns} {state.st_ctime_ns}"
+            row = self.folder / "files" / hashlib.sha256(str(file.absolute()).encode()).hexdigest()
+            name = _known(row, now)
+            if name is None:
+                with file.open("rb") as content:
+                    name = hashlib.file_digest(content, "sha256").hexdigest()
+                if time.time() - max(state.st_mtime, state.st_ctime) > SETTLED and not self._closed:
+                    with contextlib.suppress(OSError):  # then it is read again next time
+                        _write(row, f"{now} {name}".encode())
+        except OSError:
+            return None
+        return self.folder / "pixels" / name
+
+    def _write(self, entry: Path, pixels: Tensor) -> bool:
+        """Whether the entry is there now."""
+        if not self._room(pixels.numel() + TRAILER.size):
+            self._close(f"the pictures of this run take more than data.disk={self.limit / 1e9:g} GB")
+            return False
+        data = pixels.contiguous().numpy()
+        try:
+            _write(entry, data, TRAILER.pack(MAGIC, *data.shape, zlib.crc32(data)))
+        except OSError as error:
+            self._close(f"cannot be written ({error.strerror or error})")
+            return False
+        return True
+
+    def _room(self, cost: int) -> bool:
+        """Make room for an entry; what this run has used stays."""
+        with _LOCK:
+            if self._old is None:
+                self._old = sorted(_entries(self.folder / "pixels", STALE), reverse=True)
+                self._free = self.limit - sum(entry.size for entry in self._old)
+            while self._free < cost and self._old:
+                entry = self._old.pop()
+                with contextlib.suppress(OSError):  # another process was quicker
+                    if entry.path.stat().st_atime_ns < self._born:
+                        entry.path.unlink()
+                        self._free += entry.size
+            if self._free < cost:
+                return False
+            self._free -= cost
+            return True
+
+    def _close(self, why: str) -> None:
+        with _LOCK:
+            if not self._closed:
+                print(f"note: paths.cache={self.folder}: {why}; what is not in it is decoded each time",
+                      file=sys.stderr)  # fmt: skip
+            self._closed = True
+
+
+def _known(row: Path, now: str) -> str | None:
+    """The name that `row` gives to a file in the state `now`."""
+    try:
+        state, _, name = row.read_text(encoding="ascii").rpartition(" ")
+    except (OSError, ValueError):
+        return None
+    return name if state == now and NAME.fullmatch(name) else None
+
+
+def _write(path: Path, *parts: bytes) -> None:
+    """Whole or not at all, and on the disk before it gets its name."""
+    part = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("wb") as out:
+            for data in parts:
+                out.write(data)
+            out.flush()
+            os.fsync(out.fileno())
+        os.utime(part, ns=(time.time_ns(), WHOLE))
+        part.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            part.unlink()
+        raise
+
+
+def _mapped(path: Path) -> Tensor | None:
+    """An entry's pixels, once they are known to be whole; its date of use becomes now."""
+    try:
+        with path.open("rb") as file:
+            state = os.fstat(file.fileno())
+            file.seek(max(0, state.st_size - TRAILER.size))
+            magic, c, h, w, crc = TRAILER.unpack(file.read())
+        if magic != MAGIC or state.st_size != c * h * w + TRAILER.size:
+            return None
+        flat = torch.from_file(str(path), shared=False, size=c * h * w, dtype=torch.uint8)
+    except (OSError, struct.error, RuntimeError):  # RuntimeError: PyTorch could not map it
+        return None
+    if state.st_mtime_ns != WHOLE and zlib.crc32(flat.numpy()) != crc:
+        return None
+    with contextlib.suppress(OSError):  # a folder of somebody else's
+        os.utime(path, ns=(time.time_ns(), WHOLE))
+    return flat.view(c, h, w)
+
+
+def _entries(folder: Path, age: float) -> list[Entry]:
+    """All entries. What was left half-written for more than `age` seconds is removed."""
+    found = []
+    for path in _ours(folder):
+        with contextlib.suppress(OSError):  # another process was quicker
+            state = path.stat()
+            if path.suffix != ".part":
+                found.append(Entry(state.st_atime_ns, state.st_size, path))
+            elif time.time() - state.st_mtime >= age:
+                path.unlink()
+    return found
+
+
+def _ours(folder: Path) -> list[Path]:
+    """The files of a folder that can only be a cache's."""
+    return [path for path in folder.glob("*") if NAME.match(path.name) and path.suffix in ("", ".part")]

@@ -1,0 +1,161 @@
+"""Training patches: the chance that draws them, their shares among processes, and what is done to them by chance."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from conftest import picture
+from PIL import Image
+from test_data import data, pairs, photos
+from torch import Tensor
+
+from sr.data.benchmark import Benchmark
+from sr.data.folder import Folder
+from sr.data.module import SRData, turned
+from sr.data.pair import PairFolder
+from sr.data.patches import Draws
+from sr.pair import Pair, Raw
+
+
+def located(path: Path) -> Path:
+    """Pictures whose pixels tell their picture, row and column."""
+    path.mkdir()
+    for k in range(5):
+        rows, columns = np.mgrid[0:48, 0:56]
+        Image.fromarray(np.stack([rows, columns, 0 * rows + k], -1).astype(np.uint8)).save(path / f"{k}.png")
+    return path
+
+
+def epoch(source: SRData, number: int) -> list[Raw]:
+    loader = source.train_dataloader()
+    loader.sampler.set_epoch(number)
+    return list(loader)
+
+
+def same(one: list[Raw], other: list[Raw]) -> bool:
+    return all(torch.equal(a.hr, b.hr) and torch.equal(a.turn, b.turn) for a, b in zip(one, other, strict=True))
+
+
+def test_patches_are_the_same_with_any_number_of_workers_and_again_after_a_resume(tmp_path: Path) -> None:
+    path = located(tmp_path / "hr")
+    alone, helped = (data(Folder, tmp_path, path=path, patch=16, workers=n, repeat=8) for n in (0, 2))
+    for source in (alone, helped):
+        source.setup("fit")
+    first = epoch(alone, 3)
+    assert len(first) == 8  # 4 pictures × 8 / batch 4
+    assert same(first, epoch(helped, 3))
+    assert same(first, epoch(alone, 3))
+    assert not same(first, epoch(alone, 4))
+
+
+def test_another_seed_shows_other_patches(tmp_path: Path) -> None:
+    path = located(tmp_path / "hr")
+    one, other = (data(Folder, tmp_path, path=path, patch=16, seed=seed) for seed in (0, 1))
+    for source in (one, other):
+        source.setup("fit")
+    assert not same(epoch(one, 0), epoch(other, 0))
+
+
+def test_every_picture_place_and_turn_gets_its_share(tmp_path: Path) -> None:
+    source = data(Folder, tmp_path, path=located(tmp_path / "hr"), patch=44, repeat=200)
+    source.setup("fit")
+    batches = epoch(source, 0)
+    corner = torch.cat([raw.hr for raw in batches])[:, :, 0, 0]
+    assert corner[:, 2].bincount().tolist() == [0, 200, 200, 200, 200]  # picture 0 is held out
+    assert sorted(set(corner[:, 0].tolist())) == [0, 2, 4]  # HR places that are whole LR pixels
+    assert sorted(set(corner[:, 1].tolist())) == [0, 2, 4, 6, 8, 10, 12]
+    assert torch.cat([raw.turn for raw in batches]).bincount().min() > 60  # of 100 expected
+
+
+def test_few_pictures_still_fill_a_batch() -> None:
+    (draw,) = Draws(n=3, batch=8, repeat=1, seed=0)
+    assert len(draw.index) == 8
+    assert set(draw.index) == {0, 1, 2}
+
+
+def test_turns_are_the_eight_of_the_square() -> None:
+    tile = torch.arange(16.0).view(1, 1, 4, 4)
+    results = turned(tile.expand(8, -1, -1, -1), torch.arange(8, dtype=torch.uint8))[:, 0]
+    expected = [torch.rot90(side, k) for side in (tile[0, 0], tile[0, 0].flip(-1)) for k in range(4)]
+    assert {tuple(r.flatten().tolist()) for r in results} == {tuple(e.flatten().tolist()) for e in expected}
+    assert torch.equal(results[0], tile[0, 0])
+
+
+# several processes
+
+
+def test_two_processes_see_what_one_sees_with_the_doubled_batch(tmp_path: Path) -> None:
+    path = located(tmp_path / "hr")
+    one = data(Folder, tmp_path, path=path, patch=16, batch=8, repeat=10)
+    two = [data(Folder, tmp_path, path=path, patch=16, batch=4, repeat=10) for _ in range(2)]
+    for rank, source in enumerate(two):
+        source.trainer = SimpleNamespace(
+            world_size=2, global_rank=rank, strategy=SimpleNamespace(root_device=torch.device("cpu"))
+        )
+    for source in (one, *two):
+        source.setup("fit")
+    whole, *parts = (epoch(source, 2) for source in (one, *two))
+    assert len(whole) == len(parts[0]) == len(parts[1]) == 5
+    for batch, *halves in zip(whole, *parts, strict=True):
+        assert torch.equal(batch.hr, torch.cat([half.hr for half in halves]))
+        assert torch.equal(batch.turn, torch.cat([half.turn for half in halves]))
+        assert halves[0].seed != halves[1].seed
+
+
+@pytest.mark.parametrize("world", [1, 2, 3, 7])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_processes_share_an_evaluation_set_in_its_order(tmp_path: Path, world: int, batch: int) -> None:
+    source = data(Benchmark, tmp_path, test=["odd"])
+    photos(tmp_path / "odd", 5)
+    source.setup("test")
+    source.eval_sets["test"][0].batch = batch
+    seen: list[Tensor] = []
+    for rank in range(world):
+        source.trainer = SimpleNamespace(world_size=world, global_rank=rank)
+        seen += [image for raw in source.test_dataloader()[0] for image in raw.hr]
+    expected = [source.eval_sets["test"][0][k].hr for k in range(5)]
+    assert all(torch.equal(a, b) for a, b in zip(seen, expected, strict=True))
+
+
+def test_patches_cut_on_the_device_are_the_same(tmp_path: Path) -> None:
+    source = data(PairFolder, tmp_path, **pairs(tmp_path), patch=16, batch=8)
+    picture(tmp_path / "hr" / "z.png", 20, 90)
+    picture(tmp_path / "lr" / "z.png", 10, 45)
+    source.setup("fit")
+    before = epoch(source, 1)
+    source.train_set.reside(torch.device("cpu"))
+    after = epoch(source, 1)
+    assert same(before, after)
+    assert all(torch.equal(a.lr, b.lr) and a.seed == b.seed for a, b in zip(before, after, strict=True))
+
+
+# augmentation
+
+
+def noisy(pair: Pair, generator: torch.Generator) -> Pair:
+    return pair._replace(lr=pair.lr + torch.rand(pair.lr.shape, generator=generator))
+
+
+def halved(pair: Pair, generator: torch.Generator) -> Pair:
+    return Pair(pair.lr / 2, pair.hr / 2)
+
+
+def test_training_batches_are_augmented_in_order_and_alike_when_done_again(tmp_path: Path) -> None:
+    dials = {"path": located(tmp_path / "hr"), "patch": 16, "repeat": 4}
+    plain, changed = data(Folder, tmp_path, **dials), data(Folder, tmp_path, **dials, augment={"a": noisy, "b": halved})
+    for source in (plain, changed):
+        source.setup("fit")
+    noises = []
+    for raw in epoch(changed, 1):
+        expected, result, again = (source.on_after_batch_transfer(raw, 0) for source in (plain, changed, changed))
+        assert torch.equal(result.hr, expected.hr / 2)
+        assert torch.equal(result.lr, again.lr)
+        noises.append(result.lr * 2 - expected.lr)
+        assert noises[-1].min() >= -1e-6
+        assert 0.4 < noises[-1].mean() < 0.6
+    assert len(noises) == 4
+    assert not torch.allclose(noises[0], noises[1])
+    whole = next(iter(changed.val_dataloader()[0]))
+    assert torch.equal(*(source.on_after_batch_transfer(whole, 0).lr for source in (plain, changed)))
