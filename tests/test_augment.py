@@ -58,6 +58,13 @@ def test_each_image_takes_its_chance(kind: Any) -> None:
         assert torch.equal(result.hr[~acted], pair.hr[~acted])
 
 
+@pytest.mark.parametrize("kind", [CutMix, MixUp])
+def test_an_image_is_mixed_with_another(kind: Any) -> None:
+    pair = batch(count=2, h=6, w=6)
+    for seed in range(8):
+        assert changed(pair.lr, kind(probability=1)(pair, chance(seed)).lr).flatten(1).any(dim=1).all()
+
+
 @pytest.mark.parametrize("kind", ALL)
 @pytest.mark.parametrize("wrong", [1.5, -0.1, "often", True])
 def test_a_probability_that_is_none_is_refused(kind: Any, wrong: Any) -> None:

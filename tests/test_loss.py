@@ -12,18 +12,18 @@ from sr.loss.fft import FFT
 from sr.loss.focal_frequency import FocalFrequency
 from sr.loss.gradient import Gradient
 from sr.loss.ms_ssim import MSSSIM, scale_weights
-from sr.loss.ssim import SSIM
+from sr.loss.ssim import SSIM, terms
 from sr.loss.tv import TV
 from sr.metric.ms_ssim import ms_ssim
 from sr.metric.ssim import ssim
 
 
 def pictures(side: int, width: int, error: float) -> tuple[Tensor, Tensor]:
-    """Smooth ones of one channel, 0…1, of which a third is flat, where float32 has it hardest; and noisy ones."""
+    """Smooth ones of one channel, 0…1, of which a third is flat, where float32 has it hardest; and darker, noisy ones."""
     chance = torch.Generator().manual_seed(1)
     hr = nn.functional.interpolate(torch.rand(2, 1, 8, 8, generator=chance), (side, width), mode="bicubic").clamp(0, 1)
     hr[..., : width // 3] = 0.9
-    return (hr + error * torch.randn(hr.shape, generator=chance)).clamp(0, 1), hr
+    return ((1 - error) * hr + error * torch.randn(hr.shape, generator=chance)).clamp(0, 1), hr
 
 
 def wave(across: int, amplitude: float, side: int = 32) -> Tensor:
@@ -58,12 +58,15 @@ def test_ms_ssim_has_the_scales_that_fit(side: int, scales: int) -> None:
     assert 0 < MSSSIM()(sr, hr) < 1
 
 
-def test_ms_ssim_of_opposites_can_be_learned_from() -> None:
-    """Its contrast is negative, of which there is no power."""
+def test_ms_ssim_of_inverted_detail_can_be_learned_from() -> None:
+    """At the finest scale contrast is negative, of which there is no power; the other scales still tell the way."""
     hr = levels(1, 1, 48, 48) / 255
-    sr = (1 - hr).requires_grad_()
+    coarse = nn.functional.avg_pool2d(hr, 2).repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
+    sr = (2 * coarse - hr + 0.1).requires_grad_()
+    assert terms(sr, hr)[1] < 0
     MSSSIM()(sr, hr).backward()
     assert sr.grad.isfinite().all()
+    assert sr.grad.abs().max() > 1e-6
 
 
 def test_small_patches_are_refused_in_the_users_words() -> None:
