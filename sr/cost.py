@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+PARTS = 12  # of a net, at most, that are worth a line each
 OUTPUT = (720, 1280)  # rows and columns of the picture that the field counts multiply-adds for
 
 
@@ -28,11 +29,34 @@ def multiply_adds(net: nn.Module, channels: int, scale: int) -> int | None:
     counter = FlopCounterMode(display=False)
     try:
         ghost = copy.deepcopy(net).to("meta")
-        with torch.no_grad(), counter:
+        with torch.no_grad(), torch.device("meta"), counter:  # masks that forward makes need no numbers either
             ghost(lr)
     except Exception:  # a stranger's forward may do anything that needs real numbers
         return None
     return counter.get_total_flops() // 2
+
+
+def summary(net: nn.Module, channels: int) -> str:
+    """What is known of a net before it has seen a picture, a line each, and the parameters of its parts."""
+    form = net.deploy() if hasattr(net, "deploy") else net
+    work, field, size = multiply_adds(form, channels, net.scale), net.receptive_field, parameters(form)
+    merged = f", and {size:,} deployed, as the multiply-adds are counted" if size < parameters(net) else ""
+    lines = [
+        f"{type(net).__name__} ×{net.scale}, {channels} channel{'s' * (channels > 1)}",
+        f"parameters        {parameters(net):,}{merged}",
+        f"multiply-adds     {'unknown' if work is None else f'{work / 1e9:,.1f} G'} for a 1280×720 output",
+        f"receptive field   {f'{field}×{field} LR pixels' if field else 'whole picture: tiles change the result'}",
+    ]
+    return "\n".join([*lines, *(f"  {name:<28}{count:>12,}" for name, count in _parts(net) if count)])
+
+
+def _parts(net: nn.Module, prefix: str = "") -> list[tuple[str, int]]:
+    """The outermost modules that are more than one, and what of the net lies beside them."""
+    parts = list(net.named_children())
+    if len(parts) == 1 and 0 < len(list(parts[0][1].children())) <= PARTS:
+        return _parts(parts[0][1], f"{prefix}{parts[0][0]}.")
+    own = sum(p.numel() for p in net.parameters(recurse=False))
+    return [*((f"{prefix}{name}", parameters(part)) for name, part in parts), (f"{prefix}(itself)", own)]
 
 
 class Meter:

@@ -58,6 +58,7 @@ class Spandrel(nn.Module):
                 f"{where} is {name} of {c_in} channels, but color= gives {channels}: rgb has 3, y and gray 1"
             )
         self.scale, self.channels, self.architecture = found.scale, c_in, name
+        self.receptive_field = None  # spandrel does not say
         self.model = found.model
         self._padding = found.size_requirements.get_padding
         self._call = found._call_fn  # a few architectures want another range, or give a list
