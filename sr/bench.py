@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from sr import schema, verb
 from sr.error import UserError, nearest
 
-PARTS = ("training", "imresize", "metric")
+PARTS = ("training", "imresize", "metric", "cache")
 
 
 def main() -> None:

@@ -1,20 +1,27 @@
-"""Our imresize and our PSNR and SSIM against what the field calls for the same numbers, in turns, in one process.
+"""Our imresize, our PSNR and SSIM and our cache against what the field calls for the same, in turns, in one process.
 
 Each pair is first made to agree: a faster answer to another question would be no win.
 """
 
 import math
+import tempfile
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from skimage.transform import resize
 from torch import Tensor
 
+from sr.data.cache import Cache
+from sr.data.patches import Draw, Patches
+from sr.data.pictures import Pictures
+from sr.data.sample import TRAIN
 from sr.degrade.resize import imresize
 from sr.metric.psnr import psnr
 from sr.metric.ssim import ssim
@@ -22,6 +29,8 @@ from sr.metric.ssim import ssim
 LEAST = 0.05  # seconds of a turn: calls that take less are repeated
 SKIMAGE = "scikit-image resize(order=3, anti_aliasing=True), image by image"
 LOOP = "MATLAB's imresize in NumPy, a loop over output lines, image by image"
+DECODING = "a Dataset that opens each PNG with Pillow for each crop, and stacks the crops"
+CROPS, SIDE = 16, 96  # of a batch, and HR pixels
 SKIMAGE_METRIC = "scikit-image structural_similarity (same Gaussian window) and peak_signal_noise_ratio"
 
 
@@ -79,11 +88,43 @@ def measuring() -> Iterator[Race]:
     yield Race("PSNR and SSIM, one pair of 1280×720", ours, skimage, 1, "pairs/s", SKIMAGE_METRIC)
 
 
-RACES = {"imresize": resizing, "metric": measuring}
+def cropping() -> Iterator[Race]:
+    """Batches of crops of scikit-image's photographs as PNGs, and of the same cut into pieces of T91's usual size.
+
+    Either side works on one core, and gives the same crops.
+    """
+    import skimage
+
+    where = Path(skimage.__file__).parent / "data"
+    with tempfile.TemporaryDirectory() as folder:
+        for most in (0, 256):
+            files = [_png(where / name, Path(folder) / f"{most or 'whole'}", most) for name in TRAIN]
+            pictures = Pictures(files, 2, memory=0, cache=Cache(Path(folder) / "cache", math.inf))
+            pictures.load()
+            chance = np.random.default_rng(0)
+            index, place = chance.permutation(np.resize(np.arange(len(files)), CROPS)), chance.random((CROPS, 2))
+            draw, patches = Draw(index, place, np.zeros(CROPS, np.uint8)), Patches(pictures, SIDE)
+
+            def ours(patches: Patches = patches, draw: Draw = draw) -> Tensor:
+                return patches[draw].hr
+
+            def decoding(files: list[Path] = files, draw: Draw = draw) -> Tensor:
+                crops = [_decoded(files[k], *corner) for k, corner in zip(draw.index, draw.place, strict=True)]
+                return torch.stack(crops)
+
+            if not torch.equal(ours(), decoding()):
+                raise AssertionError("crops from the cache and from the files differ")
+            size = f"pictures of {most}×{most}" if most else "photographs"
+            yield Race(
+                f"cache, batch of {CROPS} crops of {SIDE}×{SIDE}, {size}", ours, decoding, CROPS, "crops/s", DECODING
+            )
+
+
+RACES = {"imresize": resizing, "metric": measuring, "cache": cropping}
 
 
 def rows(part: str, rounds: int, threads: int) -> list[dict[str, Any]]:
-    """The races of `imresize` or `metric`, with the rate of each round, on `threads` threads of PyTorch."""
+    """The races of a part, with the rate of each round, on `threads` threads of PyTorch."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
@@ -108,6 +149,23 @@ def _seconds(call: Callable[[], Any], repeats: int) -> float:
     for _ in range(repeats):
         call()
     return (time.perf_counter() - start) / repeats
+
+
+def _png(photo: Path, folder: Path, most: int) -> Path:
+    """The photograph as a PNG, of even size; at most `most` pixels a side, unless that is 0."""
+    folder.mkdir(exist_ok=True)
+    with Image.open(photo) as image:
+        w, h = (min(side - side % 2, most or side) for side in image.size)
+        image.convert("RGB").crop((0, 0, w, h)).save(folder / f"{photo.stem}.png")
+    return folder / f"{photo.stem}.png"
+
+
+def _decoded(file: Path, down: float, right: float) -> Tensor:
+    """uint8 `[3, SIDE, SIDE]`, whose corner is at a whole LR pixel (×2)."""
+    with Image.open(file) as image:
+        pixels = np.array(image.convert("RGB"))
+    top, left = (2 * int(u * ((n - SIDE) // 2 + 1)) for u, n in zip((down, right), pixels.shape[:2], strict=True))
+    return torch.from_numpy(pixels[top : top + SIDE, left : left + SIDE].transpose(2, 0, 1).copy())
 
 
 def matlab_imresize(image: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:

@@ -7,6 +7,7 @@ import resource
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from PIL import Image
 from test_data import cut_off, data, fault, pairs, photos
 from test_patches import epoch, same
 
+from sr import race
 from sr.data import cache as room
 from sr.data.cache import Cache
 from sr.data.folder import Folder
@@ -134,10 +136,13 @@ def test_a_set_larger_than_the_limit_is_used_and_it_is_said(tmp_path: Path, caps
     few = mapped(photos(tmp_path / "hr"), tmp_path, 2.5 * ENTRY)
     few.load()
     assert right(few)
-    assert len(entries(tmp_path)) == 2
+    kept = entries(tmp_path)
+    assert len(kept) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "data.disk=" in line
     assert "decoded each time" in line
+    mapped(tmp_path / "hr", tmp_path, 2.5 * ENTRY).load()
+    assert entries(tmp_path) == kept  # nothing makes room for another of the same set
 
 
 @pytest.mark.parametrize("trouble", ["full", "read-only"])
@@ -217,9 +222,7 @@ def test_a_loader_process_opens_its_own_maps_and_is_not_sent_pixels(tmp_path: Pa
     assert right(pickle.loads(sent))
 
 
-def test_clean_removes_what_is_ours_and_nothing_else(
-    tmp_path: Path, sr: object, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_clean_removes_what_is_ours_and_nothing_else(tmp_path: Path, sr: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(room, "SETTLED", -1.0)
     mapped(photos(tmp_path / "hr"), tmp_path).load()
     own = tmp_path / "cache" / "files" / "letter.txt"
@@ -237,3 +240,10 @@ def test_clean_removes_what_is_ours_and_nothing_else(
 def test_gigabytes_are_numbers(tmp_path: Path, dial: str) -> None:
     with pytest.raises(UserError, match=rf"data\.{dial}=-1: expected a number of GB"):
         data(Folder, tmp_path, path="hr", patch=16, **{dial: -1})
+
+
+def test_the_bench_compares_the_same_crops(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(race, "TRAIN", ("brick.png", "ihc.png"))
+    monkeypatch.setattr(race, "LEAST", 1e-9)
+    for row in race.rows("cache", rounds=1, threads=1):  # raises where they differ
+        assert row["ours"][0] > 20 * row["rival"][0]

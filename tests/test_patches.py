@@ -119,8 +119,9 @@ def test_processes_share_an_evaluation_set_in_its_order(tmp_path: Path, world: i
     assert all(torch.equal(a, b) for a, b in zip(seen, expected, strict=True))
 
 
-def test_patches_cut_on_the_device_are_the_same(tmp_path: Path) -> None:
-    source = data(PairFolder, tmp_path, **pairs(tmp_path), patch=16, batch=8)
+@pytest.mark.parametrize("patch", [4, 16])
+def test_patches_cut_on_the_device_are_the_same(tmp_path: Path, patch: int) -> None:
+    source = data(PairFolder, tmp_path, **pairs(tmp_path), patch=patch, batch=8)
     picture(tmp_path / "hr" / "z.png", 20, 90)
     picture(tmp_path / "lr" / "z.png", 10, 45)
     source.setup("fit")

@@ -68,7 +68,7 @@ class Patches(Dataset):
             others = f" and than {len(small) - 1} more" if len(small) > 1 else ""
             raise UserError(
                 f"data.patch={patch} is larger than image {pictures.names[small[0]]} ({w}×{h}){others}: "
-                "lower it or remove the image"
+                f"lower it or remove the image (data=folder: data.exclude=[{pictures.names[small[0]]}])"
             )
         self.pictures, self.patch = pictures, patch
         self._places = (np.array(pictures.sizes) - patch) // s + 1  # [N, 2]: rows and columns, in LR pixels
@@ -114,8 +114,8 @@ class Resident:
         start = start + corners[:, 0] * width + corners[:, 1]
         facts = torch.from_numpy(np.stack([start, plane, width])).to(self.bytes.device)
         start, plane, width = facts[:, :, None, None, None]  # [B, 1, 1, 1] each
-        line = torch.arange(side, device=self.bytes.device)
-        return self.bytes[start + plane * line[:3, None, None] + width * line[:, None] + line]
+        band, line = (torch.arange(n, device=self.bytes.device) for n in (3, side))
+        return self.bytes[start + plane * band[:, None, None] + width * line[:, None] + line]
 
 
 def _cut(pictures: Sequence[Tensor], corners: np.ndarray, side: int) -> Tensor:
