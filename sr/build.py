@@ -59,6 +59,8 @@ def trainer(config: dict[str, Any], callbacks: list[Callback], logger: Logger, m
     node["gradient_clip_val"] = None
     if manual:
         node["accumulate_grad_batches"] = 1
+    if node["strategy"] == "ddp":  # of a GAN's two players only one gets a gradient at a time
+        node["strategy"] = "ddp_find_unused_parameters_true" if manual else "ddp"
     return part(
         node,
         "trainer",

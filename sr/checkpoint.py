@@ -181,8 +181,9 @@ def _is_trusted(target: str, trusted: tuple[str, ...]) -> bool:
 class Checkpoints(Callback):
     """Keeps the best step by `watch`, the last one, and what there was at an interruption."""
 
-    def __init__(self, folder: Path, watch: str, config: dict[str, Any]) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, watch: str, config: dict[str, Any], patience: int | None = None) -> None:
+        self.folder, self.patience = folder, patience
+        self._waited = 0  # validations since the best one
         self.config = {key: part for key, part in config.items() if key != "track"}  # its address may hold a password
         self.leaks: list[
             list[str]
@@ -202,7 +203,10 @@ class Checkpoints(Callback):
 
     def on_save_checkpoint(self, trainer: Trainer, module: SRModule, checkpoint: dict[str, Any]) -> None:
         metrics = {"metrics": dict(module.metrics), "bicubic": dict(module.bicubic)}
-        checkpoint[KEY] = {"config": self.config, **metrics, "leaks": self.leaks}
+        checkpoint[KEY] = {"config": self.config, **metrics, "best": dict(module.best), "leaks": self.leaks}
+
+    def on_load_checkpoint(self, trainer: Trainer, module: SRModule, checkpoint: dict[str, Any]) -> None:
+        module.best = dict(checkpoint[KEY].get("best", {}))
 
     def on_validation_end(self, trainer: Trainer, module: SRModule) -> None:
         if self.key not in module.metrics:
@@ -214,7 +218,13 @@ class Checkpoints(Callback):
             counted = {k: v for k, v in module.metrics.items() if k.startswith("val/") and not k.endswith("_raw")}
             module.best = dict(counted)
             module.best["step"] = trainer.global_step
+            self._waited = 0
             self._save(trainer, module, self.best)
+        elif module.counts:
+            self._waited += 1
+        if self.patience and self._waited >= self.patience and not trainer.should_stop:
+            trainer.should_stop = True
+            print(f"step {trainer.global_step}: no better {self.key} in {self.patience} validations, so training stops")
         self._save(trainer, module, self.folder / "last.ckpt")
 
     def on_train_end(self, trainer: Trainer, module: SRModule) -> None:
@@ -231,7 +241,8 @@ class Checkpoints(Callback):
         module.settle(training=False)  # what is kept is what is measured
         try:
             trainer.save_checkpoint(part)
-            part.replace(path)
+            if trainer.is_global_zero:  # the only process that writes
+                part.replace(path)
         except OSError as error:
             with contextlib.suppress(OSError):
                 part.unlink()

@@ -6,6 +6,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from sr import schema, verb
+from sr.crew import crew
 from sr.error import UserError
 
 INFO = "--info"  # Hydra has an option of this name as well: --info=config and its other words are still Hydra's
@@ -26,9 +27,11 @@ def run(cfg: DictConfig) -> float | None:
 
     chosen = dict(HydraConfig.get().runtime.choices)
     config = schema.complete(cfg, chosen)
-    from sr.training import Training  # torch, lightning: only now, when the config is right
+    typed = list(HydraConfig.get().overrides.task)
+    with crew(schema.processes(config["trainer"]), [*verb.own_parts(sys.argv), *typed]):
+        from sr.training import Training  # torch, lightning: only now, when the config is right
 
-    return Training(config, chosen, list(HydraConfig.get().overrides.task)).go()
+        return Training(config, chosen, typed).go()
 
 
 def info(cfg: DictConfig) -> None:

@@ -19,7 +19,7 @@ STAGES = ("fit", "test")
 PRECISIONS = ("32-true", "32", "bf16-mixed", "16-mixed")
 COUNTS = (
     "data.batch", "data.patch", "data.repeat",
-    "rounds", "steps", "tile",
+    "rounds", "steps", "tile", "patience",
     "trainer.max_steps", "trainer.max_epochs", "trainer.val_check_interval", "trainer.accumulate_grad_batches",
 )  # fmt: skip
 
@@ -44,6 +44,8 @@ class Dials:
     watch: str = "psnr"
     channels: int | None = None
     stages: list[str] = field(default_factory=list)
+    patience: int | None = None
+    resume: str | None = None
 
 
 def conf_dir() -> Path:
@@ -166,8 +168,21 @@ def check_counts(config: dict[str, Any]) -> None:
             raise UserError(f"{key}={node}: expected a whole number, 1 or more")
 
 
+def processes(trainer: dict[str, Any]) -> int:
+    """How many processes of this machine train together: one for each device."""
+    if trainer.get("devices", 1) != "auto":
+        return trainer.get("devices", 1)
+    from torch import cuda
+
+    return max(1, cuda.device_count())
+
+
 def _check_trainer(config: dict[str, Any], trainer: dict[str, Any]) -> None:
-    one_of("trainer.devices", trainer.get("devices", 1), (1,))
+    devices = trainer.get("devices", 1)
+    if devices != "auto" and (not isinstance(devices, int) or isinstance(devices, bool) or devices < 1):
+        raise UserError(f"trainer.devices={devices}: expected a count, 1 or more, or auto")
+    if devices != 1 and trainer.get("strategy", "auto") == "auto":
+        raise UserError(f"trainer.devices={devices}: several devices are trainer=ddp trainer.devices={devices}")
     one_of("trainer.precision", str(trainer.get("precision", "32")), PRECISIONS)
     if trainer.get("precision") == "16-mixed" and "adversarial" in config["model"]:
         raise UserError("trainer.precision=16-mixed: a GAN's two players cannot share one loss scale; use bf16-mixed")

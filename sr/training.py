@@ -1,6 +1,7 @@
 """One run: data checked, run opened, net trained, best checkpoint tested, everything written down, however it ends."""
 
 import logging
+import os
 import shutil
 import sys
 import time
@@ -9,14 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from pytorch_lightning import Callback, seed_everything
+from pytorch_lightning.utilities import rank_zero_only
 
-from sr import build, checkpoint, terminal
+from sr import build, checkpoint, terminal, weights
 from sr.data.leaks import Leak
 from sr.error import UserError
 from sr.metric.score import by_picture
 from sr.model.module import trainable
 from sr.track.evidence import Evidence
 from sr.track.life import Begun, as_json, closing, keep, make_folder
+from sr.track.none import Nothing
 from sr.track.panel import Panels
 from sr.track.record import Record, in_columns
 
@@ -61,18 +64,21 @@ class Training:
         self.data, self.model = build.data(config), build.model(config)
         self.data.view = self.model.metric.view
         self.protocol = self.model.metric.describe(str(self.data.degrade))
-        self.track = build.part(config["track"], "track")
+        self.first = rank_zero_only.rank == 0  # of several processes, the one that tracks, writes and speaks
+        self.track = build.part(config["track"], "track") if self.first else Nothing()
+        self.resume = _resumable(config["resume"])
         self.stages = self._stages()
         self.leaks: list[Leak] = []
 
     def go(self) -> float | None:
         """Do all stages; returns the best watched value, or the first tested PSNR when nothing was trained."""
         self._check_data()
-        self.folder = make_folder(self.config["paths"]["runs"], self._title())
+        self.folder = self._folder()
         self.clock = Clock()
-        self.best = checkpoint.Checkpoints(self.folder, self.config["watch"], self.config)
+        self.best = checkpoint.Checkpoints(self.folder, self.config["watch"], self.config, self.config["patience"])
         self.best.leaks = [list(leak) for leak in self.leaks]
-        callbacks = [self.best, self.clock, terminal.Bar(), Record(self.track)]
+        callbacks = [self.best, self.clock, Record(self.track)]
+        callbacks += [terminal.Bar()] if self.first else []
         callbacks += [Panels(self.track)] if self.track.panels else []
         callbacks += [Evidence(self.folder)]
         self.trainer = build.trainer(self.config, callbacks, self.track, not self.model.automatic_optimization)
@@ -80,6 +86,12 @@ class Training:
             self._open()
             self._do_stages()
         return self.model.best.get(self.best.key, next(iter(self.model.metrics.values()), None))
+
+    def _folder(self) -> Path:
+        if self.first:
+            return make_folder(self.config["paths"]["runs"], self._title())
+        sys.stdout = Path(os.devnull).open("w")
+        return Path(os.devnull)  # nothing is written from here
 
     def _stages(self) -> list[str]:
         stages = list(self.config["stages"])
@@ -132,9 +144,11 @@ class Training:
 
     def _do_stages(self) -> None:
         if "fit" in self.stages:
-            self.trainer.fit(self.model, datamodule=self.data)
-            if self.best.best.exists():  # what is tested is what is kept
-                checkpoint.restore(self.model.final, self.best.best)
+            self.data.seen = self._seen()
+            self.trainer.fit(self.model, datamodule=self.data, ckpt_path=self.resume, weights_only=True)
+            best = self.trainer.strategy.broadcast(self.best.best)
+            if best.exists():  # what is tested is what is kept
+                checkpoint.restore(self.model.final, best)
                 self.model.metrics |= {name: v for name, v in self.model.best.items() if name != "step"}
         if "test" in self.stages:
             step = self.trainer.global_step
@@ -143,6 +157,13 @@ class Training:
             guessed = {f"{k}_bicubic": v for k, v in self.model.bicubic.items() if k.startswith("test/")}
             self.track.points(in_columns(tested | guessed, self.data, self.model.metric), step)
             self.track.text("per_image.json", as_json(self._per_image()))
+
+    def _seen(self) -> int:
+        """Batches of the epoch in which a resumed training was interrupted."""
+        if self.resume is None:
+            return 0
+        progress = weights.read(Path(self.resume))["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]
+        return progress["completed"] % len(self.data.train_dataloader())
 
     def _per_image(self) -> dict[str, Any]:
         """`{"test/Set5": {"protocol": …, "images": {"baby": {"psnr": …, "ssim": …, "bicubic_psnr": …}}}}`."""
@@ -154,6 +175,8 @@ class Training:
         return result
 
     def _close(self, status: str) -> None:
+        if not self.first:
+            return
         summary = self._summary(status)
         keep(self.track, self.folder, "summary.json", as_json(summary))
         if self.model.metrics:
@@ -168,6 +191,8 @@ class Training:
             "run_id": self.track.run_id,
             "status": status,
             "steps": steps,
+            "skipped": self.model.guard.skipped,
+            "returned": self.model.guard.returned,
             "steps_per_second": round(steps / seconds, 3) if seconds else None,
             "seconds": round(time.perf_counter() - self.started, 1),
             "train_seconds": round(seconds, 1),
@@ -204,6 +229,19 @@ class Training:
             print(f"  {self.track.page if self.track.page.startswith('http') else f'{_python()} -m {self.track.page}'}")
 
 
+def _resumable(resume: str | None) -> str | None:
+    """The checkpoint that `resume` means."""
+    if resume is None:
+        return None
+    path = Path(resume).expanduser()
+    path = path / "last.ckpt" if path.is_dir() else path
+    if not path.is_file():
+        raise UserError(f"resume={resume}: expected a run's folder with a last.ckpt in it, or a checkpoint")
+    if checkpoint.KEY not in weights.read(path):
+        raise UserError(f"resume={resume}: {path.name} holds weights only, or was not written by sr.run")
+    return str(path)
+
+
 def _python() -> str:
     """What to type for this very Python: `python` alone only where its environment is active."""
     found = shutil.which("python")
@@ -222,5 +260,7 @@ def quiet() -> None:
         ".*does not have many workers.*",
         ".*GPU available but not used.*",
         ".*isinstance.treespec, LeafSpec.*",
+        ".*resuming from a checkpoint that ended before the epoch ended.*",  # `Draws` leaves out what was seen
+        ".*Total length of `list` across ranks is zero.*",
     ):
         warnings.filterwarnings("ignore", text)

@@ -32,7 +32,7 @@ INTERRUPTED = 130
 VALUED = ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--package", "-p", "--cfg", "-c")
 PATHS = (
     "checkpoint", "images", "against", "input", "output", "out",
-    "data.path", "data.lr", "data.hr", "paths.data", "paths.runs", "paths.cache", "model.net.file",
+    "data.path", "data.lr", "data.hr", "paths.data", "paths.runs", "paths.cache", "model.net.file", "resume",
 )  # fmt: skip
 
 
@@ -76,13 +76,20 @@ def _exit(message: str, code: int = 2) -> NoReturn:
     raise SystemExit(code)
 
 
-def _admit_own_parts(typed: list[str]) -> None:
-    """A user's parts may lie beside their YAMLs: DIR of --config-dir joins the import path."""
+def own_parts(typed: list[str]) -> list[str]:
+    """`--config-dir=DIR`, where the words have it, however it was typed."""
+    found = []
     for i, word in enumerate(typed):
         option, _, value = word.partition("=")
         if option in ("--config-dir", "-cd"):
-            folder = value or (typed[i + 1] if i + 1 < len(typed) else "")
-            sys.path.insert(0, str(Path(folder).resolve()))
+            found.append(f"--config-dir={value or (typed[i + 1] if i + 1 < len(typed) else '')}")
+    return found
+
+
+def _admit_own_parts(typed: list[str]) -> None:
+    """A user's parts may lie beside their YAMLs: DIR of --config-dir joins the import path."""
+    for option in own_parts(typed):
+        sys.path.insert(0, str(Path(option.partition("=")[2]).resolve()))
 
 
 def _sorted(typed: list[str]) -> list[str]:

@@ -69,6 +69,7 @@ class SRData(LightningDataModule):
                 raise UserError(f"data.{key}={value}: expected a number of GB, 0 or more")
         self.memory, self.cache = memory * GB, Cache(Path(cache), disk * GB) if cache else None
         self.view: Callable[[Tensor, bool], Tensor] = lambda hr, gray: hr  # of whole pictures: `Protocol.view`
+        self.seen = 0  # batches of its first epoch, of a training that is resumed
         self.train_set: Dataset | None = None
         self.eval_sets: dict[str, list[Any]] = {}
 
@@ -98,7 +99,7 @@ class SRData(LightningDataModule):
         return name if name == self.name else Path(name).name
 
     def train_dataloader(self) -> DataLoader:
-        draws = Draws(len(self.train_set), self.batch, self.repeat, self.seed, *self._share())
+        draws = Draws(len(self.train_set), self.batch, self.repeat, self.seed, *self._share(), self.seen)
         return DataLoader(
             self.train_set,
             sampler=draws,

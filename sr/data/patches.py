@@ -28,10 +28,13 @@ class Draws(Sampler[Draw]):
     """An epoch shows each of `n` pictures `repeat` times, in batches; a last, smaller batch is left out.
 
     Of `world` processes each has its part of every batch: together they see what one process with a batch `world` times
-    as large would see, in that order.
+    as large would see, in that order. The first epoch leaves out `skip` batches, which an interrupted training has seen.
     """
 
-    def __init__(self, n: int, batch: int, repeat: int, seed: int, world: int = 1, rank: int = 0) -> None:
+    def __init__(
+        self, n: int, batch: int, repeat: int, seed: int, world: int = 1, rank: int = 0, skip: int = 0
+    ) -> None:
+        self.skip = skip
         self.n, self.batch, self.repeat, self.seed, self.epoch = n, batch, repeat, seed, 0
         self.world, self.rank = world, rank
 
@@ -50,7 +53,8 @@ class Draws(Sampler[Draw]):
         place = chance.random((count, 2))
         turn = chance.integers(0, 8, count, dtype=np.uint8)
         seeds = chance.integers(0, 2**63, count // self.batch).tolist()
-        for k in range(self.rank, count // self.batch, self.world):
+        seen, self.skip = self.skip, 0
+        for k in range(self.rank + seen * self.world, count // self.batch, self.world):
             part = slice(k * self.batch, (k + 1) * self.batch)
             yield Draw(order[part], place[part], turn[part], seeds[k])
 

@@ -70,9 +70,13 @@ class Guard:
 
     def answer(self, module: LightningModule, step: int, loss: float, norm: float, batch: Pair) -> None:
         """After a bad step: say so, and go back when it was not the first; raises `Exploded` when that did not help."""
-        what = f"the loss is {loss:.4g}" if not math.isfinite(loss) or math.isfinite(norm) else "the gradient is not finite"
+        what = (
+            f"the loss is {loss:.4g}"
+            if not math.isfinite(loss) or math.isfinite(norm)
+            else "the gradient is not finite"
+        )
         if sum(self._recent) < self.skips or not self._states:
-            print(f"step {step}: {what}, so the step was skipped ({self.skipped} so far)", file=sys.stderr)
+            _tell(module, f"step {step}: {what}, so the step was skipped ({self.skipped} so far)")
             return
         rate = _optimizers(module)[0].param_groups[0]["lr"]
         if self.returned >= self.returns:
@@ -87,11 +91,16 @@ class Guard:
         self._states = deque([back], maxlen=2)
         self._recent.clear()
         restore(module, back, self.lower)
-        print(
+        _tell(
+            module,
             f"step {step}: {what}, {self.skips} times in {WINDOW} steps: back to the weights of step {back.step}, "
             f"rates times {self.lower:g} (return {self.returned} of {self.returns})",
-            file=sys.stderr,
         )
+
+
+def _tell(module: LightningModule, line: str) -> None:
+    if module.trainer.is_global_zero:
+        print(line, file=sys.stderr)
 
 
 def _state(module: LightningModule, step: int) -> State:

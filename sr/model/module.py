@@ -121,7 +121,8 @@ class SRModule(LightningModule):
         if self.trainer.channels_last:
             self.net.to(memory_format=torch.channels_last)
         if self.trainer.compile:
-            self.net.compile()  # in place: a wrapped net would write other names into checkpoints
+            backend = {} if self.trainer.compile is True else {"backend": self.trainer.compile}
+            self.net.compile(**backend)  # in place: a wrapped net would write other names into checkpoints
 
     def on_train_start(self) -> None:
         self.metrics = {}  # of the untrained net, which are not this run's result
@@ -191,9 +192,22 @@ class SRModule(LightningModule):
         return self._measure("test", pair, dataloader_idx)
 
     def on_validation_epoch_start(self) -> None:
-        self._scores.clear()
+        self._begin("val")
 
-    on_test_epoch_start = on_validation_epoch_start
+    def on_test_epoch_start(self) -> None:
+        self._begin("test")
+
+    def _begin(self, part: str) -> None:
+        """A score for each set, also where this process gets none of its pictures: it will be asked for its share."""
+        self._scores.clear()
+        for key in (self._key(part, index) for index in range(len(self.trainer.datamodule.sets[part]))):
+            self._scores[key] = Score(self.metric)
+            if self.ema is not None and part == "val":
+                self._scores[f"raw/{key}"] = Score(self.metric)
+            if f"{key}/psnr" not in self.bicubic:  # the same at every validation, so once is enough
+                self._scores[f"bicubic/{key}"] = Score(self.metric)
+        for score in self._scores.values():
+            score.to(self.device)
 
     def on_validation_epoch_end(self) -> None:
         for key, score in self._scores.items():
@@ -204,19 +218,23 @@ class SRModule(LightningModule):
                 self.metrics |= {f"{name.removeprefix('raw/')}_raw": value for name, value in values.items()}
             else:
                 self.metrics |= values
-            self.per_image[key] = score.per_image()
+            with score.sync_context():
+                self.per_image[key] = score.per_image()  # a process has a run of pictures: gathered they stand in the set's order
 
     on_test_epoch_end = on_validation_epoch_end
 
     def _measure(self, part: str, pair: Pair, set_index: int) -> Shown:
-        key = f"{part}/{self.trainer.datamodule.set_name(part, set_index)}"
+        key = self._key(part, set_index)
         sr = self._enlarged(self.final, pair.lr)
-        self._score(key).update(sr, pair.hr, pair.lr)
-        if self.ema is not None and part == "val":
-            self._score(f"raw/{key}").update(self._enlarged(self.net, pair.lr), pair.hr, pair.lr)
-        if f"{key}/psnr" not in self.bicubic:  # the same at every validation, so once is enough
-            self._score(f"bicubic/{key}").update(bicubic(pair.lr, self.metric.scale), pair.hr, pair.lr)
+        self._scores[key].update(sr, pair.hr, pair.lr)
+        if f"raw/{key}" in self._scores:
+            self._scores[f"raw/{key}"].update(self._enlarged(self.net, pair.lr), pair.hr, pair.lr)
+        if f"bicubic/{key}" in self._scores:
+            self._scores[f"bicubic/{key}"].update(bicubic(pair.lr, self.metric.scale), pair.hr, pair.lr)
         return Shown(pair.lr, sr, pair.hr)
+
+    def _key(self, part: str, set_index: int) -> str:
+        return f"{part}/{self.trainer.datamodule.set_name(part, set_index)}"
 
     def _enlarged(self, net: nn.Module, lr: Tensor) -> Tensor:
         """In ever smaller tiles, once a whole picture did not fit in memory."""
@@ -231,14 +249,13 @@ class SRModule(LightningModule):
             torch.cuda.empty_cache()
             self._tile = max(SMALLEST_TILE, side // 2)
             size = f"{lr.shape[-1]}×{lr.shape[-2]}"
-            print(f"an LR picture of {size} does not fit in memory: tiles of {self._tile} from here on", file=sys.stderr)
+            print(
+                f"an LR picture of {size} does not fit in memory: tiles of {self._tile} from here on", file=sys.stderr
+            )
 
     def _uncompiled(self) -> contextlib.AbstractContextManager:
         """Each picture to be measured has a size of its own, and would be compiled for."""
         return torch.compiler.set_stance("force_eager") if self.trainer.compile else contextlib.nullcontext()
-
-    def _score(self, key: str) -> Score:
-        return self._scores.setdefault(key, Score(self.metric))
 
     def budget(self, accumulate: int = 1) -> int:
         """Steps of the generator in this training, from `trainer.max_steps` or `trainer.max_epochs`."""

@@ -3,7 +3,9 @@
 import re
 from collections.abc import Mapping
 
+import torch
 from pytorch_lightning import Callback, Trainer
+from torch import Tensor
 
 from sr.data.module import SRData
 from sr.metric.protocol import Protocol
@@ -23,13 +25,23 @@ class Record(Callback):
     def on_train_batch_end(self, trainer: Trainer, module: SRModule, *_: object) -> None:
         if trainer.global_step != self._seen:  # under accumulation, several batches are one step
             self._seen = trainer.global_step
-            self.track.points(module.signals, self._seen)
+            self.track.points(_of_all(trainer, module.signals), self._seen)
 
     def on_validation_end(self, trainer: Trainer, module: SRModule) -> None:
         shown = {k: v for k, v in module.metrics.items() if k.startswith("val/")}
         shown |= {f"{k}_bicubic": v for k, v in module.bicubic.items() if k.startswith("val/")}
         shown |= {f"best/{k}": v for k, v in module.best.items()}
         self.track.points(in_columns(shown, trainer.datamodule, module.metric), trainer.global_step)
+
+
+def _of_all(trainer: Trainer, signals: dict[str, Tensor | float]) -> dict[str, Tensor | float]:
+    """The means over all processes."""
+    if trainer.world_size == 1:
+        return signals
+    values = torch.stack(
+        [torch.as_tensor(v, dtype=torch.float32, device=trainer.strategy.root_device) for v in signals.values()]
+    )
+    return dict(zip(signals, trainer.strategy.reduce(values, reduce_op="mean"), strict=True))
 
 
 def in_columns(values: Mapping[str, float], data: SRData, protocol: Protocol) -> dict[str, float]:

@@ -1,0 +1,289 @@
+"""The engine around a step: averaged weights, precision, bad steps, memory, resuming, several processes."""
+
+import copy
+import math
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pytorch_lightning import Callback
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from sr import checkpoint
+from sr.error import UserError
+from sr.loss.charbonnier import Charbonnier
+from sr.metric.protocol import Protocol
+from sr.model.cnn import CNN
+from sr.model.guard import Exploded, Guard
+from sr.model.objective import Objective
+from sr.net.plain import Plain
+from sr.pair import Pair
+from sr.schedule.constant import constant
+from sr.track.evidence import Evidence
+from sr.trainer import Trainer
+
+
+class After(Callback):
+    """Calls a function after each batch."""
+
+    def __init__(self, look: Callable[[CNN], None]) -> None:
+        self.look = look
+
+    def on_train_batch_end(self, trainer: Trainer, module: CNN, *_: object) -> None:
+        self.look(module)
+
+
+def cnn(loss: dict[str, nn.Module] | None = None, optimizer: Any = None, rate: float = 0.1, **dials: Any) -> CNN:
+    torch.manual_seed(0)
+    terms = loss or {"mse": nn.MSELoss()}
+    return CNN(
+        net=Plain(2, width=4, depth=2), loss=Objective(terms, dict.fromkeys(terms, 1.0)),
+        optimizer=optimizer or (lambda weights: torch.optim.SGD(weights, lr=rate)), schedule=constant,
+        metric=Protocol("edsr", 2, "rgb"), color="rgb", **dials,
+    )  # fmt: skip
+
+
+def pairs(count: int = 8, size: int = 2) -> list[Pair]:
+    chance = torch.Generator().manual_seed(1)
+    lrs = [torch.rand(size, 3, 8, 8, generator=chance) for _ in range(count)]
+    return [Pair(lr, nn.functional.interpolate(lr, scale_factor=2, mode="bilinear")) for lr in lrs]
+
+
+def train(module: CNN, steps: int, *looks: Any, data: list[Pair] | None = None, **dials: Any) -> Trainer:
+    trainer = Trainer(
+        max_steps=steps, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, limit_val_batches=0, callbacks=[After(look) for look in looks], **dials,
+    )  # fmt: skip
+    trainer.fit(module, DataLoader(data or pairs(), batch_size=None))
+    return trainer
+
+
+def weights(net: nn.Module) -> Tensor:
+    return torch.cat([p.detach().flatten() for p in net.parameters()]).clone()
+
+
+def test_averaged_weights_are_the_average() -> None:
+    """By the recurrence, in float64; the decay rises as (1 + n) / (10 + n) up to what was asked."""
+    module, seen = cnn(ema=0.3), []
+    average = weights(module.net).double()
+    train(module, 12, lambda m: seen.append(weights(m.net).double()))
+    for n, value in enumerate(seen):
+        decay = min(0.3, (1 + n) / (10 + n))
+        average = decay * average + (1 - decay) * value
+    assert torch.allclose(weights(module.final).double(), average, atol=1e-6)
+    assert not torch.equal(weights(module.final), weights(module.net))
+
+
+def test_steps_under_accumulation_are_updates() -> None:
+    """Six steps with accumulation 4 are 24 batches and 6 updates; each is the step of the fourfold batch."""
+    module, batches, states = cnn(), [], [weights(cnn().net)]
+    train(module, 6, lambda m: batches.append(1), lambda m: states.append(weights(m.net)), accumulate_grad_batches=4)
+    assert len(batches) == 24
+    assert sum(not torch.equal(a, b) for a, b in zip(states, states[1:], strict=False)) == 6
+    large = [Pair(*(torch.cat(images) for images in zip(*pairs()[k : k + 4], strict=True))) for k in (0, 4)]
+    whole = cnn()
+    train(whole, 6, data=large)
+    assert torch.allclose(weights(whole.net), weights(module.net), atol=1e-6)
+
+
+def test_clipping_bounds_the_step() -> None:
+    """With SGD at rate 1, a step is as long as the gradient."""
+    module, norms = cnn(rate=1.0, clip=1e-3), []
+    before = weights(module.net)
+    train(module, 1, lambda m: norms.append(float(m.signals["train/grad_norm"])))
+    assert norms[0] > 5e-3
+    assert (weights(module.net) - before).norm() == pytest.approx(1e-3, rel=1e-2)
+
+
+@pytest.mark.parametrize(
+    "dials", [{"precision": "bf16-mixed"}, {"channels_last": True}, {"compile": "eager"}], ids=lambda dials: next(iter(dials))
+)
+def test_how_a_net_runs_changes_speed_alone(dials: dict[str, Any]) -> None:
+    """Fifty steps of Adam on a fixed task end at the same loss, and under the same names in a checkpoint."""
+    ends = []
+    for how in ({}, dials):
+        module, losses = cnn(optimizer=lambda w: torch.optim.Adam(w, lr=1e-2)), []
+        trainer = train(module, 50, lambda m, losses=losses: losses.append(float(m.signals["train/loss"])), **how)
+        assert losses[-1] < losses[0] / 4
+        ends.append((losses[-1], list(trainer._checkpoint_connector.dump_checkpoint()["state_dict"])))
+    assert ends[1][0] == pytest.approx(ends[0][0], rel=0.1)
+    assert ends[1][1] == ends[0][1]
+
+
+def test_each_term_of_a_loss_has_its_curve_and_its_share() -> None:
+    module, seen = cnn({"l1": nn.L1Loss(), "charbonnier": Charbonnier()}, share_every=2), []
+    module.loss.weights["charbonnier"] = 0.25
+    train(module, 3, lambda m: seen.append({k: float(v) for k, v in m.signals.items()}))
+    for signals in seen:
+        total = signals["train/loss_l1"] + 0.25 * signals["train/loss_charbonnier"]
+        assert signals["train/loss"] == pytest.approx(total, rel=1e-6)
+    told = [signals for signals in seen if "train/share_l1" in signals]
+    assert [signals is seen[k] for signals, k in zip(told, (0, 2), strict=True)] == [True, True]
+    assert told[0]["train/share_l1"] + told[0]["train/share_charbonnier"] == pytest.approx(1)
+    assert told[0]["train/share_l1"] > told[0]["train/share_charbonnier"] > 0
+
+
+def spoiled(data: list[Pair], *at: int) -> list[Pair]:
+    """The data with a NaN in each of these batches."""
+    return [Pair(lr * math.nan, hr) if k in at else Pair(lr, hr) for k, (lr, hr) in enumerate(data)]
+
+
+def test_a_bad_step_is_skipped_and_counted(capfd: pytest.CaptureFixture) -> None:
+    """The weights are those of a training that never saw the bad batch."""
+    good, bad = cnn(), cnn()
+    data = pairs(12)
+    train(good, 11, data=[pair for k, pair in enumerate(data) if k != 5])
+    train(bad, 12, data=spoiled(data, 5))
+    assert torch.equal(weights(good.net), weights(bad.net))
+    assert bad.guard.skipped == 1
+    assert "step 5: the loss is nan, so the step was skipped (1 so far)" in capfd.readouterr().err
+
+
+def test_repeated_bad_steps_lead_back_and_lower_the_rate() -> None:
+    """At the third within twenty steps: the weights of the last state kept, at half the rate from there on."""
+    module, seen = cnn(guard=Guard(keep_every=4), ema=0.9), []
+    before = {}
+
+    def look(m: CNN) -> None:
+        seen.append(float(m.optimizers().param_groups[0]["lr"]))
+        before[m.global_step] = weights(m.net), weights(m.ema.net)
+
+    train(module, 12, look, data=spoiled(pairs(12), 9, 10, 11))
+    assert (module.guard.skipped, module.guard.returned) == (3, 1)
+    assert seen[-2:] == [0.1, 0.05]
+    kept = (before[4], before[8])
+    assert any(torch.equal(weights(module.net), net) for net, _ in kept)
+
+
+def test_an_explosion_without_nan_is_bad_as_well() -> None:
+    data = pairs(30)
+    data[25] = Pair(data[25].lr, data[25].hr + 100)
+    module = cnn()
+    train(module, 30, data=data)
+    assert module.guard.skipped == 1
+
+
+def test_what_cannot_be_saved_ends_with_the_batch(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"also after going back 2 times.*offending_step_\d+\.pt") as stop:
+        trainer_data = spoiled(pairs(40), *range(8, 40))
+        module = cnn(guard=Guard(returns=2))
+        module_trainer = Trainer(
+            max_steps=40, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
+            enable_model_summary=False, limit_val_batches=0, callbacks=[Evidence(tmp_path)],
+        )  # fmt: skip
+        module_trainer.fit(module, DataLoader(trainer_data, batch_size=None))
+    assert isinstance(stop.value, Exploded)
+    batch = torch.load(next(tmp_path.glob("offending_step_*.pt")), weights_only=True)
+    assert batch["lr"].isnan().all()
+    assert batch["hr"].isfinite().all()
+
+
+class Cramped(nn.Module):
+    """A net whose memory ends at 24 LR pixels a side; of training it can do nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.scale, self.receptive_field = Plain(2, width=4, depth=2), 2, 9
+
+    def forward(self, lr: Tensor) -> Tensor:
+        if self.training or max(lr.shape[-2:]) > 90:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+        return self.inner(lr)
+
+
+def test_out_of_memory_in_validation_falls_back_to_tiles(capfd: pytest.CaptureFixture) -> None:
+    module = cnn()
+    module.net = Cramped()
+    module.trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+    lr = torch.rand(1, 3, 150, 170)
+    with torch.no_grad():
+        nn.init.normal_(module.net.inner.body[2].weight)
+        result = module.eval()._enlarged(module.net, lr)
+        assert torch.allclose(result, module.net.inner(lr), atol=1e-5)
+    assert "an LR picture of 170×150 does not fit in memory: tiles of" in capfd.readouterr().err
+
+
+def test_out_of_memory_in_training_says_what_to_turn(sr: Any, world: Path, tmp_path: Path) -> None:
+    parts = tmp_path / "own"
+    (parts / "model" / "net").mkdir(parents=True)
+    (parts / "cramped.py").write_text(
+        "import torch\nfrom sr.net.plain import Plain\n\n\nclass Cramped(Plain):\n    def forward(self, lr):\n"
+        "        if self.training and torch.is_grad_enabled():\n            raise torch.OutOfMemoryError('CUDA out of memory')\n"
+        "        return super().forward(lr)\n"
+    )
+    (parts / "model" / "net" / "cramped.yaml").write_text("_target_: cramped.Cramped\nscale: ${scale}\n")
+    answer = sr(
+        "run", f"--config-dir={parts}", "model/net=cramped", "data=folder", f"data.path={world}/photos", "data.patch=32",
+        "data.batch=5", "trainer.accelerator=cpu", "track=none",
+    )  # fmt: skip
+    assert answer.code == 2
+    assert "data.batch=5 is too much. data.batch=3 trainer.accumulate_grad_batches=2" in answer.err
+
+
+WORDS = ("data=folder", "data.patch=32", "data.batch=4", "trainer.accelerator=cpu", "track=none", "data.repeat=6")
+
+
+@pytest.fixture
+def run(sr: Any, world: Path, tmp_path: Path) -> Iterator[Callable[..., tuple[Any, Path]]]:
+    """Trains by command; gives the answer and the run's folder."""
+
+    def command(*words: str) -> tuple[Any, Path]:
+        known = set((tmp_path / "runs").glob("*"))
+        answer = sr("run", *WORDS, f"data.path={world}/photos", *words)
+        return answer, next(iter(set((tmp_path / "runs").glob("*")) - known))
+
+    return command
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "schedule_free"])
+def test_a_resumed_training_ends_where_the_whole_one_does(run: Any, optimizer: str) -> None:
+    """Stopped at step 3, in the middle of an epoch: pictures, weights, averages and rates go on as if nothing had been."""
+    dials = (f"model/optimizer={optimizer}", "model/schedule=constant", "trainer.val_check_interval=3")
+    whole = run(*dials, "trainer.max_steps=6")[1]
+    half = run(*dials, "trainer.max_steps=3")[1]
+    answer, rest = run(*dials, "trainer.max_steps=6", f"resume={half}")
+    assert answer.code == 0, answer.err
+    one, other = (torch.load(path / "last.ckpt", weights_only=True) for path in (whole, rest))
+    assert one["global_step"] == other["global_step"] == 6
+    assert all(torch.equal(value, other["state_dict"][name]) for name, value in one["state_dict"].items())
+
+
+def test_patience_ends_a_training_that_gets_no_better(run: Any) -> None:
+    answer, folder = run("patience=2", "trainer.val_check_interval=1", "model.optimizer.lr=0", "model.ema=null")
+    assert answer.code == 0
+    assert "no better val/folder/psnr in 2 validations" in answer.out
+    assert torch.load(folder / "last.ckpt", weights_only=True)["global_step"] == 3
+
+
+def test_two_processes_train_as_one_with_the_doubled_batch(run: Any, world: Path, tmp_path: Path) -> None:
+    """The same weights, the same measured values, also where one process measures one picture more than the other."""
+    dials = (*WORDS, f"data.path={world}/photos", "trainer.max_steps=4", "model/schedule=constant", "data.val=[Set5]", "data.test=[]",
+             f"paths.data={world}")  # fmt: skip
+    one = run(*dials[-6:], "data.batch=8")[1]
+    command = [sys.executable, "-m", "sr.run", *dials, "trainer=ddp", "trainer.devices=2", f"paths.runs={tmp_path}/two"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("finished: 4 steps") == 1
+    (two,) = (tmp_path / "two").iterdir()
+    single, double = (checkpoint.load(folder) for folder in (one, two))
+    assert torch.allclose(weights(single.net), weights(double.net), atol=1e-6)
+    assert double.metrics["val/Set5/psnr"] == pytest.approx(single.metrics["val/Set5/psnr"], abs=1e-4)
+
+
+def test_a_state_that_is_kept_is_a_copy() -> None:
+    """Going back must not find that the optimizer has gone on in the very tensors that were kept."""
+    module = cnn(optimizer=lambda w: torch.optim.Adam(w, lr=1e-2), guard=Guard(keep_every=1000))
+    kept = {}
+
+    def look(m: CNN) -> None:
+        kept.setdefault("then", copy.deepcopy(m.guard._states[0]))
+
+    train(module, 5, look)
+    now, then = module.guard._states[0], kept["then"]
+    assert now.step == then.step == 0
+    assert all(torch.equal(now.weights[name], value) for name, value in then.weights.items() if torch.is_tensor(value))
