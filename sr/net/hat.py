@@ -29,7 +29,7 @@ class HAT(Windowed):
         squeeze: int = 30,
     ) -> None:
         super().__init__(
-            "HAT", scale, channels, window, img_size=64, embed_dim=width, depths=list(depths), num_heads=list(heads),
-            mlp_ratio=ratio, compress_ratio=compress, squeeze_factor=squeeze, conv_scale=0.01, overlap_ratio=0.5,
+            "HAT", scale, channels, width, depths, heads, window, ratio,
+            compress_ratio=compress, squeeze_factor=min(squeeze, width), conv_scale=0.01, overlap_ratio=0.5,
         )  # fmt: skip
         self.receptive_field = None  # the channels' weights are of the whole picture

@@ -29,10 +29,8 @@ class SwinIR(Windowed):
         ratio: float = 2.0,
         direct: bool = True,
     ) -> None:
-        super().__init__(
-            "SwinIR", scale, channels, window, img_size=64, embed_dim=width, depths=list(depths), num_heads=list(heads),
-            mlp_ratio=ratio, upsampler="pixelshuffledirect" if direct else "pixelshuffle",
-        )  # fmt: skip
+        upsampler = "pixelshuffledirect" if direct else "pixelshuffle"
+        super().__init__("SwinIR", scale, channels, width, depths, heads, window, ratio, upsampler=upsampler)
         after = field(2) if direct else field(3, *((s, 1) for s in factors(scale)))  # from the body to the output
         self.receptive_field = 2 * (1 + _seen(depths, window, after // 2)) + 1
 

@@ -6,6 +6,7 @@ weight file is not needed (for that there is `sr.net.spandrel`).
 
 import importlib
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -19,11 +20,30 @@ class Windowed(nn.Module):
     """spandrel's class `name`, built for `channels` and `scale` with windows of `window`×`window`, for pictures of any
     size: the architecture mirrors what it needs beyond the border, and a picture smaller than a window is continued."""
 
-    def __init__(self, name: str, scale: int, channels: int, window: int, **dials: Any) -> None:
+    def __init__(
+        self,
+        name: str,
+        scale: int,
+        channels: int,
+        width: int,
+        depths: Sequence[int],
+        heads: Sequence[int],
+        window: int,
+        ratio: float,
+        **dials: Any,
+    ) -> None:
         super().__init__()
+        if len(depths) != len(heads) or any(width % n for n in heads):
+            raise UserError(
+                f"model.net.heads={list(heads)}: expected a number for each of the {len(depths)} depths, "
+                f"that divides model.net.width={width}"
+            )
         self.scale, self.window = scale, window
         with warnings.catch_warnings(action="ignore", category=UserWarning):  # HAT calls meshgrid the old way
-            self.model = _architecture(name)(upscale=scale, in_chans=channels, window_size=window, **dials)
+            self.model = _architecture(name)(
+                upscale=scale, in_chans=channels, embed_dim=width, depths=list(depths), num_heads=list(heads),
+                window_size=window, mlp_ratio=ratio, img_size=64, **dials,
+            )  # fmt: skip
 
     def forward(self, lr: Tensor) -> Tensor:
         h, w = lr.shape[2:]
