@@ -78,7 +78,7 @@ assert not heavy, heavy
 
 def test_help_lists_groups_and_choices(sr: Any) -> None:
     answer = sr("run", "--help")
-    assert "model/net: bicubic, carn_m, edsr" in answer.out
+    assert "model/net: bicubic, carn, carn_m, edsr" in answer.out
     assert "max_steps: 2000" in answer.out
 
 
