@@ -6,13 +6,12 @@ from torch import Tensor
 
 
 class Raw(NamedTuple):
-    """One batch as the data loader hands it over: bytes, not yet degraded, not yet turned."""
+    """One batch as the data loader hands it over: bytes, not yet degraded."""
 
     hr: Tensor  # uint8 [B, C, H, W]
     lr: Tensor | None = None  # uint8 [B, C, h, w]; None: made from `hr` on the device
-    turn: Tensor | None = None  # uint8 [B], 0…7: bit 0 flips left-right, bit 1 up-down, bit 2 transposes; None: whole
     gray: bool = False  # whether the file of a whole picture holds one channel, repeated here
-    seed: int = 0  # of what is done to a training batch by chance, 0…2⁶³-1
+    seed: int | None = None  # of what is done to a training batch by chance, 0…2⁶³-1; None: pictures to be measured
 
 
 class Pair(NamedTuple):

@@ -110,7 +110,13 @@ def _sorted(typed: list[str]) -> list[str]:
 
 def _quoted(word: str) -> str:
     key, equals, value = word.partition("=")
-    if not equals or key not in PATHS or "${" in value or value[:1] in ("'", '"', "[") or re.fullmatch(r"[\w./-]+", value):
+    if (
+        not equals
+        or key not in PATHS
+        or "${" in value
+        or value[:1] in ("'", '"', "[")
+        or re.fullmatch(r"[\w./-]+", value)
+    ):
         return word
     escaped = value.replace("\\", "\\\\").replace('"', '\\"')
     return f'{key}="{escaped}"'

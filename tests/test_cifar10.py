@@ -102,8 +102,11 @@ def test_a_draw_picks_its_images_and_the_turns_come_along(tmp_path: Path) -> Non
     tiles = ready(cifar10(extracted(tmp_path))).train_set
     draw = Draw(np.array([5, 0, 5, 89]), np.zeros((4, 2)), np.array([0, 3, 7, 1], dtype=np.uint8))
     raw = tiles[draw]
-    assert torch.equal(raw.hr, torch.stack([tiles.images[k] for k in (5, 0, 5, 89)]))
-    assert raw.turn.tolist() == [0, 3, 7, 1]
+    plain, around, both, mirrored = raw.hr
+    assert torch.equal(plain, tiles.images[5])
+    assert torch.equal(around, tiles.images[0].rot90(2, (1, 2)))
+    assert torch.equal(both, tiles.images[5].rot90(2, (1, 2)).transpose(1, 2))
+    assert torch.equal(mirrored, tiles.images[89].flip(2))
 
 
 def test_a_scale_that_does_not_divide_32_crops_the_images(tmp_path: Path) -> None:

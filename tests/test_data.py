@@ -178,11 +178,12 @@ def test_pair_asks_for_both_folders(tmp_path: Path, missing: str) -> None:
 def test_lr_patches_belong_to_their_hr_patches_after_turning(tmp_path: Path, ending: str, color: str) -> None:
     source = data(PairFolder, tmp_path, **pairs(tmp_path, ending), patch=16, batch=16, color=color)
     source.setup("fit")
-    raw = next(iter(source.train_dataloader()))
-    assert len(raw.turn.unique()) > 4
-    lr, hr = source.on_after_batch_transfer(raw, 0)
+    loader = source.train_dataloader()
+    turns = next(iter(loader.sampler)).turn.tolist()
+    assert len(set(turns)) > 4
+    lr, hr = source.on_after_batch_transfer(next(iter(loader)), 0)
     assert lr.shape == (16, 1 if color == "gray" else 3, 8, 8)
-    for k, turn in enumerate(raw.turn.tolist()):
+    for k, turn in enumerate(turns):
         down, right = turn >> 1 & 1, turn & 1  # a flip moves the kept pixel to the other side of its 2×2
         if turn & 4:
             down, right = right, down

@@ -101,7 +101,9 @@ def test_clipping_bounds_the_step() -> None:
 
 
 @pytest.mark.parametrize(
-    "dials", [{"precision": "bf16-mixed"}, {"channels_last": True}, {"compile": "eager"}], ids=lambda dials: next(iter(dials))
+    "dials",
+    [{"precision": "bf16-mixed"}, {"channels_last": True}, {"compile": "eager"}],
+    ids=lambda dials: next(iter(dials)),
 )
 def test_how_a_net_runs_changes_speed_alone(dials: dict[str, Any]) -> None:
     """Fifty steps of Adam on a fixed task end at the same loss, and under the same names in a checkpoint."""

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from sr.data.module import SRData
-from sr.data.patches import Draw
+from sr.data.patches import Draw, turned
 from sr.error import UserError
 from sr.fetch import fetch, verify
 from sr.pair import Raw
@@ -99,7 +99,7 @@ class Tiles(Dataset):
     def __getitem__(self, at: int | list[int] | Draw) -> Raw:
         if isinstance(at, Draw):
             index, turn = (torch.from_numpy(x).to(self.images.device) for x in (at.index, at.turn))
-            return Raw(self.images[index], None, turn, seed=at.seed)
+            return Raw(turned(self.images[index], turn), seed=at.seed)
         return Raw(self.images[at])
 
     @property

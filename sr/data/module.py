@@ -116,16 +116,16 @@ class SRData(LightningDataModule):
         return self._eval_loaders("test")
 
     def on_after_batch_transfer(self, batch: Raw, dataloader_idx: int) -> Pair:
-        hr, lr = (turned(image, batch.turn) for image in (batch.hr, batch.lr))
+        hr, lr = batch.hr, batch.lr
         if self.color == "gray":
             hr, lr = gray(hr), gray(lr) if lr is not None else None
-        if batch.turn is None:  # a whole picture, to be measured
+        if batch.seed is None:  # whole pictures, to be measured
             hr, lr = self.view(hr, batch.gray), self.view(lr, batch.gray) if lr is not None else None
         if lr is None:
             lr = self.degrade(hr)
         exact = torch.float64 if hr.dtype == torch.float64 else torch.float32
         pair = Pair(lr.to(exact) / 255, hr.to(exact) / 255)
-        if batch.turn is not None:
+        if batch.seed is not None:
             chance = torch.Generator().manual_seed(batch.seed)
             for augment in self.augment.values():
                 pair = augment(pair, chance)
@@ -211,16 +211,6 @@ def check_sizes(pictures: Pictures, key: str) -> None:
     for image, (h, w) in zip(pictures.names, pictures.sizes, strict=True):
         if min(h, w) < WINDOW + 2 * s:
             raise UserError(f"{key}: image {image} ({w}×{h}) is too small to be measured at scale {s}")
-
-
-def turned(image: Tensor | None, turn: Tensor | None) -> Tensor | None:
-    """Each image of `[B, C, N, N]` flipped and transposed by its own `turn` (bits of `sr.pair.Raw`)."""
-    if image is None or turn is None:
-        return image
-    for bit, move in enumerate((lambda x: x.flip(-1), lambda x: x.flip(-2), lambda x: x.transpose(-1, -2))):
-        chosen = (turn >> bit & 1).bool()[:, None, None, None]
-        image = torch.where(chosen, move(image), image)
-    return image
 
 
 def split(count: int, every: int = 10, most: int = 20) -> tuple[list[int], list[int]]:

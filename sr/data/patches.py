@@ -20,7 +20,7 @@ class Draw(NamedTuple):
 
     index: np.ndarray  # int64 [B]: which picture
     place: np.ndarray  # float64 [B, 2], 0…1: where in it (row, column)
-    turn: np.ndarray  # uint8 [B], 0…7: see `sr.pair.Raw`
+    turn: np.ndarray  # uint8 [B], 0…7: bit 0 flips left-right, bit 1 up-down, bit 2 transposes
     seed: int = 0  # of whatever else is done to the batch by chance
 
 
@@ -84,23 +84,31 @@ class Patches(Dataset):
     def __getitem__(self, draw: Draw) -> Raw:
         s, p = self.pictures.scale, self.patch
         corners = (draw.place * self._places[draw.index]).astype(np.int64)  # [B, 2], in LR pixels
-        turn = torch.from_numpy(draw.turn)
         if self._resident:
             cut = [
                 r.cut(draw.index, zoom * corners, zoom * p // s)
                 for r, zoom in zip(self._resident, (s, 1), strict=False)
             ]
-            return Raw(*cut, *[None] * (2 - len(cut)), turn.to(cut[0].device), seed=draw.seed)
+            turn = torch.from_numpy(draw.turn).to(cut[0].device)
+            return Raw(*(turned(piece, turn) for piece in cut), seed=draw.seed)
         wholes = [self.pictures[k] for k in draw.index.tolist()]
-        hr = _cut([whole.hr for whole in wholes], s * corners, p)
-        lr = _cut([whole.lr for whole in wholes], corners, p // s) if self.pictures.has_lr else None
-        return Raw(hr, lr, turn, seed=draw.seed)
+        hr = _cut([whole.hr for whole in wholes], s * corners, p, draw.turn)
+        lr = _cut([whole.lr for whole in wholes], corners, p // s, draw.turn) if self.pictures.has_lr else None
+        return Raw(hr, lr, seed=draw.seed)
 
     def reside(self, device: torch.device) -> None:
         """Keep all pictures on `device`, and cut patches there; for a set that is in memory."""
         wholes = [self.pictures[k] for k in range(len(self))]
         parts = [[whole.hr for whole in wholes], *([[whole.lr for whole in wholes]] if self.pictures.has_lr else [])]
         self._resident = [Resident(part, device) for part in parts]
+
+
+def turned(images: Tensor, turn: Tensor) -> Tensor:
+    """Each image of `[B, C, N, N]` flipped and transposed by its own `turn` (bits of `Draw`)."""
+    for bit, move in enumerate((lambda x: x.flip(-1), lambda x: x.flip(-2), lambda x: x.transpose(-1, -2))):
+        chosen = (turn >> bit & 1).bool()[:, None, None, None]
+        images = torch.where(chosen, move(images), images)
+    return images
 
 
 class Resident:
@@ -122,9 +130,12 @@ class Resident:
         return self.bytes[start + plane * band[:, None, None] + width * line[:, None] + line]
 
 
-def _cut(pictures: Sequence[Tensor], corners: np.ndarray, side: int) -> Tensor:
-    """uint8 `[B, 3, side, side]`. NumPy slices in a third of the time that PyTorch takes."""
+def _cut(pictures: Sequence[Tensor], corners: np.ndarray, side: int, turn: np.ndarray) -> Tensor:
+    """uint8 `[B, 3, side, side]`, turned. NumPy slices in a third of the time that PyTorch takes, and turns for nothing."""
     out = np.empty((len(pictures), 3, side, side), dtype=np.uint8)
-    for k, (picture, (top, left)) in enumerate(zip(pictures, corners.tolist(), strict=True)):
-        out[k] = picture.numpy()[:, top : top + side, left : left + side]
+    for k, (picture, (top, left), bits) in enumerate(zip(pictures, corners.tolist(), turn.tolist(), strict=True)):
+        piece = picture.numpy()[:, top : top + side, left : left + side]
+        piece = piece[:, :, ::-1] if bits & 1 else piece
+        piece = piece[:, ::-1] if bits & 2 else piece
+        out[k] = piece.swapaxes(1, 2) if bits & 4 else piece
     return torch.from_numpy(out)

@@ -219,7 +219,9 @@ class SRModule(LightningModule):
             else:
                 self.metrics |= values
             with score.sync_context():
-                self.per_image[key] = score.per_image()  # a process has a run of pictures: gathered they stand in the set's order
+                self.per_image[key] = (
+                    score.per_image()
+                )  # a process has a run of pictures: gathered they stand in the set's order
 
     on_test_epoch_end = on_validation_epoch_end
 
