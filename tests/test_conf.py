@@ -17,7 +17,15 @@ NEEDS = {
     "model/net=edsr_large": ["model.net.blocks=1", "model.net.width=16"],  # checkpoints of megabytes, not of gigabytes
     "model/net=rcan": ["model.net.groups=1", "model.net.blocks=1"],
     "model/net=rrdb": ["model.net.blocks=1"],
+    "model/net=edsr": ["model.net.blocks=2", "model.net.width=16"],  # the contract is of shapes, not of size
     "model/net=carn": ["model.net.width=16"],
+    "model/net=carn_m": ["model.net.width=16"],
+    "model/net=vdsr": ["model.net.depth=4", "model.net.width=16"],
+    "model/net=imdn": ["model.net.blocks=2", "model.net.width=16"],
+    "model/net=rfdn": ["model.net.blocks=1", "model.net.width=16"],
+    "model/net=efdn": ["model.net.width=16"],
+    "model/net=span": ["model.net.width=8"],
+    "model/net=safmn": ["model.net.blocks=2", "model.net.width=8"],
     "model/net=swinir": ["model.net.depths=[2]", "model.net.heads=[2]", "model.net.width=12"],
     "model/net=swinir_light": ["model.net.depths=[2]", "model.net.heads=[2]", "model.net.width=12"],
     "model/net=hat": [
