@@ -103,7 +103,12 @@ class Comparison:
     def _bare(self) -> Timed:
         model = build.model(self.config)
         device = self.device
-        net, loss = model.net.to(device).train(), model.loss
+        channels_last = self.config["trainer"]["channels_last"]
+        layout = torch.channels_last if channels_last else torch.contiguous_format
+        net, loss = model.net.to(device, memory_format=layout).train(), model.loss
+        precision = torch.autocast(
+            device.type, torch.bfloat16, enabled=self.config["trainer"]["precision"] == "bf16-mixed"
+        )
         optimizer = model.optimizer(trainable(net))
         batches, waited = self._batches(), 0.0
         start = time.perf_counter()
@@ -111,7 +116,9 @@ class Comparison:
             before = time.perf_counter()
             lr, hr = next(batches)
             waited += time.perf_counter() - before
-            error = loss.total(loss(net(lr.to(device).float() / 255), hr.to(device).float() / 255))
+            lr, hr = (x.to(device).float().div(255).to(memory_format=layout) for x in (lr, hr))
+            with precision:
+                error = loss.total(loss(net(lr), hr))
             optimizer.zero_grad()
             error.backward()
             optimizer.step()

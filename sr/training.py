@@ -90,7 +90,7 @@ class Training:
     def _folder(self) -> Path:
         if self.first:
             return make_folder(self.config["paths"]["runs"], self._title())
-        sys.stdout = Path(os.devnull).open("w")
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - as long as the process lives
         return Path(os.devnull)  # nothing is written from here
 
     def _stages(self) -> list[str]:

@@ -79,7 +79,7 @@ assert not heavy, heavy
 def test_help_lists_groups_and_choices(sr: Any) -> None:
     answer = sr("run", "--help")
     assert "model/net: bicubic, carn, carn_m, edsr" in answer.out
-    assert "max_steps: 2000" in answer.out
+    assert "max_steps: 1200" in answer.out
 
 
 def test_empty_folder(sr: Any, tmp_path: Path) -> None:

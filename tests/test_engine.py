@@ -1,6 +1,7 @@
 """The engine around a step: averaged weights, precision, bad steps, memory, resuming, several processes."""
 
 import copy
+import itertools
 import math
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from sr.error import UserError
 from sr.loss.charbonnier import Charbonnier
 from sr.metric.protocol import Protocol
 from sr.model.cnn import CNN
-from sr.model.guard import Exploded, Guard
+from sr.model.guard import ExplodedError, Guard
 from sr.model.objective import Objective
 from sr.net.plain import Plain
 from sr.pair import Pair
@@ -84,7 +85,7 @@ def test_steps_under_accumulation_are_updates() -> None:
     module, batches, states = cnn(), [], [weights(cnn().net)]
     train(module, 6, lambda m: batches.append(1), lambda m: states.append(weights(m.net)), accumulate_grad_batches=4)
     assert len(batches) == 24
-    assert sum(not torch.equal(a, b) for a, b in zip(states, states[1:], strict=False)) == 6
+    assert sum(not torch.equal(a, b) for a, b in itertools.pairwise(states)) == 6
     large = [Pair(*(torch.cat(images) for images in zip(*pairs()[k : k + 4], strict=True))) for k in (0, 4)]
     whole = cnn()
     train(whole, 6, data=large)
@@ -179,7 +180,7 @@ def test_what_cannot_be_saved_ends_with_the_batch(tmp_path: Path) -> None:
             enable_model_summary=False, limit_val_batches=0, callbacks=[Evidence(tmp_path)],
         )  # fmt: skip
         module_trainer.fit(module, DataLoader(trainer_data, batch_size=None))
-    assert isinstance(stop.value, Exploded)
+    assert isinstance(stop.value, ExplodedError)
     batch = torch.load(next(tmp_path.glob("offending_step_*.pt")), weights_only=True)
     assert batch["lr"].isnan().all()
     assert batch["hr"].isfinite().all()
@@ -264,9 +265,11 @@ def test_patience_ends_a_training_that_gets_no_better(run: Any) -> None:
 
 def test_two_processes_train_as_one_with_the_doubled_batch(run: Any, world: Path, tmp_path: Path) -> None:
     """The same weights, the same measured values, also where one process measures one picture more than the other."""
-    dials = (*WORDS, f"data.path={world}/photos", "trainer.max_steps=4", "model/schedule=constant", "data.val=[Set5]", "data.test=[]",
-             f"paths.data={world}")  # fmt: skip
-    one = run(*dials[-6:], "data.batch=8")[1]
+    dials = (
+        "trainer.max_steps=4", "model/schedule=constant", "data.val=[Set5]", "data.test=[]", f"paths.data={world}",
+    )  # fmt: skip
+    one = run(*dials, "data.batch=8")[1]
+    dials = (*WORDS, *dials, f"data.path={world}/photos")
     command = [sys.executable, "-m", "sr.run", *dials, "trainer=ddp", "trainer.devices=2", f"paths.runs={tmp_path}/two"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr

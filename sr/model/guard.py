@@ -17,7 +17,7 @@ WINDOW = 20  # steps in which repeated bad ones count together
 SETTLED = 20  # good steps before a loss can be told to explode
 
 
-class Exploded(UserError):
+class ExplodedError(UserError):
     """A training that could not be saved; `batch` is what its last bad step was fed."""
 
     def __init__(self, message: str, step: int, batch: Pair) -> None:
@@ -69,7 +69,7 @@ class Guard:
             self._states.append(_state(module, step))
 
     def answer(self, module: LightningModule, step: int, loss: float, norm: float, batch: Pair) -> None:
-        """After a bad step: say so, and go back when it was not the first; raises `Exploded` when that did not help."""
+        """After a bad step: say so, and go back when it was not the first; raises `ExplodedError` when that did not help."""
         what = (
             f"the loss is {loss:.4g}"
             if not math.isfinite(loss) or math.isfinite(norm)
@@ -80,7 +80,7 @@ class Guard:
             return
         rate = _optimizers(module)[0].param_groups[0]["lr"]
         if self.returned >= self.returns:
-            raise Exploded(
+            raise ExplodedError(
                 f"step {step}: {what}: the training has exploded, also after going back {self.returned} times. "
                 f"Lower model.optimizer.lr (now {rate:.2g}) or set trainer.gradient_clip_val",
                 step,

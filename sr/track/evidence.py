@@ -7,7 +7,7 @@ from pytorch_lightning import Callback, Trainer
 
 from sr.error import UserError
 from sr.model.enlarge import out_of_memory
-from sr.model.guard import Exploded
+from sr.model.guard import ExplodedError
 from sr.model.module import SRModule
 
 
@@ -18,7 +18,7 @@ class Evidence(Callback):
         self.folder = folder
 
     def on_exception(self, trainer: Trainer, module: SRModule, exception: BaseException) -> None:
-        if isinstance(exception, Exploded):
+        if isinstance(exception, ExplodedError):
             path = self.folder / f"offending_step_{exception.step}.pt"
             torch.save({name: image.cpu() for name, image in exception.batch._asdict().items()}, path)
             exception.args = (f"{exception}. What it was fed is in {path}",)
