@@ -4,15 +4,22 @@ https://arxiv.org/abs/1608.00367): extract, shrink, map, expand at low resolutio
 The authors' code is Caffe and MATLAB; parameter names follow the common port (yjn870/FSRCNN-pytorch).
 """
 
+import torch
 from torch import Tensor, nn
 
 from sr.net.field import field
+from sr.net.identity import begins_as_bicubic, carry, enlarging
 
 
 class FSRCNN(nn.Module):
-    """FSRCNN(d=56, s=12, m=4): 12,464 weights for luma at every scale, as the paper counts (without biases and slopes)."""
+    """FSRCNN(d=56, s=12, m=4): 12,464 weights for luma at every scale, as the paper counts (without biases and slopes).
 
-    def __init__(self, scale: int, channels: int = 1, width: int = 56, shrunk: int = 12, depth: int = 4) -> None:
+    `start=bicubic` changes the initial weights alone: the net begins as a bicubic enlargement.
+    """
+
+    def __init__(
+        self, scale: int, channels: int = 1, width: int = 56, shrunk: int = 12, depth: int = 4, start: str = "paper"
+    ) -> None:
         super().__init__()
         self.scale = scale
         self.receptive_field = field(2 + depth + 1 + 3 // scale)  # the last looks farther to the right and below
@@ -23,6 +30,8 @@ class FSRCNN(nn.Module):
         self.mid_part = nn.Sequential(*middle, nn.Conv2d(shrunk, width, 1), nn.PReLU(width))
         self.last_part = nn.ConvTranspose2d(width, channels, 9, stride=scale, padding=4, output_padding=scale - 1)
         self._initialise()
+        if begins_as_bicubic(start):
+            self._begin_as_bicubic(channels)
 
     def _initialise(self) -> None:
         """As in the paper: He's for PReLU (slope 0.25), and N(0, 0.001) for the transposed convolution."""
@@ -32,6 +41,14 @@ class FSRCNN(nn.Module):
                 nn.init.zeros_(layer.bias)
         nn.init.normal_(self.last_part.weight, std=0.001)
         nn.init.zeros_(self.last_part.bias)
+
+    @torch.no_grad()
+    def _begin_as_bicubic(self, channels: int) -> None:
+        for conv in (layer for layer in (*self.first_part, *self.mid_part) if isinstance(layer, nn.Conv2d)):
+            carry(conv, channels, first=conv is self.first_part[0])
+        self.last_part.weight[:channels] = 0
+        for c in range(channels):
+            self.last_part.weight[c, c] = enlarging(9, self.scale)
 
     def forward(self, lr: Tensor) -> Tensor:
         return self.last_part(self.mid_part(self.first_part(lr)))  # [B, C, h, w] -> [B, C, s·h, s·w]

@@ -9,12 +9,18 @@ from torch import Tensor, nn
 
 from sr.degrade.resize import imresize
 from sr.net.field import over_bicubic
+from sr.net.identity import begins_as_bicubic, carry
 
 
 class SRCNN(nn.Module):
-    """8,032 weights for luma, as in the paper's table (8,129 with biases); works on a bicubic guess."""
+    """8,032 weights for luma, as in the paper's table (8,129 with biases); works on a bicubic guess.
 
-    def __init__(self, scale: int, channels: int = 1, width: tuple[int, int] = (64, 32), middle: int = 1) -> None:
+    `start=bicubic` changes the initial weights alone: the net begins by handing that guess on.
+    """
+
+    def __init__(
+        self, scale: int, channels: int = 1, width: tuple[int, int] = (64, 32), middle: int = 1, start: str = "paper"
+    ) -> None:
         super().__init__()
         self.scale = scale
         self.receptive_field = over_bicubic(scale, 4 + middle // 2 + 2)
@@ -24,6 +30,14 @@ class SRCNN(nn.Module):
         for conv in (self.conv1, self.conv2, self.conv3):
             nn.init.normal_(conv.weight, std=0.001)  # section 4.1; the biases start at zero
             nn.init.zeros_(conv.bias)
+        if begins_as_bicubic(start):
+            self._begin_as_bicubic(channels)
+
+    def _begin_as_bicubic(self, channels: int) -> None:
+        for conv in (self.conv1, self.conv2):
+            nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
+        for conv in (self.conv1, self.conv2, self.conv3):
+            carry(conv, channels, first=conv is self.conv1)
 
     def forward(self, lr: Tensor) -> Tensor:
         x = imresize(lr, self.scale)  # [B, C, h, w] -> [B, C, s·h, s·w]
