@@ -39,13 +39,15 @@ def multiply_adds(net: nn.Module, channels: int, scale: int) -> int | None:
 def summary(net: nn.Module, channels: int) -> str:
     """What is known of a net before it has seen a picture, a line each, and the parameters of its parts."""
     form = net.deploy() if hasattr(net, "deploy") else net
-    work, field, size = multiply_adds(form, channels, net.scale), net.receptive_field, parameters(form)
+    work, size = multiply_adds(form, channels, net.scale), parameters(form)
+    field = getattr(net, "receptive_field", "not declared")  # by a net of the user's own
+    looks = f"{field}×{field} LR pixels" if isinstance(field, int) else field
     merged = f", and {size:,} deployed, as the multiply-adds are counted" if size < parameters(net) else ""
     lines = [
         f"{type(net).__name__} ×{net.scale}, {channels} channel{'s' * (channels > 1)}",
         f"parameters        {parameters(net):,}{merged}",
         f"multiply-adds     {'unknown' if work is None else f'{work / 1e9:,.1f} G'} for a 1280×720 output",
-        f"receptive field   {f'{field}×{field} LR pixels' if field else 'whole picture: tiles change the result'}",
+        f"receptive field   {looks or 'whole picture: tiles change the result'}",
     ]
     return "\n".join([*lines, *(f"  {name:<28}{count:>12,}" for name, count in _parts(net) if count)])
 

@@ -18,6 +18,7 @@ from sr.net.carn import CARN
 from sr.net.hat import HAT
 from sr.net.span import SPAN, Conv3XC
 from sr.net.swinir import SwinIR
+from sr.verb import conf_dir
 
 SMALL = {"width": 8, "blocks": 1, "depth": 3, "groups": 1, "growth": 4, "depths": [2], "heads": [2], "window": 8}
 STRETCHED = ("rfdn", "efdn", "safmn")  # their pooling's grid is stretched to the picture: other sizes look less far
@@ -69,6 +70,8 @@ def test_a_net_looks_as_far_as_it_says(choice: str, scale: int, small: Callable)
     if choice in UNKNOWN:
         return
     net = small(choice, scale)
+    if not hasattr(net, "receptive_field") and not (conf_dir() / "model" / "net" / f"{choice}.yaml").exists():
+        return  # somebody's own may leave it open
     if net.receptive_field is None:
         assert any(looks(net, 41, seed) >= 41 for seed in range(8))
         return
@@ -90,7 +93,7 @@ def test_tiles_are_the_whole_where_the_field_fits(choice: str, small: Callable) 
     if choice in (*UNKNOWN, *STRETCHED):
         return
     net = small(choice, 2)
-    if net.receptive_field is None:
+    if getattr(net, "receptive_field", None) is None:
         return
     lr = torch.rand(1, 3, 11, net.receptive_field + 32).double()
     with torch.no_grad():
