@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from sr import schema, verb
 from sr.error import UserError, nearest
 
-PARTS = ("training", "imresize", "metric", "cache")
+PARTS = ("training", "gear", "imresize", "metric", "cache")
 
 
 def main() -> None:
@@ -41,15 +41,26 @@ def _check(config: dict[str, Any]) -> None:
     for part in parts:
         if part not in PARTS:
             raise UserError(f"parts: {part}: expected some of {', '.join(PARTS)}.{nearest(str(part), PARTS)}")
+    nets = config["nets"]
+    if not isinstance(nets, list) or not nets:
+        raise UserError(f"nets={nets}: expected a list of nets: nets=[plain,edsr]")
+    for net in nets:
+        schema.one_of("nets", net, sorted(path.stem for path in (schema.conf_dir() / "model/net").glob("*.yaml")))
+    if not isinstance(config["seconds"], int | float) or config["seconds"] <= 0:
+        raise UserError(f"seconds={config['seconds']}: expected a number above 0")
     if not isinstance(threads, int) or threads < 1:
         raise UserError(f"threads={threads}: expected a whole number, 1 or more")
 
 
 def _measured(part: str, config: dict[str, Any]) -> list[dict[str, Any]]:
     if part == "training":
-        from sr.rival import Comparison  # torch, lightning: only now, when the config is right
+        from sr.rival import compare  # torch, lightning: only now, when the config is right
 
-        return Comparison(config).rows()
+        return compare(config)
+    if part == "gear":
+        from sr import gear
+
+        return gear.rows(config)
     from sr import race
 
     return race.rows(part, config["rounds"], config["threads"])

@@ -15,7 +15,7 @@ import torch
 from pytorch_lightning.profilers import Profiler
 from torch import Tensor
 
-from sr import build, checkpoint, terminal
+from sr import build, catalog, checkpoint, terminal
 from sr.data.patches import Patches
 from sr.error import UserError
 from sr.model.cnn import CNN
@@ -25,6 +25,9 @@ from sr.track.record import Record
 from sr.training import Clock, quiet
 
 RIVAL = "bare PyTorch loop: LR made beforehand, no tracking, no validation, no framework"
+
+
+LEAST = 5  # steps of a round
 
 
 class Timed(NamedTuple):
@@ -50,6 +53,15 @@ class Waiting(Profiler):
             self.seconds += time.perf_counter() - self._since
 
 
+def compare(config: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rows of all `nets`."""
+    found = []
+    for name in config["nets"]:
+        node = catalog.node(name, config["scale"], config["channels"])
+        found += Comparison(config | {"model": config["model"] | {"net": node}}).rows()
+    return found
+
+
 class Comparison:
     """Both sides of one config, which must train a CNN on pictures."""
 
@@ -57,7 +69,7 @@ class Comparison:
         quiet()
         self.config = config
         self.steps, self.batch = config["steps"], config["data"].get("batch")
-        config["trainer"] |= {"max_steps": self.steps, "val_check_interval": self.steps}
+        torch.set_num_threads(config["threads"])
         self.data = build.data(config)
         self.data.prepare_data()
         self.data.setup("fit")
@@ -66,6 +78,9 @@ class Comparison:
 
     def rows(self) -> list[dict[str, Any]]:
         """Run all rounds; what each side reached in each of them."""
+        self.device = torch.device("cpu") if not torch.cuda.is_available() else torch.device("cuda")
+        self.steps = min(self.steps, max(LEAST, round(self.config["seconds"] * self._bare(LEAST).rate)))
+        self.config["trainer"] |= {"max_steps": self.steps, "val_check_interval": self.steps}
         ours: list[Timed] = []
         rival: list[Timed] = []
         for k in range(self.config["rounds"]):
@@ -100,7 +115,8 @@ class Comparison:
             track.end("FINISHED")
             return Timed(self.steps / clock.seconds, waiting.seconds / clock.seconds)
 
-    def _bare(self) -> Timed:
+    def _bare(self, steps: int | None = None) -> Timed:
+        steps = steps or self.steps
         model = build.model(self.config)
         device = self.device
         channels_last = self.config["trainer"]["channels_last"]
@@ -112,7 +128,7 @@ class Comparison:
         optimizer = model.optimizer(trainable(net))
         batches, waited = self._batches(), 0.0
         start = time.perf_counter()
-        for _ in range(self.steps):
+        for _ in range(steps):
             before = time.perf_counter()
             lr, hr = next(batches)
             waited += time.perf_counter() - before
@@ -125,7 +141,7 @@ class Comparison:
         if device.type == "cuda":
             torch.cuda.synchronize()
         seconds = time.perf_counter() - start
-        return Timed(self.steps / seconds, waited / seconds)
+        return Timed(steps / seconds, waited / seconds)
 
     def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         pictures, s = self.data.train_set.pictures, self.config["scale"]

@@ -260,6 +260,7 @@ def quiet() -> None:
         ".*does not have many workers.*",
         ".*GPU available but not used.*",
         ".*isinstance.treespec, LeafSpec.*",
+        ".*functools.lru_cache.*",  # imresize keeps its weights
         ".*resuming from a checkpoint that ended before the epoch ended.*",  # `Draws` leaves out what was seen
         ".*Total length of `list` across ranks is zero.*",
     ):
