@@ -15,6 +15,7 @@ from sr.pair import Pair
 
 WINDOW = 20  # steps in which repeated bad ones count together
 SETTLED = 20  # good steps before a loss can be told to explode
+MEMORY = 100  # steps, about, of the running mean of the loss
 
 
 class ExplodedError(UserError):
@@ -51,30 +52,29 @@ class Guard:
         self._recent: deque[bool] = deque(maxlen=WINDOW)
         self._states: deque[State] = deque(maxlen=2)
 
-    def good(self, loss: float, norm: float) -> bool:
-        """Whether a step of this loss and gradient norm may be done; counted either way."""
-        finite = math.isfinite(loss) and math.isfinite(norm)
-        good = finite and not (self._good >= SETTLED and loss > self.explosion * self._mean)
+    def good(self, norm: float, loss: float | None = None) -> bool:
+        """Whether a step of this gradient norm may be done, and of this loss if it is the net's; counted either way."""
+        good = math.isfinite(norm) and (loss is None or self._usual(loss))
         self._recent.append(not good)
-        if good:
-            self._good += 1
-            self._mean += (loss - self._mean) / min(self._good, 100)
-        else:
+        if not good:
             self.skipped += 1
+        elif loss is not None:
+            self._good += 1
+            self._mean += (loss - self._mean) / min(self._good, MEMORY)
         return good
+
+    def _usual(self, loss: float) -> bool:
+        return math.isfinite(loss) and (self._good < SETTLED or loss <= self.explosion * self._mean)
 
     def keep(self, module: LightningModule, step: int) -> None:
         """After each step: remember the state from time to time, unless something was wrong lately."""
         if not any(self._recent) and (not self._states or step >= self._states[-1].step + self.keep_every):
             self._states.append(_state(module, step))
 
-    def answer(self, module: LightningModule, step: int, loss: float, norm: float, batch: Pair) -> None:
+    def answer(self, module: LightningModule, step: int, norm: float, loss: float | None, batch: Pair) -> None:
         """After a bad step: say so, and go back when it was not the first; raises `ExplodedError` when that did not help."""
-        what = (
-            f"the loss is {loss:.4g}"
-            if not math.isfinite(loss) or math.isfinite(norm)
-            else "the gradient is not finite"
-        )
+        told = loss is not None and (math.isfinite(norm) or not math.isfinite(loss))
+        what = f"the loss is {loss:.4g}" if told else "the gradient is not finite"
         if sum(self._recent) < self.skips or not self._states:
             _tell(module, f"step {step}: {what}, so the step was skipped ({self.skipped} so far)")
             return

@@ -153,21 +153,20 @@ class SRModule(LightningModule):
         ours = weights[0] is trainable(self.net)[0]
         player = "" if self.automatic_optimization else "_g" if ours else "_d"
         self.signals[f"train/grad_norm{player}"] = norm
-        self._judge_step(optimizer, self.signals[self.JUDGED] if ours else norm, norm)
-
-    def _judge_step(self, optimizer: Optimizer, loss: Tensor, norm: Tensor) -> None:
-        both = torch.stack([loss.to(norm), norm])
+        known = torch.stack([norm, self.signals[self.JUDGED].to(norm)] if ours else [norm])
         if self.trainer.world_size > 1:
-            both = self.trainer.strategy.reduce(both, reduce_op="mean")  # all processes must decide alike
-        loss_now, size = both.tolist()
+            known = self.trainer.strategy.reduce(known, reduce_op="mean")  # all processes must decide alike
+        self._judge_step(optimizer, *known.tolist())
+
+    def _judge_step(self, optimizer: Optimizer, norm: float, loss: float | None = None) -> None:
         scaled = getattr(self.trainer.precision_plugin, "scaler", None) is not None
-        if scaled and math.isfinite(loss_now) and not math.isfinite(size):
+        if scaled and not math.isfinite(norm) and math.isfinite(loss or 0):
             return  # half precision overflowed: the scaler leaves the step out and lowers its scale
-        if self.guard.good(loss_now, size):
+        if self.guard.good(norm, loss):
             return
         self.signals["train/skipped"] = self.guard.skipped
         optimizer.zero_grad(set_to_none=not scaled)  # without gradients an optimizer does nothing
-        self.guard.answer(self, self.global_step, loss_now, size, self._batch)
+        self.guard.answer(self, self.global_step, norm, loss, self._batch)
 
     def on_train_batch_end(self, *_: object) -> None:
         step = self.global_step

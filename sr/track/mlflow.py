@@ -252,7 +252,21 @@ def _short(flat: dict[str, str], typed: list[str]) -> dict[str, str]:
 
 
 _HOUSEKEEPING = ("paths", "track", "stages", "metric", "channels")
-_REPEATED = ("scale", "color", "channels", "seed", "root", "metric", "clip", "accumulate", "url", "sha256")
+_REPEATED = (
+    "scale",
+    "color",
+    "channels",
+    "seed",
+    "root",
+    "metric",
+    "clip",
+    "accumulate",
+    "url",
+    "sha256",
+    "memory",
+    "disk",
+    "cache",
+)
 _ALWAYS = (
     "scale", "seed", "data.batch", "data.patch", "model.optimizer.lr", "model.weight", "model.warmup_steps",
     "trainer.max_steps", "trainer.max_epochs",
