@@ -13,7 +13,7 @@ test: .venv/ready  ## all fast tests
 lint: .venv/ready  ## ruff, format, import contracts
 	.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/lint-imports
 
-bench: .venv/ready  ## training against a bare PyTorch loop, imresize and metrics against scikit-image; writes bench.json
+bench: .venv/ready  ## training against a bare loop, imresize, metrics and cache against rivals; writes bench.json
 	$(PY) -m sr.bench $(ARGS)
 
 ui: .venv/ready  ## MLflow's own page of the runs, on http://127.0.0.1:5000
