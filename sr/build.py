@@ -56,6 +56,8 @@ def trainer(config: dict[str, Any], callbacks: list[Callback], logger: Logger, m
     if node["accelerator"] == "auto" and torch.backends.mps.is_available():
         node["accelerator"] = "cpu"  # protocols are measured in float64, which Apple's GPUs do not have
     node["val_check_interval"] *= node["accumulate_grad_batches"]
+    if node["precision"] == "16-mixed" and not torch.cuda.is_available():
+        raise UserError("trainer.precision=16-mixed needs an NVIDIA or AMD GPU; on this machine use bf16-mixed")
     node["gradient_clip_val"] = None
     if manual:
         node["accumulate_grad_batches"] = 1

@@ -2,7 +2,10 @@
 
 from typing import Any
 
+import torch
 from pytorch_lightning import Trainer as LightningTrainer
+
+from sr.error import UserError
 
 
 class Trainer(LightningTrainer):
@@ -10,5 +13,10 @@ class Trainer(LightningTrainer):
     of its usual backend (True), or of the one named."""
 
     def __init__(self, *, channels_last: bool = False, compile: bool | str = False, **dials: Any) -> None:
+        if not isinstance(channels_last, bool):
+            raise UserError(f"trainer.channels_last={channels_last}: expected true or false")
+        known = [compile] if isinstance(compile, bool) else torch.compiler.list_backends(exclude_tags=())
+        if compile not in known:
+            raise UserError(f"trainer.compile={compile}: expected true, false, or one of {', '.join(known)}")
         super().__init__(**dials)
         self.channels_last, self.compile = channels_last, compile

@@ -66,7 +66,7 @@ class Training:
         self.protocol = self.model.metric.describe(str(self.data.degrade))
         self.first = rank_zero_only.rank == 0  # of several processes, the one that tracks, writes and speaks
         self.track = build.part(config["track"], "track") if self.first else Nothing()
-        self.resume = _resumable(config["resume"])
+        self.resume = _resumable(config["resume"], config["trainer"]["max_steps"])
         self.stages = self._stages()
         self.leaks: list[Leak] = []
 
@@ -229,7 +229,7 @@ class Training:
             print(f"  {self.track.page if self.track.page.startswith('http') else f'{_python()} -m {self.track.page}'}")
 
 
-def _resumable(resume: str | None) -> str | None:
+def _resumable(resume: str | None, steps: int) -> str | None:
     """The checkpoint that `resume` means."""
     if resume is None:
         return None
@@ -237,8 +237,13 @@ def _resumable(resume: str | None) -> str | None:
     path = path / "last.ckpt" if path.is_dir() else path
     if not path.is_file():
         raise UserError(f"resume={resume}: expected a run's folder with a last.ckpt in it, or a checkpoint")
-    if checkpoint.KEY not in weights.read(path):
+    content = weights.read(path)
+    if checkpoint.KEY not in content:
         raise UserError(f"resume={resume}: {path.name} holds weights only, or was not written by sr.run")
+    if content["global_step"] >= steps > 0:
+        raise UserError(
+            f"resume={resume}: is at step {content['global_step']} already; set trainer.max_steps above that"
+        )
     return str(path)
 
 

@@ -7,6 +7,8 @@ import copy
 import torch
 from torch import Tensor, nn
 
+from sr.error import UserError
+
 
 class EMA(nn.Module):
     """`average = decay · average + (1 - decay) · weights`, once a step.
@@ -17,6 +19,8 @@ class EMA(nn.Module):
 
     def __init__(self, net: nn.Module, decay: float) -> None:
         super().__init__()
+        if not 0 < decay < 1:
+            raise UserError(f"model.ema={decay}: expected a decay between 0 and 1, such as 0.999, or null for none")
         self.net = copy.deepcopy(net).requires_grad_(False)
         self.decay, self.updates = decay, 0
 

@@ -45,6 +45,11 @@ class Guard:
     def __init__(
         self, explosion: float = 20.0, skips: int = 3, returns: int = 3, lower: float = 0.5, keep_every: int = 200
     ) -> None:
+        if explosion <= 1 or skips < 1 or returns < 0 or keep_every < 1 or not 0 < lower <= 1:
+            raise UserError(
+                f"model.guard: explosion={explosion} skips={skips} returns={returns} lower={lower} keep_every={keep_every}: "
+                "expected explosion above 1, skips and keep_every from 1 up, returns from 0 up, lower from 0 to 1"
+            )
         self.explosion, self.skips, self.returns = explosion, skips, returns
         self.lower, self.keep_every = lower, keep_every
         self.skipped = self.returned = 0

@@ -64,7 +64,7 @@ class SRModule(LightningModule):
     ) -> None:
         super().__init__()
         self.net = net
-        self.ema = EMA(net, ema) if ema and trainable(net) else None
+        self.ema = EMA(net, ema) if ema is not None and trainable(net) else None
         self.guard = guard or Guard()
         self.clip, self.share_every = clip, share_every
         self.optimizer, self.schedule = optimizer, schedule
