@@ -15,8 +15,8 @@ class Trainer(LightningTrainer):
     def __init__(self, *, channels_last: bool = False, compile: bool | str = False, **dials: Any) -> None:
         if not isinstance(channels_last, bool):
             raise UserError(f"trainer.channels_last={channels_last}: expected true or false")
-        known = [compile] if isinstance(compile, bool) else torch.compiler.list_backends(exclude_tags=())
-        if compile not in known:
-            raise UserError(f"trainer.compile={compile}: expected true, false, or one of {', '.join(known)}")
+        if not isinstance(compile, bool) and compile not in torch.compiler.list_backends(exclude_tags=()):
+            usual = ", ".join(torch.compiler.list_backends())
+            raise UserError(f"trainer.compile={compile}: expected true, false, or one of eager, {usual}")
         super().__init__(**dials)
         self.channels_last, self.compile = channels_last, compile
