@@ -269,7 +269,8 @@ _REPEATED = (
 )
 _ALWAYS = (
     "scale", "seed", "data.batch", "data.patch", "model.optimizer.lr", "model.weight", "model.warmup_steps",
-    "trainer.max_steps", "trainer.max_epochs",
+    "model.ema", "trainer.max_steps", "trainer.max_epochs", "trainer.precision", "trainer.gradient_clip_val",
+    "trainer.accumulate_grad_batches",
 )  # fmt: skip
 
 
