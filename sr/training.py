@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import shutil
 import sys
 import time
@@ -259,7 +260,14 @@ def _short(path: Path) -> str:
 
 
 def quiet() -> None:
-    """Lightning's hints that do not hold here."""
+    """Lightning's hints that do not hold here are left out; a warning of ours is one line, without its place in the code."""
+    usual = warnings.formatwarning
+
+    def plainly(message: Warning | str, *where: Any, **more: Any) -> str:
+        ours = re.match(r"(model|data|trainer)\.", str(message))
+        return f"note: {message}\n" if ours else usual(message, *where, **more)
+
+    warnings.formatwarning = plainly
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     for text in (
         ".*does not have many workers.*",
