@@ -117,7 +117,10 @@ class SRModule(LightningModule):
             raise UserError(f"model/net: from {tuple(lr.shape)} came {tuple(sr.shape)}, expected {tuple(hr.shape)}")
         return sr
 
-    def on_fit_start(self) -> None:
+    def setup(self, stage: str) -> None:
+        """Before DDP looks at the weights: it mixes up the gradients of those whose memory is laid out anew later."""
+        if stage != "fit":
+            return
         if self.trainer.channels_last:
             self.net.to(memory_format=torch.channels_last)
         if self.trainer.compile:
