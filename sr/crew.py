@@ -34,6 +34,7 @@ def crew(count: int, words: Sequence[str]) -> Iterator[None]:
     os.environ.update(here | {"LOCAL_RANK": "0"})
     try:
         yield
+        _part()
     finally:
         done.set()
         _end(others)
@@ -48,6 +49,14 @@ def _watch(others: list[subprocess.Popen], done: threading.Event) -> None:
             print(f"a process of this training ended with exit code {failed[0].returncode}", file=sys.stderr)
             _thread.interrupt_main()
             return
+
+
+def _part() -> None:
+    """A sweep's next training finds others, at another address."""
+    from torch import distributed
+
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 def _end(others: list[subprocess.Popen]) -> None:

@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from functools import lru_cache
 from importlib import import_module
 from itertools import product
 from pathlib import Path
@@ -18,6 +19,9 @@ from sr.verb import conf_dir
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two test processes on two cores
 os.environ.pop("MLFLOW_TRACKING_URI", None)
+
+
+STAND_INS = ("T91", "BSDS500/train", "DIV2K/train/HR", "Set14", "BSD100", "Urban100", "Manga109")
 
 
 class Answer(NamedTuple):
@@ -76,7 +80,8 @@ def picture(path: Path, height: int = 48, width: int = 56, seed: int = 0, mode: 
 
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A `paths.data` with a bit of everything: a folder, pairs ×2, Set5, CIFAR-10 in its binary layout."""
+    """A `paths.data` with a bit of everything: a folder, pairs ×2, Set5, CIFAR-10 in its binary layout, and two pictures
+    for each set that recipes train on or measure."""
     root = tmp_path_factory.mktemp("world")
     for k in range(4):
         hr = picture(root / "photos" / f"p{k}.png", seed=k)
@@ -84,6 +89,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
         with Image.open(hr) as image:
             (root / "small").mkdir(exist_ok=True)
             image.resize((28, 24)).save(root / "small" / f"p{k}x2.png")
+    for seed, name in enumerate(STAND_INS):
+        for k in range(2):
+            picture(root / name / f"p{k}.png", seed=20 + 2 * seed + k)
     (root / "cifar-10-batches-bin").mkdir()
     rng = np.random.default_rng(0)
     for name, count in (("data_batch_1", 100), ("test_batch", 20)):
@@ -100,16 +108,18 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("choice", found)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def compose(pytestconfig: pytest.Config, world: Path) -> Any:
-    """`compose("model=gan", …)` gives the checked, plain config; `compose.choices` what was chosen."""
+    """`compose("model=gan", …)` gives the checked, plain config; `compose.choices` what was chosen; `compose.net("edsr",
+    scale, channels, …)` the config of a net alone."""
     import hydra
     from omegaconf import OmegaConf
 
+    extra = pytestconfig.getoption("--config-dir")
+    search = [f"hydra.searchpath=[file://{Path(extra).resolve()}]"] if extra else []
+
     def composed(*words: str, name: str = "run") -> dict[str, Any]:
-        extra = pytestconfig.getoption("--config-dir")
         words += (zoo(world),) if "model/net=spandrel" in words else ()
-        search = [f"hydra.searchpath=[file://{Path(extra).resolve()}]"] if extra else []
         with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
             cfg = hydra.compose(name, [f"paths.data={world}", *words, *search], return_hydra_config=True)
         composed.choices = dict(cfg.hydra.runtime.choices)
@@ -117,6 +127,17 @@ def compose(pytestconfig: pytest.Config, world: Path) -> Any:
         del plain["hydra"]
         return schema.complete(OmegaConf.create(plain), composed.choices)
 
+    @lru_cache
+    def alone(name: str, *words: str) -> Any:
+        words += (zoo(world),) if name == "spandrel" else ()
+        with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            return hydra.compose(f"model/net/{name}", [*words, *search])
+
+    def net(name: str, scale: int, channels: int, *words: str) -> dict[str, Any]:
+        known = OmegaConf.merge({"scale": scale, "channels": channels}, alone(name, *words))
+        return OmegaConf.to_container(known.model.net, resolve=True)
+
+    composed.net = net
     return composed
 
 

@@ -44,7 +44,7 @@ def refused(answer: Any, *words: str) -> None:
         ("data.batch=0", ["data.batch=0", "1 or more"]),
         ("trainer.max_steps=abc", ["trainer.max_steps=abc", "whole number"]),
         ("seed=-1", ["seed=-1", "4294967295"]),
-        ("trainer.devices=2", ["trainer.devices=2", "expected one of 1"]),
+        ("trainer.devices=2", ["trainer.devices=2", "trainer=ddp"]),
         ("trainer.precision=bf16", ["trainer.precision=bf16", 'Did you mean "bf16-mixed"']),
         ("data.test=Set5", ["data.test=Set5", "data.test=[Set5]"]),
         ("data.test=[Set5,Set5]", ["data.test", "twice"]),

@@ -1,12 +1,16 @@
 """Contract: every YAML under `conf/` (and under --config-dir) is found by itself, composes, builds and does its work."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from conftest import picture
 
 from sr import schema
 from sr.verb import conf_dir
+
+if TYPE_CHECKING:
+    from sr.training import Training
 
 GAN_PARTS = ("model/discriminator", "model/adversarial")
 NEEDS = {
@@ -45,17 +49,27 @@ def words(group: str, choice: str, world: Path) -> list[str]:
     return [*gan, typed, *(word.format(world=world) for word in NEEDS.get(typed, []))]
 
 
-def two_steps(config: dict[str, Any], choices: dict[str, str], folder: Path) -> dict[str, float]:
-    """Train two steps, validate, test; returns the metrics."""
+def small(net: str) -> list[str]:
+    """The dials that keep a net small."""
+    return [word for word in NEEDS.get(f"model/net={net}", []) if word.startswith("model.net.")]
+
+
+def trained(config: dict[str, Any], choices: dict[str, str], folder: Path, steps: int = 2) -> "Training":
+    """Train these few steps, validate, test."""
     from sr.training import Training
 
     config["paths"]["runs"] = str(folder)
-    config["trainer"] |= {"max_steps": 2, "max_epochs": None, "val_check_interval": 2, "accelerator": "cpu"}
+    config["trainer"] |= {"max_steps": steps, "max_epochs": None, "val_check_interval": 2, "accelerator": "cpu"}
     if "warmup_steps" in config["model"]:
         config["model"]["warmup_steps"] = 1
     training = Training(config, choices, [])
     training.go()
-    return training.model.metrics
+    return training
+
+
+def two_steps(config: dict[str, Any], choices: dict[str, str], folder: Path) -> dict[str, float]:
+    """Train two steps, validate, test; returns the metrics."""
+    return trained(config, choices, folder).model.metrics
 
 
 def test_every_yaml_lies_in_a_tested_group() -> None:
@@ -76,13 +90,12 @@ def test_each_verb_has_a_module_and_a_help(verb: str, sr: Any) -> None:
 
 @pytest.mark.group("model/net")
 @pytest.mark.parametrize("scale", schema.SCALES)
-def test_net(choice: str, scale: int, compose: Any, build: Any, world: Path) -> None:
+def test_net(choice: str, scale: int, compose: Any, build: Any) -> None:
     """Any channel count and odd sizes; the output is exactly `scale` times as large; all weights get a gradient."""
     import torch
 
     for channels in (1, 3, 4):
-        config = compose(*words("model/net", choice, world), f"scale={scale}", f"channels={channels}")
-        net = build.part(config["model"]["net"], "model.net")
+        net = build.part(compose.net(choice, scale, channels, *small(choice)), "model.net")
         assert net.scale == scale
         lr = torch.rand(2, channels, 9, 13)
         result = net(lr)
@@ -144,8 +157,8 @@ def test_way_of_learning(choice: str, compose: Any, world: Path, tmp_path: Path)
 
 
 @pytest.mark.group("model/net")
-def test_a_gan_takes_any_net(choice: str, compose: Any, build: Any) -> None:
-    assert build.model(compose("model=gan", f"model/net={choice}")).net.scale == 2
+def test_a_gan_takes_any_net(choice: str, compose: Any, build: Any, world: Path) -> None:
+    assert build.model(compose("model=gan", *words("model/net", choice, world))).net.scale == 2
 
 
 @pytest.mark.group("model/discriminator")
@@ -158,10 +171,20 @@ def test_a_gan_takes_any_discriminator(choice: str, compose: Any, world: Path, t
 
 
 @pytest.mark.group("experiment")
-def test_experiment(choice: str, compose: Any, tmp_path: Path) -> None:
-    """Composes, does two steps, and has a write-up that gives its command."""
-    config = compose(f"experiment={choice}", "track=none", "data.batch=4")
-    assert two_steps(config, compose.choices, tmp_path)
+def test_experiment(choice: str, compose: Any, world: Path, tmp_path: Path) -> None:
+    """Composes, does two steps, resumes for a third one, and has a write-up that gives its command."""
+    import torch
+
+    recipe = compose(f"experiment={choice}")
+    for name in recipe["data"].get("exclude") or []:  # what is left out must be there
+        picture(world / "T91" / f"{name}.png")
+    cheap = [f"data.{dial}={value}" for dial, value in {"batch": 2, "patch": 48, "repeat": 4}.items() if dial in recipe["data"]]
+    config = compose(f"experiment={choice}", "track=none", *cheap, *small(compose.choices["model/net"]))
+    first = trained(config, compose.choices, tmp_path)
+    assert first.model.metrics
+    resumed = trained(config | {"resume": str(first.folder)}, compose.choices, tmp_path, steps=3)
+    kept = [torch.load(training.folder / "last.ckpt", weights_only=True) for training in (first, resumed)]
+    assert [content["global_step"] for content in kept] == [2, 3]
     study = conf_dir().parent / "experiments" / choice / "README.md"
     if conf_dir().name == "conf" and (conf_dir() / "experiment" / f"{choice}.yaml").exists():
         assert f"experiment={choice}" in study.read_text(encoding="utf-8")

@@ -246,7 +246,7 @@ def test_a_net_of_nan_has_no_number_and_no_picture(sr: Callable, trained: Path, 
     import torch
 
     content = torch.load(trained / "best.ckpt", weights_only=True)
-    next(value for key, value in content["state_dict"].items() if key.startswith("net.")).fill_(float("nan"))
+    next(value for key, value in content["state_dict"].items() if key.startswith("ema.net.")).fill_(float("nan"))
     torch.save(content, tmp_path / "nan.ckpt")
     answer = sr("evaluate", "checkpoint=nan.ckpt", "data.test=[Set5]", f"paths.data={world}", *QUICK)
     assert answer.code == 2

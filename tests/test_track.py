@@ -126,7 +126,7 @@ try:
 except ChildProcessError:
     pass  # no child is left
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=170, check=False)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=500, check=False)
     assert done.returncode == 0, done.stderr
     client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
     found = client.search_runs([client.get_experiment_by_name("new").experiment_id])
