@@ -80,8 +80,8 @@ def picture(path: Path, height: int = 48, width: int = 56, seed: int = 0, mode: 
 
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A `paths.data` with a bit of everything: a folder, pairs ×2, Set5, CIFAR-10 in its binary layout, and two pictures
-    for each set that recipes train on or measure."""
+    """A `paths.data` with a bit of everything: a folder, pairs ×2, Set5, CIFAR-10 in its binary layout, and three
+    pictures for each set that recipes train on or measure."""
     root = tmp_path_factory.mktemp("world")
     for k in range(4):
         hr = picture(root / "photos" / f"p{k}.png", seed=k)
@@ -90,8 +90,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
             (root / "small").mkdir(exist_ok=True)
             image.resize((28, 24)).save(root / "small" / f"p{k}x2.png")
     for seed, name in enumerate(STAND_INS):
-        for k in range(2):
-            picture(root / name / f"p{k}.png", seed=20 + 2 * seed + k)
+        for k in range(3):
+            picture(root / name / f"p{k}.png", seed=20 + 3 * seed + k)
     (root / "cifar-10-batches-bin").mkdir()
     rng = np.random.default_rng(0)
     for name, count in (("data_batch_1", 100), ("test_batch", 20)):
