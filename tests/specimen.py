@@ -1,4 +1,4 @@
-"""Made-up pictures and weight files that tests share."""
+"""Made-up pictures and weight files, and a short training, that tests share."""
 
 import io
 from collections.abc import Callable
@@ -7,12 +7,16 @@ from typing import Any
 
 import torch
 from PIL import Image
+from pytorch_lightning import Callback
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from sr.color import luma
 from sr.degrade.resize import imresize
 from sr.metric.backbone import PUBLISHED
-from sr.pair import Seen
+from sr.model.module import SRModule
+from sr.pair import Pair, Seen
+from sr.trainer import Trainer
 
 
 def levels(*shape: int, seed: int = 0) -> Tensor:
@@ -56,3 +60,28 @@ def matlab(scale: int) -> Callable[[Any], Any]:
     from sr.degrade.resize import imresize
 
     return lambda hr: imresize(hr, 1 / scale)
+
+
+class After(Callback):
+    """Calls a function after each batch."""
+
+    def __init__(self, look: Callable[[SRModule], None]) -> None:
+        self.look = look
+
+    def on_train_batch_end(self, trainer: Trainer, module: SRModule, *_: object) -> None:
+        self.look(module)
+
+
+def fit(module: SRModule, steps: int, data: list[Pair], *callbacks: Callback, **dials: Any) -> Trainer:
+    """Train on these batches alone, on the CPU, with nothing measured, kept or shown."""
+    trainer = Trainer(
+        max_steps=steps, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, limit_val_batches=0, callbacks=list(callbacks), **dials,
+    )  # fmt: skip
+    trainer.fit(module, DataLoader(data, batch_size=None))
+    return trainer
+
+
+def weights(net: nn.Module) -> Tensor:
+    """A copy of all of them, in one row."""
+    return torch.cat([p.detach().flatten() for p in net.parameters()]).clone()

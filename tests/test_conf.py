@@ -178,7 +178,11 @@ def test_experiment(choice: str, compose: Any, world: Path, tmp_path: Path) -> N
     recipe = compose(f"experiment={choice}")
     for name in recipe["data"].get("exclude") or []:  # what is left out must be there
         picture(world / "T91" / f"{name}.png")
-    cheap = [f"data.{dial}={value}" for dial, value in {"batch": 2, "patch": 48, "repeat": 4}.items() if dial in recipe["data"]]
+    cheap = [
+        f"data.{dial}={value}"
+        for dial, value in {"batch": 2, "patch": 48, "repeat": 4}.items()
+        if dial in recipe["data"]
+    ]
     config = compose(f"experiment={choice}", "track=none", *cheap, *small(compose.choices["model/net"]))
     first = trained(config, compose.choices, tmp_path)
     assert first.model.metrics

@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 import torch
-from pytorch_lightning import Callback
+from specimen import After, fit, weights
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from sr import checkpoint
 from sr.error import UserError
@@ -25,16 +24,6 @@ from sr.pair import Pair
 from sr.schedule.constant import constant
 from sr.track.evidence import Evidence
 from sr.trainer import Trainer
-
-
-class After(Callback):
-    """Calls a function after each batch."""
-
-    def __init__(self, look: Callable[[CNN], None]) -> None:
-        self.look = look
-
-    def on_train_batch_end(self, trainer: Trainer, module: CNN, *_: object) -> None:
-        self.look(module)
 
 
 def cnn(loss: dict[str, nn.Module] | None = None, optimizer: Any = None, rate: float = 0.1, **dials: Any) -> CNN:
@@ -54,16 +43,7 @@ def pairs(count: int = 8, size: int = 2) -> list[Pair]:
 
 
 def train(module: CNN, steps: int, *looks: Any, data: list[Pair] | None = None, **dials: Any) -> Trainer:
-    trainer = Trainer(
-        max_steps=steps, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, limit_val_batches=0, callbacks=[After(look) for look in looks], **dials,
-    )  # fmt: skip
-    trainer.fit(module, DataLoader(data or pairs(), batch_size=None))
-    return trainer
-
-
-def weights(net: nn.Module) -> Tensor:
-    return torch.cat([p.detach().flatten() for p in net.parameters()]).clone()
+    return fit(module, steps, data or pairs(), *map(After, looks), **dials)
 
 
 def test_averaged_weights_are_the_average() -> None:
@@ -173,11 +153,7 @@ def test_what_cannot_be_saved_ends_with_the_batch(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"also after going back 2 times.*offending_step_\d+\.pt") as stop:
         trainer_data = spoiled(pairs(40), *range(8, 40))
         module = cnn(guard=Guard(returns=2))
-        module_trainer = Trainer(
-            max_steps=40, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
-            enable_model_summary=False, limit_val_batches=0, callbacks=[Evidence(tmp_path)],
-        )  # fmt: skip
-        module_trainer.fit(module, DataLoader(trainer_data, batch_size=None))
+        fit(module, 40, trainer_data, Evidence(tmp_path))
     assert isinstance(stop.value, ExplodedError)
     batch = torch.load(next(tmp_path.glob("offending_step_*.pt")), weights_only=True)
     assert batch["lr"].isnan().all()
@@ -270,7 +246,13 @@ GAME = (
 def test_two_processes_train_as_one_with_the_doubled_batch(run: Any, world: Path) -> None:
     """The same weights, the same measured values, also where one process measures one picture more than the other; with
     two players as well, and one training after the other, as in a sweep."""
-    dials = ("trainer.max_steps=4", "model/schedule=constant", "data.val=[Set14]", "data.test=[]", f"paths.data={world}")
+    dials = (
+        "trainer.max_steps=4",
+        "model/schedule=constant",
+        "data.val=[Set14]",
+        "data.test=[]",
+        f"paths.data={world}",
+    )
     for way in ((), GAME):
         one = run(*dials, *way, "model.net.width=4", "data.batch=8")[1]
         answer, two = run(*dials, *way, "model.net.width=4", "trainer=ddp", "trainer.devices=2")

@@ -5,9 +5,8 @@ from typing import Any
 
 import pytest
 import torch
-from pytorch_lightning import Callback
+from specimen import After, fit, weights
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from sr.adversarial.hinge import Hinge
 from sr.adversarial.lsgan import LSGAN
@@ -27,16 +26,6 @@ class NoLoss(nn.Module):
 
     def forward(self, sr: Tensor, hr: Tensor) -> Tensor:
         return (sr * 0).mean()
-
-
-class After(Callback):
-    """Calls a function after each batch."""
-
-    def __init__(self, look: Any) -> None:
-        self.look = look
-
-    def on_train_batch_end(self, trainer: Trainer, module: GAN, *_: object) -> None:
-        self.look(module)
 
 
 def gan(adversarial: nn.Module | None = None, loss: nn.Module | None = None, rate: float = 0.1, **dials: Any) -> GAN:
@@ -62,16 +51,7 @@ def gan(adversarial: nn.Module | None = None, loss: nn.Module | None = None, rat
 def play(module: GAN, steps: int, *looks: Any, **dials: Any) -> Trainer:
     torch.manual_seed(1)
     pairs = [Pair(torch.rand(2, 3, 8, 8), torch.rand(2, 3, 16, 16)) for _ in range(7)]
-    trainer = Trainer(
-        max_steps=steps, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, limit_val_batches=0, callbacks=[After(look) for look in looks], **dials,
-    )  # fmt: skip
-    trainer.fit(module, DataLoader(pairs, batch_size=None))
-    return trainer
-
-
-def weights(player: nn.Module) -> Tensor:
-    return torch.cat([p.detach().flatten() for p in player.parameters()]).clone()
+    return fit(module, steps, pairs, *map(After, looks), **dials)
 
 
 @pytest.mark.parametrize("adversarial", [Vanilla(), Vanilla(saturating=False), LSGAN(), Hinge()])
@@ -161,10 +141,7 @@ def test_accumulated_batches_are_one_larger_batch() -> None:
     results = []
     for accumulate, loader in ((1, [Pair(lr, hr)]), (2, [Pair(lr[:2], hr[:2]), Pair(lr[2:], hr[2:])])):
         module = gan(loss=nn.MSELoss(), warmup_steps=9, accumulate=accumulate)
-        trainer = Trainer(
-            max_steps=1, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False
-        )
-        trainer.fit(module, DataLoader(loader, batch_size=None))
+        fit(module, 1, loader)
         results.append(weights(module.net))
     assert torch.allclose(results[0], results[1], atol=1e-7)
 

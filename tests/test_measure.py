@@ -3,6 +3,7 @@
 import importlib
 import math
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -37,26 +38,22 @@ def made_up(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return weight_files(tmp_path_factory.mktemp("weights"))
 
 
-def all_measures(made_up: dict[str, Path]) -> dict[str, Any]:
-    return {
-        "psnr": lambda seen: psnr(seen.x, seen.y),
-        "ssim": lambda seen: ssim(seen.x, seen.y),
-        "ms_ssim": MSSSIM(),
-        "lr_psnr": LRPSNR(Bicubic(2)),
-        "color_shift": ColorShift(),
-        "spectrum": Spectrum(),
-        "lpips": LPIPS("alex", str(made_up["alex"])),
-        "dists": DISTS(str(made_up["vgg"])),
-    }
-
-
-NAMES = ("psnr", "ssim", "ms_ssim", "lr_psnr", "color_shift", "spectrum", "lpips", "dists")
+MEASURES: dict[str, Callable[[dict[str, Path]], Any]] = {
+    "psnr": lambda _: lambda seen: psnr(seen.x, seen.y),
+    "ssim": lambda _: lambda seen: ssim(seen.x, seen.y),
+    "ms_ssim": lambda _: MSSSIM(),
+    "lr_psnr": lambda _: LRPSNR(Bicubic(2)),
+    "color_shift": lambda _: ColorShift(),
+    "spectrum": lambda _: Spectrum(),
+    "lpips": lambda made_up: LPIPS("alex", str(made_up["alex"])),
+    "dists": lambda made_up: DISTS(str(made_up["vgg"])),
+}
 
 
 @pytest.mark.filterwarnings("ignore:metric.also")
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", MEASURES)
 def test_each_image_of_a_batch_is_judged_alone(name: str, made_up: dict[str, Path]) -> None:
-    measure, seen = all_measures(made_up)[name], see(3, 182, 190)
+    measure, seen = MEASURES[name](made_up), see(3, 182, 190)
     together = measure(seen)
     assert (together.dtype, together.shape) == (torch.float64, (3,))
     for k in range(3):
@@ -66,9 +63,9 @@ def test_each_image_of_a_batch_is_judged_alone(name: str, made_up: dict[str, Pat
 
 @pytest.mark.filterwarnings("ignore:metric.also")
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", MEASURES)
 def test_a_gpu_gives_the_same(name: str, made_up: dict[str, Path]) -> None:
-    measure = all_measures(made_up)[name]
+    measure = MEASURES[name](made_up)
     near = 1e-4 if name in ("lpips", "dists") else 1e-9  # networks work in float32
     assert measure(see(2, 182, 190, device="cuda")).tolist() == pytest.approx(
         measure(see(2, 182, 190)).tolist(), rel=near
@@ -76,9 +73,9 @@ def test_a_gpu_gives_the_same(name: str, made_up: dict[str, Path]) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:metric.also")
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", MEASURES)
 def test_an_equal_picture_has_the_best_value(name: str, made_up: dict[str, Path]) -> None:
-    seen, measure = see(2, 180, 180), all_measures(made_up)[name]
+    seen, measure = see(2, 180, 180), MEASURES[name](made_up)
     best = {"psnr": math.inf, "lr_psnr": math.inf, "ssim": 1, "ms_ssim": 1}.get(name, 0)
     values = measure(seen._replace(x=seen.y, sr=seen.hr)).tolist()
     assert values == ([best] * 2 if name != "dists" else pytest.approx([0, 0], abs=1e-12))

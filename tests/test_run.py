@@ -24,12 +24,12 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def start(sr: Any, world: Path, runs: Path, *words: str) -> tuple[Any, dict[str, Any], Any]:
-    """Run; returns the answer, summary.json and MLflow's run."""
+    """Run; returns the answer, summary.json and MLflow's run, None with track=none."""
     known = set(runs.glob("*/summary.json"))
     answer = sr("run", *DIALS, f"data.path={world}/photos", f"paths.runs={runs}", *words)
     (path,) = set(runs.glob("*/summary.json")) - known
     summary = json.loads(path.read_text())
-    return answer, summary, client(runs).get_run(summary["run_id"])
+    return answer, summary, summary["run_id"] and client(runs).get_run(summary["run_id"])
 
 
 def client(runs: Path) -> MlflowClient:
@@ -85,7 +85,7 @@ def test_the_number_at_the_end_is_the_number_after_loading(sr: Any, world: Path,
     from sr.model.enlarge import enlarge
 
     for color in ("rgb", "y", "gray"):
-        _, summary, _ = start(sr, world, runs, f"color={color}")
+        _, summary, _ = start(sr, world, runs, f"color={color}", "track=none")
         loaded = checkpoint.load(Path(summary["checkpoint"]))
         assert loaded.metrics["val/folder/psnr"] == summary["metrics"]["best/val/folder/psnr"]
         data, protocol = build.data(loaded.config), build.part(loaded.config["metric"], "metric")
@@ -112,7 +112,7 @@ def test_a_gan_run_logs_the_whole_game(sr: Any, world: Path, runs: Path) -> None
 def test_same_seed_same_numbers(sr: Any, world: Path, runs: Path) -> None:
     """With worker processes or without."""
     first, again, workers, other = (
-        start(sr, world, runs, *words)[1]["metrics"]["test/folder/psnr"]
+        start(sr, world, runs, "track=none", *words)[1]["metrics"]["test/folder/psnr"]
         for words in (("seed=1",), ("seed=1",), ("seed=1", "data.workers=1"), ("seed=2",))
     )
     assert first == again == workers
@@ -120,14 +120,16 @@ def test_same_seed_same_numbers(sr: Any, world: Path, runs: Path) -> None:
 
 
 def test_bicubic_needs_no_training_and_gains_nothing(sr: Any, world: Path, runs: Path) -> None:
-    answer, summary, _ = start(sr, world, runs, "model/net=bicubic")
+    answer, summary, _ = start(sr, world, runs, "model/net=bicubic", "track=none")
     assert "nothing to learn" in answer.out
     assert summary["metrics"]["test/folder/psnr"] == summary["bicubic"]["test/folder/psnr"]
     assert summary["checkpoint"] is None
 
 
 def test_named_sets_beside_another_training_set(sr: Any, world: Path, runs: Path) -> None:
-    _, summary, _ = start(sr, world, runs, f"paths.data={world}", "data.val=[Set5]", "data.test=[Set5,folder]")
+    _, summary, _ = start(
+        sr, world, runs, f"paths.data={world}", "data.val=[Set5]", "data.test=[Set5,folder]", "track=none"
+    )
     assert {"val/Set5/psnr", "test/Set5/psnr", "test/folder/psnr"} <= set(summary["metrics"])
 
 
@@ -144,9 +146,9 @@ def test_an_exploding_loss_ends_failed_with_advice(sr: Any, world: Path, runs: P
 
 def test_epochs_limit_as_well_and_what_was_trained_is_kept(sr: Any, world: Path, runs: Path) -> None:
     """Three pictures shown sixteen times, in batches of four: 12 steps an epoch, whatever `max_steps` allows."""
-    _, summary, _ = start(sr, world, runs, "trainer.max_steps=2000", "trainer.max_epochs=1")
+    _, summary, _ = start(sr, world, runs, "trainer.max_steps=2000", "trainer.max_epochs=1", "track=none")
     assert summary["steps"] == summary["metrics"]["best/step"] == 12
-    _, summary, _ = start(sr, world, runs, "data.val=[]")
+    _, summary, _ = start(sr, world, runs, "data.val=[]", "track=none")
     assert summary["checkpoint"].endswith("last.ckpt")
 
 
@@ -158,13 +160,15 @@ def test_the_table_is_of_one_net(sr: Any, world: Path, runs: Path) -> None:
         "model.optimizer.lr=0.05",
         "model/schedule=constant",
     )
-    metrics = start(sr, world, runs, *words)[1]["metrics"]
+    metrics = start(sr, world, runs, "track=none", *words)[1]["metrics"]
     assert metrics["val/folder/psnr"] == metrics["best/val/folder/psnr"]
     assert metrics["val/folder/psnr"] == metrics["test/folder/psnr"]  # here both are the same pictures
 
 
 def test_mixed_precision_does_not_reach_the_baseline(sr: Any, world: Path, runs: Path) -> None:
-    full, mixed = (start(sr, world, runs, *words)[1]["bicubic"] for words in ((), ("trainer.precision=bf16-mixed",)))
+    full, mixed = (
+        start(sr, world, runs, "track=none", *words)[1]["bicubic"] for words in ((), ("trainer.precision=bf16-mixed",))
+    )
     assert full == mixed
 
 
