@@ -3,6 +3,7 @@
 import platform
 import shlex
 import subprocess
+from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 
@@ -32,14 +33,20 @@ def texts(verb: str, config: dict, overrides: list[str]) -> dict[str, str]:
         "device": device,
         "git": git(),
     }
-    packages = sorted(f"{d.metadata['Name']}=={d.version}" for d in metadata.distributions() if d.metadata["Name"])
     return {
         "config.yaml": yaml.safe_dump(config, sort_keys=False, allow_unicode=True),
         "overrides.yaml": yaml.safe_dump(overrides, allow_unicode=True),
         "environment.yaml": yaml.safe_dump(about, sort_keys=False, allow_unicode=True),
-        "packages.txt": "\n".join(dict.fromkeys(packages)) + "\n",
+        "packages.txt": _packages(),
         "changes.txt": _git("diff", "HEAD"),
     }
+
+
+@lru_cache
+def _packages() -> str:
+    """`name==version` in each line; a fifth of a second, once a process."""
+    found = [(d.metadata["Name"], d.version) for d in metadata.distributions()]
+    return "\n".join(dict.fromkeys(sorted(f"{name}=={version}" for name, version in found if name))) + "\n"
 
 
 def _git(*words: str) -> str:
