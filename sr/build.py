@@ -45,6 +45,10 @@ def _objective(terms: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(terms, dict) or not terms:
         raise UserError(f"model.loss={terms}: a loss is chosen with a slash: model/loss=l1, model/loss=[l1,fft]")
     terms = {"loss": terms} if "_target_" in terms else terms
+    for name, term in terms.items():
+        weight = term.get("weight", 1.0) if isinstance(term, dict) else None
+        if not isinstance(weight, int | float) or "_target_" not in term:
+            raise UserError(f"model.loss.{name}={term}: expected a loss and its weight: model/loss=[…,{name}]")
     without = {name: {k: v for k, v in term.items() if k != "weight"} for name, term in terms.items()}
     weights = {name: float(term.get("weight", 1.0)) for name, term in terms.items()}
     return {"_target_": "sr.model.objective.Objective", "terms": without, "weights": weights}

@@ -7,6 +7,7 @@ file may only name our own nets.
 import contextlib
 import importlib
 import math
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -181,8 +182,16 @@ def _is_trusted(target: str, trusted: tuple[str, ...]) -> bool:
 class Checkpoints(Callback):
     """Keeps the best step by `watch`, the last one, and what there was at an interruption."""
 
-    def __init__(self, folder: Path, watch: str, config: dict[str, Any], patience: int | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        watch: str,
+        config: dict[str, Any],
+        patience: int | None = None,
+        inherited: Path | None = None,
+    ) -> None:
         self.folder, self.patience = folder, patience
+        self._inherited = inherited  # the best checkpoint of the run that is resumed
         self._waited = 0  # validations since the best one
         self.config = {key: part for key, part in config.items() if key != "track"}  # its address may hold a password
         self.leaks: list[
@@ -203,14 +212,20 @@ class Checkpoints(Callback):
 
     def on_save_checkpoint(self, trainer: Trainer, module: SRModule, checkpoint: dict[str, Any]) -> None:
         metrics = {"metrics": dict(module.metrics), "bicubic": dict(module.bicubic)}
-        checkpoint[KEY] = {"config": self.config, **metrics, "best": dict(module.best), "leaks": self.leaks}
+        state = {"best": dict(module.best), "waited": self._waited, "leaks": self.leaks}
+        checkpoint[KEY] = {"config": self.config, **metrics, **state}
 
     def on_load_checkpoint(self, trainer: Trainer, module: SRModule, checkpoint: dict[str, Any]) -> None:
-        module.best = dict(checkpoint[KEY].get("best", {}))
+        """Of a run that is resumed: its best step stays the best, if its file is there to be taken over."""
+        if self._inherited is not None and self._inherited.exists():
+            module.best, self._waited = dict(checkpoint[KEY]["best"]), checkpoint[KEY]["waited"]
+            if trainer.is_global_zero:
+                shutil.copyfile(self._inherited, self.best)
 
     def on_validation_end(self, trainer: Trainer, module: SRModule) -> None:
-        if self.key not in module.metrics:
-            raise UserError(f"watch={self.key}: no such metric; there are {', '.join(sorted(module.metrics))}")
+        known = sorted(name for name in module.metrics if not name.endswith("_raw"))
+        if self.key not in known:
+            raise UserError(f"watch={self.key}: no such metric; there are {', '.join(known)}")
         if trainer.sanity_checking:  # before the first step there is nothing worth keeping
             return
         sign = module.metric.sign(self.key.rpartition("/")[2])

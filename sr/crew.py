@@ -10,7 +10,8 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 
-ENDING = 30.0  # seconds that the others have for ending by themselves
+ENDING = 30.0  # seconds that the others have for ending by themselves …
+FAILED = 2.0  # … and when this process has failed, for they would wait for it
 
 
 @contextlib.contextmanager
@@ -18,26 +19,29 @@ def crew(count: int, words: Sequence[str]) -> Iterator[None]:
     """Run `python -m sr.run WORDS` in `count` - 1 further processes, which find each other as torchrun's would.
 
     Nothing is started where somebody else has done so (torchrun, SLURM). When one of them fails, this process is
-    interrupted, for it would wait for ever.
+    interrupted.
     """
     if count <= 1 or "LOCAL_RANK" in os.environ:
         yield
         return
     threads = str(max(1, (os.cpu_count() or 1) // count))
     here = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port()), "WORLD_SIZE": str(count), "NODE_RANK": "0"}
-    shared = {**os.environ, "OMP_NUM_THREADS": threads, **here}
+    here["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS", threads)
     command = [sys.executable, "-m", "sr.run", *words]
-    others = [subprocess.Popen(command, env=shared | {"LOCAL_RANK": str(rank)}) for rank in range(1, count)]
+    env = os.environ | here
+    others = [subprocess.Popen(command, env=env | {"LOCAL_RANK": str(rank)}) for rank in range(1, count)]
     done = threading.Event()
     threading.Thread(target=_watch, args=(others, done), daemon=True).start()
     before = {name: os.environ.get(name) for name in (*here, "LOCAL_RANK")}
     os.environ.update(here | {"LOCAL_RANK": "0"})
+    patience = FAILED
     try:
         yield
         _part()
+        patience = ENDING
     finally:
         done.set()
-        _end(others)
+        _end(others, patience)
         for name, value in before.items():
             os.environ.pop(name, None) if value is None else os.environ.update({name: value})
 
@@ -59,8 +63,8 @@ def _part() -> None:
         distributed.destroy_process_group()
 
 
-def _end(others: list[subprocess.Popen]) -> None:
-    deadline = time.monotonic() + ENDING
+def _end(others: list[subprocess.Popen], patience: float) -> None:
+    deadline = time.monotonic() + patience
     for other in others:
         with contextlib.suppress(subprocess.TimeoutExpired):
             other.wait(max(0.1, deadline - time.monotonic()))

@@ -19,7 +19,8 @@ from sr.data.folder import Folder
 from sr.degrade.resize import bicubic
 from sr.error import UserError
 from sr.metric.score import Score, by_picture
-from sr.model.module import Shown, trainable
+from sr.model.measured import Shown
+from sr.model.module import trainable
 from sr.pair import Raw
 from sr.track.life import Begun, as_json, closing, keep, make_folder
 from sr.track.panel import panel

@@ -19,7 +19,7 @@ STAGES = ("fit", "test")
 PRECISIONS = ("32-true", "32", "bf16-mixed", "16-mixed")
 COUNTS = (
     "data.batch", "data.patch", "data.repeat",
-    "rounds", "steps", "tile", "patience",
+    "rounds", "steps", "tile", "patience", "model.share_every",
     "trainer.max_steps", "trainer.max_epochs", "trainer.val_check_interval", "trainer.accumulate_grad_batches",
 )  # fmt: skip
 
@@ -186,6 +186,15 @@ def _check_trainer(config: dict[str, Any], trainer: dict[str, Any]) -> None:
     one_of("trainer.precision", str(trainer.get("precision", "32")), PRECISIONS)
     if trainer.get("precision") == "16-mixed" and "adversarial" in config["model"]:
         raise UserError("trainer.precision=16-mixed: a GAN's two players cannot share one loss scale; use bf16-mixed")
+    if trainer.get("precision") == "16-mixed" and config["model"].get("optimizer", {}).get("fused"):
+        raise UserError("model.optimizer.fused=true: hides the gradient of trainer.precision=16-mixed; leave it null")
+    clip = trainer.get("gradient_clip_val")
+    if clip is not None and (not isinstance(clip, int | float) or clip <= 0):
+        raise UserError(f"trainer.gradient_clip_val={clip}: expected a number above 0, or null")
+    if "gradient_clip_algorithm" in trainer:
+        raise UserError(
+            "trainer.gradient_clip_algorithm: there is no such dial; the gradient's norm is what is clipped"
+        )
     if trainer.get("max_steps") == -1 and trainer.get("max_epochs") in (None, -1):
         raise UserError("trainer.max_steps=-1: without a limit of steps, set trainer.max_epochs")
     for key in ("val_check_interval", "accumulate_grad_batches", "max_steps"):

@@ -15,6 +15,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from sr import build, checkpoint, terminal, weights
 from sr.data.leaks import Leak
+from sr.data.patches import START, Seen
 from sr.error import UserError
 from sr.metric.score import by_picture
 from sr.model.module import trainable
@@ -60,14 +61,16 @@ class Training:
         self.config, self.choices = config, choices
         self.begun = Begun("run", config, choices, overrides)
         self.started = time.perf_counter()
+        self.first = rank_zero_only.rank == 0  # of several processes, the one that tracks, writes and speaks
+        if not self.first:
+            sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - as long as the process lives
         quiet()
         seed_everything(config["seed"], workers=True, verbose=False)
         self.data, self.model = build.data(config), build.model(config)
         self.data.view = self.model.metric.view
         self.protocol = self.model.metric.describe(str(self.data.degrade))
-        self.first = rank_zero_only.rank == 0  # of several processes, the one that tracks, writes and speaks
         self.track = build.part(config["track"], "track") if self.first else Nothing()
-        self.resume = _resumable(config["resume"], config["trainer"]["max_steps"])
+        self.resume = _resumable(config)
         self.stages = self._stages()
         self.leaks: list[Leak] = []
 
@@ -76,7 +79,10 @@ class Training:
         self._check_data()
         self.folder = self._folder()
         self.clock = Clock()
-        self.best = checkpoint.Checkpoints(self.folder, self.config["watch"], self.config, self.config["patience"])
+        inherited = Path(self.resume).with_name("best.ckpt") if self.resume else None
+        self.best = checkpoint.Checkpoints(
+            self.folder, self.config["watch"], self.config, self.config["patience"], inherited
+        )
         self.best.leaks = [list(leak) for leak in self.leaks]
         callbacks = [self.best, self.clock, Record(self.track)]
         callbacks += [terminal.Bar()] if self.first else []
@@ -89,10 +95,8 @@ class Training:
         return self.model.best.get(self.best.key, next(iter(self.model.metrics.values()), None))
 
     def _folder(self) -> Path:
-        if self.first:
-            return make_folder(self.config["paths"]["runs"], self._title())
-        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - as long as the process lives
-        return Path(os.devnull)  # nothing is written from here
+        """Of the first process; the others write nothing."""
+        return make_folder(self.config["paths"]["runs"], self._title()) if self.first else Path(os.devnull)
 
     def _stages(self) -> list[str]:
         stages = list(self.config["stages"])
@@ -117,7 +121,8 @@ class Training:
                 )
             self.model.rehearse(self.data.example())
             self.leaks = self.data.leaks()
-            self._warn_of_leaks()
+            if self.first:
+                self._warn_of_leaks()
         if "test" in self.stages:
             self.data.setup("test")
 
@@ -150,7 +155,8 @@ class Training:
             best = self.trainer.strategy.broadcast(self.best.best)
             if best.exists():  # what is tested is what is kept
                 checkpoint.restore(self.model.final, best)
-                self.model.metrics |= {name: v for name, v in self.model.best.items() if name != "step"}
+                last = {name: v for name, v in self.model.metrics.items() if not name.endswith("_raw")}
+                self.model.metrics = last | {name: v for name, v in self.model.best.items() if name != "step"}
         if "test" in self.stages:
             step = self.trainer.global_step
             self.trainer.test(self.model, datamodule=self.data, verbose=False)
@@ -159,12 +165,11 @@ class Training:
             self.track.points(in_columns(tested | guessed, self.data, self.model.metric), step)
             self.track.text("per_image.json", as_json(self._per_image()))
 
-    def _seen(self) -> int:
-        """Batches of the epoch in which a resumed training was interrupted."""
+    def _seen(self) -> Seen:
         if self.resume is None:
-            return 0
-        progress = weights.read(Path(self.resume))["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]
-        return progress["completed"] % len(self.data.train_dataloader())
+            return START
+        content = weights.read(Path(self.resume))
+        return Seen(content["epoch"], content["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]["completed"])
 
     def _per_image(self) -> dict[str, Any]:
         """`{"test/Set5": {"protocol": …, "images": {"baby": {"psnr": …, "ssim": …, "bicubic_psnr": …}}}}`."""
@@ -230,8 +235,9 @@ class Training:
             print(f"  {self.track.page if self.track.page.startswith('http') else f'{_python()} -m {self.track.page}'}")
 
 
-def _resumable(resume: str | None, steps: int) -> str | None:
-    """The checkpoint that `resume` means."""
+def _resumable(config: dict[str, Any]) -> str | None:
+    """The checkpoint that `resume` means, which must be of this very model."""
+    resume, steps = config["resume"], config["trainer"]["max_steps"]
     if resume is None:
         return None
     path = Path(resume).expanduser()
@@ -241,11 +247,22 @@ def _resumable(resume: str | None, steps: int) -> str | None:
     content = weights.read(path)
     if checkpoint.KEY not in content:
         raise UserError(f"resume={resume}: {path.name} holds weights only, or was not written by sr.run")
+    there, here = (_flat(c["model"], "model") for c in (content[checkpoint.KEY]["config"], config))
+    changed = [f"{k}={here.get(k)} (there {there.get(k)})" for k in {**there, **here} if there.get(k) != here.get(k)]
+    if changed:
+        raise UserError(f"resume={resume}: was trained with other dials, say the same: {', '.join(changed)}")
     if content["global_step"] >= steps > 0:
         raise UserError(
             f"resume={resume}: is at step {content['global_step']} already; set trainer.max_steps above that"
         )
     return str(path)
+
+
+def _flat(node: Any, key: str) -> dict[str, Any]:
+    """`{"model.net.width": 32, …}`."""
+    if not isinstance(node, dict):
+        return {key: node}
+    return {name: value for k, part in node.items() for name, value in _flat(part, f"{key}.{k}").items()}
 
 
 def _python() -> str:

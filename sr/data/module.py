@@ -18,7 +18,7 @@ from tqdm import tqdm
 from sr.color import gray
 from sr.data.cache import Cache
 from sr.data.leaks import Leak, known_leaks
-from sr.data.patches import Draws
+from sr.data.patches import START, Draws
 from sr.data.pictures import Pictures
 from sr.error import UserError, nearest
 from sr.image.read import list_images
@@ -69,7 +69,8 @@ class SRData(LightningDataModule):
                 raise UserError(f"data.{key}={value}: expected a number of GB, 0 or more")
         self.memory, self.cache = memory * GB, Cache(Path(cache), disk * GB) if cache else None
         self.view: Callable[[Tensor, bool], Tensor] = lambda hr, gray: hr  # of whole pictures: `Protocol.view`
-        self.seen = 0  # batches of its first epoch, of a training that is resumed
+        self.seen = START  # where a training that is resumed was
+        self.allow_zero_length_dataloader_with_multiple_devices = True  # fewer pictures than processes
         self.train_set: Dataset | None = None
         self.eval_sets: dict[str, list[Any]] = {}
 
@@ -99,7 +100,9 @@ class SRData(LightningDataModule):
         return name if name == self.name else Path(name).name
 
     def train_dataloader(self) -> DataLoader:
-        draws = Draws(len(self.train_set), self.batch, self.repeat, self.seed, *self._share(), self.seen)
+        world, rank = self._share()
+        steps = self.trainer.accumulate_grad_batches if self.trainer else 1  # an epoch is of whole steps
+        draws = Draws(len(self.train_set), self.batch, self.repeat, self.seed, world, rank, steps, self.seen)
         return DataLoader(
             self.train_set,
             sampler=draws,

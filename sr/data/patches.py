@@ -24,18 +24,30 @@ class Draw(NamedTuple):
     seed: int = 0  # of whatever else is done to the batch by chance
 
 
+class Seen(NamedTuple):
+    """Where a training was interrupted."""
+
+    epoch: int
+    batches: int  # of that epoch
+
+
+START = Seen(0, 0)
+
+
 class Draws(Sampler[Draw]):
     """An epoch shows each of `n` pictures `repeat` times, in batches; a last, smaller batch is left out.
 
     Of `world` processes each has its part of every batch: together they see what one process with a batch `world` times
-    as large would see, in that order. The first epoch leaves out `skip` batches, which an interrupted training has seen.
+    as large would see, in that order. An epoch's length is a multiple of `steps` batches. The first epoch is that of
+    `seen`, without the batches that an interrupted training had seen.
     """
 
     def __init__(
-        self, n: int, batch: int, repeat: int, seed: int, world: int = 1, rank: int = 0, skip: int = 0
-    ) -> None:
-        self.skip = skip
-        self.n, self.batch, self.repeat, self.seed, self.epoch = n, batch, repeat, seed, 0
+        self, n: int, batch: int, repeat: int, seed: int, world: int = 1, rank: int = 0, steps: int = 1,
+        seen: Seen = START,
+    ) -> None:  # fmt: skip
+        self.n, self.batch, self.repeat, self.seed, self.steps = n, batch, repeat, seed, steps
+        self.epoch, self._skip = seen
         self.world, self.rank = world, rank
 
     def set_epoch(self, epoch: int) -> None:
@@ -43,7 +55,8 @@ class Draws(Sampler[Draw]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return max(1, self.n * self.repeat // (self.batch * self.world))
+        whole = self.n * self.repeat // (self.batch * self.world)
+        return max(self.steps, whole // self.steps * self.steps)
 
     def __iter__(self) -> Iterator[Draw]:
         chance = np.random.default_rng([self.seed, self.epoch])
@@ -53,7 +66,7 @@ class Draws(Sampler[Draw]):
         place = chance.random((count, 2))
         turn = chance.integers(0, 8, count, dtype=np.uint8)
         seeds = chance.integers(0, 2**63, count // self.batch).tolist()
-        seen, self.skip = self.skip, 0
+        seen, self._skip = self._skip % len(self), 0
         for k in range(self.rank + seen * self.world, count // self.batch, self.world):
             part = slice(k * self.batch, (k + 1) * self.batch)
             yield Draw(order[part], place[part], turn[part], seeds[k])

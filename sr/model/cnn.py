@@ -23,7 +23,7 @@ class CNN(SRModule):
         self.signals = {"train/lr": self.optimizers().param_groups[0]["lr"]}
         terms = self.loss(self.net(lr), hr)
         loss = self.loss.total(terms)
-        self.signals["train/loss"] = loss.detach()
+        self.tell_loss(loss)
         self.tell_terms(terms, self.loss.weights)
         return loss
 

@@ -56,8 +56,8 @@ def _full_precision(device: str) -> Iterator[None]:
 
 
 def out_of_memory(error: RuntimeError) -> bool:
-    """Whether it is that, of any device: `torch.OutOfMemoryError`, or the CPU allocator's."""
-    return "memory" in str(error)
+    """Whether it is that: a device's `torch.OutOfMemoryError`, or the CPU allocator's message."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 @contextlib.contextmanager

@@ -106,7 +106,7 @@ class GAN(SRModule):
         """G's half: the pixel loss and, once D plays, D's opinion. D's weights get no gradient from it."""
         terms, weights = self.loss(sr, hr), self.loss.weights
         loss = self.loss.total(terms)
-        self.signals["train/loss_pixel"] = loss.detach()
+        self.tell_loss(loss)
         if playing:
             self.discriminator.requires_grad_(False)
             terms["adversarial"] = self.adversarial.generator(self.discriminator(sr))

@@ -26,6 +26,14 @@ class ExplodedError(UserError):
         self.step, self.batch = step, batch
 
 
+class Bad(NamedTuple):
+    """Why a step was skipped."""
+
+    norm: float  # of the gradient
+    loss: float | None  # the net's; None: it was the discriminator's step
+    batch: Pair  # what it was fed; of several under accumulation, the one with the largest loss
+
+
 class State(NamedTuple):
     """Everything that a step changes, on the CPU."""
 
@@ -58,15 +66,17 @@ class Guard:
         self._states: deque[State] = deque(maxlen=2)
 
     def good(self, norm: float, loss: float | None = None) -> bool:
-        """Whether a step of this gradient norm may be done, and of this loss if it is the net's; counted either way."""
+        """Whether a step of this gradient norm may be done, and of this loss if it is the net's."""
         good = math.isfinite(norm) and (loss is None or self._usual(loss))
-        self._recent.append(not good)
-        if not good:
-            self.skipped += 1
-        elif loss is not None:
+        if good and loss is not None:
             self._good += 1
             self._mean += (loss - self._mean) / min(self._good, MEMORY)
         return good
+
+    def count(self, bad: bool) -> None:
+        """After each step of the clock: whether any player's was skipped."""
+        self._recent.append(bad)
+        self.skipped += bad
 
     def _usual(self, loss: float) -> bool:
         return math.isfinite(loss) and (self._good < SETTLED or loss <= self.explosion * self._mean)
@@ -76,10 +86,10 @@ class Guard:
         if not any(self._recent) and (not self._states or step >= self._states[-1].step + self.keep_every):
             self._states.append(_state(module, step))
 
-    def answer(self, module: LightningModule, step: int, norm: float, loss: float | None, batch: Pair) -> None:
+    def answer(self, module: LightningModule, step: int, bad: "Bad") -> None:
         """After a bad step: say so, and go back when it was not the first; raises `ExplodedError` when that did not help."""
-        told = loss is not None and (math.isfinite(norm) or not math.isfinite(loss))
-        what = f"the loss is {loss:.4g}" if told else "the gradient is not finite"
+        told = bad.loss is not None and (math.isfinite(bad.norm) or not math.isfinite(bad.loss))
+        what = f"the loss is {bad.loss:.4g}" if told else "the gradient is not finite"
         if sum(self._recent) < self.skips or not self._states:
             _tell(module, f"step {step}: {what}, so the step was skipped ({self.skipped} so far)")
             return
@@ -89,7 +99,7 @@ class Guard:
                 f"step {step}: {what}: the training has exploded, also after going back {self.returned} times. "
                 f"Lower model.optimizer.lr (now {rate:.2g}) or set trainer.gradient_clip_val",
                 step,
-                batch,
+                bad.batch,
             )
         self.returned += 1
         back = self._states[0]

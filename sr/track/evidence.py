@@ -18,7 +18,7 @@ class Evidence(Callback):
         self.folder = folder
 
     def on_exception(self, trainer: Trainer, module: SRModule, exception: BaseException) -> None:
-        if isinstance(exception, ExplodedError):
+        if isinstance(exception, ExplodedError) and trainer.is_global_zero:
             path = self.folder / f"offending_step_{exception.step}.pt"
             torch.save({name: image.cpu() for name, image in exception.batch._asdict().items()}, path)
             exception.args = (f"{exception}. What it was fed is in {path}",)

@@ -14,7 +14,8 @@ from sr.image.write import to_bytes, to_pil
 from sr.metric.protocol import Protocol
 from sr.metric.psnr import psnr
 from sr.metric.ssim import WINDOW
-from sr.model.module import Shown, SRModule
+from sr.model.measured import Shown
+from sr.model.module import SRModule
 from sr.track.none import Nothing
 
 CROP = 64  # HR pixels, at most

@@ -1,0 +1,118 @@
+"""Measuring a net, and bicubic beside it, on every evaluation set, while it learns and when it has learned."""
+
+import contextlib
+import sys
+from typing import NamedTuple
+
+import torch
+from pytorch_lightning import LightningModule
+from torch import Tensor, nn
+
+from sr.degrade.resize import bicubic
+from sr.metric.protocol import Protocol
+from sr.metric.score import Score
+from sr.model.ema import EMA
+from sr.model.enlarge import enlarge, out_of_memory
+from sr.pair import Pair
+
+SMALLEST_TILE = 64  # LR pixels; what does not fit in memory then will not fit at all
+
+
+class Shown(NamedTuple):
+    """What a measuring step hands to the callbacks; float 0…1."""
+
+    lr: Tensor  # [B, C, h, w]
+    sr: Tensor  # [B, C, s·h, s·w]
+    hr: Tensor  # [B, C, s·h, s·w]
+
+
+class Measured(LightningModule):
+    """After a validation or test, `metrics` and `bicubic` hold means by name (`val/Set5/psnr`), and `per_image` the single
+    values by `val/Set5`. Where there is an `ema`, its averaged weights are what is measured; the last step's are
+    measured beside them (`val/Set5/psnr_raw`).
+    """
+
+    def __init__(self, net: nn.Module, ema: EMA | None, metric: Protocol, color: str) -> None:
+        super().__init__()
+        self.net, self.ema = net, ema
+        self.metric, self.color = metric, color
+        self.metrics: dict[str, float] = {}
+        self.bicubic: dict[str, float] = {}
+        self.per_image: dict[str, dict[str, list[float]]] = {}
+        self._scores: dict[str, Score] = {}
+        self._tile: int | None = None  # LR pixels, once a picture did not fit in memory
+
+    @property
+    def final(self) -> nn.Module:
+        """The net whose numbers count: the averaged one where there is one."""
+        return self.net if self.ema is None else self.ema.net
+
+    def validation_step(self, pair: Pair, batch_idx: int, dataloader_idx: int = 0) -> Shown:
+        return self._measure("val", pair, dataloader_idx)
+
+    def test_step(self, pair: Pair, batch_idx: int, dataloader_idx: int = 0) -> Shown:
+        return self._measure("test", pair, dataloader_idx)
+
+    def on_validation_epoch_start(self) -> None:
+        self._begin("val")
+
+    def on_test_epoch_start(self) -> None:
+        self._begin("test")
+
+    def _begin(self, part: str) -> None:
+        """A score for each set, also where this process gets none of its pictures: it will be asked for its share."""
+        self._scores.clear()
+        for key in (self._key(part, index) for index in range(len(self.trainer.datamodule.sets[part]))):
+            self._scores[key] = Score(self.metric)
+            if self.ema is not None and part == "val":
+                self._scores[f"raw/{key}"] = Score(self.metric)
+            if f"{key}/psnr" not in self.bicubic:  # the same at every validation, so once is enough
+                self._scores[f"bicubic/{key}"] = Score(self.metric)
+        for score in self._scores.values():
+            score.to(self.device)
+
+    def on_validation_epoch_end(self) -> None:
+        for key, score in self._scores.items():
+            values = {f"{key}/{name}": value for name, value in score.compute().items()}
+            if key.startswith("bicubic/"):
+                self.bicubic |= {name.removeprefix("bicubic/"): value for name, value in values.items()}
+            elif key.startswith("raw/"):
+                self.metrics |= {f"{name.removeprefix('raw/')}_raw": value for name, value in values.items()}
+            else:
+                self.metrics |= values
+            with score.sync_context():
+                self.per_image[key] = score.per_image()  # each process has a run of pictures: they stay in order
+
+    on_test_epoch_end = on_validation_epoch_end
+
+    def _measure(self, part: str, pair: Pair, set_index: int) -> Shown:
+        key = self._key(part, set_index)
+        sr = self._enlarged(self.final, pair.lr)
+        self._scores[key].update(sr, pair.hr, pair.lr)
+        if f"raw/{key}" in self._scores:
+            self._scores[f"raw/{key}"].update(self._enlarged(self.net, pair.lr), pair.hr, pair.lr)
+        if f"bicubic/{key}" in self._scores:
+            self._scores[f"bicubic/{key}"].update(bicubic(pair.lr, self.metric.scale), pair.hr, pair.lr)
+        return Shown(pair.lr, sr, pair.hr)
+
+    def _key(self, part: str, set_index: int) -> str:
+        return f"{part}/{self.trainer.datamodule.set_name(part, set_index)}"
+
+    def _enlarged(self, net: nn.Module, lr: Tensor) -> Tensor:
+        """In ever smaller tiles, once a whole picture did not fit in memory."""
+        while True:
+            try:
+                with self._uncompiled():
+                    return enlarge(net, lr, self.color, tile=self._tile)
+            except RuntimeError as error:
+                side = self._tile or max(lr.shape[-2:])
+                if not out_of_memory(error) or side <= SMALLEST_TILE:
+                    raise
+            torch.cuda.empty_cache()
+            self._tile = max(SMALLEST_TILE, side // 2)
+            size = f"{lr.shape[-1]}×{lr.shape[-2]}"
+            print(f"an LR picture of {size} does not fit in memory: tiles of {self._tile} now", file=sys.stderr)
+
+    def _uncompiled(self) -> contextlib.AbstractContextManager:
+        """Each picture to be measured has a size of its own, and would be compiled for."""
+        return torch.compiler.set_stance("force_eager") if self.trainer.compile else contextlib.nullcontext()

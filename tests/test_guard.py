@@ -1,0 +1,80 @@
+"""The guard in harder games: batch norm, two players, accumulation."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from specimen import fit, weights
+from test_engine import cnn, pairs, spoiled, train
+from test_gan import gan
+
+from sr.model.guard import Guard
+from sr.net.srresnet import SRResNet
+from sr.pair import Pair
+
+
+def test_a_bad_batch_leaves_no_trace_in_a_batch_norm() -> None:
+    """Its statistics take in the batch in the forward pass, before anything could be judged."""
+    module = cnn(ema=0.9)
+    module.net = SRResNet(2, width=4, blocks=1)
+    module.ema.net = SRResNet(2, width=4, blocks=1).requires_grad_(False)
+    train(module, 8, data=spoiled(pairs(), 5))
+    assert module.guard.skipped == 1
+    assert all(buffer.isfinite().all() for net in (module.net, module.ema.net) for buffer in net.buffers())
+    assert module.final.eval()(pairs()[0].lr).isfinite().all()
+
+
+def test_a_game_goes_back_although_its_discriminator_gave_the_reason() -> None:
+    """Real pictures of NaN spoil D's gradient and G's loss: one bad step each, however many players it concerns."""
+    module = gan(weight=1.0, warmup_steps=0, guard=Guard(keep_every=2))
+    bad = [Pair(lr, hr * math.nan if k in (4, 5, 6) else hr) for k, (lr, hr) in enumerate(pairs(9))]
+    fit(module, 9, bad)
+    assert (module.guard.skipped, module.guard.returned) == (3, 1)
+    assert all(weights(player).isfinite().all() for player in (module.net, module.discriminator))
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_every_batch_of_an_accumulated_step_is_judged(place: int) -> None:
+    data = pairs(60)
+    data[50 + place] = Pair(data[50 + place].lr, data[50 + place].hr + 100)
+    module = cnn()
+    train(module, 30, data=data, accumulate_grad_batches=2)
+    assert module.guard.skipped == 1
+
+
+def test_of_an_accumulated_step_the_bad_batch_is_what_is_kept() -> None:
+    module, seen = cnn(guard=Guard(skips=1, returns=0)), []
+    with pytest.raises(Exception, match="the training has exploded") as stop:
+        train(module, 4, lambda m: seen.append(m.global_step), data=spoiled(pairs(), 4), accumulate_grad_batches=2)
+    assert stop.value.batch.lr.isnan().all()
+
+
+def test_a_schedule_free_optimizer_is_measured_by_its_own_average(sr: Any, world: Any, tmp_path: Path) -> None:
+    answer = sr(
+        "run", "model/optimizer=schedule_free", "model/schedule=constant", "data=folder", f"data.path={world}/photos",
+        "data.patch=32", "data.batch=4", "trainer.max_steps=2", "trainer.accelerator=cpu", "track=none",
+    )  # fmt: skip
+    assert answer.code == 0
+    content = torch.load(next(iter(tmp_path.rglob("last.ckpt"))), weights_only=True)
+    assert not any(name.startswith("ema.") for name in content["state_dict"])
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("trainer.gradient_clip_val=-1", "expected a number above 0, or null"),
+        ("+model.loss.fft.weight=0.1", "model/loss=[…,fft]"),
+        ("model.loss.l1.weight=abc", "model/loss=[…,l1]"),
+        ("model.share_every=0", "model.share_every=0: expected a whole number, 1 or more"),
+        ("model.ema=1", "model.ema=1: expected a decay between 0 and 1"),
+        ("trainer.channels_last=maybe", "expected true or false"),
+        ("trainer.compile=foo", "expected true, false, or one of"),
+        ("watch=psnr_raw", "watch=val/sample/psnr_raw: no such metric"),
+    ],
+)
+def test_the_engines_dials_are_checked(sr: Any, typed: str, said: str) -> None:
+    answer = sr("run", typed, "track=none", "trainer.max_steps=2", "data.batch=2", "data.patch=32")
+    assert answer.code == 2
+    assert said in answer.err
