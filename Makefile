@@ -10,6 +10,9 @@ run: .venv/ready  ## the main job: train on the sample photographs, test, track 
 test: .venv/ready  ## all fast tests
 	$(PY) -m pytest -n 2 -q $(ARGS)
 
+slow: .venv/ready  ## the tests that are left out there
+	$(PY) -m pytest -m slow -q $(ARGS)
+
 lint: .venv/ready  ## ruff, format, import contracts
 	.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/lint-imports
 
@@ -28,4 +31,4 @@ clean:  ## remove caches and build products; runs stay
 	.venv/bin/pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-.PHONY: help run test lint bench ui clean
+.PHONY: help run test slow lint bench ui clean

@@ -38,6 +38,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "group(name): run the test for every YAML of this config group")
+    config.addinivalue_line("markers", "slow: left out of make test; make slow runs these alone")
     if config.getoption("--config-dir"):
         sys.path.insert(0, str(Path(config.getoption("--config-dir")).resolve()))
 
@@ -130,8 +131,9 @@ def compose(pytestconfig: pytest.Config, world: Path) -> Any:
     @lru_cache
     def alone(name: str, *words: str) -> Any:
         words += (zoo(world),) if name == "spandrel" else ()
-        with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
-            return hydra.compose(f"model/net/{name}", [*words, *search])
+        theirs = extra and (Path(extra) / "model" / "net" / f"{name}.yaml").exists()
+        with hydra.initialize_config_dir(str(Path(extra).resolve() if theirs else conf_dir()), version_base="1.3"):
+            return hydra.compose(f"model/net/{name}", list(words))
 
     def net(name: str, scale: int, channels: int, *words: str) -> dict[str, Any]:
         known = OmegaConf.merge({"scale": scale, "channels": channels}, alone(name, *words))

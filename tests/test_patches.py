@@ -92,9 +92,8 @@ def test_two_processes_see_what_one_sees_with_the_doubled_batch(tmp_path: Path) 
     one = data(Folder, tmp_path, path=path, patch=16, batch=8, repeat=10)
     two = [data(Folder, tmp_path, path=path, patch=16, batch=4, repeat=10) for _ in range(2)]
     for rank, source in enumerate(two):
-        source.trainer = SimpleNamespace(
-            world_size=2, global_rank=rank, strategy=SimpleNamespace(root_device=torch.device("cpu"))
-        )
+        device = SimpleNamespace(root_device=torch.device("cpu"))
+        source.trainer = SimpleNamespace(world_size=2, global_rank=rank, accumulate_grad_batches=1, strategy=device)
     for source in (one, *two):
         source.setup("fit")
     whole, *parts = (epoch(source, 2) for source in (one, *two))

@@ -13,7 +13,7 @@ from mlflow import MlflowClient
 from PIL import Image
 
 from sr.metric.protocol import Protocol
-from sr.model.module import Shown
+from sr.model.measured import Shown
 from sr.track.mlflow import MLflow
 from sr.track.panel import panel
 

@@ -65,6 +65,7 @@ def test_the_authors_weights(file: str, sr_data: Path) -> None:
     assert (round(psnr, 2), round(ssim, 4)) == tuple(expected)  # every digit: TF32 alone would lose one
 
 
+@pytest.mark.slow
 def test_vdsr_of_the_authors(sr_data: Path) -> None:
     """31.35/.8838 on Set5 ×4: luma rounded to 8 bits, LR made of it in double and not rounded."""
     net, protocol, values = (

@@ -45,7 +45,7 @@ ROWS = {(row.model, row.scale): row.params_k for row in published.rows()} | {("E
 NAMES = {"edsr": "EDSR-baseline", "edsr_large": "EDSR", "swinir_light": "SwinIR-light"}  # of our YAMLs in the tables
 TWINS = {"SRGAN": "SRResNet"}  # another name of the same generator
 UNPUBLISHED = {
-    "carn_m", "efdn", "hat", "plain", "rfdn", "span", "spandrel", "srresnet_small", "swinir", "tutorial",
+    "carn_m", "efdn", "hat", "plain", "residual", "rfdn", "span", "spandrel", "srresnet_small", "swinir", "tutorial",
 }  # fmt: skip
 COUNTED = {"fsrcnn": kernels, "srcnn": kernels, "vdsr": kernels, "carn": cascaded, "swinir_light": unbiased}
 LUMA = ("srcnn", "fsrcnn", "espcn", "vdsr")
