@@ -79,6 +79,7 @@ class Comparison:
     def rows(self) -> list[dict[str, Any]]:
         """Run all rounds; what each side reached in each of them."""
         self.device = torch.device("cpu") if not torch.cuda.is_available() else torch.device("cuda")
+        self._bare(LEAST)  # warms up
         self.steps = min(self.steps, max(LEAST, round(self.config["seconds"] * self._bare(LEAST).rate)))
         self.config["trainer"] |= {"max_steps": self.steps, "val_check_interval": self.steps}
         ours: list[Timed] = []

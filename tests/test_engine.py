@@ -119,9 +119,11 @@ def test_a_bad_step_is_skipped_and_counted(capfd: pytest.CaptureFixture) -> None
     good, bad = cnn(), cnn()
     data = pairs(12)
     train(good, 11, data=[pair for k, pair in enumerate(data) if k != 5])
-    train(bad, 12, data=spoiled(data, 5))
+    seen: list[int] = []
+    train(bad, 12, lambda m: seen.append(m.signals.get("train/skipped", 0)), data=spoiled(data, 5))
     assert torch.equal(weights(good.net), weights(bad.net))
-    assert bad.guard.skipped == 1
+    assert bad.guard.skipped == seen[-1] == 1
+    assert seen[:6] == [0] * 6
     assert "step 6: the loss is nan, so the step was skipped (1 so far)" in capfd.readouterr().err
 
 

@@ -126,9 +126,8 @@ class SRData(LightningDataModule):
             hr, lr = self.view(hr, batch.gray), self.view(lr, batch.gray) if lr is not None else None
         if lr is None:
             lr = self.degrade(hr)
-        exact = torch.float64 if hr.dtype == torch.float64 else torch.float32
-        pair = Pair(lr.to(exact) / 255, hr.to(exact) / 255)
-        if batch.seed is not None:
+        pair = Pair(*(image.to(hr.dtype) / 255 for image in (lr, hr)))  # bytes give float32
+        if batch.seed is not None and self.augment:
             chance = torch.Generator().manual_seed(batch.seed)
             for augment in self.augment.values():
                 pair = augment(pair, chance)

@@ -23,14 +23,18 @@ class EMA(nn.Module):
             raise UserError(f"model.ema={decay}: expected a decay between 0 and 1, such as 0.999, or null for none")
         self.net = copy.deepcopy(net).requires_grad_(False)
         self.decay, self.updates = decay, 0
+        object.__setattr__(self, "_known", None)  # the net that was averaged last: no part of this module
 
     @torch.no_grad()
     def update(self, net: nn.Module) -> None:
         """Take in the weights of one more step."""
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        values = [p.detach() for p in net.parameters()]
-        torch._foreach_lerp_(list(self.net.parameters()), values, 1 - decay)
-        for average, value in zip(self.net.buffers(), net.buffers(), strict=True):
+        if self._known is not net:  # walking through all modules takes its time, each step
+            object.__setattr__(self, "_known", net)
+            self._weights = list(self.net.parameters()), [p.detach() for p in net.parameters()]
+            self._buffers_of = list(zip(self.net.buffers(), net.buffers(), strict=True))
+        torch._foreach_lerp_(*self._weights, 1 - decay)
+        for average, value in self._buffers_of:
             average.copy_(value)
         self.updates += 1
 

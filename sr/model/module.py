@@ -66,7 +66,7 @@ class SRModule(Measured):
         if self.trainer.channels_last:
             pair = Pair(*(image.to(memory_format=torch.channels_last) for image in pair))
         if not self._fed:  # a bad batch spoils the statistics of a batch norm in its forward pass already
-            self._clean = [(buffer, buffer.clone()) for buffer in self.buffers()]
+            self._clean = [(buffer, buffer.clone()) for buffer in self._buffers_now]
         self._fed.append((pair, None))
         return pair
 
@@ -114,6 +114,7 @@ class SRModule(Measured):
     def on_train_start(self) -> None:
         self.metrics = {}  # of the untrained net, which are not this run's result
         self._followed = self.global_step
+        self._buffers_now = list(self.buffers())  # walking through all modules takes its time, each step
         self.settle(training=True)
         self.guard.keep(self, self.global_step)
 
@@ -139,9 +140,11 @@ class SRModule(Measured):
         norm = get_total_norm([p.grad for p in weights if p.grad is not None])
         if self.clip:
             clip_grads_with_norm_(weights, self.clip, norm)
-        ours = weights[0] is trainable(self.net)[0]
+        ours = weights[0] is next(iter(self.net.parameters()), None) or weights[0] is trainable(self.net)[0]
         player = "" if self.automatic_optimization else "_g" if ours else "_d"
         self.signals[f"train/grad_norm{player}"] = norm
+        if self.guard.skipped:
+            self.signals["train/skipped"] = self.guard.skipped  # so far
         losses = torch.stack([told for _, told in self._fed]).to(norm) if ours else None
         known = torch.stack([norm, losses.max()] if ours else [norm])
         if self.trainer.world_size > 1:
@@ -173,7 +176,6 @@ class SRModule(Measured):
         self._fed.clear()
         self.guard.count(bad is not None)
         if bad is not None:
-            self.signals["train/skipped"] = self.guard.skipped
             for buffer, clean in self._clean:
                 buffer.copy_(clean)
             self.guard.answer(self, step, bad)
