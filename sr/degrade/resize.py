@@ -4,6 +4,7 @@ Keys' cubic kernel with a = -0.5 (Keys, "Cubic convolution interpolation", 1981,
 shrinks (antialiasing), borders mirrored or replicated; uint8 is rounded after *each* 1-D pass, as MATLAB does.
 """
 
+import contextlib
 import math
 from functools import lru_cache
 from typing import Literal
@@ -43,7 +44,9 @@ def imresize(
     if image.is_meta:  # only shapes are asked for
         return image.new_empty(*image.shape[:-2], *out_size)
     passes = [(axis, (in_size[axis], out_size[axis], factors[axis], antialias, border)) for axis in axes]
-    with torch.autocast(image.device.type, enabled=False), alone(image.device):  # no mixed precision in the baseline
+    # between two layers of a net that learns, going to one thread and back costs more than it saves
+    threads = contextlib.nullcontext() if torch.is_grad_enabled() else alone(image.device)
+    with torch.autocast(image.device.type, enabled=False), threads:  # no mixed precision in the baseline
         return _byte_passes(image, passes) if image.dtype == torch.uint8 else _float_passes(image, passes)
 
 
