@@ -114,7 +114,8 @@ class SRModule(Measured):
     def on_train_start(self) -> None:
         self.metrics = {}  # of the untrained net, which are not this run's result
         self._followed = self.global_step
-        self._buffers_now = list(self.buffers())  # walking through all modules takes its time, each step
+        # walking through all modules takes its time, each step
+        self._buffers_now, self._learning = list(self.buffers()), trainable(self.net)
         self.settle(training=True)
         self.guard.keep(self, self.global_step)
 
@@ -140,7 +141,7 @@ class SRModule(Measured):
         norm = get_total_norm([p.grad for p in weights if p.grad is not None])
         if self.clip:
             clip_grads_with_norm_(weights, self.clip, norm)
-        ours = weights[0] is next(iter(self.net.parameters()), None) or weights[0] is trainable(self.net)[0]
+        ours = weights[0] is self._learning[0]
         player = "" if self.automatic_optimization else "_g" if ours else "_d"
         self.signals[f"train/grad_norm{player}"] = norm
         if self.guard.skipped:
@@ -149,15 +150,15 @@ class SRModule(Measured):
         known = torch.stack([norm, losses.max()] if ours else [norm])
         if self.trainer.world_size > 1:
             known = self.trainer.strategy.reduce(known, reduce_op="mean")  # all processes must decide alike
-        worst = int(losses.argmax()) if ours else -1
-        self._judge_step(optimizer, self._fed[worst][0], *known.tolist())
+        self._judge_step(optimizer, losses, *known.tolist())
 
-    def _judge_step(self, optimizer: Optimizer, batch: Pair, norm: float, loss: float | None = None) -> None:
+    def _judge_step(self, optimizer: Optimizer, losses: Tensor | None, norm: float, loss: float | None = None) -> None:
         overflow = self._scaler is not None and self._scaler.get_scale() > 1 and not math.isfinite(norm)
         if overflow and math.isfinite(loss or 0):
             return  # of half precision: the scaler leaves the step out and lowers its scale
         if not self.guard.good(norm, loss):
-            self._bad = Bad(norm, loss, batch)
+            worst = -1 if losses is None else int(losses.argmax())
+            self._bad = Bad(norm, loss, self._fed[worst][0])
             optimizer.zero_grad()  # without gradients an optimizer does nothing
 
     @property
