@@ -22,7 +22,7 @@ from sr.model.cnn import CNN
 from sr.model.module import trainable
 from sr.track.panel import Panels
 from sr.track.record import Record
-from sr.training import Clock, quiet
+from sr.training import Clock
 
 RIVAL = "bare PyTorch loop: LR made beforehand, no tracking, no validation, no framework"
 
@@ -66,7 +66,7 @@ class Comparison:
     """Both sides of one config, which must train a CNN on pictures."""
 
     def __init__(self, config: dict[str, Any]) -> None:
-        quiet()
+        terminal.quiet()
         self.config = config
         self.steps, self.batch = config["steps"], config["data"].get("batch")
         torch.set_num_threads(config["threads"])

@@ -1,8 +1,11 @@
-"""What the user sees: the progress bar, and the table at the end."""
+"""What the user sees: the progress bar, the table at the end, and no hint of a library that does not hold."""
 
+import logging
 import math
+import re
 import sys
 import time
+import warnings
 from typing import Any
 
 from pytorch_lightning import Callback, Trainer
@@ -97,3 +100,24 @@ def grid(rows: list[tuple[Any, ...]]) -> str:
         for r in rows
     ]
     return "\n".join([lines[0], "─" * len(lines[0]), *lines[1:]])
+
+
+def quiet() -> None:
+    """Lightning's hints that do not hold here are left out; a warning of ours is one line, without its place in the code."""
+    usual = warnings.formatwarning
+
+    def plainly(message: Warning | str, *where: Any, **more: Any) -> str:
+        ours = re.match(r"(model|data|trainer)\.", str(message))
+        return f"note: {message}\n" if ours else usual(message, *where, **more)
+
+    warnings.formatwarning = plainly
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    for text in (
+        ".*does not have many workers.*",
+        ".*GPU available but not used.*",
+        ".*isinstance.treespec, LeafSpec.*",
+        ".*functools.lru_cache.*",  # imresize keeps its weights
+        ".*resuming from a checkpoint that ended before the epoch ended.*",  # `Draws` leaves out what was seen
+        ".*Total length of `list` across ranks is zero.*",
+    ):
+        warnings.filterwarnings("ignore", text)

@@ -1,12 +1,10 @@
 """One run: data checked, run opened, net trained, best checkpoint tested, everything written down, however it ends."""
 
-import logging
 import os
-import re
+import shlex
 import shutil
 import sys
 import time
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +62,7 @@ class Training:
         self.first = rank_zero_only.rank == 0  # of several processes, the one that tracks, writes and speaks
         if not self.first:
             sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - as long as the process lives
-        quiet()
+        terminal.quiet()
         seed_everything(config["seed"], workers=True, verbose=False)
         self.data, self.model = build.data(config), build.model(config)
         self.data.view = self.model.metric.view
@@ -228,6 +226,9 @@ class Training:
             print(f"MLflow      {self.track.where}")
         if kept or self.track.page:
             print("\nnext:")
+        if status != "FINISHED" and kept:
+            words = [word for word in self.begun.typed if not word.startswith("resume=")]
+            print(f"  {_python()} -m sr.run {shlex.join([*words, f'resume={_short(self.folder)}'])}")
         if kept:
             print(f"  {_python()} -m sr.predict checkpoint={_short(kept[0])} input=YOUR.png output=enlarged")
             print(f"  {_python()} -m sr.evaluate checkpoint={_short(kept[0])} data.test=[Set5,Set14]")
@@ -274,24 +275,3 @@ def _python() -> str:
 def _short(path: Path) -> str:
     here = Path.cwd()
     return str(path.relative_to(here) if path.is_relative_to(here) else path)
-
-
-def quiet() -> None:
-    """Lightning's hints that do not hold here are left out; a warning of ours is one line, without its place in the code."""
-    usual = warnings.formatwarning
-
-    def plainly(message: Warning | str, *where: Any, **more: Any) -> str:
-        ours = re.match(r"(model|data|trainer)\.", str(message))
-        return f"note: {message}\n" if ours else usual(message, *where, **more)
-
-    warnings.formatwarning = plainly
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    for text in (
-        ".*does not have many workers.*",
-        ".*GPU available but not used.*",
-        ".*isinstance.treespec, LeafSpec.*",
-        ".*functools.lru_cache.*",  # imresize keeps its weights
-        ".*resuming from a checkpoint that ended before the epoch ended.*",  # `Draws` leaves out what was seen
-        ".*Total length of `list` across ranks is zero.*",
-    ):
-        warnings.filterwarnings("ignore", text)

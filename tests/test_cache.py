@@ -191,7 +191,7 @@ def test_training_sees_the_same_from_memory_and_from_the_cache_with_any_number_o
     for source in sources:
         source.setup("fit")
     assert [source.train_set.pictures.is_mapped for source in sources] == [False, True, True]
-    assert len(entries(tmp_path)) == 5  # the one held out as well
+    assert len(entries(tmp_path)) == 9  # four with their LR, and the one held out
     first, *others = (epoch(source, 3) for source in sources)
     assert all(same(first, other) for other in others)
 
@@ -211,7 +211,7 @@ def test_damaged_pictures_are_all_named_and_not_cached(tmp_path: Path) -> None:
         cut_off(folder / name)
     message = fault(data(Folder, tmp_path, path=folder, patch=16, memory=0, cache=str(tmp_path / "cache")))
     assert [line.partition(":")[0] for line in message.splitlines()] == [str(folder / "p1.png"), str(folder / "p3.png")]
-    assert len(entries(tmp_path)) == 2
+    assert len(entries(tmp_path)) == 3  # the one held out, and the other with its LR
 
 
 def test_a_loader_process_opens_its_own_maps_and_is_not_sent_pixels(tmp_path: Path) -> None:

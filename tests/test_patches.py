@@ -11,11 +11,13 @@ from PIL import Image
 from test_data import data, pairs, photos
 from torch import Tensor
 
+from sr.color import gray
 from sr.data.benchmark import Benchmark
 from sr.data.folder import Folder
 from sr.data.module import SRData
 from sr.data.pair import PairFolder
 from sr.data.patches import Draws, turned
+from sr.degrade.resize import imresize
 from sr.pair import Pair, Raw
 
 
@@ -35,7 +37,7 @@ def epoch(source: SRData, number: int) -> list[Raw]:
 
 
 def same(one: list[Raw], other: list[Raw]) -> bool:
-    return all(torch.equal(a.hr, b.hr) for a, b in zip(one, other, strict=True))
+    return all(torch.equal(a.hr, b.hr) and torch.equal(a.lr, b.lr) for a, b in zip(one, other, strict=True))
 
 
 def test_patches_are_the_same_with_any_number_of_workers_and_again_after_a_resume(tmp_path: Path) -> None:
@@ -48,6 +50,21 @@ def test_patches_are_the_same_with_any_number_of_workers_and_again_after_a_resum
     assert same(first, epoch(helped, 3))
     assert same(first, epoch(alone, 3))
     assert not same(first, epoch(alone, 4))
+
+
+@pytest.mark.parametrize("color", ["rgb", "gray"])
+def test_lr_patches_are_cut_from_the_lr_of_the_whole_picture(tmp_path: Path, color: str) -> None:
+    """As the field does it: a patch that was degraded by itself would know nothing of what lies beyond its border."""
+    hr = torch.from_numpy(np.array(Image.open(picture(tmp_path / "hr" / "a.png", 51, 67, seed=1)))).permute(2, 0, 1)
+    hr = gray(hr[:, :50, :66]) if color == "gray" else hr[:, :50, :66]
+    lr = imresize(hr, 0.5)
+    source = data(Folder, tmp_path, path=tmp_path / "hr", patch=32, color=color, batch=1, repeat=20, val=[], test=[])
+    source.setup("fit")
+    for draw in source.train_dataloader().sampler:
+        pair = source.on_after_batch_transfer(source.train_set[draw], 0)
+        top, left = (int(u * n) for u, n in zip(draw.place[0], (10, 18), strict=True))
+        expected = turned(lr[None, :, top : top + 16, left : left + 16], torch.from_numpy(draw.turn))
+        assert torch.equal(pair.lr, expected / 255)
 
 
 def test_another_seed_shows_other_patches(tmp_path: Path) -> None:

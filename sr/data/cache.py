@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -54,18 +55,21 @@ class Cache:
         self._free = 0.0
         self._closed = False
 
-    def find(self, file: Path) -> Tensor | None:
-        """The pixels of `file`, mapped: uint8 `[3 or 1, H, W]`; None where there is no whole entry of it."""
-        entry = self._entry(file)
+    def find(self, file: Path, kind: object = None) -> Tensor | None:
+        """The pixels of `file`, mapped: uint8 `[3 or 1, H, W]`; None where there is no whole entry of it.
+
+        `kind` names, by its repr, what is made of the pixels before they are kept: each has an entry of its own.
+        """
+        entry = self._entry(file, kind)
         return _mapped(entry) if entry else None
 
-    def pixels(self, file: Path) -> tuple[Tensor, bool]:
-        """The pixels of `file`, and whether they are mapped; decoded, and kept in the folder, if they were not there."""
-        found = self.find(file)
+    def pixels(self, file: Path, kind: object = None, make: Callable[[], Tensor] | None = None) -> tuple[Tensor, bool]:
+        """The pixels of `file`, and whether they are mapped; decoded (or made) and kept, if they were not there."""
+        found = self.find(file, kind)
         if found is None:
-            entry = None if self._closed else self._entry(file)
-            decoded = read(file).pixels
-            if entry is None or entry != self._entry(file) or not self._write(entry, decoded):
+            entry = None if self._closed else self._entry(file, kind)
+            decoded = make() if make else read(file).pixels
+            if entry is None or entry != self._entry(file, kind) or not self._write(entry, decoded):
                 return decoded, False
             found = _mapped(entry)
         return (found, True) if found is not None else (decoded, False)
@@ -80,7 +84,7 @@ class Cache:
                 path.rmdir()
         return len(entries), sum(entry.size for entry in entries)
 
-    def _entry(self, file: Path) -> Path | None:
+    def _entry(self, file: Path, kind: object = None) -> Path | None:
         """Where the pixels of `file` belong, as it is now; None where it cannot be read."""
         try:
             state = file.stat()
@@ -95,7 +99,9 @@ class Cache:
                         _write(row, f"{now} {name}".encode())
         except OSError:
             return None
-        return self.folder / "pixels" / name
+        return (
+            self.folder / "pixels" / (name if kind is None else hashlib.sha256(f"{name} {kind!r}".encode()).hexdigest())
+        )
 
     def _write(self, entry: Path, pixels: Tensor) -> bool:
         """Whether the entry is there now."""

@@ -27,8 +27,8 @@ class Folder(SRData):
 
     def training(self) -> Patches:
         pictures, held = self._split()
-        patches = Patches(pictures, self.patch)
-        pictures.load(held)
+        patches = self.patches(pictures, self.patch)
+        patches.pictures.load(held)
         return patches
 
     def held_out(self, stage: str) -> Pictures:

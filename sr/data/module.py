@@ -16,10 +16,11 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset
 from tqdm import tqdm
 
 from sr.color import gray
+from sr.data.ahead import Ahead
 from sr.data.cache import Cache
 from sr.data.leaks import Leak, known_leaks
-from sr.data.patches import START, Draws
-from sr.data.pictures import Pictures
+from sr.data.patches import START, Draws, Patches
+from sr.data.pictures import Pictures, Shrink
 from sr.error import UserError, nearest
 from sr.image.read import list_images
 from sr.metric.ssim import WINDOW
@@ -86,6 +87,14 @@ class SRData(LightningDataModule):
         """A set of these files, checked by their headers; kept where this source keeps its pictures."""
         return Pictures(hr, self.scale, lr, self.memory, self.cache)
 
+    def patches(self, pictures: Pictures, patch: int) -> Patches:
+        """The training set of these pictures. What a fixed degradation makes of them is made once, as the field does;
+        any other works on each batch of patches, on the device.
+        """
+        if getattr(self.degrade, "fixed", False) and not pictures.has_lr:
+            pictures = pictures.shrunk(Shrink(self.degrade, self.scale, self.color == "gray"))
+        return Patches(pictures, patch)
+
     def setup(self, stage: str | None = None) -> None:
         """Find and check all pictures of the stage (fit, validate or test); done once, whoever calls."""
         if stage in ("fit", None) and self.train_set is None:
@@ -103,13 +112,15 @@ class SRData(LightningDataModule):
         world, rank = self._share()
         steps = self.trainer.accumulate_grad_batches if self.trainer else 1  # an epoch is of whole steps
         draws = Draws(len(self.train_set), self.batch, self.repeat, self.seed, world, rank, steps, self.seen)
-        return DataLoader(
+        resident = self._reside()
+        kind = DataLoader if self.workers or resident else Ahead
+        return kind(
             self.train_set,
             sampler=draws,
             batch_size=None,  # a draw already is a batch
             num_workers=self.workers,
             persistent_workers=self.workers > 0,
-            pin_memory=not self._reside() and torch.cuda.is_available(),
+            pin_memory=not resident and torch.cuda.is_available(),
         )
 
     def val_dataloader(self) -> list[DataLoader]:

@@ -147,7 +147,7 @@ def _cut(pictures: Sequence[Tensor], corners: np.ndarray, side: int, turn: np.nd
     """uint8 `[B, 3, side, side]`, turned. NumPy slices in a third of the time that PyTorch takes, and turns for nothing."""
     out = np.empty((len(pictures), 3, side, side), dtype=np.uint8)
     for k, (picture, (top, left), bits) in enumerate(zip(pictures, corners.tolist(), turn.tolist(), strict=True)):
-        piece = picture.numpy()[:, top : top + side, left : left + side]
+        piece = picture.numpy()[:, top : top + side, left : left + side].copy()
         piece = piece[:, :, ::-1] if bits & 1 else piece
         piece = piece[:, ::-1] if bits & 2 else piece
         out[k] = piece.swapaxes(1, 2) if bits & 4 else piece

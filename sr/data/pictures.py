@@ -6,21 +6,39 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
+from sr.color import gray
 from sr.data.cache import Cache
 from sr.error import UserError
 from sr.image.read import Header, probe, read
 from sr.pair import Raw
 
 MEMORY = 4e9  # bytes of decoded pictures that one set may keep
+Source = tuple[Path, "Shrink | None"]  # a file, and what is made of it
+Make = Callable[[], Tensor]
 MAPS = 30_000  # pictures mapped at once; Linux allows a process 65,530 maps
+
+
+class Shrink(NamedTuple):
+    """How LR is made of a whole picture, where that is the same each time; its repr names it in the cache."""
+
+    degrade: Callable[[Tensor], Tensor]
+    scale: int
+    gray: bool  # HR is turned gray first
+
+    def __call__(self, hr: Tensor) -> Tensor:
+        """uint8 `[3 or 1, H, W]` of any size, as it is in the file -> `[3 or 1, H // scale, W // scale]`."""
+        h, w = (n - n % self.scale for n in hr.shape[-2:])
+        hr = hr[:, :h, :w]
+        return self.degrade(gray(hr) if self.gray else hr)
 
 
 class Pictures(Dataset):
@@ -43,6 +61,7 @@ class Pictures(Dataset):
     ) -> None:
         self.scale, self.memory, self.cache = scale, memory, cache
         self._hr, self._lr, self._headers = list(hr), list(lr) if lr else None, headers(hr)
+        self._shrink: Shrink | None = None
         self.names = names(self._hr)
         self._begin()
 
@@ -62,8 +81,8 @@ class Pictures(Dataset):
 
     @property
     def has_lr(self) -> bool:
-        """Whether LR comes from files as well."""
-        return self._lr is not None
+        """Whether a picture comes with its LR, from a file or made once."""
+        return self._lr is not None or self._shrink is not None
 
     @property
     def is_mapped(self) -> bool:
@@ -75,7 +94,7 @@ class Pictures(Dataset):
             return collate([self[i] for i in index])
         if index in self._kept:
             return self._kept[index]
-        return self._open(index, self.cache.pixels if self.is_mapped else lambda file: (read(file).pixels, False))
+        return self._open(index, self.cache.pixels if self.is_mapped else _in_memory)
 
     def subset(self, indices: Sequence[int]) -> "Pictures":
         """The pictures of these indices, as a set of their own."""
@@ -83,6 +102,13 @@ class Pictures(Dataset):
         part._hr, part._headers = [self._hr[i] for i in indices], [self._headers[i] for i in indices]
         part._lr = [self._lr[i] for i in indices] if self._lr else None
         part.names = [self.names[i] for i in indices]
+        part._begin()
+        return part
+
+    def shrunk(self, shrink: Shrink) -> "Pictures":
+        """The same pictures with LR made of each of them, as whole as it is, once."""
+        part = copy(self)
+        part._shrink = shrink
         part._begin()
         return part
 
@@ -100,11 +126,17 @@ class Pictures(Dataset):
         if any(faults.values()):
             raise UserError("\n".join(faults[job] for job in sorted(faults) if faults[job]))
 
-    def _open(self, index: int, pixels: Callable[[Path], tuple[Tensor, bool]]) -> Raw:
-        """The picture, of what `pixels` gives for each file: its pixels, and whether they are mapped."""
+    def _sources(self, index: int) -> list[Source]:
+        lr = [(self._lr[index], None)] if self._lr else [(self._hr[index], self._shrink)] if self._shrink else []
+        return [(self._hr[index], None), *lr]
+
+    def _open(self, index: int, pixels: Callable[[Path, Shrink | None, Make | None], tuple[Tensor, bool]]) -> Raw:
+        """The picture, of what `pixels` gives for each source: its pixels, and whether they are mapped."""
         h, w = self.sizes[index]
-        files = [self._hr[index], *([self._lr[index]] if self._lr else [])]
-        found, mapped = zip(*map(pixels, files), strict=True)
+        opened: list[tuple[Tensor, bool]] = []
+        for file, shrink in self._sources(index):
+            opened.append(pixels(file, shrink, partial(shrink, opened[0][0]) if shrink else None))
+        found, mapped = zip(*opened, strict=True)
         views = [x.expand(3, -1, -1) for x in (found[0][:, :h, :w], *found[1:])]
         if not all(mapped):
             views = [x.contiguous() for x in views]
@@ -116,16 +148,19 @@ class Pictures(Dataset):
         return raw
 
 
+def _in_memory(file: Path, shrink: Shrink | None, make: Make | None) -> tuple[Tensor, bool]:
+    return (make() if make else read(file).pixels), False
+
+
 def _find(job: tuple[Pictures, int]) -> bool:
     """Open a picture whose files are in the cache; whether they are."""
     pictures, index = job
     if not pictures.is_mapped:
         return False
-    files = [part[index] for part in (pictures._hr, pictures._lr) if part]
-    found = {file: pictures.cache.find(file) for file in files}
+    found = {source: pictures.cache.find(*source) for source in pictures._sources(index)}
     if any(pixels is None for pixels in found.values()):
         return False
-    pictures._open(index, lambda file: (found[file], True))
+    pictures._open(index, lambda file, shrink, make: (found[file, shrink], True))
     return True
 
 

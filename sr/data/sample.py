@@ -26,9 +26,9 @@ class Sample(SRData):
         self.patch = patch
 
     def training(self) -> Patches:
-        pictures = self._pictures(TRAIN)
-        pictures.load()
-        return Patches(pictures, self.patch)
+        patches = self.patches(self._pictures(TRAIN), self.patch)
+        patches.pictures.load()
+        return patches
 
     def held_out(self, stage: str) -> Pictures:
         return self._pictures(HELD_OUT[stage])

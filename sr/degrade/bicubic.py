@@ -1,5 +1,7 @@
 """`data/degrade=bicubic`: MATLAB's antialiased bicubic, the degradation of nearly all published tables."""
 
+from typing import ClassVar
+
 from torch import Tensor, nn
 
 from sr.degrade.resize import Border, imresize
@@ -7,6 +9,8 @@ from sr.degrade.resize import Border, imresize
 
 class Bicubic(nn.Module):
     """uint8 HR `[B, C, s·h, s·w]` -> uint8 LR `[B, C, h, w]`, bit for bit MATLAB's; float gives float, unrounded."""
+
+    fixed: ClassVar[bool] = True  # nothing by chance: LR of a training picture is made once
 
     def __init__(self, scale: int, border: Border = "mirror") -> None:
         super().__init__()
