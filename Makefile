@@ -10,8 +10,8 @@ run: .venv/ready  ## the main job: train on the sample photographs, test, track 
 test: .venv/ready  ## all fast tests
 	$(PY) -m pytest -n 2 -q $(ARGS)
 
-slow: .venv/ready  ## the tests that are left out there
-	$(PY) -m pytest -m slow -q $(ARGS)
+slow: .venv/ready  ## the tests that are left out there: minutes; CI runs both
+	$(PY) -m pytest -m slow -n 2 -q $(ARGS)
 
 lint: .venv/ready  ## ruff, format, import contracts
 	.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/lint-imports

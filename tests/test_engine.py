@@ -81,7 +81,7 @@ def test_clipping_bounds_the_step() -> None:
 
 @pytest.mark.parametrize(
     "dials",
-    [{"precision": "bf16-mixed"}, {"channels_last": True}, {"compile": "eager"}],
+    [{"precision": "bf16-mixed"}, {"channels_last": True}, pytest.param({"compile": "eager"}, marks=pytest.mark.slow)],
     ids=lambda dials: next(iter(dials)),
 )
 def test_how_a_net_runs_changes_speed_alone(dials: dict[str, Any]) -> None:
@@ -245,6 +245,7 @@ GAME = (
 )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one_with_the_doubled_batch(run: Any, world: Path) -> None:
     """The same weights, the same measured values, also where one process measures one picture more than the other; with
     two players as well, and one training after the other, as in a sweep."""

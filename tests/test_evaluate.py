@@ -273,6 +273,7 @@ def test_a_net_of_luma_alone(sr: Callable, world: Path, tmp_path: Path) -> None:
     assert numbers["edsr"]["color"] == pytest.approx(numbers["vdsr"]["color"], abs=0.1)
 
 
+@pytest.mark.slow
 def test_published_rows_beside_ours(sr: Callable, sr_data: Path, tmp_path: Path) -> None:
     """IMDN ×4 on Set5, from its authors' file, to every published digit."""
     file = sr_data / "weights" / "IMDN" / "IMDN_x4.pth"

@@ -109,6 +109,7 @@ def test_a_tracker_that_dies_costs_neither_the_run_nor_a_point(track: MLflow, tm
     assert capfd.readouterr().err.count("the tracker is gone") == 1
 
 
+@pytest.mark.slow
 def test_several_runs_started_at_once_on_a_fresh_database_all_succeed(tmp_path: Path) -> None:
     program = f"""
 import os, mlflow.store.tracking.sqlalchemy_store

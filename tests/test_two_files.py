@@ -49,6 +49,7 @@ def pytest_says(*words: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_the_number_of_tests_grows_with_no_other_edit(mine: Path) -> None:
     with_it = pytest_says("--collect-only", "--config-dir", str(mine))
     without = pytest_says("--collect-only")
@@ -56,6 +57,7 @@ def test_the_number_of_tests_grows_with_no_other_edit(mine: Path) -> None:
     assert count[0] == count[1] + with_it.count("tiny") > count[1]
 
 
+@pytest.mark.slow
 def test_it_keeps_the_contract_and_runs_and_predicts(mine: Path, sr: Any, world: Path, tmp_path: Path) -> None:
     assert " passed" in pytest_says("--config-dir", str(mine), "-k", "tiny")
     words = ("data=folder", f"data.path={world}/photos", "data.patch=32", "trainer.max_steps=2", "track=none")
