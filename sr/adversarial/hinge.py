@@ -6,11 +6,13 @@ from torch import Tensor, nn
 class Hinge(nn.Module):
     """D stops pushing once real is above 1 and fake below -1."""
 
+    relative = False
+
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
         """E[max(0, 1 - D(x))] + E[max(0, 1 + D(G(z)))]."""
         return (1 - real).relu().mean() + (1 + fake).relu().mean()
 
-    def generator(self, fake: Tensor) -> Tensor:
+    def generator(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
         """-E[D(G(z))]."""
         return -fake.mean()
 

@@ -5,19 +5,31 @@ min_G max_D E[log D(x)] + E[log(1 - D(G(z)))], on logits, so that no logarithm e
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sr.adversarial.smoothing import checked
+
 
 class Vanilla(nn.Module):
-    """`saturating=False` gives G the paper's practical form, max log D(G(z)), whose gradient survives a strong D."""
+    """`saturating=False` gives G the paper's practical form, max log D(G(z)), whose gradient survives a strong D.
 
-    def __init__(self, saturating: bool = True) -> None:
+    `smooth` makes D's label of real images 1 - smooth; G's half does not know of it.
+    """
+
+    relative = False
+
+    def __init__(self, saturating: bool = True, smooth: float = 0.0) -> None:
         super().__init__()
         self.saturating = saturating
+        self.smooth = checked(smooth)
 
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
-        """-(E[log D(x)] + E[log(1 - D(G(z)))]) from logits; D minimises it."""
-        return F.softplus(-real).mean() + F.softplus(fake).mean()
+        """-(E[log D(x)] + E[log(1 - D(G(z)))]) from logits; D minimises it.
 
-    def generator(self, fake: Tensor) -> Tensor:
+        Smoothed, -E[log D(x)] is the cross entropy with 1 - smooth: since log D - log(1 - D) is the logit, that adds
+        smooth · E[logit].
+        """
+        return F.softplus(-real).mean() + self.smooth * real.mean() + F.softplus(fake).mean()
+
+    def generator(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
         """E[log(1 - D(G(z)))], or -E[log D(G(z))]; G minimises it."""
         return -F.softplus(fake).mean() if self.saturating else F.softplus(-fake).mean()
 
