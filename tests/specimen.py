@@ -11,9 +11,9 @@ from pytorch_lightning import Callback
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from sr.backbone import PUBLISHED
 from sr.color import luma
 from sr.degrade.resize import imresize
-from sr.metric.backbone import PUBLISHED
 from sr.model.module import SRModule
 from sr.pair import Pair, Seen
 from sr.trainer import Trainer
@@ -33,13 +33,14 @@ def see(batch: int, height: int, width: int, scale: int = 2, channels: int = 3, 
     return Seen(x, y, sr / 255, hr / 255, lr)
 
 
-def weight_files(folder: Path) -> dict[str, Path]:
-    """Random AlexNet and VGG16 in the layout of torchvision's files: `{"alex": …, "vgg": …}`."""
+def weight_files(folder: Path, *names: str) -> dict[str, Path]:
+    """Random AlexNet and VGG16, or these of `PUBLISHED`, in the layout of torchvision's files: `{"alex": …, "vgg": …}`."""
     torch.manual_seed(0)
-    for name, published in PUBLISHED.items():
-        state = {f"features.{key}": value for key, value in published.build().state_dict().items()}
+    names = names or ("alex", "vgg")
+    for name in names:
+        state = {f"features.{key}": value for key, value in PUBLISHED[name].build().state_dict().items()}
         torch.save(state | {"classifier.1.weight": torch.rand(3, 3)}, folder / f"{name}.pth")
-    return {name: folder / f"{name}.pth" for name in PUBLISHED}
+    return {name: folder / f"{name}.pth" for name in names}
 
 
 def features(name: str, path: Path) -> nn.Sequential:

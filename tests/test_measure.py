@@ -207,7 +207,7 @@ def test_offline_it_says_what_to_put_where(
     cls: type, file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = cls.__name__.lower()
-    monkeypatch.setattr(importlib.import_module("sr.metric.backbone"), "SITE", NOWHERE)
+    monkeypatch.setattr(importlib.import_module("sr.backbone"), "SITE", NOWHERE)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     say = (

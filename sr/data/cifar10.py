@@ -72,14 +72,7 @@ class CIFAR10(SRData):
 
     def _read(self, part: str) -> Tensor:
         if part not in self._images:
-            binary = not (self.root / FOLDER).is_dir()
-            folder = self.root / (BINARY if binary else FOLDER)
-            names = ["test_batch"] if part == "test" else [f"data_batch_{k}" for k in range(1, 6)]
-            paths = [folder / (name + ".bin" * binary) for name in names]
-            found = [path for path in paths if path.exists()]
-            if not found:
-                raise UserError(f"{folder}: none of {', '.join(path.name for path in paths)} is there")
-            self._images[part] = torch.cat([(_read_binary if binary else _read_pickle)(path) for path in found])
+            self._images[part] = labelled(self.root, part)[0]
         return self._images[part]
 
 
@@ -131,7 +124,20 @@ def _latin1(text: str, encoding: str) -> bytes:
     return text.encode(encoding)
 
 
-def _read_pickle(path: Path) -> Tensor:
+def labelled(root: Path, part: str) -> tuple[Tensor, Tensor]:
+    """`train` or `test` as extracted in `root`: uint8 `[N, 3, 32, 32]`; the class of each, 0…9, or -1 where none is told."""
+    binary = not (root / FOLDER).is_dir()
+    folder = root / (BINARY if binary else FOLDER)
+    names = ["test_batch"] if part == "test" else [f"data_batch_{k}" for k in range(1, 6)]
+    paths = [folder / (name + ".bin" * binary) for name in names]
+    found = [path for path in paths if path.exists()]
+    if not found:
+        raise UserError(f"{folder}: none of {', '.join(path.name for path in paths)} is there")
+    images, labels = zip(*((_read_binary if binary else _read_pickle)(path) for path in found), strict=True)
+    return torch.cat(images), torch.cat(labels)
+
+
+def _read_pickle(path: Path) -> tuple[Tensor, Tensor]:
     try:
         with path.open("rb") as file:
             batch = _ArraysOnly(file, encoding="bytes").load()
@@ -139,19 +145,23 @@ def _read_pickle(path: Path) -> Tensor:
         pixels = np.ascontiguousarray(data).reshape(len(data), 3, SIDE, SIDE)
         if pixels.dtype != np.uint8:
             raise ValueError(f"uint8 expected, got {pixels.dtype}")
+        labels = torch.as_tensor(batch.get(b"labels", batch.get("labels", [-1] * len(data))), dtype=torch.int64)
+        if labels.shape != (len(data),):
+            raise ValueError(f"{len(data)} labels expected, got {tuple(labels.shape)}")
     except (pickle.UnpicklingError, EOFError, ValueError, AttributeError, TypeError, KeyError, IndexError) as error:
         raise UserError(
             f"{path}: not a CIFAR-10 batch, or cut off ({error}); remove {path.parent} and run again"
         ) from None
-    return torch.from_numpy(pixels)
+    return torch.from_numpy(pixels), labels
 
 
-def _read_binary(path: Path) -> Tensor:
+def _read_binary(path: Path) -> tuple[Tensor, Tensor]:
     record = 1 + 3 * SIDE * SIDE  # one label byte, then the red, green and blue planes
     data = np.fromfile(path, dtype=np.uint8)
     if len(data) == 0 or len(data) % record:
         raise UserError(f"{path}: damaged or cut off ({len(data)} bytes, expected a multiple of {record})")
-    return torch.from_numpy(data.reshape(-1, record)[:, 1:].reshape(-1, 3, SIDE, SIDE).copy())
+    rows = torch.from_numpy(data.reshape(-1, record))
+    return rows[:, 1:].reshape(-1, 3, SIDE, SIDE).clone(), rows[:, 0].long()
 
 
 def unpack(archive: Path, root: Path) -> None:

@@ -13,12 +13,11 @@ import torch.nn.functional as F
 import torchmetrics
 from torch import Tensor, nn
 
-from sr.metric.backbone import look, three, trained
+from sr.backbone import MEAN, STD, look, three, trained
 from sr.pair import Seen
 
 TAPS = (3, 8, 15, 22, 29)  # after the last ReLU of each stage
 CHANNELS = (3, 64, 128, 256, 512, 512)  # of the picture itself and of the taps
-_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet
 _TINY = 1e-6  # c1 and c2
 
 
@@ -41,7 +40,7 @@ def dists(sr: Tensor, hr: Tensor, net: nn.Sequential, alpha: Tensor, beta: Tenso
 
     `alpha` and `beta` `[1475]` weigh texture and structure of every channel; together they sum to one.
     """
-    mean, std = (torch.tensor(v, device=sr.device).view(3, 1, 1) for v in (_MEAN, _STD))
+    mean, std = (torch.tensor(v, device=sr.device).view(3, 1, 1) for v in (MEAN, STD))
     x, y = ([image, *look(net, (image - mean) / std, TAPS)] for image in (sr, hr))
     result = torch.ones(len(sr), dtype=torch.float64, device=sr.device)
     for one, other, texture, structure in zip(x, y, alpha.split(CHANNELS), beta.split(CHANNELS), strict=True):
@@ -71,7 +70,7 @@ class DISTS:
 
     def __init__(self, weights: str | None = None) -> None:
         self.alpha, self.beta = channel_weights()
-        self.net = pooled(trained("vgg", weights, "dists"))
+        self.net = pooled(trained("vgg", weights, "metric.also.dists"))
 
     @torch.no_grad()
     def __call__(self, seen: Seen) -> Tensor:

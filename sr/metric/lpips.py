@@ -11,8 +11,8 @@ import torch
 import torchmetrics
 from torch import Tensor, nn
 
+from sr.backbone import look, three, trained
 from sr.error import UserError
-from sr.metric.backbone import PUBLISHED, look, three, trained
 from sr.pair import Seen
 
 TAPS = {"alex": (1, 4, 7, 9, 11), "vgg": (3, 8, 15, 22, 29)}  # after these ReLUs
@@ -56,11 +56,11 @@ class LPIPS:
     better: Literal["higher", "lower"] = "lower"
 
     def __init__(self, net: Literal["alex", "vgg"] = "alex", weights: str | None = None) -> None:
-        if net not in PUBLISHED:
+        if net not in TAPS:
             raise UserError(f"metric.also.lpips.net={net}: expected alex or vgg")
         self.name, self.linear = net, linear_weights(net)
         self.label = "lpips" if net == "alex" else f"lpips_{net}"  # two scales of numbers, never under one name
-        self.net = trained(net, weights, "lpips")
+        self.net = trained(net, weights, "metric.also.lpips")
 
     @torch.no_grad()
     def __call__(self, seen: Seen) -> Tensor:

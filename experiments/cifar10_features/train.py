@@ -1,0 +1,94 @@
+"""Trains the small VGG through which `model/loss=[features]` looks, and writes it as that loss reads it.
+
+    python experiments/cifar10_features/train.py data=DIR out=FILE.safetensors [epochs=24] [seed=0]
+
+`data` holds an extracted CIFAR-10, as for `data=cifar10`. Each convolution is followed by a batch norm without weights of
+its own, which is folded into it at the end: the written net is plain, and before its ReLUs every channel has mean 0 and
+standard deviation 1 over the training set, so that all channels of all layers count alike in a loss.
+"""
+
+import sys
+import time
+from pathlib import Path
+
+import safetensors.torch
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sr.backbone import MEAN, STD, vgg
+from sr.data.cifar10 import labelled
+
+WIDTHS = ((24, 24), (48, 48), (80, 80))
+BATCH, RATE, DECAY, MOMENTUM, SMOOTHING = 128, 0.1, 5e-4, 0.9, 0.1
+
+
+def normed(plain: nn.Sequential) -> nn.Sequential:
+    """With a batch norm after each convolution."""
+    layers = ([layer, nn.BatchNorm2d(layer.out_channels, affine=False)] if isinstance(layer, nn.Conv2d) else [layer]
+              for layer in plain)  # fmt: skip
+    return nn.Sequential(*(layer for pair in layers for layer in pair))
+
+
+def folded(net: nn.Sequential) -> dict[str, Tensor]:
+    """The weights of the plain net that does the same, named as torchvision names a VGG's, in half precision."""
+    layers = [layer for layer in net if not isinstance(layer, nn.BatchNorm2d)]
+    norms = iter(layer for layer in net if isinstance(layer, nn.BatchNorm2d))
+    state = {}
+    for k, layer in enumerate(layers):
+        if isinstance(layer, nn.Conv2d):
+            norm = next(norms)
+            scale = (norm.running_var + norm.eps).rsqrt()
+            state[f"features.{k}.weight"] = layer.weight.detach() * scale.view(-1, 1, 1, 1)
+            state[f"features.{k}.bias"] = (layer.bias.detach() - norm.running_mean) * scale
+    return {key: value.half().contiguous() for key, value in state.items()}
+
+
+def shown(images: Tensor) -> Tensor:
+    """uint8 -> normalised float."""
+    mean, std = (torch.tensor(v).view(3, 1, 1) for v in (MEAN, STD))
+    return ((images.float() / 255 - mean) / std).contiguous(memory_format=torch.channels_last)
+
+
+def varied(images: Tensor) -> Tensor:
+    """Half of them mirrored, all moved by up to four pixels."""
+    images = torch.where(torch.rand(len(images), 1, 1, 1) < 0.5, images.flip(-1), images)
+    wide = F.pad(images, (4, 4, 4, 4), mode="reflect")
+    down, across = torch.randint(0, 9, (2, len(images), 1))
+    rows, columns = down + torch.arange(32), across + torch.arange(32)
+    return wide[torch.arange(len(images))[:, None, None], :, rows[:, :, None], columns[:, None]].movedim(-1, 1)
+
+
+def accuracy(net: nn.Module, images: Tensor, labels: Tensor) -> float:
+    with torch.no_grad():
+        found = torch.cat([net.eval()(batch).argmax(dim=1) for batch in shown(images).split(256)])
+    return (found == labels).float().mean().item()
+
+
+def main(data: str, out: str, epochs: int = 24, seed: int = 0) -> None:
+    torch.manual_seed(seed)
+    (images, labels), test = (labelled(Path(data), part) for part in ("train", "test"))
+    features = normed(vgg(WIDTHS))
+    head = nn.Linear(WIDTHS[-1][-1], 10)
+    net = nn.Sequential(features, nn.AdaptiveAvgPool2d(1), nn.Flatten(), head).to(memory_format=torch.channels_last)
+    optimizer = torch.optim.SGD(net.parameters(), RATE, momentum=MOMENTUM, weight_decay=DECAY, nesterov=True)
+    steps = len(images) // BATCH
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, epochs * steps, pct_start=0.2)
+    start = time.monotonic()
+    for epoch in range(epochs):
+        net.train()
+        for index in torch.randperm(len(images))[: steps * BATCH].view(steps, BATCH):
+            optimizer.zero_grad()
+            loss = F.cross_entropy(net(shown(varied(images[index]))), labels[index], label_smoothing=SMOOTHING)
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+        took = time.monotonic() - start
+        print(f"epoch {epoch + 1}: loss {loss.item():.3f}, test {accuracy(net, *test):.3f}, {took:.0f} s", flush=True)
+    classifier = {f"classifier.{key}": value.half() for key, value in head.state_dict().items()}
+    safetensors.torch.save_file(folded(features) | classifier, out)
+
+
+if __name__ == "__main__":
+    words = dict(word.split("=", 1) for word in sys.argv[1:])
+    main(**{key: int(value) if value.isdigit() else value for key, value in words.items()})
