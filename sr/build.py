@@ -59,7 +59,7 @@ def trainer(config: dict[str, Any], callbacks: list[Callback], logger: Logger, m
     node = dict(config["trainer"])
     if node["accelerator"] == "auto" and torch.backends.mps.is_available():
         node["accelerator"] = "cpu"  # protocols are measured in float64, which Apple's GPUs do not have
-    node["val_check_interval"] *= node["accumulate_grad_batches"]
+    node["val_check_interval"] *= node["accumulate_grad_batches"] * config["model"].get("d_steps", 1)  # in batches
     if node["precision"] == "16-mixed" and not torch.cuda.is_available():
         raise UserError("trainer.precision=16-mixed needs an NVIDIA or AMD GPU; on this machine use bf16-mixed")
     node["gradient_clip_val"] = None

@@ -241,7 +241,7 @@ def test_patience_ends_a_training_that_gets_no_better(run: Any) -> None:
 
 GAME = (
     "model=gan", "model/net=plain", "model.weight=1", "model.warmup_steps=1", "model/discriminator=patch",
-    "model.discriminator.depth=0",  # no batch norm, whose statistics each process has of its own
+    "model.discriminator.norm=none",  # a batch norm has statistics of its own in each process
 )  # fmt: skip
 
 

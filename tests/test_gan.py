@@ -1,6 +1,7 @@
 """The game: who gets which gradient, what a step is, and the literal values of the losses."""
 
 import math
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -28,15 +29,22 @@ class NoLoss(nn.Module):
         return (sr * 0).mean()
 
 
-def gan(adversarial: nn.Module | None = None, loss: nn.Module | None = None, rate: float = 0.1, **dials: Any) -> GAN:
+def gan(
+    adversarial: nn.Module | None = None,
+    loss: nn.Module | None = None,
+    rate: float = 0.1,
+    judge: nn.Module | None = None,
+    **dials: Any,
+) -> GAN:
     torch.manual_seed(0)
+    net = Plain(2, width=4, depth=2)
 
     def sgd(parameters: Any) -> torch.optim.Optimizer:
         return torch.optim.SGD(parameters, lr=rate)
 
     return GAN(
-        net=Plain(2, width=4, depth=2),
-        discriminator=Patch(width=4, depth=1),
+        net=net,
+        discriminator=judge or Patch(width=4, depth=1),
         loss=Objective({"pixel": loss or nn.L1Loss()}, {"pixel": 1.0}),
         adversarial=adversarial or Vanilla(),
         optimizer=sgd,
@@ -89,20 +97,98 @@ def test_the_discriminators_step_changes_only_the_discriminator() -> None:
     assert not torch.equal(weights(module.discriminator), judge)
 
 
-@pytest.mark.parametrize("accumulate", [1, 3])
-def test_a_step_is_one_update_of_the_generator(accumulate: int) -> None:
+@pytest.mark.parametrize(("accumulate", "d_steps"), [(1, 1), (3, 1), (2, 3)])
+def test_a_step_is_one_update_of_the_generator(accumulate: int, d_steps: int) -> None:
     """`max_steps=20` is 20 updates of G, whatever D does: the hooks that hide D from Lightning's counter still work."""
-    module = gan(warmup_steps=5, accumulate=accumulate)
-    updates, batches = [], []
+    module = gan(warmup_steps=5, accumulate=accumulate, d_steps=d_steps)
+    steps, batches, updates = [], [], []
+    judge = module.discriminator_optimizer
+
+    def counted(parameters: Any) -> torch.optim.Optimizer:
+        optimizer = judge(parameters)
+        optimizer.register_step_post_hook(lambda *_: updates.append(1))
+        return optimizer
 
     def count(module: GAN) -> None:
         batches.append(1)
-        updates.append(module.global_step)
+        steps.append(module.global_step)
 
+    module.discriminator_optimizer = counted
     trainer = play(module, 20, count)
     assert trainer.global_step == 20
-    assert len(batches) == 20 * accumulate
-    assert sorted(set(updates)) == list(range(1 if accumulate == 1 else 0, 21))
+    assert len(batches) == 20 * accumulate * d_steps
+    assert len(updates) == 15 * d_steps
+    assert sorted(set(steps)) == list(range(1 if accumulate * d_steps == 1 else 0, 21))
+
+
+def test_the_generator_learns_from_one_of_the_discriminators_batches() -> None:
+    """With three D steps, G is still until the last: and what D's batches leave behind in G is no gradient."""
+    module = gan(weight=1.0, warmup_steps=0, d_steps=3, accumulate=1)
+    seen: list[tuple[Tensor, Tensor]] = []
+    play(module, 2, lambda m: seen.append((weights(m.net), weights(m.discriminator))))
+    still = [torch.equal(one[0], other[0]) for one, other in pairwise(seen)]
+    assert still == [True, False, True, True, False]
+    assert not any(torch.equal(one[1], other[1]) for one, other in pairwise(seen))
+
+
+def test_the_adversarial_weight_rises_on_a_ramp() -> None:
+    module = gan(weight=1e-2, warmup_steps=2, ramp_steps=4)
+    ramp: list[float] = []
+    play(module, 8, lambda m: ramp.append((m.signals["train/loss_g"] - m.signals["train/loss_pixel"]).item()
+         / m.signals["train/loss_adversarial"].item() if "train/loss_adversarial" in m.signals else 0.0))  # fmt: skip
+    assert ramp == pytest.approx([0, 0, 0.0025, 0.005, 0.0075, 0.01, 0.01, 0.01], rel=1e-3, abs=1e-6)
+
+
+def test_the_discriminator_sees_noise_where_it_is_asked_for() -> None:
+    """Of pictures that are black and a net that stands still, nothing else can tell them apart."""
+    for noise in (0.0, 0.3):
+        heard: list[float] = []
+        module = gan(noise=noise, warmup_steps=0, rate=0.0)
+        module.discriminator.register_forward_hook(
+            lambda _, images, out, heard=heard: heard.append(images[0].std().item())
+        )
+        fit(module, 1, [Pair(torch.zeros(2, 3, 8, 8), torch.zeros(2, 3, 16, 16))])
+        assert heard == pytest.approx([noise] * 3, rel=0.1)  # real and fake in D's half, fake in G's
+
+
+class Fine(nn.Module):
+    """Pulls D's weights to zero."""
+
+    weight, every = 0.5, 3
+
+    def forward(self, discriminator: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
+        assert not fake.requires_grad
+        return sum(p.square().sum() for p in discriminator.parameters())
+
+
+def test_a_penalty_is_paid_by_the_discriminator_alone_every_few_updates() -> None:
+    module = gan(penalty={"fine": Fine()}, warmup_steps=1, d_steps=2, loss=NoLoss(), weight=0.0)
+    before, paid = weights(module.net), []
+    play(module, 5, lambda m: paid.append("train/penalty_fine" in m.signals))
+    assert paid == [False, False, True, False, False, True, False, False, True, False]
+    assert torch.equal(weights(module.net), before)
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_both_players_learn_in_either_precision(precision: str) -> None:
+    module = gan(Vanilla(saturating=False), NoLoss(), weight=1.0, warmup_steps=0)
+    before = weights(module.net), weights(module.discriminator)
+    play(module, 3, precision=precision)
+    for player, was in zip((module.net, module.discriminator), before, strict=True):
+        assert not torch.equal(weights(player), was)
+        assert weights(player).isfinite().all()
+        assert all(p.dtype == torch.float32 for p in player.parameters())
+
+
+def test_the_average_follows_the_generator() -> None:
+    """EMA's recurrence (sr.model.ema) over the steps of the game."""
+    module = gan(warmup_steps=1, ema=0.5)
+    average, each = weights(module.net), []
+    play(module, 4, lambda m: each.append(weights(m.net)))
+    for n, now in enumerate(each):
+        decay = min(0.5, (1 + n) / (10 + n))
+        average = decay * average + (1 - decay) * now
+    assert torch.allclose(weights(module.ema.net), average, atol=1e-6)
 
 
 def test_the_generator_first_learns_alone() -> None:
@@ -135,15 +221,21 @@ def test_clipping_bounds_each_players_step() -> None:
 
 
 def test_accumulated_batches_are_one_larger_batch() -> None:
-    """Of a net without batch norm, in the warm-up: two batches of two give the step of one batch of four."""
+    """For both players, where neither has a batch norm: two batches of two give the step of one batch of four."""
     torch.manual_seed(1)
     lr, hr = torch.rand(4, 3, 8, 8), torch.rand(4, 3, 16, 16)
     results = []
     for accumulate, loader in ((1, [Pair(lr, hr)]), (2, [Pair(lr[:2], hr[:2]), Pair(lr[2:], hr[2:])])):
-        module = gan(loss=nn.MSELoss(), warmup_steps=9, accumulate=accumulate)
-        fit(module, 1, loader)
-        results.append(weights(module.net))
-    assert torch.allclose(results[0], results[1], atol=1e-7)
+        module = gan(
+            loss=nn.MSELoss(),
+            weight=1.0,
+            warmup_steps=0,
+            accumulate=accumulate,
+            judge=Patch(width=4, depth=1, norm="none"),
+        )
+        fit(module, 2, loader)
+        results.append(torch.cat([weights(module.net), weights(module.discriminator)]))
+    assert torch.allclose(*results, atol=1e-6)
 
 
 def test_vanilla_is_the_original_game() -> None:

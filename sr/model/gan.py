@@ -1,16 +1,20 @@
 """`model=gan`: a generator (the net) against a discriminator; manual optimization.
 
-The generator first learns alone on the pixel loss for `warmup_steps`, then against D. One step is one update of the
-generator: D's update is hidden from Lightning's step counter, so that `trainer.max_steps` and all clocks mean G.
+The generator first learns alone on the losses of `model/loss` for `warmup_steps`, then against D as well, whose weight
+rises to its full size within `ramp_steps`. One step is one update of the generator: D's updates are hidden from
+Lightning's step counter, so that `trainer.max_steps` and all clocks mean G.
 """
 
+import contextlib
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from pytorch_lightning.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from sr.model.module import SRModule, trainable
 from sr.model.objective import Objective
@@ -20,7 +24,10 @@ from sr.pair import Pair
 class GAN(SRModule):
     """Minimises `loss(net(lr), hr) + weight · adversarial(D(net(lr)))` while D learns to tell real from fake.
 
-    `accumulate` batches make one step; `clip` bounds each player's gradient norm.
+    Each step takes `accumulate · d_steps` batches: D is updated after every `accumulate` of them, G once, on the last
+    `accumulate`. `clip` bounds each player's gradient norm. `noise` is the standard deviation of Gaussian noise on
+    all that D sees (Sønderby et al., "Amortised MAP Inference for Image Super-resolution", 2017,
+    https://arxiv.org/abs/1610.04490, section 3.4). `penalty` holds what D is fined for, by name.
     """
 
     JUDGED = "train/loss_pixel"
@@ -31,8 +38,12 @@ class GAN(SRModule):
         loss: Objective,
         adversarial: nn.Module,
         discriminator_optimizer: Callable[..., Optimizer],
+        penalty: Mapping[str, nn.Module] | None = None,
         weight: float = 1e-3,
         warmup_steps: int = 1000,
+        ramp_steps: int = 0,
+        d_steps: int = 1,
+        noise: float = 0.0,
         accumulate: int = 1,
         **parts: Any,
     ) -> None:
@@ -40,19 +51,26 @@ class GAN(SRModule):
         self.automatic_optimization = False
         self.discriminator = discriminator
         self.loss, self.adversarial = loss, adversarial
+        self.penalty = nn.ModuleDict(penalty or {})
         self.discriminator_optimizer = discriminator_optimizer
-        self.weight, self.warmup_steps = weight, warmup_steps
+        self.weight, self.noise = weight, noise
+        self.warmup_steps, self.ramp_steps, self.d_steps = warmup_steps, ramp_steps, d_steps
         self.accumulate = accumulate
-        self._batches = 0  # since the start: an epoch's length need not be a multiple of `accumulate`
+        self._batches = 0  # since the start: an epoch's length need not be a multiple of what a step takes
 
     @property
     def counts(self) -> bool:
         return self.global_step > self.warmup_steps
 
+    @property
+    def weight_now(self) -> float:
+        """Of the adversarial loss, on its way up."""
+        return self.weight * min(1.0, (self.global_step - self.warmup_steps + 1) / max(1, self.ramp_steps))
+
     def configure_optimizers(self) -> tuple[list[Optimizer], list[Any]]:
         generator = self.optimizer(trainable(self.net))
         discriminator = self.discriminator_optimizer(trainable(self.discriminator))
-        steps = self.budget(self.accumulate)
+        steps = self.budget(self.accumulate * self.d_steps)
         if steps <= self.warmup_steps:
             warnings.warn(
                 f"model.warmup_steps={self.warmup_steps}: with {steps} steps in all, the discriminator never plays",
@@ -60,7 +78,7 @@ class GAN(SRModule):
             )
         schedules = [
             self.schedule(generator, total=steps),
-            self.schedule(discriminator, total=max(1, steps - self.warmup_steps)),
+            self.schedule(discriminator, total=max(1, steps - self.warmup_steps) * self.d_steps),
         ]
         return [generator, discriminator], schedules
 
@@ -70,57 +88,77 @@ class GAN(SRModule):
         return sr
 
     def training_step(self, pair: Pair, batch_idx: int) -> None:
+        playing = self.global_step >= self.warmup_steps
+        at = self._batches % (self.accumulate * self.d_steps)
+        self._batches += 1
+        enlarging = at >= self.accumulate * (self.d_steps - 1)  # G learns from this batch
+        if not playing and not enlarging:
+            return  # meant for D, which does not play yet: a step takes as many batches as ever
         lr, hr = self.shown(pair)
         generator, discriminator = self.optimizers()
         _hide_from_clock(discriminator)
         rates = self.lr_schedulers()
-        self._batches += 1
-        step_now = self._batches % self.accumulate == 0
-        playing = self.global_step >= self.warmup_steps
+        step_now = (at + 1) % self.accumulate == 0
         self.signals = {"train/lr": generator.param_groups[0]["lr"]}
 
-        sr = self.net(lr)
+        with contextlib.nullcontext() if enlarging else torch.no_grad():
+            sr = self.net(lr)
         if playing:
-            self._judge(hr, sr.detach())
-            if step_now:
-                _step(discriminator)
-                rates[1].step()
-        self._enlarge(sr, hr, playing)
-        if step_now:
-            _step(generator)
-            rates[0].step()
+            update = (self.global_step - self.warmup_steps) * self.d_steps + at // self.accumulate
+            self._judge(hr, sr.detach(), update)
+        if enlarging:
+            self._enlarge(sr, hr, playing)
+        if step_now and playing:  # both have answered the other's last move: accumulated batches are one larger batch
+            _step(discriminator, rates[1])
+        if step_now and enlarging:
+            _step(generator, rates[0])
 
-    def _judge(self, hr: Tensor, fake: Tensor) -> None:
-        """D's half of the game; `fake` is cut off from G."""
+    def _opinion(self, images: Tensor) -> Tensor:
+        """What D says of them."""
+        return self.discriminator(images + self.noise * torch.randn_like(images) if self.noise else images)
+
+    def _judge(self, hr: Tensor, fake: Tensor, update: int) -> None:
+        """D's half of the game, before its update number `update`; `fake` is cut off from G."""
         self.discriminator.requires_grad_(True)
-        real_logit, fake_logit = self.discriminator(hr), self.discriminator(fake)
+        real_logit, fake_logit = self._opinion(hr), self._opinion(fake)
         loss = self.adversarial.discriminator(real_logit, fake_logit)
-        self.manual_backward(loss / self.accumulate)
         self.signals |= {
             "train/loss_d": loss.detach(),
             "train/d_real": self.adversarial.probability(real_logit.detach()),
             "train/d_fake": self.adversarial.probability(fake_logit.detach()),
         }
+        for name, penalty in self.penalty.items():
+            if update % penalty.every == 0:
+                fine = penalty(self.discriminator, hr, fake)
+                self.signals[f"train/penalty_{name}"] = fine.detach()
+                loss = loss + penalty.weight * penalty.every * fine
+        self.manual_backward(loss / self.accumulate)
 
     def _enlarge(self, sr: Tensor, hr: Tensor, playing: bool) -> None:
-        """G's half: the pixel loss and, once D plays, D's opinion. D's weights get no gradient from it."""
+        """G's half: the losses and, once D plays, D's opinion. D's weights get no gradient from it."""
         terms, weights = self.loss(sr, hr), self.loss.weights
         loss = self.loss.total(terms)
         self.tell_loss(loss)
         if playing:
-            self.discriminator.requires_grad_(False)
-            terms["adversarial"] = self.adversarial.generator(self.discriminator(sr))
-            self.discriminator.requires_grad_(True)
-            weights = weights | {"adversarial": self.weight}
-            loss = loss + self.weight * terms["adversarial"]
+            terms["adversarial"] = self._believed(sr, hr)
+            weights = weights | {"adversarial": self.weight_now}
+            loss = loss + self.weight_now * terms["adversarial"]
         self.signals["train/loss_g"] = loss.detach()
         self.tell_terms(terms, weights)
         self.manual_backward(loss / self.accumulate)
 
+    def _believed(self, sr: Tensor, hr: Tensor) -> Tensor:
+        self.discriminator.requires_grad_(False)
+        real_logit = self._opinion(hr) if self.adversarial.relative else None
+        loss = self.adversarial.generator(self._opinion(sr), real_logit)
+        self.discriminator.requires_grad_(True)
+        return loss
 
-def _step(optimizer: LightningOptimizer) -> None:
+
+def _step(optimizer: LightningOptimizer, schedule: LRScheduler) -> None:
     optimizer.step()
     optimizer.zero_grad()
+    schedule.step()
 
 
 def _hide_from_clock(optimizer: LightningOptimizer) -> None:

@@ -27,7 +27,8 @@ class SRModule(Measured):
 
     One clock: `global_step` counts updates of the net (the generator). `best` holds the metrics of the best step, and
     `step`. During training, `signals` holds the last step's detached scalars by name. `clip` bounds the gradient's norm.
-    Every `share_every` steps `signals` tells how much of the gradient each term of the loss has.
+    Every `share_every` steps `signals` tells how much of the gradient each term of the loss has. `init` names the file whose
+    weights the net begins with (`sr.checkpoint.begin`).
     """
 
     JUDGED: ClassVar[str]  # the signal by which the guard tells that the net's training explodes
@@ -43,10 +44,11 @@ class SRModule(Measured):
         ema: float | None = None,
         clip: float | None = None,
         share_every: int = 100,
+        init: str | None = None,
     ) -> None:
         super().__init__(net, EMA(net, ema) if ema is not None and trainable(net) else None, metric, color)
         self.guard = guard or Guard()
-        self.clip, self.share_every = clip, share_every
+        self.clip, self.share_every, self.init = clip, share_every, init
         self.optimizer, self.schedule = optimizer, schedule
         self.best: dict[str, float] = {}
         self.signals: dict[str, Tensor | float] = {}
@@ -73,7 +75,12 @@ class SRModule(Measured):
     def tell_loss(self, loss: Tensor) -> None:
         """The loss of the batch that was shown; under accumulation, `signals` gets the mean over the step's batches."""
         self._fed[-1] = (self._fed[-1][0], loss.detach())
-        self.signals[self.JUDGED] = torch.stack([told for _, told in self._fed]).mean()
+        self.signals[self.JUDGED] = torch.stack([told for _, told in self._told]).mean()
+
+    @property
+    def _told(self) -> list[tuple[Pair, Tensor]]:
+        """The batches of this step that have a loss: from others, D alone learned."""
+        return [(pair, told) for pair, told in self._fed if told is not None]
 
     @property
     def counts(self) -> bool:
@@ -146,7 +153,7 @@ class SRModule(Measured):
         self.signals[f"train/grad_norm{player}"] = norm
         if self.guard.skipped:
             self.signals["train/skipped"] = self.guard.skipped  # so far
-        losses = torch.stack([told for _, told in self._fed]).to(norm) if ours else None
+        losses = torch.stack([told for _, told in self._told]).to(norm) if ours else None
         known = torch.stack([norm, losses.max()] if ours else [norm])
         if self.trainer.world_size > 1:
             known = self.trainer.strategy.reduce(known, reduce_op="mean")  # all processes must decide alike
@@ -157,8 +164,8 @@ class SRModule(Measured):
         if overflow and math.isfinite(loss or 0):
             return  # of half precision: the scaler leaves the step out and lowers its scale
         if not self.guard.good(norm, loss):
-            worst = -1 if losses is None else int(losses.argmax())
-            self._bad = Bad(norm, loss, self._fed[worst][0])
+            worst = self._fed[-1] if losses is None else self._told[int(losses.argmax())]
+            self._bad = Bad(norm, loss, worst[0])
             optimizer.zero_grad()  # without gradients an optimizer does nothing
 
     @property
