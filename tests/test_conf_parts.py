@@ -11,16 +11,23 @@ PRIORS = ("tv",)  # losses that do not look at HR, and so are not smallest where
 
 @pytest.mark.group("model/discriminator")
 def test_discriminator(choice: str, compose: Any, build: Any) -> None:
-    """Any size from 32 up; both channel counts; every weight gets a gradient."""
+    """Any size from 32 up, both channel counts: one finite logit or a map of them, which each pixel and weight matters to."""
     import torch
 
-    for channels, side in ((3, 32), (1, 40), (3, 96)):
-        config = compose("model=gan", f"model/discriminator={choice}", f"channels={channels}")
-        judge = build.part(config["model"]["discriminator"], "model.discriminator")
-        opinion = judge(torch.rand(2, channels, side, side))
-        assert opinion.shape[:2] == (2, 1)
-        opinion.mean().backward()
-        assert all(p.grad is not None for p in judge.parameters())
+    node = compose("model=gan", f"model/discriminator={choice}", "model.discriminator.width=4")["model"][
+        "discriminator"
+    ]
+    for channels in (1, 3):
+        judge = build.part(node | {"channels": channels}, "model.discriminator")
+        for sides in ((32, 32), (33, 47), (64, 33), (47, 64)):
+            image = torch.rand(2, channels, *sides, requires_grad=True)
+            opinion = judge(image)
+            assert opinion.shape[:2] == (2, 1)
+            assert opinion.isfinite().all()
+            opinion.square().mean().backward()
+            assert image.grad.isfinite().all()
+            assert image.grad.any(1).float().mean() > 0.9
+            assert all(p.grad is not None and p.grad.isfinite().all() for p in judge.parameters())
 
 
 @pytest.mark.group("model/adversarial")
@@ -31,10 +38,40 @@ def test_adversarial_loss(choice: str, compose: Any, build: Any) -> None:
     game = build.part(compose("model=gan", f"model/adversarial={choice}")["model"]["adversarial"], "model.adversarial")
     right, wrong = torch.full((4, 1), 0.9), torch.full((4, 1), 0.1)
     assert game.discriminator(right, wrong) < game.discriminator(wrong, right)
-    fake = torch.zeros(4, 1, requires_grad=True)
-    game.generator(fake).backward()
-    assert (fake.grad < 0).all()
-    assert 0 <= game.probability(torch.full((4, 1), -3.0)) <= game.probability(torch.full((4, 1), 3.0)) <= 1
+    for shape in ((4, 1), (4, 1, 3, 5)):
+        real, fake = (torch.full(shape, value, requires_grad=True) for value in (0.2, 0.3))
+        up, down = torch.autograd.grad(game.discriminator(real, fake), (real, fake))
+        assert (up < 0).all()  # a step downhill raises them
+        assert (down > 0).all()
+        others = {"real": real.detach()} if game.relative else {}
+        loss = game.generator(fake, **others)
+        assert loss.ndim == 0
+        assert (torch.autograd.grad(loss, fake)[0] < 0).all()
+    low, high = (game.probability(torch.full((4, 1), value)) for value in (-3.0, 3.0))
+    assert 0 <= low < high <= 1
+
+
+@pytest.mark.group("model/penalty")
+def test_penalty(choice: str, compose: Any, build: Any) -> None:
+    """Not negative, of one logit and of a map alike; D's weights learn from it; how hard and how often are dials."""
+    import torch
+
+    from sr.discriminator.unet import UNet
+    from sr.discriminator.vgg import VGG
+
+    node = compose("model=gan", f"model/penalty=[{choice}]")["model"]["penalty"][choice]
+    penalty = build.part(node, f"model.penalty.{choice}")
+    assert penalty.weight > 0
+    assert penalty.every >= 1
+    image, more = torch.rand(2, 2, 3, 32, 32).unbind()
+    for judge in (UNet(width=4), VGG(width=4, dense=8, norm="none")):
+        value = penalty(judge, image, more)
+        assert value.ndim == 0
+        assert 0 < value < float("inf")
+        value.backward()
+        gradients = [p.grad for p in judge.parameters() if p.grad is not None]
+        assert sum(gradient.abs().sum() for gradient in gradients) > 0
+        assert all(gradient.isfinite().all() for gradient in gradients)
 
 
 @pytest.mark.group("model/loss")
