@@ -5,10 +5,12 @@ evaluation set. HR travels as uint8; turning, graying, degrading and what `augme
 on the device. Of several processes (DDP) each loads its share.
 """
 
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from pytorch_lightning import LightningDataModule
 from torch import Tensor
@@ -136,7 +138,7 @@ class SRData(LightningDataModule):
         if batch.seed is None:  # whole pictures, to be measured
             hr, lr = self.view(hr, batch.gray), self.view(lr, batch.gray) if lr is not None else None
         if lr is None:
-            lr = self.degrade(hr)
+            lr = self.degrade(hr) if getattr(self.degrade, "fixed", True) else self.degrade(hr, seeds(batch))
         pair = Pair(*(image.to(hr.dtype) / 255 for image in (lr, hr)))  # bytes give float32
         if batch.seed is not None and self.augment:
             chance = torch.Generator().manual_seed(batch.seed)
@@ -193,6 +195,18 @@ class SRData(LightningDataModule):
         chosen = self.pictures(list_images(hr_folder(find_set(self.root, name, key, self.name)), key))
         check_sizes(chosen, f"{key}={name}")
         return chosen
+
+
+def seeds(batch: Raw) -> Tensor:
+    """A seed for each image of a batch, int64 `[B]`, of what a random degradation does to it.
+
+    In training, of the batch's seed and the image's place in it. A picture to be measured has the same one in every
+    run, process and order, for it is made of the picture's own bytes.
+    """
+    if batch.seed is None:
+        return torch.tensor([zlib.crc32(hr.cpu().contiguous().numpy()) for hr in batch.hr])
+    words = np.random.SeedSequence(batch.seed).generate_state(len(batch.hr), np.uint64)
+    return torch.from_numpy((words >> np.uint64(1)).astype(np.int64))
 
 
 def share(n: int, world: int, rank: int) -> range:

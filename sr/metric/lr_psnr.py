@@ -38,12 +38,17 @@ def lr_psnr(sr: Tensor, lr: Tensor, degrade: Degrade) -> Tensor:
 
 
 class LRPSNR:
-    """LR-PSNR by the very degradation of the data (`data/degrade`); means little where that one draws at random."""
+    """LR-PSNR by the very degradation of the data (`data/degrade`), which must not draw at random."""
 
     unit = "dB"
     better: Literal["higher", "lower"] = "higher"
 
     def __init__(self, degrade: Degrade) -> None:
+        if not getattr(degrade, "fixed", True):
+            raise UserError(
+                "metric/also=[lr_psnr]: data/degrade draws at random, and would make another LR of the result than the "
+                "one it came from: leave lr_psnr out, or measure with data/degrade=bicubic"
+            )
         self.degrade = degrade
 
     def __call__(self, seen: Seen) -> Tensor:

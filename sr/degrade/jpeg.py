@@ -1,0 +1,169 @@
+"""JPEG, batched and differentiable: what libjpeg makes of a picture and back, without the bits between.
+
+As Pillow and OpenCV call it: Y'CbCr (JFIF, full range), chroma halved (4:2:0), DCT of 8×8, the tables of the standard
+(ITU-T T.81, Annex K) scaled by quality as the IJG does, and chroma enlarged by libjpeg's triangle ("fancy upsampling").
+Every rounding that libjpeg does is done; its gradient is that of no rounding at all (straight through).
+"""
+
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from sr.degrade.op import Images, Op, Size, canvas, cut, span
+from sr.error import UserError
+
+# T.81 tables K.1 and K.2, row by row
+_LUMA = (
+    16, 11, 10, 16, 24, 40, 51, 61, 12, 12, 14, 19, 26, 58, 60, 55, 14, 13, 16, 24, 40, 57, 69, 56, 14, 17, 22, 29, 51,
+    87, 80, 62, 18, 22, 37, 56, 68, 109, 103, 77, 24, 35, 55, 64, 81, 104, 113, 92, 49, 64, 78, 87, 103, 121, 120, 101,
+    72, 92, 95, 98, 112, 100, 103, 99,
+)  # fmt: skip
+_CHROMA = (
+    17, 18, 24, 47, 99, 99, 99, 99, 18, 21, 26, 66, 99, 99, 99, 99, 24, 26, 56, 99, 99, 99, 99, 99, 47, 66, 99, 99, 99,
+    99, 99, 99, *(99,) * 32,
+)  # fmt: skip
+# JFIF 1.02: full-range Y'CbCr of RGB, and back
+_FORWARD = ((0.299, 0.587, 0.114), (-0.168735892, -0.331264108, 0.5), (0.5, -0.418687589, -0.081312411))
+_BACK = ((1.0, 0.0, 1.402), (1.0, -0.344136286, -0.714136286), (1.0, 1.772, 0.0))
+
+
+class Jpeg(Op):
+    """Compressed and decompressed at a quality within `quality` (1…100, as in Pillow)."""
+
+    def __init__(self, probability: float = 1.0, quality: Sequence[int] = (30, 95)) -> None:
+        super().__init__(probability)
+        self.quality = whole_quality("Jpeg.quality", quality)
+
+    def draw(self, chance: np.random.Generator) -> int:
+        return int(chance.integers(self.quality[0], self.quality[1] + 1))
+
+    def forward(self, images: Images, draws: Sequence[int], lr: Size) -> Images:
+        return jpeg(images, draws)
+
+
+class Blocking(Op):
+    """What is left of a picture that was compressed several times, as frames of a video are: `rounds` of JPEG at
+    `quality`, each with its grid of blocks moved by up to 7 pixels, as motion compensation moves the last frame's.
+    """
+
+    def __init__(
+        self, probability: float = 1.0, quality: Sequence[int] = (20, 60), rounds: Sequence[int] = (2, 4)
+    ) -> None:
+        super().__init__(probability)
+        self.quality, self.rounds = whole_quality("Blocking.quality", quality), span("Blocking.rounds", rounds, 1, 20)
+
+    def draw(self, chance: np.random.Generator) -> list[tuple[int, int, int]]:
+        """For each round: quality, rows and columns that the grid is moved by."""
+        rounds = int(chance.integers(self.rounds[0], self.rounds[1] + 1))
+        quality = chance.integers(self.quality[0], self.quality[1] + 1, rounds)
+        return [(int(q), *map(int, chance.integers(0, 8, 2))) for q in quality]
+
+    def forward(self, images: Images, draws: Sequence[list[tuple[int, int, int]]], lr: Size) -> Images:
+        images = list(images)
+        for turn in range(max(map(len, draws))):
+            who = [k for k, rounds in enumerate(draws) if turn < len(rounds)]
+            now = [draws[k][turn] for k in who]
+            moved = [F.pad(images[k], (x, 0, y, 0), mode="replicate") for k, (_, y, x) in zip(who, now, strict=True)]
+            done = jpeg(moved, [quality for quality, _, _ in now])
+            for k, (_, y, x), image in zip(who, now, done, strict=True):
+                images[k] = image[:, y:, x:]
+        return images
+
+
+def jpeg(images: Images, quality: Sequence[int]) -> Images:
+    """Each image `[1 or 3, h, w]`, 0…1, through JPEG of its own quality: -> the same, in 8-bit levels / 255."""
+    channels = len(images[0])
+    if channels not in (1, 3):
+        raise UserError(f"data.degrade: JPEG is of 1 or 3 channels, not of {channels}")
+    unit = 16 if channels == 3 else 8
+    levels = canvas([_to_units(_rounded((image * 255).clamp(0, 255)), unit) for image in images])
+    luma, chroma = (torch.tensor([_table(q, which) for q in quality]).to(levels) for which in (_LUMA, _CHROMA))
+    if channels == 1:
+        return cut(_coded(levels, luma) / 255, images)
+    ycc = _rounded(_mixed(levels, _FORWARD, (0, 128, 128)))
+    small = _coded(_halved(ycc[:, 1:]), chroma)
+    ycc = torch.cat([_coded(ycc[:, :1], luma), _doubled(small, [image.shape[-2:] for image in images])], dim=1)
+    rgb = _rounded(_mixed(ycc - ycc.new_tensor((0, 128, 128))[:, None, None], _BACK)).clamp(0, 255)
+    return cut(rgb / 255, images)
+
+
+def _rounded(x: Tensor) -> Tensor:
+    """Half up, as integer arithmetic rounds."""
+    rounded = (x + 0.5).floor()
+    return x + (rounded - x).detach() if x.requires_grad else rounded
+
+
+def _to_units(image: Tensor, unit: int) -> Tensor:
+    """The last row and column repeated up to a multiple of `unit`."""
+    h, w = image.shape[-2:]
+    return F.pad(image, (0, -w % unit, 0, -h % unit), mode="replicate") if h % unit or w % unit else image
+
+
+def _mixed(image: Tensor, rows: Sequence[Sequence[float]], offset: Sequence[float] | None = None) -> Tensor:
+    mixed = torch.matmul(image.new_tensor(rows), image.flatten(2)).view(image.shape)
+    return mixed if offset is None else mixed + image.new_tensor(offset)[:, None, None]
+
+
+def _halved(chroma: Tensor) -> Tensor:
+    """The mean of each 2×2, rounded down and up in turns from column to column, as libjpeg does."""
+    total = 4 * F.avg_pool2d(chroma, 2)
+    bias = total.new_tensor((1.0, 2.0)).repeat(total.shape[-1] // 2)
+    return _rounded((total + bias) / 4 - 0.5)
+
+
+def _doubled(chroma: Tensor, sizes: Sequence[Size]) -> Tensor:
+    """Twice as large: each new pixel is 9, 3, 3 and 1 sixteenths of the four around it. `sizes` are the images'."""
+    sizes = [(-(-h // 2), -(-w // 2)) for h, w in sizes]
+    height, width = max(h for h, _ in sizes), max(w for _, w in sizes)
+    x = F.pad(chroma[..., :height, :width], (1, 1, 1, 1), mode="replicate")
+    for one, (h, w) in zip(x, sizes, strict=True):  # beyond an image's edge stands its edge, not what its blocks hold
+        if (h, w) != (height, width):
+            one[:, :, w + 1] = one[:, :, w]
+            one[:, h + 1] = one[:, h]
+    x = torch.stack([3 * x[..., 1:-1, :] + x[..., side, :] for side in (slice(-2), slice(2, None))], dim=-2)
+    x = x.flatten(-3, -2)
+    left, right = (3 * x[..., 1:-1] + x[..., side] for side in (slice(-2), slice(2, None)))
+    x = torch.stack([_rounded(left / 16), _rounded((right - 1) / 16)], dim=-1).flatten(-2)
+    return F.pad(x, (0, 2 * chroma.shape[-1] - x.shape[-1], 0, 2 * chroma.shape[-2] - x.shape[-2]))
+
+
+def _coded(plane: Tensor, table: Tensor) -> Tensor:
+    """Levels `[B, C, H, W]` through the DCT of 8×8 blocks, rounded to steps of `table` `[B, 8, 8]`, and back."""
+    b, c, height, width = plane.shape
+    dct = _dct(plane.device)
+    step = table.view(b, 1, 1, 8, 1, 8)
+    rows = torch.matmul(dct, (plane - 128).view(b, c, height // 8, 8, width))  # down each block
+    both = torch.matmul(rows.view(b, c, height // 8, 8, width // 8, 8), dct.T)
+    both = _rounded(both / step) * step
+    rows = torch.matmul(dct.T, torch.matmul(both, dct).view(b, c, height // 8, 8, width))
+    return _rounded(rows + 128).clamp(0, 255).view(plane.shape)
+
+
+@lru_cache
+@torch.inference_mode(False)  # what validation made first must serve a gradient later
+def _dct(device: torch.device) -> Tensor:
+    """The orthonormal DCT-II, `[frequency, place]`."""
+    place, frequency = torch.arange(8, dtype=torch.float64), torch.arange(8, dtype=torch.float64)[:, None]
+    matrix = torch.cos((2 * place + 1) * frequency * math.pi / 16) / 2
+    matrix[0] /= math.sqrt(2)
+    return matrix.float().to(device)
+
+
+@lru_cache
+def _table(quality: int, standard: Sequence[int]) -> list[list[int]]:
+    """The quantisation steps at an IJG quality of 1…100."""
+    scale = 5000 // quality if quality < 50 else 200 - 2 * quality
+    steps = [min(255, max(1, (step * scale + 50) // 100)) for step in standard]
+    return [steps[k : k + 8] for k in range(0, 64, 8)]
+
+
+def whole_quality(dial: str, value: Sequence[int]) -> list[int]:
+    low, high = span(dial, value, 1, 100)
+    if low != int(low) or high != int(high):
+        raise UserError(f"data.degrade: {dial}={value}: expected whole numbers")
+    return [int(low), int(high)]

@@ -1,0 +1,61 @@
+"""Resizing by a random factor and a random kernel, as Real-ESRGAN and BSRGAN do it: without antialiasing.
+
+Not to be mixed up with `sr.degrade.resize`, MATLAB's antialiased bicubic.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch.nn.functional as F
+from torch import Tensor
+
+from sr.degrade.op import Images, Op, Size, chosen, span, weights
+from sr.error import UserError
+
+WAYS = ("up", "down", "keep")
+KERNELS = ("area", "bilinear", "bicubic", "nearest")
+
+
+class Resampling(NamedTuple):
+    factor: float
+    kernel: str
+
+
+class Resample(Op):
+    """Larger, smaller or as it is (weights `ways`), by a factor of `factor` = [least, most], least ≤ 1 ≤ most.
+
+    `of: now` counts the factor from the size that the image has, `of: lr` from the size that the chain ends at: with
+    `ways: [keep]` and `of: lr`, that is the resize to the size of LR. `kernels` are weights of area, bilinear, bicubic
+    (a = -0.75) and nearest.
+    """
+
+    def __init__(
+        self,
+        probability: float = 1.0,
+        ways: Mapping[str, float] | Sequence[str] = WAYS,
+        factor: Sequence[float] = (0.5, 1.5),
+        of: Literal["now", "lr"] = "now",
+        kernels: Mapping[str, float] | Sequence[str] = ("area", "bilinear", "bicubic"),
+    ) -> None:
+        super().__init__(probability)
+        if of not in ("now", "lr"):
+            raise UserError(f"data.degrade: Resample.of={of}: expected now or lr")
+        self.of, self.ways = of, weights("Resample.ways", ways, WAYS)
+        self.factor = span("Resample.factor", factor, low=0.01, high=8)
+        if not self.factor[0] <= 1 <= self.factor[1]:
+            raise UserError(f"data.degrade: Resample.factor={factor}: expected [least, most] with 1 between them")
+        self.kernels = weights("Resample.kernels", kernels, KERNELS)
+
+    def draw(self, chance: np.random.Generator) -> Resampling:
+        way, (least, most) = chosen(chance, self.ways), self.factor
+        factor = {"up": chance.uniform(1, most), "down": chance.uniform(least, 1), "keep": 1.0}[way]
+        return Resampling(factor, chosen(chance, self.kernels))
+
+    def forward(self, images: Images, draws: Sequence[Resampling], lr: Size) -> Images:
+        return [self._resampled(image, draw, lr) for image, draw in zip(images, draws, strict=True)]
+
+    def _resampled(self, image: Tensor, draw: Resampling, lr: Size) -> Tensor:
+        start = lr if self.of == "lr" else image.shape[-2:]
+        size = tuple(max(1, int(n * draw.factor)) for n in start)
+        return image if size == image.shape[-2:] else F.interpolate(image[None], size=size, mode=draw.kernel)[0]
