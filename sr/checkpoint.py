@@ -5,10 +5,9 @@ file may only name our own nets.
 """
 
 import contextlib
-import importlib
 import math
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,10 +20,10 @@ from sr.data.leaks import Leak
 from sr.error import UserError
 from sr.model.module import SRModule
 from sr.net.spandrel import Spandrel
+from sr.trust import refuse_strangers
 
 SPANDREL = "sr.net.spandrel.Spandrel"
 KEY = "sr"  # our entry in Lightning's checkpoint
-TRUSTED = ("sr.net.",)  # what a stranger's file may have built
 
 
 class Loaded(NamedTuple):
@@ -69,7 +68,7 @@ def load(
 def _ours(path: Path, content: dict[str, Any], trust: Sequence[str]) -> Loaded:
     config = content[KEY]["config"]
     node = config["model"]["net"]
-    _refuse_strangers(node, (*TRUSTED, *(f"{prefix}." for prefix in trust)), path)
+    refuse_strangers(node, trust, path)
     if node["_target_"] == SPANDREL:  # its weight file need not be here any more
         net = Spandrel.recognise({k.removeprefix("model."): v for k, v in _kept(content["state_dict"]).items()})
     else:
@@ -91,6 +90,56 @@ def restore(net: nn.Module, path: Path, content: dict[str, Any] | None = None) -
     if wrong:
         raise UserError(f"checkpoint={path}: its weights do not fit its net ({wrong})")
     net.load_state_dict(state)
+
+
+def begin(module: SRModule, path: Path) -> None:
+    """Give a module's net, and its averaged one, the weights of any file, ours or published, that hold such a net's."""
+    path = path / "best.ckpt" if path.is_dir() else path
+    with named("model.init", path):
+        content = weights.read(path)
+        state = _fitted(module, path, content) if KEY in content else _adopted(module.net, path, weights.peel(content))
+    for net in {module.net, module.final}:
+        net.load_state_dict(state)
+
+
+def _fitted(module: SRModule, path: Path, content: dict[str, Any]) -> weights.State:
+    """The weights of a checkpoint of ours, which must be of the module's scale and color, and fit its net."""
+    try:
+        there, node = content[KEY]["config"], content[KEY]["config"]["model"]["net"]
+        state, kinds = _kept(content["state_dict"]), {key: there[key] for key in ("scale", "color")}
+        dials = ", ".join(f"{key}={value}" for key, value in node.items() if key != "_target_")
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"checkpoint={path}: not written by sr, or damaged ({error!r})") from None
+    for key, here in (("scale", module.net.scale), ("color", module.color)):
+        if kinds[key] != here:
+            raise UserError(f"checkpoint={path} is of {key}={kinds[key]}, but this model is of {key}={here}")
+    wrong = weights.misfit(module.net, state)
+    if wrong:
+        raise UserError(f"checkpoint={path} does not fit model/net ({wrong}). It holds {node['_target_']} with {dials}")
+    return state
+
+
+def _adopted(net: nn.Module, path: Path, state: weights.State) -> weights.State:
+    """A published file's weights under the net's names, less the words that somebody's module has put before them."""
+    if not state:
+        raise UserError(f"checkpoint={path}: there are no weights in it")
+    for known in (state, weights.without_first_word(state), weights.without_first_word(state, 2)):
+        ours = weights.translated(net, known)
+        if ours and not weights.misfit(net, ours):
+            return ours
+    wrong = weights.misfit(net, weights.translated(net, state))
+    fit, _ = _fitting(state)
+    holds = f"It holds model/net={fit.name}, scale={fit.scales[0]}, {fit.channels} channel(s)" if fit else None
+    raise UserError(f"checkpoint={path} does not fit model/net ({wrong}). {holds or catalog.nearest(state)}")
+
+
+@contextlib.contextmanager
+def named(dial: str, path: Path | str) -> Iterator[None]:
+    """Where a file was given by another dial than `checkpoint`, what is wrong with it is told under that one."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(str(error).replace(f"checkpoint={path}", f"{dial}={path}", 1)) from None
 
 
 def _kept(state: dict[str, Any]) -> weights.State:
@@ -140,43 +189,6 @@ def _foreign(path: Path, state: weights.State) -> Loaded:
     node = {"_target_": SPANDREL, "file": str(path), "scale": net.scale}
     color = "y" if net.channels == 1 else "rgb"
     return Loaded(net, {"scale": net.scale, "color": color, "model": {"net": node}}, {}, 0)
-
-
-def _refuse_strangers(node: Any, trusted: tuple[str, ...], path: Path) -> None:
-    for value in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
-        _refuse_strangers(value, trusted, path)
-    if isinstance(node, str) and "${" in node:  # our configs are resolved; a resolver could make a target of its own
-        raise UserError(f"checkpoint={path} carries {node}: expected plain values only; it was not written by sr")
-    target = str(node["_target_"]) if isinstance(node, dict) and "_target_" in node else None
-    if target is not None and target.startswith(trusted) and not target.startswith(TRUSTED) and not _is_there(target):
-        module = target.rpartition(".")[0]
-        raise UserError(
-            f"checkpoint={path}: its net is {target}, but there is no module {module}: add --config-dir DIR"
-        )
-    if target is not None and not _is_trusted(target, trusted):
-        raise UserError(
-            f"checkpoint={path} wants to build {target}, which is not a net of sr. "
-            f"If you trust this file: trust=[{target.rpartition('.')[0]}]"
-        )
-
-
-def _is_there(target: str) -> bool:
-    try:
-        importlib.import_module(target.rpartition(".")[0])
-    except ImportError:
-        return False
-    return True
-
-
-def _is_trusted(target: str, trusted: tuple[str, ...]) -> bool:
-    """Whether it lies in a trusted module and was made there: `sr.net.plain.nn…` would lead anywhere."""
-    module, _, name = target.rpartition(".")
-    if not target.startswith(trusted):
-        return False
-    try:
-        return f"{getattr(importlib.import_module(module), name).__module__}.".startswith(trusted)
-    except (ImportError, AttributeError):
-        return False
 
 
 class Checkpoints(Callback):

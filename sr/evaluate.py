@@ -4,7 +4,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from sr import schema, verb
+from sr import interpolate, schema, verb
 from sr.error import UserError
 
 
@@ -34,11 +34,14 @@ def _check(cfg: DictConfig, net: bool) -> None:
         raise UserError("images= are measured as they are: leave checkpoint and model/net out")
     if cfg.images is not None and (cfg.ensemble is True or cfg.tile is not None):
         raise UserError("images= are measured as they are: leave ensemble and tile out")
+    if cfg.images is not None and cfg.interpolate is not None:
+        raise UserError("images= are measured as they are: leave interpolate and alpha out")
+    interpolate.check(cfg)
     if cfg.images is None and cfg.checkpoint is None and not net:
         raise UserError("what is to be tested? checkpoint=FILE, images=FOLDER or model/net=bicubic (see --help)")
     if cfg.data.get("test") is not None and not len(cfg.data.test):
         raise UserError("data.test=[]: name the sets to measure: data.test=[Set5,Set14]")
-    for key in ("checkpoint", "images", "against"):
+    for key in ("checkpoint", "interpolate", "images", "against"):
         if (
             cfg[key] is not None
             and not str(cfg[key]).startswith("mlflow:")

@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 from torch.utils.data import BatchSampler, Dataset
 
-from sr import build, checkpoint, published, report, schema, subject, terminal
+from sr import build, checkpoint, interpolate, published, report, schema, subject, terminal
 from sr.beside import Beside, Mistakes, Way
 from sr.data.folder import Folder
 from sr.degrade.resize import bicubic
@@ -58,6 +58,7 @@ class Evaluation:
     def go(self) -> None:
         """Measure all sets; whatever was measured is kept, however it ends."""
         what = re.sub(r"\W+", "-", self.subject.name.lower())
+        what += "" if self.config["interpolate"] is None else f"-alpha-{self.config['alpha']}"
         title = f"evaluate-{what}_{'-'.join(self.names)}_x{self.config['scale']}"
         self.folder = make_folder(self.config["paths"]["runs"], title[:100])
         with closing(self._close):
@@ -76,12 +77,22 @@ class Evaluation:
         if cfg.checkpoint is None:
             return None
         net = schema.plain(cfg)["model"]["net"] if chosen else None
-        path = self.track.checkpoint_of(cfg.checkpoint.removeprefix("mlflow:")) if _tracked(cfg) else cfg.checkpoint
-        loaded = checkpoint.load(Path(path).expanduser(), self.device, cfg.trust, cfg.scale, net)
+        loaded = checkpoint.load(self._file(cfg, "checkpoint"), self.device, cfg.trust, cfg.scale, net)
         if cfg.color not in (None, loaded.config["color"]):
             raise UserError(f"color={cfg.color}: checkpoint={cfg.checkpoint} is of color={loaded.config['color']}")
         cfg.scale, cfg.color = loaded.config["scale"], loaded.config["color"]
+        if cfg.interpolate is not None:
+            other = self._file(cfg, "interpolate")
+            loaded = interpolate.between(loaded, other, cfg.alpha, device=self.device, trust=cfg.trust, net=net)
         return loaded
+
+    def _file(self, cfg: DictConfig, dial: str) -> Path:
+        """A checkpoint's file, by its path or as `mlflow:RUN_ID`."""
+        typed = str(cfg[dial])
+        if not typed.startswith("mlflow:"):
+            return Path(typed).expanduser()
+        with checkpoint.named(dial, typed):
+            return Path(self.track.checkpoint_of(typed.removeprefix("mlflow:")))
 
     def _subject(self, loaded: checkpoint.Loaded | None) -> subject.Subject:
         c = self.config
@@ -97,7 +108,7 @@ class Evaluation:
     def _published_name(self) -> str | None:
         if self.config["published"] is not None:
             return published.named(self.config["published"])
-        known = self.subject.parameters is not None
+        known = self.subject.parameters is not None and self.config["interpolate"] is None
         return published.recognise(self.subject.name, self.subject.parameters) if known else None
 
     def _measured(self, index: int, name: str) -> dict[str, Any]:
@@ -123,9 +134,11 @@ class Evaluation:
         except BaseException:  # Ctrl-C as well: what was measured of this set is kept
             if done:
                 per_image = by_picture(chosen.names[:done], _first(done, ours), _first(done, guess))
-                self.unfinished[name] = {"unfinished": True, "n": done, "per_image": per_image}
+                begun = {"unfinished": True, "n": done, **interpolate.described(self.config)}
+                self.unfinished[name] = begun | {"per_image": per_image}
             raise
         result = {"n": len(chosen), **ours.compute(), "protocol": self.beside.conditions[name]}
+        result |= interpolate.described(self.config)
         result["bicubic"] = guess.compute()
         result["per_image"] = by_picture(chosen.names, ours.per_image(), guess.per_image())
         result |= self.subject.spent()
@@ -189,8 +202,9 @@ class Evaluation:
 
     def _label(self) -> str:
         """The net's name with all that makes its numbers other ones: IMDN+ is IMDN with self-ensemble."""
-        tile = f" in tiles of {self.config['tile']}" if self.config["tile"] else ""
-        return f"{self.subject.name}{'+' * bool(self.config['ensemble'])}{tile}"
+        c = self.config
+        tile = f" in tiles of {c['tile']}" if c["tile"] else ""
+        return f"{self.subject.name}{'+' * bool(c['ensemble'])}{interpolate.label(c)}{tile}"
 
     def _summary(self, status: str) -> dict[str, Any]:
         s = self.subject
@@ -203,17 +217,13 @@ class Evaluation:
             "scale": self.config["scale"],
             "parameters": s.parameters,
             "multiply_adds_1280x720": s.multiply_adds,
-            "checkpoint": self.config["checkpoint"],
+            **{key: self.config[key] for key in interpolate.DIALS},
             "images": self.config["images"],
         }
 
 
 def _first(count: int, score: Score) -> dict[str, list[float]]:
     return {name: values[:count] for name, values in score.per_image().items()}
-
-
-def _tracked(cfg: DictConfig) -> bool:
-    return str(cfg.checkpoint).startswith("mlflow:")
 
 
 def _on(raw: Raw, device: torch.device) -> Raw:

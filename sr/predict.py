@@ -2,7 +2,7 @@
 
 from omegaconf import DictConfig
 
-from sr import schema, verb
+from sr import interpolate, schema, verb
 
 
 def main() -> None:
@@ -18,6 +18,7 @@ def predict(cfg: DictConfig) -> None:
         schema.one_of("scale", config["scale"], schema.SCALES)
     schema.check_counts(config)
     schema.check_flags(config, "ensemble", "overwrite")
+    interpolate.check(config)
     from sr.prediction import enlarge_all  # torch: only now, when the config is right
 
     enlarge_all(**config)

@@ -15,6 +15,7 @@ from sr.degrade.resize import imresize
 from sr.error import UserError
 from sr.image.read import Picture, list_images, read
 from sr.image.write import to_bytes, to_pil, write_png
+from sr.interpolate import between, label
 from sr.model.enlarge import enlarge, telling_memory
 
 
@@ -28,11 +29,20 @@ def enlarge_all(
     scale: int | None = None,
     ensemble: bool = False,
     tile: int | None = None,
+    interpolate: str | None = None,
+    alpha: float | None = None,
 ) -> None:
-    """Enlarge a file, or all pictures of a folder; a bad one is named and skipped, and raised at the end."""
-    if checkpoint.startswith("mlflow:"):
-        raise UserError(f"checkpoint={checkpoint}: expected a file; that run's summary.json says where its own lies")
-    loaded = checkpoints.load(Path(checkpoint).expanduser(), build.device(device), trust, scale)
+    """Enlarge a file, or all pictures of a folder; a bad one is named and skipped, and raised at the end.
+
+    With `interpolate`, another file of the same net, by the net between them: `alpha` 1 is the checkpoint, 0 the other.
+    """
+    for dial, file in (("checkpoint", checkpoint), ("interpolate", interpolate)):
+        if str(file).startswith("mlflow:"):
+            raise UserError(f"{dial}={file}: expected a file; that run's summary.json says where its own lies")
+    there = build.device(device)
+    loaded = checkpoints.load(Path(checkpoint).expanduser(), there, trust, scale)
+    if interpolate is not None:
+        loaded = between(loaded, Path(interpolate).expanduser(), alpha, device=there, trust=trust)
     jobs = _jobs(Path(input).expanduser(), _folder(output), loaded.config["scale"], overwrite)
     faults = []
     for source, target in tqdm(jobs, unit="image", desc="enlarge", disable=len(jobs) == 1):
@@ -47,7 +57,8 @@ def enlarge_all(
     if faults:
         count = f"{len(faults)} of {len(jobs)} pictures could not be enlarged:\n" if len(jobs) > 1 else ""
         raise UserError(count + "\n".join(faults))
-    print(f"{len(jobs)} picture(s) enlarged ×{loaded.config['scale']} into {jobs[0][1].parent}")
+    way = label({"checkpoint": checkpoint, "interpolate": interpolate, "alpha": alpha})
+    print(f"{len(jobs)} picture(s) enlarged ×{loaded.config['scale']}{way} into {jobs[0][1].parent}")
 
 
 @torch.inference_mode()

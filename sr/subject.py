@@ -119,5 +119,5 @@ Subject = Net | Images
 
 def tags(config: dict[str, Any]) -> dict[str, str]:
     """What a run says of its subject."""
-    shown = ("checkpoint", "images", "ensemble", "tile")
-    return {f"sr.{key}": str(config[key]) for key in shown if config[key] not in (None, False)}
+    shown = ("checkpoint", "interpolate", "alpha", "images", "ensemble", "tile")
+    return {f"sr.{key}": str(config[key]) for key in shown if config[key] is not None and config[key] is not False}

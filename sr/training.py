@@ -69,6 +69,8 @@ class Training:
         self.protocol = self.model.metric.describe(str(self.data.degrade))
         self.track = build.part(config["track"], "track") if self.first else Nothing()
         self.resume = _resumable(config)
+        if self.model.init is not None and self.resume is None:
+            checkpoint.begin(self.model, Path(self.model.init).expanduser())
         self.stages = self._stages()
         self.leaks: list[Leak] = []
 
@@ -249,7 +251,8 @@ def _resumable(config: dict[str, Any]) -> str | None:
     if checkpoint.KEY not in content:
         raise UserError(f"resume={resume}: {path.name} holds weights only, or was not written by sr.run")
     there, here = (_flat(c["model"], "model") for c in (content[checkpoint.KEY]["config"], config))
-    changed = [f"{k}={here.get(k)} (there {there.get(k)})" for k in {**there, **here} if there.get(k) != here.get(k)]
+    keys = [key for key in {**there, **here} if key != "model.init"]  # a resumed run has begun long ago
+    changed = [f"{k}={here.get(k)} (there {there.get(k)})" for k in keys if there.get(k) != here.get(k)]
     if changed:
         raise UserError(f"resume={resume}: was trained with other dials, say the same: {', '.join(changed)}")
     if content["global_step"] >= steps > 0:

@@ -1,0 +1,338 @@
+"""Weights that come from files: a net between two (`interpolate=`, `alpha=`), and a training's first ones (`model.init=`)."""
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import Answer, picture
+from PIL import Image
+from torch import Tensor, nn
+
+from sr import checkpoint
+from sr.data.leaks import Leak
+from sr.error import UserError
+from sr.interpolate import between, check
+from sr.model.cnn import CNN
+from sr.net.plain import Plain
+from sr.net.srresnet import SRResNet
+from sr.track.none import Nothing
+
+
+def node(kind: str = "plain.Plain", **dials: Any) -> dict[str, Any]:
+    return {"_target_": f"sr.net.{kind}", "scale": 2, "channels": 3, "width": 4, **dials}
+
+
+PLAIN, RESNET = node(depth=2), node("srresnet.SRResNet", blocks=1)
+
+
+def net(config: dict[str, Any], seed: int) -> nn.Module:
+    """With random weights, and, where there is batch norm, with statistics."""
+    torch.manual_seed(seed)
+    dials = {key: value for key, value in config.items() if key != "_target_"}
+    made = (Plain if config["_target_"].endswith("Plain") else SRResNet)(**dials)
+    for parameter in made.parameters():
+        nn.init.normal_(parameter, std=0.1)
+    for _ in range(1 + seed):
+        made(torch.rand(2, dials["channels"], 8, 8))
+    return made.eval()
+
+
+def saved(path: Path, config: dict[str, Any] = PLAIN, seed: int = 0, color: str = "rgb", prefix: str = "net.") -> Path:
+    """A checkpoint as a run leaves it."""
+    trained = {"config": {"scale": config["scale"], "color": color, "model": {"net": config}}, "metrics": {}}
+    trained["leaks"] = [list(Leak("a", "Set5", f"b{seed}", "bits"))]
+    state = {f"{prefix}{key}": value for key, value in net(config, seed).state_dict().items()}
+    torch.save({"state_dict": state, "global_step": 7, checkpoint.KEY: trained}, path)
+    return path
+
+
+def mixed(folder: Path, alpha: float, config: dict[str, Any] = PLAIN) -> checkpoint.Loaded:
+    """Between two nets of seeds 1 (the checkpoint) and 2."""
+    loaded = checkpoint.load(saved(folder / "gan.ckpt", config, 1))
+    return between(loaded, saved(folder / "cnn.ckpt", config, 2), alpha)
+
+
+# a net between two
+
+
+@pytest.mark.parametrize("config", [PLAIN, RESNET])
+def test_the_ends_are_the_two_nets_and_the_middle_has_the_mean_of_their_weights(
+    tmp_path: Path, config: dict[str, Any]
+) -> None:
+    """With running means of a batch norm; its count of batches is the checkpoint's, at either end."""
+    lr = torch.rand(1, 3, 9, 7)
+    gan, cnn = net(config, 1), net(config, 2)
+    for alpha, expected in ((1, gan), (1.0, gan), (0, cnn)):
+        assert torch.equal(mixed(tmp_path, alpha, config).net(lr), expected(lr))
+    middle = mixed(tmp_path, 0.5, config).net.state_dict()
+    for name, value in gan.state_dict().items():
+        whole = not value.is_floating_point()
+        torch.testing.assert_close(middle[name], value if whole else (value + cnn.state_dict()[name]) / 2)
+    quarter = mixed(tmp_path, 0.25, config).net.state_dict()
+    name = "body.0.weight" if config is PLAIN else "head.0.weight"
+    torch.testing.assert_close(quarter[name], 0.25 * gan.state_dict()[name] + 0.75 * cnn.state_dict()[name])
+
+
+def test_what_is_known_of_one_net_is_not_said_of_the_mixture_except_its_leaks(tmp_path: Path) -> None:
+    loaded = mixed(tmp_path, 0.5)
+    assert (loaded.metrics, loaded.step) == ({}, 0)
+    assert [leak.picture for leak in loaded.leaks] == ["b1", "b2"]
+
+
+@pytest.mark.slow
+def test_a_published_file_mixes_with_a_run_of_ours_whichever_is_the_checkpoint(tmp_path: Path) -> None:
+    from sr import build, catalog
+
+    config = catalog.node("fsrcnn", 2, 1)
+    torch.manual_seed(0)
+    theirs, ours = (build.part(config, "model.net").state_dict() for _ in range(2))
+    torch.save({"params": theirs}, tmp_path / "theirs.pth")
+    trained = {"config": {"scale": 2, "color": "y", "model": {"net": config}}, "metrics": {}}
+    state = {f"net.{key}": value for key, value in ours.items()}
+    torch.save({"state_dict": state, "global_step": 7, checkpoint.KEY: trained}, tmp_path / "ours.ckpt")
+    for one, other, alpha in (("theirs.pth", "ours.ckpt", 0.25), ("ours.ckpt", "theirs.pth", 0.75)):
+        result = between(checkpoint.load(tmp_path / one, scale=2), tmp_path / other, alpha).net.state_dict()
+        for name, value in result.items():
+            torch.testing.assert_close(value, 0.25 * theirs[name] + 0.75 * ours[name])
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        ({"config": node(depth=3)}, r"interpolate=\S+ holds another net \(depth: 3 and 2\)"),
+        ({"config": RESNET}, r"class: sr.net.srresnet.SRResNet and sr.net.plain.Plain"),
+        ({"config": node(depth=2) | {"scale": 4}}, r"scale=2: interpolate=\S+ enlarges by 4"),
+        ({"config": node(depth=2) | {"channels": 1}, "color": "y"}, r"interpolate=\S+ is of color=y"),
+    ],
+)
+def test_another_net_is_refused_and_what_differs_is_named(tmp_path: Path, other: dict[str, Any], said: str) -> None:
+    loaded = checkpoint.load(saved(tmp_path / "gan.ckpt"))
+    with pytest.raises(UserError, match=said):
+        between(loaded, saved(tmp_path / "other.ckpt", **other), 0.5)
+
+
+def test_predict_writes_what_the_mixture_makes(tmp_path: Path, sr: Callable[..., Answer]) -> None:
+    gan, cnn = saved(tmp_path / "gan.ckpt", seed=1), saved(tmp_path / "a cnn.ckpt", seed=2)
+    source = picture(tmp_path / "a.png", 12, 10)
+    made = {}
+    for name, words in {
+        "cnn": (f"checkpoint={cnn}",),
+        "zero": (f"checkpoint={gan}", f"interpolate={cnn}", "alpha=0"),
+        "half": (f"checkpoint={gan}", f"interpolate={cnn}", "alpha=0.5"),
+    }.items():
+        answer = sr("predict", *words, f"input={source}", f"output={tmp_path / name}", "device=cpu")
+        assert answer.code == 0, answer.err
+        assert (f"between interpolate={cnn} and checkpoint={gan}" in answer.out) == (name != "cnn")
+        with Image.open(tmp_path / name / "a_x2.png") as image:
+            made[name] = np.array(image)
+    assert (made["zero"] == made["cnn"]).all()
+    assert (made["half"] != made["cnn"]).any()
+
+
+def test_a_sweep_over_alpha_is_an_evaluation_each_and_its_record_names_both_files(
+    tmp_path: Path, sr: Callable[..., Answer], world: Path
+) -> None:
+    gan, cnn = saved(tmp_path / "gan.ckpt", seed=1), saved(tmp_path / "cnn.ckpt", seed=2)
+    words = (
+        f"checkpoint={gan}",
+        "data.test=[Set5]",
+        f"paths.data={world}",
+        "metric/also=[]",
+        "device=cpu",
+        "track=none",
+    )
+    answer = sr("evaluate", "-m", f"interpolate={cnn}", "alpha=0,0.5,1", *words)
+    assert answer.code == 0, answer.err
+    assert answer.out.count(f"finished: Plain at alpha=0.5 between interpolate={cnn} and checkpoint={gan} ×2") == 1
+    assert sr("evaluate", *words).code == 0
+    psnr = {}
+    for file in tmp_path.glob("runs/*/evaluate.json"):
+        found = json.loads(file.read_text())["Set5"]
+        summary = json.loads(file.with_name("summary.json").read_text())
+        named = found.get("interpolated")
+        alpha = named and named.pop("alpha")
+        assert named in (None, {"checkpoint": str(gan), "interpolate": str(cnn)})
+        assert (summary["interpolate"], summary["alpha"]) == (str(cnn) if named else None, alpha)
+        assert (f"alpha={alpha}" in summary["net"]) == (named is not None)
+        psnr[alpha] = found["psnr"]
+    assert set(psnr) == {None, 0, 0.5, 1}
+    assert psnr[1] == psnr[None]
+    assert len({psnr[0], psnr[0.5], psnr[1]}) == 3
+
+
+@pytest.mark.slow
+def test_a_tracked_run_is_mixed_by_its_id_and_the_evaluation_is_tagged_with_both(
+    tmp_path: Path, sr: Callable[..., Answer], world: Path
+) -> None:
+    from mlflow import MlflowClient
+
+    trained = {"track": "mlflow", "data.path": f"{world}/photos", "data.val": "[]", "data.test": "[]"}
+    assert sr("run", *WORDS, *(f"{key}={value}" for key, value in trained.items())).code == 0
+    (summary,) = tmp_path.glob("runs/*/summary.json")
+    cnn, gan = f"mlflow:{json.loads(summary.read_text())['run_id']}", saved(tmp_path / "gan.ckpt")
+    dials = ("data.test=[Set5]", f"paths.data={world}", "metric/also=[]", "device=cpu")
+    answer = sr("evaluate", f"checkpoint={gan}", f"interpolate={cnn}", "alpha=0", *dials)
+    assert answer.code == 0, answer.err
+    found = MlflowClient(f"sqlite:///{tmp_path}/runs/mlflow.db").search_runs(["1"], "tags.`sr.verb` = 'evaluate'")
+    assert [found[0].data.tags[f"sr.{key}"] for key in ("checkpoint", "interpolate", "alpha")] == [str(gan), cnn, "0"]
+    answer = sr("evaluate", f"checkpoint={gan}", "interpolate=mlflow:none", "alpha=0", *dials)
+    assert "interpolate=mlflow:none: no finished run of that id" in answer.err
+
+
+@pytest.mark.parametrize(
+    ("dials", "said"),
+    [
+        ({"alpha": 0.5}, "alpha=0.5: between the checkpoint and what? interpolate=FILE"),
+        ({"interpolate": "b"}, "interpolate=b: how far? alpha=0.8"),
+        ({"interpolate": "b", "alpha": 1.2}, "alpha=1.2: expected a number from 0"),
+        ({"interpolate": "b", "alpha": -1}, "alpha=-1: expected a number from 0"),
+        ({"interpolate": "b", "alpha": float("nan")}, "alpha=nan: expected a number from 0"),
+        ({"interpolate": "b", "alpha": "much"}, "alpha=much: expected a number from 0"),
+        ({"interpolate": "b", "alpha": True}, "alpha=True: expected a number from 0"),
+        ({"interpolate": "b", "alpha": 0.5, "checkpoint": None}, "to a checkpoint: checkpoint=FILE"),
+    ],
+)
+def test_dials_that_do_not_go_together_are_told(dials: dict[str, Any], said: str) -> None:
+    with pytest.raises(UserError, match=re.escape(said)):
+        check({"checkpoint": "a", "interpolate": None, "alpha": None} | dials)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("predict", "checkpoint=a", "alpha=0", "interpolate=mlflow:b", "input=x", "output=y"), "interpolate=mlflow:b: "),
+        (("evaluate", "images=.", "scale=2", "interpolate=b", "alpha=1"), "images= are measured as they are: leave inter"),
+        (("evaluate", "checkpoint=.", "interpolate=b", "alpha=1"), "interpolate=b: there is no such file"),
+    ],
+)  # fmt: skip
+def test_both_verbs_tell_it_in_the_users_words(sr: Callable[..., Answer], words: tuple[str, ...], said: str) -> None:
+    answer = sr(*words)
+    assert answer.code == 2
+    assert said in answer.err
+
+
+# a training that begins with the weights of a file
+
+WORDS = (
+    "data=folder", "data.patch=32", "data.batch=2", "trainer.accelerator=cpu", "track=none", "trainer.max_steps=1",
+    "stages=[fit]", "model/net=plain", "model.net.width=4", "model.net.depth=2", "model.optimizer.lr=0",
+)  # fmt: skip
+GAME = ("model=gan", "model.warmup_steps=0", "model/discriminator=patch")
+
+
+@pytest.fixture
+def run(
+    sr: Callable[..., Answer], world: Path, tmp_path: Path
+) -> Iterator[Callable[..., tuple[Answer, dict[str, Tensor]]]]:
+    """Trains by command, one step at rate 0; gives the answer and the weights that are kept."""
+
+    def command(*words: str) -> tuple[Answer, dict[str, Tensor]]:
+        known = set((tmp_path / "runs").glob("*"))
+        answer = sr("run", *WORDS, f"data.path={world}/photos", *words)
+        new = set((tmp_path / "runs").glob("*")) - known
+        assert (answer.code == 0) == (len(new) == 1), answer.err
+        content = torch.load(new.pop() / "last.ckpt", weights_only=True) if new else {"state_dict": {}}
+        return answer, content["state_dict"]
+
+    return command
+
+
+def of(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+
+
+def test_a_gan_begins_with_the_weights_of_a_cnn(run: Callable, tmp_path: Path) -> None:
+    """The averaged ones, which count; for the net that learns and for its average."""
+    wanted = net(PLAIN, 3).state_dict()
+    saved(tmp_path / "my cnn.ckpt", seed=3, prefix="ema.net.")
+    answer, state = run("model.init=my cnn.ckpt", *GAME)
+    assert answer.code == 0, answer.err
+    for prefix in ("net.", "ema.net."):
+        kept = of(prefix, state)
+        assert all(torch.allclose(kept[name], value, atol=1e-7) for name, value in wanted.items())
+
+
+def test_before_the_first_step_the_score_is_the_files_own(
+    run: Callable, sr: Callable, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a GAN's generator, by its run's folder; of the net that learns and of its average."""
+    (tmp_path / "gan").mkdir()
+    file = saved(tmp_path / "gan" / "best.ckpt", seed=3)
+    told: list[tuple[int, dict[str, float]]] = []
+    monkeypatch.setattr(Nothing, "points", lambda _, values, step: told.append((step, values)))
+    common = (f"paths.data={world}", "data.val=[Set5]", "data.test=[Set5]")
+    assert run("model.init=gan", "model.optimizer.lr=1e-3", *common)[0].code == 0
+    begun = {name.rpartition("/")[2]: value for step, values in told for name, value in values.items() if step == 0}
+    assert sr("evaluate", f"checkpoint={file}", "metric/also=[]", "device=cpu", "track=none", *common[::2]).code == 0
+    (found,) = tmp_path.glob("runs/*evaluate*/evaluate.json")
+    expected = json.loads(found.read_text())["Set5"]["psnr"]
+    assert [begun["psnr"], begun["psnr_raw"]] == pytest.approx([expected, expected], abs=1e-4)
+
+
+def module(config: dict[str, Any]) -> CNN:
+    from sr import build
+
+    parts = dict.fromkeys(("loss", "optimizer", "schedule", "metric"))
+    return CNN(net=build.part(config, "model.net"), color="rgb", ema=0.999, **parts)
+
+
+@pytest.mark.parametrize("wrapped", ["{}", "module.{}", "model.net_g.{}"])
+def test_a_published_file_begins_a_training_under_its_authors_names(tmp_path: Path, wrapped: str) -> None:
+    config = node("rcan.RCAN", groups=1, blocks=1, reduction=2)
+    author, begun = module(config).net.state_dict(), module(config)
+    torch.save({"params_ema": {wrapped.format(key): value for key, value in author.items()}}, tmp_path / "theirs.pth")
+    checkpoint.begin(begun, tmp_path / "theirs.pth")
+    for name, value in begun.net.from_published(author).items():
+        assert torch.equal(begun.net.state_dict()[name], value)
+        assert torch.equal(begun.ema.net.state_dict()[name], value)
+
+
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        ({"config": PLAIN | {"scale": 4}}, "is of scale=4, but this model is of scale=2"),
+        ({"config": PLAIN | {"channels": 1}, "color": "y"}, "is of color=y, but this model is of color=rgb"),
+        ({"config": RESNET}, "It holds sr.net.srresnet.SRResNet with scale=2, channels=3, width=4, blocks=1"),
+    ],
+)
+def test_what_does_not_fit_is_named(tmp_path: Path, made: dict[str, Any], said: str) -> None:
+    with pytest.raises(UserError, match=rf"^model\.init=\S+b\.ckpt .*{said}"):
+        checkpoint.begin(module(PLAIN), saved(tmp_path / "b.ckpt", **made))
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("wide.ckpt", "does not fit model/net (3 wrongly"), ("gone.ckpt", "there is no such file")]
+)
+def test_a_wrong_file_is_told_before_there_is_a_run(run: Callable, tmp_path: Path, name: str, said: str) -> None:
+    saved(tmp_path / "wide.ckpt", PLAIN | {"width": 8})
+    answer, _ = run(f"model.init={name}")
+    assert answer.code == 2
+    assert f"model.init={name}" in answer.err
+    assert said in answer.err
+    assert not list(tmp_path.glob("runs/*"))
+
+
+@pytest.mark.slow
+def test_a_published_file_that_does_not_fit_is_called_by_its_name(run: Callable, tmp_path: Path) -> None:
+    from sr import build, catalog
+
+    torch.save(build.part(catalog.node("fsrcnn", 2, 1), "model.net").state_dict(), tmp_path / "theirs.pth")
+    answer, _ = run("model.init=theirs.pth")
+    assert answer.code == 2
+    assert "model.init=theirs.pth does not fit model/net" in answer.err
+    assert "It holds model/net=fsrcnn" in answer.err
+
+
+def test_a_resumed_run_does_not_begin_again(run: Callable, tmp_path: Path) -> None:
+    """Nor does it mind where the first one began."""
+    saved(tmp_path / "one.ckpt", seed=3)
+    run("model.init=one.ckpt", "model.optimizer.lr=0.1")
+    (folder,) = tmp_path.glob("runs/*")
+    answer, state = run("model.optimizer.lr=0.1", f"resume={folder}", "trainer.max_steps=2", "model.init=gone.ckpt")
+    assert answer.code == 0, answer.err
+    assert not torch.equal(of("net.", state)["body.0.weight"], net(PLAIN, 3).state_dict()["body.0.weight"])
