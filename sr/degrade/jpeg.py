@@ -81,21 +81,25 @@ def jpeg(images: Images, quality: Sequence[int]) -> Images:
     if channels not in (1, 3):
         raise UserError(f"data.degrade: JPEG is of 1 or 3 channels, not of {channels}")
     unit = 16 if channels == 3 else 8
-    levels = canvas([_to_units(_rounded((image * 255).clamp(0, 255)), unit) for image in images])
+    levels = _rounded((canvas([_to_units(image, unit) for image in images]) * 255).clamp_(0, 255))
     luma, chroma = (torch.tensor([_table(q, which) for q in quality]).to(levels) for which in (_LUMA, _CHROMA))
     if channels == 1:
-        return cut(_coded(levels, luma) / 255, images)
-    ycc = _rounded(_mixed(levels, _FORWARD, (0, 128, 128)))
-    small = _coded(_halved(ycc[:, 1:]), chroma)
-    ycc = torch.cat([_coded(ycc[:, :1], luma), _doubled(small, [image.shape[-2:] for image in images])], dim=1)
-    rgb = _rounded(_mixed(ycc - ycc.new_tensor((0, 128, 128))[:, None, None], _BACK)).clamp(0, 255)
-    return cut(rgb / 255, images)
+        return cut(_coded(levels.sub_(128), luma).add_(128).div_(255), images)
+    ycc = _mixed(levels, _FORWARD)  # less 128 for Y, too
+    bright = _coded(_rounded(ycc[:, :1]).sub_(128), luma).add_(128)
+    small = _coded(_halved(_rounded(ycc[:, 1:])), chroma)
+    color = _doubled(small, [image.shape[-2:] for image in images], bright.shape[-2:])
+    rgb = _rounded(_mixed(torch.cat([bright, color], dim=1), _BACK)).clamp_(0, 255)
+    return cut(rgb.div_(255), images)
 
 
 def _rounded(x: Tensor) -> Tensor:
-    """Half up, as integer arithmetic rounds."""
-    rounded = (x + 0.5).floor()
-    return x + (rounded - x).detach() if x.requires_grad else rounded
+    """To whole numbers; uses `x` up."""
+    return x + (x.detach().round() - x.detach()) if x.requires_grad else x.round_()
+
+
+def _floored(x: Tensor) -> Tensor:
+    return x + (x.detach().floor() - x.detach()) if x.requires_grad else x.floor_()
 
 
 def _to_units(image: Tensor, unit: int) -> Tensor:
@@ -104,20 +108,19 @@ def _to_units(image: Tensor, unit: int) -> Tensor:
     return F.pad(image, (0, -w % unit, 0, -h % unit), mode="replicate") if h % unit or w % unit else image
 
 
-def _mixed(image: Tensor, rows: Sequence[Sequence[float]], offset: Sequence[float] | None = None) -> Tensor:
-    mixed = torch.matmul(image.new_tensor(rows), image.flatten(2)).view(image.shape)
-    return mixed if offset is None else mixed + image.new_tensor(offset)[:, None, None]
+def _mixed(image: Tensor, rows: Sequence[Sequence[float]]) -> Tensor:
+    return torch.matmul(image.new_tensor(rows), image.flatten(2)).view(image.shape)
 
 
 def _halved(chroma: Tensor) -> Tensor:
-    """The mean of each 2×2, rounded down and up in turns from column to column, as libjpeg does."""
-    total = 4 * F.avg_pool2d(chroma, 2)
-    bias = total.new_tensor((1.0, 2.0)).repeat(total.shape[-1] // 2)
-    return _rounded((total + bias) / 4 - 0.5)
+    """The mean of each 2×2, half a level down and up in turns from column to column, as libjpeg does."""
+    bias = chroma.new_tensor((0.25, 0.5)).repeat(chroma.shape[-1] // 4)
+    return _floored(F.avg_pool2d(chroma, 2) + bias)
 
 
-def _doubled(chroma: Tensor, sizes: Sequence[Size]) -> Tensor:
-    """Twice as large: each new pixel is 9, 3, 3 and 1 sixteenths of the four around it. `sizes` are the images'."""
+def _doubled(chroma: Tensor, sizes: Sequence[Size], whole: Size) -> Tensor:
+    """Twice as large: each new pixel is 9, 3, 3 and 1 sixteenths of the four around it. `sizes` are the images',
+    `whole` is the canvas's."""
     sizes = [(-(-h // 2), -(-w // 2)) for h, w in sizes]
     height, width = max(h for h, _ in sizes), max(w for _, w in sizes)
     x = F.pad(chroma[..., :height, :width], (1, 1, 1, 1), mode="replicate")
@@ -125,23 +128,25 @@ def _doubled(chroma: Tensor, sizes: Sequence[Size]) -> Tensor:
         if (h, w) != (height, width):
             one[:, :, w + 1] = one[:, :, w]
             one[:, h + 1] = one[:, h]
-    x = torch.stack([3 * x[..., 1:-1, :] + x[..., side, :] for side in (slice(-2), slice(2, None))], dim=-2)
-    x = x.flatten(-3, -2)
-    left, right = (3 * x[..., 1:-1] + x[..., side] for side in (slice(-2), slice(2, None)))
-    x = torch.stack([_rounded(left / 16), _rounded((right - 1) / 16)], dim=-1).flatten(-2)
-    return F.pad(x, (0, 2 * chroma.shape[-1] - x.shape[-1], 0, 2 * chroma.shape[-2] - x.shape[-2]))
+    near = 3 * x[..., 1:-1, :]
+    x = torch.stack([near + x[..., :-2, :], near + x[..., 2:, :]], dim=-2).flatten(-3, -2)
+    near = 3 * x[..., 1:-1]
+    left, right = near + x[..., :-2], near + x[..., 2:]
+    x = torch.stack([_floored(left.add_(8).div_(16)), _floored(right.add_(7).div_(16))], dim=-1).flatten(-2)
+    return F.pad(x, (0, whole[1] - x.shape[-1], 0, whole[0] - x.shape[-2]))
 
 
 def _coded(plane: Tensor, table: Tensor) -> Tensor:
-    """Levels `[B, C, H, W]` through the DCT of 8×8 blocks, rounded to steps of `table` `[B, 8, 8]`, and back."""
+    """Levels -128…127 `[B, C, H, W]` through the DCT of 8×8 blocks, rounded to steps of `table` `[B, 8, 8]`, and back."""
     b, c, height, width = plane.shape
     dct = _dct(plane.device)
     step = table.view(b, 1, 1, 8, 1, 8)
-    rows = torch.matmul(dct, (plane - 128).view(b, c, height // 8, 8, width))  # down each block
+    rows = torch.matmul(dct, plane.view(b, c, height // 8, 8, width))  # down each block
     both = torch.matmul(rows.view(b, c, height // 8, 8, width // 8, 8), dct.T)
-    both = _rounded(both / step) * step
+    both = both.add(both.detach().sign(), alpha=1 / 16)  # libjpeg first rounds to eighths, then halves upwards
+    both = _rounded(both.div_(step)).mul_(step)
     rows = torch.matmul(dct.T, torch.matmul(both, dct).view(b, c, height // 8, 8, width))
-    return _rounded(rows + 128).clamp(0, 255).view(plane.shape)
+    return _rounded(rows).clamp_(-128, 127).view(plane.shape)
 
 
 @lru_cache
