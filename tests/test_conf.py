@@ -133,15 +133,20 @@ def test_data(choice: str, compose: Any, world: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.group("data/degrade")
-def test_degradation(choice: str, compose: Any, build: Any) -> None:
-    """uint8 HR to uint8 LR; a batch is its images one by one."""
+@pytest.mark.parametrize("channels", [1, 3])
+def test_degradation(choice: str, channels: int, compose: Any, build: Any) -> None:
+    """uint8 HR of odd sizes to uint8 LR; a batch is its images one by one. A random one is seeded for each image."""
     import torch
 
     degrade = build.part(compose(f"data/degrade={choice}", "scale=3")["data"]["degrade"], "data.degrade")
-    hr = torch.randint(0, 256, (2, 3, 24, 36), dtype=torch.uint8)
-    lr = degrade(hr)
-    assert (lr.dtype, lr.shape) == (torch.uint8, (2, 3, 8, 12))
-    assert torch.equal(degrade(hr[1:]), lr[1:])
+    hr = torch.randint(0, 256, (4, channels, 27, 39), dtype=torch.uint8)
+    seeds = torch.arange(4)
+    given = [(hr,), (hr[1:2],)] if degrade.fixed else [(hr, seeds), (hr[1:2], seeds[1:2])]
+    lr = degrade(*given[0])
+    assert (lr.dtype, lr.shape) == (torch.uint8, (4, channels, 9, 13))
+    assert torch.equal(degrade(*given[0]), lr)
+    assert torch.equal(degrade(*given[1]), lr[1:2])
+    assert degrade.fixed or not torch.equal(degrade(hr, seeds + 4), lr)
 
 
 @pytest.mark.group("model")
