@@ -116,13 +116,13 @@ def look(net: nn.Sequential, image: Tensor, taps: Sequence[int]) -> list[Tensor]
 
 def through(net: nn.Sequential, image: Tensor, taps: Sequence[int]) -> list[Tensor]:
     """What the net sees after each of the layers `taps`, in float32, whose products a GPU may round (TF32)."""
-    seen = []
+    seen = {}
     with torch.autocast(image.device.type, enabled=False):
         for k, layer in enumerate(net[: max(taps) + 1]):
             image = layer(image)
             if k in taps:
-                seen.append(image)
-    return seen
+                seen[k] = image
+    return [seen[k] for k in taps]
 
 
 def three(image: Tensor) -> Tensor:
@@ -135,7 +135,9 @@ def widths_of(state: dict[str, Tensor]) -> Widths:
 
     Between two convolutions lies a ReLU, or a ReLU and a pooling: `features.0`, `features.2`, `features.5` …
     """
-    found = {int(m[1]): len(value) for key, value in state.items() if (m := re.fullmatch(r"features\.(\d+)\.weight", key))}
+    found = {
+        int(m[1]): len(value) for key, value in state.items() if (m := re.fullmatch(r"features\.(\d+)\.weight", key))
+    }
     stages: list[list[int]] = [[]]
     at = 0
     for number in sorted(found):

@@ -11,7 +11,7 @@ from pytorch_lightning import Callback
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from sr.backbone import PUBLISHED
+from sr.backbone import PUBLISHED, vgg
 from sr.color import luma
 from sr.degrade.resize import imresize
 from sr.model.module import SRModule
@@ -33,14 +33,27 @@ def see(batch: int, height: int, width: int, scale: int = 2, channels: int = 3, 
     return Seen(x, y, sr / 255, hr / 255, lr)
 
 
-def weight_files(folder: Path, *names: str) -> dict[str, Path]:
-    """Random AlexNet and VGG16, or these of `PUBLISHED`, in the layout of torchvision's files: `{"alex": …, "vgg": …}`."""
+def weight_files(folder: Path) -> dict[str, Path]:
+    """Random AlexNet and VGG16 in the layout of torchvision's files: `{"alex": …, "vgg": …}`."""
     torch.manual_seed(0)
-    names = names or ("alex", "vgg")
-    for name in names:
-        state = {f"features.{key}": value for key, value in PUBLISHED[name].build().state_dict().items()}
-        torch.save(state | {"classifier.1.weight": torch.rand(3, 3)}, folder / f"{name}.pth")
-    return {name: folder / f"{name}.pth" for name in names}
+    return {name: published_as(folder / f"{name}.pth", PUBLISHED[name].build()) for name in ("alex", "vgg")}
+
+
+def slim_vgg(folder: Path, counts: tuple[int, ...] = (2, 2, 4, 4, 4), width: int = 6) -> Path:
+    """VGG-19, or one of so many convolutions a stage, but narrow: random weights of which the deepest layer sees much."""
+    torch.manual_seed(0)
+    net = vgg([[width] * count for count in counts])
+    for layer in net:
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+    return published_as(folder / "slim.pth", net)
+
+
+def published_as(path: Path, net: nn.Sequential) -> Path:
+    """A file in the layout of torchvision's, with a classifier behind the layers."""
+    state = {f"features.{key}": value for key, value in net.state_dict().items()}
+    torch.save(state | {"classifier.1.weight": torch.rand(3, 3)}, path)
+    return path
 
 
 def features(name: str, path: Path) -> nn.Sequential:

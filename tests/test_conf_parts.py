@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 LEARNED = {"lpips": "alex", "dists": "vgg"}  # measures that look through a network with weights
+THROUGH = ("perceptual", "dists_like")  # losses that look through one that is not in this package
 PRIORS = ("tv",)  # losses that do not look at HR, and so are not smallest where both are equal
 
 
@@ -74,12 +75,15 @@ def test_penalty(choice: str, compose: Any, build: Any) -> None:
         assert all(gradient.isfinite().all() for gradient in gradients)
 
 
+@pytest.mark.filterwarnings("ignore:model.loss")
 @pytest.mark.group("model/loss")
-def test_loss(choice: str, compose: Any, build: Any) -> None:
+def test_loss(choice: str, compose: Any, build: Any, tmp_path: Path) -> None:
     """Finite, differentiable, smallest for equal images; the same in mixed precision; its weight is a share of the sum."""
     import torch
+    from specimen import slim_vgg
 
-    config = compose(f"model/loss=[{choice}]")
+    weights = [f"model.loss.{choice}.weights={slim_vgg(tmp_path)}"] if choice in THROUGH else []
+    config = compose(f"model/loss=[{choice}]", *weights)
     assert config["model"]["loss"][choice].pop("weight") > 0
     loss = build.part(config["model"]["loss"][choice], f"model.loss.{choice}")
     for channels in (1, 3, 4):

@@ -1,6 +1,6 @@
 """Trains the small VGG through which `model/loss=[features]` looks, and writes it as that loss reads it.
 
-    python experiments/cifar10_features/train.py data=DIR out=FILE.safetensors [epochs=24] [seed=0]
+    python experiments/cifar10_features/train.py data=DIR out=FILE.safetensors [epochs=20] [seed=0] [bf16=1]
 
 `data` holds an extracted CIFAR-10, as for `data=cifar10`. Each convolution is followed by a batch norm without weights of
 its own, which is folded into it at the end: the written net is plain, and before its ReLUs every channel has mean 0 and
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from sr.backbone import MEAN, STD, vgg
 from sr.data.cifar10 import labelled
 
-WIDTHS = ((24, 24), (48, 48), (80, 80))
+WIDTHS = ((16, 32), (48, 48), (80, 80))
 BATCH, RATE, DECAY, MOMENTUM, SMOOTHING = 128, 0.1, 5e-4, 0.9, 0.1
 
 
@@ -65,7 +65,7 @@ def accuracy(net: nn.Module, images: Tensor, labels: Tensor) -> float:
     return (found == labels).float().mean().item()
 
 
-def main(data: str, out: str, epochs: int = 24, seed: int = 0) -> None:
+def main(data: str, out: str, epochs: int = 20, seed: int = 0, bf16: int = 0) -> None:
     torch.manual_seed(seed)
     (images, labels), test = (labelled(Path(data), part) for part in ("train", "test"))
     features = normed(vgg(WIDTHS))
@@ -74,17 +74,24 @@ def main(data: str, out: str, epochs: int = 24, seed: int = 0) -> None:
     optimizer = torch.optim.SGD(net.parameters(), RATE, momentum=MOMENTUM, weight_decay=DECAY, nesterov=True)
     steps = len(images) // BATCH
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, epochs * steps, pct_start=0.2)
-    start = time.monotonic()
+    start = time.process_time()
     for epoch in range(epochs):
         net.train()
         for index in torch.randperm(len(images))[: steps * BATCH].view(steps, BATCH):
             optimizer.zero_grad()
-            loss = F.cross_entropy(net(shown(varied(images[index]))), labels[index], label_smoothing=SMOOTHING)
+            with torch.autocast(
+                "cpu", torch.bfloat16, enabled=bool(bf16)
+            ):  # half the time where the CPU has AVX-512 BF16
+                logits = net(shown(varied(images[index])))
+            loss = F.cross_entropy(logits.float(), labels[index], label_smoothing=SMOOTHING)
             loss.backward()
             optimizer.step()
             schedule.step()
-        took = time.monotonic() - start
-        print(f"epoch {epoch + 1}: loss {loss.item():.3f}, test {accuracy(net, *test):.3f}, {took:.0f} s", flush=True)
+        took = time.process_time() - start
+        print(
+            f"epoch {epoch + 1}: loss {loss.item():.3f}, test {accuracy(net, *test):.3f}, {took:.0f} s of CPU",
+            flush=True,
+        )
     classifier = {f"classifier.{key}": value.half() for key, value in head.state_dict().items()}
     safetensors.torch.save_file(folded(features) | classifier, out)
 
