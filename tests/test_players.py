@@ -102,6 +102,7 @@ def test_only_batch_norm_mixes_images(judge: Any) -> None:
     for norm in ("batch", "spectral", "none"):
         dials = {"dense": 8} if judge is VGG else {}
         judging = judge(width=4, norm=norm, **dials)
+        assert any("weight_u" in name for name in judging.state_dict()) == (norm == "spectral")
         for _ in range(30 if norm == "spectral" else 0):
             judging(images)  # until the norms stand still
         alone = judging(images[:2])[0]
@@ -202,6 +203,23 @@ def test_r1_looks_at_real_images_and_at_maps_as_their_sum() -> None:
     real = torch.rand(4, 3, 5, 6)
     expected = 0.5 * real.square().sum(dim=(1, 2, 3)).mean().item()
     assert R1()(Bowl(), real, torch.rand_like(real)).item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(("gamma", "settles"), [(1.0, True), (0.0, False)])
+def test_r1_lets_the_dirac_gan_settle(gamma: float, settles: bool) -> None:
+    """Mescheder et al., section 2: real images are all 0, fakes are all θ, D(x) = ψ · x. Players circle; with R1 they meet."""
+    game, penalty, judge = Vanilla(saturating=False), R1(), nn.Conv2d(1, 1, 1, bias=False)
+    nn.init.ones_(judge.weight)
+    real, fake = torch.zeros(1, 1, 1, 1), torch.ones(1, 1, 1, 1, requires_grad=True)
+    for _ in range(200):
+        loss = game.discriminator(judge(real), judge(fake.detach())) + gamma * penalty(judge, real, fake)
+        rise = torch.autograd.grad(loss, judge.weight)[0]
+        fall = torch.autograd.grad(game.generator(judge(fake)), fake)[0]
+        with torch.no_grad():
+            judge.weight -= 0.2 * rise
+            fake -= 0.2 * fall
+    distance = math.hypot(fake.item(), judge.weight.item())
+    assert distance < 0.01 if settles else distance > 0.3
 
 
 def test_gradient_penalty_is_measured_between_real_and_fake() -> None:
