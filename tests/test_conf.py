@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from conftest import picture
+from specimen import slim_vgg
 
 from sr import schema
 from sr.verb import conf_dir
@@ -75,7 +76,8 @@ def two_steps(config: dict[str, Any], choices: dict[str, str], folder: Path) -> 
 def test_every_yaml_lies_in_a_tested_group() -> None:
     tested = {"data", "data/degrade", "data/augment", "model", "metric", "trainer", "track", "experiment", "hydra/help"}
     tested |= {"metric/also"}
-    tested |= {f"model/{part}" for part in ("net", "discriminator", "adversarial", "loss", "optimizer", "schedule")}
+    tested |= {f"model/{part}" for part in ("net", "loss", "optimizer", "schedule", "alarm")}
+    tested |= {f"model/{part}" for part in ("discriminator", "adversarial", "penalty")}
     found = {str(path.parent.relative_to(conf_dir())) for path in conf_dir().rglob("*.yaml")} - {"."}
     assert found == tested
 
@@ -181,13 +183,16 @@ def test_experiment(choice: str, compose: Any, world: Path, tmp_path: Path) -> N
     import torch
 
     recipe = compose(f"experiment={choice}")
+    where = recipe["data"].get("path")
     for name in recipe["data"].get("exclude") or []:  # what is left out must be there
-        picture(world / "T91" / f"{name}.png")
+        picture(world / (where if isinstance(where, str) else where[0]) / f"{name}.png")
     cheap = [
         f"data.{dial}={value}"
         for dial, value in {"batch": 2, "patch": 48, "repeat": 4}.items()
         if dial in recipe["data"]
     ]
+    cheap += ["model.discriminator.width=4"] if "discriminator" in recipe["model"] else []
+    cheap += [f"model.loss.perceptual.weights={slim_vgg(tmp_path)}"] if "perceptual" in recipe["model"]["loss"] else []
     config = compose(f"experiment={choice}", "track=none", *cheap, *small(compose.choices["model/net"]))
     first = trained(config, compose.choices, tmp_path)
     assert first.model.metrics

@@ -114,8 +114,9 @@ class GAN(SRModule):
             _step(generator, rates[0])
 
     def _opinion(self, images: Tensor) -> Tensor:
-        """What D says of them."""
-        return self.discriminator(images + self.noise * torch.randn_like(images) if self.noise else images)
+        """What D says of them, in full precision."""
+        seen = images + self.noise * torch.randn_like(images) if self.noise else images
+        return self.discriminator(seen).float()
 
     def _judge(self, hr: Tensor, fake: Tensor, update: int) -> None:
         """D's half of the game, before its update number `update`; `fake` is cut off from G."""
