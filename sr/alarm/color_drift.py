@@ -1,0 +1,45 @@
+"""`model/alarm=[color_drift]`: the results have other colours than their inputs.
+
+Compared as people see it, by ΔE 2000 (`sr.metric.color_shift`), in blocks of 4×4 LR pixels, where detail and most noise
+have gone: the block means of the input are those of its bicubic enlargement. A degradation may change colours itself, so
+what is as near to HR as it is far from the input has not drifted.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from sr.alarm.rule import Rule
+from sr.metric.color_shift import delta_e, lab
+
+BLOCK = 4  # LR pixels
+FOLLOWS = 0.5  # correlation with the input, below which there is no colour of anything to drift: that is `collapse`
+
+
+class ColorDrift(Rule):
+    """The mean ΔE 2000 of the blocks is above `delta_e`, both from the input and from HR."""
+
+    advice = "give a loss on pixels more weight (model.loss.l1.weight), or lower model.weight"
+
+    def __init__(self, delta_e: float = 2.0) -> None:
+        self.delta_e = delta_e
+        self._pictures: list[Tensor] = []  # [5, B]: ΔE from input and HR, and what makes the correlation
+
+    def picture(self, lr: Tensor, sr: Tensor, hr: Tensor) -> None:
+        block = min(BLOCK, *lr.shape[-2:])
+        scale = hr.shape[-1] // lr.shape[-1]
+        pooled = [F.avg_pool2d(i.clamp(0, 1).float(), k * block) for i, k in ((lr, 1), (sr, scale), (hr, scale))]
+        given, ours, right = (lab(i.expand(-1, 3, -1, -1)) for i in pooled)  # one channel is gray
+        x, y = (i[:, 0] - i[:, 0].mean(dim=(-2, -1), keepdim=True) for i in (given, ours))
+        far = [delta_e(ours, other) for other in (given, right)]
+        self._pictures.append(torch.stack([i.mean(dim=(-2, -1)) for i in (*far, x * y, x * x, y * y)]))
+
+    def verdict(self) -> str | None:
+        if not self._pictures:
+            return None
+        from_lr, from_hr, xy, xx, yy = torch.cat(self._pictures, dim=1).mean(dim=1).tolist()
+        self._pictures.clear()
+        drift = min(from_lr, from_hr)
+        if drift <= self.delta_e or xy <= FOLLOWS * (xx * yy) ** 0.5:
+            return None
+        return f"the results' colours are ΔE {drift:.1f} off (just noticeable is 1)"

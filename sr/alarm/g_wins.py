@@ -1,0 +1,31 @@
+"""`model/alarm=[g_wins]`: the discriminator cannot tell fakes from real pictures, so that its opinion is chance.
+
+At the game's end it could not either (Goodfellow et al., "Generative Adversarial Nets", 2014,
+https://arxiv.org/abs/1406.2661, proposition 2); in super-resolution nobody has been there: D that cannot tell is too
+weak, too slow, or does not learn.
+"""
+
+from collections.abc import Mapping
+
+from sr.alarm.rule import Rule, Window
+
+
+class GWins(Rule):
+    """Over `window` steps D believes real pictures by less than `gap` more than fakes."""
+
+    advice = "raise model.discriminator_optimizer.lr or model.d_steps, or choose a stronger model/discriminator"
+    signals = ("train/d_real", "train/d_fake")
+    END = 0.01  # both beliefs this near to 0 or 1 are two scores far out on one side: their difference cannot be read
+
+    def __init__(self, gap: float = 0.02, window: int = 500) -> None:
+        self.gap = gap
+        self._window = Window(window)
+
+    def step(self, step: int, signals: Mapping[str, float]) -> str | None:
+        """Says it at every step that ends such a window."""
+        if "train/d_real" not in signals or not self._window.take(signals):
+            return None
+        real, fake = self._window.mean("train/d_real"), self._window.mean("train/d_fake")
+        readable = max(real, fake) > self.END and min(real, fake) < 1 - self.END
+        wins = readable and real - fake <= self.gap
+        return f"D(real)={real:.2f}, D(fake)={fake:.2f} over {len(self._window)} steps" if wins else None

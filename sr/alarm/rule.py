@@ -1,0 +1,48 @@
+"""What every rule of the watch is: it looks at the signals of each step, or at the pictures of a validation, and names
+what goes wrong in one line."""
+
+from collections import deque
+from collections.abc import Mapping
+from typing import ClassVar
+
+from torch import Tensor
+
+
+class Rule:
+    """One failure. Answers as long as it lasts; who asks decides how often to tell of it."""
+
+    advice: ClassVar[str]  # what to turn, in the words that are typed
+    signals: ClassVar[tuple[str, ...]] = ()  # what `step` looks at, by their names in `module.signals`
+
+    def step(self, step: int, signals: Mapping[str, float]) -> str | None:
+        """After each step of the generator, with those of `signals` that there were: what is seen, where it is wrong."""
+
+    def picture(self, lr: Tensor, sr: Tensor, hr: Tensor) -> None:
+        """Of a validation: float 0…1, `[B, C, h, w]` and twice `[B, C, s·h, s·w]`; the result may leave 0…1."""
+
+    def verdict(self) -> str | None:
+        """At the validation's end: what was seen in its pictures, where it is wrong. Forgets them."""
+
+
+class Window:
+    """The last `length` steps of some signals."""
+
+    def __init__(self, length: int) -> None:
+        self._kept: deque[Mapping[str, float]] = deque(maxlen=length)
+
+    def take(self, signals: Mapping[str, float]) -> bool:
+        """One step more; whether there are `length` now."""
+        self._kept.append(signals)
+        return len(self) == self._kept.maxlen
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def values(self, name: str) -> list[float]:
+        """Of the steps that had this signal."""
+        return [signals[name] for signals in self._kept if name in signals]
+
+    def mean(self, name: str) -> float:
+        """Over the steps that had this signal."""
+        values = self.values(name)
+        return sum(values) / len(values)
