@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from sr import schema, verb
 from sr.error import UserError, nearest
 
-PARTS = ("training", "gear", "imresize", "metric", "cache")
+PARTS = ("training", "gear", "degrade", "imresize", "metric", "cache")
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Our imresize, our PSNR and SSIM and our cache against what the field calls for the same, in turns, in one process.
+"""Our imresize, degradation, PSNR and SSIM, and cache against what the field calls for the same, in turns.
 
 Each pair is first made to agree: a faster answer to another question would be no win.
 """
@@ -13,15 +13,18 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from omegaconf import OmegaConf
 from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from skimage.transform import resize
 from torch import Tensor
 
+from sr import build, opencv, schema
 from sr.data.cache import Cache
 from sr.data.patches import Draw, Patches
 from sr.data.pictures import Pictures
 from sr.data.sample import TRAIN
+from sr.degrade.chain import Chain
 from sr.degrade.resize import imresize
 from sr.metric.psnr import psnr
 from sr.metric.ssim import ssim
@@ -32,6 +35,9 @@ LOOP = "MATLAB's imresize in NumPy, a loop over output lines, image by image"
 DECODING = "a Dataset that opens each PNG with Pillow for each crop, and stacks the crops"
 CROPS, SIDE = 16, 96  # of a batch, and HR pixels
 SKIMAGE_METRIC = "scikit-image structural_similarity (same Gaussian window) and peak_signal_noise_ratio"
+LOADERS = (
+    "the same steps with the same numbers drawn, image by image in {} processes: OpenCV, NumPy's noise, OpenCV's JPEG"
+)
 
 
 class Race(NamedTuple):
@@ -120,7 +126,74 @@ def cropping() -> Iterator[Race]:
             )
 
 
-RACES = {"imresize": resizing, "metric": measuring, "cache": cropping}
+def degrading() -> Iterator[Race]:
+    """Sixteen crops of photographs through `data/degrade=real`. We draw and degrade; the rivals are told what to do."""
+    import skimage
+
+    where, side, scale = Path(skimage.__file__).parent / "data", 256, 4
+    photos = [np.array(Image.open(where / name).convert("RGB"))[:side, :side] for name in TRAIN]
+    images = [photo for photo in photos if photo.shape[:2] == (side, side)]
+    images = [np.ascontiguousarray(images[k % len(images)][:, :: 1 - 2 * (k // 8)]) for k in range(16)]
+    hr = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()
+    node = OmegaConf.load(schema.conf_dir() / "data/degrade/real.yaml")
+    chain = build.part(
+        OmegaConf.to_container(OmegaConf.merge({"scale": scale}, {"it": node}), resolve=True)["it"], "it"
+    )
+    turns = [list(range(k, k + 16)) for k in range(0, 16 * 8, 16)]  # of seeds, one after the other
+    jobs = [[(k, _told(chain, seed, side, side // scale)) for k, seed in enumerate(seeds)] for seeds in turns]
+    left = {"ours": 0, "rival": 0}
+
+    def turn(who: str) -> int:
+        left[who] = (left[who] + 1) % len(turns)
+        return left[who]
+
+    with opencv.workers([image[:, :, ::-1].copy() for image in images], count := torch.get_num_threads()) as pool:
+        _check_agreement(chain, hr, jobs[0], pool.map)
+
+        def ours() -> Tensor:
+            return chain(hr, torch.tensor(turns[turn("ours")]))
+
+        def rival() -> list[NDArray]:
+            return pool.map(opencv.degraded, jobs[turn("rival")], chunksize=1)
+
+        name = "degrade=real, 16 images of 256×256 to 64×64"
+        yield Race(name, ours, rival, len(images), "images/s", LOADERS.format(count))
+
+
+def _told(chain: Chain, seed: int, side: int, end: int) -> list[tuple[str, Any]]:
+    """The steps that `chain` draws for a seed, as `sr.opencv` takes them."""
+    told: list[tuple[str, Any]] = []
+    size = (side, side)
+    for op, draw in chain.steps.plan(np.random.default_rng(seed)):
+        match type(op).__name__:
+            case "Blur" | "Sinc":
+                told.append(("blur", (draw.float().numpy(),)))
+            case "Resample":
+                before, size = size, op.size(draw, size, (end, end))
+                told += [("resize", (size, draw.kernel))] * (before != size)
+            case "Jpeg":
+                told.append(("jpeg", (draw,)))
+            case name:
+                told.append((name.lower(), (draw.strength, draw.gray, draw.seed)))
+    return told
+
+
+def _check_agreement(chain: Chain, hr: Tensor, jobs: list, run: Callable) -> None:
+    """Without noise, which nobody draws alike, and without `area`, which is of whole pixels in PyTorch alone."""
+    quiet = [(k, [step for step in steps if step[0] not in ("gaussian", "poisson")]) for k, steps in jobs]
+    quiet = [
+        (k, steps) for k, steps in quiet if not any(step[1][-1] == "area" for step in steps if step[0] == "resize")
+    ]
+    theirs = torch.from_numpy(np.stack(run(opencv.degraded, quiet))).permute(0, 3, 1, 2).flip(1)
+    size = tuple(n // chain.scale for n in hr.shape[-2:])
+    plans = [chain.steps.plan(np.random.default_rng(k)) for k, _ in quiet]
+    plans = [[step for step in plan if not hasattr(step.draw, "strength")] for plan in plans]
+    ours = torch.stack([chain.done([hr[k]], [plan], size)[0] for (k, _), plan in zip(quiet, plans, strict=True)])
+    if not quiet or (gap := (ours.float() - theirs.float()).abs().mean()) > 1:
+        raise AssertionError(f"our chain and OpenCV's differ by {gap:.1f} levels")
+
+
+RACES = {"degrade": degrading, "imresize": resizing, "metric": measuring, "cache": cropping}
 
 
 def rows(part: str, rounds: int, threads: int) -> list[dict[str, Any]]:

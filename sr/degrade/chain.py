@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sr.degrade.op import Images, Op, Size
+from sr.degrade.op import Images, Op, Size, Step
 from sr.degrade.order import Steps
 from sr.degrade.resize import imresize
 from sr.error import UserError
@@ -54,16 +54,25 @@ class Chain(nn.Module):
         return torch.stack(side_by_side(work, pieces, hr.device)).to(hr.dtype)
 
     def _degraded(self, pieces: Sequence[tuple[Tensor, int]], size: Size) -> Images:
-        """Each op in turn, to all images that it is next for; in the order of the list where images disagree."""
-        images = [image.to(torch.float32) / 255 for image, _ in pieces]
-        plans = [self.steps.plan(np.random.default_rng(seed)) for _, seed in pieces]
+        images, plans = (
+            [image for image, _ in pieces],
+            [self.steps.plan(np.random.default_rng(seed)) for _, seed in pieces],
+        )
+        return self.done(images, plans, size)
+
+    def done(self, images: Images, plans: Sequence[list[Step]], size: Size) -> Images:
+        """Each op in turn, to all images that it is next for; in the order of the list where images disagree.
+
+        `images` are levels 0…255, the result is uint8 `[C, *size]`; `plans` are used up.
+        """
+        images = [image.to(torch.float32) / 255 for image in images]
         place = {op: k for k, op in enumerate(self.modules())}
-        with torch.autocast(pieces[0][0].device.type, enabled=False):
+        with torch.autocast(images[0].device.type, enabled=False):
             while any(plans):
                 op = min((plan[0].op for plan in plans if plan), key=place.__getitem__)
                 who = [k for k, plan in enumerate(plans) if plan and plan[0].op is op]
-                done = op([images[k] for k in who], [plans[k].pop(0).draw for k in who], size)
-                for k, image in zip(who, done, strict=True):
+                after = op([images[k] for k in who], [plans[k].pop(0).draw for k in who], size)
+                for k, image in zip(who, after, strict=True):
                     images[k] = image
         return [_levels(image, size) for image in images]
 

@@ -55,7 +55,10 @@ class Resample(Op):
     def forward(self, images: Images, draws: Sequence[Resampling], lr: Size) -> Images:
         return [self._resampled(image, draw, lr) for image, draw in zip(images, draws, strict=True)]
 
+    def size(self, draw: Resampling, now: Size, lr: Size) -> Size:
+        """The size that an image of size `now` gets."""
+        return tuple(max(1, int(n * draw.factor)) for n in (lr if self.of == "lr" else now))
+
     def _resampled(self, image: Tensor, draw: Resampling, lr: Size) -> Tensor:
-        start = lr if self.of == "lr" else image.shape[-2:]
-        size = tuple(max(1, int(n * draw.factor)) for n in start)
+        size = self.size(draw, image.shape[-2:], lr)
         return image if size == image.shape[-2:] else F.interpolate(image[None], size=size, mode=draw.kernel)[0]
