@@ -260,9 +260,9 @@ def test_the_file_that_comes_with_sr_is_small_and_evenly_scaled() -> None:
 
 
 def test_it_tells_cifar10_s_classes_apart(sr_data: Path) -> None:
-    images, labels = (each[:400] for each in labelled(sr_data, "test"))
+    images, labels = (each[:200] for each in labelled(sr_data, "test"))
     state = safetensors.torch.load_file(FILE)
-    seen = Features({"conv3_2": 1.0}, before_relu=False).stack(images / 255, images / 255)[0][0]
+    seen = Features({"conv3_2": 1.0}, before_relu=False).stack(images / 255, images[:1] / 255)[0][0]
     found = F.max_pool2d(seen, 2).mean(dim=(2, 3)) @ state["classifier.weight"].float().T
     found = (found + state["classifier.bias"].float()).argmax(dim=1)
     assert (found == labels).float().mean() > 0.6
