@@ -1,4 +1,4 @@
-"""Weights and config in one file: `best.ckpt` and `last.ckpt`, Lightning checkpoints that also carry the config.
+"""Weights and config in one file: `best.ckpt`, `last.ckpt` …, Lightning checkpoints that also carry the config.
 
 `load(path)` needs nothing else, and takes published weight files too. Files are read with `weights_only=True`, and a
 file may only name our own nets.
@@ -24,6 +24,7 @@ from sr.trust import refuse_strangers
 
 SPANDREL = "sr.net.spandrel.Spandrel"
 KEY = "sr"  # our entry in Lightning's checkpoint
+PERCEPTUAL = ("lpips", "lpips_vgg", "dists", "spectrum")  # the first that is measured is a GAN's watch_also=auto
 
 
 class Loaded(NamedTuple):
@@ -192,7 +193,7 @@ def _foreign(path: Path, state: weights.State) -> Loaded:
 
 
 class Checkpoints(Callback):
-    """Keeps the best step by `watch`, the last one, and what there was at an interruption."""
+    """Keeps the best step by `watch`, the best by `watch_also`, the last one, and what there was at an interruption."""
 
     def __init__(
         self,
@@ -204,55 +205,73 @@ class Checkpoints(Callback):
     ) -> None:
         self.folder, self.patience = folder, patience
         self._inherited = inherited  # the best checkpoint of the run that is resumed
-        self._waited = 0  # validations since the best one
+        self._waited = self._saved = 0  # validations since the best one; the step of the last file
         self.config = {key: part for key, part in config.items() if key != "track"}  # its address may hold a password
-        self.leaks: list[
-            list[str]
-        ] = []  # `sr.data.leaks.Leak`, as plain values: what of the training set is known to stand in evaluation sets
-        self._saved = 0
+        self.leaks: list[list[str]] = []  # `sr.data.leaks.Leak`, plain: training pictures that stand in evaluation sets
         first = config["data"]["val"][0] if config["data"]["val"] else None
-        self.key = watch if "/" in watch else f"val/{Path(first).name if first else ''}/{watch}"
+        self._set = f"val/{Path(first).name if first else ''}/"
+        self.key = watch if "/" in watch else self._set + watch
+        self.also: str | None = None  # of watch_also what `key` is of watch; known at the first validation
+        self.second: dict[str, float] = {}  # by `also` what `module.best` is by `key`
 
     @property
     def best(self) -> Path:
         """Where the best checkpoint is, or will be."""
         return self.folder / "best.ckpt"
 
+    @property
+    def perceptual(self) -> Path:
+        """Where the best by `also` is, or will be where there is such a metric."""
+        return self.folder / "best_perceptual.ckpt"
+
     def kept(self) -> list[Path]:
         """The files that are there, the best first."""
-        return [path for path in (self.best, self.folder / "last.ckpt") if path.exists()]
+        return [path for path in (self.best, self.perceptual, self.folder / "last.ckpt") if path.exists()]
 
     def on_save_checkpoint(self, trainer: Trainer, module: SRModule, checkpoint: dict[str, Any]) -> None:
         metrics = {"metrics": dict(module.metrics), "bicubic": dict(module.bicubic)}
-        state = {"best": dict(module.best), "waited": self._waited, "leaks": self.leaks}
+        state = {"best": dict(module.best), "second": dict(self.second), "waited": self._waited, "leaks": self.leaks}
         checkpoint[KEY] = {"config": self.config, **metrics, **state}
 
     def on_load_checkpoint(self, trainer: Trainer, module: SRModule, checkpoint: dict[str, Any]) -> None:
-        """Of a run that is resumed: its best step stays the best, if its file is there to be taken over."""
-        if self._inherited is not None and self._inherited.exists():
-            module.best, self._waited = dict(checkpoint[KEY]["best"]), checkpoint[KEY]["waited"]
-            if trainer.is_global_zero:
-                shutil.copyfile(self._inherited, self.best)
+        """Of a run that is resumed: its best steps stay the best, where their files are there to be taken over."""
+        for path in (self.best, self.perceptual) if self._inherited else ():
+            there, entry = self._inherited.with_name(path.name), checkpoint[KEY]
+            if there.exists() and path == self.best:
+                module.best, self._waited = dict(entry["best"]), entry["waited"]
+            elif there.exists():
+                self.second = dict(entry.get("second", {}))
+            if there.exists() and trainer.is_global_zero:
+                shutil.copyfile(there, path)
 
     def on_validation_end(self, trainer: Trainer, module: SRModule) -> None:
-        known = sorted(name for name in module.metrics if not name.endswith("_raw"))
-        if self.key not in known:
-            raise UserError(f"watch={self.key}: no such metric; there are {', '.join(known)}")
+        self._know(module)
         if trainer.sanity_checking:  # before the first step there is nothing worth keeping
             return
-        sign = module.metric.sign(self.key.rpartition("/")[2])
-        if module.counts and sign * module.metrics[self.key] > sign * module.best.get(self.key, -sign * math.inf):
-            counted = {k: v for k, v in module.metrics.items() if k.startswith("val/") and not k.endswith("_raw")}
-            module.best = dict(counted)
-            module.best["step"] = trainer.global_step
-            self._waited = 0
-            self._save(trainer, module, self.best)
-        elif module.counts:
-            self._waited += 1
+        better = _better(module, self.key, module.best)
+        better_also = self.also is not None and _better(module, self.also, self.second)
+        counted = {k: v for k, v in module.metrics.items() if k.startswith("val/") and not k.endswith("_raw")}
+        counted["step"] = trainer.global_step
+        self._waited = 0 if better else self._waited + module.counts
+        module.best = counted if better else module.best
+        self.second = counted if better_also else self.second
         if self.patience and self._waited >= self.patience and not trainer.should_stop:
             trainer.should_stop = True
             print(f"step {trainer.global_step}: no better {self.key} in {self.patience} validations, so training stops")
-        self._save(trainer, module, self.folder / "last.ckpt")
+        for path in [self.best] * better + [self.perceptual] * better_also + [self.folder / "last.ckpt"]:
+            self._save(trainer, module, path)
+
+    def _know(self, module: SRModule) -> None:
+        """Find the second metric among those that are measured; raises where one is not."""
+        known = sorted(name for name in module.metrics if not name.endswith("_raw"))
+        also = self.config.get("watch_also")
+        if also == "auto":
+            names = PERCEPTUAL if "adversarial" in self.config["model"] else ()
+            also = next((name for name in names if self._set + name in {*known} - {self.key}), None)
+        self.also = also if also is None or "/" in also else self._set + also
+        for dial, key in (("watch", self.key), ("watch_also", self.also)):
+            if key is not None and key not in known:
+                raise UserError(f"{dial}={key}: no such metric; there are {', '.join(known)}")
 
     def on_train_end(self, trainer: Trainer, module: SRModule) -> None:
         if self._saved != trainer.global_step:  # nothing was validated: what was trained is kept all the same
@@ -274,3 +293,8 @@ class Checkpoints(Callback):
             with contextlib.suppress(OSError):
                 part.unlink()
             raise UserError(f"{path}: the checkpoint cannot be written ({error.strerror or error})") from None
+
+
+def _better(module: SRModule, key: str, best: dict[str, float]) -> bool:
+    sign = module.metric.sign(key.rpartition("/")[2])
+    return module.counts and sign * module.metrics[key] > sign * best.get(key, -sign * math.inf)

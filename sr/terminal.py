@@ -6,6 +6,7 @@ import re
 import sys
 import time
 import warnings
+from collections.abc import Iterable
 from typing import Any
 
 from pytorch_lightning import Callback, Trainer
@@ -87,6 +88,16 @@ def table(metrics: dict[str, float], bicubic: dict[str, float]) -> str:
                 f"{metrics[ssim]:.4f} ({bicubic[ssim]:.4f})",
             )
         )
+    return grid(rows)
+
+
+def both_best(best: dict[str, dict[str, float]], keys: Iterable[str]) -> str:
+    """One row a checkpoint: file, step, and what it measured at that step by `keys`, without repetitions."""
+    keys = list(dict.fromkeys(keys))
+    rows = [("checkpoint", "step", *keys)]
+    for file, measured in best.items():
+        values = (f"{measured[key]:.{2 if key.endswith('/psnr') else 4}f}" for key in keys)
+        rows.append((file, int(measured["step"]), *values))
     return grid(rows)
 
 
