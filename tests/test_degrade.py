@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import picture
 from PIL import Image
 from torch import Tensor
 
@@ -246,9 +245,20 @@ def test_lr_psnr_needs_a_degradation_that_is_fixed() -> None:
         LRPSNR(Chain(2, [Jpeg()]))
 
 
-def test_training_on_real_resumes_and_shows_what_it_does(sr: Any, tmp_path: Path) -> None:
-    picture(tmp_path / "photos" / "a.png", 64, 64)
-    picture(tmp_path / "photos" / "b.png", 64, 64, seed=1)
-    answer = sr("run", "data=folder", f"data.path={tmp_path}/photos", "data/degrade=real", "scale=4", "data.patch=32",
-                "data.batch=2", "trainer.max_steps=2", "model.net.width=4", "track=none")  # fmt: skip
+def test_training_on_real_shows_what_it_does(
+    sr: Any, tmp_path: Path, world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One sheet at the start: HR beside its draws; and none where nothing is drawn."""
+    shown = {}
+    monkeypatch.setattr("sr.track.none.Nothing.image", lambda _, key, image, step: shown.update({key: image}))
+    words = [f"data.path={world}/photos", "data.patch=32", "data.batch=2", "trainer.max_steps=2", "model.net.width=4",
+             "stages=[fit]", "track=none", "track.panels=1", "scale=4"]  # fmt: skip
+    answer = sr("run", "data=folder", "data/degrade=real", *words)
     assert answer.code == 0, answer.err
+    tiles = np.array(shown["degradation"])
+    assert shown["degradation"].width > 6 * 128
+    hr, first, second = (tiles[:128, k * (tiles.shape[1] // 6 + 1) :][:, :100] for k in range(3))
+    assert len({hr.tobytes(), first.tobytes(), second.tobytes()}) == 3
+    shown.clear()
+    assert sr("run", "data=folder", *words).code == 0
+    assert "degradation" not in shown
