@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from sr.data.cifar10 import ARCHIVE, BINARY, CIFAR10, FOLDER, unpack
+from sr.data.cifar10 import ARCHIVE, BINARY, CIFAR10, FOLDER, labelled, unpack
 from sr.data.patches import Draw
 from sr.degrade.bicubic import Bicubic
 from sr.error import UserError
@@ -91,6 +91,21 @@ def test_both_layouts_give_the_same_images_and_need_no_network(tmp_path: Path, l
     assert np.array_equal(source.train_set.images, stored[:90])
     assert np.array_equal(source.eval_sets["val"][0].images, stored[90:])  # the last tenth is held out
     assert np.array_equal(source.eval_sets["test"][0].images, pixels(30, 99).reshape(-1, 3, 32, 32))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_both_layouts_tell_the_classes(tmp_path: Path, layout: str) -> None:
+    images, labels = labelled(extracted(tmp_path, layout), "train")
+    assert images.shape == (100, 3, 32, 32)
+    assert (labels.dtype, labels.tolist()) == (torch.int64, [7] * 100)
+
+
+def test_a_batch_with_fewer_classes_than_images_is_named(tmp_path: Path) -> None:
+    batch = {b"labels": [7] * 3, b"data": pixels(4)}
+    path = extracted(tmp_path) / FOLDER / "data_batch_2"
+    path.write_bytes(pickle.dumps(batch, protocol=2))
+    with pytest.raises(UserError, match=r"data_batch_2: not a CIFAR-10 batch.*4 labels expected"):
+        labelled(tmp_path, "train")
 
 
 @pytest.mark.parametrize(("batches", "expected"), [((20,), (18, 2)), ((7, 3, 5), (14, 1)), ((6000,), (5500, 500))])
