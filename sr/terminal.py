@@ -75,19 +75,17 @@ def progress(total: int, desc: str, unit: str = "image") -> tqdm:
 
 
 def table(metrics: dict[str, float], bicubic: dict[str, float]) -> str:
-    """One row a set: set, bicubic, this run, Δ dB, SSIM."""
-    rows = [("set", "bicubic", "this run", "Δ dB", "SSIM (bicubic)")]
-    for key in sorted(k for k in metrics if k.endswith("/psnr") and k in bicubic):
-        ours, guess, ssim = metrics[key], bicubic[key], key.replace("/psnr", "/ssim")
-        rows.append(
-            (
-                key.removesuffix("/psnr"),
-                f"{guess:.2f}",
-                f"{ours:.2f}",
-                f"{ours - guess:+.2f}" if math.isfinite(ours - guess) else "–",
-                f"{metrics[ssim]:.4f} ({bicubic[ssim]:.4f})",
-            )
-        )
+    """One row a set: set, bicubic, this run, Δ dB, SSIM, and what else was measured, with bicubic's value."""
+    sets = sorted(k.removesuffix("/psnr") for k in metrics if k.endswith("/psnr") and k in bicubic)
+    others = dict.fromkeys(k.rpartition("/")[2] for k in metrics if k in bicubic)  # each once, in their order
+    others = [name for name in others if name not in ("psnr", "ssim")]
+    rows = [("set", "bicubic", "this run", "Δ dB", "SSIM (bicubic)", *(f"{name} (bicubic)" for name in others))]
+    for key in sets:
+        ours, guess = metrics[f"{key}/psnr"], bicubic[f"{key}/psnr"]
+        pairs = [(metrics.get(f"{key}/{name}"), bicubic.get(f"{key}/{name}")) for name in ("ssim", *others)]
+        gain = f"{ours - guess:+.2f}" if math.isfinite(ours - guess) else "–"
+        cells = ("–" if None in pair else f"{pair[0]:.4f} ({pair[1]:.4f})" for pair in pairs)
+        rows.append((key, f"{guess:.2f}", f"{ours:.2f}", gain, *cells))
     return grid(rows)
 
 

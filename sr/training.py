@@ -17,11 +17,13 @@ from sr.data.patches import START, Seen
 from sr.error import UserError
 from sr.metric.score import by_picture
 from sr.model.module import trainable
+from sr.track.alarms import Alarms
 from sr.track.evidence import Evidence
 from sr.track.life import Begun, as_json, closing, keep, make_folder
 from sr.track.none import Nothing
 from sr.track.panel import Panels
 from sr.track.record import Record, in_columns
+from sr.track.sheet import Sheet
 
 TAG_LENGTH = 4000  # characters of a tag that every MLflow takes
 LEAKS_SHOWN = 3  # of each set
@@ -87,7 +89,9 @@ class Training:
         callbacks = [self.best, self.clock, Record(self.track)]
         callbacks += [terminal.Bar()] if self.first else []
         callbacks += [Panels(self.track)] if self.track.panels else []
-        callbacks += [Evidence(self.folder)]
+        callbacks += [Sheet(self.track)] if self.track.panels else []
+        self.alarms = Alarms(self.track, self.model.alarm)
+        callbacks += [self.alarms, Evidence(self.folder)]
         self.trainer = build.trainer(self.config, callbacks, self.track, not self.model.automatic_optimization)
         with closing(self._close):
             self._open()
@@ -193,6 +197,7 @@ class Training:
     def _summary(self, status: str) -> dict[str, Any]:
         steps, seconds = self.trainer.global_step, self.clock.seconds
         best = {f"best/{name}": value for name, value in self.model.best.items()}
+        best |= {f"best_perceptual/{name}": value for name, value in self.best.second.items()}
         return {
             "run_id": self.track.run_id,
             "status": status,
@@ -204,6 +209,7 @@ class Training:
             "train_seconds": round(seconds, 1),
             "protocol": self.protocol,
             "leaks": [str(leak) for leak in self.leaks],
+            "alarms": self.alarms.told,
             "metrics": self.model.metrics | best,
             "bicubic": self.model.bicubic,
             "checkpoint": str(kept[0]) if (kept := self.best.kept()) else None,
@@ -218,6 +224,11 @@ class Training:
         print(f"\n{status.lower()}: {self.trainer.global_step} steps, protocol {self.model.metric.name}")
         if self.model.metrics:
             print("\n" + terminal.table(self.model.metrics, self.model.bicubic) + "\n")
+        if self.best.second:
+            best = {self.best.best.name: self.model.best, self.best.perceptual.name: self.best.second}
+            print(terminal.both_best(best, (self.best.key, self.best.also)) + "\n")
+        for name in self.alarms.told:
+            print(f"ALARM       {name}: {'; '.join(self.alarms.told[name])}")
         kept = self.best.kept()
         if self.track.run_id:
             print(f"run         {self.track.run_id}")

@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import ClassVar
 
 import torch
@@ -45,10 +45,12 @@ class SRModule(Measured):
         clip: float | None = None,
         share_every: int = 100,
         init: str | None = None,
+        alarm: Mapping[str, object] | None = None,
     ) -> None:
         super().__init__(net, EMA(net, ema) if ema is not None and trainable(net) else None, metric, color)
         self.guard = guard or Guard()
         self.clip, self.share_every, self.init = clip, share_every, init
+        self.alarm = dict(alarm or {})
         self.optimizer, self.schedule = optimizer, schedule
         self.best: dict[str, float] = {}
         self.signals: dict[str, Tensor | float] = {}
