@@ -85,7 +85,7 @@ def filtered(images: Images, kernels: Sequence[Tensor]) -> Images:
     wide = canvas([mirrored(image, reach) for image in images])
     size = [_fast(n) for n in wide.shape[-2:]]
     small = torch.stack([F.pad(kernel, (reach - len(kernel) // 2,) * 4) for kernel in kernels])
-    weight = torch.fft.rfft2(small.to(wide)[:, None], s=size)
+    weight = torch.fft.fft(torch.fft.rfft(small.to(wide)[:, None], n=size[1]), n=size[0], dim=-2)
     result = torch.fft.irfft2(torch.fft.rfft2(wide, s=size).mul_(weight.conj_physical_()), s=size)
     return cut(result, images)  # the circle closes beyond what is cut out: wide is no larger than the transform
 

@@ -30,6 +30,7 @@ _CHROMA = (
 # JFIF 1.02: full-range Y'CbCr of RGB, and back
 _FORWARD = ((0.299, 0.587, 0.114), (-0.168735892, -0.331264108, 0.5), (0.5, -0.418687589, -0.081312411))
 _BACK = ((1.0, 0.0, 1.402), (1.0, -0.344136286, -0.714136286), (1.0, 1.772, 0.0))
+WIDE = 16  # pixels of a row that are transformed together
 
 
 class Jpeg(Op):
@@ -80,8 +81,7 @@ def jpeg(images: Images, quality: Sequence[int]) -> Images:
     channels = len(images[0])
     if channels not in (1, 3):
         raise UserError(f"data.degrade: JPEG is of 1 or 3 channels, not of {channels}")
-    unit = 16 if channels == 3 else 8
-    levels = _rounded((canvas([_to_units(image, unit) for image in images]) * 255).clamp_(0, 255))
+    levels = _rounded((canvas([_to_units(image) for image in images]) * 255).clamp_(0, 255))
     luma, chroma = (torch.tensor([_table(q, which) for q in quality]).to(levels) for which in (_LUMA, _CHROMA))
     if channels == 1:
         return cut(_coded(levels.sub_(128), luma).add_(128).div_(255), images)
@@ -102,10 +102,11 @@ def _floored(x: Tensor) -> Tensor:
     return x + (x.detach().floor() - x.detach()) if x.requires_grad else x.floor_()
 
 
-def _to_units(image: Tensor, unit: int) -> Tensor:
-    """The last row and column repeated up to a multiple of `unit`."""
+def _to_units(image: Tensor) -> Tensor:
+    """The last row and column repeated: down to whole units of 16 pixels, to the right to two of them."""
     h, w = image.shape[-2:]
-    return F.pad(image, (0, -w % unit, 0, -h % unit), mode="replicate") if h % unit or w % unit else image
+    right, below = -w % (2 * WIDE), -h % 16
+    return F.pad(image, (0, right, 0, below), mode="replicate") if right or below else image
 
 
 def _mixed(image: Tensor, rows: Sequence[Sequence[float]]) -> Tensor:
@@ -114,8 +115,9 @@ def _mixed(image: Tensor, rows: Sequence[Sequence[float]]) -> Tensor:
 
 def _halved(chroma: Tensor) -> Tensor:
     """The mean of each 2×2, half a level down and up in turns from column to column, as libjpeg does."""
-    bias = chroma.new_tensor((0.25, 0.5)).repeat(chroma.shape[-1] // 4)
-    return _floored(F.avg_pool2d(chroma, 2) + bias)
+    rows = chroma[..., ::2, :] + chroma[..., 1::2, :]
+    bias = chroma.new_tensor((1.0, 2.0)).repeat(chroma.shape[-1] // 4)
+    return _floored((rows[..., ::2] + rows[..., 1::2]).add_(bias).div_(4))
 
 
 def _doubled(chroma: Tensor, sizes: Sequence[Size], whole: Size) -> Tensor:
@@ -139,24 +141,25 @@ def _doubled(chroma: Tensor, sizes: Sequence[Size], whole: Size) -> Tensor:
 def _coded(plane: Tensor, table: Tensor) -> Tensor:
     """Levels -128…127 `[B, C, H, W]` through the DCT of 8×8 blocks, rounded to steps of `table` `[B, 8, 8]`, and back."""
     b, c, height, width = plane.shape
-    dct = _dct(plane.device)
-    step = table.view(b, 1, 1, 8, 1, 8)
-    rows = torch.matmul(dct, plane.view(b, c, height // 8, 8, width))  # down each block
-    both = torch.matmul(rows.view(b, c, height // 8, 8, width // 8, 8), dct.T)
+    down, along = _dct(plane.device)
+    step = table.repeat(1, 1, width // 8)[:, None, None]  # [B, 1, 1, 8, W]
+    rows = torch.matmul(down, plane.view(b, c, height // 8, 8, width))
+    both = torch.matmul(rows.view(-1, WIDE), along.T).view(rows.shape)
     both = both.add(both.detach().sign(), alpha=1 / 16)  # libjpeg first rounds to eighths, then halves upwards
     both = _rounded(both.div_(step)).mul_(step)
-    rows = torch.matmul(dct.T, torch.matmul(both, dct).view(b, c, height // 8, 8, width))
+    rows = torch.matmul(down.T, torch.matmul(both.view(-1, WIDE), along).view(rows.shape))
     return _rounded(rows).clamp_(-128, 127).view(plane.shape)
 
 
 @lru_cache
 @torch.inference_mode(False)  # what validation made first must serve a gradient later
-def _dct(device: torch.device) -> Tensor:
-    """The orthonormal DCT-II, `[frequency, place]`."""
+def _dct(device: torch.device) -> tuple[Tensor, Tensor]:
+    """The orthonormal DCT-II, `[frequency, place]`, and two of them side by side: wider products take half the time."""
     place, frequency = torch.arange(8, dtype=torch.float64), torch.arange(8, dtype=torch.float64)[:, None]
     matrix = torch.cos((2 * place + 1) * frequency * math.pi / 16) / 2
     matrix[0] /= math.sqrt(2)
-    return matrix.float().to(device)
+    matrix = matrix.float().to(device)
+    return matrix, torch.block_diag(matrix, matrix)
 
 
 @lru_cache

@@ -13,7 +13,7 @@ from sr.track.none import Nothing
 from sr.track.panel import TILE, sheet
 
 PICTURES, DRAWS = 3, 5
-CROP = 128  # HR pixels, at most
+CROP = 192  # HR pixels, at most
 
 
 class Sheet(Callback):
