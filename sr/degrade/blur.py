@@ -104,11 +104,11 @@ def _fold(n: int, reach: int, device: torch.device) -> Tensor:
 
 
 def _fast(n: int) -> int:
-    """The next multiple of 8 whose other factors are 2, 3 and 5."""
+    """The next multiple of 8 without a large prime factor."""
     n = -(-n // 8) * 8
     while True:
         left = n
-        for prime in (2, 3, 5):
+        for prime in (2, 3, 5, 7, 11):
             while left % prime == 0:
                 left //= prime
         if left == 1:

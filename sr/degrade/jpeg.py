@@ -121,20 +121,18 @@ def _halved(chroma: Tensor) -> Tensor:
 
 
 def _doubled(chroma: Tensor, sizes: Sequence[Size], whole: Size) -> Tensor:
-    """Twice as large: each new pixel is 9, 3, 3 and 1 sixteenths of the four around it. `sizes` are the images',
-    `whole` is the canvas's."""
+    """Twice as large: each new pixel is 9, 3, 3 and 1 sixteenths of the four around it, rounded down and up in turns.
+
+    `sizes` are the images', `whole` is the canvas's. Levels are whole, so bilinear weights make no error."""
     sizes = [(-(-h // 2), -(-w // 2)) for h, w in sizes]
     height, width = max(h for h, _ in sizes), max(w for _, w in sizes)
-    x = F.pad(chroma[..., :height, :width], (1, 1, 1, 1), mode="replicate")
-    for one, (h, w) in zip(x, sizes, strict=True):  # beyond an image's edge stands its edge, not what its blocks hold
-        if (h, w) != (height, width):
-            one[:, :, w + 1] = one[:, :, w]
-            one[:, h + 1] = one[:, h]
-    near = 3 * x[..., 1:-1, :]
-    x = torch.stack([near + x[..., :-2, :], near + x[..., 2:, :]], dim=-2).flatten(-3, -2)
-    near = 3 * x[..., 1:-1]
-    left, right = near + x[..., :-2], near + x[..., 2:]
-    x = torch.stack([_floored(left.add_(8).div_(16)), _floored(right.add_(7).div_(16))], dim=-1).flatten(-2)
+    for one, (h, w) in zip(chroma, sizes, strict=True):  # beyond an image stands its edge, not what its blocks hold
+        if w < width:
+            one[:, :, w] = one[:, :, w - 1]
+        if h < height:
+            one[:, h] = one[:, h - 1]
+    x = F.interpolate(chroma[..., :height, :width], scale_factor=2, mode="bilinear")
+    x = _floored(x + chroma.new_tensor((8 / 16, 7 / 16)).repeat(width))
     return F.pad(x, (0, whole[1] - x.shape[-1], 0, whole[0] - x.shape[-2]))
 
 
