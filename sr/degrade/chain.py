@@ -32,6 +32,8 @@ class Chain(nn.Module):
     def __init__(self, scale: int, ops: Sequence[Op]) -> None:
         super().__init__()
         self.scale, self.steps = scale, Steps(ops)
+        for k, op in enumerate(self.steps.modules()):
+            op.place = k
 
     def __repr__(self) -> str:
         return f"Chain(scale={self.scale}, {', '.join(map(repr, self.steps.ops))})"
@@ -66,10 +68,9 @@ class Chain(nn.Module):
         `images` are levels 0…255, the result is uint8 `[C, *size]`; `plans` are used up.
         """
         images = [image.to(torch.float32) / 255 for image in images]
-        place = {op: k for k, op in enumerate(self.modules())}
         with torch.autocast(images[0].device.type, enabled=False):
             while any(plans):
-                op = min((plan[0].op for plan in plans if plan), key=place.__getitem__)
+                op = min((plan[0].op for plan in plans if plan), key=lambda op: op.place)
                 who = [k for k, plan in enumerate(plans) if plan and plan[0].op is op]
                 after = op([images[k] for k in who], [plans[k].pop(0).draw for k in who], size)
                 for k, image in zip(who, after, strict=True):

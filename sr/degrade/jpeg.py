@@ -82,7 +82,7 @@ def jpeg(images: Images, quality: Sequence[int]) -> Images:
     if channels not in (1, 3):
         raise UserError(f"data.degrade: JPEG is of 1 or 3 channels, not of {channels}")
     levels = _rounded((canvas([_to_units(image) for image in images]) * 255).clamp_(0, 255))
-    luma, chroma = (torch.tensor([_table(q, which) for q in quality]).to(levels) for which in (_LUMA, _CHROMA))
+    luma, chroma = (torch.stack([_table(q, which) for q in quality]).to(levels.device) for which in (_LUMA, _CHROMA))
     if channels == 1:
         return cut(_coded(levels.sub_(128), luma).add_(128).div_(255), images)
     ycc = _mixed(levels, _FORWARD)  # less 128 for Y, too
@@ -110,14 +110,15 @@ def _to_units(image: Tensor) -> Tensor:
 
 
 def _mixed(image: Tensor, rows: Sequence[Sequence[float]]) -> Tensor:
-    return torch.matmul(image.new_tensor(rows), image.flatten(2)).view(image.shape)
+    return torch.matmul(_constant(rows, image.device), image.flatten(2)).view(image.shape)
 
 
 def _halved(chroma: Tensor) -> Tensor:
     """The mean of each 2×2, half a level down and up in turns from column to column, as libjpeg does."""
     rows = chroma[..., ::2, :] + chroma[..., 1::2, :]
-    bias = chroma.new_tensor((1.0, 2.0)).repeat(chroma.shape[-1] // 4)
-    return _floored((rows[..., ::2] + rows[..., 1::2]).add_(bias).div_(4))
+    halves = rows[..., ::2] + rows[..., 1::2]
+    halves.unflatten(-1, (-1, 2)).add_(_constant((1.0, 2.0), chroma.device))
+    return _floored(halves.div_(4))
 
 
 def _doubled(chroma: Tensor, sizes: Sequence[Size], whole: Size) -> Tensor:
@@ -132,15 +133,16 @@ def _doubled(chroma: Tensor, sizes: Sequence[Size], whole: Size) -> Tensor:
         if h < height:
             one[:, h] = one[:, h - 1]
     x = F.interpolate(chroma[..., :height, :width], scale_factor=2, mode="bilinear")
-    x = _floored(x + chroma.new_tensor((8 / 16, 7 / 16)).repeat(width))
-    return F.pad(x, (0, whole[1] - x.shape[-1], 0, whole[0] - x.shape[-2]))
+    x.unflatten(-1, (-1, 2)).add_(_constant((8 / 16, 7 / 16), x.device))
+    x = _floored(x)
+    return x if x.shape[-2:] == whole else F.pad(x, (0, whole[1] - x.shape[-1], 0, whole[0] - x.shape[-2]))
 
 
 def _coded(plane: Tensor, table: Tensor) -> Tensor:
     """Levels -128…127 `[B, C, H, W]` through the DCT of 8×8 blocks, rounded to steps of `table` `[B, 8, 8]`, and back."""
     b, c, height, width = plane.shape
     down, along = _dct(plane.device)
-    step = table.repeat(1, 1, width // 8)[:, None, None]  # [B, 1, 1, 8, W]
+    step = table[:, :, None].expand(b, 8, width // 8, 8).reshape(b, 1, 1, 8, width)
     rows = torch.matmul(down, plane.view(b, c, height // 8, 8, width))
     both = torch.matmul(rows.view(-1, WIDE), along.T).view(rows.shape)
     both = both.add(both.detach().sign(), alpha=1 / 16)  # libjpeg first rounds to eighths, then halves upwards
@@ -161,11 +163,17 @@ def _dct(device: torch.device) -> tuple[Tensor, Tensor]:
 
 
 @lru_cache
-def _table(quality: int, standard: Sequence[int]) -> list[list[int]]:
-    """The quantisation steps at an IJG quality of 1…100."""
+@torch.inference_mode(False)
+def _constant(values: Sequence, device: torch.device) -> Tensor:
+    return torch.tensor(values, device=device)
+
+
+@lru_cache(maxsize=256)
+@torch.inference_mode(False)
+def _table(quality: int, standard: Sequence[int]) -> Tensor:
+    """The quantisation steps `[8, 8]` at an IJG quality of 1…100."""
     scale = 5000 // quality if quality < 50 else 200 - 2 * quality
-    steps = [min(255, max(1, (step * scale + 50) // 100)) for step in standard]
-    return [steps[k : k + 8] for k in range(0, 64, 8)]
+    return torch.tensor([min(255.0, max(1.0, (step * scale + 50) // 100)) for step in standard]).view(8, 8)
 
 
 def whole_quality(dial: str, value: Sequence[int]) -> list[int]:

@@ -6,6 +6,7 @@ sharpened pictures (ibid., eq. 6).
 """
 
 import math
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -39,6 +40,7 @@ def sinc(n: int, cutoff: float) -> Tensor:
     return kernel / kernel.sum()
 
 
+@lru_cache
 def _grid(n: int) -> tuple[Tensor, Tensor]:
     along = torch.arange(n, dtype=torch.float64) - (n - 1) / 2
     return along[None, :].expand(n, n), along[:, None].expand(n, n)

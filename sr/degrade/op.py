@@ -30,11 +30,15 @@ class Op(nn.Module):
 
     def __init__(self, probability: float = 1.0) -> None:
         super().__init__()
+        self.place = 0  # in the chain's list
         self.probability = share(f"{type(self).__name__}.probability", probability)
 
     def __repr__(self) -> str:
-        dials = {key: value for key, value in vars(self).items() if not key.startswith("_") and key != "training"}
-        return f"{type(self).__name__}({', '.join(f'{key}={value}' for key, value in dials.items())})"
+        return f"{type(self).__name__}({', '.join(self._dials())})"
+
+    def _dials(self) -> list[str]:
+        hidden = ("training", "place")
+        return [f"{key}={value}" for key, value in vars(self).items() if key[0] != "_" and key not in hidden]
 
     def plan(self, chance: np.random.Generator) -> list[Step]:
         """What happens to one image, in order."""

@@ -21,8 +21,7 @@ class Steps(Op):
         self.ops = nn.ModuleList(ops)
 
     def __repr__(self) -> str:
-        dials = [f"{key}={value}" for key, value in vars(self).items() if key not in ("training",) and key[0] != "_"]
-        return f"{type(self).__name__}({', '.join([*map(repr, self.ops), *dials])})"
+        return f"{type(self).__name__}({', '.join([*map(repr, self.ops), *self._dials()])})"
 
     def plan(self, chance: np.random.Generator) -> list[Step]:
         if chance.random() >= self.probability:
