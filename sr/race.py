@@ -19,13 +19,14 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from skimage.transform import resize
 from torch import Tensor
 
-from sr import build, opencv, schema
+from sr import build, schema
 from sr.data.cache import Cache
 from sr.data.patches import Draw, Patches
 from sr.data.pictures import Pictures
 from sr.data.sample import TRAIN
 from sr.degrade.chain import Chain
 from sr.degrade.resize import imresize
+from sr.error import UserError
 from sr.metric.psnr import psnr
 from sr.metric.ssim import ssim
 
@@ -130,6 +131,10 @@ def degrading() -> Iterator[Race]:
     """Sixteen crops of photographs through `data/degrade=real`. We draw and degrade; the rivals are told what to do."""
     import skimage
 
+    try:
+        from sr import opencv
+    except ImportError:
+        raise UserError("parts=[degrade] needs OpenCV: pip install 'sr[dev]', or leave degrade out of parts") from None
     where, side, scale = Path(skimage.__file__).parent / "data", 256, 4
     photos = [np.array(Image.open(where / name).convert("RGB"))[:side, :side] for name in TRAIN]
     images = [photo for photo in photos if photo.shape[:2] == (side, side)]
@@ -148,7 +153,7 @@ def degrading() -> Iterator[Race]:
         return left[who]
 
     with opencv.workers([image[:, :, ::-1].copy() for image in images], count := torch.get_num_threads()) as pool:
-        _check_agreement(chain, hr, jobs[0], pool.map)
+        _check_agreement(chain, hr, jobs[0], lambda some: pool.map(opencv.degraded, some))
 
         def ours() -> Tensor:
             return chain(hr, torch.tensor(turns[turn("ours")]))
@@ -178,13 +183,13 @@ def _told(chain: Chain, seed: int, side: int, end: int) -> list[tuple[str, Any]]
     return told
 
 
-def _check_agreement(chain: Chain, hr: Tensor, jobs: list, run: Callable) -> None:
+def _check_agreement(chain: Chain, hr: Tensor, jobs: list, run: Callable[[list], list[NDArray]]) -> None:
     """Without noise, which nobody draws alike, and without `area`, which is of whole pixels in PyTorch alone."""
     quiet = [(k, [step for step in steps if step[0] not in ("gaussian", "poisson")]) for k, steps in jobs]
     quiet = [
         (k, steps) for k, steps in quiet if not any(step[1][-1] == "area" for step in steps if step[0] == "resize")
     ]
-    theirs = torch.from_numpy(np.stack(run(opencv.degraded, quiet))).permute(0, 3, 1, 2).flip(1)
+    theirs = torch.from_numpy(np.stack(run(quiet))).permute(0, 3, 1, 2).flip(1)
     size = tuple(n // chain.scale for n in hr.shape[-2:])
     plans = [chain.steps.plan(np.random.default_rng(k)) for k, _ in quiet]
     plans = [[step for step in plan if not hasattr(step.draw, "strength")] for plan in plans]
