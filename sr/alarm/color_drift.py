@@ -1,8 +1,8 @@
 """`model/alarm=[color_drift]`: the results have other colours than their inputs.
 
-Compared as people see it, by ΔE 2000 (`sr.metric.color_shift`), in blocks of 4×4 LR pixels, where detail and most noise
-have gone: the block means of the input are those of its bicubic enlargement. A degradation may change colours itself, so
-what is as near to HR as it is far from the input has not drifted.
+Compared as people see it, by ΔE 2000 (`sr.metric.color_shift`), in blocks of 16×16 LR pixels, where detail, halos and
+noise have gone: the block means of the input are those of its bicubic enlargement. A degradation may change colours
+itself, so what is as near to HR as it is far from the input has not drifted.
 """
 
 import torch
@@ -12,7 +12,8 @@ from torch import Tensor
 from sr.alarm.rule import Rule
 from sr.metric.color_shift import delta_e, lab
 
-BLOCK = 4  # LR pixels
+BLOCK = 16  # LR pixels
+FINE = 4  # LR pixels: of blocks that show whether a result follows its input
 FOLLOWS = 0.5  # correlation with the input, below which there is no colour of anything to drift: that is `collapse`
 
 
@@ -26,13 +27,11 @@ class ColorDrift(Rule):
         self._pictures: list[Tensor] = []  # [5, B]: ΔE from input and HR, and what makes the correlation
 
     def picture(self, lr: Tensor, sr: Tensor, hr: Tensor) -> None:
-        block = min(BLOCK, *lr.shape[-2:])
-        scale = hr.shape[-1] // lr.shape[-1]
-        pooled = [F.avg_pool2d(i.clamp(0, 1).float(), k * block) for i, k in ((lr, 1), (sr, scale), (hr, scale))]
-        given, ours, right = (lab(i.expand(-1, 3, -1, -1)) for i in pooled)  # one channel is gray
-        x, y = (i[:, 0] - i[:, 0].mean(dim=(-2, -1), keepdim=True) for i in (given, ours))
-        far = [delta_e(ours, other) for other in (given, right)]
-        self._pictures.append(torch.stack([i.mean(dim=(-2, -1)) for i in (*far, x * y, x * x, y * y)]))
+        given, ours, right = (lab(image) for image in _blocks(BLOCK, lr, sr, hr))
+        far = [delta_e(ours, other).mean(dim=(-2, -1)) for other in (given, right)]
+        x, y = (i.mean(dim=1) for i in _blocks(FINE, lr, sr))
+        x, y = (i - i.mean(dim=(-2, -1), keepdim=True) for i in (x, y))
+        self._pictures.append(torch.stack([*far, *(i.mean(dim=(-2, -1)).double() for i in (x * y, x * x, y * y))]))
 
     def verdict(self) -> str | None:
         if not self._pictures:
@@ -43,3 +42,10 @@ class ColorDrift(Rule):
         if drift <= self.delta_e or xy <= FOLLOWS * (xx * yy) ** 0.5:
             return None
         return f"the results' colours are ΔE {drift:.1f} off (just noticeable is 1)"
+
+
+def _blocks(side: int, lr: Tensor, *large: Tensor) -> list[Tensor]:
+    """Mean colours of blocks of `side` LR pixels, or of the whole picture where it is smaller: `[B, 3, rows, columns]`."""
+    scale, side = large[0].shape[-1] // lr.shape[-1], min(side, *lr.shape[-2:])
+    pooled = [F.avg_pool2d(i.clamp(0, 1).float(), k * side) for i, k in ((lr, 1), *((i, scale) for i in large))]
+    return [i.expand(-1, 3, -1, -1) for i in pooled]  # one channel is gray

@@ -6,12 +6,14 @@ weak, too slow, or does not learn.
 """
 
 from collections.abc import Mapping
+from statistics import fmean
 
 from sr.alarm.rule import Rule, Window
 
 
 class GWins(Rule):
-    """Over `window` steps D believes real pictures by less than `gap` more than fakes."""
+    """In both halves of `window` steps D believes real pictures by less than `gap` more than fakes: it is not learning to
+    tell them apart either."""
 
     advice = "raise model.discriminator_optimizer.lr or model.d_steps, or choose a stronger model/discriminator"
     signals = ("train/d_real", "train/d_fake")
@@ -26,6 +28,8 @@ class GWins(Rule):
         if "train/d_real" not in signals or not self._window.take(signals):
             return None
         real, fake = self._window.mean("train/d_real"), self._window.mean("train/d_fake")
+        pairs = zip(self._window.values("train/d_real"), self._window.values("train/d_fake"), strict=True)
+        gaps, half = [real - fake for real, fake in pairs], len(self._window) // 2
         readable = max(real, fake) > self.END and min(real, fake) < 1 - self.END
-        wins = readable and real - fake <= self.gap
+        wins = readable and max(fmean(gaps[:half]), fmean(gaps[half:])) <= self.gap
         return f"D(real)={real:.2f}, D(fake)={fake:.2f} over {len(self._window)} steps" if wins else None

@@ -3,6 +3,7 @@ what goes wrong in one line."""
 
 from collections import deque
 from collections.abc import Mapping
+from statistics import fmean
 from typing import ClassVar
 
 from torch import Tensor
@@ -44,5 +45,4 @@ class Window:
 
     def mean(self, name: str) -> float:
         """Over the steps that had this signal."""
-        values = self.values(name)
-        return sum(values) / len(values)
+        return fmean(self.values(name))

@@ -1,0 +1,254 @@
+"""The watch: each constructed failure is named by its own rule and by no other, and nothing healthy by any."""
+
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from specimen import fit
+from test_gan import gan
+from torch import Tensor, nn
+
+from sr.adversarial.vanilla import Vanilla
+from sr.alarm.checkerboard import Checkerboard
+from sr.alarm.collapse import Collapse
+from sr.alarm.color_drift import ColorDrift
+from sr.alarm.d_wins import DWins
+from sr.alarm.g_wins import GWins
+from sr.alarm.over_sharpening import OverSharpening
+from sr.alarm.rule import Rule
+from sr.degrade.resize import bicubic, imresize
+from sr.discriminator.patch import Patch
+from sr.model.measured import Shown
+from sr.net.plain import Plain
+from sr.pair import Pair
+from sr.track.alarms import Alarms
+from sr.track.none import Nothing
+
+Pictures = list[tuple[Tensor, Tensor]]  # LR and HR, float 0…1, [1, 3, h, w]
+PHOTOGRAPHS = ("astronaut.png", "coffee.png", "chelsea.png")
+BLUE = torch.tensor([0.0, 0.0, 0.1]).view(3, 1, 1)
+
+
+def degraded(images: list[Image.Image], scale: int) -> Pictures:
+    """Their middle 192×192 pixels, with an LR of each."""
+    result = []
+    for image in images:
+        left, top = (image.width - 192) // 2, (image.height - 192) // 2
+        hr = torch.from_numpy(np.array(image.crop((left, top, left + 192, top + 192)))).movedim(-1, 0)[None]
+        result.append((imresize(hr, 1 / scale).float() / 255, hr.float() / 255))
+    return result
+
+
+def named(pictures: Pictures, enlarge: Callable[[Tensor, Tensor], Tensor]) -> set[str]:
+    """The picture rules that name this way of making a result from LR and HR."""
+    rules = {"collapse": Collapse(), "color_drift": ColorDrift(), "checkerboard": Checkerboard(),
+             "over_sharpening": OverSharpening()}  # fmt: skip
+    for rule in rules.values():
+        for lr, hr in pictures:
+            rule.picture(lr, enlarge(lr, hr), hr)
+    return {name for name, rule in rules.items() if rule.verdict()}
+
+
+def sharpened(image: Tensor, amount: float = 1.5) -> Tensor:
+    """An unsharp mask."""
+    return image + amount * (image - nn.functional.avg_pool2d(image, 9, 1, 4, count_include_pad=False))
+
+
+def transposed(lr: Tensor, hr: Tensor) -> Tensor:
+    """A transposed convolution with kernel 3 and stride 2: the kernel, on its way from flat to bilinear, adds up to a
+    different sum at each of the four places of a pixel."""
+    scale = hr.shape[-1] // lr.shape[-1]
+    ramp = torch.tensor([0.5, 1.0, 0.5])
+    kernel = (0.8 * torch.outer(ramp, ramp) + 0.2 * 4 / 9).expand(3, 1, 3, 3)
+    for _ in range(int(math.log2(scale))):
+        lr = nn.functional.pad(lr, (0, 1, 0, 1), "replicate")
+        lr = nn.functional.conv_transpose2d(lr, kernel, stride=2, padding=1, groups=3)[..., :-1, :-1]
+    return lr
+
+
+def noisy(lr: Tensor, hr: Tensor) -> Tensor:
+    return hr + 3 / 255 * torch.randn(hr.shape, generator=torch.Generator().manual_seed(0))
+
+
+FAILURES = {
+    "constant": ("collapse", lambda lr, hr: torch.full_like(hr, 0.4)),
+    "only the mean": ("collapse", lambda lr, hr: hr.mean(dim=(2, 3), keepdim=True).expand_as(hr)),
+    "always the same": ("collapse", lambda lr, hr: (torch.arange(192) / 192).expand_as(hr)),
+    "blue": ("color_drift", lambda lr, hr: bicubic(lr, hr.shape[-1] // lr.shape[-1]) + BLUE / 2),
+    "pale": ("color_drift", lambda lr, hr: 0.5 * hr + 0.5 * hr.mean(dim=1, keepdim=True)),
+    "transposed": ("checkerboard", transposed),
+    "halos": ("over_sharpening", lambda lr, hr: sharpened(bicubic(lr, hr.shape[-1] // lr.shape[-1]), 2.5)),
+    "sharper than HR": ("over_sharpening", lambda lr, hr: sharpened(hr)),
+}
+HEALTHY = {
+    "bicubic": lambda lr, hr: bicubic(lr, hr.shape[-1] // lr.shape[-1]),
+    "nearest": lambda lr, hr: nn.functional.interpolate(lr, size=hr.shape[-2:]),
+    "HR": lambda lr, hr: hr,
+    "noise": noisy,
+}
+
+
+@pytest.fixture(scope="module", params=["photographs x2", "photographs x4", "Set5 x2"])
+def pictures(request: pytest.FixtureRequest) -> Pictures:
+    name, scale = request.param.split(" x")
+    if name == "Set5":
+        folder: Path = request.getfixturevalue("sr_data") / "Set5"
+        files = sorted(path for path in folder.rglob("*.png") if min(Image.open(path).size) >= 192)[:3]
+        return degraded([Image.open(path).convert("RGB") for path in files], int(scale))
+    photos = request.getfixturevalue("photos")
+    return degraded([photos(file) for file in PHOTOGRAPHS], int(scale))
+
+
+@pytest.mark.parametrize("failure", FAILURES)
+def test_a_failure_is_named_by_its_rule_alone(failure: str, pictures: Pictures) -> None:
+    name, enlarge = FAILURES[failure]
+    assert named(pictures, enlarge) == {name}
+
+
+@pytest.mark.parametrize("health", HEALTHY)
+def test_nothing_healthy_is_named(health: str, pictures: Pictures) -> None:
+    assert named(pictures, HEALTHY[health]) == set()
+
+
+@pytest.mark.parametrize(
+    ("failure", "offset", "expected"), [("none", 0.0, set()), ("in the loss", BLUE, {"color_drift"})]
+)
+def test_a_trained_net(failure: str, offset: Any, expected: set[str], photos: Any) -> None:
+    """Forty steps: an offset of colour in the loss is learned, and named; without it nothing is."""
+    pictures = degraded([photos(file) for file in PHOTOGRAPHS], 2)
+    torch.manual_seed(0)
+    net = Plain(2, width=8, depth=2)
+    optimizer = torch.optim.Adam(net.parameters(), 2e-3)
+    for k in range(40):
+        lr, hr = (image[..., : 32 * s, : 32 * s] for image, s in zip(pictures[k % 3], (1, 2), strict=True))
+        optimizer.zero_grad()
+        (net(lr) - hr - offset).abs().mean().backward()
+        optimizer.step()
+    with torch.no_grad():
+        assert named(pictures, lambda lr, hr: net(lr)) == expected
+
+
+def test_gray_and_tiny_pictures_are_judged_as_far_as_can_be(photos: Any) -> None:
+    """One channel; 32×32 pixels in a batch; and pictures that are too small to have a spectrum."""
+    (lr, hr), *_ = degraded([photos("coffee.png")], 4)
+    gray = [(lr[:, :1], hr[:, :1])]
+    assert named(gray, lambda lr, hr: bicubic(lr, 4)) == set()
+    assert named(gray, lambda lr, hr: bicubic(lr, 4) + 0.05) == {"color_drift"}
+    for side in (32, 16):
+        blocks = hr.unfold(2, side, side).unfold(3, side, side).movedim(1, 3).reshape(-1, 3, side, side)
+        crops = [(imresize(blocks, 0.25), blocks)]
+        assert named(crops, lambda lr, hr: bicubic(lr, 4)) == set()
+        assert named(crops, lambda lr, hr: torch.full_like(hr, 0.5)) == {"collapse"}
+        assert named(crops, transposed) == ({"checkerboard"} if side == 32 else set())
+
+
+def spoken(rule: Rule, real: float, fake: float, loss: float, steps: int = 60, **more: float) -> str | None:
+    """What the rule says after these steps of noisy readings."""
+    told = None
+    for step in range(steps):
+        wave = 0.005 * math.sin(step)
+        told = rule.step(step, {"train/d_real": real + wave, "train/d_fake": fake + wave, "train/loss_d": loss, **more})
+    return told
+
+
+def test_who_wins_the_game() -> None:
+    for readings in ((0.85, 0.15, 0.4), (0.6, 0.4, 1.1), (0.9, 0.02, 0.15)):
+        assert spoken(DWins(window=50), *readings) is None
+        assert spoken(GWins(window=50), *readings) is None
+    assert "D(real)=0.99" in spoken(DWins(window=50), 0.99, 0.01, 0.02)
+    assert "its loss is 0.005" in spoken(DWins(window=50), 0.78, 0.22, 0.005)  # of a hinge
+    assert "1.0e-05 of G's gradient" in spoken(DWins(window=50), 0.9, 0.1, 0.2, **{"train/share_adversarial": 1e-5})
+    assert spoken(DWins(window=50), 0.5, 0.5, 0.0) is None  # of a critic without bounds
+    assert spoken(DWins(window=50), 0.99, 0.01, 0.02, steps=49) is None
+    for real, fake in ((0.5, 0.5), (0.4, 0.6), (0.7, 0.69)):
+        assert spoken(GWins(window=50), real, fake, 1.39)
+    assert spoken(GWins(window=50), 1.0, 1.0, 0.3) is None  # two scores far out: nothing can be read
+    assert GWins(window=1).step(1, {}) is None  # no game yet
+
+
+@pytest.mark.parametrize(("rate", "expected"), [(3e-4, []), (3e-4 * 100, ["d_wins"]), (0.0, ["g_wins"])])
+def test_a_real_game(rate: float, expected: list[str], capfd: pytest.CaptureFixture) -> None:
+    """D's rate times 100 makes it win; without a rate it never learns; in between both play."""
+    torch.manual_seed(1)
+    pairs = [Pair(torch.rand(2, 3, 8, 8), torch.rand(2, 3, 16, 16)) for _ in range(7)]
+    module = gan(Vanilla(), weight=1e-3, warmup_steps=0, judge=Patch(width=4, depth=1), share_every=25)
+    module.discriminator_optimizer = lambda weights: torch.optim.Adam(weights, lr=rate)
+    module.optimizer = lambda weights: torch.optim.Adam(weights, lr=1e-4)
+    alarms = Alarms(Nothing(), {"d_wins": DWins(window=20), "g_wins": GWins(window=150)})
+    fit(module, 160, pairs, alarms)
+    assert list(alarms.told) == expected
+    assert capfd.readouterr().err.count("ALARM") == len(expected)
+
+
+class Tags(Nothing):
+    """A tracker that remembers tags."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: dict[str, str] = {}
+
+    def tag(self, key: str, value: str) -> None:
+        self.tags[key] = value
+
+
+class Says(Rule):
+    """Says what it is told to."""
+
+    advice, signals = "turn that", ("train/x",)
+
+    def __init__(self) -> None:
+        self.answers: Iterator[str | None] = iter(())
+
+    def step(self, step: int, signals: Any) -> str | None:
+        return f"x is {signals['train/x']:.0f}" if signals.get("train/x", 0) > 0 else None
+
+    def verdict(self) -> str | None:
+        return next(self.answers, None)
+
+
+def test_a_failure_of_the_game_is_told_of_once_until_it_has_long_been_gone(capfd: pytest.CaptureFixture) -> None:
+    track = Tags()
+    alarms = Alarms(track, {"says": Says()})
+    module = SimpleNamespace(signals={}, counts=True, total_steps=9000)
+    for step in range(1, 2601):
+        bad = 100 <= step <= 300 or step in (400, 2500)  # 400: it comes and goes; 2500: it is back
+        module.signals = {"train/x": torch.tensor(float(step if bad else 0)), "train/lr": 1.0}
+        trainer = SimpleNamespace(global_step=step, is_global_zero=True)
+        alarms.on_train_batch_end(trainer, module)
+        alarms.on_train_batch_end(trainer, module)  # another batch of the same step
+    alarms.on_train_end()
+    assert alarms.told == {"says": ["step 100: x is 100", "step 2500: x is 2500"]}
+    assert track.tags == {"sr.alarm.says": "step 100: x is 100; step 2500: x is 2500"}
+    lines = capfd.readouterr().err.splitlines()
+    assert lines == [f"ALARM says at step {k}: x is {k}; turn that" for k in (100, 2500)]
+
+
+@pytest.mark.parametrize(
+    ("found", "told"),
+    [
+        ("-xxx-xx", [400, 800]),  # at two validations in a row, once for each time that it comes
+        ("x------", []),  # in the first tenth a net has not learned yet
+        ("---x---", []),
+        ("------x", [800]),  # nobody can look again
+    ],
+)
+def test_a_failure_in_pictures_is_told_of_when_it_lasts(found: str, told: list[int]) -> None:
+    rule = Says()
+    alarms = Alarms(Nothing(), {"says": rule})
+    module = SimpleNamespace(signals={}, counts=True, total_steps=800)
+    image = torch.rand(1, 3, 400, 900)
+    sizes: set[tuple[int, ...]] = set()
+    rule.picture = lambda *images: sizes.update(tuple(i.shape[-2:]) for i in images)
+    for step, mark in zip((40, *range(300, 900, 100)), found, strict=True):
+        trainer = SimpleNamespace(global_step=step, sanity_checking=False, is_global_zero=True)
+        rule.answers = iter([mark if mark == "x" else None])
+        alarms.on_validation_batch_end(trainer, module, Shown(image[..., ::2, ::2], image, image), None, 0)
+        alarms.on_validation_end(trainer, module)
+    assert alarms.told == ({"says": [f"step {step}: x" for step in told]} if told else {})
+    assert sizes == {(192, 192), (384, 384)}  # the middle is enough
