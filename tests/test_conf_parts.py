@@ -76,6 +76,26 @@ def test_penalty(choice: str, compose: Any, build: Any) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:model.loss")
+@pytest.mark.group("model/alarm")
+def test_alarm(choice: str, compose: Any, build: Any) -> None:
+    """Says what to turn; nothing of a healthy game or healthy pictures, again and again; nothing where nothing was seen."""
+    import torch
+
+    from sr.degrade.resize import bicubic, imresize
+
+    rule = build.part(compose(f"model/alarm=[{choice}]")["model"]["alarm"][choice], f"model.alarm.{choice}")
+    assert rule.advice
+    assert set(rule.signals) <= {f"train/{name}" for name in ("d_real", "d_fake", "loss_d", "share_adversarial")}
+    healthy = {"train/d_real": 0.8, "train/d_fake": 0.2, "train/loss_d": 0.45, "train/share_adversarial": 0.1}
+    assert {rule.step(step, healthy if step > 100 else {}) for step in range(1000)} == {None}
+    hr = imresize(torch.rand(4, 3, 12, 12), 8).clamp(0, 1)  # smooth, as photographs are
+    for _ in range(2):
+        lr = imresize(hr, 0.5)
+        rule.picture(lr, bicubic(lr, 2), hr)
+        assert rule.verdict() is None
+    assert rule.verdict() is None
+
+
 @pytest.mark.group("model/loss")
 def test_loss(choice: str, compose: Any, build: Any, tmp_path: Path) -> None:
     """Finite, differentiable, smallest for equal images; the same in mixed precision; its weight is a share of the sum."""
