@@ -1,0 +1,119 @@
+"""Two best checkpoints: the one of PSNR, and beside it the one of a perceptual measure."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from sr import terminal
+from sr.checkpoint import Checkpoints
+from sr.error import UserError
+from sr.metric.protocol import Protocol
+from sr.metric.spectrum import Spectrum
+
+CONFIG: dict[str, Any] = {"data": {"val": ["Set5"]}, "model": {"adversarial": {}}, "watch_also": "auto"}
+PSNR, SPECTRUM = "val/Set5/psnr", "val/Set5/spectrum"
+
+
+class Keeper:
+    """Checkpoints of a made-up training."""
+
+    def __init__(self, folder: Path, inherited: Path | None = None, watch: str = "psnr", **dials: Any) -> None:
+        folder.mkdir(exist_ok=True)
+        self.best = Checkpoints(folder, watch, CONFIG | dials, inherited=inherited)
+        self.module = SimpleNamespace(
+            best={}, bicubic={}, counts=True, settle=lambda training: None,
+            metric=Protocol("edsr", 2, "rgb", also={"spectrum": Spectrum()}),
+        )  # fmt: skip
+        self.trainer = SimpleNamespace(
+            sanity_checking=False, is_global_zero=True, should_stop=False, save_checkpoint=self._save
+        )
+
+    def validate(self, step: int, **measured: float) -> None:
+        self.trainer.global_step = step
+        self.module.metrics = {f"val/Set5/{name}": value for name, value in measured.items()}
+        self.best.on_validation_end(self.trainer, self.module)
+
+    def resume(self, path: Path) -> None:
+        self.best.on_load_checkpoint(self.trainer, self.module, torch.load(path, weights_only=True))
+
+    def _save(self, path: Path) -> None:
+        content: dict[str, Any] = {"global_step": self.trainer.global_step}
+        self.best.on_save_checkpoint(self.trainer, self.module, content)
+        torch.save(content, path)
+
+
+def steps(folder: Path) -> dict[str, int]:
+    """The step of each file."""
+    return {path.stem: torch.load(path, weights_only=True)["global_step"] for path in folder.glob("*.ckpt")}
+
+
+def test_both_are_kept_and_a_resumed_run_goes_on_from_both(tmp_path: Path) -> None:
+    first = Keeper(tmp_path / "first")
+    for step, psnr, spectrum in ((1, 30.0, 5.0), (2, 29.0, 4.0), (3, 28.0, 4.5)):
+        first.validate(step, psnr=psnr, spectrum=spectrum)
+    assert steps(tmp_path / "first") == {"best": 1, "best_perceptual": 2, "last": 3}
+    assert [path.stem for path in first.best.kept()] == ["best", "best_perceptual", "last"]
+    assert (first.module.best["step"], first.best.second["step"]) == (1, 2)
+
+    second = Keeper(tmp_path / "second", tmp_path / "first" / "best.ckpt")
+    second.resume(tmp_path / "first" / "last.ckpt")
+    second.validate(4, psnr=29.5, spectrum=4.2)
+    assert steps(tmp_path / "second") == {"best": 1, "best_perceptual": 2, "last": 4}
+    second.validate(5, psnr=29.5, spectrum=3.9)
+    assert steps(tmp_path / "second") == {"best": 1, "best_perceptual": 5, "last": 5}
+    shown = terminal.both_best({"best.ckpt": second.module.best, "best_perceptual.ckpt": second.best.second},
+                               (PSNR, PSNR, SPECTRUM)).splitlines()  # fmt: skip
+    assert [line.split() for line in shown if "─" not in line] == [
+        ["checkpoint", "step", PSNR, SPECTRUM],
+        ["best.ckpt", "1", "30.00", "5.0000"],
+        ["best_perceptual.ckpt", "5", "29.50", "3.9000"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("dials", "measured", "also"),
+    [
+        ({}, {"spectrum": 1.0}, "spectrum"),
+        ({}, {"spectrum": 1.0, "dists": 1.0}, "dists"),
+        ({}, {"spectrum": 1.0, "dists": 1.0, "lpips": 1.0}, "lpips"),
+        ({}, {}, None),
+        ({"watch": "spectrum"}, {"spectrum": 1.0}, None),
+        ({"model": {}}, {"spectrum": 1.0}, None),  # of a CNN all measures prefer the same
+        ({"model": {}, "watch_also": "val/Set5/spectrum"}, {"spectrum": 1.0}, "spectrum"),
+        ({"watch_also": None}, {"spectrum": 1.0}, None),
+    ],
+)
+def test_what_chooses_the_second(
+    dials: dict[str, Any], measured: dict[str, float], also: str | None, tmp_path: Path
+) -> None:
+    keeper = Keeper(tmp_path, **dials)
+    keeper.validate(1, psnr=30.0, **measured)
+    assert keeper.best.also == (also and f"val/Set5/{also}")
+    assert keeper.best.perceptual.exists() == (also is not None)
+
+
+def test_a_measure_that_is_not_there_is_told_of(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"watch_also=val/Set5/lpips: no such metric; there are val/Set5/psnr"):
+        Keeper(tmp_path, watch_also="lpips").validate(0, psnr=30.0)
+
+
+def test_the_end_of_a_gan_run_shows_both(sr: Any, world: Path, tmp_path: Path) -> None:
+    answer = sr(
+        "run", "model=gan", "model/net=plain", "model/discriminator=patch", "model.discriminator.width=4",
+        "model.warmup_steps=1", "data=folder", f"data.path={world}/photos", "data.patch=32", "data.batch=2",
+        "track=none", "trainer.max_steps=4", "trainer.val_check_interval=2", "trainer.accelerator=cpu", "stages=[fit]",
+    )  # fmt: skip
+    assert answer.code == 0, answer.err
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert (folder / "best_perceptual.ckpt").exists()
+    metrics = json.loads((folder / "summary.json").read_text())["metrics"]
+    assert metrics["best_perceptual/val/folder/spectrum"] <= metrics["best/val/folder/spectrum"]
+    rows = [line.split() for line in answer.out.splitlines() if line.startswith(("best.ckpt", "best_perceptual.ckpt"))]
+    assert [row[2:] for row in rows] == [
+        [f"{metrics[f'{best}/val/folder/psnr']:.2f}", f"{metrics[f'{best}/val/folder/spectrum']:.4f}"]
+        for best in ("best", "best_perceptual")
+    ]
