@@ -170,6 +170,11 @@ def test_who_wins_the_game() -> None:
         assert spoken(GWins(window=50), real, fake, 1.39)
     assert spoken(GWins(window=50), 1.0, 1.0, 0.3) is None  # two scores far out: nothing can be read
     assert GWins(window=1).step(1, {}) is None  # no game yet
+    slow, dead = GWins(window=50), GWins(window=50)
+    assert spoken(slow, 0.5, 0.499, 1.39)
+    assert "the same for every picture" in spoken(dead, 0.5, 0.5, 1.39)
+    assert "raise model.discriminator_optimizer.lr" in slow.advice
+    assert "lower model.discriminator_optimizer.lr" in dead.advice
 
 
 @pytest.mark.parametrize(("rate", "expected"), [(3e-4, []), (3e-4 * 100, ["d_wins"]), (0.0, ["g_wins"])])

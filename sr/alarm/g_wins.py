@@ -2,7 +2,7 @@
 
 At the game's end it could not either (Goodfellow et al., "Generative Adversarial Nets", 2014,
 https://arxiv.org/abs/1406.2661, proposition 2); in super-resolution nobody has been there: D that cannot tell is too
-weak, too slow, or does not learn.
+weak, too slow, or has died: after too high a rate its answer is a constant.
 """
 
 from collections.abc import Mapping
@@ -16,10 +16,12 @@ class GWins(Rule):
     tell them apart either."""
 
     advice = "raise model.discriminator_optimizer.lr or model.d_steps, or choose a stronger model/discriminator"
+    DEAD = "it has died of its rate: lower model.discriminator_optimizer.lr, and begin anew"
     signals = ("train/d_real", "train/d_fake")
     END = 0.01  # both beliefs this near to 0 or 1 are two scores far out on one side: their difference cannot be read
+    ALIKE = 2e-4  # between the beliefs at a step; of a D that has not learned yet they differ by chance, by 1e-3
 
-    def __init__(self, gap: float = 0.02, window: int = 500) -> None:
+    def __init__(self, gap: float = 0.02, window: int = 300) -> None:
         self.gap = gap
         self._window = Window(window)
 
@@ -31,5 +33,9 @@ class GWins(Rule):
         pairs = zip(self._window.values("train/d_real"), self._window.values("train/d_fake"), strict=True)
         gaps, half = [real - fake for real, fake in pairs], len(self._window) // 2
         readable = max(real, fake) > self.END and min(real, fake) < 1 - self.END
-        wins = readable and max(fmean(gaps[:half]), fmean(gaps[half:])) <= self.gap
-        return f"D(real)={real:.2f}, D(fake)={fake:.2f} over {len(self._window)} steps" if wins else None
+        if not readable or max(fmean(gaps[:half]), fmean(gaps[half:])) > self.gap:
+            return None
+        dead = fmean(map(abs, gaps[half:])) < self.ALIKE
+        self.advice = self.DEAD if dead else type(self).advice
+        alike = ", the same for every picture" if dead else ""
+        return f"D(real)={real:.2f}, D(fake)={fake:.2f} over {len(self._window)} steps{alike}"

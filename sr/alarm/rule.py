@@ -12,7 +12,7 @@ from torch import Tensor
 class Rule:
     """One failure. Answers as long as it lasts; who asks decides how often to tell of it."""
 
-    advice: ClassVar[str]  # what to turn, in the words that are typed
+    advice: str  # what to turn, in the words that are typed
     signals: ClassVar[tuple[str, ...]] = ()  # what `step` looks at, by their names in `module.signals`
 
     def step(self, step: int, signals: Mapping[str, float]) -> str | None:
