@@ -257,3 +257,14 @@ def test_a_failure_in_pictures_is_told_of_when_it_lasts(found: str, told: list[i
         alarms.on_validation_end(trainer, module)
     assert alarms.told == ({"says": [f"step {step}: x" for step in told]} if told else {})
     assert sizes == {(192, 192), (384, 384)}  # the middle is enough
+
+
+def test_colours_that_are_still_being_learned_have_not_drifted() -> None:
+    """ΔE falls from one validation to the next; where it stays, it is told of."""
+    rule, told = ColorDrift(), []
+    hr = 0.5 * torch.rand(1, 3, 64, 32)
+    lr = torch.nn.functional.avg_pool2d(hr, 2)
+    for offset in (0.4, 0.3, 0.2, 0.2):
+        rule.picture(lr, hr + offset * torch.tensor([0.0, 0.0, 1.0])[:, None, None], hr)
+        told.append(rule.verdict() is not None)
+    assert told == [True, False, False, True]

@@ -5,6 +5,8 @@ noise have gone: the block means of the input are those of its bicubic enlargeme
 itself, so what is as near to HR as it is far from the input has not drifted.
 """
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -14,17 +16,21 @@ from sr.metric.color_shift import delta_e, lab
 
 BLOCK = 16  # LR pixels
 FINE = 4  # LR pixels: of blocks that show whether a result follows its input
+FALLS = 0.9  # times what it was at the validation before is on the way down
 FOLLOWS = 0.5  # correlation with the input, below which there is no colour of anything to drift: that is `collapse`
 
 
 class ColorDrift(Rule):
-    """The mean ΔE 2000 of the blocks is above `delta_e`, both from the input and from HR."""
+    """The mean ΔE 2000 of the blocks is above `delta_e`, both from the input and from HR, and is not on its way down: a net that
+    learns colours anew, as those without a bicubic guess do, has not drifted.
+    """
 
     advice = "give a loss on pixels more weight (model.loss.l1.weight), or lower model.weight"
 
     def __init__(self, delta_e: float = 2.0) -> None:
         self.delta_e = delta_e
         self._pictures: list[Tensor] = []  # [5, B]: ΔE from input and HR, and what makes the correlation
+        self._before = math.inf  # ΔE at the last validation
 
     def picture(self, lr: Tensor, sr: Tensor, hr: Tensor) -> None:
         given, ours, right = (lab(image) for image in _blocks(BLOCK, lr, sr, hr))
@@ -38,8 +44,9 @@ class ColorDrift(Rule):
             return None
         from_lr, from_hr, xy, xx, yy = torch.cat(self._pictures, dim=1).mean(dim=1).tolist()
         self._pictures.clear()
-        drift = min(from_lr, from_hr)
-        if drift <= self.delta_e or xy <= FOLLOWS * (xx * yy) ** 0.5:
+        drift, before = min(from_lr, from_hr), self._before
+        self._before = drift
+        if drift < FALLS * before < math.inf or drift <= self.delta_e or xy <= FOLLOWS * (xx * yy) ** 0.5:
             return None
         return f"the results' colours are ΔE {drift:.1f} off (just noticeable is 1)"
 
