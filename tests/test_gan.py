@@ -13,6 +13,7 @@ from sr.adversarial.hinge import Hinge
 from sr.adversarial.lsgan import LSGAN
 from sr.adversarial.vanilla import Vanilla
 from sr.discriminator.patch import Patch
+from sr.error import UserError
 from sr.metric.protocol import Protocol
 from sr.model.gan import GAN
 from sr.model.objective import Objective
@@ -149,6 +150,13 @@ def test_the_discriminator_sees_noise_where_it_is_asked_for() -> None:
         )
         fit(module, 1, [Pair(torch.zeros(2, 3, 8, 8), torch.zeros(2, 3, 16, 16))])
         assert heard == pytest.approx([noise] * 3, rel=0.1)  # real and fake in D's half, fake in G's
+
+
+@pytest.mark.parametrize("dials", [{"warmup_steps": -1}, {"ramp_steps": 0.5}, {"noise": -0.1}])
+def test_a_dial_that_makes_no_sense_is_named(dials: dict[str, Any]) -> None:
+    name, value = next(iter(dials.items()))
+    with pytest.raises(UserError, match=f"model.{name}={value}: expected"):
+        gan(**dials)
 
 
 class Fine(nn.Module):

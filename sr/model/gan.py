@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from sr.error import UserError
 from sr.model.module import SRModule, trainable
 from sr.model.objective import Objective
 from sr.pair import Pair
@@ -48,6 +49,11 @@ class GAN(SRModule):
         **parts: Any,
     ) -> None:
         super().__init__(**parts)
+        for dial, steps in (("warmup_steps", warmup_steps), ("ramp_steps", ramp_steps)):
+            if not isinstance(steps, int) or steps < 0:
+                raise UserError(f"model.{dial}={steps}: expected a whole number of steps, 0 or more")
+        if noise < 0:
+            raise UserError(f"model.noise={noise}: expected a standard deviation, 0 or more")
         self.automatic_optimization = False
         self.discriminator = discriminator
         self.loss, self.adversarial = loss, adversarial
