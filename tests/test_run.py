@@ -206,6 +206,7 @@ def test_ctrl_c_saves_and_ends_killed(world: Path, runs: Path, tmp_path: Path) -
     assert (tmp_path / folder / "last.ckpt").is_file()
 
 
+@pytest.mark.slow
 def test_a_run_beats_bicubic_on_real_photographs(sr: Any, runs: Path) -> None:
     """The default net on the default photographs; 1.5 dB take it two minutes, the first half dB some seconds."""
     words = (
