@@ -178,6 +178,7 @@ def test_who_wins_the_game() -> None:
 
 
 @pytest.mark.parametrize(("rate", "expected"), [(3e-4, []), (3e-4 * 100, ["d_wins"]), (0.0, ["g_wins"])])
+@pytest.mark.slow
 def test_a_real_game(rate: float, expected: list[str], capfd: pytest.CaptureFixture) -> None:
     """D's rate times 100 makes it win; without a rate it never learns; in between both play."""
     torch.manual_seed(1)

@@ -138,6 +138,7 @@ def test_unwritable_output(sr: Any, tmp_path: Path) -> None:
     refused(sr("run", *FAST), "paths.runs=", "cannot make a folder")
 
 
+@pytest.mark.slow
 def test_tracker_out_of_reach(sr: Any) -> None:
     refused(sr("run", "track.uri=http://127.0.0.1:9"), "track.uri=http://127.0.0.1:9", "track=none")
 

@@ -107,6 +107,7 @@ CROPS = {  # left, top, right, bottom in parts of the picture; about half of the
     ("crop", "size", "mirrored"),
     [("middle", 0.5, False), ("corner", 0.7, True), ("strip", 1.5, True), ("whole", 0.5, True), ("corner", 1.5, False)],
 )
+@pytest.mark.slow
 def test_leaks_survive_crop_mirror_size_and_jpeg(
     crop: str, size: float, mirrored: bool, shelf: Path, photos: Any, inspect: Any
 ) -> None:

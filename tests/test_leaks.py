@@ -65,6 +65,7 @@ def test_photographs_that_stand_nowhere(photos: Any, known: Any) -> None:
     assert known([(name, tensor(photos(name))) for name in (*CLEAN, *SETS)]) == []
 
 
+@pytest.mark.slow
 def test_a_known_leak_is_told_tagged_and_remembered(sr: Callable, sr_data: Path, tmp_path: Path) -> None:
     """BSDS500/train/302003 is Set5/woman: the run says so, and so does every evaluation of what it left."""
     from mlflow import MlflowClient

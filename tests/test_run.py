@@ -180,6 +180,7 @@ def test_several_seeds_are_several_runs(sr: Any, world: Path, runs: Path) -> Non
     assert len(list(runs.glob("*/summary.json"))) == before + 2
 
 
+@pytest.mark.slow
 def test_ctrl_c_saves_and_ends_killed(world: Path, runs: Path, tmp_path: Path) -> None:
     words = (
         *DIALS[:-1],
