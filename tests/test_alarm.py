@@ -263,9 +263,9 @@ def test_a_failure_in_pictures_is_told_of_when_it_lasts(found: str, told: list[i
 def test_colours_that_are_still_being_learned_have_not_drifted() -> None:
     """ΔE falls from one validation to the next; where it stays, it is told of."""
     rule, told = ColorDrift(), []
-    hr = 0.5 * torch.rand(1, 3, 64, 32)
+    hr = 0.5 * torch.rand(1, 3, 64, 32, generator=torch.Generator().manual_seed(0))
     lr = torch.nn.functional.avg_pool2d(hr, 2)
-    for offset in (0.4, 0.3, 0.2, 0.2):
+    for offset in (0.4, 0.2, 0.1, 0.1):
         rule.picture(lr, hr + offset * torch.tensor([0.0, 0.0, 1.0])[:, None, None], hr)
         told.append(rule.verdict() is not None)
     assert told == [True, False, False, True]
