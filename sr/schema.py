@@ -20,6 +20,7 @@ PRECISIONS = ("32-true", "32", "bf16-mixed", "16-mixed")
 COUNTS = (
     "data.batch", "data.patch", "data.repeat",
     "rounds", "steps", "tile", "patience", "model.share_every", "model.d_steps",
+    "model.penalty.r1.every", "model.penalty.gradient.every",
     "trainer.max_steps", "trainer.max_epochs", "trainer.val_check_interval", "trainer.accumulate_grad_batches",
 )  # fmt: skip
 

@@ -94,8 +94,8 @@ def both_best(best: dict[str, dict[str, float]], keys: Iterable[str]) -> str:
     keys = list(dict.fromkeys(keys))
     rows = [("checkpoint", "step", *keys)]
     for file, measured in best.items():
-        values = (f"{measured[key]:.{2 if key.endswith('/psnr') else 4}f}" for key in keys)
-        rows.append((file, int(measured["step"]), *values))
+        values = (f"{measured[key]:.{2 if key.endswith('/psnr') else 4}f}" if key in measured else "–" for key in keys)
+        rows.append((file, int(measured.get("step", 0)), *values))
     return grid(rows)
 
 

@@ -224,7 +224,7 @@ class Training:
         print(f"\n{status.lower()}: {self.trainer.global_step} steps, protocol {self.model.metric.name}")
         if self.model.metrics:
             print("\n" + terminal.table(self.model.metrics, self.model.bicubic) + "\n")
-        if self.best.second:
+        if self.best.second and self.best.also:
             best = {self.best.best.name: self.model.best, self.best.perceptual.name: self.best.second}
             print(terminal.both_best(best, (self.best.key, self.best.also)) + "\n")
         for name in self.alarms.told:
@@ -262,7 +262,8 @@ def _resumable(config: dict[str, Any]) -> str | None:
     if checkpoint.KEY not in content:
         raise UserError(f"resume={resume}: {path.name} holds weights only, or was not written by sr.run")
     there, here = (_flat(c["model"], "model") for c in (content[checkpoint.KEY]["config"], config))
-    keys = [key for key in {**there, **here} if key != "model.init"]  # a resumed run has begun long ago
+    parts = {key.rpartition(".")[0] for key in there}  # a new dial of an old part is newer than the run
+    keys = [k for k in {**there, **here} if _lasts(k) and (k in there or k.rpartition(".")[0] not in parts)]
     changed = [f"{k}={here.get(k)} (there {there.get(k)})" for k in keys if there.get(k) != here.get(k)]
     if changed:
         raise UserError(f"resume={resume}: was trained with other dials, say the same: {', '.join(changed)}")
@@ -271,6 +272,11 @@ def _resumable(config: dict[str, Any]) -> str | None:
             f"resume={resume}: is at step {content['global_step']} already; set trainer.max_steps above that"
         )
     return str(path)
+
+
+def _lasts(key: str) -> bool:
+    """Whether a dial of the model must stay as it was: where the weights began is long ago, and alarms only tell."""
+    return key != "model.init" and not key.startswith("model.alarm")
 
 
 def _flat(node: Any, key: str) -> dict[str, Any]:

@@ -23,7 +23,7 @@ class Record(Callback):
         self._seen = 0
 
     def on_train_batch_end(self, trainer: Trainer, module: SRModule, *_: object) -> None:
-        if trainer.global_step != self._seen:  # under accumulation, several batches are one step
+        if trainer.global_step != self._seen and module.signals:  # under accumulation, several batches are one step
             self._seen = trainer.global_step
             self.track.points(_of_all(trainer, module.signals), self._seen)
 
