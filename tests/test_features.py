@@ -1,0 +1,60 @@
+"""The small network that comes with sr, and the recipe that writes such a file."""
+
+import runpy
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from sr.data.cifar10 import labelled
+from sr.loss.features import FILE, Features
+from sr.verb import conf_dir
+
+
+def test_the_file_that_comes_with_sr_is_small_and_evenly_scaled() -> None:
+    """Before its ReLUs each channel varies by about 1, so that none drowns the others: on photographs too."""
+    from skimage import data
+
+    assert FILE.stat().st_size < 300_000
+    photo = torch.from_numpy(data.astronaut()).movedim(-1, 0)[None, :, :256, 128:384] / 255
+    small = F.interpolate(photo, scale_factor=0.25, mode="area")
+    for seen, _ in Features({"conv1_2": 1, "conv2_2": 1, "conv3_2": 1}).stack(small, small):
+        assert 0.3 < seen.std() < 3
+
+
+def test_it_tells_cifar10_s_classes_apart(sr_data: Path) -> None:
+    images, labels = (each[:200] for each in labelled(sr_data, "test"))
+    state = safetensors.torch.load_file(FILE)
+    seen = Features({"conv3_2": 1.0}, before_relu=False).stack(images / 255, images[:1] / 255)[0][0]
+    found = F.max_pool2d(seen, 2).mean(dim=(2, 3)) @ state["classifier.weight"].float().T
+    found = (found + state["classifier.bias"].float()).argmax(dim=1)
+    assert (found == labels).float().mean() > 0.6
+
+
+@pytest.mark.slow
+def test_the_recipe_writes_what_the_loss_reads(tmp_path: Path) -> None:
+    """With the batch norms folded in: before their ReLUs, channels have mean 0 and deviation 1 over what was seen."""
+    recipe = runpy.run_path(str(conf_dir().parent / "experiments" / "cifar10_features" / "train.py"))
+    folder, file = tmp_path / "cifar-10-batches-bin", tmp_path / "mine.safetensors"
+    folder.mkdir()
+    chance = np.random.default_rng(0)
+    for name, count in (("data_batch_1", 256), ("test_batch", 10)):
+        rows = chance.integers(0, 256, (count, 3073), dtype=np.uint8)
+        rows[:, 0] %= 10
+        rows.tofile(folder / f"{name}.bin")
+    recipe["main"](str(tmp_path), str(file), epochs=2)
+    images = labelled(tmp_path, "train")[0] / 255
+    (seen, _), *_ = Features({"conv1_1": 1.0}, weights=str(file)).stack(images, images[:1])
+    assert seen.mean(dim=(0, 2, 3)).abs().max() < 0.5
+    net = recipe["normed"](recipe["vgg"](recipe["WIDTHS"]))
+    for layer in net:
+        if isinstance(layer, nn.BatchNorm2d):
+            nn.init.normal_(layer.running_mean)
+            nn.init.uniform_(layer.running_var, 0.5, 2)
+    safetensors.torch.save_file(recipe["folded"](net), file)
+    (seen, _), *_ = Features({"conv3_2": 1.0}, weights=str(file)).stack(images[:2], images[:2])
+    torch.testing.assert_close(seen, net.eval()[:-2](recipe["shown"](images[:2] * 255)), rtol=0.02, atol=0.02)

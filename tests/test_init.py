@@ -1,0 +1,132 @@
+"""`model.init=`: a training that begins with the weights of a file."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import Answer
+from test_interpolate import PLAIN, RESNET, WORDS, net, node, saved
+from torch import Tensor
+
+from sr import checkpoint
+from sr.error import UserError
+from sr.model.cnn import CNN
+from sr.track.none import Nothing
+
+GAME = ("model=gan", "model.warmup_steps=0", "model/discriminator=patch")
+
+
+@pytest.fixture
+def run(
+    sr: Callable[..., Answer], world: Path, tmp_path: Path
+) -> Iterator[Callable[..., tuple[Answer, dict[str, Tensor]]]]:
+    """Trains by command, one step at rate 0; gives the answer and the weights that are kept."""
+
+    def command(*words: str) -> tuple[Answer, dict[str, Tensor]]:
+        known = set((tmp_path / "runs").glob("*"))
+        answer = sr("run", *WORDS, f"data.path={world}/photos", *words)
+        new = set((tmp_path / "runs").glob("*")) - known
+        assert (answer.code == 0) == (len(new) == 1), answer.err
+        content = torch.load(new.pop() / "last.ckpt", weights_only=True) if new else {"state_dict": {}}
+        return answer, content["state_dict"]
+
+    return command
+
+
+def of(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+
+
+def test_a_gan_begins_with_the_weights_of_a_cnn(run: Callable, tmp_path: Path) -> None:
+    """The averaged ones, which count; for the net that learns and for its average."""
+    wanted = net(PLAIN, 3).state_dict()
+    saved(tmp_path / "my cnn.ckpt", seed=3, prefix="ema.net.")
+    answer, state = run("model.init=my cnn.ckpt", *GAME)
+    assert answer.code == 0, answer.err
+    for prefix in ("net.", "ema.net."):
+        kept = of(prefix, state)
+        assert all(torch.allclose(kept[name], value, atol=1e-7) for name, value in wanted.items())
+
+
+def test_before_the_first_step_the_score_is_the_files_own(
+    run: Callable, sr: Callable, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a GAN's generator, by its run's folder; of the net that learns and of its average."""
+    (tmp_path / "gan").mkdir()
+    file = saved(tmp_path / "gan" / "best.ckpt", seed=3)
+    told: list[tuple[int, dict[str, float]]] = []
+    monkeypatch.setattr(Nothing, "points", lambda _, values, step: told.append((step, values)))
+    common = (f"paths.data={world}", "data.val=[Set5]", "data.test=[Set5]")
+    assert run("model.init=gan", "model.optimizer.lr=1e-3", *common)[0].code == 0
+    begun = {name.rpartition("/")[2]: value for step, values in told for name, value in values.items() if step == 0}
+    assert sr("evaluate", f"checkpoint={file}", "metric/also=[]", "device=cpu", "track=none", *common[::2]).code == 0
+    (found,) = tmp_path.glob("runs/*evaluate*/evaluate.json")
+    expected = json.loads(found.read_text())["Set5"]["psnr"]
+    assert [begun["psnr"], begun["psnr_raw"]] == pytest.approx([expected, expected], abs=1e-4)
+
+
+def module(config: dict[str, Any]) -> CNN:
+    from sr import build
+
+    parts = dict.fromkeys(("loss", "optimizer", "schedule", "metric"))
+    return CNN(net=build.part(config, "model.net"), color="rgb", ema=0.999, **parts)
+
+
+@pytest.mark.parametrize("wrapped", ["{}", "module.{}", "model.net_g.{}"])
+def test_a_published_file_begins_a_training_under_its_authors_names(tmp_path: Path, wrapped: str) -> None:
+    config = node("rcan.RCAN", groups=1, blocks=1, reduction=2)
+    author, begun = module(config).net.state_dict(), module(config)
+    torch.save({"params_ema": {wrapped.format(key): value for key, value in author.items()}}, tmp_path / "theirs.pth")
+    checkpoint.begin(begun, tmp_path / "theirs.pth")
+    for name, value in begun.net.from_published(author).items():
+        assert torch.equal(begun.net.state_dict()[name], value)
+        assert torch.equal(begun.ema.net.state_dict()[name], value)
+
+
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        ({"config": PLAIN | {"scale": 4}}, "is of scale=4, but this model is of scale=2"),
+        ({"config": PLAIN | {"channels": 1}, "color": "y"}, "is of color=y, but this model is of color=rgb"),
+        ({"config": RESNET}, "It holds sr.net.srresnet.SRResNet with scale=2, channels=3, width=4, blocks=1"),
+    ],
+)
+def test_what_does_not_fit_is_named(tmp_path: Path, made: dict[str, Any], said: str) -> None:
+    with pytest.raises(UserError, match=rf"^model\.init=\S+b\.ckpt .*{said}"):
+        checkpoint.begin(module(PLAIN), saved(tmp_path / "b.ckpt", **made))
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("wide.ckpt", "does not fit model/net (3 wrongly"), ("gone.ckpt", "there is no such file")]
+)
+def test_a_wrong_file_is_told_before_there_is_a_run(run: Callable, tmp_path: Path, name: str, said: str) -> None:
+    saved(tmp_path / "wide.ckpt", PLAIN | {"width": 8})
+    answer, _ = run(f"model.init={name}")
+    assert answer.code == 2
+    assert f"model.init={name}" in answer.err
+    assert said in answer.err
+    assert not list(tmp_path.glob("runs/*"))
+
+
+@pytest.mark.slow
+def test_a_published_file_that_does_not_fit_is_called_by_its_name(run: Callable, tmp_path: Path) -> None:
+    from sr import build, catalog
+
+    torch.save(build.part(catalog.node("fsrcnn", 2, 1), "model.net").state_dict(), tmp_path / "theirs.pth")
+    answer, _ = run("model.init=theirs.pth")
+    assert answer.code == 2
+    assert "model.init=theirs.pth does not fit model/net" in answer.err
+    assert "It holds model/net=fsrcnn" in answer.err
+
+
+def test_a_resumed_run_does_not_begin_again(run: Callable, tmp_path: Path) -> None:
+    """Nor does it mind where the first one began."""
+    saved(tmp_path / "one.ckpt", seed=3)
+    run("model.init=one.ckpt", "model.optimizer.lr=0.1")
+    (folder,) = tmp_path.glob("runs/*")
+    answer, state = run("model.optimizer.lr=0.1", f"resume={folder}", "trainer.max_steps=2", "model.init=gone.ckpt")
+    assert answer.code == 0, answer.err
+    assert not torch.equal(of("net.", state)["body.0.weight"], net(PLAIN, 3).state_dict()["body.0.weight"])

@@ -1,0 +1,33 @@
+"""LDL: the map of artifacts, and what it blames."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from sr.loss.ldl import LDL, artifacts
+
+
+def test_ldl_s_map_is_the_paper_s() -> None:
+    """The variance of a 7×7 window times the fifth root of the picture's, pixel by pixel."""
+    error = torch.rand(2, 3, 12, 10)
+    residual = error.sum(dim=1)
+    mirrored = F.pad(residual, (3, 3, 3, 3), mode="reflect")
+    expected = torch.stack(
+        [
+            torch.stack(
+                [
+                    window.var() * picture.var() ** 0.2
+                    for window in wide.unfold(0, 7, 1).unfold(1, 7, 1).reshape(-1, 7, 7)
+                ]
+            )
+            for wide, picture in zip(mirrored, residual, strict=True)
+        ]
+    )
+    torch.testing.assert_close(artifacts(error), expected.view(2, 1, 12, 10), rtol=1e-4, atol=1e-6)
+
+
+def test_ldl_blames_noise_and_no_constant_error() -> None:
+    hr = torch.full((1, 3, 24, 24), 0.5)
+    noisy = hr + 0.1 * torch.randn(hr.shape, generator=torch.Generator().manual_seed(0)).sign() * torch.rand(hr.shape)
+    assert LDL()(hr + 0.1, hr) == pytest.approx(0, abs=1e-9)
+    assert LDL()(noisy, hr) > 1e-5
