@@ -1,5 +1,6 @@
 """`track=none`: every call is taken and nothing is kept. Also the list of what a tracker has to offer."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +35,8 @@ class Nothing(Logger):
     def points(self, values: dict[str, Any], step: int) -> None:
         """Record scalars; tensors may be given as they are and are read later, in another thread."""
 
-    def image(self, key: str, image: Image, step: int) -> None:
-        """Record a picture."""
+    def image(self, key: str, image: Image | Callable[[], Image], step: int) -> None:
+        """Record a picture, or what makes one: that is called later, in another thread."""
 
     def file(self, path: Path, folder: str = "") -> None:
         """Keep a file of this path."""
@@ -45,6 +46,18 @@ class Nothing(Logger):
 
     def tag(self, key: str, value: str) -> None:
         """Set a tag of the run."""
+
+    def dataset(self, name: str, digest: str, source: str, context: str) -> None:
+        """Say which images this run used: their set, its fingerprint, where they lie, and what for (train, val, test)."""
+
+    def barrier(self) -> None:
+        """Returns when all that was recorded so far is safe on the disk; raises `UserError` where it cannot be."""
+
+    def settled(self, step: int) -> None:
+        """A checkpoint of this step is on the disk: what was recorded up to it will not be superseded any more."""
+
+    def back(self, step: int) -> None:
+        """Training goes on from a checkpoint of this step: points and pictures of later ones are superseded."""
 
     def checkpoint_of(self, run_id: str) -> str:
         """The path of the best checkpoint of a tracked run."""
