@@ -173,8 +173,29 @@ def test_a_penalty_is_paid_by_the_discriminator_alone_every_few_updates() -> Non
     module = gan(penalty={"fine": Fine()}, warmup_steps=1, d_steps=2, loss=NoLoss(), weight=0.0)
     before, paid = weights(module.net), []
     play(module, 5, lambda m: paid.append("train/penalty_fine" in m.signals))
-    assert paid == [False, False, True, False, False, True, False, False, True, False]
+    assert paid[1::2] == [False, True, True, False, True]  # of updates 0, 1 | 2, 3 | 4, 5 | 6, 7 those with 0, 3 and 6
     assert torch.equal(weights(module.net), before)
+
+
+def test_a_step_tells_the_last_of_what_its_updates_told() -> None:
+    """An even number of D's updates to a step, and a penalty at every second: it falls on the first, which tells of it."""
+    penalty = Fine()
+    penalty.every = 2
+    told: list[dict[str, Any]] = []
+    module = gan(penalty={"fine": penalty}, warmup_steps=1, d_steps=2)
+    play(module, 3, lambda m: told.append(dict(m.signals)))
+    alone, *game = told[1::2]
+    assert "train/penalty_fine" not in alone
+    assert [step["train/penalty_fine"].item() > 0 for step in game] == [True, True]
+    first, last = told[4:]  # of the third step
+    assert first["train/loss_d"] != last["train/loss_d"]
+    assert first["train/penalty_fine"] == last["train/penalty_fine"]
+    assert first.keys() == last.keys() - {
+        "train/loss_g",
+        "train/loss_pixel",
+        "train/loss_adversarial",
+        "train/grad_norm_g",
+    }
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])

@@ -100,12 +100,14 @@ class GAN(SRModule):
         enlarging = at >= self.accumulate * (self.d_steps - 1)  # G learns from this batch
         if not playing and not enlarging:
             return  # meant for D, which does not play yet: a step takes as many batches as ever
+        if not self._fed:  # the step's first batch; of what several updates of D tell, the last stands
+            self.signals = {}
         lr, hr = self.shown(pair)
         generator, discriminator = self.optimizers()
         _hide_from_clock(discriminator)
         rates = self.lr_schedulers()
         step_now = (at + 1) % self.accumulate == 0
-        self.signals = {"train/lr": generator.param_groups[0]["lr"]}
+        self.signals["train/lr"] = generator.param_groups[0]["lr"]
 
         with contextlib.nullcontext() if enlarging else torch.no_grad():
             sr = self.net(lr)
