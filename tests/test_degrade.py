@@ -112,6 +112,21 @@ def test_jpeg_has_a_gradient() -> None:
     assert (image.grad.abs().mean(dim=(1, 2)) > 0.01).all()
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_jpeg_has_a_gradient_for_images_of_different_sizes_side_by_side(channels: int) -> None:
+    """That of each by itself; one has an odd size, one is smaller than a block."""
+    images = [bytes_of(1, channels, h, w, seed=h)[0] / 255 for h, w in ((30, 41), (48, 32), (7, 5))]
+    quality, found = [60, 30, 90], []
+    for some in (zip(images, quality, strict=True), *([pair] for pair in zip(images, quality, strict=True))):
+        given = [(image.clone().requires_grad_(), q) for image, q in some]
+        sum(done.square().sum() for done in jpeg(*zip(*given, strict=True))).backward()
+        found.append([image.grad for image, _ in given])
+    together, *alone = found
+    for one, (other,) in zip(together, alone, strict=True):
+        assert other.any()
+        torch.testing.assert_close(one, other)
+
+
 def test_kernels_sum_to_one_and_blur_as_scipy_does() -> None:
     from scipy.ndimage import correlate
 
