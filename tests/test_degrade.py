@@ -178,6 +178,18 @@ def test_lines_are_lines() -> None:
     assert lined[0, :, 0].std().item() * 255 == pytest.approx(10, rel=0.3)
 
 
+@pytest.mark.parametrize(("chain", "evenly"), [("bsr", lambda factor: 1 / factor), ("real", lambda factor: factor)])
+def test_a_random_size_is_spread_as_in_its_paper(chain: str, evenly: Any, compose: Any, build: Any) -> None:
+    """BSRGAN's code draws 1…2·scale and divides by it (`utils_blindsr.py`, sf1); Real-ESRGAN draws the factor, 0.15…1."""
+    degrade = build.part(compose(f"data/degrade={chain}", "scale=4")["data"]["degrade"], "data.degrade")
+    op = next(op for op in degrade.modules() if isinstance(op, Resample) and op.ways.get("down") and op.of == "now")
+    draws = chance()
+    drawn = np.array([evenly(op.draw(draws).factor) for _ in range(4000)])
+    low, high = {"bsr": (1, 8), "real": (0.15, 1)}[chain]
+    shrunk = np.sort(drawn[drawn != 1] if chain == "bsr" else drawn[drawn < 1])
+    assert np.abs((shrunk - low) / (high - low) - np.linspace(0, 1, len(shrunk))).max() < 0.04
+
+
 def test_shuffle_keeps_what_is_ordered() -> None:
     ops = [Jpeg(), Gaussian(), Resample(), Sinc()]
     orders = {tuple(type(step.op).__name__ for step in Shuffle(ops, ordered=[1, 3]).plan(chance(k))) for k in range(60)}
@@ -201,6 +213,7 @@ def test_a_step_comes_as_often_as_its_probability_says() -> None:
         (lambda: Blur(size=(7, 20)), "expected odd sizes"),
         (lambda: Resample(factor=(0.2, 0.8)), "with 1 between them"),
         (lambda: Resample(of="hr"), "expected now or lr"),
+        (lambda: Resample(evenly="size"), "expected factor or divisor"),
         (lambda: OneOf([Jpeg()], weights=[1, 2]), "OneOf.weights"),
         (lambda: Chain(2, [Jpeg()])(bytes_of(2, 3, 8, 8), torch.arange(3)), "a seed for each of 2 images"),
         (lambda: Chain(2, [Jpeg()])(bytes_of(2, 3, 9, 8), torch.arange(2)), "multiple of scale=2"),
