@@ -1,6 +1,7 @@
 """Blind degradations: each op and chain by the contract, JPEG against Pillow, noise and kernels by their numbers."""
 
 import io
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from sr import degrade as degrade_room
 from sr.degrade.blur import Blur, Sinc, filtered, mirrored
 from sr.degrade.chain import Chain
 from sr.degrade.jpeg import Blocking, Jpeg, jpeg
@@ -38,6 +40,13 @@ OPS = {
 }
 
 
+def test_every_op_is_tested() -> None:
+    """Whoever adds one finds it named here."""
+    rooms = [import_module(f"sr.degrade.{path.stem}") for path in Path(degrade_room.__file__).parent.glob("[a-z]*.py")]
+    found = {kind for room in rooms for kind in vars(room).values() if isinstance(kind, type) and issubclass(kind, Op)}
+    assert found - {Op} == {type(make()) for make in OPS.values()}
+
+
 def bytes_of(*shape: int, seed: int = 0) -> Tensor:
     """Coarse random pictures, uint8."""
     small = torch.rand(*shape[:-2], 5, 5, generator=torch.Generator().manual_seed(seed))
@@ -63,6 +72,17 @@ def test_an_op_alone_is_a_degradation(name: str, channels: int) -> None:
     order = torch.tensor([4, 0, 8])
     assert torch.equal(degrade(hr[order], seeds[order]), lr[order])
     assert len({tuple(image.flatten().tolist()) for image in lr}) > 4
+
+
+@pytest.mark.parametrize("name", OPS)
+def test_black_stays_dark_and_white_stays_bright(name: str) -> None:
+    """What overshoots is clipped: in bytes it would come out at the other end."""
+    dark, bright = (
+        Chain(2, [OPS[name]()])(torch.full((6, 3, 48, 48), level, dtype=torch.uint8), torch.arange(6)).float()
+        for level in (0, 255)
+    )
+    assert dark.mean(dim=(1, 2, 3)).max() < 60
+    assert bright.mean(dim=(1, 2, 3)).min() > 135  # half of a Poisson noise larger than the picture is clipped
 
 
 @pytest.mark.parametrize("name", OPS)
