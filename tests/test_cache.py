@@ -265,17 +265,26 @@ def test_a_loader_process_opens_its_own_maps_and_is_not_sent_pixels(tmp_path: Pa
 
 
 def test_clean_removes_what_is_ours_and_nothing_else(tmp_path: Path, sr: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And only when it is told to."""
     monkeypatch.setattr(room, "SETTLED", -1.0)
     mapped(photos(tmp_path / "hr"), tmp_path).load()
     own = tmp_path / "cache" / "files" / "letter.txt"
     own.write_text("mine")
-    answer = sr("clean", f"paths.cache={tmp_path / 'cache'}")
+    before = sorted((tmp_path / "cache").rglob("*"))
+    words = ("clean", "what=[cache]", f"paths.cache={tmp_path / 'cache'}")
+    answer = sr(*words)
     assert answer.code == 0
-    assert "4 decoded picture(s) removed" in answer.out
+    assert f"decoded pictures in {tmp_path / 'cache'}" in answer.out
+    assert "nothing was removed: apply=true" in answer.out
+    assert sorted((tmp_path / "cache").rglob("*")) == before
+    assert sr(*words, "apply=true").code == 0
     assert [path for path in (tmp_path / "cache").rglob("*") if path.is_file()] == [own]
     own.unlink()
-    assert "0 decoded picture(s)" in sr("clean", f"paths.cache={tmp_path / 'cache'}").out
+    (tmp_path / "cache" / "files").rmdir()
+    mapped(tmp_path / "hr", tmp_path).load()
+    assert sr(*words, "apply=true").code == 0
     assert not (tmp_path / "cache").exists()
+    assert "nothing to remove" in sr(*words).out
 
 
 @pytest.mark.parametrize("dial", ["memory", "disk"])
