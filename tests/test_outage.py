@@ -1,4 +1,4 @@
-"""A tracker that is killed, slow or broken costs a run neither its end, nor a point, nor a picture: against MLflow's own server."""
+"""A tracker that is killed, slow or broken costs a run neither its end, nor a point, nor a picture: MLflow's own server."""
 
 import json
 import os
@@ -83,9 +83,7 @@ class Through(BaseHTTPRequestHandler):
             self.reply(500, b'{"error_code": "INTERNAL_ERROR", "message": "broken"}')
             return
         kept = {k: v for k, v in self.headers.items() if k.lower() not in ("host", "connection", "accept-encoding")}
-        request = urllib.request.Request(
-            self.server.server.uri + self.path, body or None, kept, method=self.command
-        )
+        request = urllib.request.Request(self.server.server.uri + self.path, body or None, kept, method=self.command)
         try:
             with urllib.request.urlopen(request, timeout=60) as answer:
                 self.reply(answer.status, answer.read())
@@ -99,7 +97,7 @@ class Through(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = answer  # noqa: N815
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = answer
 
     def log_message(self, *_: object) -> None:
         """Nothing."""
@@ -175,7 +173,9 @@ def test_killed_and_not_back_before_the_end(tmp_path: Path) -> None:
     said = ends_well(run)
     assert said.count("does not answer") == 1
     assert "python -m sr.sync" in said
-    assert subprocess.run([sys.executable, "-m", "sr.sync", str(folder(tmp_path / "runs"))], check=False).returncode == 1
+    assert (
+        subprocess.run([sys.executable, "-m", "sr.sync", str(folder(tmp_path / "runs"))], check=False).returncode == 1
+    )
     server.start()
     for _ in range(2):  # the second changes nothing
         sync(folder(tmp_path / "runs"))
