@@ -71,7 +71,7 @@ class Journal(Nothing):
             self._put({"open": opened | {"params": params.of(config, typed, self.kept)}, "time": lines.now()})
         else:
             self._put({"again": self.identity.attempts, "time": lines.now()})
-            for key, value in tags.items():
+            for key, value in (tags | {"sr.exit": ""}).items():
                 self.tag(key, value)
         self._thread = threading.Thread(target=self._write_until_stopped, name="journal", daemon=True)
         self._thread.start()
