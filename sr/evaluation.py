@@ -62,7 +62,7 @@ class Evaluation:
         title = f"evaluate-{what}_{'-'.join(self.names)}_x{self.config['scale']}"
         self.folder = make_folder(self.config["paths"]["runs"], title[:100])
         with closing(self._close):
-            self.begun.open(self.track, self.folder, self.protocol.name, subject.tags(self.config))
+            self.begun.open(self.track, self.folder, self.protocol.name, subject.tags(self.config), self.device)
             cost = {"parameters": self.subject.parameters, "multiply_adds_1280x720": self.subject.multiply_adds}
             self.track.points({f"cost/{key}": value for key, value in cost.items() if value is not None}, 0)
             for index, name in enumerate(self.names):

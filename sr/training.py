@@ -149,7 +149,8 @@ class Training:
 
     def _open(self) -> None:
         leaks = {"sr.leak": "; ".join(map(str, self.leaks))[:TAG_LENGTH]} if self.leaks else {}
-        self.begun.open(self.track, self.folder, self.model.metric.name, leaks)
+        device = self.trainer.strategy.root_device
+        self.begun.open(self.track, self.folder, self.model.metric.name, leaks, device)
         self.track.text("protocol.json", as_json(self.protocol))
 
     def _do_stages(self) -> None:

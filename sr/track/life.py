@@ -11,10 +11,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
+import torch
+
 from sr.error import UserError
-from sr.track import provenance
+from sr.track import code, provenance
 from sr.track.none import Nothing
 
+CPU = torch.device("cpu")
 _CHOICES = {"model": "model", "net": "model/net", "data": "data", "experiment": "experiment"}
 
 
@@ -39,13 +42,15 @@ class Begun:
     def __init__(self, verb: str, config: dict[str, Any], choices: dict[str, str], typed: list[str]) -> None:
         self.verb, self.config, self.choices, self.typed = verb, config, choices, typed
 
-    def open(self, track: Nothing, folder: Path, protocol: str, more: dict[str, str]) -> None:
+    def open(
+        self, track: Nothing, folder: Path, protocol: str, more: dict[str, str], device: torch.device = CPU
+    ) -> None:
         """Open the run in the tracker, with its tags (`more` adds to them) and all that tells where it comes from."""
         title = f"{folder.name.partition('_')[2]} s{self.config['seed']} {datetime.now():%H%M}"
         track.start(title, folder, self.config, self.typed, self._tags(protocol) | more)
-        for name, text in provenance.texts(self.verb, self.config, self.typed).items():
-            if text:
-                track.text(name, text)
+        for name, content in provenance.files(self.verb, self.config, self.choices, self.typed, device).items():
+            (folder / name).write_bytes(content)
+            track.file(folder / name)
 
     def _tags(self, protocol: str) -> dict[str, str]:
         c, config = self.choices, self.config
@@ -53,7 +58,7 @@ class Begun:
         tags |= {f"sr.{key}": str(config[key]) for key in ("scale", "color", "seed")}
         tags |= {"sr.protocol": protocol, "sr.verb": self.verb}
         tags |= {"mlflow.source.name": f"sr.{self.verb}", "mlflow.source.type": "LOCAL"}
-        git = provenance.git()
+        git = code.state(code.checkout())
         if git:
             tags |= {"mlflow.source.git.commit": git["sha"], "mlflow.source.git.branch": git["branch"]}
             tags["sr.git.dirty"] = git["dirty"]

@@ -1,0 +1,109 @@
+"""The code of a run: its commit, and one patch that turns that commit into what ran, untracked files included.
+
+Nothing of the user's is touched: the patch is made through an index and an object store of its own, in a temporary folder.
+"""
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+HELD = 1_000_000  # bytes of an untracked file that the patch still holds
+ALL_HELD = 16_000_000  # bytes of all of them
+SECONDS = 20  # that git may take
+
+
+class Changes(NamedTuple):
+    """What a tree has beyond its commit."""
+
+    patch: bytes = b""  # for `git apply`; empty where the tree is clean
+    left_out: tuple[str, ...] = ()  # untracked files that are too large for it
+
+
+def checkout() -> Path | None:
+    """The git checkout that `sr` runs from; None where it is installed from a wheel."""
+    folder = Path(__file__).resolve().parents[2]
+    return folder if (folder / ".git").exists() else None  # a wheel may lie inside somebody else's repository
+
+
+def state(folder: Path | None) -> dict[str, str]:
+    """SHA, branch and whether the tree is dirty; empty outside of a checkout."""
+    sha = git(folder, "rev-parse", "HEAD") if folder else None
+    if not sha:
+        return {}
+    branch, status = git(folder, "rev-parse", "--abbrev-ref", "HEAD"), git(folder, "status", "--porcelain")
+    return {
+        "sha": sha.decode().strip(),
+        "branch": (branch or b"").decode(errors="replace").strip(),
+        "dirty": str(bool(status)).lower(),
+    }
+
+
+def changes(folder: Path, apart: Sequence[Path] = ()) -> Changes:
+    """The difference of the tree in `folder` to its commit; what lies in the folders `apart` (runs, data) is no code."""
+    apart = [place for place in apart if place != folder and place.is_relative_to(folder)]
+    with tempfile.TemporaryDirectory(prefix="sr-") as own:
+        env = _own_index(folder, Path(own))
+        found = git(folder, "ls-files", "--others", "--exclude-standard", "-z", env=env) if env else None
+        if env is None or found is None:
+            return Changes()
+        untracked = [name for name in found.split(b"\0") if name and not _within(folder / os.fsdecode(name), apart)]
+        held = _held(folder, untracked)
+        git(folder, "add", "--update", env=env)
+        if held:
+            git(folder, "update-index", "--add", "-z", "--stdin", env=env, fed=b"\0".join(held))
+        words = ("diff-index", "--cached", "--binary", "--full-index", "--no-renames", "--no-ext-diff", "--no-textconv")
+        patch = git(folder, *words, "HEAD", env=env)
+    left_out = tuple(os.fsdecode(name) for name in untracked if name not in held)
+    return Changes(patch or b"", left_out)
+
+
+def _own_index(folder: Path, own: Path) -> dict[str, str] | None:
+    """Git's variables for a copy of the index, whose objects go to `own` as well; None where git does not answer."""
+    places = git(folder, "rev-parse", "--path-format=absolute", "--git-path", "index", "--git-path", "objects")
+    if not places:
+        return None
+    index, objects = os.fsdecode(places).splitlines()
+    if Path(index).exists():
+        shutil.copy2(index, own / "index")  # with its time, by which git tells what may have changed since
+    (own / "objects").mkdir()
+    return {
+        "GIT_INDEX_FILE": str(own / "index"),
+        "GIT_OBJECT_DIRECTORY": str(own / "objects"),
+        "GIT_ALTERNATE_OBJECT_DIRECTORIES": objects,
+    }
+
+
+def _held(folder: Path, names: list[bytes]) -> list[bytes]:
+    """The untracked files that the patch has room for, the smallest first; a repository inside ends in a slash."""
+    sizes = {}
+    for name in names:
+        try:
+            sizes[name] = (folder / os.fsdecode(name)).lstat().st_size
+        except OSError:  # gone already
+            continue
+    held, room = [], ALL_HELD
+    for name, size in sorted(sizes.items(), key=lambda item: item[1]):
+        room -= size
+        if size <= HELD and room >= 0 and not name.endswith(b"/"):
+            held.append(name)
+    return held
+
+
+def _within(file: Path, folders: Sequence[Path]) -> bool:
+    return any(file.is_relative_to(folder) for folder in folders)
+
+
+def git(folder: Path, *words: str, env: dict[str, str] | None = None, fed: bytes | None = None) -> bytes | None:
+    """What git prints; None where there is no git or it fails. It takes no locks, and only its user's own settings."""
+    others = {key: value for key, value in os.environ.items() if not key.startswith("GIT_") or "CONFIG" in key}
+    own = {"GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C", **(env or {})}
+    command = ["git", "-c", "core.splitIndex=false", "-c", "core.fsmonitor=false", "-C", str(folder), *words]
+    try:
+        done = subprocess.run(command, input=fed, capture_output=True, env=others | own, timeout=SECONDS, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout if done.returncode == 0 else None
