@@ -22,6 +22,7 @@ from sr.metric.score import Score, by_picture
 from sr.model.measured import Shown
 from sr.model.module import trainable
 from sr.pair import Raw
+from sr.track import provenance
 from sr.track.life import Begun, as_json, closing, keep, make_folder
 from sr.track.panel import panel
 from sr.track.record import in_columns
@@ -45,6 +46,7 @@ class Evaluation:
         self.data.prepare_data()
         self.data.setup("test")
         self.names = [self.data.set_name("test", k) for k in range(len(self.data.eval_sets["test"]))]
+        self.fingerprint = provenance.fingerprint(self.config, self.data, self.protocol)
         self.subject = self._subject(loaded)
         self.model = self._published_name()
         lr = [self.data.lr_from("test", k) for k in range(len(self.names))]
@@ -63,6 +65,7 @@ class Evaluation:
         self.folder = make_folder(self.config["paths"]["runs"], title[:100])
         with closing(self._close):
             self.begun.open(self.track, self.folder, self.protocol.name, subject.tags(self.config), self.device)
+            provenance.keep_fingerprint(self.fingerprint, self.track, self.folder)
             cost = {"parameters": self.subject.parameters, "multiply_adds_1280x720": self.subject.multiply_adds}
             self.track.points({f"cost/{key}": value for key, value in cost.items() if value is not None}, 0)
             for index, name in enumerate(self.names):

@@ -12,11 +12,13 @@ from pytorch_lightning import Callback, seed_everything
 from pytorch_lightning.utilities import rank_zero_only
 
 from sr import build, checkpoint, terminal, weights
+from sr.data.fingerprint import Print
 from sr.data.leaks import Leak
 from sr.data.patches import START, Seen
 from sr.error import UserError
 from sr.metric.score import by_picture
 from sr.model.module import trainable
+from sr.track import provenance
 from sr.track.alarms import Alarms
 from sr.track.evidence import Evidence
 from sr.track.life import Begun, as_json, closing, keep, make_folder
@@ -75,6 +77,7 @@ class Training:
             checkpoint.begin(self.model, Path(self.model.init).expanduser())
         self.stages = self._stages()
         self.leaks: list[Leak] = []
+        self.fingerprint: list[Print] = []
 
     def go(self) -> float | None:
         """Do all stages; returns the best watched value, or the first tested PSNR when nothing was trained."""
@@ -129,6 +132,8 @@ class Training:
                 self._warn_of_leaks()
         if "test" in self.stages:
             self.data.setup("test")
+        if self.first:
+            self.fingerprint = provenance.fingerprint(self.config, self.data, self.model.metric)
 
     def _warn_of_leaks(self) -> None:
         """Loudly for the sets that this run measures; the others are named, for nobody should test on them later."""
@@ -151,6 +156,7 @@ class Training:
         leaks = {"sr.leak": "; ".join(map(str, self.leaks))[:TAG_LENGTH]} if self.leaks else {}
         device = self.trainer.strategy.root_device
         self.begun.open(self.track, self.folder, self.model.metric.name, leaks, device)
+        provenance.keep_fingerprint(self.fingerprint, self.track, self.folder)
         self.track.text("protocol.json", as_json(self.protocol))
 
     def _do_stages(self) -> None:

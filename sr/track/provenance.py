@@ -1,5 +1,6 @@
 """Where a run comes from, as files of its folder: config, command, code, packages, machine."""
 
+import json
 import os
 import platform
 import shlex
@@ -13,17 +14,16 @@ import torch
 import yaml
 from hydra.core.hydra_config import HydraConfig
 
+from sr.data.cache import FILES
+from sr.data.fingerprint import OTHER, Print, Used, as_tree, prints, used
+from sr.data.memo import Memo
+from sr.data.module import SRData
+from sr.metric.protocol import Protocol
 from sr.track import code, machine
+from sr.track.none import Nothing
 
-FILES = (
-    "config.yaml",
-    "overrides.yaml",
-    "choices.yaml",
-    "environment.yaml",
-    "packages.txt",
-    "changes.patch",
-    "data.json",
-)
+FILE_DIALS = ("model.init", "model.net.file", "resume", "checkpoint", "interpolate")
+MOST_PARTS = 1000  # files of one `--config-dir`
 
 
 def files(
@@ -59,6 +59,42 @@ def files(
     }
     found = {name: text.encode() for name, text in texts.items()}
     return found | ({"changes.patch": changes.patch} if changes.patch else {})
+
+
+def fingerprint(config: dict[str, Any], data: SRData, protocol: Protocol) -> list[Print]:
+    """Of the sets that are set up, and of whatever else was read: weights, the user's own parts.
+
+    Files that were not changed since any run read them cost nothing; others are read, with a progress bar.
+    """
+    cache = config["paths"].get("cache")
+    memo = Memo(Path(cache).expanduser() / FILES if cache else None)
+    return prints([*used(data, protocol.describe), *_others(config)], Path(config["paths"]["data"]), memo)
+
+
+def keep_fingerprint(found: list[Print], track: Nothing, folder: Path) -> None:
+    """`data.json` in the run's folder, and the sets in the tracker."""
+    (folder / "data.json").write_text(json.dumps(as_tree(found), indent=1, ensure_ascii=False), encoding="utf-8")
+    track.file(folder / "data.json")
+    for one in found:
+        if one.context != OTHER and one.files:
+            track.dataset(one.name, one.digest, one.source, one.context)
+
+
+def _others(config: dict[str, Any]) -> list[Used]:
+    """Files that a run was given by other dials, and by `--config-dir`."""
+    found = []
+    for dial in FILE_DIALS:
+        node: Any = config
+        for word in dial.split("."):
+            node = node.get(word) if isinstance(node, dict) else None
+        path = Path(str(node)).expanduser()
+        files = sorted(path.glob("*.ckpt")) if path.is_dir() else [path]
+        if node is not None and files and files[0].is_file():
+            found.append(Used(OTHER, dial, files, {}))
+    for parts in map(Path, own_parts()):
+        files = sorted(path for path in parts.rglob("*") if path.suffix in (".py", ".yaml"))[:MOST_PARTS]
+        found.append(Used(OTHER, "--config-dir", files, {}))
+    return found
 
 
 def command(verb: str, words: Sequence[str]) -> str:
