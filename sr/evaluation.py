@@ -26,6 +26,7 @@ from sr.track import provenance
 from sr.track.life import Begun, as_json, closing, keep, make_folder
 from sr.track.panel import panel
 from sr.track.record import in_columns
+from sr.track.system import Sampler
 
 AHEAD = 4  # pictures read before they are wanted
 
@@ -63,8 +64,10 @@ class Evaluation:
         what += "" if self.config["interpolate"] is None else f"-alpha-{self.config['alpha']}"
         title = f"evaluate-{what}_{'-'.join(self.names)}_x{self.config['scale']}"
         self.folder = make_folder(self.config["paths"]["runs"], title[:100])
+        self.system = Sampler(self.track, self.folder, self.track.system_every, lambda: 0)
         with closing(self._close):
             self.begun.open(self.track, self.folder, self.protocol.name, subject.tags(self.config), self.device)
+            self.system.start()
             provenance.keep_fingerprint(self.fingerprint, self.track, self.folder)
             cost = {"parameters": self.subject.parameters, "multiply_adds_1280x720": self.subject.multiply_adds}
             self.track.points({f"cost/{key}": value for key, value in cost.items() if value is not None}, 0)
@@ -183,6 +186,7 @@ class Evaluation:
         self.track.points(in_columns(known, self.data, self.protocol), 0)
 
     def _close(self, status: str) -> None:
+        self.system.stop()
         keep(self.track, self.folder, "evaluate.json", as_json(self.sets | self.unfinished))
         keep(self.track, self.folder, "summary.json", as_json(self._summary(status)))
         cost = report.cost_line(self.subject.parameters, self.subject.multiply_adds)

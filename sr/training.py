@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from pytorch_lightning import Callback, seed_everything
+from pytorch_lightning import seed_everything
 from pytorch_lightning.utilities import rank_zero_only
 
 from sr import build, checkpoint, terminal, weights
@@ -23,37 +23,14 @@ from sr.track.alarms import Alarms
 from sr.track.evidence import Evidence
 from sr.track.life import Begun, as_json, closing, keep, make_folder
 from sr.track.none import Nothing
+from sr.track.pace import Clock, Pace
 from sr.track.panel import Panels
 from sr.track.record import Record, in_columns
 from sr.track.sheet import Sheet
+from sr.track.system import Sampler
 
 TAG_LENGTH = 4000  # characters of a tag that every MLflow takes
 LEAKS_SHOWN = 3  # of each set
-
-
-class Clock(Callback):
-    """Seconds of training, without those of validation."""
-
-    def __init__(self) -> None:
-        self.seconds, self._since = 0.0, 0.0
-
-    def on_train_start(self, *_: object) -> None:
-        self._since = time.perf_counter()
-
-    def on_validation_start(self, *_: object) -> None:
-        if self._since:  # not before training, when the untrained net is measured
-            self.seconds += time.perf_counter() - self._since
-
-    def on_validation_end(self, *_: object) -> None:
-        self._since = time.perf_counter() if self._since else 0.0
-
-    def on_train_end(self, *_: object) -> None:
-        self.seconds += time.perf_counter() - self._since
-        self._since = 0.0
-
-    def on_exception(self, *_: object) -> None:
-        if self._since:
-            self.on_train_end()
 
 
 class Training:
@@ -89,13 +66,14 @@ class Training:
             self.folder, self.config["watch"], self.config, self.config["patience"], inherited
         )
         self.best.leaks = [list(leak) for leak in self.leaks]
-        callbacks = [self.best, self.clock, Record(self.track)]
+        callbacks = [self.best, self.clock, Pace(self.track, self.clock), Record(self.track)]
         callbacks += [terminal.Bar()] if self.first else []
         callbacks += [Panels(self.track)] if self.track.panels else []
         callbacks += [Sheet(self.track)] if self.track.panels else []
         self.alarms = Alarms(self.track, self.model.alarm)
         callbacks += [self.alarms, Evidence(self.folder)]
         self.trainer = build.trainer(self.config, callbacks, self.track, not self.model.automatic_optimization)
+        self.system = Sampler(self.track, self.folder, self.track.system_every, lambda: self.trainer.global_step)
         with closing(self._close):
             self._open()
             self._do_stages()
@@ -153,9 +131,12 @@ class Training:
         return c.get("experiment") or f"{c['model']}-{c['model/net']}_{c['data']}_x{self.config['scale']}"
 
     def _open(self) -> None:
+        if not self.first:
+            return
         leaks = {"sr.leak": "; ".join(map(str, self.leaks))[:TAG_LENGTH]} if self.leaks else {}
         device = self.trainer.strategy.root_device
         self.begun.open(self.track, self.folder, self.model.metric.name, leaks, device)
+        self.system.start()
         provenance.keep_fingerprint(self.fingerprint, self.track, self.folder)
         self.track.text("protocol.json", as_json(self.protocol))
 
@@ -194,6 +175,7 @@ class Training:
     def _close(self, status: str) -> None:
         if not self.first:
             return
+        self.system.stop()
         summary = self._summary(status)
         keep(self.track, self.folder, "summary.json", as_json(summary))
         if self.model.metrics:
@@ -214,6 +196,7 @@ class Training:
             "steps_per_second": round(steps / seconds, 3) if seconds else None,
             "seconds": round(time.perf_counter() - self.started, 1),
             "train_seconds": round(seconds, 1),
+            "energy_wh": {kind: round(wh, 4) for kind, wh in self.system.wh.items()},
             "protocol": self.protocol,
             "leaks": [str(leak) for leak in self.leaks],
             "alarms": self.alarms.told,

@@ -46,8 +46,9 @@ class MLflow(Nothing):
         group: str | None = None,
         panels: int = 4,
         params: Literal["short", "all"] = "short",
+        system_every: float | None = None,
     ) -> None:
-        super().__init__(panels)
+        super().__init__(panels, system_every)
         if params not in ("short", "all"):
             raise UserError(f"track.params={params}: expected short or all")
         self.params = params
