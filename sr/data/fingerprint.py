@@ -7,6 +7,7 @@ protocol.
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,6 +21,7 @@ from sr.error import UserError
 
 LENGTH = 32  # digits of a set's digest: MLflow takes 36
 OTHER = "other"  # the context of what is no images
+ADDRESS = re.compile(r" at 0x[0-9a-f]+")  # in the repr of a function, another one in each process
 HALVES = ("HR", "LR")  # folders inside of a set's
 
 
@@ -81,7 +83,7 @@ def _digest(file: Path, memo: Memo) -> str:
 def _print(one: Used, root: Path, known: dict[Path, str]) -> Print:
     paths = [file.absolute() for file in one.files]
     files = dict(sorted(zip(names(paths, root), (known[path] for path in paths), strict=True)))
-    content = json.dumps([files, one.made], sort_keys=True, default=str).encode()
+    content = ADDRESS.sub("", json.dumps([files, one.made], sort_keys=True, default=str)).encode()
     source = os.path.commonpath([path.parent for path in paths]) if paths else ""
     return Print(one.context, one.name, source, hashlib.sha256(content).hexdigest()[:LENGTH], one.made, files)
 

@@ -36,6 +36,7 @@ def state(folder: Path | None) -> dict[str, str]:
         return {}
     branch, status = git(folder, "rev-parse", "--abbrev-ref", "HEAD"), git(folder, "status", "--porcelain")
     return {
+        "folder": str(folder),
         "sha": sha.decode().strip(),
         "branch": (branch or b"").decode(errors="replace").strip(),
         "dirty": str(bool(status)).lower(),
@@ -98,12 +99,18 @@ def _within(file: Path, folders: Sequence[Path]) -> bool:
 
 
 def git(folder: Path, *words: str, env: dict[str, str] | None = None, fed: bytes | None = None) -> bytes | None:
-    """What git prints; None where there is no git or it fails. It takes no locks, and only its user's own settings."""
-    others = {key: value for key, value in os.environ.items() if not key.startswith("GIT_") or "CONFIG" in key}
-    own = {"GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C", **(env or {})}
+    """What git prints; None where there is no git or it fails."""
     command = ["git", "-c", "core.splitIndex=false", "-c", "core.fsmonitor=false", "-C", str(folder), *words]
     try:
-        done = subprocess.run(command, input=fed, capture_output=True, env=others | own, timeout=SECONDS, check=False)
+        done = subprocess.run(
+            command, input=fed, capture_output=True, env=environment() | (env or {}), timeout=SECONDS, check=False
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout if done.returncode == 0 else None
+
+
+def environment() -> dict[str, str]:
+    """This process's, in which git takes no locks that it does not need, and knows no repository but the one it is given."""
+    others = {key: value for key, value in os.environ.items() if not key.startswith("GIT_") or "CONFIG" in key}
+    return others | {"GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}

@@ -4,6 +4,7 @@ import contextlib
 import getpass
 import json
 import math
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from sr.error import UserError
 from sr.track import code, provenance
 from sr.track.none import Nothing
 
+REPRODUCES = "SR_REPRODUCES"  # the variable by which sr.reproduce tells the run that it starts whose repetition it is
 CPU = torch.device("cpu")
 _CHOICES = {"model": "model", "net": "model/net", "data": "data", "experiment": "experiment"}
 
@@ -57,6 +59,8 @@ class Begun:
         tags = {f"sr.{key}": c[choice] for key, choice in _CHOICES.items() if c.get(choice)}
         tags |= {f"sr.{key}": str(config[key]) for key in ("scale", "color", "seed")}
         tags |= {"sr.protocol": protocol, "sr.verb": self.verb}
+        if os.environ.get(REPRODUCES):
+            tags["sr.reproduces"] = os.environ[REPRODUCES]
         tags |= {"mlflow.source.name": f"sr.{self.verb}", "mlflow.source.type": "LOCAL"}
         git = code.state(code.checkout())
         if git:

@@ -38,8 +38,10 @@ def files(
     paths = [Path(path).expanduser().resolve() for path in config.get("paths", {}).values() if path]
     changes = code.changes(checkout, paths) if checkout else code.Changes()
     about = {
+        "verb": verb,
         "command": command(verb, [*(f"--config-dir={parts}" for parts in own_parts()), *typed]),
         "folder": str(Path.cwd()),
+        "parts": own_parts(),
         "seed": config.get("seed"),
         "git": code.state(checkout),
         "not_in_patch": list(changes.left_out),
