@@ -12,6 +12,7 @@ from sr.terminal import progress
 from sr.track import machine, provenance
 
 ABSENT = "none"
+TOLD_OTHERWISE = ("variables.OMP_NUM_THREADS", "variables.MKL_NUM_THREADS", "variables.SR_DATA")
 
 
 def of_packages(past: Past) -> list[str]:
@@ -27,8 +28,9 @@ def of_machine(past: Past) -> list[str]:
 
 
 def of_flags(there: dict[str, Any], here: dict[str, Any]) -> list[str]:
-    """Of two environment.yaml's: of both runs, as they ran."""
-    return _told(*(part(about, "flags") for about in (there, here)))
+    """Of two environment.yaml's: of both runs, as they ran. The count of threads counts, not who set it."""
+    sides = [flat(part(about, "flags")) for about in (there, here)]
+    return _told(*({k: v for k, v in flags.items() if k not in ("variables", *TOLD_OTHERWISE)} for flags in sides))
 
 
 def of_config(there: dict[str, Any], here: dict[str, Any]) -> list[str]:
