@@ -19,7 +19,7 @@ from conftest import picture
 from test_provenance import content, git, spoil, tree
 
 from sr.error import UserError
-from sr.reproduction import environment, final, past
+from sr.reproduction import environment, final, past, strangers
 from sr.reproduction.points import CLOSE, EQUAL, OTHER, compare, points, relative
 from sr.reproduction.worktree import check_commit, repository, touched, worktree
 from sr.track import code
@@ -147,18 +147,42 @@ def test_a_folder_that_is_damaged_or_doctored_is_refused(tmp_path: Path, file: s
         past.read(run_folder(tmp_path / "run", **{file: value}))
 
 
+STRANGER = b"""diff --git a/sr/net/odd.py b/sr/net/odd.py
+new file mode 100644
+--- /dev/null
++++ b/sr/net/odd.py
+@@ -0,0 +1 @@
++class Odd: ...
+"""
+
+
 @pytest.mark.parametrize(
-    "changed",
+    ("typed", "target", "refused"),
     [
-        {"config_yaml": {"paths": {}, "model": {"net": {"_target_": "os.system"}}}},
-        {"overrides_yaml": ["+model.net._target_=os.system"]},
-        {"overrides_yaml": ["+model.net={_target_: os.system}"]},
+        ([], "os.system", True),
+        (["+model.net._target_=os.system"], "sr.net.edsr.EDSR", True),
+        (["+model.net={_target_: os.system}"], "sr.net.edsr.EDSR", True),
+        ([], "sr.build.os.system", True),  # not a module of ours, though it begins like one
+        ([], "sr.net.plain.nn.Conv2d", True),
+        ([], "sr.net.new.New", True),
+        ([], "sr.net.odd.Odd", False),  # its patch brings it
+        ([], "sr.net.edsr.EDSR", False),
+        ([], "torch.optim.Adam", False),
     ],
 )
-def test_a_stranger_may_not_name_any_class(sr: Any, tmp_path: Path, changed: dict[str, Any]) -> None:
-    answer = sr("reproduce", str(run_folder(tmp_path / "run", **changed)), "--dry")
-    assert answer.code == 2
-    assert "os.system" in answer.err
+def test_a_stranger_may_not_name_any_class(tmp_path: Path, typed: list[str], target: str, refused: bool) -> None:
+    sha = git(ROOT, "rev-parse", "HEAD").strip()
+    folder = run_folder(
+        tmp_path / "run", config_yaml={"model": {"net": [{"_target_": target}]}}, overrides_yaml=typed,
+        environment_yaml={"verb": "run", "git": {"sha": sha}},
+    )  # fmt: skip
+    (folder / "changes.patch").write_bytes(STRANGER)
+    run = past.read(folder)
+    if refused:
+        with pytest.raises(UserError, match="os.system" if typed else target):
+            strangers.refuse(run, ROOT, [])
+    else:
+        strangers.refuse(run, ROOT, [])
 
 
 def test_the_run_may_be_typed_alone(sr: Any, tmp_path: Path) -> None:

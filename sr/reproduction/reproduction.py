@@ -12,12 +12,11 @@ from pathlib import Path
 from sr.error import UserError
 from sr.reproduction import environment, final, past, points
 from sr.reproduction.points import CLOSE, EQUAL, OTHER, Outcome
+from sr.reproduction.strangers import refuse
 from sr.reproduction.worktree import check_commit, repository, touched, worktree
 from sr.track.life import REPRODUCES
 from sr.track.machine import VARIABLES
-from sr.trust import refuse_strangers
 
-TRUSTED = ("sr", "torch.nn", "torch.optim", "schedulefree")  # modules that our own configs name
 OURS = ("paths.", "track.uri", "track.runs", "hydra", "resume")  # what is never taken from the run's command line
 NOT_SET = ("SR_DATA", "CUDA_VISIBLE_DEVICES")  # variables that are this machine's own
 ENDING = 120.0  # seconds that an interrupted run has for keeping what it has
@@ -35,7 +34,7 @@ class Reproduction:
         self.runs = Path(paths["runs"]).expanduser().resolve()
         self.cache = Path(paths["cache"]).expanduser().resolve() if paths["cache"] else None
         self.past = past.read(past.find(self.runs, run))
-        self._refuse(trust)
+        self.trust = trust
         self.data = self._data(paths["data"])
 
     def go(self) -> bool:
@@ -43,6 +42,7 @@ class Reproduction:
         run = self.past
         clone = repository(self.named)
         check_commit(clone, run.sha)
+        refuse(run, clone, self.trust)
         self._announce(clone)
         images = environment.of_images(run, self.data, self.cache)
         _tell("machine", environment.of_machine(run))
@@ -55,13 +55,6 @@ class Reproduction:
         with worktree(clone, run.sha, run.patch) as folder:
             again = self._repeat(folder)
         return self._compare(past.read(again))
-
-    def _refuse(self, trust: Sequence[str]) -> None:
-        """A run's files are a stranger's: neither its config nor what was typed may name any other class."""
-        known = (*TRUSTED, *trust)
-        refuse_strangers(self.past.config, known, self.past.folder / "config.yaml")
-        for target in re.findall(r"_target_\W+([\w.]+)", " ".join(self.past.typed)):
-            refuse_strangers({"_target_": target}, known, self.past.folder / "overrides.yaml")
 
     def _data(self, typed: str | None) -> Path:
         """Where the image sets lie: as typed, else where they lay, else in SR_DATA."""
