@@ -1,6 +1,7 @@
 """`python -m sr.reproduce RUN`: does this run, done again here, give the same numbers?"""
 
 import sys
+from pathlib import Path
 
 from omegaconf import DictConfig
 
@@ -19,7 +20,8 @@ def _dial(word: str) -> str:
     """A bare word is the run; `--dry` is `dry=true`."""
     if word == "--dry":
         return "dry=true"
-    return word if word.startswith("-") or "=" in word else f"run={word}"
+    dial = word.startswith("-") or ("=" in word and not Path(word).is_dir())
+    return word if dial else f"run={word}"
 
 
 def reproduce(cfg: DictConfig) -> None:

@@ -90,6 +90,8 @@ def test_the_users_repository_is_not_touched(tree: Path, monkeypatch: pytest.Mon
 
 def test_large_files_and_folders_of_results_are_not_in_the_patch(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(code, "ALL_HELD", 2500)
+    for name in (".env", "deploy.key", "credentials.json"):
+        (tree / name).write_text("password")
     for name, size in (("large.bin", code.HELD + 1), ("one", 1000), ("two", 1001), ("three", 1002), ("a.log", 1)):
         (tree / name).write_bytes(os.urandom(size))
     (tree / "runs").mkdir()
@@ -97,7 +99,9 @@ def test_large_files_and_folders_of_results_are_not_in_the_patch(tree: Path, mon
     git(tree, "init", "-q", "inner")
     (tree / "inner" / "file").touch()
     found = code.changes(tree, [tree / "runs", tree.parent])
-    assert set(found.left_out) == {"large.bin", "three", "inner/"}
+    secrets = {".env", "deploy.key", "credentials.json"}
+    assert set(found.left_out) == {"large.bin", "three", "inner/"} | secrets
+    assert b"password" not in found.patch
     assert set(re.findall(rb"^diff --git a/(\S+)", found.patch, re.MULTILINE)) == {b"one", b"two"}
 
 
@@ -106,7 +110,7 @@ def test_a_clean_tree_has_no_patch_and_no_repository_no_commit(tree: Path, tmp_p
     known = code.state(tree)
     assert (known["sha"], known["branch"], known["dirty"]) == (git(tree, "rev-parse", "HEAD").strip(), "main", "false")
     assert code.state(tmp_path) == code.state(None) == {}
-    assert code.changes(tmp_path) == code.Changes()
+    assert code.changes(tmp_path) == code.Changes(whole=False)
 
 
 def test_a_repository_without_a_commit_is_no_reason_to_fail(tmp_path: Path) -> None:
@@ -134,6 +138,20 @@ def test_a_runs_files_say_what_ran_and_how_to_repeat_it(monkeypatch: pytest.Monk
     assert about["machine"]["cpus"] == os.cpu_count()
     assert about["flags"]["threads"] == torch.get_num_threads()
     assert about["gflops"] > 0
+
+
+def test_a_password_in_an_address_is_kept_nowhere() -> None:
+    config = {"seed": 0, "track": {"uri": "https://me:hunter2@host/x"}}
+    found = provenance.files("run", config, {}, ["track.uri=https://me:hunter2@host/x"], torch.device("cpu"))
+    assert not [name for name, text in found.items() if b"hunter2" in text and name != "changes.patch"]
+    assert yaml.safe_load(found["config.yaml"])["track"]["uri"] == "https://me:…@host/x"
+
+
+def test_a_git_that_fails_is_told_of(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    git_ = code.git
+    monkeypatch.setattr(code, "git", lambda folder, *words, **more: (
+        None if words[0] == "add" else git_(folder, *words, **more)))  # fmt: skip
+    assert not code.changes(tree).whole
 
 
 def test_the_flags_are_those_of_the_moment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -75,6 +75,8 @@ class Reproduction:
             f"commit    {run.sha[:12]} of {clone}, {f'with changes to {len(changed)} file(s)' if changed else 'clean'}"
         )
         _tell("changes", changed)
+        if run.about.get("patch_is_whole") is False:
+            _tell("changes", ["could not be kept: git failed when the run began"])
         _tell("not kept", [str(name) for name in run.about.get("not_in_patch") or []])
         print(f"command   {shlex.join(self._command(Path('COMMIT')))}")
         print(f"in        {self._cwd()}")

@@ -3,7 +3,9 @@
 Nothing of the user's is touched: the patch is made through an index and an object store of its own, in a temporary folder.
 """
 
+import contextlib
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -13,6 +15,7 @@ from typing import NamedTuple
 
 HELD = 1_000_000  # bytes of an untracked file that the patch still holds
 ALL_HELD = 16_000_000  # bytes of all of them
+SECRET = re.compile(r"\.env(\..+)?|\.netrc|id_(rsa|dsa|ecdsa|ed25519)|.+\.(pem|key|p12|pfx)|credentials.*|secrets?\..*")
 SECONDS = 20  # that git may take
 
 
@@ -20,7 +23,8 @@ class Changes(NamedTuple):
     """What a tree has beyond its commit."""
 
     patch: bytes = b""  # for `git apply`; empty where the tree is clean
-    left_out: tuple[str, ...] = ()  # untracked files that are too large for it
+    left_out: tuple[str, ...] = ()  # untracked files that are too large for it, or none of its business
+    whole: bool = True  # False: git failed, or took too long
 
 
 def checkout() -> Path | None:
@@ -50,16 +54,15 @@ def changes(folder: Path, apart: Sequence[Path] = ()) -> Changes:
         env = _own_index(folder, Path(own))
         found = git(folder, "ls-files", "--others", "--exclude-standard", "-z", env=env) if env else None
         if env is None or found is None:
-            return Changes()
+            return Changes(whole=False)
         untracked = [name for name in found.split(b"\0") if name and not _within(folder / os.fsdecode(name), apart)]
         held = _held(folder, untracked)
-        git(folder, "add", "--update", env=env)
-        if held:
-            git(folder, "update-index", "--add", "-z", "--stdin", env=env, fed=b"\0".join(held))
+        done = [git(folder, "add", "--update", env=env)]
+        done += [git(folder, "update-index", "--add", "-z", "--stdin", env=env, fed=b"\0".join(held))] if held else []
         words = ("diff-index", "--cached", "--binary", "--full-index", "--no-renames", "--no-ext-diff", "--no-textconv")
         patch = git(folder, *words, "HEAD", env=env)
     left_out = tuple(os.fsdecode(name) for name in untracked if name not in held)
-    return Changes(patch or b"", left_out)
+    return Changes(patch or b"", left_out, patch is not None and None not in done)
 
 
 def _own_index(folder: Path, own: Path) -> dict[str, str] | None:
@@ -79,17 +82,19 @@ def _own_index(folder: Path, own: Path) -> dict[str, str] | None:
 
 
 def _held(folder: Path, names: list[bytes]) -> list[bytes]:
-    """The untracked files that the patch has room for, the smallest first; a repository inside ends in a slash."""
+    """The untracked files that the patch has room for, the smallest first. A repository inside ends in a slash; what looks
+    like a password or a key stays where it is, for the patch is sent to the tracker."""
     sizes = {}
     for name in names:
-        try:
-            sizes[name] = (folder / os.fsdecode(name)).lstat().st_size
-        except OSError:  # gone already
+        path = folder / os.fsdecode(name)
+        if SECRET.fullmatch(path.name) or name.endswith(b"/") or not (path.is_symlink() or os.access(path, os.R_OK)):
             continue
+        with contextlib.suppress(OSError):  # gone already
+            sizes[name] = path.lstat().st_size
     held, room = [], ALL_HELD
     for name, size in sorted(sizes.items(), key=lambda item: item[1]):
         room -= size
-        if size <= HELD and room >= 0 and not name.endswith(b"/"):
+        if size <= HELD and room >= 0:
             held.append(name)
     return held
 

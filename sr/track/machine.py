@@ -54,11 +54,18 @@ def flags() -> dict[str, Any]:
 
 
 @torch.no_grad()
-def speed(device: torch.device) -> float:
+def speed(device: torch.device) -> float | None:
     """GFLOP/s of one 3×3 convolution, 32 channels to 32, in float32: the median of rounds of a tenth of a second in all.
 
-    No random number is drawn: what follows is the same with and without it.
+    No random number is drawn: what follows is the same with and without it. None where the device is full.
     """
+    try:
+        return _speed(device)
+    except RuntimeError:  # out of memory: the training will say it better
+        return None
+
+
+def _speed(device: torch.device) -> float:
     batch, side = (1, 96) if device.type == "cpu" else (16, 256)
     image, weight = torch.ones(batch, 32, side, side, device=device), torch.ones(32, 32, 3, 3, device=device)
     flop = 2 * batch * 32 * 32 * 9 * side * side
@@ -66,8 +73,8 @@ def speed(device: torch.device) -> float:
     def seconds() -> float:
         start = time.perf_counter()
         F.conv2d(image, weight, padding=1)
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
+        if device.type in ("cuda", "mps"):
+            getattr(torch, device.type).synchronize()
         return time.perf_counter() - start
 
     seconds()  # warms up

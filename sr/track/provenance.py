@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import re
 import shlex
 from collections.abc import Sequence
 from functools import lru_cache
@@ -23,6 +24,7 @@ from sr.track import code, machine
 from sr.track.none import Nothing
 
 FILE_DIALS = ("model.init", "model.net.file", "resume", "checkpoint", "interpolate")
+PASSWORD = re.compile(r"(://[^/\s:@]*:)[^/\s@]+@")  # of an address: `://user:password@`
 MOST_PARTS = 1000  # files of one `--config-dir`
 
 
@@ -44,6 +46,7 @@ def files(
         "parts": own_parts(),
         "seed": config.get("seed"),
         "git": code.state(checkout),
+        "patch_is_whole": changes.whole,
         "not_in_patch": list(changes.left_out),
         "python": platform.python_version(),
         "torch": str(torch.__version__),
@@ -59,7 +62,7 @@ def files(
         "environment.yaml": _yaml(about),
         "packages.txt": packages(),
     }
-    found = {name: text.encode() for name, text in texts.items()}
+    found = {name: PASSWORD.sub(r"\1…@", text).encode() for name, text in texts.items()}
     return found | ({"changes.patch": changes.patch} if changes.patch else {})
 
 
