@@ -20,8 +20,9 @@ from sr.metric.score import by_picture
 from sr.model.module import trainable
 from sr.track import provenance
 from sr.track.alarms import Alarms
+from sr.track.ending import Listening, closing
 from sr.track.evidence import Evidence
-from sr.track.life import Begun, as_json, closing, keep, make_folder
+from sr.track.life import Begun, as_json, keep, make_folder
 from sr.track.none import Nothing
 from sr.track.pace import Clock, Pace
 from sr.track.panel import Panels
@@ -66,7 +67,7 @@ class Training:
             self.folder, self.config["watch"], self.config, self.config["patience"], inherited
         )
         self.best.leaks = [list(leak) for leak in self.leaks]
-        callbacks = [self.best, self.clock, Pace(self.track, self.clock), Record(self.track)]
+        callbacks = [Listening(), self.best, self.clock, Pace(self.track, self.clock), Record(self.track)]
         callbacks += [terminal.Bar()] if self.first else []
         callbacks += [Panels(self.track)] if self.track.panels else []
         callbacks += [Sheet(self.track)] if self.track.panels else []
@@ -172,7 +173,7 @@ class Training:
             result[key] = {"protocol": self.model.metric.name, "images": images}
         return result
 
-    def _close(self, status: str) -> None:
+    def _close(self, status: str, exit: str | None) -> None:
         if not self.first:
             return
         self.system.stop()
@@ -180,7 +181,7 @@ class Training:
         keep(self.track, self.folder, "summary.json", as_json(summary))
         if self.model.metrics:
             self.track.tag("mlflow.note.content", self._note())
-        self.track.end(status)
+        self.track.end(status, exit)
         self._report(status)
 
     def _summary(self, status: str) -> dict[str, Any]:

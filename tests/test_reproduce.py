@@ -22,7 +22,7 @@ from sr.error import UserError
 from sr.reproduction import environment, final, past, strangers
 from sr.reproduction.points import CLOSE, EQUAL, OTHER, compare, points, relative
 from sr.reproduction.worktree import check_commit, repository, touched, worktree
-from sr.track import code
+from sr.track import code, identity
 
 __all__ = ["tree"]  # a fixture
 ROOT = Path(__file__).parents[1]
@@ -124,10 +124,10 @@ def test_a_run_is_found_by_its_folder_its_name_and_its_id(tmp_path: Path) -> Non
     folder = run_folder(tmp_path / "runs" / "20260101_a")
     (folder / "run.json").write_text(json.dumps({"id": "1234567890", "run_id": "abcdef0123456789"}))
     for word in (str(folder), "20260101_a", "123456", "abcdef0123"):
-        assert past.find(tmp_path / "runs", word) == folder
+        assert identity.find(tmp_path / "runs", word, "run") == folder
     for word in ("12345", "nothing"):
         with pytest.raises(UserError, match=f"run={word}: expected a run's folder or its id"):
-            past.find(tmp_path / "runs", word)
+            identity.find(tmp_path / "runs", word, "run")
 
 
 @pytest.mark.parametrize(

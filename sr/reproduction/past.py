@@ -43,30 +43,6 @@ class Past(NamedTuple):
         return self.summary.get("status") == "FINISHED"
 
 
-def find(runs: Path, word: str) -> Path:
-    """The folder that `word` names: itself, its name in `runs`, or our id or MLflow's of a run there."""
-    for path in (Path(word).expanduser(), runs / word):
-        if path.is_dir():
-            return path.resolve()
-    ids: dict[Path, list[str]] = {}
-    for name in ("run.json", "summary.json"):
-        for path in runs.glob(f"*/{name}"):
-            ids.setdefault(path.parent, []).extend(_ids(path))
-    found = [folder for folder, both in ids.items() if len(word) >= 6 and any(one.startswith(word) for one in both)]
-    if len(found) != 1:
-        many = f"{len(found)} runs there begin with it" if found else "there is no such folder, nor a run of this id"
-        raise UserError(f"run={word}: expected a run's folder or its id; {many} (looked in paths.runs={runs})")
-    return found[0].resolve()
-
-
-def _ids(path: Path) -> list[str]:
-    try:
-        known = json.loads(path.read_text(encoding="utf-8"))
-        return [str(known[key]) for key in ("id", "run_id") if known.get(key)]
-    except (OSError, ValueError, AttributeError):
-        return []
-
-
 def read(folder: Path) -> Past:
     """Everything, checked to be of the kind that it should be."""
     missing = [name for name in NEEDED if not (folder / name).is_file()]

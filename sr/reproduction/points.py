@@ -2,11 +2,11 @@
 
 import json
 import math
-import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from sr.track import lines
 from sr.track.machine import OF_MACHINE
 
 EQUAL, CLOSE, OTHER = "equal", "close", "other"
@@ -28,32 +28,9 @@ class Outcome(NamedTuple):
 
 
 def points(folder: Path) -> Iterator[Point]:
-    """Name, step and value of all points of a run that stand, in their order; of a run without a journal, only the last
-    metrics that its summary has."""
-    journal = folder / "journal.jsonl"
-    if not journal.exists():
-        yield from _of_summary(folder / "summary.json")
-        return
-    found: list[dict[str, Any]] = []
-    with journal.open("rb") as file:
-        for line in file:
-            entry = _entry(line)
-            if "back" in entry:
-                found = [kept for kept in found if kept["step"] <= entry["back"]]
-            elif "points" in entry:
-                found.append(entry)
-    for entry in found:
-        for name, value in entry["points"].items():
-            yield name, entry["step"], float(value)
-
-
-def _entry(line: bytes) -> dict[str, Any]:
-    """What a line of the journal says; nothing where it is torn or damaged."""
-    crc, _, body = line.rstrip(b"\n").partition(b" ")
-    try:
-        return json.loads(body) if int(crc, 16) == zlib.crc32(body) else {}
-    except ValueError:
-        return {}
+    """Name, step and value of all points of a run that stand; of a run without a journal (track=none), of the last metrics
+    that its summary has."""
+    return lines.points(folder) if (folder / lines.NAME).exists() else _of_summary(folder / "summary.json")
 
 
 def _of_summary(path: Path) -> Iterator[Point]:

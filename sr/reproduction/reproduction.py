@@ -14,6 +14,7 @@ from sr.reproduction import environment, final, past, points
 from sr.reproduction.points import CLOSE, EQUAL, OTHER, Outcome
 from sr.reproduction.strangers import refuse
 from sr.reproduction.worktree import check_commit, repository, touched, worktree
+from sr.track import identity
 from sr.track.life import REPRODUCES
 from sr.track.machine import VARIABLES
 
@@ -33,7 +34,7 @@ class Reproduction:
         self.dry, self.force, self.tolerance, self.named = dry, force, tolerance, repository
         self.runs = Path(paths["runs"]).expanduser().resolve()
         self.cache = Path(paths["cache"]).expanduser().resolve() if paths["cache"] else None
-        self.past = past.read(past.find(self.runs, run))
+        self.past = past.read(identity.find(self.runs, run, "run").resolve())
         self.trust = trust
         self.data = self._data(paths["data"])
 
