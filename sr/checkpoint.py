@@ -69,7 +69,7 @@ def load(
 def _ours(path: Path, content: dict[str, Any], trust: Sequence[str]) -> Loaded:
     config = content[KEY]["config"]
     node = config["model"]["net"]
-    refuse_strangers(node, trust, path)
+    refuse_strangers(node, trust, f"checkpoint={path}", "model.net")
     if node["_target_"] == SPANDREL:  # its weight file need not be here any more
         net = Spandrel.recognise({k.removeprefix("model."): v for k, v in _kept(content["state_dict"]).items()})
     else:
@@ -220,27 +220,29 @@ class Checkpoints(Callback):
         return self.folder / "best.ckpt"
 
     @property
-    def perceptual(self) -> Path:
-        """Where the best by `also` is, or will be where there is such a metric."""
-        return self.folder / "best_perceptual.ckpt"
+    def best_also(self) -> Path | None:
+        """Where the best by `also` is, or will be, named by that metric: `best_spectrum.ckpt`."""
+        return self.folder / f"best_{self.also.rpartition('/')[2]}.ckpt" if self.also else None
 
     def kept(self) -> list[Path]:
         """The files that are there, the best first."""
-        return [path for path in (self.best, self.perceptual, self.folder / "last.ckpt") if path.exists()]
+        return [path for path in (self.best, self.best_also, self.folder / "last.ckpt") if path and path.exists()]
 
     def on_save_checkpoint(self, trainer: Trainer, module: SRModule, checkpoint: dict[str, Any]) -> None:
         metrics = {"metrics": dict(module.metrics), "bicubic": dict(module.bicubic)}
-        state = {"best": dict(module.best), "second": dict(self.second), "waited": self._waited, "leaks": self.leaks}
-        checkpoint[KEY] = {"config": self.config, **metrics, **state}
+        best = {"best": dict(module.best), "second": dict(self.second), "also": self.also, "waited": self._waited}
+        checkpoint[KEY] = {"config": self.config, **metrics, **best, "leaks": self.leaks}
 
     def on_load_checkpoint(self, trainer: Trainer, module: SRModule, checkpoint: dict[str, Any]) -> None:
         """Of a run that is resumed: its best steps stay the best, where their files are there to be taken over."""
-        for path in (self.best, self.perceptual) if self._inherited else ():
-            there, entry = self._inherited.with_name(path.name), checkpoint[KEY]
+        entry = checkpoint[KEY]
+        self.also = entry.get("also")
+        for path in filter(None, (self.best, self.best_also)) if self._inherited else ():
+            there = self._inherited.with_name(path.name)
             if there.exists() and path == self.best:
                 module.best, self._waited = dict(entry["best"]), entry["waited"]
             elif there.exists():
-                self.second = dict(entry.get("second", {}))
+                self.second = dict(entry["second"])
             if there.exists() and trainer.is_global_zero:
                 shutil.copyfile(there, path)
 
@@ -258,7 +260,7 @@ class Checkpoints(Callback):
         if self.patience and self._waited >= self.patience and not trainer.should_stop:
             trainer.should_stop = True
             print(f"step {trainer.global_step}: no better {self.key} in {self.patience} validations, so training stops")
-        for path in [self.best] * better + [self.perceptual] * better_also + [self.folder / "last.ckpt"]:
+        for path in [self.best] * better + [self.best_also] * better_also + [self.folder / "last.ckpt"]:
             self._save(trainer, module, path)
 
     def _know(self, module: SRModule) -> None:
@@ -268,7 +270,9 @@ class Checkpoints(Callback):
         if also == "auto":
             names = PERCEPTUAL if "adversarial" in self.config["model"] else ()
             also = next((name for name in names if self._set + name in {*known} - {self.key}), None)
-        self.also = also if also is None or "/" in also else self._set + also
+        also = also if also is None or "/" in also else self._set + also
+        self.second = self.second if also == self.also else {}  # of a resumed run, by what it watched there
+        self.also = also
         for dial, key in (("watch", self.key), ("watch_also", self.also)):
             if key is not None and key not in known:
                 raise UserError(f"{dial}={key}: no such metric; there are {', '.join(known)}")

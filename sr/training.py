@@ -187,7 +187,8 @@ class Training:
     def _summary(self, status: str) -> dict[str, Any]:
         steps, seconds = self.trainer.global_step, self.clock.seconds
         best = {f"best/{name}": value for name, value in self.model.best.items()}
-        best |= {f"best_perceptual/{name}": value for name, value in self.best.second.items()}
+        if self.best.best_also:
+            best |= {f"{self.best.best_also.stem}/{name}": value for name, value in self.best.second.items()}
         return {
             "run_id": self.track.run_id,
             "status": status,
@@ -215,8 +216,8 @@ class Training:
         print(f"\n{status.lower()}: {self.trainer.global_step} steps, protocol {self.model.metric.name}")
         if self.model.metrics:
             print("\n" + terminal.table(self.model.metrics, self.model.bicubic) + "\n")
-        if self.best.second and self.best.also:
-            best = {self.best.best.name: self.model.best, self.best.perceptual.name: self.best.second}
+        if self.best.second and self.best.best_also:
+            best = {self.best.best.name: self.model.best, self.best.best_also.name: self.best.second}
             print(terminal.both_best(best, (self.best.key, self.best.also)) + "\n")
         for name in self.alarms.told:
             print(f"ALARM       {name}: {'; '.join(self.alarms.told[name])}")

@@ -11,7 +11,9 @@ from torch import Tensor, nn
 
 from sr.adversarial.hinge import Hinge
 from sr.adversarial.lsgan import LSGAN
+from sr.adversarial.relativistic import Relativistic
 from sr.adversarial.vanilla import Vanilla
+from sr.adversarial.wgan import WGAN
 from sr.discriminator.patch import Patch
 from sr.error import UserError
 from sr.metric.protocol import Protocol
@@ -63,7 +65,9 @@ def play(module: GAN, steps: int, *looks: Any, **dials: Any) -> Trainer:
     return fit(module, steps, pairs, *map(After, looks), **dials)
 
 
-@pytest.mark.parametrize("adversarial", [Vanilla(), Vanilla(saturating=False), LSGAN(), Hinge()])
+@pytest.mark.parametrize(
+    "adversarial", [Vanilla(), Vanilla(saturating=False), LSGAN(), Hinge(), Relativistic(), WGAN()], ids=repr
+)
 def test_the_adversarial_gradient_reaches_the_generator(adversarial: nn.Module) -> None:
     """With no pixel loss, all that moves G is D's opinion; without its weight, G stands still."""
     moved = gan(adversarial, NoLoss(), weight=1.0, warmup_steps=0)
@@ -77,9 +81,11 @@ def test_the_adversarial_gradient_reaches_the_generator(adversarial: nn.Module) 
     assert min(norms) > 0
 
 
-def test_the_generators_step_changes_only_the_generator() -> None:
-    """With D's rate at zero, D stands still while G learns; and no gradient of G's half is left in D."""
-    module = gan(Vanilla(), NoLoss(), weight=1.0, warmup_steps=0)
+@pytest.mark.parametrize("adversarial", [Vanilla(), Relativistic()], ids=repr)
+def test_the_generators_step_changes_only_the_generator(adversarial: nn.Module) -> None:
+    """With D's rate at zero, D stands still while G learns; and no gradient of G's half is left in D, also where G's half
+    asks D for its opinion of real images."""
+    module = gan(adversarial, NoLoss(), weight=1.0, warmup_steps=0)
     module.discriminator_optimizer = lambda parameters: torch.optim.SGD(parameters, lr=0.0)
     before = weights(module.discriminator)
 
@@ -173,8 +179,29 @@ def test_a_penalty_is_paid_by_the_discriminator_alone_every_few_updates() -> Non
     module = gan(penalty={"fine": Fine()}, warmup_steps=1, d_steps=2, loss=NoLoss(), weight=0.0)
     before, paid = weights(module.net), []
     play(module, 5, lambda m: paid.append("train/penalty_fine" in m.signals))
-    assert paid == [False, False, True, False, False, True, False, False, True, False]
+    assert paid[1::2] == [False, True, True, False, True]  # of updates 0, 1 | 2, 3 | 4, 5 | 6, 7 those with 0, 3 and 6
     assert torch.equal(weights(module.net), before)
+
+
+def test_a_step_tells_the_last_of_what_its_updates_told() -> None:
+    """An even number of D's updates to a step, and a penalty at every second: it falls on the first, which tells of it."""
+    penalty = Fine()
+    penalty.every = 2
+    told: list[dict[str, Any]] = []
+    module = gan(penalty={"fine": penalty}, warmup_steps=1, d_steps=2)
+    play(module, 3, lambda m: told.append(dict(m.signals)))
+    alone, *game = told[1::2]
+    assert "train/penalty_fine" not in alone
+    assert [step["train/penalty_fine"].item() > 0 for step in game] == [True, True]
+    first, last = told[4:]  # of the third step
+    assert first["train/loss_d"] != last["train/loss_d"]
+    assert first["train/penalty_fine"] == last["train/penalty_fine"]
+    assert first.keys() == last.keys() - {
+        "train/loss_g",
+        "train/loss_pixel",
+        "train/loss_adversarial",
+        "train/grad_norm_g",
+    }
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])

@@ -2,7 +2,7 @@
 what goes wrong in one line."""
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from statistics import fmean
 from typing import ClassVar
 
@@ -14,6 +14,9 @@ class Rule:
 
     advice: str  # what to turn, in the words that are typed
     signals: ClassVar[tuple[str, ...]] = ()  # what `step` looks at, by their names in `module.signals`
+
+    def begin(self, game: object | None) -> None:
+        """Before the first step: what is played, `model/adversarial`; None of a net that learns alone."""
 
     def step(self, step: int, signals: Mapping[str, float]) -> str | None:
         """After each step of the generator, with those of `signals` that there were: what is seen, where it is wrong."""
@@ -38,6 +41,9 @@ class Window:
 
     def __len__(self) -> int:
         return len(self._kept)
+
+    def __iter__(self) -> Iterator[Mapping[str, float]]:
+        return iter(self._kept)
 
     def values(self, name: str) -> list[float]:
         """Of the steps that had this signal."""

@@ -71,15 +71,9 @@ class Cache:
             found = _mapped(entry)
         return (found, True) if found is not None else (decoded, False)
 
-    def clean(self) -> tuple[int, int]:
-        """Remove all entries; how many they were, and their bytes. Nothing else in the folder is touched."""
-        entries = _entries(self.folder / "pixels", 0)
-        for path in [entry.path for entry in entries] + _ours(self.folder / FILES):
-            path.unlink(missing_ok=True)
-        for path in (self.folder / "pixels", self.folder / FILES, self.folder):
-            with contextlib.suppress(OSError):  # not there, or not ours alone
-                path.rmdir()
-        return len(entries), sum(entry.size for entry in entries)
+    def files(self) -> list[Path]:
+        """All that is the cache's in its folder, whoever else has files there."""
+        return _ours(self.folder / "pixels") + _ours(self.folder / FILES)
 
     def _entry(self, file: Path, kind: object = None) -> Path | None:
         """Where the pixels of `file` belong, as it is now; None where it cannot be read."""

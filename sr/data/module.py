@@ -22,7 +22,8 @@ from sr.data.ahead import Ahead
 from sr.data.cache import Cache
 from sr.data.leaks import Leak, known_leaks
 from sr.data.patches import START, Draws, Patches
-from sr.data.pictures import Pictures, Shrink
+from sr.data.pictures import Pictures
+from sr.data.shrink import Shrink
 from sr.error import UserError, nearest
 from sr.image.read import list_images
 from sr.metric.ssim import WINDOW

@@ -1,4 +1,4 @@
-"""What a run may name. Its files are a stranger's: classes of `sr` and of what the user trusts, and nothing else.
+"""What a run may name. Its files are a stranger's: parts of `sr`, and what the user trusts (`sr.trust`).
 
 Classes in modules that the run's own commit or patch brings, and that are not as they are here, cannot be looked at
 without running them. They are the run's code, which runs anyway.
@@ -15,7 +15,6 @@ from sr.reproduction.worktree import touched
 from sr.track import code
 from sr.trust import refuse_strangers
 
-TRUSTED = ("sr", "torch.nn", "torch.optim", "schedulefree")  # modules that our own configs name
 HERE = Path(sr.__file__).resolve().parents[1]
 MODULE = re.compile(r"sr(\.[A-Za-z_]\w*)+")
 
@@ -23,10 +22,9 @@ MODULE = re.compile(r"sr(\.[A-Za-z_]\w*)+")
 def refuse(run: Past, clone: Path, trust: Sequence[str]) -> None:
     """Raise where the run's config, or what was typed, names anything else."""
     own = Own(run, clone)
-    known = (*TRUSTED, *trust)
-    refuse_strangers(_without(run.config, own), known, run.folder / "config.yaml")
+    refuse_strangers(_without(run.config, own), trust, f"run={run.folder.name}")
     for target in re.findall(r"_target_\W+([\w.]+)", " ".join(run.typed)):
-        refuse_strangers(_without({"_target_": target}, own), known, run.folder / "overrides.yaml")
+        refuse_strangers(_without({"_target_": target}, own), trust, f"run={run.folder.name}, overrides.yaml:")
 
 
 class Own:

@@ -38,6 +38,10 @@ class Alarms(Callback):
         self._doubted: set[str] = set()  # failures in the last validation's pictures
         self._lasting: set[str] = set()  # those of them that were told of
 
+    def on_train_start(self, trainer: Trainer, module: SRModule) -> None:
+        for rule in self.rules.values():
+            rule.begin(getattr(module, "adversarial", None))
+
     def on_train_batch_end(self, trainer: Trainer, module: SRModule, *_: object) -> None:
         if not self._wanted or not trainer.is_global_zero or trainer.global_step == self._seen:
             return
