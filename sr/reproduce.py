@@ -36,9 +36,13 @@ def reproduce(cfg: DictConfig) -> None:
         or config["tolerance"] < 0
     ):
         raise UserError(f"tolerance={config['tolerance']}: expected a number, 0 or more")
-    from sr.reproduction.reproduction import Reproduction  # torch: only now, when the config is right
+    from sr.reproduction.found import found  # torch: only now, when the config is right
+    from sr.reproduction.reproduction import Reproduction
 
-    if not Reproduction(**config).go():
+    runs = Path(config["paths"]["runs"]).expanduser().resolve()
+    with found(str(config.pop("run")), config.pop("uri"), runs) as run:
+        equal = Reproduction(run, **config).go()
+    if not equal:
         sys.exit(NOT_EQUAL)
 
 

@@ -19,8 +19,9 @@ from conftest import picture
 from test_provenance import content, git, spoil, tree
 
 from sr.error import UserError
-from sr.reproduction import environment, final, past, strangers
+from sr.reproduction import environment, final, found, past, strangers
 from sr.reproduction.points import CLOSE, EQUAL, OTHER, compare, points, relative
+from sr.reproduction.reproduction import Reproduction
 from sr.reproduction.worktree import check_commit, repository, touched, worktree
 from sr.track import code, identity
 
@@ -120,6 +121,27 @@ def test_weights_are_compared_tensor_by_tensor(tmp_path: Path) -> None:
 # the run
 
 
+def test_a_run_that_only_mlflow_has_is_compared_by_what_mlflow_has(sr: Any, world: Path, tmp_path: Path) -> None:
+    """Its files and points come; nothing is left of them afterwards."""
+    from test_run import start
+
+    _, summary, _ = start(sr, world, tmp_path / "runs", "track.system_every=null")
+    (folder,) = (path.parent for path in (tmp_path / "runs").glob("*/summary.json"))
+    before = {p for p in points(folder) if math.isfinite(p[2])}
+    run = past.read(folder)
+    shutil.rmtree(folder)
+    with found.found(f"mlflow:{summary['run_id']}", None, tmp_path / "runs") as one:
+        again = past.read(*one)
+        assert (again.config, again.typed, again.data, again.patch) == (run.config, run.typed, run.data, run.patch)
+        assert set(points(one.folder)) == before
+        assert len(before) > 20
+        assert again.id == one.tracked == summary["run_id"]
+    assert not one.folder.exists()
+    with pytest.raises(UserError, match=r"no run of this id in paths\.runs, nor at uri="), found.found(
+        "0" * 32, None, tmp_path / "runs"):  # fmt: skip
+        pass
+
+
 def test_a_run_is_found_by_its_folder_its_name_and_its_id(tmp_path: Path) -> None:
     folder = run_folder(tmp_path / "runs" / "20260101_a")
     (folder / "run.json").write_text(json.dumps({"id": "1234567890", "run_id": "abcdef0123456789"}))
@@ -138,6 +160,7 @@ def test_a_run_is_found_by_its_folder_its_name_and_its_id(tmp_path: Path) -> Non
         ("environment_yaml", {"verb": "run", "git": {"sha": "--upload-pack=evil"}}, "its commit is not known"),
         ("environment_yaml", {"verb": "os.system", "git": {"sha": SHA}}, "only run and evaluate can be repeated"),
         ("overrides_yaml", "seed=1", "expected a list of words"),
+        ("overrides_yaml", ["--config-dir=/tmp"], "expected a list of words"),
         ("data_json", {"train": {"a": {"digest": "", "source": "/", "files": {"../../etc/passwd": ""}}}}, "data.json"),
         ("data_json", {"train": ["a"]}, "data.json was not written by sr"),
     ],
@@ -214,6 +237,29 @@ def test_images_are_found_where_they_lay_or_in_another_root_and_named(tmp_path: 
     assert environment.of_images(run, tmp_path / "new", tmp_path / "cache") == [
         "T91/HR/t1.png differs", "T91/HR/t2.png is missing",
     ]  # fmt: skip
+
+
+def test_the_command_is_the_runs_with_the_places_of_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it is tracked, and where things lie, is this machine's; a checkpoint that it began with is part of it."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    (tmp_path / "start.ckpt").touch()
+    typed = ["seed=3", "paths.data=/theirs", "track.uri=http://theirs", "hydra.run.dir=x", "resume=start.ckpt",
+             f"resume='{tmp_path}'", "track.group=a"]  # fmt: skip
+    about = {"verb": "run", "git": {"sha": SHA, "folder": "/gone/clone"}, "folder": str(tmp_path),
+             "parts": ["/gone/clone/mine", "/else/where"],
+             "flags": {"threads": 2, "variables": {"OMP_NUM_THREADS": "5", "LD_PRELOAD": "evil.so"}}}  # fmt: skip
+    folder = run_folder(tmp_path / "run", overrides_yaml=typed, environment_yaml=about)
+    paths = {"runs": str(tmp_path / "runs"), "data": str(tmp_path / "sets"), "cache": None}
+    dials = {"dry": False, "force": False, "tolerance": 0.0, "repository": None, "trust": [], "paths": paths}
+    again = Reproduction(found.Found(folder), **dials)
+    assert again._command(tmp_path / "tree")[3:] == [
+        f"--config-dir={tmp_path}/tree/mine", "--config-dir=/else/where", "seed=3", "resume=start.ckpt", "track.group=a",
+        f"paths.data={tmp_path}/sets", f"paths.runs={tmp_path}/runs",
+    ]  # fmt: skip
+    env = again._environment(tmp_path / "tree")
+    assert (env["OMP_NUM_THREADS"], env["PYTHONSAFEPATH"], env["SR_REPRODUCES"]) == ("2", "1", again.past.id)
+    assert env["PYTHONPATH"].split(os.pathsep)[0] == str(tmp_path / "tree")
+    assert "LD_PRELOAD" not in env
 
 
 def test_packages_and_machine_are_compared_one_by_one(tmp_path: Path) -> None:

@@ -9,12 +9,16 @@ import yaml
 
 from sr.error import UserError
 
-# The main session: a run that is not in a folder here comes through sr.track.artifact.fetch, these names only.
-NAMES = ("config.yaml", "overrides.yaml", "environment.yaml", "run.json", "summary.json", "data.json", "packages.txt",
-         "changes.patch", "journal.jsonl")  # fmt: skip
 VERBS = ("run", "evaluate")
 SHA = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 NEEDED = ("config.yaml", "overrides.yaml", "environment.yaml")
+NAMES = (
+    *NEEDED,
+    "summary.json",
+    "data.json",
+    "packages.txt",
+    "changes.patch",
+)  # all that is read, of a tracked run too
 LARGEST = 100_000_000  # bytes of such a file
 
 
@@ -43,8 +47,8 @@ class Past(NamedTuple):
         return self.summary.get("status") == "FINISHED"
 
 
-def read(folder: Path) -> Past:
-    """Everything, checked to be of the kind that it should be."""
+def read(folder: Path, tracked: str | None = None) -> Past:
+    """Everything, checked to be of the kind that it should be; `tracked` is the id of a run that came from MLflow."""
     missing = [name for name in NEEDED if not (folder / name).is_file()]
     if missing:
         raise UserError(
@@ -54,16 +58,16 @@ def read(folder: Path) -> Past:
     identity, summary, data = (_json(folder / name) for name in ("run.json", "summary.json", "data.json"))
     if not (isinstance(config, dict) and isinstance(about, dict) and isinstance(about.get("git"), dict)):
         raise UserError(f"run={folder}: config.yaml or environment.yaml was not written by sr, or is damaged")
-    typed = identity.get("typed") or typed or []
+    typed = typed or []  # of a run that went on, all that was typed for it so far
     if not _is_fingerprint(data):
         raise UserError(f"run={folder}: data.json was not written by sr, or is damaged")
-    if not isinstance(typed, list) or not all(isinstance(word, str) for word in typed):
+    if not isinstance(typed, list) or not all(isinstance(word, str) and word[:1] != "-" for word in typed):
         raise UserError(f"run={folder}: overrides.yaml: expected a list of words")
     if about.get("verb") not in VERBS:
         raise UserError(f"run={folder}: is of verb {about.get('verb')}; only {' and '.join(VERBS)} can be repeated")
     if not SHA.fullmatch(str(about["git"].get("sha"))):
         raise UserError(f"run={folder}: its commit is not known: sr did not run from a git checkout then")
-    known = identity.get("id") or identity.get("run_id") or summary.get("run_id") or folder.name
+    known = identity.get("id") or identity.get("run_id") or summary.get("run_id") or tracked or folder.name
     patch = _bytes(folder / "changes.patch")
     return Past(folder, str(known), about["verb"], typed, config, about, _packages(folder), data, summary, patch)
 

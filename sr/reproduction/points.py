@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from sr.track import lines
+from sr.track import lines, params
 from sr.track.machine import OF_MACHINE
 
 EQUAL, CLOSE, OTHER = "equal", "close", "other"
@@ -38,6 +38,11 @@ def _of_summary(path: Path) -> Iterator[Point]:
     for kind in ("metrics", "bicubic"):
         for name, value in summary.get(kind, {}).items():
             yield f"{kind}/{name}", summary.get("steps", 0), float(value)
+
+
+def as_tracked(side: Iterable[Point]) -> Iterator[Point]:
+    """As MLflow has them: finite ones, under names that it takes."""
+    return ((params.key(name), step, value) for name, step, value in side if math.isfinite(value))
 
 
 def compare(there: Iterable[Point], here: Iterable[Point], tolerance: float, last: int | None = None) -> list[Outcome]:

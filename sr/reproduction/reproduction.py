@@ -11,10 +11,10 @@ from pathlib import Path
 
 from sr.error import UserError
 from sr.reproduction import environment, final, past, points
+from sr.reproduction.found import Found
 from sr.reproduction.points import CLOSE, EQUAL, OTHER, Outcome
 from sr.reproduction.strangers import refuse
 from sr.reproduction.worktree import check_commit, repository, touched, worktree
-from sr.track import identity
 from sr.track.life import REPRODUCES
 from sr.track.machine import VARIABLES
 
@@ -28,13 +28,13 @@ class Reproduction:
     """What `conf/reproduce.yaml` describes."""
 
     def __init__(
-        self, *, run: str, dry: bool, force: bool, tolerance: float, repository: str | None, trust: Sequence[str],
+        self, run: Found, *, dry: bool, force: bool, tolerance: float, repository: str | None, trust: Sequence[str],
         paths: dict[str, str | None],
     ) -> None:  # fmt: skip
         self.dry, self.force, self.tolerance, self.named = dry, force, tolerance, repository
         self.runs = Path(paths["runs"]).expanduser().resolve()
         self.cache = Path(paths["cache"]).expanduser().resolve() if paths["cache"] else None
-        self.past = past.read(identity.find(self.runs, run, "run").resolve())
+        self.past, self.tracked = past.read(*run), run.tracked
         self.trust = trust
         self.data = self._data(paths["data"])
 
@@ -84,11 +84,16 @@ class Reproduction:
 
     def _command(self, tree: Path) -> list[str]:
         """The run's own words, with this machine's places."""
-        typed = [word for word in self.past.typed if not word.lstrip("+~").startswith(OURS)]
+        typed = [word for word in self.past.typed if not word.lstrip("+~").startswith(OURS) or self._begins(word)]
         places = [f"paths.data={self.data}", f"paths.runs={self.runs}"]
         places += [f"paths.cache={self.cache}"] if self.cache else []
         parts = [f"--config-dir={self._part(part, tree)}" for part in self._own_parts()]
         return ["python", "-m", f"sr.{self.past.verb}", *parts, *typed, *places]
+
+    def _begins(self, word: str) -> bool:
+        """Whether it names a checkpoint that the run began with; a run that went on is repeated from its beginning."""
+        key, _, value = word.partition("=")
+        return key == "resume" and (self._cwd() / Path(value.strip("'\"")).expanduser()).is_file()
 
     def _own_parts(self) -> list[str]:
         return [str(folder) for folder in self.past.about.get("parts") or []]
@@ -146,7 +151,9 @@ class Reproduction:
         last = None if run.finished else max((step for _, step, _ in there), default=0)
         if last is not None:
             print(f"the run did not finish: it is compared up to step {last}, the last that it told of")
-        outcomes = points.compare(there, points.points(again.folder), self.tolerance, last)
+        here = points.points(again.folder)
+        here = points.as_tracked(here) if self.tracked else here
+        outcomes = points.compare(there, here, self.tolerance, last)
         files = [] if last is not None else final.compare(run.folder, again.folder, self.tolerance)
         _report("metrics", outcomes, "points")
         _report("weights", files, "tensors")

@@ -93,7 +93,7 @@ def _others(config: dict[str, Any]) -> list[Used]:
         for word in dial.split("."):
             node = node.get(word) if isinstance(node, dict) else None
         path = Path(str(node)).expanduser()
-        files = sorted(path.glob("*.ckpt")) if path.is_dir() else [path]
+        files = sorted(path.glob("*.ckpt")) if path.is_dir() and dial != "resume" else [path]  # which is the run itself
         if node is not None and files and files[0].is_file():
             found.append(Used(OTHER, dial, files, {}))
     for parts in map(Path, own_parts()):
