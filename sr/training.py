@@ -8,51 +8,30 @@ import time
 from pathlib import Path
 from typing import Any
 
-from pytorch_lightning import Callback, seed_everything
+from pytorch_lightning import seed_everything
 from pytorch_lightning.utilities import rank_zero_only
 
 from sr import build, checkpoint, terminal, weights
+from sr.data.fingerprint import Print
 from sr.data.leaks import Leak
 from sr.data.patches import START, Seen
 from sr.error import UserError
 from sr.metric.score import by_picture
 from sr.model.module import trainable
+from sr.track import provenance
 from sr.track.alarms import Alarms
 from sr.track.ending import Listening, closing
 from sr.track.evidence import Evidence
 from sr.track.life import Begun, as_json, keep, make_folder
 from sr.track.none import Nothing
+from sr.track.pace import Clock, Pace
 from sr.track.panel import Panels
 from sr.track.record import Record, in_columns
 from sr.track.sheet import Sheet
+from sr.track.system import Sampler
 
 TAG_LENGTH = 4000  # characters of a tag that every MLflow takes
 LEAKS_SHOWN = 3  # of each set
-
-
-class Clock(Callback):
-    """Seconds of training, without those of validation."""
-
-    def __init__(self) -> None:
-        self.seconds, self._since = 0.0, 0.0
-
-    def on_train_start(self, *_: object) -> None:
-        self._since = time.perf_counter()
-
-    def on_validation_start(self, *_: object) -> None:
-        if self._since:  # not before training, when the untrained net is measured
-            self.seconds += time.perf_counter() - self._since
-
-    def on_validation_end(self, *_: object) -> None:
-        self._since = time.perf_counter() if self._since else 0.0
-
-    def on_train_end(self, *_: object) -> None:
-        self.seconds += time.perf_counter() - self._since
-        self._since = 0.0
-
-    def on_exception(self, *_: object) -> None:
-        if self._since:
-            self.on_train_end()
 
 
 class Training:
@@ -76,6 +55,7 @@ class Training:
             checkpoint.begin(self.model, Path(self.model.init).expanduser())
         self.stages = self._stages()
         self.leaks: list[Leak] = []
+        self.fingerprint: list[Print] = []
 
     def go(self) -> float | None:
         """Do all stages; returns the best watched value, or the first tested PSNR when nothing was trained."""
@@ -87,13 +67,14 @@ class Training:
             self.folder, self.config["watch"], self.config, self.config["patience"], inherited
         )
         self.best.leaks = [list(leak) for leak in self.leaks]
-        callbacks = [Listening(), self.best, self.clock, Record(self.track)]
+        callbacks = [Listening(), self.best, self.clock, Pace(self.track, self.clock), Record(self.track)]
         callbacks += [terminal.Bar()] if self.first else []
         callbacks += [Panels(self.track)] if self.track.panels else []
         callbacks += [Sheet(self.track)] if self.track.panels else []
         self.alarms = Alarms(self.track, self.model.alarm)
         callbacks += [self.alarms, Evidence(self.folder)]
         self.trainer = build.trainer(self.config, callbacks, self.track, not self.model.automatic_optimization)
+        self.system = Sampler(self.track, self.folder, self.track.system_every, lambda: self.trainer.global_step)
         with closing(self._close):
             self._open()
             self._do_stages()
@@ -130,6 +111,8 @@ class Training:
                 self._warn_of_leaks()
         if "test" in self.stages:
             self.data.setup("test")
+        if self.first:
+            self.fingerprint = provenance.fingerprint(self.config, self.data, self.model.metric)
 
     def _warn_of_leaks(self) -> None:
         """Loudly for the sets that this run measures; the others are named, for nobody should test on them later."""
@@ -149,8 +132,13 @@ class Training:
         return c.get("experiment") or f"{c['model']}-{c['model/net']}_{c['data']}_x{self.config['scale']}"
 
     def _open(self) -> None:
+        if not self.first:
+            return
         leaks = {"sr.leak": "; ".join(map(str, self.leaks))[:TAG_LENGTH]} if self.leaks else {}
-        self.begun.open(self.track, self.folder, self.model.metric.name, leaks)
+        device = self.trainer.strategy.root_device
+        self.begun.open(self.track, self.folder, self.model.metric.name, leaks, device)
+        self.system.start()
+        provenance.keep_fingerprint(self.fingerprint, self.track, self.folder)
         self.track.text("protocol.json", as_json(self.protocol))
 
     def _do_stages(self) -> None:
@@ -188,6 +176,7 @@ class Training:
     def _close(self, status: str, exit: str | None) -> None:
         if not self.first:
             return
+        self.system.stop()
         summary = self._summary(status)
         keep(self.track, self.folder, "summary.json", as_json(summary))
         if self.model.metrics:
@@ -209,6 +198,7 @@ class Training:
             "steps_per_second": round(steps / seconds, 3) if seconds else None,
             "seconds": round(time.perf_counter() - self.started, 1),
             "train_seconds": round(seconds, 1),
+            "energy_wh": {kind: round(wh, 4) for kind, wh in self.system.wh.items()},
             "protocol": self.protocol,
             "leaks": [str(leak) for leak in self.leaks],
             "alarms": self.alarms.told,

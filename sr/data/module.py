@@ -111,6 +111,11 @@ class SRData(LightningDataModule):
         name = self.sets[part][index]
         return name if name == self.name else Path(name).name
 
+    @property
+    def training_name(self) -> str:
+        """The name of the training set."""
+        return self.name
+
     def train_dataloader(self) -> DataLoader:
         world, rank = self._share()
         steps = self.trainer.accumulate_grad_batches if self.trainer else 1  # an epoch is of whole steps

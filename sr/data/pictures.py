@@ -71,6 +71,16 @@ class Pictures(Dataset):
         return self._lr is not None or self._shrink is not None
 
     @property
+    def is_paired(self) -> bool:
+        """Whether LR comes from files."""
+        return self._lr is not None
+
+    @property
+    def files(self) -> list[Path]:
+        """All files behind the set, HR first."""
+        return [*self._hr, *(self._lr or [])]
+
+    @property
     def is_mapped(self) -> bool:
         """Whether the set is too large for memory, and is read from the cache."""
         return self.cache is not None and self.keep and self.bytes > self.memory

@@ -38,8 +38,9 @@ class Journal(Nothing):
         group: str | None = None,
         panels: int = 4,
         params: str = "short",
+        system_every: float | None = None,
     ) -> None:
-        super().__init__(panels)
+        super().__init__(panels, system_every)
         self.runs, self.experiment, self.group = Path(runs).resolve(), experiment, group
         self.kept = params
         self._queue: queue.SimpleQueue[Callable[[], None] | threading.Event] = queue.SimpleQueue()

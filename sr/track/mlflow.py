@@ -40,8 +40,9 @@ class MLflow(Journal):
         group: str | None = None,
         panels: int = 4,
         params: Literal["short", "all"] = "short",
+        system_every: float | None = None,
     ) -> None:
-        super().__init__(runs, experiment, group, panels, params)
+        super().__init__(runs, experiment, group, panels, params, system_every)
         self.uri = uri or f"sqlite:///{self.runs / 'mlflow.db'}"
         self.where = self.uri.removeprefix("sqlite:///")
         self._opened, self._done = threading.Event(), threading.Event()
