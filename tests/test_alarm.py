@@ -300,7 +300,8 @@ def test_a_failure_of_the_game_is_told_of_once_until_it_has_long_been_gone(capfd
 @pytest.mark.parametrize(
     ("found", "told"),
     [
-        ("-xxx-xx", [400, 800]),  # at two validations in a row, once for each time that it comes
+        ("-xxx-xx", [500, 800]),  # at three validations in a row, or the last: once for each time that it comes
+        ("-xx-xx-", []),  # learning fast
         ("x------", []),  # in the first tenth a net has not learned yet
         ("---x---", []),
         ("------x", [800]),  # nobody can look again
