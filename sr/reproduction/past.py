@@ -42,6 +42,15 @@ class Past(NamedTuple):
         return self.about["git"]["sha"]
 
     @property
+    def other_code(self) -> list[str]:
+        """The commits under which it went on, where they were others than the first; short."""
+        later = [_yaml(path) for path in sorted(self.folder.glob("environment.*.yaml"))]
+        shas = [
+            str(one["git"].get("sha")) for one in later if isinstance(one, dict) and isinstance(one.get("git"), dict)
+        ]
+        return [sha[:12] for sha in shas if sha != self.sha]
+
+    @property
     def finished(self) -> bool:
         """Whether it came to its end."""
         return self.summary.get("status") == "FINISHED"

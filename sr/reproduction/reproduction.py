@@ -78,6 +78,7 @@ class Reproduction:
         _tell("changes", changed)
         if run.about.get("patch_is_whole") is False:
             _tell("changes", ["could not be kept: git failed when the run began"])
+        _tell("changes", [f"it went on under commit {sha}, which is not repeated" for sha in run.other_code])
         _tell("not kept", [str(name) for name in run.about.get("not_in_patch") or []])
         print(f"command   {shlex.join(self._command(Path('COMMIT')))}")
         print(f"in        {self._cwd()}")
