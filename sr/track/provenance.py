@@ -109,9 +109,11 @@ def _others(config: dict[str, Any]) -> list[Used]:
         files = sorted(path.glob("*.ckpt")) if path.is_dir() and dial != "resume" else [path]  # which is the run itself
         if node is not None and files and files[0].is_file():
             found.append(Used(OTHER, dial, files, {}))
+    checkout = code.checkout()
     for parts in map(Path, own_parts()):
-        files = sorted(path for path in parts.rglob("*") if path.suffix in (".py", ".yaml"))[:MOST_PARTS]
-        found.append(Used(OTHER, "--config-dir", files, {}))
+        if checkout is None or not parts.is_relative_to(checkout):  # those inside are in the commit, or in its patch
+            files = sorted(path for path in parts.rglob("*") if path.suffix in (".py", ".yaml"))[:MOST_PARTS]
+            found.append(Used(OTHER, f"--config-dir={parts.name}", files, {}, parts.parent))
     return found
 
 
