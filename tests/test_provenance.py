@@ -177,3 +177,15 @@ def test_measuring_the_speed_draws_no_random_number() -> None:
 ])  # fmt: skip
 def test_points_of_the_machine_are_told_from_those_of_the_training(name: str, of_machine: bool) -> None:
     assert bool(machine.OF_MACHINE.fullmatch(name)) is of_machine
+
+
+def test_what_a_run_was_before_it_went_on_stays(tmp_path: Path) -> None:
+    """Its dials are those of now."""
+    for attempt in range(3):
+        for name in ("environment.yaml", "changes.patch", "overrides.yaml"):
+            provenance.place(tmp_path, name).write_text(f"attempt {attempt}")
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
+        "environment.yaml": "attempt 0", "environment.2.yaml": "attempt 1", "environment.3.yaml": "attempt 2",
+        "changes.patch": "attempt 0", "changes.2.patch": "attempt 1", "changes.3.patch": "attempt 2",
+        "overrides.yaml": "attempt 2",
+    }  # fmt: skip

@@ -190,6 +190,9 @@ new file mode 100644
         ([], "sr.net.new.New", True),
         ([], "sr.net.odd.Odd", False),  # its patch brings it
         ([], "sr.net.edsr.EDSR", False),
+        ([], "tiny.Tiny", False),  # the user's own part, in the checkout
+        ([], "tiny.os.system", True),
+        ([], "strange.Tiny", True),
         ([], "torch.optim.Adam", False),
     ],
 )
@@ -197,9 +200,9 @@ def test_a_stranger_may_not_name_any_class(tmp_path: Path, typed: list[str], tar
     sha = git(ROOT, "rev-parse", "HEAD").strip()
     folder = run_folder(
         tmp_path / "run", config_yaml={"model": {"net": [{"_target_": target}]}}, overrides_yaml=typed,
-        environment_yaml={"verb": "run", "git": {"sha": sha}},
+        environment_yaml={"verb": "run", "git": {"sha": sha, "folder": "/c"}, "parts": ["/c/mine"]},
     )  # fmt: skip
-    (folder / "changes.patch").write_bytes(STRANGER)
+    (folder / "changes.patch").write_bytes(STRANGER + STRANGER.replace(b"sr/net/odd.py", b"mine/tiny.py"))
     run = past.read(folder)
     if refused:
         with pytest.raises(UserError, match="os.system" if typed else target):
@@ -246,14 +249,14 @@ def test_the_command_is_the_runs_with_the_places_of_here(tmp_path: Path, monkeyp
     typed = ["seed=3", "paths.data=/theirs", "track.uri=http://theirs", "hydra.run.dir=x", "resume=start.ckpt",
              f"resume='{tmp_path}'", "track.group=a"]  # fmt: skip
     about = {"verb": "run", "git": {"sha": SHA, "folder": "/gone/clone"}, "folder": str(tmp_path),
-             "parts": ["/gone/clone/mine", "/else/where"],
+             "parts": ["/gone/clone/mine"],
              "flags": {"threads": 2, "variables": {"OMP_NUM_THREADS": "5", "LD_PRELOAD": "evil.so"}}}  # fmt: skip
     folder = run_folder(tmp_path / "run", overrides_yaml=typed, environment_yaml=about)
     paths = {"runs": str(tmp_path / "runs"), "data": str(tmp_path / "sets"), "cache": None}
     dials = {"dry": False, "force": False, "tolerance": 0.0, "repository": None, "trust": [], "paths": paths}
     again = Reproduction(found.Found(folder), **dials)
     assert again._command(tmp_path / "tree")[3:] == [
-        f"--config-dir={tmp_path}/tree/mine", "--config-dir=/else/where", "seed=3", "resume=start.ckpt", "track.group=a",
+        f"--config-dir={tmp_path}/tree/mine", "seed=3", "resume=start.ckpt", "track.group=a",
         f"paths.data={tmp_path}/sets", f"paths.runs={tmp_path}/runs",
     ]  # fmt: skip
     env = again._environment(tmp_path / "tree")

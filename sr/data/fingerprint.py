@@ -32,6 +32,7 @@ class Used(NamedTuple):
     name: str
     files: Sequence[Path]
     made: dict[str, Any]  # how LR comes about, and how it is measured
+    root: Path | None = None  # what its files' names are relative to; None: `paths.data`
 
 
 class Print(NamedTuple):
@@ -82,7 +83,7 @@ def _digest(file: Path, memo: Memo) -> str:
 
 def _print(one: Used, root: Path, known: dict[Path, str]) -> Print:
     paths = [file.absolute() for file in one.files]
-    files = dict(sorted(zip(names(paths, root), (known[path] for path in paths), strict=True)))
+    files = dict(sorted(zip(names(paths, one.root or root), (known[path] for path in paths), strict=True)))
     content = ADDRESS.sub("", json.dumps([files, one.made], sort_keys=True, default=str)).encode()
     source = os.path.commonpath([path.parent for path in paths]) if paths else ""
     return Print(one.context, one.name, source, hashlib.sha256(content).hexdigest()[:LENGTH], one.made, files)

@@ -42,6 +42,26 @@ class Past(NamedTuple):
         return self.about["git"]["sha"]
 
     @property
+    def parts(self) -> list[str]:
+        """The folders that `--config-dir` named."""
+        return [str(folder) for folder in self.about.get("parts") or []]
+
+    @property
+    def parts_inside(self) -> list[str]:
+        """Those of them that lay in the run's checkout, relative to it: they are in its commit, or in its patch."""
+        checkout = str(self.about["git"].get("folder") or "/dev/null")
+        return [str(Path(part).relative_to(checkout)) for part in self.parts if Path(part).is_relative_to(checkout)]
+
+    @property
+    def other_code(self) -> list[str]:
+        """The commits under which it went on, where they were others than the first; short."""
+        later = [_yaml(path) for path in sorted(self.folder.glob("environment.*.yaml"))]
+        shas = [
+            str(one["git"].get("sha")) for one in later if isinstance(one, dict) and isinstance(one.get("git"), dict)
+        ]
+        return [sha[:12] for sha in shas if sha != self.sha]
+
+    @property
     def finished(self) -> bool:
         """Whether it came to its end."""
         return self.summary.get("status") == "FINISHED"

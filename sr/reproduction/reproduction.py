@@ -78,6 +78,7 @@ class Reproduction:
         _tell("changes", changed)
         if run.about.get("patch_is_whole") is False:
             _tell("changes", ["could not be kept: git failed when the run began"])
+        _tell("changes", [f"it went on under commit {sha}, which is not repeated" for sha in run.other_code])
         _tell("not kept", [str(name) for name in run.about.get("not_in_patch") or []])
         print(f"command   {shlex.join(self._command(Path('COMMIT')))}")
         print(f"in        {self._cwd()}")
@@ -87,22 +88,14 @@ class Reproduction:
         typed = [word for word in self.past.typed if not word.lstrip("+~").startswith(OURS) or self._begins(word)]
         places = [f"paths.data={self.data}", f"paths.runs={self.runs}"]
         places += [f"paths.cache={self.cache}"] if self.cache else []
-        parts = [f"--config-dir={self._part(part, tree)}" for part in self._own_parts()]
+        inside = [f"--config-dir={tree / part}" for part in self.past.parts_inside]
+        parts = inside or [f"--config-dir={part}" for part in self.past.parts]  # Hydra takes one
         return ["python", "-m", f"sr.{self.past.verb}", *parts, *typed, *places]
 
     def _begins(self, word: str) -> bool:
         """Whether it names a checkpoint that the run began with; a run that went on is repeated from its beginning."""
         key, _, value = word.partition("=")
         return key == "resume" and (self._cwd() / Path(value.strip("'\"")).expanduser()).is_file()
-
-    def _own_parts(self) -> list[str]:
-        return [str(folder) for folder in self.past.about.get("parts") or []]
-
-    def _part(self, part: str, tree: Path) -> Path:
-        """The user's own parts: those inside of the checkout are in the patch."""
-        checkout = self.past.about["git"].get("folder")
-        inside = checkout and Path(part).is_relative_to(checkout)
-        return tree / Path(part).relative_to(checkout) if inside else Path(part)
 
     def _environment(self, tree: Path) -> dict[str, str]:
         """Variables of a process whose `sr` is the worktree's, and whose flags are the run's."""

@@ -16,7 +16,7 @@ from sr.track import code
 from sr.trust import refuse_strangers
 
 HERE = Path(sr.__file__).resolve().parents[1]
-MODULE = re.compile(r"sr(\.[A-Za-z_]\w*)+")
+MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
 
 def refuse(run: Past, clone: Path, trust: Sequence[str]) -> None:
@@ -37,6 +37,12 @@ class Own:
         if not MODULE.fullmatch(module):
             return False
         file = f"{module.replace('.', '/')}.py"
+        if module.startswith("sr."):
+            return self._is_other(file)
+        return any(self._is_other(f"{folder}/{file}") for folder in self.run.parts_inside)
+
+    def _is_other(self, file: str) -> bool:
+        """Whether the run's tree has this file, and not with the content that it has here."""
         if file in self.changed:
             return True
         there = code.git(self.clone, "show", f"{self.run.sha}:{file}")

@@ -48,8 +48,9 @@ class Begun:
         title = f"{folder.name.partition('_')[2]} s{self.config['seed']} {datetime.now():%H%M}"
         track.start(title, folder, self.config, self.typed, self._tags(protocol) | more)
         for name, content in provenance.files(self.verb, self.config, self.choices, self.typed, device).items():
-            (folder / name).write_bytes(content)
-            track.file(folder / name)
+            path = provenance.place(folder, name)
+            path.write_bytes(content)
+            track.file(path)
 
     def _tags(self, protocol: str) -> dict[str, str]:
         c, config = self.choices, self.config

@@ -1,5 +1,6 @@
 """Where a run comes from, as files of its folder: config, command, code, packages, machine."""
 
+import itertools
 import json
 import os
 import platform
@@ -25,6 +26,7 @@ from sr.track.none import Nothing
 
 FILE_DIALS = ("model.init", "model.net.file", "resume", "checkpoint", "interpolate")
 PASSWORD = re.compile(r"(://[^/\s:@]*:)[^/\s@]+@")  # of an address: `://user:password@`
+DIALS = ("config.yaml", "overrides.yaml", "choices.yaml")
 MOST_PARTS = 1000  # files of one `--config-dir`
 
 
@@ -66,6 +68,16 @@ def files(
     return found | ({"changes.patch": changes.patch} if changes.patch else {})
 
 
+def place(folder: Path, name: str) -> Path:
+    """Where such a file belongs. A run that goes on may do so on another machine, with other code: what it was before stays,
+    and `environment.2.yaml` stands beside it. Its dials are those of now."""
+    if name in DIALS:
+        return folder / name
+    stem, suffix = name.split(".")
+    numbers = itertools.chain([""], (f".{k}" for k in itertools.count(2)))
+    return next(path for number in numbers if not (path := folder / f"{stem}{number}.{suffix}").exists())
+
+
 def fingerprint(config: dict[str, Any], data: SRData, protocol: Protocol) -> list[Print]:
     """Of the sets that are set up, and of whatever else was read: weights, the user's own parts.
 
@@ -78,8 +90,9 @@ def fingerprint(config: dict[str, Any], data: SRData, protocol: Protocol) -> lis
 
 def keep_fingerprint(found: list[Print], track: Nothing, folder: Path) -> None:
     """`data.json` in the run's folder, and the sets in the tracker."""
-    (folder / "data.json").write_text(json.dumps(as_tree(found), indent=1, ensure_ascii=False), encoding="utf-8")
-    track.file(folder / "data.json")
+    path = place(folder, "data.json")
+    path.write_text(json.dumps(as_tree(found), indent=1, ensure_ascii=False), encoding="utf-8")
+    track.file(path)
     for one in found:
         if one.context != OTHER and one.files:
             track.dataset(one.name, one.digest, one.source, one.context)
@@ -96,9 +109,11 @@ def _others(config: dict[str, Any]) -> list[Used]:
         files = sorted(path.glob("*.ckpt")) if path.is_dir() and dial != "resume" else [path]  # which is the run itself
         if node is not None and files and files[0].is_file():
             found.append(Used(OTHER, dial, files, {}))
+    checkout = code.checkout()
     for parts in map(Path, own_parts()):
-        files = sorted(path for path in parts.rglob("*") if path.suffix in (".py", ".yaml"))[:MOST_PARTS]
-        found.append(Used(OTHER, "--config-dir", files, {}))
+        if checkout is None or not parts.is_relative_to(checkout):  # those inside are in the commit, or in its patch
+            files = sorted(path for path in parts.rglob("*") if path.suffix in (".py", ".yaml"))[:MOST_PARTS]
+            found.append(Used(OTHER, f"--config-dir={parts.name}", files, {}, parts.parent))
     return found
 
 
