@@ -170,7 +170,7 @@ class Upload:
 
 def connected(uri: str, experiment: str, runs: Path) -> tuple[Any, str]:
     """A client, and the id of the experiment, which is made where it is not there."""
-    for name, value in QUICK.items():
+    for name, value in VARIABLES.items():
         os.environ.setdefault(name, value)
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
