@@ -21,10 +21,11 @@ from sr.track import identity, lines, params
 LINES = 200  # sent at a time
 METRICS, OTHERS = 1000, 100  # MLflow's limits of one call; others are params and tags
 CURSOR = "cursor.json"
-QUICK = {
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+VARIABLES = {
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",  # seconds; its own, with its retries, hang for minutes
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
-}  # seconds; its own hang for minutes
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # the run says itself where it is
+}
 REFUSED = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST")  # will be refused however often it is sent
 OVER = (identity.FINISHED, identity.FAILED)  # what a run of this status has said is not superseded
 
