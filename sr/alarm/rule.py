@@ -2,9 +2,9 @@
 what goes wrong in one line."""
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from statistics import fmean
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -24,6 +24,16 @@ class Rule:
     def verdict(self) -> str | None:
         """At the validation's end: what was seen in its pictures, where it is wrong. Forgets them."""
 
+    def state_dict(self) -> dict[str, Any]:
+        """What answers after this step, or validation, depend on, plain: for a run that is resumed."""
+        return {name: list(part) for name, part in vars(self).items() if isinstance(part, Window)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """The way back."""
+        for name, steps in state.items():
+            for signals in steps:
+                getattr(self, name).take(signals)
+
 
 class Window:
     """The last `length` steps of some signals."""
@@ -38,6 +48,9 @@ class Window:
 
     def __len__(self) -> int:
         return len(self._kept)
+
+    def __iter__(self) -> Iterator[dict[str, float]]:
+        return map(dict, self._kept)
 
     def values(self, name: str) -> list[float]:
         """Of the steps that had this signal."""

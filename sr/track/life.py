@@ -39,13 +39,17 @@ class Begun:
     def __init__(self, verb: str, config: dict[str, Any], choices: dict[str, str], typed: list[str]) -> None:
         self.verb, self.config, self.choices, self.typed = verb, config, choices, typed
 
-    def open(self, track: Nothing, folder: Path, protocol: str, more: dict[str, str]) -> None:
-        """Open the run in the tracker, with its tags (`more` adds to them) and all that tells where it comes from."""
+    def open(
+        self, track: Nothing, folder: Path, protocol: str, more: dict[str, str], resumed: Path | None = None
+    ) -> None:
+        """Open the run in the tracker, with its tags (`more` adds to them) and all that tells where it comes from.
+        `resumed` is the folder of a run that goes on: the same one, in which all this stands already.
+        """
         title = f"{folder.name.partition('_')[2]} s{self.config['seed']} {datetime.now():%H%M}"
         track.start(title, folder, self.config, self.typed, self._tags(protocol) | more)
         for name, text in provenance.texts(self.verb, self.config, self.typed).items():
             if text:
-                track.text(name, text)
+                keep(track, folder, name, text)
 
     def _tags(self, protocol: str) -> dict[str, str]:
         c, config = self.choices, self.config
@@ -79,10 +83,11 @@ def closing(close: Callable[[str], None]) -> Iterator[None]:
 
 
 def keep(track: Nothing, folder: Path, name: str, text: str) -> None:
-    """A text in the run's folder and in the tracker; track=none has only the folder."""
+    """A text in the run's folder, whole or not at all, and in the tracker; track=none has only the folder."""
+    part = folder / f"{name}.part"
+    part.write_text(text, encoding="utf-8")
+    part.replace(folder / name)
     track.text(name, text)
-    if not (folder / name).exists():
-        (folder / name).write_text(text, encoding="utf-8")
 
 
 def as_json(node: Any) -> str:
