@@ -5,6 +5,7 @@ import re
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,8 @@ from sr.metric.score import Score, by_picture
 from sr.model.measured import Shown
 from sr.model.module import trainable
 from sr.pair import Raw
-from sr.track.life import Begun, as_json, closing, keep, make_folder
+from sr.track.ending import closing
+from sr.track.life import Begun, as_json, keep, make_folder
 from sr.track.panel import panel
 from sr.track.record import in_columns
 
@@ -169,7 +171,7 @@ class Evaluation:
         for k, picture in enumerate(names):
             if picture in chosen.names[: self.track.panels]:
                 one = Shown(*(image[k : k + 1] for image in shown))
-                self.track.image(f"panels/test/{name}/{picture}", panel(one, self.protocol), 0)
+                self.track.image(f"panels/test/{name}/{picture}", partial(panel, one, self.protocol), 0)
 
     def _send(self, name: str) -> None:
         found = self.sets[name]
@@ -179,7 +181,7 @@ class Evaluation:
         known = {key: value for key, value in points.items() if not math.isnan(value)}
         self.track.points(in_columns(known, self.data, self.protocol), 0)
 
-    def _close(self, status: str) -> None:
+    def _close(self, status: str, exit: str | None) -> None:
         keep(self.track, self.folder, "evaluate.json", as_json(self.sets | self.unfinished))
         keep(self.track, self.folder, "summary.json", as_json(self._summary(status)))
         cost = report.cost_line(self.subject.parameters, self.subject.multiply_adds)
@@ -189,7 +191,7 @@ class Evaluation:
             self.track.tag(
                 "mlflow.note.content", "\n".join([f"{self._label()}, protocol {self.protocol.name}", "", *lines])
             )
-        self.track.end(status)
+        self.track.end(status, exit)
         print(f"\n{status.lower()}: {self._label()} ×{self.config['scale']}, protocol {self.protocol.name}\n")
         print(f"{table}\n" if self.sets else "", end="")
         for name, part in self.unfinished.items():

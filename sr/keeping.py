@@ -18,7 +18,7 @@ from pytorch_lightning import Callback, Trainer
 
 from sr import chance, weights
 from sr.checkpoint import KEY
-from sr.error import UserError
+from sr.error import DiskError, UserError
 from sr.model.module import SRModule
 from sr.polite import Polite
 from sr.track.none import Nothing
@@ -178,7 +178,7 @@ class Keeper(Callback):
         self._polite.end()
 
     def _due(self, trainer: Trainer) -> bool:
-        if self._polite.asked or (self.steps and trainer.global_step % self.steps == 0):
+        if self._polite.asked is not None or (self.steps and trainer.global_step % self.steps == 0):
             return True
         late = self.minutes is not None and time.monotonic() - self._when >= 60 * self.minutes
         if trainer.world_size == 1:
@@ -209,7 +209,7 @@ class Keeper(Callback):
         except OSError as error:
             what = f"the checkpoint of step {content['global_step']} cannot be written ({error.strerror or error})"
             whole = f"; that of step {self._saved} is whole" if last.exists() else ""
-            raise UserError(f"{last}: {what}{whole}") from None
+            raise DiskError(f"{last}: {what}{whole}") from None
         finally:
             with contextlib.suppress(OSError):
                 part.unlink(missing_ok=True)

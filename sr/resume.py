@@ -9,7 +9,6 @@ import contextlib
 import json
 import os
 import shlex
-import socket
 import sys
 import zipfile
 from pathlib import Path
@@ -17,11 +16,11 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from sr.error import UserError, nearest
+from sr.error import UserError
+from sr.track import identity
 
 AUTO = "auto"
 FILES = ("last.ckpt", "previous.ckpt")  # the newer first
-SHORTEST = 8  # letters of an id that are enough where no other run's begins with them
 FREE = ("paths", "track", "data.root", "data.cache", "resume", "trust", "model.init")  # where things lie, and began
 FIXED = ("model._target_", "model.net", "model.discriminator", "model.optimizer", "model.discriminator_optimizer")
 
@@ -30,9 +29,8 @@ class Known(NamedTuple):
     """What a run's folder tells of it."""
 
     folder: Path
-    ids: tuple[str, ...]  # ours, and MLflow's
     status: str | None
-    alive: bool  # its process is there still
+    lives: bool  # its process is there still
 
     @property
     def typed(self) -> list[str] | None:
@@ -96,11 +94,9 @@ def whole(path: Path) -> bool:
 
 
 def known(folder: Path) -> Known:
-    """From `run.json`, or where there is none, as in older runs, from the summary that was written at the end."""
-    run, summary = _json(folder / "run.json"), _json(folder / "summary.json")
-    ids = (run.get("id"), run.get("run_id") or summary.get("run_id"))
-    alive = run.get("status") == "RUNNING" and run.get("host") == socket.gethostname() and _is_there(run.get("pid"))
-    return Known(folder, tuple(filter(None, ids)), run.get("status") or summary.get("status"), alive)
+    """From `run.json`, or where there is none, as without a tracker, from the summary that was written at the end."""
+    run = identity.read(folder)
+    return Known(folder, run.status if run else _summary(folder).get("status"), bool(run and run.lives))
 
 
 def key(word: str) -> str:
@@ -109,36 +105,17 @@ def key(word: str) -> str:
 
 
 def _named(wanted: str, runs: Path) -> Known:
-    """The run of a folder or an id."""
-    path = Path(wanted).expanduser()
-    if path.is_dir():
-        run = known(path.resolve())
-        if not any((run.folder / name).exists() for name in ("run.json", "config.yaml", "summary.json", *FILES)):
-            raise UserError(
-                f"resume={wanted}: expected a run's folder; there is neither config.yaml nor a checkpoint in it"
-            )
-    else:
-        run = _of_id(wanted.removeprefix("mlflow:"), runs, wanted)
-    if run.alive:
+    """The run of a folder or an id; older runs have MLflow's id in their summary."""
+    word = wanted.removeprefix("mlflow:")
+    older = [path for path in _folders(runs) if _summary(path).get("run_id") == word]
+    run = known((older[0] if older else identity.find(runs, word, "resume")).resolve())
+    if not any((run.folder / name).exists() for name in (identity.NAME, "config.yaml", "summary.json", *FILES)):
+        raise UserError(
+            f"resume={wanted}: expected a run's folder; there is neither config.yaml nor a checkpoint in it"
+        )
+    if run.lives:
         raise UserError(f"resume={wanted}: this run is still running, in {run.folder}; stop it first")
     return run
-
-
-def _of_id(wanted: str, runs: Path, typed: str) -> Known:
-    everyone = [known(path) for path in _folders(runs)]
-    found = [
-        run
-        for run in everyone
-        if any(wanted == i or (len(wanted) >= SHORTEST and i.startswith(wanted)) for i in run.ids)
-    ]
-    if len(found) != 1:
-        names = [*(run.folder.name for run in everyone), *(i for run in everyone for i in run.ids)]
-        what = f"{len(found)} runs" if found else "no run"
-        raise UserError(
-            f"resume={typed}: expected a run's folder, its id, a checkpoint, or auto; {what} of that id in paths.runs={runs}."
-            f"{nearest(wanted, names)}"
-        )
-    return found[0]
 
 
 def _newest_like(typed: list[str]) -> Known | None:
@@ -147,7 +124,7 @@ def _newest_like(typed: list[str]) -> Known | None:
     for folder in reversed(_folders(_runs(typed))):
         run = known(folder)
         same = run.typed is not None and {_plain(word) for word in run.typed if key(word) != "resume"} == wanted
-        if same and run.status != "FINISHED" and not run.alive and any(whole(folder / name) for name in FILES):
+        if same and run.status != "FINISHED" and not run.lives and any(whole(folder / name) for name in FILES):
             return run
     return None
 
@@ -172,21 +149,9 @@ def _plain(word: str) -> str:
     return name + equals + value
 
 
-def _is_there(pid: Any) -> bool:
-    if not isinstance(pid, int) or pid == os.getpid():
-        return False
+def _summary(folder: Path) -> dict[str, Any]:
     try:
-        os.kill(pid, 0)
-    except PermissionError:
-        return True
-    except OSError:
-        return False
-    return True
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}

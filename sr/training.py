@@ -23,8 +23,9 @@ from sr.keeping import Judge, Keeper
 from sr.metric.score import by_picture
 from sr.model.module import trainable
 from sr.track.alarms import Alarms
+from sr.track.ending import Listening, closing
 from sr.track.evidence import Evidence
-from sr.track.life import Begun, as_json, closing, keep, make_folder
+from sr.track.life import Begun, as_json, keep, make_folder
 from sr.track.none import Nothing
 from sr.track.panel import Panels
 from sr.track.record import Record, in_columns
@@ -104,7 +105,7 @@ class Training:
         self.best = Judge(self.folder, self.config["watch"], self.config, self.config["patience"], inherited)
         keeper = Keeper(self.best, self.config, self.track, self.config["save_minutes"], self.config["save_steps"])
         keeper.leaks = [list(leak) for leak in self.leaks]
-        callbacks = [self.best, self.clock, Record(self.track)]
+        callbacks = [Listening(), self.best, self.clock, Record(self.track)]
         callbacks += [terminal.Bar()] if self.first else []
         callbacks += [Panels(self.track)] if self.track.panels else []
         callbacks += [Sheet(self.track)] if self.track.panels else []
@@ -173,6 +174,7 @@ class Training:
         more |= {"sr.resumed_from": str(self.resume)} if self.resume and not self.resumed else {}
         self.begun.open(self.track, self.folder, self.model.metric.name, more, self.resumed)
         if self.resumed:
+            (self.folder / "summary.json").unlink(missing_ok=True)  # it told of an end
             step = self.content["global_step"] if self.content else UNMEASURED
             self.track.back(step)
             self.track.settled(step)
@@ -210,14 +212,14 @@ class Training:
             result[key] = {"protocol": self.model.metric.name, "images": images}
         return result
 
-    def _close(self, status: str) -> None:
+    def _close(self, status: str, exit: str | None) -> None:
         if not self.first:
             return
         summary = self._summary(status)
         keep(self.track, self.folder, "summary.json", as_json(summary))
         if self.model.metrics:
             self.track.tag("mlflow.note.content", self._note())
-        self.track.end(status)
+        self.track.end(status, exit)
         self._report(status)
 
     def _summary(self, status: str) -> dict[str, Any]:

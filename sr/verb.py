@@ -119,8 +119,13 @@ def _quoted(word: str) -> str:
         or re.fullmatch(r"[\w./-]+", value)
     ):
         return word
+    return f"{key}={quoted(value)}"
+
+
+def quoted(value: str) -> str:
+    """A word as Hydra's grammar reads it whole."""
     escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-    return f'{key}="{escaped}"'
+    return f'"{escaped}"'
 
 
 def _explain(error: Exception, name: str, typed: list[str]) -> str:

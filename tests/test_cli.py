@@ -139,8 +139,10 @@ def test_unwritable_output(sr: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_tracker_out_of_reach(sr: Any) -> None:
-    refused(sr("run", "track.uri=http://127.0.0.1:9"), "track.uri=http://127.0.0.1:9", "track=none")
+def test_no_address_of_a_tracker(sr: Any) -> None:
+    refused(
+        sr("run", "track.uri=htp://127.0.0.1:9"), "track.uri=htp://127.0.0.1:9", "http://127.0.0.1:5000", "track=none"
+    )
 
 
 def test_benchmark_has_nothing_to_train_on(sr: Any, world: Path) -> None:

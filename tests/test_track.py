@@ -1,6 +1,5 @@
 """The tracker: nothing is cut, nothing falsified, nothing lost, and training never waits for it or dies of it."""
 
-import json
 import re
 import subprocess
 import sys
@@ -14,6 +13,8 @@ from PIL import Image
 
 from sr.metric.protocol import Protocol
 from sr.model.measured import Shown
+from sr.track import lines
+from sr.track.catching_up import catch_up
 from sr.track.mlflow import MLflow
 from sr.track.panel import panel
 
@@ -94,19 +95,84 @@ def test_the_grid_shows_pictures_unfalsified(track: MLflow, tmp_path: Path) -> N
 
 
 def test_a_tracker_that_dies_costs_neither_the_run_nor_a_point(track: MLflow, tmp_path: Path, capfd: Any) -> None:
-    class Dead:
-        def __getattr__(self, name: str) -> Any:
-            raise ConnectionError("the tracker is gone")
-
-    track._client = Dead()
+    track._done.set()
+    track._sender.join()
+    client, track._upload._client = track._upload._client, Dead()
+    track._done.clear()
     for step in range(5):
         track.points({"train/loss": 0.5}, step)
     track.image("val/x/y", Image.new("RGB", (8, 8)), 1)
+    track.barrier()
+    track._try()
+    track._try()
     track.end("FINISHED")
-    unsent = json.loads((tmp_path / "unsent.json").read_text())
-    assert [point["step"] for point in unsent] == [0, 1, 2, 3, 4]
-    assert list((tmp_path / "panels").glob("*.png"))
-    assert capfd.readouterr().err.count("the tracker is gone") == 1
+    said = capfd.readouterr().err
+    assert said.count("the tracker is gone") == 1
+    assert f"6 points and pictures wait for MLflow: python -m sr.sync {tmp_path}" in said
+    assert client.get_run(track.run_id).info.status == "RUNNING"
+    for _ in range(2):  # the second time there is nothing to do
+        assert catch_up([str(tmp_path)], str(track.runs))
+        run = client.get_run(track.run_id)
+        assert run.info.status == "FINISHED"
+        assert [p.step for p in client.get_metric_history(track.run_id, "train/loss")] == [0, 1, 2, 3, 4]
+        assert len(client.list_artifacts(track.run_id, "images")) == 2
+    assert "nothing to send" in capfd.readouterr().out
+
+
+class Dead:
+    """A client whose server is gone."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise ConnectionError("the tracker is gone")
+
+
+def test_nothing_is_shown_that_could_be_taken_back(track: MLflow) -> None:
+    """Points after the newest checkpoint wait; those of a killed process are superseded by those of the one that resumes."""
+    for step in range(1, 8):
+        track.points({"train/loss": float(step)}, step)
+        track.image("panel", Image.new("RGB", (8, 8)), step)
+        if step == 4:
+            track.settled(4)
+    track.barrier()
+    track._upload.pump()
+    shown = track._upload._client.get_metric_history(track.run_id, "train/loss")
+    assert [p.step for p in shown] == [1, 2, 3, 4]
+    track.back(4)  # as if killed here, and resumed
+    for step in range(5, 10):
+        track.points({"train/loss": -float(step)}, step)
+    track.end("FINISHED")
+    history = MlflowClient(track.uri).get_metric_history(track.run_id, "train/loss")
+    assert [(p.step, p.value) for p in history] == [*((s, s) for s in range(1, 5)), *((s, -s) for s in range(5, 10))]
+    assert len(MlflowClient(track.uri).list_artifacts(track.run_id, "images")) == 2 * 4
+    assert [(step, value) for _, step, value in lines.points(track._folder)] == [(p.step, p.value) for p in history]
+
+
+def test_what_a_failed_run_showed_and_does_again_stands_once(track: MLflow, runs: Path) -> None:
+    """All of a failed run is shown, up to what it failed on. Resumed from before, the same values come again."""
+    for step in range(1, 8):
+        track.points({"train/loss": 1 / step}, step)
+    track.end("FAILED", "NaN or explosion")
+    again = MLflow(None, str(runs), "test")
+    again.start("a run", track._folder, {}, [], {"sr.verb": "run"})
+    again.back(4)
+    for step in range(5, 10):
+        again.points({"train/loss": 1 / step}, step)
+    again.barrier()
+    again._upload.pump()
+    assert stored(track).info.status == "RUNNING"
+    assert stored(track).data.tags["sr.exit"] == "NaN or explosion"
+    again.end("FINISHED")
+    assert again.run_id == track.run_id
+    history = MlflowClient(track.uri).get_metric_history(track.run_id, "train/loss")
+    assert [(p.step, p.value) for p in history] == [(s, 1 / s) for s in range(1, 10)]
+    assert stored(track).info.status == "FINISHED"
+
+
+def test_datasets_are_inputs_of_the_run(track: MLflow) -> None:
+    track.dataset("Set5", "0123456789abcdef", "/data/Set5", "test")
+    track.end("FINISHED")
+    (used,) = stored(track).inputs.dataset_inputs
+    assert (used.dataset.name, used.dataset.digest, used.tags[0].value) == ("Set5", "0123456789abcdef", "test")
 
 
 @pytest.mark.slow
@@ -114,11 +180,15 @@ def test_several_runs_started_at_once_on_a_fresh_database_all_succeed(tmp_path: 
     program = f"""
 import os, mlflow.store.tracking.sqlalchemy_store
 from pathlib import Path
+from sr.track import lines
+from sr.track.catching_up import catch_up
 from sr.track.mlflow import MLflow
 for _ in range(3):  # 8 processes, each with everything imported already
     os.fork()
 track = MLflow(None, {str(tmp_path)!r}, "new")
-track.start("one of many", Path({str(tmp_path)!r}), {{}}, [], {{}})
+folder = Path({str(tmp_path)!r}) / f"run-{{os.getpid()}}"
+folder.mkdir()
+track.start("one of many", folder, {{}}, [], {{}})
 track.points({{"a": 1.0}}, 1)
 track.end("FINISHED")
 try:

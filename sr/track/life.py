@@ -1,18 +1,15 @@
-"""The life of a run: its folder, its tags, and a status that is true however it ends."""
+"""How a run begins: its folder and its tags; and what is done about those that ended without a word."""
 
 import contextlib
 import getpass
 import json
 import math
-import signal
-import threading
-from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from sr.error import UserError
-from sr.track import provenance
+from sr.track import identity, lines, provenance
 from sr.track.none import Nothing
 
 _CHOICES = {"model": "model", "net": "model/net", "data": "data", "experiment": "experiment"}
@@ -66,28 +63,24 @@ class Begun:
         return tags
 
 
-@contextlib.contextmanager
-def closing(close: Callable[[str], None]) -> Iterator[None]:
-    """Call `close` with FINISHED, FAILED or KILLED when the block ends, and let nothing interrupt that."""
-    status = "FAILED"
-    try:
-        with _sigterm_as_interrupt():
-            yield
-        status = "FINISHED"
-    except (KeyboardInterrupt, SystemExit):  # Lightning turns Ctrl-C into an exit
-        status = "KILLED"
-        raise KeyboardInterrupt from None
-    finally:
-        with _deaf():
-            close(status)
+def set_right(runs: Path) -> list[Path]:
+    """Mark runs of this machine as KILLED whose processes ended without a word; their folders."""
+    found = [(folder, known) for folder, known in identity.known(runs) if known.gone]
+    for folder, known in found:
+        known.status, known.exit = identity.KILLED, "its process is gone"
+        with contextlib.suppress(OSError):  # somebody else's folder, or a full disk: the next command tries again
+            tag, ended = {"tag": "sr.exit", "value": known.exit}, {"status": identity.KILLED, "time": lines.now()}
+            lines.append(folder / lines.NAME, [tag, ended])
+            identity.write(folder, known)
+    return [folder for folder, _ in found]
 
 
 def keep(track: Nothing, folder: Path, name: str, text: str) -> None:
     """A text in the run's folder, whole or not at all, and in the tracker; track=none has only the folder."""
-    part = folder / f"{name}.part"
-    part.write_text(text, encoding="utf-8")
-    part.replace(folder / name)
     track.text(name, text)
+    path = folder / name
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        identity.replace(path, text)
 
 
 def as_json(node: Any) -> str:
@@ -99,34 +92,3 @@ def as_json(node: Any) -> str:
         return str(node) if isinstance(node, float) and not math.isfinite(node) else node
 
     return json.dumps(plain(node), indent=2, ensure_ascii=False)
-
-
-@contextlib.contextmanager
-def _deaf() -> Iterator[None]:
-    """Another Ctrl-C must not interrupt the writing down of the first."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-@contextlib.contextmanager
-def _sigterm_as_interrupt() -> Iterator[None]:
-    """A polite kill ends like Ctrl-C: saved, marked KILLED."""
-
-    def interrupt(*_: object) -> NoReturn:
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, interrupt), signal.getsignal(signal.SIGINT)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before[0])
-        signal.signal(signal.SIGINT, before[1])

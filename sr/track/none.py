@@ -63,8 +63,8 @@ class Nothing(Logger):
         """The path of the best checkpoint of a tracked run."""
         raise UserError(f"checkpoint=mlflow:{run_id} needs track=mlflow: this tracker knows no runs")
 
-    def end(self, status: str) -> None:
-        """Close the run: FINISHED, FAILED or KILLED."""
+    def end(self, status: str, exit: str | None = None) -> None:
+        """Close the run: FINISHED, FAILED or KILLED, and `exit` says why it is not FINISHED."""
 
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         """Lightning's own way in; the same as `points`."""

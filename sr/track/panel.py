@@ -3,6 +3,8 @@
 Two rows, bicubic | SR over LR | HR: what is to be compared lies side by side, and MLflow's grid shows 260 pixels 1:1.
 """
 
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from PIL import Image, ImageDraw, ImageFont
@@ -48,7 +50,7 @@ class Panels(Callback):
         for k in range(min(len(shown.hr), max(0, self.track.panels - first))):
             one = Shown(*(image[k : k + 1] for image in shown))
             key = f"panels/{part}/{data.set_name(part, set_index)}/{chosen.names[first + k]}"
-            self.track.image(key, panel(one, module.metric), trainer.global_step)
+            self.track.image(key, partial(panel, one, module.metric), trainer.global_step)
 
 
 def panel(shown: Shown, protocol: Protocol, crop: int = CROP, strip: bool = False) -> Image.Image:

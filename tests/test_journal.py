@@ -1,0 +1,167 @@
+"""The journal: the one source of what a run has said, whatever happens to its process, its disk and its tracker."""
+
+import errno
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from sr.error import DiskError, UserError
+from sr.track import identity, lines
+from sr.track.journal import Journal
+from sr.track.life import set_right
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Journal:
+    folder = tmp_path / "20260101-000000_run"
+    folder.mkdir()
+    track = Journal(str(tmp_path))
+    track.start("a run", folder, {"scale": 2}, ["scale=2"], {"sr.verb": "run"})
+    return track
+
+
+def said(track: Journal) -> list[lines.Entry]:
+    return [entry for _, entry in lines.read(track._folder / lines.NAME)]
+
+
+def test_values_come_back_bit_for_bit(journal: Journal) -> None:
+    third = torch.tensor(1 / 3)  # float32
+    journal.points({"a": third, "b": 1e-300, "c": float("nan"), "d": torch.tensor(-0.0), "e": 7}, 3)
+    journal.end("FINISHED")
+    found = {name: value for name, step, value in lines.points(journal._folder)}
+    assert found.pop("c") != found.get("c")
+    assert found == {"a": third.item(), "b": 1e-300, "d": 0.0, "e": 7.0}
+    assert str(found["d"]) == "-0.0"
+
+
+def test_a_torn_last_line_is_dropped_and_written_over(journal: Journal) -> None:
+    journal.points({"a": 1.0}, 1)
+    journal.points({"a": 2.0}, 2)
+    journal.end("KILLED")
+    path = journal._folder / lines.NAME
+    path.write_bytes(path.read_bytes()[:-9])
+    assert "status" not in json.dumps(said(journal))
+    again = Journal(str(journal.runs))
+    again.start("a run", journal._folder, {}, [], {"sr.verb": "run"})
+    again.points({"a": 3.0}, 3)
+    again.end("FINISHED")
+    assert [value for _, _, value in lines.points(journal._folder)] == [1.0, 2.0, 3.0]
+    assert identity.read(journal._folder).attempts == 2
+
+
+def test_a_flipped_bit_costs_one_line(journal: Journal) -> None:
+    for step in (1, 2, 3):
+        journal.points({"a": float(step)}, step)
+    journal.end("FINISHED")
+    path = journal._folder / lines.NAME
+    path.write_bytes(path.read_bytes().replace(b'"a":2.0', b'"a":6.0'))
+    assert [value for _, _, value in lines.points(journal._folder)] == [1.0, 3.0]
+
+
+def test_after_a_barrier_all_is_on_the_disk(journal: Journal) -> None:
+    journal.points({"a": 1.0}, 1)
+    journal.image("picture", lambda: Image.new("RGB", (4, 4)), 1)
+    journal.barrier()
+    (entry,) = [entry for entry in said(journal) if "image" in entry]
+    assert all((journal._folder / name).exists() for name in entry["files"])
+    assert [value for _, _, value in lines.points(journal._folder)] == [1.0]
+    journal.end("FINISHED")
+
+
+def test_a_picture_that_cannot_be_drawn_costs_nothing_else(journal: Journal, capfd: Any) -> None:
+    journal.image("picture", lambda: 1 / 0, 1)
+    journal.points({"a": 1.0}, 1)
+    journal.end("FINISHED")
+    assert "ZeroDivisionError" in capfd.readouterr().err
+    assert [value for _, _, value in lines.points(journal._folder)] == [1.0]
+
+
+def test_a_full_disk_is_told_and_the_status_is_true(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch, capfd: Any
+) -> None:
+    """There is room again for a last word: the journal has kept a little aside."""
+    journal.points({"a": 1.0}, 1)
+    journal.barrier()
+    reserve, write = journal._folder / ".reserve", os.pwrite
+    assert reserve.stat().st_size == 1 << 20
+
+    def full(file: int, data: bytes, at: int) -> int:
+        if reserve.exists():
+            write(file, data[:5], at)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(file, data, at)
+
+    monkeypatch.setattr(os, "pwrite", full)
+    journal.points({"a": 2.0}, 2)
+    with pytest.raises(DiskError, match=r"journal\.jsonl.*No space left on device"):
+        journal.barrier()
+    with pytest.raises(DiskError):
+        journal.points({"a": 3.0}, 3)
+    journal.end("FAILED", "disk")
+    assert identity.read(journal._folder).status == "FAILED"
+    assert said(journal)[-1]["status"] == "FAILED"
+    assert [value for _, _, value in lines.points(journal._folder)] == [1.0, 2.0]
+
+
+def test_a_run_whose_process_is_gone_is_set_right(tmp_path: Path) -> None:
+    program = f"""
+import os, signal
+from pathlib import Path
+from sr.track.journal import Journal
+folder = Path({str(tmp_path)!r}) / "gone"
+folder.mkdir()
+track = Journal({str(tmp_path)!r})
+track.start("a run", folder, {{}}, [], {{}})
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    subprocess.run([sys.executable, "-c", program], check=False, timeout=120)
+    assert identity.read(tmp_path / "gone").status == "RUNNING"
+    assert set_right(tmp_path) == [tmp_path / "gone"]
+    found = identity.read(tmp_path / "gone")
+    assert (found.status, found.exit) == ("KILLED", "its process is gone")
+    assert [entry for _, entry in lines.read(tmp_path / "gone" / lines.NAME)][-1]["status"] == "KILLED"
+    assert set_right(tmp_path) == []
+
+
+def test_a_run_that_lives_is_neither_set_right_nor_opened_again(journal: Journal, tmp_path: Path) -> None:
+    assert set_right(tmp_path) == []
+    known = identity.read(journal._folder)
+    known.pid = os.getppid()
+    known.born = identity.psutil.Process(known.pid).create_time()
+    identity.write(journal._folder, known)
+    with pytest.raises(UserError, match="is running already"):
+        Journal(str(tmp_path)).start("a run", journal._folder, {}, [], {})
+    journal.end("FINISHED")
+
+
+def test_runs_are_found_by_folder_name_and_ids(journal: Journal, tmp_path: Path) -> None:
+    journal.end("FINISHED")
+    folder, own = journal._folder, journal.identity.id
+    for word in (str(folder), folder.name, own, own[:8]):
+        assert identity.find(tmp_path, word, "resume") == folder
+    for word in ("nothing", "a" * 32, own[:3]):
+        with pytest.raises(UserError, match=f"resume={word}: expected a run's folder or its id"):
+            identity.find(tmp_path, word, "resume")
+
+
+def test_the_training_thread_only_queues(journal: Journal) -> None:
+    """A picture takes its time to be drawn, but not the training thread's."""
+    drawn = []
+
+    def slow() -> Image.Image:
+        time.sleep(0.3)
+        drawn.append(1)
+        return Image.new("RGB", (4, 4))
+
+    journal.image("picture", slow, 1)
+    assert not drawn
+    journal.end("FINISHED")
+    assert drawn
