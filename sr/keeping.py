@@ -229,7 +229,10 @@ def _at_rest(checkpoint: dict[str, Any], batches: float) -> None:
         counted.update(dict.fromkeys(("ready", "started", "completed"), counted["processed"]))
     batch["is_last_batch"] = False
     if batch["current"]["processed"] >= batches:  # the next one is of a new epoch
-        batch["current"].update(dict.fromkeys(batch["current"], 0))
+        optimizer = loops["epoch_loop.automatic_optimization.optim_progress"]["optimizer"]
+        counters = (batch, loops["epoch_loop.scheduler_progress"], optimizer["step"], optimizer["zero_grad"])
+        for counted in (*(each["current"] for each in counters), loops["epoch_loop.val_loop.batch_progress"]["total"]):
+            counted.update(dict.fromkeys(counted, 0))
         for counted in (epoch["total"], epoch["current"]):
             counted.update(dict.fromkeys(counted, counted["ready"]))
     checkpoint["epoch"] = epoch["current"]["completed"]
