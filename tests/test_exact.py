@@ -121,7 +121,13 @@ def one_by_one(case: str, *breaks: tuple[int, str]) -> Any:
     return pytest.param(CASES[case], breaks, id="-".join([case, *(f"{n}{k[:1]}" for n, k in breaks)]))
 
 
-ALL = ((2, "train"), (4, "train"), (5, "train"), (6, "val"), (7, "train"))  # after 1, a validation, an epoch, mid-epoch …
+ALL = (
+    (2, "train"),
+    (4, "train"),
+    (5, "train"),
+    (6, "val"),
+    (7, "train"),
+)  # after 1, a validation, an epoch, mid-epoch …
 
 
 @pytest.mark.parametrize(
@@ -138,7 +144,9 @@ ALL = ((2, "train"), (4, "train"), (5, "train"), (6, "val"), (7, "train"))  # af
         ),
     ],
 )
-def test_it_ends_as_if_nothing_had_been(train: Any, words: tuple[str, ...], breaks: tuple[tuple[int, str], ...]) -> None:
+def test_it_ends_as_if_nothing_had_been(
+    train: Any, words: tuple[str, ...], breaks: tuple[tuple[int, str], ...]
+) -> None:
     """Broken off once or several times, with a checkpoint after each step."""
     whole, again = train(*words), None
     for at in breaks:
