@@ -5,14 +5,11 @@ file may only name our own nets.
 """
 
 import contextlib
-import math
-import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from pytorch_lightning import Callback, Trainer
 from torch import nn
 
 from sr import build, catalog, schema, weights
@@ -24,7 +21,6 @@ from sr.trust import refuse_strangers
 
 SPANDREL = "sr.net.spandrel.Spandrel"
 KEY = "sr"  # our entry in Lightning's checkpoint
-PERCEPTUAL = ("lpips", "lpips_vgg", "dists", "spectrum")  # the first that is measured is a GAN's watch_also=auto
 
 
 class Loaded(NamedTuple):
@@ -190,115 +186,3 @@ def _foreign(path: Path, state: weights.State) -> Loaded:
     node = {"_target_": SPANDREL, "file": str(path), "scale": net.scale}
     color = "y" if net.channels == 1 else "rgb"
     return Loaded(net, {"scale": net.scale, "color": color, "model": {"net": node}}, {}, 0)
-
-
-class Checkpoints(Callback):
-    """Keeps the best step by `watch`, the best by `watch_also`, the last one, and what there was at an interruption."""
-
-    def __init__(
-        self,
-        folder: Path,
-        watch: str,
-        config: dict[str, Any],
-        patience: int | None = None,
-        inherited: Path | None = None,
-    ) -> None:
-        self.folder, self.patience = folder, patience
-        self._inherited = inherited  # the best checkpoint of the run that is resumed
-        self._waited = self._saved = 0  # validations since the best one; the step of the last file
-        self.config = {key: part for key, part in config.items() if key != "track"}  # its address may hold a password
-        self.leaks: list[list[str]] = []  # `sr.data.leaks.Leak`, plain: training pictures that stand in evaluation sets
-        first = config["data"]["val"][0] if config["data"]["val"] else None
-        self._set = f"val/{Path(first).name if first else ''}/"
-        self.key = watch if "/" in watch else self._set + watch
-        self.also: str | None = None  # of watch_also what `key` is of watch; known at the first validation
-        self.second: dict[str, float] = {}  # by `also` what `module.best` is by `key`
-
-    @property
-    def best(self) -> Path:
-        """Where the best checkpoint is, or will be."""
-        return self.folder / "best.ckpt"
-
-    @property
-    def best_also(self) -> Path | None:
-        """Where the best by `also` is, or will be, named by that metric: `best_spectrum.ckpt`."""
-        return self.folder / f"best_{self.also.rpartition('/')[2]}.ckpt" if self.also else None
-
-    def kept(self) -> list[Path]:
-        """The files that are there, the best first."""
-        return [path for path in (self.best, self.best_also, self.folder / "last.ckpt") if path and path.exists()]
-
-    def on_save_checkpoint(self, trainer: Trainer, module: SRModule, checkpoint: dict[str, Any]) -> None:
-        metrics = {"metrics": dict(module.metrics), "bicubic": dict(module.bicubic)}
-        best = {"best": dict(module.best), "second": dict(self.second), "also": self.also, "waited": self._waited}
-        checkpoint[KEY] = {"config": self.config, **metrics, **best, "leaks": self.leaks}
-
-    def on_load_checkpoint(self, trainer: Trainer, module: SRModule, checkpoint: dict[str, Any]) -> None:
-        """Of a run that is resumed: its best steps stay the best, where their files are there to be taken over."""
-        entry = checkpoint[KEY]
-        self.also = entry.get("also")
-        for path in filter(None, (self.best, self.best_also)) if self._inherited else ():
-            there = self._inherited.with_name(path.name)
-            if there.exists() and path == self.best:
-                module.best, self._waited = dict(entry["best"]), entry["waited"]
-            elif there.exists():
-                self.second = dict(entry["second"])
-            if there.exists() and trainer.is_global_zero:
-                shutil.copyfile(there, path)
-
-    def on_validation_end(self, trainer: Trainer, module: SRModule) -> None:
-        self._know(module)
-        if trainer.sanity_checking:  # before the first step there is nothing worth keeping
-            return
-        better = _better(module, self.key, module.best)
-        better_also = self.also is not None and _better(module, self.also, self.second)
-        counted = {k: v for k, v in module.metrics.items() if k.startswith("val/") and not k.endswith("_raw")}
-        counted["step"] = trainer.global_step
-        self._waited = 0 if better else self._waited + module.counts
-        module.best = counted if better else module.best
-        self.second = counted if better_also else self.second
-        if self.patience and self._waited >= self.patience and not trainer.should_stop:
-            trainer.should_stop = True
-            print(f"step {trainer.global_step}: no better {self.key} in {self.patience} validations, so training stops")
-        for path in [self.best] * better + [self.best_also] * better_also + [self.folder / "last.ckpt"]:
-            self._save(trainer, module, path)
-
-    def _know(self, module: SRModule) -> None:
-        """Find the second metric among those that are measured; raises where one is not."""
-        known = sorted(name for name in module.metrics if not name.endswith("_raw"))
-        also = self.config.get("watch_also")
-        if also == "auto":
-            names = PERCEPTUAL if "adversarial" in self.config["model"] else ()
-            also = next((name for name in names if self._set + name in {*known} - {self.key}), None)
-        also = also if also is None or "/" in also else self._set + also
-        self.second = self.second if also == self.also else {}  # of a resumed run, by what it watched there
-        self.also = also
-        for dial, key in (("watch", self.key), ("watch_also", self.also)):
-            if key is not None and key not in known:
-                raise UserError(f"{dial}={key}: no such metric; there are {', '.join(known)}")
-
-    def on_train_end(self, trainer: Trainer, module: SRModule) -> None:
-        if self._saved != trainer.global_step:  # nothing was validated: what was trained is kept all the same
-            self._save(trainer, module, self.folder / "last.ckpt")
-
-    def on_exception(self, trainer: Trainer, module: SRModule, exception: BaseException) -> None:
-        if isinstance(exception, KeyboardInterrupt) and trainer.global_step > 0:
-            self._save(trainer, module, self.folder / "last.ckpt")
-
-    def _save(self, trainer: Trainer, module: SRModule, path: Path) -> None:
-        self._saved = trainer.global_step
-        part = path.with_suffix(".part")
-        module.settle(training=False)  # what is kept is what is measured
-        try:
-            trainer.save_checkpoint(part)
-            if trainer.is_global_zero:  # the only process that writes
-                part.replace(path)
-        except OSError as error:
-            with contextlib.suppress(OSError):
-                part.unlink()
-            raise UserError(f"{path}: the checkpoint cannot be written ({error.strerror or error})") from None
-
-
-def _better(module: SRModule, key: str, best: dict[str, float]) -> bool:
-    sign = module.metric.sign(key.rpartition("/")[2])
-    return module.counts and sign * module.metrics[key] > sign * best.get(key, -sign * math.inf)

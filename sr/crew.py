@@ -46,6 +46,16 @@ def crew(count: int, words: Sequence[str]) -> Iterator[None]:
             os.environ.pop(name, None) if value is None else os.environ.update({name: value})
 
 
+def own_parts(typed: list[str]) -> list[str]:
+    """`--config-dir=DIR`, where the words have it, however it was typed."""
+    found = []
+    for i, word in enumerate(typed):
+        option, _, value = word.partition("=")
+        if option in ("--config-dir", "-cd"):
+            found.append(f"--config-dir={value or (typed[i + 1] if i + 1 < len(typed) else '')}")
+    return found
+
+
 def _watch(others: list[subprocess.Popen], done: threading.Event) -> None:
     while not done.wait(0.5):
         failed = [other for other in others if other.poll() not in (None, 0)]

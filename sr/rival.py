@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from sr import build, catalog, checkpoint, terminal
+from sr import build, catalog, terminal
 from sr.data.patches import Patches
 from sr.error import UserError
+from sr.keeping import Judge, Keeper
 from sr.model.cnn import CNN
 from sr.model.module import trainable
 from sr.track.pace import Clock, Waiting
@@ -89,8 +90,9 @@ class Comparison:
             own = {"runs": folder, "uri": None} if "runs" in self.config["track"] else {}  # never the user's database
             track = build.part(self.config["track"] | own, "track")
             model, clock, waiting = build.model(self.config), Clock(), Waiting()
-            keep = checkpoint.Checkpoints(Path(folder), self.config["watch"], self.config)
-            callbacks = [keep, clock, terminal.Bar(), Record(track), Panels(track)]
+            judge = Judge(Path(folder), self.config["watch"], self.config)
+            keeper = Keeper(judge, self.config, track)
+            callbacks = [judge, clock, terminal.Bar(), Record(track), Panels(track), keeper]
             trainer = build.trainer(self.config, callbacks, track, manual=False)
             trainer.profiler = waiting
             self.device = trainer.strategy.root_device  # where the rival will run as well

@@ -1,13 +1,16 @@
 """`python -m sr.run`: compose -> build -> fit -> test -> one number back to a sweep."""
 
+import os
 import sys
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 
-from sr import schema, verb
-from sr.crew import crew
+from sr import dials, resume, schema, verb
+from sr.crew import crew, own_parts
 from sr.error import UserError
+from sr.trust import refuse_strangers
 
 INFO = "--info"  # Hydra has an option of this name as well: --info=config and its other words are still Hydra's
 
@@ -18,7 +21,7 @@ def main() -> None:
     if INFO in words:
         verb.start("run", info, [word for word in words if word != INFO])
     else:
-        verb.start("run", run)
+        verb.start("run", run, read=resume.words)
 
 
 def run(cfg: DictConfig) -> float | None:
@@ -28,10 +31,36 @@ def run(cfg: DictConfig) -> float | None:
     chosen = dict(HydraConfig.get().runtime.choices)
     config = schema.complete(cfg, chosen)
     typed = list(HydraConfig.get().overrides.task)
-    with crew(schema.processes(config["trainer"]), [*verb.own_parts(sys.argv), *typed]):
+    changes = _goes_on(cfg, config, typed) if config["resume"] and Path(config["resume"]).is_dir() else []
+    if changes is None:
+        return None
+    with crew(schema.processes(config["trainer"]), [*own_parts(sys.argv), *typed]):
         from sr.training import Training  # torch, lightning: only now, when the config is right
 
-        return Training(config, chosen, typed).go()
+        return Training(config, chosen, typed, changes).go()
+
+
+def _goes_on(cfg: DictConfig, config: dict[str, Any], typed: list[str]) -> list[dials.Change] | None:
+    """What differs from the run that goes on; None where there is nothing left for it to do."""
+    folder = Path(config["resume"])
+    if int(os.environ.get("LOCAL_RANK", "0")):  # the first process has asked all this
+        return []
+    refuse_strangers(config["model"]["net"], config["trust"], folder)
+    changes = dials.changes(folder, cfg, config, typed)
+    for change in changes:
+        print(f"resume: {change}")
+    if resume.known(folder).status != "FINISHED":
+        return changes
+    from sr import weights  # torch
+
+    file = resume.newest(folder)
+    step, steps = weights.read(file)["global_step"] if file else 0, config["trainer"]["max_steps"]
+    if not changes or step >= steps > 0:
+        print(
+            f"resume={folder}: this run has finished, with {step} steps; for more of them: trainer.max_steps={2 * step}"
+        )
+        return None
+    return changes
 
 
 def info(cfg: DictConfig) -> None:

@@ -19,7 +19,7 @@ STAGES = ("fit", "test")
 PRECISIONS = ("32-true", "32", "bf16-mixed", "16-mixed")
 COUNTS = (
     "data.batch", "data.patch", "data.repeat",
-    "rounds", "steps", "tile", "patience", "model.share_every", "model.d_steps",
+    "rounds", "steps", "tile", "patience", "save_steps", "model.share_every", "model.d_steps",
     "model.penalty.r1.every", "model.penalty.gradient.every",
     "trainer.max_steps", "trainer.max_epochs", "trainer.val_check_interval", "trainer.accumulate_grad_batches",
 )  # fmt: skip
@@ -47,6 +47,9 @@ class Dials:
     stages: list[str] = field(default_factory=list)
     patience: int | None = None
     resume: str | None = None
+    trust: list[str] = field(default_factory=list)
+    save_minutes: float | None = 5.0
+    save_steps: int | None = None
 
 
 def conf_dir() -> Path:
@@ -150,6 +153,9 @@ def _check_numbers(config: dict[str, Any]) -> None:
     """Counts that make no sense at zero or below, or as anything but a whole number; and what is not supported yet."""
     if not 0 <= config["seed"] < 2**32:
         raise UserError(f"seed={config['seed']}: expected a whole number from 0 to 4294967295")
+    minutes = config.get("save_minutes")
+    if minutes is not None and minutes <= 0:
+        raise UserError(f"save_minutes={minutes}: expected a number of minutes above 0, or null for never")
     if "trainer" in config:
         _check_trainer(config, config["trainer"])
     workers = config["data"].get("workers", 0)

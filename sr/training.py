@@ -5,17 +5,22 @@ import shlex
 import shutil
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from pytorch_lightning import seed_everything
 from pytorch_lightning.utilities import rank_zero_only
 
-from sr import build, checkpoint, terminal, weights
+from sr import build, checkpoint, resume, terminal, weights
+from sr.crew import own_parts
 from sr.data.fingerprint import Print
 from sr.data.leaks import Leak
 from sr.data.patches import START, Seen
+from sr.dials import Change
 from sr.error import UserError
+from sr.heir import first_file
+from sr.keeping import Judge, Keeper
 from sr.metric.score import by_picture
 from sr.model.module import trainable
 from sr.track import provenance
@@ -32,12 +37,17 @@ from sr.track.system import Sampler
 
 TAG_LENGTH = 4000  # characters of a tag that every MLflow takes
 LEAKS_SHOWN = 3  # of each set
+UNMEASURED = -1  # the step of a run that was killed before its first checkpoint: the untrained net is measured again
 
 
 class Training:
-    """Runs the stages of a resolved config. `choices` are the groups' names, `overrides` what was typed."""
+    """Runs the stages of a resolved config. `choices` are the groups' names, `overrides` what was typed, `changes` what
+    differs in a run that goes on.
+    """
 
-    def __init__(self, config: dict[str, Any], choices: dict[str, str], overrides: list[str]) -> None:
+    def __init__(
+        self, config: dict[str, Any], choices: dict[str, str], overrides: list[str], changes: Sequence[Change] = ()
+    ) -> None:
         self.config, self.choices = config, choices
         self.begun = Begun("run", config, choices, overrides)
         self.started = time.perf_counter()
@@ -50,7 +60,10 @@ class Training:
         self.data.view = self.model.metric.view
         self.protocol = self.model.metric.describe(str(self.data.degrade))
         self.track = build.part(config["track"], "track") if self.first else Nothing()
-        self.resume = _resumable(config)
+        self.changes = changes
+        self.resumed = _run_of(config)
+        self.resume = resume.newest(self.resumed) if self.resumed else first_file(config)  # the file
+        self.content = weights.read(self.resume) if self.resume else None
         if self.model.init is not None and self.resume is None:
             checkpoint.begin(self.model, Path(self.model.init).expanduser())
         self.stages = self._stages()
@@ -62,17 +75,16 @@ class Training:
         self._check_data()
         self.folder = self._folder()
         self.clock = Clock()
-        inherited = Path(self.resume).with_name("best.ckpt") if self.resume else None
-        self.best = checkpoint.Checkpoints(
-            self.folder, self.config["watch"], self.config, self.config["patience"], inherited
-        )
-        self.best.leaks = [list(leak) for leak in self.leaks]
+        inherited = self.resume.parent if self.resume and not self.resumed else None
+        self.best = Judge(self.folder, self.config["watch"], self.config, self.config["patience"], inherited)
+        keeper = Keeper(self.best, self.config, self.track, self.config["save_minutes"], self.config["save_steps"])
+        keeper.leaks = [list(leak) for leak in self.leaks]
         callbacks = [Listening(), self.best, self.clock, Pace(self.track, self.clock), Record(self.track)]
         callbacks += [terminal.Bar()] if self.first else []
         callbacks += [Panels(self.track)] if self.track.panels else []
         callbacks += [Sheet(self.track)] if self.track.panels else []
         self.alarms = Alarms(self.track, self.model.alarm)
-        callbacks += [self.alarms, Evidence(self.folder)]
+        callbacks += [self.alarms, Evidence(self.folder), keeper]  # the last: what others tell is told before
         self.trainer = build.trainer(self.config, callbacks, self.track, not self.model.automatic_optimization)
         self.system = Sampler(self.track, self.folder, self.track.system_every, lambda: self.trainer.global_step)
         with closing(self._close):
@@ -82,6 +94,8 @@ class Training:
 
     def _folder(self) -> Path:
         """Of the first process; the others write nothing."""
+        if self.resumed and self.first:
+            return self.resumed
         return make_folder(self.config["paths"]["runs"], self._title()) if self.first else Path(os.devnull)
 
     def _stages(self) -> list[str]:
@@ -134,9 +148,16 @@ class Training:
     def _open(self) -> None:
         if not self.first:
             return
-        leaks = {"sr.leak": "; ".join(map(str, self.leaks))[:TAG_LENGTH]} if self.leaks else {}
+        more = {"sr.leak": "; ".join(map(str, self.leaks))[:TAG_LENGTH]} if self.leaks else {}
+        more |= {"sr.resume.changed": "; ".join(map(str, self.changes))[:TAG_LENGTH]} if self.changes else {}
+        more |= {"sr.resumed_from": str(self.resume)} if self.resume and not self.resumed else {}
         device = self.trainer.strategy.root_device
-        self.begun.open(self.track, self.folder, self.model.metric.name, leaks, device)
+        self.begun.open(self.track, self.folder, self.model.metric.name, more, device)
+        if self.resumed:
+            (self.folder / "summary.json").unlink(missing_ok=True)  # it told of an end
+            step = self.content["global_step"] if self.content else UNMEASURED
+            self.track.back(step)
+            self.track.settled(step)
         self.system.start()
         provenance.keep_fingerprint(self.fingerprint, self.track, self.folder)
         self.track.text("protocol.json", as_json(self.protocol))
@@ -159,10 +180,10 @@ class Training:
             self.track.text("per_image.json", as_json(self._per_image()))
 
     def _seen(self) -> Seen:
-        if self.resume is None:
+        if self.content is None:
             return START
-        content = weights.read(Path(self.resume))
-        return Seen(content["epoch"], content["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]["completed"])
+        batches = self.content["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]["completed"]
+        return Seen(self.content["epoch"], batches)
 
     def _per_image(self) -> dict[str, Any]:
         """`{"test/Set5": {"protocol": …, "images": {"baby": {"psnr": …, "ssim": …, "bicubic_psnr": …}}}}`."""
@@ -232,8 +253,7 @@ class Training:
         if kept or self.track.page:
             print("\nnext:")
         if status != "FINISHED" and kept:
-            words = [word for word in self.begun.typed if not word.startswith("resume=")]
-            print(f"  {_python()} -m sr.run {shlex.join([*words, f'resume={_short(self.folder)}'])}")
+            print(f"  {_python()} -m sr.run {shlex.join([*own_parts(sys.argv), f'resume={_short(self.folder)}'])}")
         if kept:
             print(f"  {_python()} -m sr.predict checkpoint={_short(kept[0])} input=YOUR.png output=enlarged")
             print(f"  {_python()} -m sr.evaluate checkpoint={_short(kept[0])} data.test=[Set5,Set14]")
@@ -241,41 +261,10 @@ class Training:
             print(f"  {self.track.page if self.track.page.startswith('http') else f'{_python()} -m {self.track.page}'}")
 
 
-def _resumable(config: dict[str, Any]) -> str | None:
-    """The checkpoint that `resume` means, which must be of this very model."""
-    resume, steps = config["resume"], config["trainer"]["max_steps"]
-    if resume is None:
-        return None
-    path = Path(resume).expanduser()
-    path = path / "last.ckpt" if path.is_dir() else path
-    if not path.is_file():
-        raise UserError(f"resume={resume}: expected a run's folder with a last.ckpt in it, or a checkpoint")
-    content = weights.read(path)
-    if checkpoint.KEY not in content:
-        raise UserError(f"resume={resume}: {path.name} holds weights only, or was not written by sr.run")
-    there, here = (_flat(c["model"], "model") for c in (content[checkpoint.KEY]["config"], config))
-    parts = {key.rpartition(".")[0] for key in there}  # a new dial of an old part is newer than the run
-    keys = [k for k in {**there, **here} if _lasts(k) and (k in there or k.rpartition(".")[0] not in parts)]
-    changed = [f"{k}={here.get(k)} (there {there.get(k)})" for k in keys if there.get(k) != here.get(k)]
-    if changed:
-        raise UserError(f"resume={resume}: was trained with other dials, say the same: {', '.join(changed)}")
-    if content["global_step"] >= steps > 0:
-        raise UserError(
-            f"resume={resume}: is at step {content['global_step']} already; set trainer.max_steps above that"
-        )
-    return str(path)
-
-
-def _lasts(key: str) -> bool:
-    """Whether a dial of the model must stay as it was: where the weights began is long ago, and alarms only tell."""
-    return key != "model.init" and not key.startswith("model.alarm")
-
-
-def _flat(node: Any, key: str) -> dict[str, Any]:
-    """`{"model.net.width": 32, …}`."""
-    if not isinstance(node, dict):
-        return {key: node}
-    return {name: value for k, part in node.items() for name, value in _flat(part, f"{key}.{k}").items()}
+def _run_of(config: dict[str, Any]) -> Path | None:
+    """The folder of the run that goes on, if one does."""
+    path = Path(config["resume"] or "").expanduser()
+    return path.resolve() if config["resume"] and path.is_dir() else None
 
 
 def _python() -> str:

@@ -16,6 +16,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from sr.crew import own_parts
 from sr.error import UserError, nearest
 from sr.schema import conf_dir
 
@@ -37,9 +38,18 @@ PATHS = (
 )  # fmt: skip
 
 
-def start(name: str, task: Callable[[DictConfig], Any], argv: list[str] | None = None) -> None:
-    """Compose `conf/NAME.yaml` with the command line and call `task` with it. A user's error exits with 2."""
-    typed = list(sys.argv[1:] if argv is None else argv)
+def start(
+    name: str, task: Callable[[DictConfig], Any], argv: list[str] | None = None,
+    read: Callable[[list[str]], list[str]] = list,
+) -> None:  # fmt: skip
+    """Compose `conf/NAME.yaml` with the command line and call `task` with it. A user's error exits with 2.
+
+    `read` says what the words mean, where that is more than what they say.
+    """
+    try:
+        typed = read(list(sys.argv[1:] if argv is None else argv))
+    except UserError as error:
+        _exit(str(error))
     _admit_own_parts(typed)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us instead of being printed by Hydra
     before, sys.argv = sys.argv, [f"sr-{name}", *_sorted(typed), f"hydra/help={name}", *QUIET]
@@ -75,16 +85,6 @@ def _answering(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]
 def _exit(message: str, code: int = 2) -> NoReturn:
     print(f"\nerror: {message}" if code != INTERRUPTED else f"\n{message}", file=sys.stderr)
     raise SystemExit(code)
-
-
-def own_parts(typed: list[str]) -> list[str]:
-    """`--config-dir=DIR`, where the words have it, however it was typed."""
-    found = []
-    for i, word in enumerate(typed):
-        option, _, value = word.partition("=")
-        if option in ("--config-dir", "-cd"):
-            found.append(f"--config-dir={value or (typed[i + 1] if i + 1 < len(typed) else '')}")
-    return found
 
 
 def _admit_own_parts(typed: list[str]) -> None:
@@ -133,7 +133,7 @@ def _explain(error: Exception, name: str, typed: list[str]) -> str:
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
     text = str(error).split("\nSee ")[0].strip()
     if isinstance(error, MissingConfigException):
-        return _choices(str(error)) or text
+        return (_choices(str(error)) or text) + _own_parts_again(typed)
     if isinstance(error, OverrideParseException):
         return f"cannot read {error.override!r}: expected key=value ({text.splitlines()[0]})"
     unknown = re.search(r"Could not override '(.+?)'", text)
@@ -144,6 +144,12 @@ def _explain(error: Exception, name: str, typed: list[str]) -> str:
             return f"{key} is not part of the chosen {parent}: choose another {parent}=… that has it (see --help)"
         return f'there is no dial or group "{key}".{nearest(key, _keys(name, typed))} See --help'
     return str(getattr(cause, "msg", None) or text).splitlines()[0] + f" ({getattr(cause, 'full_key', '') or 'config'})"
+
+
+def _own_parts_again(typed: list[str]) -> str:
+    """A run that goes on brings its choices with it, but not the folder in which some of them are found."""
+    goes_on = any(word.startswith("resume=") for word in typed) and not own_parts(typed)
+    return " If it is a part of your own: --config-dir DIR has to be typed again" if goes_on else ""
 
 
 def _choices(text: str) -> str | None:

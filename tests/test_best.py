@@ -1,6 +1,8 @@
 """Two best checkpoints: the one of PSNR, and beside it the one of a perceptual measure."""
 
+import copy
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,41 +11,49 @@ import pytest
 import torch
 
 from sr import terminal
-from sr.checkpoint import Checkpoints
 from sr.error import UserError
+from sr.keeping import Judge, Keeper
 from sr.metric.protocol import Protocol
 from sr.metric.spectrum import Spectrum
+from sr.track.none import Nothing
 
 CONFIG: dict[str, Any] = {"data": {"val": ["Set5"]}, "model": {"adversarial": {}}, "watch_also": "auto"}
+PROGRESS = ("ready", "started", "processed", "completed")
 PSNR, SPECTRUM = "val/Set5/psnr", "val/Set5/spectrum"
 
 
-class Keeper:
+class Kept:
     """Checkpoints of a made-up training."""
 
     def __init__(self, folder: Path, inherited: Path | None = None, watch: str = "psnr", **dials: Any) -> None:
         folder.mkdir(exist_ok=True)
-        self.best = Checkpoints(folder, watch, CONFIG | dials, inherited=inherited)
+        self.best = Judge(folder, watch, CONFIG | dials, inherited=inherited)
+        self.keeper = Keeper(self.best, CONFIG | dials, Nothing())
         self.module = SimpleNamespace(
-            best={}, bicubic={}, counts=True, settle=lambda training: None,
+            best={}, bicubic={}, counts=True, settled=nullcontext,
             metric=Protocol("edsr", 2, "rgb", also={"spectrum": Spectrum()}),
         )  # fmt: skip
         self.trainer = SimpleNamespace(
-            sanity_checking=False, is_global_zero=True, should_stop=False, save_checkpoint=self._save
-        )
+            sanity_checking=False, is_global_zero=True, should_stop=False, world_size=1, num_training_batches=100,
+            _checkpoint_connector=SimpleNamespace(dump_checkpoint=self._content),
+        )  # fmt: skip
 
     def validate(self, step: int, **measured: float) -> None:
         self.trainer.global_step = step
         self.module.metrics = {f"val/Set5/{name}": value for name, value in measured.items()}
         self.best.on_validation_end(self.trainer, self.module)
+        self.keeper.on_validation_end(self.trainer, self.module)
 
     def resume(self, path: Path) -> None:
         self.best.on_load_checkpoint(self.trainer, self.module, torch.load(path, weights_only=True))
 
-    def _save(self, path: Path) -> None:
-        content: dict[str, Any] = {"global_step": self.trainer.global_step}
-        self.best.on_save_checkpoint(self.trainer, self.module, content)
-        torch.save(content, path)
+    def _content(self, weights_only: bool) -> dict[str, Any]:
+        counted = {"total": dict.fromkeys(PROGRESS, 0), "current": dict.fromkeys(PROGRESS, 0)}
+        loops = {"epoch_loop.batch_progress": copy.deepcopy(counted), "epoch_progress": counted}
+        content: dict[str, Any] = {"global_step": self.trainer.global_step, "loops": {"fit_loop": loops}}
+        for callback in (self.best, self.keeper):
+            callback.on_save_checkpoint(self.trainer, self.module, content)
+        return content
 
 
 def steps(folder: Path) -> dict[str, int]:
@@ -52,19 +62,19 @@ def steps(folder: Path) -> dict[str, int]:
 
 
 def test_both_are_kept_and_a_resumed_run_goes_on_from_both(tmp_path: Path) -> None:
-    first = Keeper(tmp_path / "first")
+    first = Kept(tmp_path / "first")
     for step, psnr, spectrum in ((1, 30.0, 5.0), (2, 29.0, 4.0), (3, 28.0, 4.5)):
         first.validate(step, psnr=psnr, spectrum=spectrum)
-    assert steps(tmp_path / "first") == {"best": 1, "best_spectrum": 2, "last": 3}
+    assert steps(tmp_path / "first") == {"best": 1, "best_spectrum": 2, "last": 3, "previous": 2}
     assert [path.stem for path in first.best.kept()] == ["best", "best_spectrum", "last"]
     assert (first.module.best["step"], first.best.second["step"]) == (1, 2)
 
-    second = Keeper(tmp_path / "second", tmp_path / "first" / "best.ckpt")
+    second = Kept(tmp_path / "second", tmp_path / "first")
     second.resume(tmp_path / "first" / "last.ckpt")
     second.validate(4, psnr=29.5, spectrum=4.2)
     assert steps(tmp_path / "second") == {"best": 1, "best_spectrum": 2, "last": 4}
     second.validate(5, psnr=29.5, spectrum=3.9)
-    assert steps(tmp_path / "second") == {"best": 1, "best_spectrum": 5, "last": 5}
+    assert steps(tmp_path / "second") == {"best": 1, "best_spectrum": 5, "last": 5, "previous": 4}
     shown = terminal.both_best({"best.ckpt": second.module.best, "best_spectrum.ckpt": second.best.second},
                                (PSNR, PSNR, SPECTRUM)).splitlines()  # fmt: skip
     assert [line.split() for line in shown if "─" not in line] == [
@@ -75,8 +85,8 @@ def test_both_are_kept_and_a_resumed_run_goes_on_from_both(tmp_path: Path) -> No
 
 
 def test_a_resumed_run_that_watches_another_metric_begins_with_no_second_best(tmp_path: Path) -> None:
-    Keeper(tmp_path / "first").validate(1, psnr=30.0, spectrum=5.0)
-    second = Keeper(tmp_path / "second", tmp_path / "first" / "best.ckpt", watch="spectrum", watch_also="psnr")
+    Kept(tmp_path / "first").validate(1, psnr=30.0, spectrum=5.0)
+    second = Kept(tmp_path / "second", tmp_path / "first", watch="spectrum", watch_also="psnr")
     second.resume(tmp_path / "first" / "last.ckpt")
     second.validate(2, psnr=29.0, spectrum=6.0)
     assert steps(tmp_path / "second")["best_psnr"] == second.best.second["step"] == 2
@@ -99,7 +109,7 @@ def test_a_resumed_run_that_watches_another_metric_begins_with_no_second_best(tm
 def test_what_chooses_the_second(
     dials: dict[str, Any], measured: dict[str, float], also: str | None, tmp_path: Path
 ) -> None:
-    keeper = Keeper(tmp_path, **dials)
+    keeper = Kept(tmp_path, **dials)
     keeper.validate(1, psnr=30.0, **measured)
     assert keeper.best.also == (also and f"val/Set5/{also}")
     assert steps(tmp_path) == {"best": 1, "last": 1} | ({f"best_{also}": 1} if also else {})
@@ -107,7 +117,7 @@ def test_what_chooses_the_second(
 
 def test_a_measure_that_is_not_there_is_told_of(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"watch_also=val/Set5/lpips: no such metric; there are val/Set5/psnr"):
-        Keeper(tmp_path, watch_also="lpips").validate(0, psnr=30.0)
+        Kept(tmp_path, watch_also="lpips").validate(0, psnr=30.0)
 
 
 def test_the_end_of_a_gan_run_shows_both(sr: Any, world: Path, tmp_path: Path) -> None:

@@ -197,7 +197,8 @@ def test_experiment(choice: str, compose: Any, world: Path, tmp_path: Path) -> N
     first = trained(config, compose.choices, tmp_path)
     assert first.model.metrics
     resumed = trained(config | {"resume": str(first.folder)}, compose.choices, tmp_path, steps=3)
-    kept = [torch.load(training.folder / "last.ckpt", weights_only=True) for training in (first, resumed)]
+    assert resumed.folder == first.folder
+    kept = [torch.load(first.folder / name, weights_only=True) for name in ("previous.ckpt", "last.ckpt")]
     assert [content["global_step"] for content in kept] == [2, 3]
     study = conf_dir().parent / "experiments" / choice / "README.md"
     if conf_dir().name == "conf" and (conf_dir() / "experiment" / f"{choice}.yaml").exists():

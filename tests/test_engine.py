@@ -215,18 +215,18 @@ def run(sr: Any, world: Path, tmp_path: Path) -> Iterator[Callable[..., tuple[An
     def command(*words: str) -> tuple[Any, Path]:
         known = set((tmp_path / "runs").glob("*"))
         answer = sr("run", *WORDS, f"data.path={world}/photos", *words)
-        return answer, next(iter(set((tmp_path / "runs").glob("*")) - known))
+        return answer, next(iter(set((tmp_path / "runs").glob("*")) - known), None)
 
     return command
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "schedule_free"])
 def test_a_resumed_training_ends_where_the_whole_one_does(run: Any, optimizer: str) -> None:
-    """Stopped at step 3, in the middle of an epoch: pictures, weights, averages and rates go on as if nothing had been."""
+    """In a new run, from step 3, in the middle of an epoch: pictures, weights and rates go on as if nothing had been."""
     dials = (f"model/optimizer={optimizer}", "model/schedule=constant", "trainer.val_check_interval=3")
     whole = run(*dials, "trainer.max_steps=6")[1]
     half = run(*dials, "trainer.max_steps=3")[1]
-    answer, rest = run(*dials, "trainer.max_steps=6", f"resume={half}")
+    answer, rest = run(*dials, "trainer.max_steps=6", f"resume={half}/last.ckpt")
     assert answer.code == 0, answer.err
     one, other = (torch.load(path / "last.ckpt", weights_only=True) for path in (whole, rest))
     assert one["global_step"] == other["global_step"] == 6

@@ -127,6 +127,8 @@ def test_a_resumed_run_does_not_begin_again(run: Callable, tmp_path: Path) -> No
     saved(tmp_path / "one.ckpt", seed=3)
     run("model.init=one.ckpt", "model.optimizer.lr=0.1")
     (folder,) = tmp_path.glob("runs/*")
-    answer, state = run("model.optimizer.lr=0.1", f"resume={folder}", "trainer.max_steps=2", "model.init=gone.ckpt")
+    answer, state = run(
+        "model.optimizer.lr=0.1", f"resume={folder}/last.ckpt", "trainer.max_steps=2", "model.init=gone.ckpt"
+    )
     assert answer.code == 0, answer.err
     assert not torch.equal(of("net.", state)["body.0.weight"], net(PLAIN, 3).state_dict()["body.0.weight"])

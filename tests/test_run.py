@@ -195,7 +195,7 @@ def test_ctrl_c_saves_and_ends_killed(world: Path, runs: Path, tmp_path: Path) -
     deadline = time.monotonic() + 300
     while "train:" not in log.read_text() and time.monotonic() < deadline:
         time.sleep(0.3)
-    time.sleep(2)
+    time.sleep(8)  # the first step alone takes some seconds, where others work as well
     os.kill(process.pid, signal.SIGINT)
     assert process.wait(200) == 130, log.read_text()
     experiment = client(runs).get_experiment_by_name("stop").experiment_id

@@ -6,6 +6,7 @@ itself, so what is as near to HR as it is far from the input has not drifted.
 """
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -49,6 +50,12 @@ class ColorDrift(Rule):
         if drift < FALLS * before < math.inf or drift <= self.delta_e or xy <= FOLLOWS * (xx * yy) ** 0.5:
             return None
         return f"the results' colours are ΔE {drift:.1f} off (just noticeable is 1)"
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"before": self._before}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._before = state["before"]
 
 
 def _blocks(side: int, lr: Tensor, *large: Tensor) -> list[Tensor]:

@@ -4,7 +4,7 @@ what goes wrong in one line."""
 from collections import deque
 from collections.abc import Iterator, Mapping
 from statistics import fmean
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -27,6 +27,16 @@ class Rule:
     def verdict(self) -> str | None:
         """At the validation's end: what was seen in its pictures, where it is wrong. Forgets them."""
 
+    def state_dict(self) -> dict[str, Any]:
+        """What answers after this step, or validation, depend on, plain: for a run that is resumed."""
+        return {name: list(part) for name, part in vars(self).items() if isinstance(part, Window)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """The way back."""
+        for name, steps in state.items():
+            for signals in steps:
+                getattr(self, name).take(signals)
+
 
 class Window:
     """The last `length` steps of some signals."""
@@ -42,8 +52,8 @@ class Window:
     def __len__(self) -> int:
         return len(self._kept)
 
-    def __iter__(self) -> Iterator[Mapping[str, float]]:
-        return iter(self._kept)
+    def __iter__(self) -> Iterator[dict[str, float]]:
+        return map(dict, self._kept)
 
     def values(self, name: str) -> list[float]:
         """Of the steps that had this signal."""

@@ -2,7 +2,8 @@
 
 A source adds two things: `training()`, a set that turns a `Draw` into `Raw`, and `held_out(stage)`, its own
 evaluation set. HR travels as uint8; turning, graying, degrading and what `augment` adds are done for the whole batch
-on the device. Of several processes (DDP) each loads its share.
+on the device. Of several processes (DDP) each loads its share. Loaders draw nothing from the model's chance: each has a
+generator of its own, else an epoch that begins would be seen in the noise that follows, and one that is resumed in other.
 """
 
 import zlib
@@ -129,6 +130,7 @@ class SRData(LightningDataModule):
             num_workers=self.workers,
             persistent_workers=self.workers > 0,
             pin_memory=not resident and torch.cuda.is_available(),
+            generator=torch.Generator().manual_seed(self.seed),
         )
 
     def val_dataloader(self) -> list[DataLoader]:
@@ -184,8 +186,9 @@ class SRData(LightningDataModule):
         """Each process measures pictures that stand side by side: gathered by rank, they are in the set's order."""
         loaders = []
         for chosen in self.eval_sets[part]:
+            chance = torch.Generator().manual_seed(self.seed)
             batches = BatchSampler(share(len(chosen), *self._share()), chosen.batch, False)
-            loaders.append(DataLoader(chosen, sampler=batches, batch_size=None))
+            loaders.append(DataLoader(chosen, sampler=batches, batch_size=None, generator=chance))
         return loaders
 
     def example(self) -> Pair:

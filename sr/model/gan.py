@@ -65,6 +65,10 @@ class GAN(SRModule):
         self._batches = 0  # since the start: an epoch's length need not be a multiple of what a step takes
 
     @property
+    def at_rest(self) -> bool:
+        return self._batches % (self.accumulate * self.d_steps) == 0
+
+    @property
     def counts(self) -> bool:
         return self.global_step > self.warmup_steps
 
@@ -87,6 +91,14 @@ class GAN(SRModule):
             self.schedule(discriminator, total=max(1, steps - self.warmup_steps) * self.d_steps),
         ]
         return [generator, discriminator], schedules
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["module"]["batches"] = self._batches
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_load_checkpoint(checkpoint)
+        self._batches = checkpoint.get("module", {}).get("batches", 0)
 
     def _rehearse(self, lr: Tensor, hr: Tensor) -> Tensor:
         sr = super()._rehearse(lr, hr)

@@ -48,6 +48,9 @@ class Guard:
     Bad is a loss or a gradient that is not finite, or a loss above `explosion` times its running mean. A bad step is
     skipped; `skips` of them within 20 steps take weights and optimizers back to a state of `keep_every` to
     2 · `keep_every` steps ago, and all rates are multiplied by `lower`; after `returns` of these the training ends.
+
+    A checkpoint holds what it has counted, but not the states to go back to, each of which is as large as the training:
+    one that is resumed goes back to no earlier step than that checkpoint's.
     """
 
     def __init__(
@@ -64,6 +67,17 @@ class Guard:
         self._mean, self._good = 0.0, 0
         self._recent: deque[bool] = deque(maxlen=WINDOW)
         self._states: deque[State] = deque(maxlen=2)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was counted, plain, for a checkpoint."""
+        counted = {"skipped": self.skipped, "returned": self.returned, "mean": self._mean, "good": self._good}
+        return {**counted, "recent": list(self._recent)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """The way back."""
+        self.skipped, self.returned = state["skipped"], state["returned"]
+        self._mean, self._good = state["mean"], state["good"]
+        self._recent = deque(state["recent"], maxlen=WINDOW)
 
     def good(self, norm: float, loss: float | None = None) -> bool:
         """Whether a step of this gradient norm may be done, and of this loss if it is the net's."""

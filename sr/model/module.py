@@ -1,9 +1,10 @@
 """What CNN and GAN have in common: the engine around each step."""
 
+import contextlib
 import math
 import warnings
-from collections.abc import Callable, Mapping
-from typing import ClassVar
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, ClassVar
 
 import torch
 from pytorch_lightning.trainer.states import TrainerFn
@@ -59,6 +60,9 @@ class SRModule(Measured):
         self._fed: list[tuple[Pair, Tensor | None]] = []  # the batches of this step, and their losses
         self._clean: list[tuple[Tensor, Tensor]] = []  # all buffers, and what was in them before this step
         self._bad: Bad | None = None  # why this step was skipped
+        self._learned: list[
+            list[Tensor]
+        ] = []  # of schedule-free optimizers, the weights that they learn with, for a file
 
     def visible(self, pair: Pair) -> Pair:
         """The pair as the net sees it in training: with `color=y`, luma alone."""
@@ -83,6 +87,11 @@ class SRModule(Measured):
     def _told(self) -> list[tuple[Pair, Tensor]]:
         """The batches of this step that have a loss: from others, D alone learned."""
         return [(pair, told) for pair, told in self._fed if told is not None]
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether a step is done and no batch of the next one was taken: what is kept then can be resumed exactly."""
+        return not self._fed
 
     @property
     def counts(self) -> bool:
@@ -121,18 +130,48 @@ class SRModule(Measured):
             self.net.compile(**backend)  # in place: a wrapped net would write other names into checkpoints
 
     def on_train_start(self) -> None:
-        self.metrics = {}  # of the untrained net, which are not this run's result
+        if not self.global_step:
+            self.metrics = {}  # of the untrained net, which are not this run's result
         self._followed = self.global_step
         # walking through all modules takes its time, each step
         self._buffers_now, self._learning = list(self.buffers()), trainable(self.net)
         self.settle(training=True)
+        _put(self._averaging(), self._learned)
+        self._learned = []
         self.guard.keep(self, self.global_step)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["module"] = {"guard": self.guard.state_dict(), "learned": self._learned}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        kept = checkpoint.get("module", {})  # files of earlier versions have none
+        self._learned = kept.get("learned", [])
+        if "guard" in kept:
+            self.guard.load_state_dict(kept["guard"])
+
+    @contextlib.contextmanager
+    def settled(self) -> Iterator[None]:
+        """The weights that are measured and kept; afterwards those to learn with are back, to the last bit: what is
+        written in between steps must not be seen in the result."""
+        learning = [optimizer for optimizer in self._averaging() if optimizer.param_groups[0]["train_mode"]]
+        self._learned = [[weight.detach().clone() for weight in _weights(optimizer)] for optimizer in learning]
+        self.settle(training=False)
+        try:
+            yield
+        finally:
+            if learning:
+                self.settle(training=True)
+                _put(learning, self._learned)
+            self._learned = []
+
+    def _averaging(self) -> list[Optimizer]:
+        """The schedule-free ones: turning one's weights and turning them back is exact but for the last bits."""
+        return [optimizer for optimizer in self.trainer.optimizers if hasattr(optimizer, "train")]
 
     def settle(self, training: bool) -> None:
         """A schedule-free optimizer holds two sets of weights: one to learn with, one to measure and keep."""
-        for optimizer in self.trainer.optimizers:
-            if hasattr(optimizer, "train"):
-                optimizer.train() if training else optimizer.eval()
+        for optimizer in self._averaging():
+            optimizer.train() if training else optimizer.eval()
 
     def tell_terms(self, terms: dict[str, Tensor], weights: dict[str, float]) -> None:
         """Where a loss has several terms, `signals` gets each of them, and now and then its share of the gradient."""
@@ -146,7 +185,7 @@ class SRModule(Measured):
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """The gradient is complete and unscaled: measure and clip it; a step that would spoil the weights is left out."""
-        weights = [p for group in optimizer.param_groups for p in group["params"]]
+        weights = _weights(optimizer)
         norm = get_total_norm([p.grad for p in weights if p.grad is not None])
         if self.clip:
             clip_grads_with_norm_(weights, self.clip, norm)
@@ -215,3 +254,15 @@ class SRModule(Measured):
 def trainable(module: nn.Module) -> list[nn.Parameter]:
     """The parameters that learn."""
     return [p for p in module.parameters() if p.requires_grad]
+
+
+def _weights(optimizer: Optimizer) -> list[nn.Parameter]:
+    return [weight for group in optimizer.param_groups for weight in group["params"]]
+
+
+@torch.no_grad()
+def _put(optimizers: list[Optimizer], learned: list[list[Tensor]]) -> None:
+    """Give the optimizers' weights these values; there are none for those that average nothing."""
+    for optimizer, values in zip(optimizers, learned, strict=False):
+        for weight, value in zip(_weights(optimizer), values, strict=True):
+            weight.copy_(value)

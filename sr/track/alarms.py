@@ -1,8 +1,10 @@
 """The watch: rules look at every step's signals and every validation's pictures, and name what goes wrong while it does."""
 
 import contextlib
+import copy
 import sys
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from pytorch_lightning import Callback, Trainer
@@ -40,7 +42,26 @@ class Alarms(Callback):
         self._doubted: dict[str, int] = {}  # failures in the last validation's pictures, and at how many in a row
         self._lasting: set[str] = set()  # those of them that were told of
 
+    def state_dict(self) -> dict[str, Any]:
+        """All that later answers depend on; steps that were not looked at are looked at first."""
+        self._look()
+        known = {
+            "told": self.told,
+            "last": self._last,
+            "doubted": self._doubted,
+            "lasting": sorted(self._lasting),
+        }
+        return copy.deepcopy(known | {"rules": {name: rule.state_dict() for name, rule in self.rules.items()}})
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Rules that were not there then begin now; what others told stays told."""
+        self.told, self._last = state["told"], state["last"]
+        self._doubted, self._lasting = state["doubted"], set(state["lasting"])
+        for name in self.rules.keys() & state["rules"].keys():
+            self.rules[name].load_state_dict(state["rules"][name])
+
     def on_train_start(self, trainer: Trainer, module: SRModule) -> None:
+        self._seen = trainer.global_step
         for rule in self.rules.values():
             rule.begin(getattr(module, "adversarial", None))
 

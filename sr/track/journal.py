@@ -125,7 +125,7 @@ class Journal(Nothing):
         """What was said of later steps is remembered: what is said of them again in the same words gets its old time and
         its old name, so that a tracker that had it already has it once."""
         for _, entry in lines.read(self._path):
-            if lines.later(entry, step):
+            if lines.later(entry, step - 1):  # of this very step a test may be told again
                 self._before[_words(entry)] = entry.get("files", entry["time"])
         self._later({"back": step})
         self.barrier()

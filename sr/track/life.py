@@ -82,10 +82,11 @@ def set_right(runs: Path) -> list[Path]:
 
 
 def keep(track: Nothing, folder: Path, name: str, text: str) -> None:
-    """A text in the run's folder and in the tracker; track=none has only the folder."""
+    """A text in the run's folder, whole or not at all, and in the tracker; track=none has only the folder."""
     track.text(name, text)
-    if not (folder / name).exists():
-        (folder / name).write_text(text, encoding="utf-8")
+    path = folder / name
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        identity.replace(path, text)
 
 
 def as_json(node: Any) -> str:

@@ -22,6 +22,12 @@ class Clock(Callback):
     def __init__(self) -> None:
         self.seconds, self._since = 0.0, 0.0
 
+    def state_dict(self) -> dict[str, float]:
+        return {"seconds": self.seconds + (time.perf_counter() - self._since if self._since else 0.0)}
+
+    def load_state_dict(self, state: dict[str, float]) -> None:
+        self.seconds = state["seconds"]
+
     def on_train_start(self, *_: object) -> None:
         self._since = time.perf_counter()
 

@@ -22,6 +22,9 @@ class Record(Callback):
         self.track = track
         self._seen = 0
 
+    def on_train_start(self, trainer: Trainer, *_: object) -> None:
+        self._seen = trainer.global_step  # of a run that goes on: its first batches may not be a whole step
+
     def on_train_batch_end(self, trainer: Trainer, module: SRModule, *_: object) -> None:
         if trainer.global_step != self._seen and module.signals:  # under accumulation, several batches are one step
             self._seen = trainer.global_step

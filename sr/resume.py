@@ -1,0 +1,164 @@
+"""`resume=`: which run goes on, from which of its files, and with which of its dials.
+
+A run's folder, or its id, continues that very run: what was typed when it began stands before what is typed now, so that
+`resume=RUN` alone is enough. A checkpoint begins a new run. `auto` is for machines that start a command again after
+they have killed it: the newest unfinished run of the same words goes on, and where there is none, one begins.
+"""
+
+import contextlib
+import json
+import os
+import shlex
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from sr.error import UserError
+from sr.track import identity
+
+AUTO = "auto"
+FILES = ("last.ckpt", "previous.ckpt")  # the newer first
+FREE = ("paths", "track", "data.root", "data.cache", "resume", "trust", "model.init")  # where things lie, and began
+FIXED = ("model._target_", "model.net", "model.discriminator", "model.optimizer", "model.discriminator_optimizer")
+
+
+class Known(NamedTuple):
+    """What a run's folder tells of it."""
+
+    folder: Path
+    status: str | None
+    lives: bool  # its process is there still
+
+    @property
+    def typed(self) -> list[str] | None:
+        """The overrides of its command line; None where they were not kept."""
+        return _yaml(self.folder / "overrides.yaml")
+
+
+def words(typed: list[str]) -> list[str]:
+    """The command line with what it takes over from the run that `resume=` names, and that run's folder in its place."""
+    given = [word for word in typed if word.startswith("resume=")]
+    wanted = _plain(given[-1].partition("=")[2]) if given else ""
+    if wanted in ("", "null") or Path(wanted).expanduser().is_file():
+        return typed
+    rest = [word for word in typed if word not in given]
+    run = _newest_like(rest) if wanted == AUTO else _named(wanted, _runs(rest))
+    if run is None:
+        print("resume=auto: no unfinished run of these words has a checkpoint, so a new one begins")
+        return rest
+    if wanted == AUTO:
+        print(f"resume=auto: {run.folder} goes on")
+    return [
+        *(word for word in stored(run.folder) if key(word) not in set(map(key, rest))),
+        *rest,
+        f"resume='{run.folder}'",
+    ]
+
+
+def stored(folder: Path) -> list[str]:
+    """What was typed when the run of this folder began. Options and Hydra's own dials are none of it, whoever wrote them."""
+    found = _yaml(folder / "overrides.yaml")
+    found = [] if found is None else found
+    if not isinstance(found, list) or not all(isinstance(word, str) for word in found):
+        raise UserError(f"resume={folder}: its overrides.yaml is damaged: expected a list of words")
+    strange = [
+        word for word in found if word.startswith("-") or key(word).partition(".")[0].partition("/")[0] == "hydra"
+    ]
+    if strange:
+        raise UserError(f"resume={folder}: its overrides.yaml was not written by sr ({', '.join(strange)})")
+    return [word for word in found if key(word) != "resume"]
+
+
+def newest(folder: Path) -> Path | None:
+    """The newest checkpoint of a run that is whole; None where it was killed before the first one."""
+    there = [path for path in (folder / name for name in FILES) if path.exists()]
+    for path in there:
+        if whole(path):
+            return path
+        print(f"resume: {path.name} is cut off or damaged, so the one before it is taken", file=sys.stderr)
+    if there:
+        raise UserError(f"resume={folder}: none of its checkpoints is whole ({', '.join(path.name for path in there)})")
+    return None
+
+
+def whole(path: Path) -> bool:
+    """Whether every byte of a file of torch.save is as it was written; neither torch nor time is needed to tell."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip() is None
+    except (OSError, zipfile.BadZipFile, EOFError):
+        return False
+
+
+def known(folder: Path) -> Known:
+    """From `run.json`, or where there is none, as without a tracker, from the summary that was written at the end."""
+    run = identity.read(folder)
+    return Known(folder, run.status if run else _summary(folder).get("status"), bool(run and run.lives))
+
+
+def key(word: str) -> str:
+    """`model/net` of `model/net=edsr`, `seed` of `+seed=3`."""
+    return word.lstrip("+~").partition("=")[0]
+
+
+def _named(wanted: str, runs: Path) -> Known:
+    """The run of a folder or an id; older runs have MLflow's id in their summary."""
+    word = wanted.removeprefix("mlflow:")
+    older = [path for path in _folders(runs) if _summary(path).get("run_id") == word]
+    run = known((older[0] if older else identity.find(runs, word, "resume")).resolve())
+    if not any((run.folder / name).exists() for name in (identity.NAME, "config.yaml", "summary.json", *FILES)):
+        raise UserError(
+            f"resume={wanted}: expected a run's folder; there is neither config.yaml nor a checkpoint in it"
+        )
+    if run.lives:
+        raise UserError(f"resume={wanted}: this run is still running, in {run.folder}; stop it first")
+    return run
+
+
+def _newest_like(typed: list[str]) -> Known | None:
+    """The newest run that was begun by the same words, is neither finished nor running, and can be resumed."""
+    wanted = {_plain(word) for word in typed if not word.startswith("-")}
+    for folder in reversed(_folders(_runs(typed))):
+        run = known(folder)
+        same = run.typed is not None and {_plain(word) for word in run.typed if key(word) != "resume"} == wanted
+        if same and run.status != "FINISHED" and not run.lives and any(whole(folder / name) for name in FILES):
+            return run
+    return None
+
+
+def _folders(runs: Path) -> list[Path]:
+    """Their names begin with when they began."""
+    return sorted(path for path in runs.glob("*") if path.is_dir())
+
+
+def _runs(typed: list[str]) -> Path:
+    """`paths.runs`, before there is a config."""
+    said = [word.partition("=")[2] for word in typed if key(word) == "paths.runs"]
+    return Path(_plain(said[-1]) if said else os.environ.get("SR_RUNS", "runs")).expanduser().resolve()
+
+
+def _plain(word: str) -> str:
+    """A word without Hydra's quotation marks."""
+    name, equals, value = word.partition("=") if "=" in word else ("", "", word)
+    if value[:1] in ("'", '"') and value[-1:] == value[:1]:
+        with contextlib.suppress(ValueError):
+            value = "".join(shlex.split(value))
+    return name + equals + value
+
+
+def _summary(folder: Path) -> dict[str, Any]:
+    try:
+        found = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _yaml(path: Path) -> Any:
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError):
+        return None

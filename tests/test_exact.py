@@ -1,0 +1,172 @@
+"""A training that is broken off and goes on is the one that was never broken off: to the last bit, and to the last point."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+import torch
+from torch import Tensor
+
+from sr.track.none import Nothing
+
+SMALL = (
+    "trainer.accelerator=cpu", "trainer.max_steps=7", "trainer.val_check_interval=3", "save_steps=1", "data.batch=4",
+    "model/net=plain", "model.net.width=4",
+)  # fmt: skip
+FOLDER = ("data=folder", "data.patch=32", "data.repeat=6")  # an epoch is of four batches, or of two steps of two
+WARM = ("model.schedule.warmup=2",)
+GAN = (
+    "model=gan", "model/discriminator=patch", "model.discriminator.width=4", "model.discriminator.norm=none",
+    "model.warmup_steps=1", "model.weight=1", "model.noise=0.1", "model/penalty=[gradient,r1]", "model.penalty.r1.every=2",
+)  # fmt: skip
+REAL = ("data/degrade=real", "scale=4", "data.patch=32")
+CASES = {
+    "cnn": WARM,
+    "gan": (*GAN, *WARM),
+    "cnn_accumulated": ("trainer.accumulate_grad_batches=2", *WARM),
+    "gan_accumulated": (*GAN, *WARM, "trainer.accumulate_grad_batches=2", "model.d_steps=2"),
+    "cnn_workers": ("data.workers=2", *WARM),
+    "gan_workers": (*GAN, *WARM, "data.workers=2"),
+    "cnn_real": (*REAL, *WARM),
+    "gan_real": (*GAN, *REAL, *WARM),
+    "schedule_free": ("model/optimizer=schedule_free", "model/schedule=constant", "model.optimizer.warmup_steps=2"),
+    "augment": ("data=cifar10", "data.batch=16", "data/augment=[cutblur,cutmix,mixup]", *WARM),
+    "one_cycle": ("model/schedule=one_cycle", "model/optimizer=adamw"),
+    "relativistic": (
+        *GAN[:1], "model/discriminator=unet_small", "model.discriminator.width=4", "model/adversarial=relativistic",
+        "model.warmup_steps=1", "model.noise=0.1", *WARM,
+    ),
+    "shares": ("model/loss=[l1,fft]", "model.share_every=2", *WARM),
+    "bf16": ("trainer.precision=bf16-mixed", *WARM),
+    "no_average": ("model.ema=null", *WARM),
+    "alarms": (*GAN, *WARM, "model/alarm=[d_wins,g_wins,color_drift]", "model.alarm.g_wins.window=3", "model.alarm.g_wins.gap=1"),
+}  # fmt: skip
+
+
+class BreakError(Exception):
+    """What a kill is to a test that goes on afterwards."""
+
+
+class Recorder(Nothing):
+    """Keeps every point, and each tag's last value; breaks off when it is told of step `at` something of this name."""
+
+    known: ClassVar[dict[Path, dict[Any, Any]]] = {}
+    at: ClassVar[tuple[int, str] | None] = None
+
+    def start(self, title: str, folder: Path, *_: Any) -> None:
+        self._kept = self.known.setdefault(folder, {})
+
+    def points(self, values: dict[str, Any], step: int) -> None:
+        if self.at is not None and step == self.at[0] and any(name.startswith(self.at[1]) for name in values):
+            raise BreakError
+        for name, value in values.items():
+            assert (step, name) not in self._kept, "told twice"
+            self._kept[step, name] = float(value)
+
+    def tag(self, key: str, value: str) -> None:
+        if key.startswith("sr.alarm"):
+            self._kept[-2, key] = value
+
+    def back(self, step: int) -> None:
+        for key in [key for key in self._kept if key[0] > step]:
+            del self._kept[key]
+
+
+@pytest.fixture
+def train(compose: Any, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """Trains, until step `at` tells something of this name; `folder` is of the run that goes on. Gives the folder."""
+    from sr.training import Training
+
+    def command(*words: str, at: tuple[int, str] | None = None, folder: Path | None = None) -> Path:
+        ours = () if "data=cifar10" in words else (*FOLDER, f"data.path={world}/photos")
+        config = compose(*SMALL, *ours, *words, f"paths.runs={tmp_path}/runs", "track=none")
+        config |= {"resume": folder and str(folder), "track": {"_target_": "test_exact.Recorder"}}
+        monkeypatch.setattr(Recorder, "at", at)
+        training = Training(config, compose.choices, list(words))
+        if at is None:
+            training.go()
+        else:
+            with pytest.raises(BreakError):
+                training.go()
+        return training.folder
+
+    return command
+
+
+def differences(one: Any, other: Any, key: str = "") -> list[str]:
+    """Where two checkpoints differ, but for the time that they took."""
+    if isinstance(one, Tensor):
+        return [] if torch.equal(one.nan_to_num(), other.nan_to_num()) else [key]
+    if isinstance(one, dict):
+        keys = [name for name in {**one, **other} if name not in ("seconds", "config")]
+        missing = [f"{key}/{name}" for name in keys if name not in one or name not in other]
+        return missing or [d for name in keys for d in differences(one[name], other[name], f"{key}/{name}")]
+    if isinstance(one, list | tuple) and len(one) == len(other):
+        return [d for k, pair in enumerate(zip(one, other, strict=True)) for d in differences(*pair, f"{key}/{k}")]
+    same = one == other or (isinstance(one, float) and math.isnan(one) and math.isnan(other))
+    return [] if same else [f"{key}: {one} {other}"]
+
+
+def same(whole: Path, again: Path) -> None:
+    """All that was told, and all that is in the files."""
+    assert differences(Recorder.known[whole], Recorder.known[again]) == []
+    for name in ("last.ckpt", "best.ckpt"):
+        contents = [torch.load(folder / name, weights_only=True) for folder in (whole, again)]
+        assert differences(*contents) == []
+
+
+def one_by_one(case: str, *breaks: tuple[int, str]) -> Any:
+    return pytest.param(CASES[case], breaks, id="-".join([case, *(f"{n}{k[:1]}" for n, k in breaks)]))
+
+
+ALL = (
+    (2, "train"),
+    (4, "train"),
+    (5, "train"),
+    (6, "val"),
+    (7, "train"),
+)  # after 1, a validation, an epoch, mid-epoch …
+
+
+@pytest.mark.parametrize(
+    ("words", "breaks"),
+    [
+        one_by_one("cnn", (5, "train")),
+        one_by_one("gan", (6, "train")),
+        one_by_one("schedule_free", (3, "train")),
+        *(pytest.param(*one_by_one(case, *ALL).values, id=case, marks=pytest.mark.slow) for case in CASES),
+        *(
+            pytest.param(*one_by_one(case, at).values, id=f"{case}-{at[0]}{at[1][0]}", marks=pytest.mark.slow)
+            for case in ("cnn", "gan", "gan_accumulated")
+            for at in ((0, "val"), (1, "train"), (3, "val"), (4, "train"), (7, "val"), (7, "test"))
+        ),
+    ],
+)
+def test_it_ends_as_if_nothing_had_been(
+    train: Any, words: tuple[str, ...], breaks: tuple[tuple[int, str], ...]
+) -> None:
+    """Broken off once or several times, with a checkpoint after each step."""
+    whole, again = train(*words), None
+    for at in breaks:
+        again = train(*words, at=at, folder=again)
+    same(whole, train(*words, folder=again))
+
+
+@pytest.mark.parametrize(
+    ("case", "interval"),
+    [
+        ("schedule_free", 3),
+        ("gan", 4),  # an epoch: its end, and the next one's beginning, draw nothing from the noise of the game
+        *(pytest.param(case, 3, marks=pytest.mark.slow) for case in ("cnn", "gan", "alarms")),
+        pytest.param("gan_workers", 4, marks=pytest.mark.slow),
+    ],
+)
+def test_when_files_are_written_is_not_seen_in_the_result(train: Any, case: str, interval: int) -> None:
+    """A run with a checkpoint after each step, and one with a checkpoint at its validations alone."""
+    words = (*CASES[case], f"trainer.val_check_interval={interval}")
+    often = train(*words)
+    seldom = train(*words, "save_steps=null", at=(5, "train"))
+    assert torch.load(seldom / "last.ckpt", weights_only=True)["global_step"] == interval
+    same(often, train(*words, "save_steps=null", folder=seldom))

@@ -1,0 +1,122 @@
+"""Runs that are killed at any moment and go on: the last one's weights, points and pictures are those of a run that lived.
+
+`SR_KILLS` says how often in all. Processes are forked from one that has imported everything: else each took ten seconds.
+"""
+
+import multiprocessing
+import os
+import random
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from test_exact import GAN, differences
+
+from sr.track import lines
+
+KILLS = int(os.environ.get("SR_KILLS", "20"))
+CASES = [(model, workers) for model in ("cnn", "gan") for workers in (0, 2)]
+WORDS = (
+    "trainer.accelerator=cpu", "trainer.max_steps=24", "trainer.val_check_interval=5", "save_steps=2", "track=journal",
+    "data=folder", "data.patch=32", "data.repeat=6", "data.batch=4", "model/net=plain", "model.net.width=4",
+    "model.schedule.warmup=2",
+)  # fmt: skip
+LONGEST = 300.0  # seconds that a run may take
+
+
+def child(words: list[str], log: Path) -> None:
+    """One run, as it is typed."""
+    with log.open("a") as out:
+        os.dup2(out.fileno(), 1)
+        os.dup2(out.fileno(), 2)
+    os.environ.pop("SR_RUNS", None)
+    multiprocessing.set_start_method("fork", force=True)  # as in a process of its own: loaders end with their run
+    sys.argv = ["sr-run", *words]
+    from sr.run import main
+
+    main()
+
+
+@pytest.fixture(scope="module")
+def fork() -> Iterator[Any]:
+    context = multiprocessing.get_context("forkserver")
+    here, path = Path(__file__).parent, os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join(map(str, (here.parent, here)))
+    context.set_forkserver_preload(["sr.training", "sr.run", "test_kill"])
+    yield context
+    os.environ.pop("PYTHONPATH") if path is None else os.environ.update(PYTHONPATH=path)
+
+
+def told(folder: Path) -> dict[Any, Any]:
+    """Every point and picture that stands at the end. What is told again of a step that was not taken back, as a test is,
+    must be the very same, its time as well: a tracker then has it once."""
+    kept: dict[Any, Any] = {}
+    for _, entry in lines.read(folder / lines.NAME):
+        if "back" in entry:
+            kept = {key: value for key, value in kept.items() if key[0] <= entry["back"]}
+        new = {(entry["step"], name): (value, entry["time"]) for name, value in entry.get("points", {}).items()}
+        new |= {(entry["step"], entry["image"]): ("picture", 0)} if "image" in entry else {}
+        for key, value in new.items():
+            assert kept.setdefault(key, value) == value, f"{key} was told twice"
+    return {key: value for key, (value, _) in kept.items()}
+
+
+class Runs:
+    """One folder of runs, and one command."""
+
+    def __init__(self, fork: Any, where: Path, words: tuple[str, ...]) -> None:
+        self.fork, self.where, self.words = fork, where, words
+        where.mkdir()
+
+    @property
+    def folder(self) -> Path | None:
+        """Of the one run, once there is enough of it to go on with."""
+        found = [path for path in self.where.glob("*") if (path / "overrides.yaml").exists()]
+        return max(found, default=None)
+
+    def go(self, seconds: float = LONGEST) -> bool:
+        """Begin, or go on, and kill after so many seconds; whether it came to its end before."""
+        begins = [*self.words, f"paths.runs={self.where}"]
+        words = [f"resume={self.folder}"] if self.folder else begins
+        log = self.where.with_suffix(".log")
+        process = self.fork.Process(target=child, args=(words, log))
+        process.start()
+        process.join(seconds)
+        ended = not process.is_alive()
+        process.kill()
+        process.join()
+        assert not ended or process.exitcode == 0, log.read_text()
+        return ended
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("model", "workers"), CASES)
+def test_a_killed_run_that_goes_on_is_the_whole_one(
+    model: str, workers: int, fork: Any, world: Path, tmp_path: Path
+) -> None:
+    words = (*WORDS, *(GAN if model == "gan" else ()), f"data.workers={workers}", f"data.path={world}/photos")
+    whole = Runs(fork, tmp_path / "whole", words)
+    Runs(fork, tmp_path / "warm", words).go()
+    began = time.monotonic()
+    assert whole.go()
+    seconds = time.monotonic() - began
+    expected = told(whole.folder)
+    assert sorted(step for step, name in expected if name == "val/folder x2 edsr/psnr") == [0, 5, 10, 15, 20, 24]
+
+    moment, kills, count = random.Random(f"{model} {workers}"), 0, 0
+    while kills < -(-KILLS // len(CASES)):
+        killed = Runs(fork, tmp_path / f"killed{(count := count + 1)}", words)
+        while not killed.go(moment.uniform(0.1, 1.0) * seconds):
+            kills += 1
+            if kills == -(-KILLS // len(CASES)):
+                assert killed.go()
+                break
+        assert differences(expected, told(killed.folder)) == []
+        for name in ("last.ckpt", "best.ckpt"):
+            contents = [torch.load(runs.folder / name, weights_only=True) for runs in (whole, killed)]
+            assert differences(*contents) == []
+    print(f"{kills} kills of {count} runs, of {seconds:.1f} s each")
