@@ -14,14 +14,16 @@ from typing import Any
 
 import pytest
 import torch
+from mlflow import MlflowClient
 from test_exact import GAN, differences
 
-from sr.track import lines
+from sr.track import identity, lines, params
+from sr.track.machine import OF_MACHINE
 
 KILLS = int(os.environ.get("SR_KILLS", "20"))
 CASES = [(model, workers) for model in ("cnn", "gan") for workers in (0, 2)]
 WORDS = (
-    "trainer.accelerator=cpu", "trainer.max_steps=24", "trainer.val_check_interval=5", "save_steps=2", "track=journal",
+    "trainer.accelerator=cpu", "trainer.max_steps=24", "trainer.val_check_interval=5", "save_steps=2",
     "data=folder", "data.patch=32", "data.repeat=6", "data.batch=4", "model/net=plain", "model.net.width=4",
     "model.schedule.warmup=2",
 )  # fmt: skip
@@ -46,7 +48,7 @@ def fork() -> Iterator[Any]:
     context = multiprocessing.get_context("forkserver")
     here, path = Path(__file__).parent, os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join(map(str, (here.parent, here)))
-    context.set_forkserver_preload(["sr.training", "sr.run", "test_kill"])
+    context.set_forkserver_preload(["sr.training", "sr.run", "mlflow.store.tracking.sqlalchemy_store", "test_kill"])
     yield context
     os.environ.pop("PYTHONPATH") if path is None else os.environ.update(PYTHONPATH=path)
 
@@ -58,11 +60,29 @@ def told(folder: Path) -> dict[Any, Any]:
     for _, entry in lines.read(folder / lines.NAME):
         if "back" in entry:
             kept = {key: value for key, value in kept.items() if key[0] <= entry["back"]}
-        new = {(entry["step"], name): (value, entry["time"]) for name, value in entry.get("points", {}).items()}
+        points = {name: value for name, value in entry.get("points", {}).items() if not OF_MACHINE.fullmatch(name)}
+        new = {(entry["step"], name): (value, entry["time"]) for name, value in points.items()}
         new |= {(entry["step"], entry["image"]): ("picture", 0)} if "image" in entry else {}
         for key, value in new.items():
             assert kept.setdefault(key, value) == value, f"{key} was told twice"
     return {key: value for key, (value, _) in kept.items()}
+
+
+def check_mlflow(folder: Path) -> None:
+    """Each point once, each picture once, and the status."""
+    known = identity.read(folder)
+    client = MlflowClient(known.uri)
+    assert client.get_run(known.run_id).info.status == known.status == "FINISHED"
+    ours: dict[str, set[Any]] = {}
+    for name, step, value in lines.points(folder):
+        ours.setdefault(params.key(name), set()).add((step, value))
+    for name, points in ours.items():
+        stored = [(p.step, p.value) for p in client.get_metric_history(known.run_id, name)]
+        assert len(stored) == len(points), name
+        assert set(stored) == points, name
+    drawn = {name for entry in lines.standing(lines.read(folder / lines.NAME)) for name in entry.get("files", ())}
+    there = [Path(one.path).name for one in client.list_artifacts(known.run_id, "images")]
+    assert sorted(there) == sorted(Path(name).name for name in drawn)
 
 
 class Runs:
@@ -80,8 +100,8 @@ class Runs:
 
     def go(self, seconds: float = LONGEST) -> bool:
         """Begin, or go on, and kill after so many seconds; whether it came to its end before."""
-        begins = [*self.words, f"paths.runs={self.where}"]
-        words = [f"resume={self.folder}"] if self.folder else begins
+        own = [f"paths.runs={self.where}", f"track.uri=sqlite:///{self.where.parent}/mlflow.db"]
+        words = [f"resume={self.folder}", *own] if self.folder else [*self.words, *own]
         log = self.where.with_suffix(".log")
         process = self.fork.Process(target=child, args=(words, log))
         process.start()
@@ -116,6 +136,7 @@ def test_a_killed_run_that_goes_on_is_the_whole_one(
                 assert killed.go()
                 break
         assert differences(expected, told(killed.folder)) == []
+        check_mlflow(killed.folder)
         for name in ("last.ckpt", "best.ckpt"):
             contents = [torch.load(runs.folder / name, weights_only=True) for runs in (whole, killed)]
             assert differences(*contents) == []
