@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 from sr import dials, resume, schema, verb
 from sr.crew import crew, own_parts
 from sr.error import UserError
+from sr.track import lines
 from sr.trust import refuse_strangers
 
 INFO = "--info"  # Hydra has an option of this name as well: --info=config and its other words are still Hydra's
@@ -45,7 +46,7 @@ def _goes_on(cfg: DictConfig, config: dict[str, Any], typed: list[str]) -> list[
     folder = Path(config["resume"])
     if int(os.environ.get("LOCAL_RANK", "0")):  # the first process has asked all this
         return []
-    refuse_strangers(config["model"]["net"], config["trust"], folder)
+    refuse_strangers(config, config["trust"], f"resume={folder}")
     changes = dials.changes(folder, cfg, config, typed)
     for change in changes:
         print(f"resume: {change}")
@@ -59,8 +60,17 @@ def _goes_on(cfg: DictConfig, config: dict[str, Any], typed: list[str]) -> list[
         print(
             f"resume={folder}: this run has finished, with {step} steps; for more of them: trainer.max_steps={2 * step}"
         )
+        _send_what_is_left(folder, config["paths"]["runs"])
         return None
     return changes
+
+
+def _send_what_is_left(folder: Path, runs: str) -> None:
+    """Killed while it waited for MLflow, a run has finished there, and not here."""
+    from sr.track.catching_up import catch_up  # MLflow
+
+    if (folder / lines.NAME).exists():
+        catch_up([str(folder)], runs)
 
 
 def info(cfg: DictConfig) -> None:

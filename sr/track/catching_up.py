@@ -19,7 +19,7 @@ def catch_up(folders: Sequence[str], runs: str, uri: str | None = None) -> bool:
     well, count = True, 0
     for folder in _named(folders, place) if folders else _unsent(place, uri):
         count += 1
-        well = _sent(folder, place, uri) and well
+        well = _sent(folder, uri) and well
     if not count:
         print(f"{place}: MLflow has all of its runs")
     return well
@@ -39,8 +39,8 @@ def _unsent(runs: Path, uri: str | None) -> Iterator[Path]:
             yield folder
 
 
-def _sent(folder: Path, runs: Path, uri: str | None) -> bool:
-    known = identity.read(folder)
+def _sent(folder: Path, uri: str | None) -> bool:
+    known, runs = identity.read(folder), folder.parent
     if known and known.lives:
         print(f"{folder.name}: is running, and sends itself")
         return True
