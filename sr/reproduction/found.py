@@ -13,7 +13,7 @@ from sr.error import UserError
 from sr.reproduction.past import NAMES, NEEDED
 from sr.track import identity, lines
 from sr.track.artifact import fetch
-from sr.track.upload import QUICK
+from sr.track.upload import VARIABLES
 
 ID = re.compile(r"(mlflow:)?([0-9a-f]{32})")
 
@@ -49,7 +49,7 @@ def found(word: str, uri: str | None, runs: Path) -> Iterator[Found]:
 def _fetch(run_id: str, uri: str, folder: Path) -> None:
     if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():  # MLflow would make it
         raise UserError(f"run={run_id}: no run of this id in paths.runs, and no database at uri={uri}")
-    for name, value in QUICK.items():
+    for name, value in VARIABLES.items():
         os.environ.setdefault(name, value)
     from mlflow import MlflowClient
 
