@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from sr import schema, verb
 from sr.error import UserError, nearest
 
-PARTS = ("training", "gear", "degrade", "imresize", "metric", "cache")
+PARTS = ("training", "gear", "track", "degrade", "imresize", "metric", "cache")
 
 
 def main() -> None:
@@ -61,6 +61,10 @@ def _measured(part: str, config: dict[str, Any]) -> list[dict[str, Any]]:
         from sr import gear
 
         return gear.rows(config)
+    if part == "track":
+        from sr import toll
+
+        return list(toll.rows(config))
     from sr import race
 
     return race.rows(part, config["rounds"], config["threads"])

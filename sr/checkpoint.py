@@ -65,7 +65,7 @@ def load(
 def _ours(path: Path, content: dict[str, Any], trust: Sequence[str]) -> Loaded:
     config = content[KEY]["config"]
     node = config["model"]["net"]
-    refuse_strangers(node, trust, path)
+    refuse_strangers(node, trust, f"checkpoint={path}", "model.net")
     if node["_target_"] == SPANDREL:  # its weight file need not be here any more
         net = Spandrel.recognise({k.removeprefix("model."): v for k, v in _kept(content["state_dict"]).items()})
     else:

@@ -1,10 +1,11 @@
-"""`python -m sr.clean`: remove the decoded pictures that are kept in paths.cache; they are made again when needed."""
+"""`python -m sr.clean`: what is left over and can go; told of first, removed with apply=true."""
 
 from pathlib import Path
 
 from omegaconf import DictConfig
 
 from sr import schema, verb
+from sr.error import UserError
 
 
 def main() -> None:
@@ -13,12 +14,19 @@ def main() -> None:
 
 
 def clean(cfg: DictConfig) -> None:
-    """Empty the cache, and say what is gone."""
-    folder = Path(schema.plain(cfg)["paths"]["cache"]).expanduser()
-    from sr.data.cache import Cache  # torch: only now, when the config is right
+    """List the leftovers, or remove them."""
+    schema.check_lists(cfg, "what")
+    config = schema.plain(cfg)
+    schema.check_flags(config, "apply")
+    days = config["days"]
+    if isinstance(days, bool) or not isinstance(days, int | float) or not days >= 0:
+        raise UserError(f"days={days}: expected a number of days, 0 or more")
+    from sr import cleaning  # torch: only now, when the dials are right
 
-    count, size = Cache(folder, 0).clean()
-    print(f"{folder}: {count} decoded picture(s) removed, {size / 1e9:.3g} GB")
+    for kind in config["what"]:
+        schema.one_of("what", kind, cleaning.KINDS)
+    folders = (Path(config["paths"][name]) for name in ("runs", "cache"))
+    cleaning.clean(*folders, config["what"], days, config["apply"])
 
 
 if __name__ == "__main__":

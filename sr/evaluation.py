@@ -23,10 +23,12 @@ from sr.metric.score import Score, by_picture
 from sr.model.measured import Shown
 from sr.model.module import trainable
 from sr.pair import Raw
+from sr.track import provenance
 from sr.track.ending import closing
 from sr.track.life import Begun, as_json, keep, make_folder
 from sr.track.panel import panel
 from sr.track.record import in_columns
+from sr.track.system import Sampler
 
 AHEAD = 4  # pictures read before they are wanted
 
@@ -47,6 +49,7 @@ class Evaluation:
         self.data.prepare_data()
         self.data.setup("test")
         self.names = [self.data.set_name("test", k) for k in range(len(self.data.eval_sets["test"]))]
+        self.fingerprint = provenance.fingerprint(self.config, self.data, self.protocol)
         self.subject = self._subject(loaded)
         self.model = self._published_name()
         lr = [self.data.lr_from("test", k) for k in range(len(self.names))]
@@ -63,8 +66,11 @@ class Evaluation:
         what += "" if self.config["interpolate"] is None else f"-alpha-{self.config['alpha']}"
         title = f"evaluate-{what}_{'-'.join(self.names)}_x{self.config['scale']}"
         self.folder = make_folder(self.config["paths"]["runs"], title[:100])
+        self.system = Sampler(self.track, self.folder, self.track.system_every, lambda: 0)
         with closing(self._close):
-            self.begun.open(self.track, self.folder, self.protocol.name, subject.tags(self.config))
+            self.begun.open(self.track, self.folder, self.protocol.name, subject.tags(self.config), self.device)
+            self.system.start()
+            provenance.keep_fingerprint(self.fingerprint, self.track, self.folder)
             cost = {"parameters": self.subject.parameters, "multiply_adds_1280x720": self.subject.multiply_adds}
             self.track.points({f"cost/{key}": value for key, value in cost.items() if value is not None}, 0)
             for index, name in enumerate(self.names):
@@ -182,6 +188,7 @@ class Evaluation:
         self.track.points(in_columns(known, self.data, self.protocol), 0)
 
     def _close(self, status: str, exit: str | None) -> None:
+        self.system.stop()
         keep(self.track, self.folder, "evaluate.json", as_json(self.sets | self.unfinished))
         keep(self.track, self.folder, "summary.json", as_json(self._summary(status)))
         cost = report.cost_line(self.subject.parameters, self.subject.multiply_adds)

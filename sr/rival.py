@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from pytorch_lightning.profilers import Profiler
 from torch import Tensor
 
 from sr import build, catalog, terminal
@@ -21,9 +20,9 @@ from sr.error import UserError
 from sr.keeping import Judge, Keeper
 from sr.model.cnn import CNN
 from sr.model.module import trainable
+from sr.track.pace import Clock, Waiting
 from sr.track.panel import Panels
 from sr.track.record import Record
-from sr.training import Clock
 
 RIVAL = "bare PyTorch loop: LR made beforehand, no tracking, no validation, no framework"
 
@@ -36,22 +35,6 @@ class Timed(NamedTuple):
 
     rate: float  # steps per second
     waiting: float  # share of the time spent getting the next batch, 0…1
-
-
-class Waiting(Profiler):
-    """Sums up the time that Lightning spends in the data loader's `next`."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.seconds, self._since = 0.0, 0.0
-
-    def start(self, action_name: str) -> None:
-        if action_name.endswith("train_dataloader_next"):
-            self._since = time.perf_counter()
-
-    def stop(self, action_name: str) -> None:
-        if action_name.endswith("train_dataloader_next"):
-            self.seconds += time.perf_counter() - self._since
 
 
 def compare(config: dict[str, Any]) -> list[dict[str, Any]]:

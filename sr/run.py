@@ -45,7 +45,7 @@ def _goes_on(cfg: DictConfig, config: dict[str, Any], typed: list[str]) -> list[
     folder = Path(config["resume"])
     if int(os.environ.get("LOCAL_RANK", "0")):  # the first process has asked all this
         return []
-    refuse_strangers(config["model"]["net"], config["trust"], folder)
+    refuse_strangers(config, config["trust"], f"resume={folder}")
     changes = dials.changes(folder, cfg, config, typed)
     for change in changes:
         print(f"resume: {change}")

@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pytorch_lightning import Callback, seed_everything
+from pytorch_lightning import seed_everything
 from pytorch_lightning.utilities import rank_zero_only
 
 from sr import build, checkpoint, resume, terminal, weights
 from sr.crew import own_parts
+from sr.data.fingerprint import Print
 from sr.data.leaks import Leak
 from sr.data.patches import START, Seen
 from sr.dials import Change
@@ -22,49 +23,21 @@ from sr.heir import first_file
 from sr.keeping import Judge, Keeper
 from sr.metric.score import by_picture
 from sr.model.module import trainable
+from sr.track import provenance
 from sr.track.alarms import Alarms
 from sr.track.ending import Listening, closing
 from sr.track.evidence import Evidence
 from sr.track.life import Begun, as_json, keep, make_folder
 from sr.track.none import Nothing
+from sr.track.pace import Clock, Pace
 from sr.track.panel import Panels
 from sr.track.record import Record, in_columns
 from sr.track.sheet import Sheet
+from sr.track.system import Sampler
 
 TAG_LENGTH = 4000  # characters of a tag that every MLflow takes
 LEAKS_SHOWN = 3  # of each set
 UNMEASURED = -1  # the step of a run that was killed before its first checkpoint: the untrained net is measured again
-
-
-class Clock(Callback):
-    """Seconds of training, without those of validation."""
-
-    def __init__(self) -> None:
-        self.seconds, self._since = 0.0, 0.0
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"seconds": self.seconds + (time.perf_counter() - self._since if self._since else 0.0)}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.seconds = state["seconds"]
-
-    def on_train_start(self, *_: object) -> None:
-        self._since = time.perf_counter()
-
-    def on_validation_start(self, *_: object) -> None:
-        if self._since:  # not before training, when the untrained net is measured
-            self.seconds += time.perf_counter() - self._since
-
-    def on_validation_end(self, *_: object) -> None:
-        self._since = time.perf_counter() if self._since else 0.0
-
-    def on_train_end(self, *_: object) -> None:
-        self.seconds += time.perf_counter() - self._since
-        self._since = 0.0
-
-    def on_exception(self, *_: object) -> None:
-        if self._since:
-            self.on_train_end()
 
 
 class Training:
@@ -95,6 +68,7 @@ class Training:
             checkpoint.begin(self.model, Path(self.model.init).expanduser())
         self.stages = self._stages()
         self.leaks: list[Leak] = []
+        self.fingerprint: list[Print] = []
 
     def go(self) -> float | None:
         """Do all stages; returns the best watched value, or the first tested PSNR when nothing was trained."""
@@ -105,13 +79,14 @@ class Training:
         self.best = Judge(self.folder, self.config["watch"], self.config, self.config["patience"], inherited)
         keeper = Keeper(self.best, self.config, self.track, self.config["save_minutes"], self.config["save_steps"])
         keeper.leaks = [list(leak) for leak in self.leaks]
-        callbacks = [Listening(), self.best, self.clock, Record(self.track)]
+        callbacks = [Listening(), self.best, self.clock, Pace(self.track, self.clock), Record(self.track)]
         callbacks += [terminal.Bar()] if self.first else []
         callbacks += [Panels(self.track)] if self.track.panels else []
         callbacks += [Sheet(self.track)] if self.track.panels else []
         self.alarms = Alarms(self.track, self.model.alarm)
         callbacks += [self.alarms, Evidence(self.folder), keeper]  # the last: what others tell is told before
         self.trainer = build.trainer(self.config, callbacks, self.track, not self.model.automatic_optimization)
+        self.system = Sampler(self.track, self.folder, self.track.system_every, lambda: self.trainer.global_step)
         with closing(self._close):
             self._open()
             self._do_stages()
@@ -150,6 +125,8 @@ class Training:
                 self._warn_of_leaks()
         if "test" in self.stages:
             self.data.setup("test")
+        if self.first:
+            self.fingerprint = provenance.fingerprint(self.config, self.data, self.model.metric)
 
     def _warn_of_leaks(self) -> None:
         """Loudly for the sets that this run measures; the others are named, for nobody should test on them later."""
@@ -169,15 +146,20 @@ class Training:
         return c.get("experiment") or f"{c['model']}-{c['model/net']}_{c['data']}_x{self.config['scale']}"
 
     def _open(self) -> None:
+        if not self.first:
+            return
         more = {"sr.leak": "; ".join(map(str, self.leaks))[:TAG_LENGTH]} if self.leaks else {}
         more |= {"sr.resume.changed": "; ".join(map(str, self.changes))[:TAG_LENGTH]} if self.changes else {}
         more |= {"sr.resumed_from": str(self.resume)} if self.resume and not self.resumed else {}
-        self.begun.open(self.track, self.folder, self.model.metric.name, more, self.resumed)
+        device = self.trainer.strategy.root_device
+        self.begun.open(self.track, self.folder, self.model.metric.name, more, device, self.resumed)
         if self.resumed:
             (self.folder / "summary.json").unlink(missing_ok=True)  # it told of an end
             step = self.content["global_step"] if self.content else UNMEASURED
             self.track.back(step)
             self.track.settled(step)
+        self.system.start()
+        provenance.keep_fingerprint(self.fingerprint, self.track, self.folder)
         self.track.text("protocol.json", as_json(self.protocol))
 
     def _do_stages(self) -> None:
@@ -215,6 +197,7 @@ class Training:
     def _close(self, status: str, exit: str | None) -> None:
         if not self.first:
             return
+        self.system.stop()
         summary = self._summary(status)
         keep(self.track, self.folder, "summary.json", as_json(summary))
         if self.model.metrics:
@@ -236,6 +219,7 @@ class Training:
             "steps_per_second": round(steps / seconds, 3) if seconds else None,
             "seconds": round(time.perf_counter() - self.started, 1),
             "train_seconds": round(seconds, 1),
+            "energy_wh": {kind: round(wh, 4) for kind, wh in self.system.wh.items()},
             "protocol": self.protocol,
             "leaks": [str(leak) for leak in self.leaks],
             "alarms": self.alarms.told,

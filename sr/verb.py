@@ -34,7 +34,7 @@ VALUED = ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn",
 PATHS = (
     "checkpoint", "images", "against", "input", "output", "out",
     "data.path", "data.lr", "data.hr", "paths.data", "paths.runs", "paths.cache", "model.net.file", "resume",
-    "model.init", "interpolate",
+    "model.init", "interpolate", "run", "repository",
 )  # fmt: skip
 
 

@@ -16,13 +16,17 @@ from conftest import picture
 from PIL import Image
 from test_data import cut_off, data, fault, pairs, photos
 from test_patches import epoch, same
+from torch import Tensor, nn
 
 from sr import race
+from sr.color import gray as to_gray
 from sr.data import cache as room
+from sr.data import memo
 from sr.data.cache import Cache
 from sr.data.folder import Folder
 from sr.data.pair import PairFolder
 from sr.data.pictures import Pictures
+from sr.data.shrink import Shrink
 from sr.error import UserError
 
 PIXELS = 3 * 48 * 56  # of each of `photos`
@@ -74,16 +78,16 @@ def test_pictures_are_decoded_once_whatever_their_name_or_place(tmp_path: Path, 
 
 def test_an_unchanged_file_is_not_even_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = photos(tmp_path / "hr", 1)
-    monkeypatch.setattr(room, "SETTLED", -1.0)
+    monkeypatch.setattr(memo, "SETTLED", -1.0)
     mapped(folder, tmp_path).load()
-    monkeypatch.setattr(room.hashlib, "file_digest", None)
+    monkeypatch.setattr(memo.hashlib, "file_digest", None)
     assert right(mapped(folder, tmp_path))
 
 
 @pytest.mark.parametrize("settled", [-1.0, 2.0])
 def test_a_file_that_changes_is_decoded_anew(tmp_path: Path, settled: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """Even where its size and its date of change stay what they were."""
-    monkeypatch.setattr(room, "SETTLED", settled)
+    monkeypatch.setattr(memo, "SETTLED", settled)
     folder = tmp_path / "hr"
     file = picture(folder / "a.bmp", seed=1)
     mapped(folder, tmp_path).load()
@@ -196,6 +200,45 @@ def test_training_sees_the_same_from_memory_and_from_the_cache_with_any_number_o
     assert all(same(first, other) for other in others)
 
 
+class Darker(nn.Module):
+    """A degradation of a user's own, which shows nothing of its dials."""
+
+    fixed = True
+
+    def __init__(
+        self, offset: int = 0, kernel: tuple[float, ...] = (1.0,), large: int = 10**6, own: Any = None
+    ) -> None:
+        super().__init__()
+        self._offset, self.large, self.own = offset, large, own
+        self.register_buffer("kernel", torch.tensor(kernel))
+
+    def forward(self, hr: Tensor) -> Tensor:
+        if hr.shape[-1] > self.large:
+            return torch.zeros_like(hr[..., ::2, ::2])
+        own = self.own(hr) if self.own else hr
+        return (own[..., ::2, ::2].float() * self.kernel[0] - self._offset).clamp(0, 255).to(torch.uint8)
+
+
+def test_each_degradation_has_lr_of_its_own_whatever_it_shows_of_itself(tmp_path: Path, no_decoder: list[Path]) -> None:
+    """Told apart by dials, weights, and what it does, where that is in a closure; and found again by another instance."""
+    folder, seen = photos(tmp_path / "hr", 1), []
+    amounts = (3, 4)
+    dials = [{}, {"offset": 9}, {"kernel": (0.5,)}, {"large": 5000}]
+    makes = [lambda d=d: Darker(**d) for d in dials]
+    makes += [lambda k=k: Darker(own=lambda hr: hr // k) for k in amounts]
+    makes += [lambda k=k: lambda hr: hr[..., ::2, ::2] // k for k in amounts]
+    for make in makes:
+        for gray in (False, True):
+            for _ in range(2):
+                pictures = mapped(folder, tmp_path).shrunk(Shrink(make(), 2, gray))
+                pictures.load()
+                shown = pictures[0].hr if not gray else to_gray(pictures[0].hr)
+                assert torch.equal(pictures[0].lr, make()(shown).expand(3, -1, -1))
+            seen.append(len(entries(tmp_path)))
+    assert seen == list(range(2, 2 + 2 * len(makes)))
+    assert len(no_decoder) == 1
+
+
 def test_lr_files_are_cached_too(tmp_path: Path) -> None:
     dials = {"patch": 16, "batch": 8, "cache": str(tmp_path / "cache")}
     memory, disk = (data(PairFolder, tmp_path, memory=gb, **pairs(tmp_path), **dials) for gb in (1, 0))
@@ -223,17 +266,26 @@ def test_a_loader_process_opens_its_own_maps_and_is_not_sent_pixels(tmp_path: Pa
 
 
 def test_clean_removes_what_is_ours_and_nothing_else(tmp_path: Path, sr: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(room, "SETTLED", -1.0)
+    """And only when it is told to."""
+    monkeypatch.setattr(memo, "SETTLED", -1.0)
     mapped(photos(tmp_path / "hr"), tmp_path).load()
     own = tmp_path / "cache" / "files" / "letter.txt"
     own.write_text("mine")
-    answer = sr("clean", f"paths.cache={tmp_path / 'cache'}")
+    before = sorted((tmp_path / "cache").rglob("*"))
+    words = ("clean", "what=[cache]", f"paths.cache={tmp_path / 'cache'}")
+    answer = sr(*words)
     assert answer.code == 0
-    assert "4 decoded picture(s) removed" in answer.out
+    assert f"decoded pictures in {tmp_path / 'cache'}" in answer.out
+    assert "nothing was removed: apply=true" in answer.out
+    assert sorted((tmp_path / "cache").rglob("*")) == before
+    assert sr(*words, "apply=true").code == 0
     assert [path for path in (tmp_path / "cache").rglob("*") if path.is_file()] == [own]
     own.unlink()
-    assert "0 decoded picture(s)" in sr("clean", f"paths.cache={tmp_path / 'cache'}").out
+    (tmp_path / "cache" / "files").rmdir()
+    mapped(tmp_path / "hr", tmp_path).load()
+    assert sr(*words, "apply=true").code == 0
     assert not (tmp_path / "cache").exists()
+    assert "nothing to remove" in sr(*words).out
 
 
 @pytest.mark.parametrize("dial", ["memory", "disk"])

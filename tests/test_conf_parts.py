@@ -50,6 +50,23 @@ def test_adversarial_loss(choice: str, compose: Any, build: Any) -> None:
         assert (torch.autograd.grad(loss, fake)[0] < 0).all()
     low, high = (game.probability(torch.full((4, 1), value)) for value in (-3.0, 3.0))
     assert 0 <= low < high <= 1
+    losses, beliefs = zip(
+        *(said(game, real, fake) for real in range(-200, 201, 5) for fake in range(-200, 201, 10)), strict=True
+    )
+    if game.ceiling is None:  # what it says is of any size, and so is its loss
+        assert (game.floor, min(losses)) == (-float("inf"), -40)
+    else:  # D that may say anything is at the least loss there is, and believes in real images no more than that
+        assert min(losses) == pytest.approx(game.floor, abs=0.02)
+        best = [belief for loss, belief in zip(losses, beliefs, strict=True) if loss <= game.floor + 0.02]
+        assert max(best) == pytest.approx(game.ceiling, abs=0.2 * game.floor + 0.03)
+
+
+def said(game: Any, *tenths: int) -> tuple[float, float]:
+    """D's loss where it says these for real and fake, in tenths, and its belief in real images."""
+    import torch
+
+    real, fake = (torch.tensor([[value / 10]]) for value in tenths)
+    return game.discriminator(real, fake).item(), game.probability(real).item()
 
 
 @pytest.mark.group("model/penalty")
@@ -85,7 +102,9 @@ def test_alarm(choice: str, compose: Any, build: Any) -> None:
 
     rule = build.part(compose(f"model/alarm=[{choice}]")["model"]["alarm"][choice], f"model.alarm.{choice}")
     assert rule.advice
-    assert set(rule.signals) <= {f"train/{name}" for name in ("d_real", "d_fake", "loss_d", "share_adversarial")}
+    assert set(rule.signals) <= {
+        f"train/{name}" for name in ("d_real", "d_fake", "loss_d", "share_adversarial", "ramp")
+    }
     healthy = {"train/d_real": 0.8, "train/d_fake": 0.2, "train/loss_d": 0.45, "train/share_adversarial": 0.1}
     assert {rule.step(step, healthy if step > 100 else {}) for step in range(1000)} == {None}
     hr = imresize(torch.rand(4, 3, 12, 12), 8).clamp(0, 1)  # smooth, as photographs are

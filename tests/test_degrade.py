@@ -1,6 +1,7 @@
 """Blind degradations: each op and chain by the contract, JPEG against Pillow, noise and kernels by their numbers."""
 
 import io
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from sr import degrade as degrade_room
 from sr.degrade.blur import Blur, Sinc, filtered, mirrored
 from sr.degrade.chain import Chain
 from sr.degrade.jpeg import Blocking, Jpeg, jpeg
@@ -38,6 +40,13 @@ OPS = {
 }
 
 
+def test_every_op_is_tested() -> None:
+    """Whoever adds one finds it named here."""
+    rooms = [import_module(f"sr.degrade.{path.stem}") for path in Path(degrade_room.__file__).parent.glob("[a-z]*.py")]
+    found = {kind for room in rooms for kind in vars(room).values() if isinstance(kind, type) and issubclass(kind, Op)}
+    assert found - {Op} == {type(make()) for make in OPS.values()}
+
+
 def bytes_of(*shape: int, seed: int = 0) -> Tensor:
     """Coarse random pictures, uint8."""
     small = torch.rand(*shape[:-2], 5, 5, generator=torch.Generator().manual_seed(seed))
@@ -63,6 +72,17 @@ def test_an_op_alone_is_a_degradation(name: str, channels: int) -> None:
     order = torch.tensor([4, 0, 8])
     assert torch.equal(degrade(hr[order], seeds[order]), lr[order])
     assert len({tuple(image.flatten().tolist()) for image in lr}) > 4
+
+
+@pytest.mark.parametrize("name", OPS)
+def test_black_stays_dark_and_white_stays_bright(name: str) -> None:
+    """What overshoots is clipped: in bytes it would come out at the other end."""
+    dark, bright = (
+        Chain(2, [OPS[name]()])(torch.full((6, 3, 48, 48), level, dtype=torch.uint8), torch.arange(6)).float()
+        for level in (0, 255)
+    )
+    assert dark.mean(dim=(1, 2, 3)).max() < 60
+    assert bright.mean(dim=(1, 2, 3)).min() > 135  # half of a Poisson noise larger than the picture is clipped
 
 
 @pytest.mark.parametrize("name", OPS)
@@ -110,6 +130,21 @@ def test_jpeg_has_a_gradient() -> None:
     jpeg([image], [60])[0].square().sum().backward()
     assert image.grad.isfinite().all()
     assert (image.grad.abs().mean(dim=(1, 2)) > 0.01).all()
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_jpeg_has_a_gradient_for_images_of_different_sizes_side_by_side(channels: int) -> None:
+    """That of each by itself; one has an odd size, one is smaller than a block."""
+    images = [bytes_of(1, channels, h, w, seed=h)[0] / 255 for h, w in ((30, 41), (48, 32), (7, 5))]
+    quality, found = [60, 30, 90], []
+    for some in (zip(images, quality, strict=True), *([pair] for pair in zip(images, quality, strict=True))):
+        given = [(image.clone().requires_grad_(), q) for image, q in some]
+        sum(done.square().sum() for done in jpeg(*zip(*given, strict=True))).backward()
+        found.append([image.grad for image, _ in given])
+    together, *alone = found
+    for one, (other,) in zip(together, alone, strict=True):
+        assert other.any()
+        torch.testing.assert_close(one, other)
 
 
 def test_kernels_sum_to_one_and_blur_as_scipy_does() -> None:
@@ -163,6 +198,18 @@ def test_lines_are_lines() -> None:
     assert lined[0, :, 0].std().item() * 255 == pytest.approx(10, rel=0.3)
 
 
+@pytest.mark.parametrize(("chain", "evenly"), [("bsr", lambda factor: 1 / factor), ("real", lambda factor: factor)])
+def test_a_random_size_is_spread_as_in_its_paper(chain: str, evenly: Any, compose: Any, build: Any) -> None:
+    """BSRGAN's code draws 1…2·scale and divides by it (`utils_blindsr.py`, sf1); Real-ESRGAN draws the factor, 0.15…1."""
+    degrade = build.part(compose(f"data/degrade={chain}", "scale=4")["data"]["degrade"], "data.degrade")
+    op = next(op for op in degrade.modules() if isinstance(op, Resample) and op.ways.get("down") and op.of == "now")
+    draws = chance()
+    drawn = np.array([evenly(op.draw(draws).factor) for _ in range(4000)])
+    low, high = {"bsr": (1, 8), "real": (0.15, 1)}[chain]
+    shrunk = np.sort(drawn[drawn != 1] if chain == "bsr" else drawn[drawn < 1])
+    assert np.abs((shrunk - low) / (high - low) - np.linspace(0, 1, len(shrunk))).max() < 0.04
+
+
 def test_shuffle_keeps_what_is_ordered() -> None:
     ops = [Jpeg(), Gaussian(), Resample(), Sinc()]
     orders = {tuple(type(step.op).__name__ for step in Shuffle(ops, ordered=[1, 3]).plan(chance(k))) for k in range(60)}
@@ -186,6 +233,7 @@ def test_a_step_comes_as_often_as_its_probability_says() -> None:
         (lambda: Blur(size=(7, 20)), "expected odd sizes"),
         (lambda: Resample(factor=(0.2, 0.8)), "with 1 between them"),
         (lambda: Resample(of="hr"), "expected now or lr"),
+        (lambda: Resample(evenly="size"), "expected factor or divisor"),
         (lambda: OneOf([Jpeg()], weights=[1, 2]), "OneOf.weights"),
         (lambda: Chain(2, [Jpeg()])(bytes_of(2, 3, 8, 8), torch.arange(3)), "a seed for each of 2 images"),
         (lambda: Chain(2, [Jpeg()])(bytes_of(2, 3, 9, 8), torch.arange(2)), "multiple of scale=2"),

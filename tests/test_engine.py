@@ -17,6 +17,7 @@ from sr.error import UserError
 from sr.loss.charbonnier import Charbonnier
 from sr.metric.protocol import Protocol
 from sr.model.cnn import CNN
+from sr.model.gan import GAN
 from sr.model.guard import ExplodedError, Guard
 from sr.model.objective import Objective
 from sr.net.plain import Plain
@@ -244,6 +245,31 @@ GAME = (
     "model.discriminator.norm=none",  # a batch norm has statistics of its own in each process
     "model.discriminator.depth=1", "model.discriminator.width=8",  # Adam makes steps of gradients that are all but zero
 )  # fmt: skip
+
+
+@pytest.mark.slow
+def test_an_interrupted_game_goes_on_as_if_nothing_had_been(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C before the fourth step: both players' weights, optimizers and rates, and the average, end where they would have."""
+    dials = (*GAME, "model.d_steps=2", "model.net.width=4", "trainer.max_steps=6", "trainer.val_check_interval=12")
+    whole, step = run(*dials)[1], GAN.training_step
+
+    def interrupted(module: GAN, *batch: Any) -> None:
+        if module.global_step == 3:
+            raise KeyboardInterrupt
+        step(module, *batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(GAN, "training_step", interrupted)
+        answer, half = run(*dials)
+    assert answer.code != 0
+    assert torch.load(half / "last.ckpt", weights_only=True)["global_step"] == 3
+    answer, rest = run(*dials, f"resume={half}")
+    assert answer.code == 0, answer.err
+    one, other = (torch.load(path / "last.ckpt", weights_only=True) for path in (whole, rest))
+    assert one["global_step"] == other["global_step"] == 6
+    assert {name.split(".")[0] for name in one["state_dict"]} >= {"net", "discriminator", "ema"}
+    for part in ("state_dict", "optimizer_states", "lr_schedulers"):
+        torch.testing.assert_close(other[part], one[part], rtol=0, atol=0, msg=part)
 
 
 @pytest.mark.slow

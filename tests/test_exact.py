@@ -21,6 +21,12 @@ GAN = (
     "model=gan", "model/discriminator=patch", "model.discriminator.width=4", "model.discriminator.norm=none",
     "model.warmup_steps=1", "model.weight=1", "model.noise=0.1", "model/penalty=[gradient,r1]", "model.penalty.r1.every=2",
 )  # fmt: skip
+TIMES = (
+    "system/",
+    "train/steps_per_second",
+    "train/data_wait",
+    "train/peak_memory_gb",
+)  # are of a machine, not of a run
 REAL = ("data/degrade=real", "scale=4", "data.patch=32")
 CASES = {
     "cnn": WARM,
@@ -62,6 +68,8 @@ class Recorder(Nothing):
         if self.at is not None and step == self.at[0] and any(name.startswith(self.at[1]) for name in values):
             raise BreakError
         for name, value in values.items():
+            if name.startswith(TIMES):
+                continue
             assert (step, name) not in self._kept, "told twice"
             self._kept[step, name] = float(value)
 

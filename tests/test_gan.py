@@ -11,7 +11,9 @@ from torch import Tensor, nn
 
 from sr.adversarial.hinge import Hinge
 from sr.adversarial.lsgan import LSGAN
+from sr.adversarial.relativistic import Relativistic
 from sr.adversarial.vanilla import Vanilla
+from sr.adversarial.wgan import WGAN
 from sr.discriminator.patch import Patch
 from sr.error import UserError
 from sr.metric.protocol import Protocol
@@ -63,7 +65,9 @@ def play(module: GAN, steps: int, *looks: Any, **dials: Any) -> Trainer:
     return fit(module, steps, pairs, *map(After, looks), **dials)
 
 
-@pytest.mark.parametrize("adversarial", [Vanilla(), Vanilla(saturating=False), LSGAN(), Hinge()])
+@pytest.mark.parametrize(
+    "adversarial", [Vanilla(), Vanilla(saturating=False), LSGAN(), Hinge(), Relativistic(), WGAN()], ids=repr
+)
 def test_the_adversarial_gradient_reaches_the_generator(adversarial: nn.Module) -> None:
     """With no pixel loss, all that moves G is D's opinion; without its weight, G stands still."""
     moved = gan(adversarial, NoLoss(), weight=1.0, warmup_steps=0)
@@ -77,9 +81,11 @@ def test_the_adversarial_gradient_reaches_the_generator(adversarial: nn.Module) 
     assert min(norms) > 0
 
 
-def test_the_generators_step_changes_only_the_generator() -> None:
-    """With D's rate at zero, D stands still while G learns; and no gradient of G's half is left in D."""
-    module = gan(Vanilla(), NoLoss(), weight=1.0, warmup_steps=0)
+@pytest.mark.parametrize("adversarial", [Vanilla(), Relativistic()], ids=repr)
+def test_the_generators_step_changes_only_the_generator(adversarial: nn.Module) -> None:
+    """With D's rate at zero, D stands still while G learns; and no gradient of G's half is left in D, also where G's half
+    asks D for its opinion of real images."""
+    module = gan(adversarial, NoLoss(), weight=1.0, warmup_steps=0)
     module.discriminator_optimizer = lambda parameters: torch.optim.SGD(parameters, lr=0.0)
     before = weights(module.discriminator)
 

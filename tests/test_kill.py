@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import torch
-from test_exact import GAN, differences
+from test_exact import GAN, TIMES, differences
 
 from sr.track import lines
 
@@ -58,7 +58,8 @@ def told(folder: Path) -> dict[Any, Any]:
     for _, entry in lines.read(folder / lines.NAME):
         if "back" in entry:
             kept = {key: value for key, value in kept.items() if key[0] <= entry["back"]}
-        new = {(entry["step"], name): (value, entry["time"]) for name, value in entry.get("points", {}).items()}
+        points = {name: value for name, value in entry.get("points", {}).items() if not name.startswith(TIMES)}
+        new = {(entry["step"], name): (value, entry["time"]) for name, value in points.items()}
         new |= {(entry["step"], entry["image"]): ("picture", 0)} if "image" in entry else {}
         for key, value in new.items():
             assert kept.setdefault(key, value) == value, f"{key} was told twice"

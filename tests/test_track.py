@@ -152,6 +152,7 @@ def test_what_a_failed_run_showed_and_does_again_stands_once(track: MLflow, runs
     for step in range(1, 8):
         track.points({"train/loss": 1 / step}, step)
     track.end("FAILED", "NaN or explosion")
+    assert stored(track).data.tags["sr.exit"] == "NaN or explosion"
     again = MLflow(None, str(runs), "test")
     again.start("a run", track._folder, {}, [], {"sr.verb": "run"})
     again.back(4)
@@ -160,7 +161,7 @@ def test_what_a_failed_run_showed_and_does_again_stands_once(track: MLflow, runs
     again.barrier()
     again._upload.pump()
     assert stored(track).info.status == "RUNNING"
-    assert stored(track).data.tags["sr.exit"] == "NaN or explosion"
+    assert stored(track).data.tags["sr.exit"] == ""
     again.end("FINISHED")
     assert again.run_id == track.run_id
     history = MlflowClient(track.uri).get_metric_history(track.run_id, "train/loss")

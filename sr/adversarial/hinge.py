@@ -7,6 +7,7 @@ class Hinge(nn.Module):
     """D stops pushing once real is above 1 and fake below -1."""
 
     relative = False
+    ceiling, floor = 1.0, 0.0
 
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
         """E[max(0, 1 - D(x))] + E[max(0, 1 + D(G(z)))]."""

@@ -10,10 +10,12 @@ class LSGAN(nn.Module):
     """D's output is a score, 1 for real and 0 for fake; not a logit. `smooth` makes D's score for real 1 - smooth."""
 
     relative = False
+    floor = 0.0
 
     def __init__(self, smooth: float = 0.0) -> None:
         super().__init__()
         self.smooth = checked(smooth)
+        self.ceiling = 1 - smooth
 
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
         """Half the squared distances of D's scores to 1 - smooth (real) and 0 (fake)."""

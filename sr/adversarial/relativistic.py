@@ -15,6 +15,7 @@ class Relativistic(Centred):
     """D_Ra(x, y) = σ(C(x) − E[C(y)]); the mean is over the batch and, of a map, over all its places."""
 
     relative = True
+    ceiling, floor = 1.0, 0.0
 
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
         """Eq. 1: −E[log D_Ra(real, fake)] − E[log(1 − D_Ra(fake, real))]; D minimises it."""

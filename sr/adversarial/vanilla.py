@@ -5,7 +5,7 @@ min_G max_D E[log D(x)] + E[log(1 - D(G(z)))], on logits, so that no logarithm e
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sr.adversarial.smoothing import checked
+from sr.adversarial.smoothing import checked, entropy
 
 
 class Vanilla(nn.Module):
@@ -20,6 +20,7 @@ class Vanilla(nn.Module):
         super().__init__()
         self.saturating = saturating
         self.smooth = checked(smooth)
+        self.ceiling, self.floor = 1 - smooth, entropy(smooth)
 
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
         """-(E[log D(x)] + E[log(1 - D(G(z)))]) from logits; D minimises it.

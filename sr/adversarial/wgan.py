@@ -4,6 +4,8 @@ D is a critic: its output is no logit but a score of any size, and it must not b
 `model/penalty=[gradient]` sees to it (WGAN-GP, Gulrajani et al., 2017). Without it, the game runs away.
 """
 
+import math
+
 from torch import Tensor
 
 from sr.adversarial.centred import Centred
@@ -13,6 +15,7 @@ class WGAN(Centred):
     """The critic's mean score of real images above that of fakes is, once it has learned, their distance."""
 
     relative = False
+    ceiling, floor = None, -math.inf  # scores of any size: no reading of them is as far as it goes
 
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
         """E[D(G(z))] − E[D(x)]; D minimises it."""

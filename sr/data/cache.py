@@ -1,7 +1,7 @@
 """Decoded pictures on disk, mapped into memory: a crop reads no more than it needs, and all processes share one copy.
 
-An entry is named by the bytes of its picture's file: a file that is renamed or copied is not decoded again, one that
-changes is. `files/` remembers which entry belongs to a path, its size and its times: an unchanged file is not read.
+An entry is named by the bytes of its picture's file (`sr.data.memo`): a file that is renamed or copied is not decoded
+again, one that changes is.
 An entry is `[C, H, W]` as bytes, then `TRAILER`; it is written beside its place and renamed, so that processes that
 build the same entry at once do no harm.
 """
@@ -9,7 +9,6 @@ build the same entry at once do no harm.
 import contextlib
 import hashlib
 import os
-import re
 import struct
 import sys
 import threading
@@ -22,15 +21,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from sr.data.memo import NAME, WHOLE, Memo, write
 from sr.image.read import read
 
 TRAILER, MAGIC = struct.Struct("<8s4I"), b"sr.pix01"  # magic, C, H, W, CRC-32; another decoder needs another magic
-WHOLE = (
-    946_684_800_000_000_000  # an entry's date of change, 1 January 2000: who writes to it moves it, and is found out
-)
-SETTLED = 2.0  # seconds after which another change would show in a file's times, on any file system
+FILES = "files"  # what is known of the pictures' files (`sr.data.memo`)
 STALE = 3600.0  # seconds after which a half-written entry is nobody's
-NAME = re.compile(r"[0-9a-f]{64}")
 _LOCK = threading.Lock()
 
 
@@ -50,6 +46,7 @@ class Cache:
 
     def __init__(self, folder: Path, limit: float) -> None:
         self.folder, self.limit = folder.expanduser(), limit
+        self._memo = Memo(self.folder / FILES)
         self._born = time.time_ns()
         self._old: list[Entry] | None = None  # those used longest ago last
         self._free = 0.0
@@ -74,29 +71,14 @@ class Cache:
             found = _mapped(entry)
         return (found, True) if found is not None else (decoded, False)
 
-    def clean(self) -> tuple[int, int]:
-        """Remove all entries; how many they were, and their bytes. Nothing else in the folder is touched."""
-        entries = _entries(self.folder / "pixels", 0)
-        for path in [entry.path for entry in entries] + _ours(self.folder / "files"):
-            path.unlink(missing_ok=True)
-        for path in (self.folder / "pixels", self.folder / "files", self.folder):
-            with contextlib.suppress(OSError):  # not there, or not ours alone
-                path.rmdir()
-        return len(entries), sum(entry.size for entry in entries)
+    def files(self) -> list[Path]:
+        """All that is the cache's in its folder, whoever else has files there."""
+        return _ours(self.folder / "pixels") + _ours(self.folder / FILES)
 
     def _entry(self, file: Path, kind: object = None) -> Path | None:
         """Where the pixels of `file` belong, as it is now; None where it cannot be read."""
         try:
-            state = file.stat()
-            now = f"{state.st_size} {state.st_mtime_ns} {state.st_ctime_ns}"
-            row = self.folder / "files" / hashlib.sha256(str(file.absolute()).encode()).hexdigest()
-            name = _known(row, now)
-            if name is None:
-                with file.open("rb") as content:
-                    name = hashlib.file_digest(content, "sha256").hexdigest()
-                if time.time() - max(state.st_mtime, state.st_ctime) > SETTLED and not self._closed:
-                    with contextlib.suppress(OSError):  # then it is read again next time
-                        _write(row, f"{now} {name}".encode())
+            name = self._memo.digest(file, remember=not self._closed)
         except OSError:
             return None
         return (
@@ -110,7 +92,7 @@ class Cache:
             return False
         data = pixels.contiguous().numpy()
         try:
-            _write(entry, data, TRAILER.pack(MAGIC, *data.shape, zlib.crc32(data)))
+            write(entry, data, TRAILER.pack(MAGIC, *data.shape, zlib.crc32(data)))
         except OSError as error:
             self._close(f"cannot be written ({error.strerror or error})")
             return False
@@ -139,33 +121,6 @@ class Cache:
                 print(f"note: paths.cache={self.folder}: {why}; what is not in it is decoded each time",
                       file=sys.stderr)  # fmt: skip
             self._closed = True
-
-
-def _known(row: Path, now: str) -> str | None:
-    """The name that `row` gives to a file in the state `now`."""
-    try:
-        state, _, name = row.read_text(encoding="ascii").rpartition(" ")
-    except (OSError, ValueError):
-        return None
-    return name if state == now and NAME.fullmatch(name) else None
-
-
-def _write(path: Path, *parts: bytes) -> None:
-    """Whole or not at all, and on the disk before it gets its name."""
-    part = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as out:
-            for data in parts:
-                out.write(data)
-            out.flush()
-            os.fsync(out.fileno())
-        os.utime(part, ns=(time.time_ns(), WHOLE))
-        part.replace(path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            part.unlink()
-        raise
 
 
 def _mapped(path: Path) -> Tensor | None:

@@ -8,6 +8,7 @@ taken from `root` or fetched there.
 import pickle
 import shutil
 import tarfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,13 +59,13 @@ class CIFAR10(SRData):
 
     def training(self) -> "Tiles":
         images = self._read("train")
-        return Tiles(images[: len(images) - self._kept_back(images)], self.scale)
+        return Tiles(images[: len(images) - self._kept_back(images)], self.scale, batches(self.root, "train"))
 
     def held_out(self, stage: str) -> "Tiles":
         if stage == "test":
-            return Tiles(self._read("test"), self.scale)
+            return Tiles(self._read("test"), self.scale, batches(self.root, "test"))
         images = self._read("train")
-        return Tiles(images[len(images) - self._kept_back(images) :], self.scale)
+        return Tiles(images[len(images) - self._kept_back(images) :], self.scale, batches(self.root, "train"))
 
     @staticmethod
     def _kept_back(images: Tensor) -> int:
@@ -77,11 +78,12 @@ class CIFAR10(SRData):
 
 
 class Tiles(Dataset):
-    """Small images of one size in one tensor `[N, C, H, W]`; cropped to a multiple of `scale`."""
+    """Small images of one size in one tensor `[N, C, H, W]`, read from `files`; cropped to a multiple of `scale`."""
 
     batch = 256  # for evaluation
 
-    def __init__(self, images: Tensor, scale: int) -> None:
+    def __init__(self, images: Tensor, scale: int, files: Sequence[Path] = ()) -> None:
+        self.files = list(files)
         side = SIDE - SIDE % scale
         self.images = images[:, :, :side, :side].contiguous()
         self.names = [f"{k:05d}" for k in range(len(images))]
@@ -126,6 +128,14 @@ def _latin1(text: str, encoding: str) -> bytes:
 
 def labelled(root: Path, part: str) -> tuple[Tensor, Tensor]:
     """`train` or `test` as extracted in `root`: uint8 `[N, 3, 32, 32]`; the class of each, 0…9, or -1 where none is told."""
+    found = batches(root, part)
+    read = _read_binary if found[0].suffix else _read_pickle
+    images, labels = zip(*map(read, found), strict=True)
+    return torch.cat(images), torch.cat(labels)
+
+
+def batches(root: Path, part: str) -> list[Path]:
+    """The files of `train` or `test`, as extracted in `root`."""
     binary = not (root / FOLDER).is_dir()
     folder = root / (BINARY if binary else FOLDER)
     names = ["test_batch"] if part == "test" else [f"data_batch_{k}" for k in range(1, 6)]
@@ -133,8 +143,7 @@ def labelled(root: Path, part: str) -> tuple[Tensor, Tensor]:
     found = [path for path in paths if path.exists()]
     if not found:
         raise UserError(f"{folder}: none of {', '.join(path.name for path in paths)} is there")
-    images, labels = zip(*((_read_binary if binary else _read_pickle)(path) for path in found), strict=True)
-    return torch.cat(images), torch.cat(labels)
+    return found
 
 
 def _read_pickle(path: Path) -> tuple[Tensor, Tensor]:

@@ -36,6 +36,11 @@ class Folder(SRData):
         check_sizes(held, f"data.{stage}={self.name}")
         return held
 
+    @property
+    def training_name(self) -> str:
+        """The folders' names, as they were typed: `T91+train`."""
+        return "+".join(Path(str(name)).name for name in _listed(self.path))
+
     def _all(self) -> Pictures:
         return self.pictures(listed(self.path, self.exclude, self.root))
 
@@ -60,7 +65,7 @@ def listed(path: str | Sequence[str], exclude: Sequence[Any] | None, root: Path)
 
     A folder is a path, or the NAME of a set under `root`; its pictures lie in `HR`, if there is such a folder in it.
     """
-    places = [_place(str(name), root) for name in ([path] if isinstance(path, str | Path) else path)]
+    places = [_place(str(name), root) for name in _listed(path)]
     twice = [place for place in places if places.count(place) > 1]
     if twice:
         raise UserError(f"data.path={_shown(path)}: {twice[0]} stands there twice")
@@ -77,6 +82,10 @@ def listed(path: str | Sequence[str], exclude: Sequence[Any] | None, root: Path)
     if not kept:
         raise UserError(f"data.exclude={_shown(exclude)}: no image of data.path={_shown(path)} is left")
     return kept
+
+
+def _listed(path: str | Sequence[str]) -> Sequence[str]:
+    return [path] if isinstance(path, str | Path) else path
 
 
 def _place(name: str, root: Path) -> Path:

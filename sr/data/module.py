@@ -23,7 +23,8 @@ from sr.data.ahead import Ahead
 from sr.data.cache import Cache
 from sr.data.leaks import Leak, known_leaks
 from sr.data.patches import START, Draws, Patches
-from sr.data.pictures import Pictures, Shrink
+from sr.data.pictures import Pictures
+from sr.data.shrink import Shrink
 from sr.error import UserError, nearest
 from sr.image.read import list_images
 from sr.metric.ssim import WINDOW
@@ -110,6 +111,11 @@ class SRData(LightningDataModule):
         """The name of an evaluation set as it stands in metrics: a path gives its last folder."""
         name = self.sets[part][index]
         return name if name == self.name else Path(name).name
+
+    @property
+    def training_name(self) -> str:
+        """The name of the training set."""
+        return self.name
 
     def train_dataloader(self) -> DataLoader:
         world, rank = self._share()

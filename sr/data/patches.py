@@ -3,6 +3,7 @@ so order, place and turn of every patch are the same with any number of workers,
 """
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -93,6 +94,16 @@ class Patches(Dataset):
 
     def __len__(self) -> int:
         return len(self.pictures)
+
+    @property
+    def files(self) -> list[Path]:
+        """All files behind the set."""
+        return self.pictures.files
+
+    @property
+    def is_paired(self) -> bool:
+        """Whether LR comes from files."""
+        return self.pictures.is_paired
 
     def __getitem__(self, draw: Draw) -> Raw:
         s, p = self.pictures.scale, self.patch

@@ -8,37 +8,23 @@ from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from sr.color import gray
 from sr.data.cache import Cache
+from sr.data.shrink import Shrink
 from sr.error import UserError
 from sr.image.read import Header, probe, read
 from sr.pair import Raw
 
 MEMORY = 4e9  # bytes of decoded pictures that one set may keep
-Source = tuple[Path, "Shrink | None"]  # a file, and what is made of it
+Source = tuple[Path, Shrink | None]  # a file, and what is made of it
 Make = Callable[[], Tensor]
 MAPS = 30_000  # pictures mapped at once; Linux allows a process 65,530 maps
-
-
-class Shrink(NamedTuple):
-    """How LR is made of a whole picture, where that is the same each time; its repr names it in the cache."""
-
-    degrade: Callable[[Tensor], Tensor]
-    scale: int
-    gray: bool  # HR is turned gray first
-
-    def __call__(self, hr: Tensor) -> Tensor:
-        """uint8 `[3 or 1, H, W]` of any size, as it is in the file -> `[3 or 1, H // scale, W // scale]`."""
-        h, w = (n - n % self.scale for n in hr.shape[-2:])
-        hr = hr[:, :h, :w]
-        return self.degrade(gray(hr) if self.gray else hr)
 
 
 class Pictures(Dataset):
@@ -83,6 +69,16 @@ class Pictures(Dataset):
     def has_lr(self) -> bool:
         """Whether a picture comes with its LR, from a file or made once."""
         return self._lr is not None or self._shrink is not None
+
+    @property
+    def is_paired(self) -> bool:
+        """Whether LR comes from files."""
+        return self._lr is not None
+
+    @property
+    def files(self) -> list[Path]:
+        """All files behind the set, HR first."""
+        return [*self._hr, *(self._lr or [])]
 
     @property
     def is_mapped(self) -> bool:

@@ -127,11 +127,11 @@ def _doubled(chroma: Tensor, sizes: Sequence[Size], whole: Size) -> Tensor:
     `sizes` are the images', `whole` is the canvas's. Levels are whole, so bilinear weights make no error."""
     sizes = [(-(-h // 2), -(-w // 2)) for h, w in sizes]
     height, width = max(h for h, _ in sizes), max(w for _, w in sizes)
-    for one, (h, w) in zip(chroma, sizes, strict=True):  # beyond an image stands its edge, not what its blocks hold
+    for k, (h, w) in enumerate(sizes):  # beyond an image stands its edge, not what its blocks hold
         if w < width:
-            one[:, :, w] = one[:, :, w - 1]
+            chroma[k, :, :, w] = chroma[k, :, :, w - 1]
         if h < height:
-            one[:, h] = one[:, h - 1]
+            chroma[k, :, h] = chroma[k, :, h - 1]
     x = F.interpolate(chroma[..., :height, :width], scale_factor=2, mode="bilinear")
     x.unflatten(-1, (-1, 2)).add_(_constant((8 / 16, 7 / 16), x.device))
     x = _floored(x)

@@ -57,8 +57,10 @@ def canvas(images: Images) -> Tensor:
     if all(image.shape[-2:] == (height, width) for image in images):
         return torch.stack(images) if len(images) > 1 else images[0][None]
     batch = images[0].new_zeros(len(images), images[0].shape[0], height, width)
-    for place, image in zip(batch, images, strict=True):
-        place[:, : image.shape[-2], : image.shape[-1]] = image
+    for k, image in enumerate(
+        images
+    ):  # by its index: what a loop over the batch gives cannot be written to with a gradient
+        batch[k, :, : image.shape[-2], : image.shape[-1]] = image
     return batch
 
 

@@ -27,7 +27,8 @@ class Resample(Op):
 
     `of: now` counts the factor from the size that the image has, `of: lr` from the size that the chain ends at: with
     `ways: [keep]` and `of: lr`, that is the resize to the size of LR. `kernels` are weights of area, bilinear, bicubic
-    (a = -0.75) and nearest.
+    (a = -0.75) and nearest. `evenly` is what is drawn uniformly: the `factor` (Real-ESRGAN), or the `divisor`, its reciprocal,
+    of which more are small sizes (BSRGAN).
     """
 
     def __init__(
@@ -37,10 +38,14 @@ class Resample(Op):
         factor: Sequence[float] = (0.5, 1.5),
         of: Literal["now", "lr"] = "now",
         kernels: Mapping[str, float] | Sequence[str] = ("area", "bilinear", "bicubic"),
+        evenly: Literal["factor", "divisor"] = "factor",
     ) -> None:
         super().__init__(probability)
         if of not in ("now", "lr"):
             raise UserError(f"data.degrade: Resample.of={of}: expected now or lr")
+        if evenly not in ("factor", "divisor"):
+            raise UserError(f"data.degrade: Resample.evenly={evenly}: expected factor or divisor")
+        self.evenly = evenly
         self.of, self.ways = of, weights("Resample.ways", ways, WAYS)
         self.factor = span("Resample.factor", factor, low=0.01, high=8)
         if not self.factor[0] <= 1 <= self.factor[1]:
@@ -49,8 +54,11 @@ class Resample(Op):
 
     def draw(self, chance: np.random.Generator) -> Resampling:
         way, (least, most) = chosen(chance, self.ways), self.factor
-        factor = {"up": chance.uniform(1, most), "down": chance.uniform(least, 1), "keep": 1.0}[way]
+        factor = {"up": self._between(chance, 1, most), "down": self._between(chance, least, 1), "keep": 1.0}[way]
         return Resampling(factor, chosen(chance, self.kernels))
+
+    def _between(self, chance: np.random.Generator, low: float, high: float) -> float:
+        return chance.uniform(low, high) if self.evenly == "factor" else 1 / chance.uniform(1 / high, 1 / low)
 
     def forward(self, images: Images, draws: Sequence[Resampling], lr: Size) -> Images:
         return [self._resampled(image, draw, lr) for image, draw in zip(images, draws, strict=True)]

@@ -73,9 +73,9 @@ class GAN(SRModule):
         return self.global_step > self.warmup_steps
 
     @property
-    def weight_now(self) -> float:
-        """Of the adversarial loss, on its way up."""
-        return self.weight * min(1.0, (self.global_step - self.warmup_steps + 1) / max(1, self.ramp_steps))
+    def ramp(self) -> float:
+        """How much of its weight the adversarial loss has, on the way up to 1."""
+        return min(1.0, (self.global_step - self.warmup_steps + 1) / max(1, self.ramp_steps))
 
     def configure_optimizers(self) -> tuple[list[Optimizer], list[Any]]:
         generator = self.optimizer(trainable(self.net))
@@ -162,8 +162,10 @@ class GAN(SRModule):
         self.tell_loss(loss)
         if playing:
             terms["adversarial"] = self._believed(sr, hr)
-            weights = weights | {"adversarial": self.weight_now}
-            loss = loss + self.weight_now * terms["adversarial"]
+            weights = weights | {"adversarial": self.weight * self.ramp}
+            loss = loss + weights["adversarial"] * terms["adversarial"]
+            if self.ramp < 1:
+                self.signals["train/ramp"] = self.ramp
         self.signals["train/loss_g"] = loss.detach()
         self.tell_terms(terms, weights)
         self.manual_backward(loss / self.accumulate)

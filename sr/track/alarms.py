@@ -19,13 +19,15 @@ from sr.track.none import Nothing
 LOOK = 50  # steps whose signals are fetched from the device at once
 REST = 1000  # steps without it, after which a failure of the signals that comes again is told of again
 EARLY = 0.1  # of all steps: what a net that has hardly learned looks like is no failure
+IN_A_ROW = 3  # validations
 SIDE = 384  # HR pixels: rules see the middle of a picture
 TAG_LENGTH = 4000  # characters of a tag that every MLflow takes
 
 
 class Alarms(Callback):
     """Tells of each failure once, when it begins: a line in the terminal and a tag `sr.alarm.NAME` of the run. `told` has
-    what was said, by name. A failure in pictures has to be there at two validations in a row, or at the last.
+    what was said, by name. A failure in pictures has to be there at three validations in a row, or at the last: nets that
+    learn fast have it now and then.
 
     Of several processes the first one looks, at its own share.
     """
@@ -37,29 +39,26 @@ class Alarms(Callback):
         self._steps: list[tuple[int, dict[str, Tensor | float]]] = []  # not yet looked at
         self._seen = 0
         self._last: dict[str, int] = {}  # the last step at which a failure of the signals was seen
-        self._doubted: set[str] = set()  # failures in the last validation's pictures
+        self._doubted: dict[str, int] = {}  # failures in the last validation's pictures, and at how many in a row
         self._lasting: set[str] = set()  # those of them that were told of
 
     def state_dict(self) -> dict[str, Any]:
         """All that later answers depend on; steps that were not looked at are looked at first."""
         self._look()
-        known = {
-            "told": self.told,
-            "last": self._last,
-            "doubted": sorted(self._doubted),
-            "lasting": sorted(self._lasting),
-        }
+        known = {"told": self.told, "last": self._last, "doubted": self._doubted, "lasting": sorted(self._lasting)}
         return copy.deepcopy(known | {"rules": {name: rule.state_dict() for name, rule in self.rules.items()}})
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Rules that were not there then begin now; what others told stays told."""
-        self.told, self._last = state["told"], state["last"]
-        self._doubted, self._lasting = set(state["doubted"]), set(state["lasting"])
+        self.told, self._last, self._doubted = state["told"], state["last"], state["doubted"]
+        self._lasting = set(state["lasting"])
         for name in self.rules.keys() & state["rules"].keys():
             self.rules[name].load_state_dict(state["rules"][name])
 
-    def on_train_start(self, trainer: Trainer, *_: object) -> None:
+    def on_train_start(self, trainer: Trainer, module: SRModule) -> None:
         self._seen = trainer.global_step
+        for rule in self.rules.values():
+            rule.begin(getattr(module, "adversarial", None))
 
     def on_train_batch_end(self, trainer: Trainer, module: SRModule, *_: object) -> None:
         if not self._wanted or not trainer.is_global_zero or trainer.global_step == self._seen:
@@ -91,11 +90,12 @@ class Alarms(Callback):
             return
         found = {name: seen for name, rule in self.rules.items() if (seen := rule.verdict())}
         last = trainer.global_step >= module.total_steps
-        sure = [name for name in found if last or name in self._doubted]
+        self._doubted = {name: self._doubted.get(name, 0) + 1 for name in found}
+        sure = [name for name in found if last or self._doubted[name] >= IN_A_ROW]
         for name in sure:
             if name not in self._lasting:
                 self._tell(name, trainer.global_step, found[name])
-        self._doubted, self._lasting = set(found), set(sure)
+        self._lasting = set(sure)
 
     def _judges(self, trainer: Trainer, module: SRModule) -> bool:
         """Not before a net has learned something, nor a generator before it plays."""

@@ -38,8 +38,9 @@ class Journal(Nothing):
         group: str | None = None,
         panels: int = 4,
         params: str = "short",
+        system_every: float | None = None,
     ) -> None:
-        super().__init__(panels)
+        super().__init__(panels, system_every)
         self.runs, self.experiment, self.group = Path(runs).resolve(), experiment, group
         self.kept = params
         self._queue: queue.SimpleQueue[Callable[[], None] | threading.Event] = queue.SimpleQueue()
@@ -71,7 +72,7 @@ class Journal(Nothing):
             self._put({"open": opened | {"params": params.of(config, typed, self.kept)}, "time": lines.now()})
         else:
             self._put({"again": self.identity.attempts, "time": lines.now()})
-            for key, value in tags.items():
+            for key, value in (tags | {"sr.exit": ""}).items():
                 self.tag(key, value)
         self._thread = threading.Thread(target=self._write_until_stopped, name="journal", daemon=True)
         self._thread.start()

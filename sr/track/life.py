@@ -4,14 +4,19 @@ import contextlib
 import getpass
 import json
 import math
+import os
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from sr.error import UserError
-from sr.track import identity, lines, provenance
+from sr.track import code, identity, lines, provenance
 from sr.track.none import Nothing
 
+REPRODUCES = "SR_REPRODUCES"  # the variable by which sr.reproduce tells the run that it starts whose repetition it is
+CPU = torch.device("cpu")
 _CHOICES = {"model": "model", "net": "model/net", "data": "data", "experiment": "experiment"}
 
 
@@ -37,24 +42,28 @@ class Begun:
         self.verb, self.config, self.choices, self.typed = verb, config, choices, typed
 
     def open(
-        self, track: Nothing, folder: Path, protocol: str, more: dict[str, str], resumed: Path | None = None
-    ) -> None:
+        self, track: Nothing, folder: Path, protocol: str, more: dict[str, str], device: torch.device = CPU,
+        resumed: Path | None = None,
+    ) -> None:  # fmt: skip
         """Open the run in the tracker, with its tags (`more` adds to them) and all that tells where it comes from.
-        `resumed` is the folder of a run that goes on: the same one, in which all this stands already.
+        `resumed` is the folder of a run that goes on: the same one, in which this stands already.
         """
         title = f"{folder.name.partition('_')[2]} s{self.config['seed']} {datetime.now():%H%M}"
         track.start(title, folder, self.config, self.typed, self._tags(protocol) | more)
-        for name, text in provenance.texts(self.verb, self.config, self.typed).items():
-            if text:
-                keep(track, folder, name, text)
+        for name, content in provenance.files(self.verb, self.config, self.choices, self.typed, device).items():
+            path = provenance.place(folder, name)
+            identity.replace(path, content.decode()) if name in provenance.DIALS else path.write_bytes(content)
+            track.file(path)
 
     def _tags(self, protocol: str) -> dict[str, str]:
         c, config = self.choices, self.config
         tags = {f"sr.{key}": c[choice] for key, choice in _CHOICES.items() if c.get(choice)}
         tags |= {f"sr.{key}": str(config[key]) for key in ("scale", "color", "seed")}
         tags |= {"sr.protocol": protocol, "sr.verb": self.verb}
+        if os.environ.get(REPRODUCES):
+            tags["sr.reproduces"] = os.environ[REPRODUCES]
         tags |= {"mlflow.source.name": f"sr.{self.verb}", "mlflow.source.type": "LOCAL"}
-        git = provenance.git()
+        git = code.state(code.checkout())
         if git:
             tags |= {"mlflow.source.git.commit": git["sha"], "mlflow.source.git.branch": git["branch"]}
             tags["sr.git.dirty"] = git["dirty"]

@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from sr.error import UserError
 from sr.track import identity
+from sr.track.artifact import fetch
 from sr.track.journal import Journal
 from sr.track.life import set_right
 from sr.track.upload import Upload, address, connected, plain, reason
@@ -39,8 +40,9 @@ class MLflow(Journal):
         group: str | None = None,
         panels: int = 4,
         params: Literal["short", "all"] = "short",
+        system_every: float | None = None,
     ) -> None:
-        super().__init__(runs, experiment, group, panels, params)
+        super().__init__(runs, experiment, group, panels, params, system_every)
         self.uri = uri or f"sqlite:///{self.runs / 'mlflow.db'}"
         self.where = self.uri.removeprefix("sqlite:///")
         self._opened, self._done = threading.Event(), threading.Event()
@@ -77,8 +79,8 @@ class MLflow(Journal):
         try:
             client, _ = connected(self.uri, self.experiment, self.runs)
             with tempfile.TemporaryDirectory() as folder:
-                file = client.download_artifacts(run_id, "summary.json", folder)
-                path = json.loads(Path(file).read_text(encoding="utf-8"))["checkpoint"]
+                file = fetch(client, run_id, "summary.json", Path(folder))
+                path = json.loads(file.read_text(encoding="utf-8"))["checkpoint"]
         except Exception as error:  # whatever MLflow raises
             raise UserError(f"{what}: no finished run of that id at {self.where} ({reason(error)})") from error
         if path is None or not Path(path).exists():

@@ -17,9 +17,13 @@ class Nothing(Logger):
     where: str | None = None  # where the runs are, for the user
     page: str | None = None  # how to look at them, for the user
 
-    def __init__(self, panels: int = 0) -> None:
+    def __init__(self, panels: int = 0, system_every: float | None = None) -> None:
         super().__init__()
         self.panels = panels  # pictures to show of each set
+        every = system_every
+        if every is not None and (isinstance(every, bool) or not isinstance(every, int | float) or every <= 0):
+            raise UserError(f"track.system_every={every}: expected seconds, above 0, or null for none")
+        self.system_every = every  # s between two samples of the machine
 
     @property
     def name(self) -> str:

@@ -1,61 +1,142 @@
-"""Where a run comes from: code, packages, machine."""
+"""Where a run comes from, as files of its folder: config, command, code, packages, machine."""
 
+import itertools
+import json
+import os
 import platform
+import re
 import shlex
-import subprocess
+from collections.abc import Sequence
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import torch
 import yaml
+from hydra.core.hydra_config import HydraConfig
+
+from sr.data.cache import FILES
+from sr.data.fingerprint import OTHER, Print, Used, as_tree, prints, used
+from sr.data.memo import Memo
+from sr.data.module import SRData
+from sr.metric.protocol import Protocol
+from sr.track import code, machine
+from sr.track.none import Nothing
+
+FILE_DIALS = ("model.init", "model.net.file", "resume", "checkpoint", "interpolate")
+PASSWORD = re.compile(r"(://[^/\s:@]*:)[^/\s@]+@")  # of an address: `://user:password@`
+DIALS = ("config.yaml", "overrides.yaml", "choices.yaml")
+MOST_PARTS = 1000  # files of one `--config-dir`
 
 
-def git() -> dict[str, str]:
-    """SHA, branch and whether the tree is dirty, of the checkout that `sr` runs from; empty outside of one."""
-    sha = _git("rev-parse", "HEAD")
-    if not sha:
-        return {}
-    return {
-        "sha": sha.strip(),
-        "branch": _git("rev-parse", "--abbrev-ref", "HEAD").strip(),
-        "dirty": str(bool(_git("status", "--porcelain"))).lower(),
-    }
-
-
-def texts(verb: str, config: dict, overrides: list[str]) -> dict[str, str]:
-    """Files to keep with the run, by name."""
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{torch.get_num_threads()} CPU threads"
+def files(
+    verb: str,
+    config: dict[str, Any],
+    choices: dict[str, str],
+    typed: Sequence[str],
+    device: torch.device,
+) -> dict[str, bytes]:
+    """Their contents by name; `changes.patch` only of a dirty tree. About half a second."""
+    checkout = code.checkout()
+    paths = [Path(path).expanduser().resolve() for path in config.get("paths", {}).values() if path]
+    changes = code.changes(checkout, paths) if checkout else code.Changes()
     about = {
-        "command": f"python -m sr.{verb} {shlex.join(overrides)}",
+        "verb": verb,
+        "command": command(verb, [*(f"--config-dir={parts}" for parts in own_parts()), *typed]),
+        "folder": str(Path.cwd()),
+        "parts": own_parts(),
+        "seed": config.get("seed"),
+        "git": code.state(checkout),
+        "patch_is_whole": changes.whole,
+        "not_in_patch": list(changes.left_out),
         "python": platform.python_version(),
-        "platform": platform.platform(),
-        "device": device,
-        "git": git(),
+        "torch": str(torch.__version__),
+        "machine": machine.facts(),
+        "flags": machine.flags(),
+        "device": str(device),
+        "gflops": machine.speed(device),
     }
-    return {
-        "config.yaml": yaml.safe_dump(config, sort_keys=False, allow_unicode=True),
-        "overrides.yaml": yaml.safe_dump(overrides, allow_unicode=True),
-        "environment.yaml": yaml.safe_dump(about, sort_keys=False, allow_unicode=True),
-        "packages.txt": _packages(),
-        "changes.txt": _git("diff", "HEAD"),
+    texts = {
+        "config.yaml": _yaml(config),
+        "overrides.yaml": _yaml(list(typed)),
+        "choices.yaml": _yaml({group: choice for group, choice in choices.items() if choice is not None}),
+        "environment.yaml": _yaml(about),
+        "packages.txt": packages(),
     }
+    found = {name: PASSWORD.sub(r"\1…@", text).encode() for name, text in texts.items()}
+    return found | ({"changes.patch": changes.patch} if changes.patch else {})
+
+
+def place(folder: Path, name: str) -> Path:
+    """Where such a file belongs. A run that goes on may do so on another machine, with other code: what it was before stays,
+    and `environment.2.yaml` stands beside it. Its dials are those of now."""
+    if name in DIALS:
+        return folder / name
+    stem, suffix = name.split(".")
+    numbers = itertools.chain([""], (f".{k}" for k in itertools.count(2)))
+    return next(path for number in numbers if not (path := folder / f"{stem}{number}.{suffix}").exists())
+
+
+def fingerprint(config: dict[str, Any], data: SRData, protocol: Protocol) -> list[Print]:
+    """Of the sets that are set up, and of whatever else was read: weights, the user's own parts.
+
+    Files that were not changed since any run read them cost nothing; others are read, with a progress bar.
+    """
+    cache = config["paths"].get("cache")
+    memo = Memo(Path(cache).expanduser() / FILES if cache else None)
+    return prints([*used(data, protocol.describe), *_others(config)], Path(config["paths"]["data"]), memo)
+
+
+def keep_fingerprint(found: list[Print], track: Nothing, folder: Path) -> None:
+    """`data.json` in the run's folder, and the sets in the tracker."""
+    path = place(folder, "data.json")
+    path.write_text(json.dumps(as_tree(found), indent=1, ensure_ascii=False), encoding="utf-8")
+    track.file(path)
+    for one in found:
+        if one.context != OTHER and one.files:
+            track.dataset(one.name, one.digest, one.source, one.context)
+
+
+def _others(config: dict[str, Any]) -> list[Used]:
+    """Files that a run was given by other dials, and by `--config-dir`."""
+    found = []
+    for dial in FILE_DIALS:
+        node: Any = config
+        for word in dial.split("."):
+            node = node.get(word) if isinstance(node, dict) else None
+        path = Path(str(node)).expanduser()
+        files = sorted(path.glob("*.ckpt")) if path.is_dir() and dial != "resume" else [path]  # which is the run itself
+        if node is not None and files and files[0].is_file():
+            found.append(Used(OTHER, dial, files, {}))
+    checkout = code.checkout()
+    for parts in map(Path, own_parts()):
+        if checkout is None or not parts.is_relative_to(checkout):  # those inside are in the commit, or in its patch
+            files = sorted(path for path in parts.rglob("*") if path.suffix in (".py", ".yaml"))[:MOST_PARTS]
+            found.append(Used(OTHER, f"--config-dir={parts.name}", files, {}, parts.parent))
+    return found
+
+
+def command(verb: str, words: Sequence[str]) -> str:
+    """What repeats the run, typed in its commit with its patch. SR_DATA is part of it where it was set."""
+    data = os.environ.get("SR_DATA")
+    before = f"SR_DATA={shlex.quote(data)} " if data and not any(w.startswith("paths.data=") for w in words) else ""
+    return f"{before}python -m sr.{verb} {shlex.join(words)}".rstrip()
+
+
+def own_parts() -> list[str]:
+    """The folders that `--config-dir` named."""
+    if not HydraConfig.initialized():
+        return []
+    return [source.path for source in HydraConfig.get().runtime.config_sources if source.provider == "command-line"]
 
 
 @lru_cache
-def _packages() -> str:
+def packages() -> str:
     """`name==version` in each line; a fifth of a second, once a process."""
     found = [(d.metadata["Name"], d.version) for d in metadata.distributions()]
     return "\n".join(dict.fromkeys(sorted(f"{name}=={version}" for name, version in found if name))) + "\n"
 
 
-def _git(*words: str) -> str:
-    checkout = Path(__file__).resolve().parents[2]
-    if not (checkout / ".git").exists():  # installed from a wheel, perhaps inside somebody else's repository
-        return ""
-    command = ["git", "-C", str(checkout), *words]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=20, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout if done.returncode == 0 else ""
+def _yaml(node: Any) -> str:
+    return yaml.safe_dump(node, sort_keys=False, allow_unicode=True)

@@ -7,6 +7,7 @@ steps after the last checkpoint may not, yet: a run that is killed does them aga
 import json
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -197,8 +198,10 @@ def address(known: identity.Identity | None, runs: Path) -> str:
 
 
 def reason(error: Exception) -> str:
-    """What an MLflow error says, in a line of bearable length."""
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+    """What is wrong, in few words, of an error whose text may be pages long."""
+    text = str(error)
+    found = re.search(r"\[Errno -?\d+\] ([\w ]+)|(timed out)|(\d{3} error)", text)
+    return next(filter(None, found.groups())) if found else (text.splitlines() or [type(error).__name__])[0][:150]
 
 
 def _points(entries: list[lines.Entry]) -> Iterator[tuple[str, float, int, int]]:

@@ -1,0 +1,140 @@
+"""Artifacts of a tracking server: right files in their places, and nothing anywhere else, whatever the server says."""
+
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from sr.error import UserError
+from sr.track.artifact import fetch, safe
+
+NAMES = (
+    "", "/", ".", "..", "/etc/passwd", "../a", "a/../../b", "a/..", "./a", "a/./b", "a//b", "a/", "//a", "C:/a", "c:a", "C:\\a",
+    "..\\a", "a\\b", "\\\\server\\a", "a\0b", "a\nb", "%2e%2e/a", "%252e%252e/a", "..%2fa", "a%00", "%2fetc/passwd", "%5ca",
+    "%2525252525252e",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_that_lead_elsewhere_are_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError) as refusal:
+        safe(tmp_path / "root", name, "abc")
+    assert str(refusal.value).startswith(f"mlflow:abc has an artifact {name!r}, which is not taken: ")
+
+
+@pytest.mark.parametrize(
+    "name", ["config.yaml", "images/a+step+3.png", "a b/..c/d..", "100%.txt", "a%20b", "ü/…", "ab:c"]
+)
+def test_plain_names_have_their_place(name: str, tmp_path: Path) -> None:
+    assert safe(tmp_path, name) == tmp_path / name
+
+
+def test_a_link_must_not_lead_out(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    (root / "real").mkdir(parents=True)
+    (root / "in").symlink_to(root / "real")
+    (root / "out").symlink_to(tmp_path)
+    (root / "file").symlink_to(tmp_path / "elsewhere")
+    (root / "round").symlink_to(root / "round")
+    assert safe(root, "in/a.txt") == root / "in" / "a.txt"
+    for name in ("out/a.txt", "out", "file", "round", "round/a.txt"):
+        with pytest.raises(UserError, match=r"a link in .* leads out of it"):
+            safe(root, name, "abc")
+    (tmp_path / "link").symlink_to(root)  # the root itself may be reached by one
+    assert safe(tmp_path / "link", "real/a.txt")
+
+
+class Server:
+    """An MLflow client of a server that lists what it likes, and sends files to where their names lead."""
+
+    def __init__(self, files: dict[str, str], listed: list[tuple[str, bool]] | None = None) -> None:
+        self.files, self.listed, self.asked = files, listed, []
+
+    def list_artifacts(self, run_id: str, path: str | None = None) -> list[Any]:
+        listed = [(name, False) for name in self.files] if self.listed is None else self.listed
+        return [SimpleNamespace(path=name, is_dir=is_dir) for name, is_dir in listed]
+
+    def download_artifacts(self, run_id: str, path: str, dst_path: str) -> str:
+        self.asked.append(path)
+        for name, text in self.files.items():
+            place = Path(dst_path) / name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_text(text)
+        return str(Path(dst_path) / path)
+
+
+def files(folder: Path) -> dict[str, str]:
+    return {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_one_file_comes_to_its_place(tmp_path: Path) -> None:
+    """Also over an older one; what else the client brings stays behind."""
+    folder = tmp_path / "new"
+    server = Server({"images/a.png": "pixels"})
+    for text in ("pixels", "others"):
+        server.files["images/a.png"] = text
+        assert fetch(server, "abc", "images/a.png", folder) == folder / "images" / "a.png"
+        assert files(folder) == {"images/a.png": text}
+    server = Server({"summary.json": "{}", "more.txt": "more"})
+    fetch(server, "abc", "summary.json", tmp_path / "other")
+    assert files(tmp_path / "other") == {"summary.json": "{}"}
+
+
+@pytest.mark.parametrize("evil", ["../evil", "/tmp/sr-evil", "a/../../evil", "..\\evil", "images/a.png"])
+def test_what_the_server_lists_is_judged_before_anything_is_written(evil: str, tmp_path: Path) -> None:
+    """The last name is good, but in a folder that nobody asked for."""
+    folder = tmp_path / "inner" / "folder"
+    server = Server({"summary.json": "{}", evil: "evil"})
+    with pytest.raises(UserError, match=r"mlflow:abc has an artifact .*not taken"):
+        fetch(server, "abc", "summary.json", folder)
+    assert server.asked == []
+    assert files(tmp_path) == {}
+
+
+def test_what_is_asked_for_is_judged_too(tmp_path: Path) -> None:
+    server = Server({"../evil": "evil"})
+    with pytest.raises(UserError, match="not taken"):
+        fetch(server, "abc", "../evil", tmp_path / "folder")
+    with pytest.raises(UserError, match=r"'images'.*expected a file, and it is a folder"):
+        fetch(Server({}, [("images", True)]), "abc", "images", tmp_path / "folder")
+    with pytest.raises(UserError, match=r"mlflow:abc has no artifact gone\.json; there are a\.txt …"):
+        fetch(Server({"a.txt": ""}), "abc", "gone.json", tmp_path / "folder")
+    assert server.asked == []
+    assert files(tmp_path) == {}
+
+
+def test_a_file_that_is_a_link_or_comes_to_another_place_is_not_taken(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("mine")
+
+    class Linking(Server):
+        def download_artifacts(self, run_id: str, path: str, dst_path: str) -> str:
+            (Path(dst_path) / path).symlink_to(secret)
+            return str(Path(dst_path) / path)
+
+    class Elsewhere(Server):
+        def download_artifacts(self, run_id: str, path: str, dst_path: str) -> str:
+            return str(secret)
+
+    for server in (Linking({"a.json": ""}), Elsewhere({"a.json": ""})):
+        with pytest.raises(UserError, match=r"'a\.json'.*not taken: expected a file of this name"):
+            fetch(server, "abc", "a.json", tmp_path / "folder")
+    assert files(tmp_path) == {"secret": "mine"}
+
+
+@pytest.mark.slow
+def test_the_file_of_a_real_run(tmp_path: Path) -> None:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    experiment = client.create_experiment("test", artifact_location=(tmp_path / "mlartifacts").as_uri())
+    run_id = client.create_run(experiment).info.run_id
+    client.log_text(run_id, "{}", "summary.json")
+    client.log_text(run_id, "pixels", "images/a.txt")
+    for name, text in (("summary.json", "{}"), ("images/a.txt", "pixels")):
+        assert fetch(client, run_id, name, tmp_path / "got").read_text() == text
+    with pytest.raises(UserError, match=f"mlflow:{run_id} has no artifact gone"):
+        fetch(client, run_id, "gone", tmp_path / "got")
+    shutil.rmtree(tmp_path / "mlartifacts")

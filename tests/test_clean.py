@@ -1,0 +1,230 @@
+"""House-keeping: what is listed, what is left alone, and that nothing goes before it was listed and told to."""
+
+import json
+import os
+import re
+import sqlite3
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sr import cleaning
+from sr.track import identity
+from sr.track.identity import Identity
+
+DAY = 86_400
+DELETED, ACTIVE = "d" * 32, "a" * 32
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    folder = tmp_path / "runs"
+    folder.mkdir()
+    with sqlite3.connect(folder / "mlflow.db") as base:
+        base.execute("CREATE TABLE runs (run_uuid TEXT, lifecycle_stage TEXT)")
+        base.executemany(
+            "INSERT INTO runs VALUES (?, ?)", [(DELETED, "deleted"), (ACTIVE, "active"), ("../..", "deleted")]
+        )
+    base.close()
+    return folder
+
+
+@pytest.fixture
+def made(runs: Path) -> Callable[..., Path]:
+    """A run's folder of this status, `days` old, with checkpoints, a half-written one, and a panel."""
+
+    def make(name: str, status: str | None, days: float = 0, run_id: str | None = None, summary: bool = False) -> Path:
+        folder = runs / f"20260101-120000_{name}"
+        (folder / "panels").mkdir(parents=True)
+        for file in ("best.ckpt", "last.ckpt", "best.part", "panels/a.png", "config.yaml"):
+            (folder / file).write_text("x" * 100)
+        if summary:
+            (folder / "summary.json").write_text(json.dumps({"run_id": run_id}))
+        if status:
+            identity.write(folder, Identity(status=status, run_id=run_id, host=os.uname().nodename, pid=1))
+        then = time.time() - days * DAY
+        for file in folder.rglob("*"):
+            os.utime(file, (then, then))
+        return folder
+
+    return make
+
+
+def everything(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*")}
+
+
+def found(runs: Path, *what: str, days: float = 30) -> dict[str, set[str]]:
+    """What would go, by its row."""
+    rows = cleaning.find(runs, runs.parent / "cache", what or cleaning.KINDS, days)
+    return {row.what: {str(file.relative_to(runs)) for file in row.files} for row in rows}
+
+
+def test_failed_runs_go_when_they_are_old(made: Any, runs: Path) -> None:
+    """Never one that runs or that was finished, however old; nor a folder that is no run's."""
+    made("failed", "FAILED", 31)
+    made("killed", "KILLED", 31)
+    for name, status, days in (
+        ("new", "FAILED", 29),
+        ("runs", "RUNNING", 99),
+        ("done", "FINISHED", 99),
+        ("old", None, 99),
+    ):
+        made(name, status, days, summary=status != "RUNNING")
+    (runs / "mine").mkdir()
+    identity.write(runs / "mine", Identity(status="FAILED"))
+    os.utime(runs / "mine" / "run.json", (0, 0))
+    rows = found(runs, "failed")
+    assert set(rows) == {"20260101-120000_failed (FAILED)", "20260101-120000_killed (KILLED)"}
+    whole = {"best.ckpt", "last.ckpt", "best.part", "panels/a.png", "config.yaml", "run.json"}
+    assert rows["20260101-120000_failed (FAILED)"] == {f"20260101-120000_failed/{name}" for name in whole}
+    assert set(found(runs, "failed", days=0)) == {*rows, "20260101-120000_new (FAILED)"}
+
+
+CHECKPOINTS = {"best.ckpt", "last.ckpt", "best.part"}
+
+
+@pytest.mark.parametrize(
+    ("status", "dials", "gone"),
+    [
+        ("RUNNING", {"days": 99, "run_id": DELETED}, set()),
+        ("FINISHED", {"run_id": ACTIVE}, {"best.part"}),
+        ("FINISHED", {}, {"best.part"}),  # track=none
+        ("FINISHED", {"run_id": DELETED}, CHECKPOINTS),
+        ("FAILED", {"run_id": DELETED}, CHECKPOINTS),
+        ("FAILED", {"run_id": "e" * 32}, {"best.part"}),  # of another MLflow
+        (None, {"days": 2}, CHECKPOINTS),
+        (None, {"days": 0.5}, set()),  # an older sr may be at work there
+        (None, {"days": 2, "summary": True}, {"best.part"}),
+        (None, {"days": 2, "summary": True, "run_id": DELETED}, CHECKPOINTS),
+    ],
+)
+def test_checkpoints_go_that_belong_to_no_run(
+    status: str | None, dials: dict[str, Any], gone: set[str], made: Any, runs: Path
+) -> None:
+    folder = made("x", status, **dials)
+    assert set().union(*found(runs, "checkpoints").values()) == {f"{folder.name}/{name}" for name in gone}
+
+
+def test_a_damaged_identity_or_summary_keeps_a_run(made: Any, runs: Path) -> None:
+    for name, file in (("one", "run.json"), ("two", "summary.json")):
+        (made(name, None, 2) / file).write_text("{")
+        os.utime(runs / f"20260101-120000_{name}" / file, (0, 0))
+    rows = found(runs, "checkpoints", "failed")
+    assert rows == {"20260101-120000_two (half-written)": {"20260101-120000_two/best.part"}}
+
+
+def test_artifacts_go_of_runs_that_were_deleted_in_mlflow(runs: Path, tmp_path: Path) -> None:
+    for run_id in (DELETED, ACTIVE, "e" * 32):
+        (runs / "mlartifacts" / run_id / "artifacts").mkdir(parents=True)
+        (runs / "mlartifacts" / run_id / "artifacts" / "a.png").write_text("x")
+    (runs / "mlartifacts" / "letter.txt").write_text("mine")
+    assert found(runs, "artifacts") == {f"{DELETED} (deleted in MLflow)": {f"mlartifacts/{DELETED}/artifacts/a.png"}}
+    (runs / "mlflow.db").write_text("no database")
+    assert found(runs) == {}
+
+
+def test_a_database_elsewhere_is_asked_too(made: Any, runs: Path, tmp_path: Path) -> None:
+    (runs / "mlflow.db").rename(tmp_path / "other.db")
+    folder = made("x", None)
+    identity.write(folder, Identity(status="FINISHED", run_id=DELETED, uri=f"sqlite:///{tmp_path}/other.db"))
+    assert set().union(*found(runs).values()) == {f"{folder.name}/{name}" for name in CHECKPOINTS}
+
+
+def test_no_link_is_followed(made: Any, runs: Path, tmp_path: Path, sr: Any) -> None:
+    """Neither a run's folder that is one, nor one within a run's folder, nor one in the place of mlartifacts."""
+    outside = tmp_path / "outside"
+    (outside / "20260101-120000_away").mkdir(parents=True)
+    identity.write(outside / "20260101-120000_away", Identity(status="FAILED"))
+    (outside / "precious.ckpt").write_text("mine")
+    (outside / DELETED).mkdir()
+    (outside / DELETED / "a.png").write_text("mine")
+    before = everything(outside)
+    (runs / "20260101-120000_away").symlink_to(outside / "20260101-120000_away")
+    (runs / "mlartifacts").symlink_to(outside)
+    folder = made("failed", "FAILED", 40)
+    (folder / "link.ckpt").symlink_to(outside / "precious.ckpt")
+    (folder / "folder").symlink_to(outside)
+    answer = sr("clean", f"paths.runs={runs}", f"paths.cache={tmp_path}/cache", "days=0", "apply=true")
+    assert answer.code == 0, answer.err
+    assert everything(outside) == before
+    assert not folder.exists()
+    assert (runs / "20260101-120000_away").is_symlink()
+
+
+def test_a_folder_that_became_a_link_after_it_was_listed_is_left_alone(made: Any, runs: Path, tmp_path: Path) -> None:
+    folder = made("failed", "FAILED", 40)
+    (row,) = cleaning.find(runs, tmp_path, ["failed"], 30)
+    folder.rename(tmp_path / "moved")
+    folder.symlink_to(tmp_path / "moved")
+    before = everything(tmp_path / "moved")
+    assert row.remove() == (0, 0)
+    assert everything(tmp_path / "moved") == before
+
+
+def test_what_came_after_the_list_stays(made: Any, runs: Path, tmp_path: Path) -> None:
+    folder = made("failed", "FAILED", 40)
+    (row,) = cleaning.find(runs, tmp_path, ["failed"], 30)
+    (folder / "panels" / "late.png").write_text("late")
+    (folder / "config.yaml").unlink()
+    left = 400 + (folder / "run.json").stat().st_size
+    assert row.remove() == (5, left)
+    assert everything(folder) == {"panels", "panels/late.png"}
+
+
+def test_it_is_listed_first_and_removed_when_told(made: Any, runs: Path, tmp_path: Path, sr: Any) -> None:
+    """The same rows and the same sums; a file of two kinds is listed once."""
+    made("failed", "FAILED", 40, DELETED)
+    made("deleted", "FINISHED", 1, DELETED)
+    kept = made("kept", "FINISHED", 99, ACTIVE)
+    (kept / "best.part").unlink()
+    before = everything(runs)
+    words = ("clean", f"paths.runs={runs}", f"paths.cache={tmp_path}/cache")
+    listed = sr(*words)
+    assert listed.code == 0, listed.err
+    assert everything(runs) == before
+    rows = {
+        line.split()[0]: line.split()[1:]
+        for line in listed.out.splitlines()
+        if re.match("failed|checkpoints|in all", line)
+    }
+    assert rows["failed"][:3] == ["20260101-120000_failed", "(FAILED)", "6"]
+    assert rows["checkpoints"][0] == "20260101-120000_deleted"
+    assert rows["checkpoints"][-2:] == ["3", "3e-07"]
+    assert rows["in"][1] == "9"
+    assert "nothing was removed: apply=true" in listed.out
+    some = sr(*words, "what=[checkpoints]", "apply=true")
+    assert some.code == 0, some.err
+    assert before - everything(runs) == {
+        f"20260101-120000_{run}/{name}" for run in ("deleted", "failed") for name in CHECKPOINTS
+    }
+    assert sr(*words, "apply=true").code == 0
+    assert not (runs / "20260101-120000_failed").exists()
+    assert everything(kept) == {"best.ckpt", "last.ckpt", "panels", "panels/a.png", "config.yaml", "run.json"}
+    assert "nothing to remove" in sr(*words, "apply=true").out
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("what=[cash]", 'what=cash: expected one of cache, checkpoints, failed, artifacts. Did you mean "cache"?'),
+        ("what=cache", "what=cache: expected a list"),
+        ("days=-1", "days=-1: expected a number of days"),
+        ("days=long", "days=long: expected a number of days"),
+        ("apply=maybe", "apply=maybe: expected true or false"),
+    ],
+)
+def test_a_dial_that_makes_no_sense_is_named(word: str, said: str, sr: Any) -> None:
+    answer = sr("clean", word)
+    assert answer.code == 2
+    assert said in answer.err
+
+
+def test_where_there_is_nothing_there_is_nothing_to_remove(sr: Any, tmp_path: Path) -> None:
+    answer = sr("clean", f"paths.cache={tmp_path}/cache")
+    assert answer.code == 0
+    assert "nothing to remove" in answer.out
+    assert not (tmp_path / "runs").exists()

@@ -1,0 +1,219 @@
+"""A tracker that is killed, slow or broken costs a run neither its end, nor a point, nor a picture: MLflow's own server."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+
+from sr.track import lines, params
+
+pytestmark = pytest.mark.slow
+
+STEPS = 360
+WORDS = (
+    f"trainer.max_steps={STEPS}", "trainer.val_check_interval=120", "trainer.accelerator=cpu", "model.net.width=8",
+    "model.net.depth=2", "track.panels=2",
+)  # fmt: skip
+
+
+class Server:
+    """`mlflow server` on loopback, over a database in `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.folder, self.uri = folder, f"http://127.0.0.1:{self.port}"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        words = ["server", "--host", "127.0.0.1", "--port", str(self.port), "--workers", "1",
+                 "--backend-store-uri", f"sqlite:///{self.folder}/served.db",
+                 "--artifacts-destination", str(self.folder / "served")]  # fmt: skip
+        log = (self.folder / "server.log").open("ab")
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "mlflow", *words], stdout=log, stderr=log, start_new_session=True
+        )
+        wait_for(self.answers, 120)
+
+    def answers(self) -> bool:
+        try:
+            return urllib.request.urlopen(f"{self.uri}/health", timeout=2).status == 200
+        except OSError:
+            return False
+
+    def kill(self) -> None:
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+class Gate(ThreadingHTTPServer):
+    """Lets requests through to a server, `delay` seconds late, or answers them with 500 while `broken`."""
+
+    daemon_threads = True
+
+    def __init__(self, server: Server) -> None:
+        self.server, self.delay, self.broken, self.refused = server, 0.0, False, 0
+        super().__init__(("127.0.0.1", 0), Through)
+        self.uri = f"http://127.0.0.1:{self.server_address[1]}"
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+
+class Through(BaseHTTPRequestHandler):
+    """One request."""
+
+    def answer(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        time.sleep(self.server.delay)
+        if self.server.broken:
+            self.server.refused += 1
+            self.reply(500, b'{"error_code": "INTERNAL_ERROR", "message": "broken"}')
+            return
+        kept = {k: v for k, v in self.headers.items() if k.lower() not in ("host", "connection", "accept-encoding")}
+        request = urllib.request.Request(self.server.server.uri + self.path, body or None, kept, method=self.command)
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                self.reply(answer.status, answer.read())
+        except urllib.error.HTTPError as error:
+            self.reply(error.code, error.read())
+
+    def reply(self, status: int, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = answer
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+def wait_for(true: Callable[[], Any], seconds: float) -> Any:
+    end = time.monotonic() + seconds
+    while not (found := true()):
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.1)
+    return found
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    server = Server(tmp_path_factory.mktemp("mlflow"))
+    server.start()
+    yield server
+    server.kill()
+
+
+def begin(uri: str, runs: Path, *words: str) -> subprocess.Popen[str]:
+    variables = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "sr.run", *WORDS, f"track.uri={uri}", f"paths.runs={runs}", *words]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=variables)
+
+
+def folder(runs: Path) -> Path:
+    return next(path.parent for path in runs.glob("*/run.json"))
+
+
+def trains(runs: Path) -> bool:
+    """Whether the first step has been written down."""
+    return any(step > 0 for path in runs.glob("*/run.json") for _, step, _ in lines.points(path.parent))
+
+
+def ends_well(run: subprocess.Popen[str]) -> str:
+    _, said = run.communicate(timeout=300)
+    assert run.returncode == 0, said
+    return said
+
+
+def check(uri: str, run: Path) -> None:
+    """MLflow has each point and picture of the journal, once, and the status."""
+    known = json.loads((run / "run.json").read_text())
+    client = MlflowClient(uri)
+    stored = client.get_run(known["run_id"])
+    ours: dict[str, list[tuple[int, float]]] = {}
+    for name, step, value in lines.points(run):
+        ours.setdefault(params.key(name), []).append((step, value))
+    assert len(ours["train/loss"]) == STEPS
+    assert set(stored.data.metrics) == set(ours)
+    for name, points in ours.items():
+        assert [(p.step, p.value) for p in client.get_metric_history(known["run_id"], name)] == points, name
+    drawn = [name for entry in lines.standing(lines.read(run / lines.NAME)) for name in entry.get("files", ())]
+    there = {Path(one.path).name for one in client.list_artifacts(known["run_id"], "images")}
+    assert drawn
+    assert there == {Path(name).name for name in drawn}
+    assert stored.info.status == "FINISHED"
+
+
+def sync(run: Path) -> None:
+    done = subprocess.run([sys.executable, "-m", "sr.sync", str(run)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_killed_and_not_back_before_the_end(tmp_path: Path) -> None:
+    server = Server(tmp_path)
+    server.start()
+    run = begin(server.uri, tmp_path / "runs")
+    wait_for(lambda: trains(tmp_path / "runs"), 120)
+    server.kill()
+    said = ends_well(run)
+    assert said.count("does not answer") == 1
+    assert "python -m sr.sync" in said
+    assert (
+        subprocess.run([sys.executable, "-m", "sr.sync", str(folder(tmp_path / "runs"))], check=False).returncode == 1
+    )
+    server.start()
+    for _ in range(2):  # the second changes nothing
+        sync(folder(tmp_path / "runs"))
+        check(server.uri, folder(tmp_path / "runs"))
+    server.kill()
+
+
+def test_killed_and_back_in_mid_run(tmp_path: Path) -> None:
+    server = Server(tmp_path)
+    server.start()
+    run = begin(server.uri, tmp_path / "runs", "model.net.width=64", "model.net.depth=6")
+    wait_for(lambda: trains(tmp_path / "runs"), 120)
+    server.kill()
+    server.start()
+    ends_well(run)
+    sync(folder(tmp_path / "runs"))  # where it was not back soon enough
+    check(server.uri, folder(tmp_path / "runs"))
+    server.kill()
+
+
+def test_slow(server: Server, tmp_path: Path) -> None:
+    gate = Gate(server)
+    run = begin(gate.uri, tmp_path)
+    wait_for(lambda: trains(tmp_path), 120)
+    gate.delay = 1.0
+    ends_well(run)
+    gate.delay = 0.0
+    sync(folder(tmp_path))
+    check(server.uri, folder(tmp_path))
+
+
+def test_answers_500_from_the_start(server: Server, tmp_path: Path) -> None:
+    """The run is unknown to MLflow until it is synced."""
+    gate = Gate(server)
+    gate.broken = True
+    said = ends_well(begin(gate.uri, tmp_path))
+    assert gate.refused > 1
+    assert said.count("does not answer") == 1
+    gate.broken = False
+    sync(folder(tmp_path))
+    check(server.uri, folder(tmp_path))

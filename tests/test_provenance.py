@@ -1,0 +1,191 @@
+"""Where a run comes from: its code to the last byte, whatever the tree looks like, and the machine that it ran on."""
+
+import hashlib
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from sr.track import code, machine, provenance
+
+
+def git(folder: Path, *words: str) -> str:
+    own = ("-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false")
+    return subprocess.run(["git", *own, *words], cwd=folder, check=True, capture_output=True, text=True).stdout
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A repository of two commits' worth of files, clean."""
+    folder = tmp_path / "tree"
+    (folder / "sr").mkdir(parents=True)
+    git(folder, "init", "-q", "-b", "main")
+    (folder / "sr" / "net.py").write_text("width = 1\n")
+    (folder / "gone.py").write_text("old = True\n")
+    (folder / "latin.txt").write_bytes("Grüße\n".encode("latin-1"))
+    (folder / "table.bin").write_bytes(bytes(range(256)))
+    (folder / ".gitignore").write_text("*.log\n")
+    git(folder, "add", "-A")
+    git(folder, "commit", "-q", "-m", "first")
+    return folder
+
+
+def content(folder: Path) -> dict[str, tuple[bytes, bool]]:
+    """Bytes, and whether it may be run, of each file that git does not ignore."""
+    names = git(folder, "ls-files", "-z", "--cached", "--others", "--exclude-standard").split("\0")
+    files = {name: folder / name for name in names if name and os.path.lexists(folder / name)}
+    return {
+        name: (str(path.readlink()).encode() if path.is_symlink() else path.read_bytes(), os.access(path, os.X_OK))
+        for name, path in files.items()
+    }
+
+
+def spoil(folder: Path) -> None:
+    """Changes of every kind; some are staged, one of them and changed again."""
+    (folder / "sr" / "net.py").write_text("width = 2\n")
+    git(folder, "add", "sr/net.py")
+    (folder / "sr" / "net.py").write_text("width = 3\n")
+    (folder / "sr" / "net.py").chmod(0o755)
+    (folder / "gone.py").unlink()
+    (folder / "latin.txt").write_bytes("schöne Grüße".encode("latin-1"))
+    (folder / "table.bin").write_bytes(bytes(range(255, -1, -1)))
+    (folder / "new").mkdir()
+    (folder / "new" / "a b ü.py").write_text("new = True\n")
+    (folder / "new" / "weights.bin").write_bytes(os.urandom(5000))
+    (folder / "new" / "empty.py").touch()
+    (folder / "new" / "link").symlink_to("empty.py")
+
+
+def test_the_patch_turns_the_commit_into_the_tree(tree: Path, tmp_path: Path) -> None:
+    """Also under settings of the user's that change how git shows differences to them."""
+    spoil(tree)
+    for key, value in (("diff.noprefix", "true"), ("color.ui", "always"), ("diff.external", "false"),
+                       ("core.quotePath", "true"), ("diff.mnemonicPrefix", "true")):  # fmt: skip
+        git(tree, "config", key, value)
+    (tmp_path / "changes.patch").write_bytes(code.changes(tree).patch)
+    git(tree, "worktree", "add", "-q", "--detach", str(tmp_path / "other"), "HEAD")
+    git(tmp_path / "other", "apply", str(tmp_path / "changes.patch"))
+    assert content(tmp_path / "other") == content(tree)
+
+
+def test_the_users_repository_is_not_touched(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spoil(tree)
+    os.utime(tree / "latin.txt")  # git would like to note that it looked at it
+    monkeypatch.setenv("GIT_INDEX_FILE", str(tree / "other-index"))  # as in a hook
+
+    def inside() -> dict[str, str]:
+        files = sorted(path for path in (tree / ".git").rglob("*") if path.is_file())
+        return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+    before = inside()
+    code.changes(tree)
+    assert code.state(tree)["dirty"] == "true"
+    assert inside() == before
+    assert not (tree / "other-index").exists()
+
+
+def test_large_files_and_folders_of_results_are_not_in_the_patch(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(code, "ALL_HELD", 2500)
+    for name in (".env", "deploy.key", "credentials.json"):
+        (tree / name).write_text("password")
+    for name, size in (("large.bin", code.HELD + 1), ("one", 1000), ("two", 1001), ("three", 1002), ("a.log", 1)):
+        (tree / name).write_bytes(os.urandom(size))
+    (tree / "runs").mkdir()
+    (tree / "runs" / "summary.json").touch()
+    git(tree, "init", "-q", "inner")
+    (tree / "inner" / "file").touch()
+    found = code.changes(tree, [tree / "runs", tree.parent])
+    secrets = {".env", "deploy.key", "credentials.json"}
+    assert set(found.left_out) == {"large.bin", "three", "inner/"} | secrets
+    assert b"password" not in found.patch
+    assert set(re.findall(rb"^diff --git a/(\S+)", found.patch, re.MULTILINE)) == {b"one", b"two"}
+
+
+def test_a_clean_tree_has_no_patch_and_no_repository_no_commit(tree: Path, tmp_path: Path) -> None:
+    assert code.changes(tree) == code.Changes()
+    known = code.state(tree)
+    assert (known["sha"], known["branch"], known["dirty"]) == (git(tree, "rev-parse", "HEAD").strip(), "main", "false")
+    assert code.state(tmp_path) == code.state(None) == {}
+    assert code.changes(tmp_path) == code.Changes(whole=False)
+
+
+def test_a_repository_without_a_commit_is_no_reason_to_fail(tmp_path: Path) -> None:
+    git(tmp_path, "init", "-q")
+    (tmp_path / "a").touch()
+    assert code.state(tmp_path) == {}
+    assert code.changes(tmp_path).patch == b""
+
+
+def test_a_runs_files_say_what_ran_and_how_to_repeat_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SR_DATA", "/my sets")
+    config, typed = {"seed": 3, "paths": {"data": "/my sets", "runs": "runs"}}, ["data.test=[Set5]", "note=a b"]
+    chosen = {"model": "cnn", "experiment": None}
+    found = provenance.files("run", config, chosen, typed, torch.device("cpu"))
+    assert set(found) - {"changes.patch", "environment.yaml", "packages.txt"} == {
+        "config.yaml", "overrides.yaml", "choices.yaml"
+    }  # fmt: skip
+    assert yaml.safe_load(found["config.yaml"]) == config
+    assert yaml.safe_load(found["overrides.yaml"]) == typed
+    assert yaml.safe_load(found["choices.yaml"]) == {"model": "cnn"}
+    assert f"torch=={torch.__version__}" in found["packages.txt"].decode().splitlines()
+    about = yaml.safe_load(found["environment.yaml"])
+    assert about["command"] == "SR_DATA='/my sets' python -m sr.run 'data.test=[Set5]' 'note=a b'"
+    assert about["seed"] == 3
+    assert about["machine"]["cpus"] == os.cpu_count()
+    assert about["flags"]["threads"] == torch.get_num_threads()
+    assert about["gflops"] > 0
+
+
+def test_a_password_in_an_address_is_kept_nowhere() -> None:
+    config = {"seed": 0, "track": {"uri": "https://me:hunter2@host/x"}}
+    found = provenance.files("run", config, {}, ["track.uri=https://me:hunter2@host/x"], torch.device("cpu"))
+    assert not [name for name, text in found.items() if b"hunter2" in text and name != "changes.patch"]
+    assert yaml.safe_load(found["config.yaml"])["track"]["uri"] == "https://me:…@host/x"
+
+
+def test_a_git_that_fails_is_told_of(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    git_ = code.git
+    monkeypatch.setattr(code, "git", lambda folder, *words, **more: (
+        None if words[0] == "add" else git_(folder, *words, **more)))  # fmt: skip
+    assert not code.changes(tree).whole
+
+
+def test_the_flags_are_those_of_the_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = machine.flags()
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", not before["cudnn_benchmark"])
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    after = machine.flags()
+    assert after["cudnn_benchmark"] is not before["cudnn_benchmark"]
+    assert after["variables"]["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+
+
+def test_measuring_the_speed_draws_no_random_number() -> None:
+    torch.manual_seed(0)
+    expected = torch.rand(3)
+    torch.manual_seed(0)
+    assert machine.speed(torch.device("cpu")) > 0
+    assert torch.equal(torch.rand(3), expected)
+
+
+@pytest.mark.parametrize(("name", "of_machine"), [
+    ("system/cpu_utilization_percentage", True), ("train/data_wait", True), ("train/steps_per_second", True),
+    ("test/Set5 x2 edsr/ms_per_image", True), ("train/loss", False), ("val/Set5 x2 edsr/psnr", False),
+])  # fmt: skip
+def test_points_of_the_machine_are_told_from_those_of_the_training(name: str, of_machine: bool) -> None:
+    assert bool(machine.OF_MACHINE.fullmatch(name)) is of_machine
+
+
+def test_what_a_run_was_before_it_went_on_stays(tmp_path: Path) -> None:
+    """Its dials are those of now."""
+    for attempt in range(3):
+        for name in ("environment.yaml", "changes.patch", "overrides.yaml"):
+            provenance.place(tmp_path, name).write_text(f"attempt {attempt}")
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
+        "environment.yaml": "attempt 0", "environment.2.yaml": "attempt 1", "environment.3.yaml": "attempt 2",
+        "changes.patch": "attempt 0", "changes.2.patch": "attempt 1", "changes.3.patch": "attempt 2",
+        "overrides.yaml": "attempt 2",
+    }  # fmt: skip

@@ -1,0 +1,137 @@
+"""What a run takes of its machine: sampled beside the training, never at its cost, under the names that MLflow shows."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_run import start
+
+from sr.error import UserError
+from sr.track import system
+from sr.track.machine import OF_MACHINE
+from sr.track.none import Nothing
+from sr.track.pace import Waiting
+from sr.track.system import Sampler, rapl
+
+MLFLOWS = {
+    "cpu_utilization_percentage", "system_memory_usage_megabytes", "system_memory_usage_percentage",
+    "disk_usage_percentage", "disk_available_megabytes",
+}  # fmt: skip
+
+
+class Told(Nothing):
+    """Keeps the points."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.all: list[tuple[int, dict[str, float]]] = []
+
+    def points(self, values: dict[str, Any], step: int) -> None:
+        self.all.append((step, values))
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("runs")
+
+
+def sampled(tmp_path: Path, every: float | None, seconds: float) -> tuple[Told, Sampler]:
+    told, steps = Told(), iter(range(1, 1000))
+    sampler = Sampler(told, tmp_path, every, lambda: next(steps))
+    sampler.start()
+    time.sleep(seconds)
+    sampler.stop()
+    return told, sampler
+
+
+def test_the_names_are_mlflows_and_the_values_make_sense(tmp_path: Path) -> None:
+    told, _ = sampled(tmp_path, 0.1, 0.35)
+    assert len(told.all) >= 2
+    assert [step for step, _ in told.all] == list(range(1, len(told.all) + 1))
+    values = told.all[-1][1]
+    assert {f"system/{name}" for name in MLFLOWS} | {"system/process_memory_usage_megabytes"} == set(values)
+    assert all(0 <= value <= 100 for name, value in values.items() if name.endswith("percentage"))
+    assert 50 < values["system/process_memory_usage_megabytes"] < values["system/system_memory_usage_megabytes"]
+    assert all(OF_MACHINE.fullmatch(name) for name in values)
+
+
+def test_mlflow_itself_uses_these_names() -> None:
+    from mlflow.system_metrics.metrics.cpu_monitor import CPUMonitor
+    from mlflow.system_metrics.metrics.disk_monitor import DiskMonitor
+
+    names: set[str] = set()
+    for monitor in (CPUMonitor(), DiskMonitor()):
+        monitor.collect_metrics()
+        names |= set(monitor.metrics)
+    assert names >= MLFLOWS
+
+
+def test_the_shortest_run_has_one_sample_and_null_has_none(tmp_path: Path) -> None:
+    assert len(sampled(tmp_path, 60, 0.05)[0].all) == 1
+    assert sampled(tmp_path, None, 0.05)[0].all == []
+
+
+def test_a_tracker_or_a_driver_that_fails_costs_one_line(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    class Broken(Nothing):
+        def points(self, values: dict[str, Any], step: int) -> None:
+            raise RuntimeError("driver lost")
+
+    sampler = Sampler(Broken(), tmp_path, 0.02, lambda: 0)
+    sampler.start()
+    time.sleep(0.3)
+    sampler.stop()
+    assert capsys.readouterr().err.count("driver lost") == 1
+
+
+def test_energy_is_counted_from_the_processors_own_counters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two packages; what lies below a package is in it already. A counter that began anew is left out once."""
+    for name, value in (("intel-rapl:0", 5), ("intel-rapl:1", 7), ("intel-rapl:0:0", 3), ("other", 1)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "energy_uj").write_text(f"{value}\n")
+    assert rapl(tmp_path) == {"intel-rapl:0": 5, "intel-rapl:1": 7}
+    counts = iter([{"a": 0, "b": 9}, {"a": 7_200_000_000, "b": 3}, {"a": 10_800_000_000, "b": 3}])
+    monkeypatch.setattr(system, "rapl", lambda: next(counts))
+    sampler = Sampler(Told(), tmp_path, 1, lambda: 0)
+    before = system.rapl()
+    for _ in range(2):
+        before = sampler._add_energy({"gpu_0_power_usage_watts": 300.0}, before, seconds=6.0)
+    assert sampler.wh == {"cpu": pytest.approx(3.0), "gpu": pytest.approx(1.0)}
+
+
+@pytest.mark.parametrize("every", [0, -1, True, "often"])
+def test_the_dial_is_seconds(every: Any) -> None:
+    with pytest.raises(UserError, match=rf"track\.system_every={every}: expected seconds"):
+        Nothing(system_every=every)
+
+
+def test_waiting_is_the_time_in_the_loaders_next() -> None:
+    waiting = Waiting()
+    for name, seconds in (("[Loop].train_dataloader_next", 0.03), ("[Loop].val_next", 0.05)):
+        waiting.start(name)
+        time.sleep(seconds)
+        waiting.stop(name)
+    assert 0.03 <= waiting.seconds < 0.05
+
+
+def test_every_validation_tells_the_pace(sr: Any, world: Path, runs: Path) -> None:
+    words = ("trainer.val_check_interval=2", "track.system_every=0.5", "data.workers=1")
+    _, summary, run = start(sr, world, runs, *words)
+    from test_run import client
+
+    for name in ("steps_per_second", "data_wait", "peak_memory_gb"):
+        points = client(runs).get_metric_history(run.info.run_id, f"train/{name}")
+        assert [point.step for point in points] == [2, 4, 5]
+        assert all(point.value > 0 for point in points)
+    assert run.data.metrics["train/data_wait"] <= 1
+    assert 0.1 < run.data.metrics["train/peak_memory_gb"] < 20
+    assert run.data.metrics["system/process_memory_usage_megabytes"] > 100
+    assert isinstance(summary["energy_wh"], dict)
+    files = {item.path for item in client(runs).list_artifacts(run.info.run_id)}
+    assert {"choices.yaml", "data.json", "environment.yaml"} <= files
+    (folder,) = runs.glob("*/data.json")
+    known = json.loads(folder.read_text())
+    assert set(known) == {"train", "val", "test"}
+    assert len(known["train"]["photos"]["files"]) == 3
+    assert "photos/p1.png" in known["train"]["photos"]["files"]
