@@ -172,6 +172,7 @@ def test_a_new_run_takes_over_no_best_of_later_steps(run: Any, begun: Path) -> N
     early = begun.rename(begun.with_name("early"))
     assert run("trainer.max_steps=6").code == 0
     (later,) = set(early.parent.iterdir()) - {early}
+    (early / "best.ckpt").unlink()  # the same file as last.ckpt
     (early / "best.ckpt").write_bytes((later / "best.ckpt").read_bytes())
     assert step(early, "best.ckpt") > 2
     assert run("trainer.max_steps=4", f"resume={early}/last.ckpt").code == 0
