@@ -21,6 +21,7 @@ from sr.track import identity
 
 AUTO = "auto"
 FILES = ("last.ckpt", "previous.ckpt")  # the newer first
+MASK = "…@"  # what stands for a password in what was kept of a command line
 FREE = ("paths", "track", "data.root", "data.cache", "resume", "trust", "model.init")  # where things lie, and began
 FIXED = ("model._target_", "model.net", "model.discriminator", "model.optimizer", "model.discriminator_optimizer")
 
@@ -51,11 +52,12 @@ def words(typed: list[str]) -> list[str]:
         return rest
     if wanted == AUTO:
         print(f"resume=auto: {run.folder} goes on")
-    return [
-        *(word for word in stored(run.folder) if key(word) not in set(map(key, rest))),
-        *rest,
-        f"resume='{run.folder}'",
-    ]
+    typed_now = set(map(key, rest))
+    before = [word for word in stored(run.folder) if key(word) not in typed_now]
+    masked = [key(word) for word in before if MASK in word]
+    if masked:
+        raise UserError(f"resume={run.folder}: a password in {', '.join(masked)} was not kept: type this again")
+    return [*before, *rest, f"resume='{run.folder}'"]
 
 
 def stored(folder: Path) -> list[str]:

@@ -3,6 +3,7 @@
 import copy
 import itertools
 import math
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -249,13 +250,14 @@ GAME = (
 
 @pytest.mark.slow
 def test_an_interrupted_game_goes_on_as_if_nothing_had_been(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C before the fourth step: both players' weights, optimizers and rates, and the average, end where they would have."""
+    """Ctrl-C in the third step: it is done, and both players' weights, optimizers and rates, and the average, end where they
+    would have."""
     dials = (*GAME, "model.d_steps=2", "model.net.width=4", "trainer.max_steps=6", "trainer.val_check_interval=12")
     whole, step = run(*dials)[1], GAN.training_step
 
     def interrupted(module: GAN, *batch: Any) -> None:
-        if module.global_step == 3:
-            raise KeyboardInterrupt
+        if module.global_step == 2:
+            signal.raise_signal(signal.SIGINT)
         step(module, *batch)
 
     with monkeypatch.context() as patch:
@@ -263,9 +265,9 @@ def test_an_interrupted_game_goes_on_as_if_nothing_had_been(run: Any, monkeypatc
         answer, half = run(*dials)
     assert answer.code != 0
     assert torch.load(half / "last.ckpt", weights_only=True)["global_step"] == 3
-    answer, rest = run(*dials, f"resume={half}")
+    answer, _ = run(f"resume={half}")
     assert answer.code == 0, answer.err
-    one, other = (torch.load(path / "last.ckpt", weights_only=True) for path in (whole, rest))
+    one, other = (torch.load(path / "last.ckpt", weights_only=True) for path in (whole, half))
     assert one["global_step"] == other["global_step"] == 6
     assert {name.split(".")[0] for name in one["state_dict"]} >= {"net", "discriminator", "ema"}
     for part in ("state_dict", "optimizer_states", "lr_schedulers"):

@@ -29,7 +29,9 @@ class Rule:
 
     def state_dict(self) -> dict[str, Any]:
         """What answers after this step, or validation, depend on, plain: for a run that is resumed."""
-        return {name: list(part) for name, part in vars(self).items() if isinstance(part, Window)}
+        return {
+            name: [dict(signals) for signals in part] for name, part in vars(self).items() if isinstance(part, Window)
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """The way back."""
@@ -52,8 +54,8 @@ class Window:
     def __len__(self) -> int:
         return len(self._kept)
 
-    def __iter__(self) -> Iterator[dict[str, float]]:
-        return map(dict, self._kept)
+    def __iter__(self) -> Iterator[Mapping[str, float]]:
+        return iter(self._kept)
 
     def values(self, name: str) -> list[float]:
         """Of the steps that had this signal."""

@@ -45,18 +45,13 @@ class Alarms(Callback):
     def state_dict(self) -> dict[str, Any]:
         """All that later answers depend on; steps that were not looked at are looked at first."""
         self._look()
-        known = {
-            "told": self.told,
-            "last": self._last,
-            "doubted": self._doubted,
-            "lasting": sorted(self._lasting),
-        }
+        known = {"told": self.told, "last": self._last, "doubted": self._doubted, "lasting": sorted(self._lasting)}
         return copy.deepcopy(known | {"rules": {name: rule.state_dict() for name, rule in self.rules.items()}})
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Rules that were not there then begin now; what others told stays told."""
-        self.told, self._last = state["told"], state["last"]
-        self._doubted, self._lasting = state["doubted"], set(state["lasting"])
+        self.told, self._last, self._doubted = state["told"], state["last"], state["doubted"]
+        self._lasting = set(state["lasting"])
         for name in self.rules.keys() & state["rules"].keys():
             self.rules[name].load_state_dict(state["rules"][name])
 

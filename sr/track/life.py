@@ -49,7 +49,7 @@ class Begun:
         track.start(title, folder, self.config, self.typed, self._tags(protocol) | more)
         for name, content in provenance.files(self.verb, self.config, self.choices, self.typed, device).items():
             path = provenance.place(folder, name)
-            path.write_bytes(content)
+            identity.replace(path, content.decode()) if name in provenance.DIALS else path.write_bytes(content)
             track.file(path)
 
     def _tags(self, protocol: str) -> dict[str, str]:

@@ -1,0 +1,211 @@
+"""`resume=`: which run goes on, under which dials, and what is said where none can."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from sr import resume
+
+WORDS = (
+    "data=folder", "data.patch=32", "data.batch=4", "model/net=plain", "model.net.width=4", "model/schedule=constant",
+    "trainer.accelerator=cpu", "trainer.val_check_interval=2", "data.test=[]", "stages=[fit]",
+)  # fmt: skip
+
+
+@pytest.fixture
+def run(sr: Any, world: Path) -> Callable[..., Any]:
+    """Types a whole command, without a tracker."""
+    return lambda *words: sr("run", *WORDS, "track=none", f"data.path={world}/photos", *words)
+
+
+@pytest.fixture
+def begun(run: Any, tmp_path: Path) -> Path:
+    """The folder of a run of two steps."""
+    assert run("trainer.max_steps=2").code == 0
+    (folder,) = (tmp_path / "runs").iterdir()
+    return folder
+
+
+def step(folder: Path, name: str = "last.ckpt") -> int:
+    return torch.load(folder / name, weights_only=True)["global_step"]
+
+
+def interrupted(folder: Path) -> None:
+    """As if the process had been killed before its end was written down."""
+    (folder / "summary.json").unlink()
+
+
+def test_the_folder_is_all_that_is_typed(sr: Any, begun: Path) -> None:
+    """The same folder, all dials as they were; what is typed now is told of, and stays for the next time."""
+    answer = sr("run", f"resume={begun}", "trainer.max_steps=3")
+    assert answer.code == 0, answer.err
+    assert "resume: trainer.max_steps 2 -> 3" in answer.out
+    assert list(begun.parent.iterdir()) == [begun]
+    assert (step(begun), step(begun, "previous.ckpt")) == (3, 2)
+    config = yaml.safe_load((begun / "config.yaml").read_text())
+    assert (config["model"]["net"]["width"], config["trainer"]["max_steps"]) == (4, 3)
+    interrupted(begun)
+    assert sr("run", f"resume={begun}").code == 0
+    assert step(begun) == 3
+
+
+def test_a_finished_run_has_nothing_to_do(sr: Any, begun: Path) -> None:
+    before = {path: path.read_bytes() for path in begun.rglob("*") if path.is_file()}
+    for words in ((), ("trainer.max_steps=1",)):
+        answer = sr("run", f"resume={begun}", *words)
+        assert (answer.code, "this run has finished, with 2 steps" in answer.out) == (0, True)
+    assert {path: path.read_bytes() for path in begun.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.slow
+def test_a_run_is_found_by_its_ids(sr: Any, run: Any, tmp_path: Path) -> None:
+    assert run("track=journal", "trainer.max_steps=2").code == 0
+    (folder,) = (tmp_path / "runs").glob("*_*")
+    known = json.loads((folder / "run.json").read_text())
+    for wanted in (known["id"], known["id"][:10], folder.name):
+        answer = sr("run", f"resume={wanted}", "trainer.max_steps=2")
+        assert (answer.code, f"resume={folder}: this run has finished" in answer.out) == (0, True), answer.err
+    answer = sr("run", "resume=0123456789")
+    assert (answer.code, "resume=0123456789: expected a run's folder or its id" in answer.err) == (2, True)
+
+
+def test_the_same_run_goes_on_in_the_tracker(sr: Any, run: Any, tmp_path: Path) -> None:
+    from sr.track import lines
+
+    assert run("track=journal", "trainer.max_steps=2").code == 0
+    (folder,) = (tmp_path / "runs").glob("*_*")
+    first = json.loads((folder / "run.json").read_text())
+    assert sr("run", f"resume={folder}", "trainer.max_steps=4").code == 0
+    second = json.loads((folder / "run.json").read_text())
+    assert (second["id"], second["attempts"], second["status"]) == (first["id"], 2, "FINISHED")
+    steps = [step for name, step, _ in lines.points(folder) if name.startswith("val/") and name.endswith("/psnr")]
+    assert steps == [0, 2, 4]
+    tags = {entry["tag"]: entry["value"] for _, entry in lines.read(folder / lines.NAME) if "tag" in entry}
+    assert tags["sr.resume.changed"] == "trainer.max_steps 2 -> 4"
+
+
+def test_what_nobody_typed_must_not_change(sr: Any, begun: Path) -> None:
+    """An edited file in conf/ is told from what was typed, which is all that may change."""
+    interrupted(begun)
+    config = yaml.safe_load((begun / "config.yaml").read_text())
+    config["model"]["ema"], config["data"]["repeat"] = 0.5, 8
+    config["paths"]["data"] = config["data"]["root"] = "elsewhere"
+    (begun / "config.yaml").write_text(yaml.safe_dump(config))
+    answer = sr("run", f"resume={begun}", "trainer.max_steps=3")
+    assert answer.code == 2
+    assert "model.ema 0.5 -> 0.999" in answer.err
+    assert "data.repeat 8 -> 16" in answer.err
+    assert "elsewhere" not in answer.err
+    answer = sr("run", f"resume={begun}", "trainer.max_steps=3", "model.ema=0.5", "data.repeat=16")
+    assert answer.code == 0, answer.err
+    assert "resume: data.repeat 8 -> 16" in answer.out
+    assert "model.ema" not in answer.out
+
+
+def test_what_is_in_the_checkpoint_cannot_be_changed(sr: Any, begun: Path) -> None:
+    answer = sr("run", f"resume={begun}", "trainer.max_steps=3", "model.optimizer.lr=0.5")
+    assert answer.code == 2
+    assert "model.optimizer.lr 0.001 -> 0.5" in answer.err
+    assert f"model.init={begun}" in answer.err
+
+
+@pytest.mark.slow
+def test_auto_goes_on_or_begins(run: Any, sr: Any, begun: Path) -> None:
+    """By the same words, in whatever order; not with a finished run."""
+    words = ("resume=auto", "trainer.max_steps=2")
+    interrupted(begun)
+    (begun / "last.ckpt").rename(begun / "kept")
+    answer = run(*words)
+    assert (answer.code, "so a new one begins" in answer.out) == (0, True), answer.err
+    other = max(set(begun.parent.iterdir()) - {begun})
+    (begun / "kept").rename(begun / "last.ckpt")
+    answer = run(*reversed(words))
+    assert (answer.code, f"resume=auto: {begun} goes on" in answer.out) == (0, True), answer.err
+    assert len(list(begun.parent.iterdir())) == 2
+    interrupted(other)
+    assert "so a new one begins" in run(*words, "seed=1").out
+
+
+@pytest.mark.slow
+def test_a_torn_file_is_told_of_and_the_one_before_is_taken(sr: Any, run: Any, tmp_path: Path) -> None:
+    assert run("trainer.max_steps=4").code == 0
+    (folder,) = (tmp_path / "runs").iterdir()
+    interrupted(folder)
+    whole = (folder / "last.ckpt").read_bytes()
+    (folder / "last.ckpt").write_bytes(whole[: len(whole) // 2])
+    answer = sr("run", f"resume={folder}")
+    assert answer.code == 0, answer.err
+    assert "last.ckpt is cut off or damaged, so the one before it is taken" in answer.err
+    assert step(folder) == 4
+    assert resume.whole(folder / "last.ckpt")
+    for name in resume.FILES:
+        (folder / name).write_bytes(whole[:1000])
+    interrupted(folder)
+    answer = sr("run", f"resume={folder}")
+    assert (answer.code, "none of its checkpoints is whole" in answer.err) == (2, True)
+
+
+def test_one_changed_byte_is_seen(begun: Path) -> None:
+    content = bytearray((begun / "last.ckpt").read_bytes())
+    content[len(content) // 2] ^= 1
+    (begun / "last.ckpt").write_bytes(content)
+    assert not resume.whole(begun / "last.ckpt")
+
+
+def test_what_patience_has_ended_does_not_train_on(sr: Any, run: Any, tmp_path: Path) -> None:
+    """Its process was killed while it tested."""
+    assert run("trainer.max_steps=20", "patience=1", "model.optimizer.lr=0", "model.ema=null").code == 0
+    (folder,) = (tmp_path / "runs").iterdir()
+    interrupted(folder)
+    answer = sr("run", f"resume={folder}", "stages=[fit,test]", "data.test=[folder]")
+    assert (answer.code, step(folder), "test/folder" in answer.out) == (0, 4, True), answer.err
+
+
+@pytest.mark.slow
+def test_a_new_run_takes_over_no_best_of_later_steps(run: Any, begun: Path) -> None:
+    """From the first of two files, where the second is the best one: its place is given anew."""
+    early = begun.rename(begun.with_name("early"))
+    assert run("trainer.max_steps=6").code == 0
+    (later,) = set(early.parent.iterdir()) - {early}
+    (early / "best.ckpt").unlink()  # the same file as last.ckpt
+    (early / "best.ckpt").write_bytes((later / "best.ckpt").read_bytes())
+    assert step(early, "best.ckpt") > 2
+    assert run("trainer.max_steps=4", f"resume={early}/last.ckpt").code == 0
+    (new,) = set(early.parent.iterdir()) - {early, later}
+    assert step(new, "best.ckpt") == 4
+
+
+def test_a_strangers_overrides_are_no_commands(sr: Any, begun: Path) -> None:
+    for word in ("--config-dir=evil", "hydra.run.dir=/", "+hydra/callbacks=x"):
+        (begun / "overrides.yaml").write_text(yaml.safe_dump([word]))
+        answer = sr("run", f"resume={begun}")
+        assert (answer.code, "was not written by sr" in answer.err) == (2, True)
+    (begun / "overrides.yaml").write_text(yaml.safe_dump([*WORDS, "+model.alarm.x._target_=os.system"]))
+    answer = sr("run", f"resume={begun}")
+    assert (answer.code, "os.system" in answer.err) == (2, True)
+
+
+def test_a_full_disk_leaves_the_last_file_whole(
+    run: Any, sr: Any, begun: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sr import keeping
+
+    def full(content: Any, file: Any) -> None:
+        file.write(b"x")
+        raise OSError(28, "No space left on device")
+
+    interrupted(begun)
+    monkeypatch.setattr(keeping, "_pour", full)
+    answer = sr("run", f"resume={begun}", "trainer.max_steps=4")
+    assert answer.code == 2
+    assert (
+        f"{begun}/last.ckpt: the checkpoint of step 4 cannot be written (No space left on device); that of step 2"
+        in answer.err
+    )
+    assert step(begun) == 2
+    assert not list(begun.glob("*.part"))
