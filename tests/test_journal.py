@@ -142,6 +142,16 @@ def test_a_run_that_lives_is_neither_set_right_nor_opened_again(journal: Journal
     journal.end("FINISHED")
 
 
+def test_of_another_machines_run_its_signs_of_life_are_believed(journal: Journal, tmp_path: Path) -> None:
+    journal.end("FINISHED")
+    known = identity.read(journal._folder)
+    known.status, known.host = "RUNNING", "another"
+    identity.write(journal._folder, known)
+    assert identity.read(journal._folder).lives
+    os.utime(journal._folder / "run.json", (0, time.time() - 700))
+    assert identity.read(journal._folder).gone
+
+
 def test_runs_are_found_by_folder_name_and_ids(journal: Journal, tmp_path: Path) -> None:
     journal.end("FINISHED")
     folder, own = journal._folder, journal.identity.id

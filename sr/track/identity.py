@@ -5,6 +5,7 @@ import json
 import os
 import socket
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -17,6 +18,7 @@ from sr.error import UserError
 NAME = "run.json"
 RUNNING, FINISHED, FAILED, KILLED = "RUNNING", "FINISHED", "FAILED", "KILLED"
 SAME = 1.0  # seconds that two readings of a process's start may differ by
+SILENT = 600.0  # seconds without a sign of life, after which a run of another machine is believed dead
 
 
 @dataclass
@@ -35,6 +37,7 @@ class Identity:
     verb: str = ""
     typed: list[str] = field(default_factory=list)
     attempts: int = 0
+    seen: float = 0.0  # when its last sign of life was: the time of `run.json`
 
     def mine(self) -> None:
         """From here on this process is the run's."""
@@ -43,11 +46,11 @@ class Identity:
 
     @property
     def lives(self) -> bool:
-        """Whether its process is there. Of another machine's this cannot be known: it is believed."""
+        """Whether its process is there; of another machine's, whether there was a sign of life lately."""
         if self.status != RUNNING:
             return False
         if self.host != socket.gethostname():
-            return True
+            return time.time() - self.seen < SILENT
         try:
             return abs(psutil.Process(self.pid).create_time() - self.born) < SAME
         except psutil.Error:
@@ -63,6 +66,7 @@ def read(folder: Path) -> Identity | None:
     """The identity of a run's folder, or None where there is none that can be read."""
     try:
         known = json.loads((folder / NAME).read_text(encoding="utf-8"))
+        known["seen"] = (folder / NAME).stat().st_mtime
         names = Identity.__dataclass_fields__
         return Identity(**{key: value for key, value in known.items() if key in names})
     except (OSError, ValueError, AttributeError, TypeError):
@@ -71,7 +75,15 @@ def read(folder: Path) -> Identity | None:
 
 def write(folder: Path, identity: Identity) -> None:
     """Whole or not at all."""
-    replace(folder / NAME, json.dumps(asdict(identity), indent=2, ensure_ascii=False))
+    known = asdict(identity)
+    del known["seen"]
+    replace(folder / NAME, json.dumps(known, indent=2, ensure_ascii=False))
+
+
+def beat(folder: Path) -> None:
+    """A sign of life, for other machines that share the folder."""
+    with contextlib.suppress(OSError):
+        os.utime(folder / NAME)
 
 
 def replace(path: Path, text: str) -> None:

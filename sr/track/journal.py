@@ -10,6 +10,7 @@ import os
 import queue
 import sys
 import threading
+import time
 import uuid
 from collections.abc import Callable
 from functools import partial
@@ -24,6 +25,7 @@ from sr.track import identity, lines, params
 from sr.track.none import Nothing
 
 PAUSE = 2.0  # seconds between two writes
+BEAT = 60.0  # seconds between two signs of life
 RESERVE, RESERVED = ".reserve", 1 << 20  # bytes kept aside: on a full disk a run can still say how it ended
 PICTURES = "panels"
 
@@ -172,10 +174,14 @@ class Journal(Nothing):
         return DiskError(f"{self._path}: the journal cannot be written ({error.strerror or error})")
 
     def _write_until_stopped(self) -> None:
+        beaten = time.monotonic()
         while not self._stop.is_set():
             self._wake.wait(PAUSE)
             self._wake.clear()
             self._drain()
+            if time.monotonic() - beaten > BEAT:
+                identity.beat(self._folder)
+                beaten = time.monotonic()
         self._drain()
 
     def _drain(self) -> None:
