@@ -54,6 +54,7 @@ def test_every_point_is_kept_also_many_and_tensors(track: MLflow) -> None:
 
 def test_values_that_are_not_finite_become_a_tag(track: MLflow) -> None:
     track.points({"train/loss": float("nan"), "val/x/psnr": float("inf")}, 7)
+    track.settled(7)
     track.end("FAILED")
     run = stored(track)
     assert run.info.status == "FAILED"
@@ -147,25 +148,29 @@ def test_nothing_is_shown_that_could_be_taken_back(track: MLflow) -> None:
     assert [(step, value) for _, step, value in lines.points(track._folder)] == [(p.step, p.value) for p in history]
 
 
-def test_what_a_failed_run_showed_and_does_again_stands_once(track: MLflow, runs: Path) -> None:
-    """All of a failed run is shown, up to what it failed on. Resumed from before, the same values come again."""
+def test_a_failed_run_that_goes_on_with_other_dials_has_each_step_once(track: MLflow, runs: Path) -> None:
+    """What it said after its checkpoint waits; a checkpoint that is torn takes it back further, to steps that were shown."""
     for step in range(1, 8):
         track.points({"train/loss": 1 / step}, step)
+        if step in (3, 5):
+            track.settled(step)
     track.end("FAILED", "NaN or explosion")
     assert stored(track).data.tags["sr.exit"] == "NaN or explosion"
+    history = MlflowClient(track.uri).get_metric_history(track.run_id, "train/loss")
+    assert [p.step for p in history] == [1, 2, 3, 4, 5]
     again = MLflow(None, str(runs), "test")
     again.start("a run", track._folder, {}, [], {"sr.verb": "run"})
-    again.back(4)
-    for step in range(5, 10):
-        again.points({"train/loss": 1 / step}, step)
-    again.barrier()
+    again.back(3)
+    for step in range(4, 10):
+        again.points({"train/loss": 1 / step if step <= 5 else -1 / step}, step)
+    again.settled(9)
     again._upload.pump()
     assert stored(track).info.status == "RUNNING"
     assert stored(track).data.tags["sr.exit"] == ""
     again.end("FINISHED")
     assert again.run_id == track.run_id
     history = MlflowClient(track.uri).get_metric_history(track.run_id, "train/loss")
-    assert [(p.step, p.value) for p in history] == [(s, 1 / s) for s in range(1, 10)]
+    assert [(p.step, p.value) for p in history] == [(s, 1 / s if s <= 5 else -1 / s) for s in range(1, 10)]
     assert stored(track).info.status == "FINISHED"
 
 

@@ -27,7 +27,6 @@ VARIABLES = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # the run says itself where it is
 }
 REFUSED = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST")  # will be refused however often it is sent
-OVER = (identity.FINISHED, identity.FAILED)  # what a run of this status has said is not superseded
 
 
 class Upload:
@@ -101,7 +100,7 @@ class Upload:
             elif "back" in entry:
                 self._settled = entry["back"]
                 self._waiting = [kept for kept in self._waiting if not lines.later(kept.entry, self._settled)]
-            self._over = "again" not in entry and (self._over or entry.get("status") in OVER)
+            self._over = "again" not in entry and (self._over or entry.get("status") == identity.FINISHED)
             self._waiting.append(placed)
 
     def _may(self, entry: lines.Entry) -> bool:
