@@ -122,13 +122,15 @@ track = Journal({str(tmp_path)!r})
 track.start("a run", folder, {{}}, [], {{}})
 os.kill(os.getpid(), signal.SIGKILL)
 """
-    subprocess.run([sys.executable, "-c", program], check=False, timeout=120)
+    process = subprocess.Popen([sys.executable, "-c", program])
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # dead, but not yet asked how it ended
     assert identity.read(tmp_path / "gone").status == "RUNNING"
     assert set_right(tmp_path) == [tmp_path / "gone"]
     found = identity.read(tmp_path / "gone")
     assert (found.status, found.exit) == ("KILLED", "its process is gone")
     assert [entry for _, entry in lines.read(tmp_path / "gone" / lines.NAME)][-1]["status"] == "KILLED"
     assert set_right(tmp_path) == []
+    process.wait()
 
 
 def test_a_run_that_lives_is_neither_set_right_nor_opened_again(journal: Journal, tmp_path: Path) -> None:

@@ -52,7 +52,9 @@ class Identity:
         if self.host != socket.gethostname():
             return time.time() - self.seen < SILENT
         try:
-            return abs(psutil.Process(self.pid).create_time() - self.born) < SAME
+            process = psutil.Process(self.pid)
+            same = abs(process.create_time() - self.born) < SAME
+            return same and process.status() != psutil.STATUS_ZOMBIE  # dead, and nobody has asked how it ended
         except psutil.Error:
             return False
 
