@@ -76,6 +76,7 @@ class Evaluation:
             for index, name in enumerate(self.names):
                 self.sets[name] = self._measured(index, name)
                 self._send(name)
+                self.track.settled(0)  # what was measured is not measured again
 
     def _load(self, cfg: DictConfig, chosen: bool) -> checkpoint.Loaded | None:
         """The checkpoint; what it knows of scale and color is filled into the config."""

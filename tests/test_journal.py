@@ -29,7 +29,7 @@ def journal(tmp_path: Path) -> Journal:
 
 
 def said(track: Journal) -> list[lines.Entry]:
-    return [entry for _, entry in lines.read(track._folder / lines.NAME)]
+    return [placed.entry for placed in lines.read(track._folder / lines.NAME)]
 
 
 def test_values_come_back_bit_for_bit(journal: Journal) -> None:
@@ -111,6 +111,23 @@ def test_a_full_disk_is_told_and_the_status_is_true(
     assert [value for _, _, value in lines.points(journal._folder)] == [1.0, 2.0]
 
 
+def test_a_disk_that_is_gone_hangs_nobody(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even truncating works there."""
+
+    def gone(*_: Any) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "pwrite", gone)
+    monkeypatch.setattr(os, "ftruncate", gone)
+    journal.points({"a": 1.0}, 1)
+    with pytest.raises(DiskError, match="Input/output error"):
+        journal.barrier()
+    with pytest.raises(DiskError):
+        journal.barrier()
+    journal.end("FAILED", "disk")
+    assert identity.read(journal._folder).status == "FAILED"
+
+
 def test_a_run_whose_process_is_gone_is_set_right(tmp_path: Path) -> None:
     program = f"""
 import os, signal
@@ -128,7 +145,7 @@ os.kill(os.getpid(), signal.SIGKILL)
     assert set_right(tmp_path) == [tmp_path / "gone"]
     found = identity.read(tmp_path / "gone")
     assert (found.status, found.exit) == ("KILLED", "its process is gone")
-    assert [entry for _, entry in lines.read(tmp_path / "gone" / lines.NAME)][-1]["status"] == "KILLED"
+    assert [placed.entry for placed in lines.read(tmp_path / "gone" / lines.NAME)][-1]["status"] == "KILLED"
     assert set_right(tmp_path) == []
     process.wait()
 

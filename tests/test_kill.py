@@ -57,7 +57,7 @@ def told(folder: Path) -> dict[Any, Any]:
     """Every point and picture that stands at the end. What is told again of a step that was not taken back, as a test is,
     must be the very same, its time as well: a tracker then has it once."""
     kept: dict[Any, Any] = {}
-    for _, entry in lines.read(folder / lines.NAME):
+    for _, _, entry in lines.read(folder / lines.NAME):
         if "back" in entry:
             kept = {key: value for key, value in kept.items() if key[0] <= entry["back"]}
         points = {name: value for name, value in entry.get("points", {}).items() if not OF_MACHINE.fullmatch(name)}

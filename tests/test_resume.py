@@ -85,7 +85,7 @@ def test_the_same_run_goes_on_in_the_tracker(sr: Any, run: Any, tmp_path: Path) 
     assert (second["id"], second["attempts"], second["status"]) == (first["id"], 2, "FINISHED")
     steps = [step for name, step, _ in lines.points(folder) if name.startswith("val/") and name.endswith("/psnr")]
     assert steps == [0, 2, 4]
-    tags = {entry["tag"]: entry["value"] for _, entry in lines.read(folder / lines.NAME) if "tag" in entry}
+    tags = {entry["tag"]: entry["value"] for _, _, entry in lines.read(folder / lines.NAME) if "tag" in entry}
     assert tags["sr.resume.changed"] == "trainer.max_steps 2 -> 4"
 
 

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +104,7 @@ def test_a_tracker_that_dies_costs_neither_the_run_nor_a_point(track: MLflow, tm
     for step in range(5):
         track.points({"train/loss": 0.5}, step)
     track.image("val/x/y", Image.new("RGB", (8, 8)), 1)
-    track.barrier()
+    track.settled(4)
     track._try()
     track._try()
     track.end("FINISHED")
@@ -172,6 +173,59 @@ def test_a_failed_run_that_goes_on_with_other_dials_has_each_step_once(track: ML
     history = MlflowClient(track.uri).get_metric_history(track.run_id, "train/loss")
     assert [(p.step, p.value) for p in history] == [(s, 1 / s if s <= 5 else -1 / s) for s in range(1, 10)]
     assert stored(track).info.status == "FINISHED"
+
+
+def test_a_checkpoint_that_was_in_place_before_the_journal_said_so_covers_its_steps(track: MLflow, runs: Path) -> None:
+    """Killed between the two: what waited in MLflow's eyes is of steps that are not done again."""
+    for step in range(1, 6):
+        track.points({"train/loss": 1 / step}, step)
+    track.settled(3)
+    track.end("KILLED", "interrupted")
+    history = MlflowClient(track.uri).get_metric_history(track.run_id, "train/loss")
+    assert [p.step for p in history] == [1, 2, 3]
+    again = MLflow(None, str(runs), "test")
+    again.start("a run", track._folder, {}, [], {"sr.verb": "run"})
+    again.back(5)
+    again.settled(5)
+    again.points({"train/loss": 1 / 6}, 6)
+    again.end("FINISHED")
+    history = MlflowClient(track.uri).get_metric_history(track.run_id, "train/loss")
+    assert [p.step for p in history] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_run_that_is_deleted_in_mlflow_keeps_what_mlflow_has_not_got(track: MLflow, capfd: Any) -> None:
+    client = MlflowClient(track.uri)
+    client.delete_run(track.run_id)
+    track.points({"train/loss": 1.0}, 1)
+    track.end("FINISHED")
+    assert "was deleted there" in capfd.readouterr().err
+    client.restore_run(track.run_id)
+    assert catch_up([str(track._folder)], str(track.runs))
+    assert [p.value for p in client.get_metric_history(track.run_id, "train/loss")] == [1.0]
+    assert stored(track).info.status == "FINISHED"
+
+
+@pytest.mark.parametrize("name", ["../secret.txt", "/etc/hostname", "link.txt"])
+def test_a_strangers_journal_sends_no_file_of_mine(track: MLflow, tmp_path: Path, name: str, capfd: Any) -> None:
+    (tmp_path.parent / "secret.txt").write_text("mine")
+    (tmp_path / "link.txt").symlink_to(tmp_path.parent / "secret.txt")
+    track.end("FINISHED")
+    lines.append(tmp_path / lines.NAME, [{"file": name, "to": ""}])
+    assert not catch_up([str(tmp_path)], str(track.runs))
+    assert name in capfd.readouterr().err
+    assert name.rpartition("/")[2] not in [one.path for one in MlflowClient(track.uri).list_artifacts(track.run_id)]
+
+
+def test_a_tracker_that_is_out_for_days_is_still_tried(track: MLflow) -> None:
+    track._fails = 5000
+    track._done.set()
+    track._sender.join()
+    track._done.clear()
+    track._sender = threading.Thread(target=track._send_until_done)
+    track._sender.start()
+    track.points({"train/loss": 1.0}, 1)
+    track.end("FINISHED")
+    assert stored(track).data.metrics == {"train/loss": 1.0}
 
 
 def test_datasets_are_inputs_of_the_run(track: MLflow) -> None:

@@ -13,7 +13,7 @@ from sr.error import UserError
 from sr.reproduction.past import NAMES, NEEDED
 from sr.track import identity, lines
 from sr.track.artifact import fetch
-from sr.track.upload import VARIABLES
+from sr.track.server import VARIABLES
 
 ID = re.compile(r"(mlflow:)?([0-9a-f]{32})")
 

@@ -12,10 +12,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import psutil
+from filelock import BaseFileLock, FileLock, Timeout
 
 from sr.error import UserError
 
-NAME = "run.json"
+NAME, LOCK = "run.json", ".lock"
 RUNNING, FINISHED, FAILED, KILLED = "RUNNING", "FINISHED", "FAILED", "KILLED"
 SAME = 1.0  # seconds that two readings of a process's start may differ by
 SILENT = 600.0  # seconds without a sign of life, after which a run of another machine is believed dead
@@ -77,9 +78,33 @@ def read(folder: Path) -> Identity | None:
 
 def write(folder: Path, identity: Identity) -> None:
     """Whole or not at all."""
+    replace(folder / NAME, _text(identity))
+
+
+def overwrite(folder: Path, identity: Identity) -> None:
+    """In the place of the old one, which takes no room on a full disk."""
+    with (folder / NAME).open("r+", encoding="utf-8") as file:
+        file.write(_text(identity))
+        file.truncate()
+
+
+def _text(identity: Identity) -> str:
     known = asdict(identity)
     del known["seen"]
-    replace(folder / NAME, json.dumps(known, indent=2, ensure_ascii=False))
+    return json.dumps(known, indent=2, ensure_ascii=False)
+
+
+def hold(folder: Path, seconds: float = 0.0) -> BaseFileLock | None:
+    """The lock of a run's folder, which its process has from its start to its end; None where somebody has it still after so
+    many seconds. Where files cannot be locked, nothing is."""
+    lock = FileLock(folder / LOCK, thread_local=False)
+    try:
+        lock.acquire(timeout=seconds)
+    except Timeout:
+        return None
+    except (OSError, NotImplementedError):
+        return lock
+    return lock
 
 
 def beat(folder: Path) -> None:

@@ -25,9 +25,13 @@ NAME = "journal.jsonl"
 Entry = dict[str, Any]
 
 
-class Placed(NamedTuple):
-    """An entry, and the byte after its line."""
+CONTROL = (b'{"settled"', b'{"back"', b'{"again"', b'{"status"')  # how lines begin, after 9 bytes, that bear on others
 
+
+class Placed(NamedTuple):
+    """An entry, the first byte of its line and the first after it."""
+
+    start: int
     end: int
     entry: Entry
 
@@ -38,18 +42,19 @@ def encode(entry: Entry) -> bytes:
     return b"%08x %s\n" % (zlib.crc32(body), body)
 
 
-def read(path: Path, start: int = 0) -> Iterator[Placed]:
-    """All whole entries from the byte `start` on. What was torn off at the end is left out, and so is a damaged line."""
+def read(path: Path, start: int = 0, only: tuple[bytes, ...] = ()) -> Iterator[Placed]:
+    """All whole entries from the byte `start` on, or those that begin with one of `only`. What was torn off at the end is
+    left out, and so is a damaged line."""
     if not path.exists():
         return
     end = start
     with path.open("rb") as file:
         file.seek(start)
         for line in file:
-            end += len(line)
-            entry = _decoded(line)
+            begin, end = end, end + len(line)
+            entry = _decoded(line) if not only or line.startswith(only, 9) else None
             if entry is not None:
-                yield Placed(end, entry)
+                yield Placed(begin, end, entry)
 
 
 def _decoded(line: bytes) -> Entry | None:
@@ -86,7 +91,8 @@ def now() -> int:
 def standing(entries: Iterator[Placed]) -> list[Entry]:
     """All entries but those that a later `back` supersedes."""
     found: list[Entry] = []
-    for _, entry in entries:
+    for placed in entries:
+        entry = placed.entry
         if "back" in entry:
             found = [kept for kept in found if not later(kept, entry["back"])]
         found.append(entry)

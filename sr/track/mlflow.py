@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sr.error import UserError
-from sr.track import identity
 from sr.track.artifact import fetch
 from sr.track.journal import Journal
 from sr.track.life import set_right
-from sr.track.upload import Upload, address, connected, plain, reason
+from sr.track.server import connected, plain, reason
+from sr.track.upload import Upload, send
 
-PAUSE, LONGEST = 5.0, 60.0  # seconds between two uploads; it doubles after each that failed
+PAUSE, LONGEST, DOUBLINGS = 5.0, 60.0, 5  # seconds between two uploads, which double after each that failed
 OPENING = 30.0  # seconds that a run waits for its page in MLflow before it begins without
 CLOSING = 60.0  # seconds that a run's end waits for an MLflow that answers
 TRIES = 3  # of an upload at the end, if MLflow had answered until then
@@ -43,6 +43,8 @@ class MLflow(Journal):
         system_every: float | None = None,
     ) -> None:
         super().__init__(runs, experiment, group, panels, params, system_every)
+        if uri:
+            _check(uri)
         self.uri = uri or f"sqlite:///{self.runs / 'mlflow.db'}"
         self.where = self.uri.removeprefix("sqlite:///")
         self._opened, self._done = threading.Event(), threading.Event()
@@ -51,27 +53,25 @@ class MLflow(Journal):
         self._beaten = 0.0
 
     def start(self, title: str, folder: Path, config: dict[str, Any], typed: list[str], tags: dict[str, str]) -> None:
-        """Raises where `uri` can be no MLflow; one that does not answer is waited for in the background."""
-        _check(self.uri)
+        """An MLflow that does not answer is waited for in the background."""
         super().start(title, folder, config, typed, tags)
-        self.identity.uri = plain(self.uri)
+        self._note(uri=plain(self.uri))
         self._upload = Upload(folder, self.uri, self.runs)
-        self._orphans = [lost for lost in set_right(self.runs) if lost != folder]
         self._sender = threading.Thread(target=self._send_until_done, name="mlflow", daemon=True)
         self._sender.start()
+        threading.Thread(target=self._bury, args=(set_right(self.runs),), name="orphans", daemon=True).start()
         self._opened.wait(OPENING)
 
-    def end(self, status: str, exit: str | None = None) -> None:
+    def _finish(self) -> None:
         """Waits for what MLflow takes, `CLOSING` seconds at most."""
-        super().end(status, exit)
         if self._sender is None:
             return
         self._done.set()
         self._sender.join(CLOSING)
+        if self._sender.is_alive() or self._fails or not self._upload.complete:
+            left = f"{self._upload.left} points and pictures wait for MLflow"
+            print(f"{left}: python -m sr.sync {self._folder}", file=sys.stderr)
         self._sender = None
-        if self._upload.left or self._fails:
-            print(f"{self._upload.left} points and pictures wait for MLflow: python -m sr.sync {self._folder}",
-                  file=sys.stderr)  # fmt: skip
 
     def checkpoint_of(self, run_id: str) -> str:
         """Where the run's summary says that its best checkpoint is."""
@@ -89,11 +89,9 @@ class MLflow(Journal):
 
     def _send_until_done(self) -> None:
         while not self._done.is_set():
-            answers = self._try()
+            self._try()
             self._opened.set()
-            if answers and self._orphans:
-                self._bury(self._orphans.pop())
-            self._done.wait(min(LONGEST, PAUSE * 2**self._fails))
+            self._done.wait(min(LONGEST, PAUSE * 2 ** min(self._fails, DOUBLINGS)))
         tries = 1 if self._fails else TRIES
         while not self._try() and (tries := tries - 1):
             time.sleep(TRIES - tries)
@@ -101,8 +99,9 @@ class MLflow(Journal):
     def _try(self) -> bool:
         """Whether MLflow took all that may be sent."""
         try:
-            self._upload.pump()
+            self._upload.connect()
             self._announce()
+            self._upload.pump()
             if time.monotonic() - self._beaten > BEAT:
                 self._upload.beat(f"{datetime.now().astimezone():%Y-%m-%d %H:%M:%S %z}")
                 self._beaten = time.monotonic()
@@ -115,17 +114,19 @@ class MLflow(Journal):
         self._fails = 0
         return True
 
-    def _bury(self, lost: Path) -> None:
-        """A run whose process is gone is not RUNNING in MLflow either."""
-        with contextlib.suppress(Exception):  # its MLflow may be another one; `python -m sr.sync` tells what is wrong
-            Upload(lost, address(identity.read(lost), self.runs), self.runs).pump()
+    def _bury(self, orphans: list[Path]) -> None:
+        """Runs whose processes are gone are not RUNNING in this MLflow either; of another one, `python -m sr.sync` tells."""
+        self._opened.wait()
+        for folder in orphans:
+            with contextlib.suppress(Exception):  # the next run, or `python -m sr.sync`, tries again
+                send(folder, self.uri)
 
     def _announce(self) -> None:
         """As soon as MLflow knows the run, its id stands in the run's folder."""
         if self.run_id is None and self._upload.run_id is not None:
-            self.run_id = self.identity.run_id = self._upload.run_id
+            self.run_id = self._upload.run_id
             self.page = self._page()
-            identity.write(self._folder, self.identity)
+            self._note(run_id=self.run_id)
 
     def _page(self) -> str:
         """The charts of all runs; without the two words in its address MLflow opens pages about language models."""

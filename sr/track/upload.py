@@ -4,35 +4,29 @@
 steps after the last checkpoint may not, yet: a run that is killed does them again, and its curves would have them twice.
 """
 
+import itertools
 import json
-import logging
-import os
-import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 from sr.error import UserError
-from sr.track import identity, lines, params
+from sr.track import artifact, identity, lines, params
+from sr.track.server import connected, plain, reason
 
 LINES = 200  # sent at a time
+UNTOLD = -1  # no step is covered by a checkpoint yet, not even the untrained net's
 METRICS, OTHERS = 1000, 100  # MLflow's limits of one call; others are params and tags
 CURSOR = "cursor.json"
-VARIABLES = {
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",  # seconds; its own, with its retries, hang for minutes
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # the run says itself where it is
-}
 REFUSED = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST")  # will be refused however often it is sent
 
 
 class Upload:
     """One run's way into the MLflow at `uri`. `pump` raises whatever MLflow raises; what it did not take is sent again.
 
-    `runs` has the lock of a fresh database and, of a local one, the artifacts.
+    `runs` has the lock of a fresh database and, of a local one, the artifacts. However long MLflow is out, what waits is
+    in the journal, and not in memory.
     """
 
     def __init__(self, folder: Path, uri: str, runs: Path) -> None:
@@ -42,38 +36,88 @@ class Upload:
         self._client: Any = None
         known = _cursor(folder, uri)
         self.run_id: str | None = known.get("run_id")
-        self._read, self._settled = known.get("offset", 0), known.get("settled", 0)
-        self._over = False
-        self._waiting: list[lines.Placed] = []
+        size = (folder / lines.NAME).stat().st_size if (folder / lines.NAME).exists() else 0
+        there = known.get("offset", 0) <= size  # else a machine that crashed has lost what MLflow has
+        self._at = (
+            known["offset"] if known and there else 0
+        )  # before the first entry that is not sent, or not yet to be
+        self._past = max(self._at, known.get("past", 0) if there else 0)  # what may be sent is, up to here
+        self._settled = known.get("settled", UNTOLD) if there else UNTOLD
+        self._read, self._ended, self._over = self._at, False, False
+        self._backs: list[tuple[int, int]] = []  # where training went back, and to which step
 
     @property
     def left(self) -> int:
         """Points and images that MLflow has not got, with those that may not be sent yet."""
-        return sum(len(entry.get("points", ())) + ("image" in entry) for _, entry in self._waiting)
+        entries = (placed.entry for placed in lines.read(self.folder / lines.NAME, self._at))
+        return sum(len(entry.get("points", ())) + ("image" in entry) for entry in entries)
 
     @property
     def complete(self) -> bool:
         """Whether MLflow has all that may be sent."""
-        self._take_in()
-        return not any(self._may(placed.entry) for placed in self._waiting)
+        self._look()
+        return next(self._sendable(), None) is None
 
     def pump(self) -> None:
         """Send all that may be sent."""
-        if self.complete:
-            return
-        self.connect()
-        while now := [placed for placed in self._waiting if self._may(placed.entry)][:LINES]:
-            self._send([placed.entry for placed in now])
-            done = {placed.end for placed in now}
-            self._waiting = [placed for placed in self._waiting if placed.end not in done]
-            self.sent += len(now)
-            self._remember()
+        self._look()
+        while window := list(itertools.islice(self._sendable(), LINES)):
+            self.connect()
+            self._send([placed.entry for placed in window])
+            self.sent += len(window)
+            self._past = window[-1].end
+            self._forward()
+            self._look()
+        self._forward()
+
+    def _look(self) -> None:
+        """What the lines that were written since say of others."""
+        for placed in lines.read(self.folder / lines.NAME, self._read, lines.CONTROL):
+            self._read, entry = placed.end, placed.entry
+            if "settled" in entry:
+                self._settled = max(self._settled, entry["settled"])
+            elif "back" in entry:
+                self._backs.append((placed.start, entry["back"]))
+                self._settled, self._past = entry["back"], self._at
+            else:
+                self._ended = "status" in entry
+                self._over = entry.get("status") == identity.FINISHED  # then nothing is done again
+
+    def _sendable(self) -> Iterator[lines.Placed]:
+        """What may be sent and was not: points and images of steps that a checkpoint covers, and all that is of no step.
+        What waits for a checkpoint holds up what comes after it, unless the run has ended."""
+        for placed in lines.read(self.folder / lines.NAME, self._past if self._ended else self._at):
+            if self._superseded(placed) or placed.entry.keys() & {"settled", "back"}:
+                continue
+            if self._waits(placed.entry):
+                if not self._ended:
+                    return
+            elif placed.start >= self._past:
+                yield placed
+
+    def _superseded(self, placed: lines.Placed) -> bool:
+        return any(at > placed.start and lines.later(placed.entry, step) for at, step in self._backs)
+
+    def _waits(self, entry: lines.Entry) -> bool:
+        return not self._over and lines.later(entry, self._settled)
+
+    def _forward(self) -> None:
+        """The cursor goes to the first entry that waits."""
+        at = self._at
+        for placed in lines.read(self.folder / lines.NAME, self._at):
+            if placed.start >= self._past or (not self._superseded(placed) and self._waits(placed.entry)):
+                break
+            at = placed.end
+        self._at = at
+        known = {"uri": plain(self.uri), "run_id": self.run_id, "offset": self._at, "past": self._past}
+        identity.replace(self.folder / CURSOR, json.dumps(known | {"settled": self._settled}))
 
     def connect(self) -> None:
         """Find the run in MLflow, or make it."""
         if self._client is not None:
             return
-        opened = next((entry["open"] for _, entry in lines.read(self.folder / lines.NAME) if "open" in entry), None)
+        read = lines.read(self.folder / lines.NAME)
+        opened = next((placed.entry["open"] for placed in read if "open" in placed.entry), None)
         if opened is None:
             raise UserError(f"{self.folder}: there is no journal of a run")
         client, self.experiment_id = connected(self.uri, opened["experiment"], self.runs)
@@ -85,33 +129,12 @@ class Upload:
             made = client.create_run(self.experiment_id, run_name=opened["title"], tags=opened["tags"])
             self.run_id = made.info.run_id
         self._client = client
-        self._remember()
+        self._forward()
 
     def beat(self, time: str) -> None:
         """A sign of life."""
         if self._client is not None:
             self._client.set_tag(self.run_id, "sr.heartbeat", time)
-
-    def _take_in(self) -> None:
-        for placed in lines.read(self.folder / lines.NAME, self._read):
-            self._read, entry = placed.end, placed.entry
-            if "settled" in entry:
-                self._settled = max(self._settled, entry["settled"])
-            elif "back" in entry:
-                self._settled = entry["back"]
-                self._waiting = [kept for kept in self._waiting if not lines.later(kept.entry, self._settled)]
-            self._over = "again" not in entry and (self._over or entry.get("status") == identity.FINISHED)
-            self._waiting.append(placed)
-
-    def _may(self, entry: lines.Entry) -> bool:
-        return self._over or not lines.later(entry, self._settled)
-
-    def _remember(self) -> None:
-        """The cursor stands before the first entry that is still to be sent; what follows it may be sent twice."""
-        first = self._waiting[0] if self._waiting else None
-        offset = first.end - len(lines.encode(first.entry)) if first else self._read
-        known = {"uri": plain(self.uri), "run_id": self.run_id, "offset": offset, "settled": self._settled}
-        identity.replace(self.folder / CURSOR, json.dumps(known))
 
     def _send(self, entries: list[lines.Entry]) -> None:
         """A status is said last: only then does MLflow have all."""
@@ -142,10 +165,11 @@ class Upload:
         )
         for kind, items, limit in kinds:
             for start in range(0, len(items), limit):
-                self._refusable(self._client.log_batch, self.run_id, **{kind: items[start : start + limit]})
+                self._batch(kind, items[start : start + limit])
 
     def _file(self, name: str, to: str) -> None:
-        path = self.folder / name
+        """Only what lies in the run's folder: a journal may be a stranger's."""
+        path = artifact.safe(self.folder, name)
         if path.exists():
             self._refusable(self._client.log_artifact, self.run_id, str(path), to or None)
 
@@ -156,8 +180,15 @@ class Upload:
         one = Dataset(name=known["name"], digest=known["digest"][:36], source_type="local", source=source)
         self._client.log_inputs(self.run_id, [DatasetInput(one, [InputTag("mlflow.data.context", known["context"])])])
 
-    def _refusable(self, call: Callable[..., Any], *words: Any, **named: Any) -> None:
-        """What MLflow will never take must not keep the rest from it."""
+    def _batch(self, kind: str, items: list[Any]) -> None:
+        """All of them, or each but those that MLflow refuses."""
+        if items and not self._refusable(self._client.log_batch, self.run_id, tell=len(items) == 1, **{kind: items}):
+            half = len(items) // 2
+            for part in (items[:half], items[half:]) if half else ():
+                self._batch(kind, part)
+
+    def _refusable(self, call: Callable[..., Any], *words: Any, tell: bool = True, **named: Any) -> bool:
+        """Whether MLflow took it: what it will never take must not keep the rest from it."""
         from mlflow.exceptions import MlflowException
 
         try:
@@ -165,43 +196,32 @@ class Upload:
         except MlflowException as error:
             if error.error_code not in REFUSED:
                 raise
-            print(f"\nMLflow refuses a part of {self.folder.name} ({reason(error)})", file=sys.stderr)
+            if self._client.get_run(self.run_id).info.lifecycle_stage != "active":
+                raise UserError(f"the run {self.run_id} was deleted there") from None
+            if tell:
+                print(f"\nMLflow refuses a part of {self.folder.name} ({reason(error)})", file=sys.stderr)
+            return False
+        return True
 
 
-def connected(uri: str, experiment: str, runs: Path) -> tuple[Any, str]:
-    """A client, and the id of the experiment, which is made where it is not there."""
-    for name, value in VARIABLES.items():
-        os.environ.setdefault(name, value)
-    from mlflow import MlflowClient
-    from mlflow.exceptions import MlflowException
-
-    for noisy in ("mlflow", "alembic"):  # after the import, which sets them itself
-        logging.getLogger(noisy).setLevel(logging.WARNING)
-    runs.mkdir(parents=True, exist_ok=True)
-    with FileLock(runs / ".mlflow.lock"):  # a fresh database's migrations bear one process only
-        client = MlflowClient(uri)
-        found = client.get_experiment_by_name(experiment)
-        if found is not None:
-            return client, found.experiment_id
-        try:
-            place = (runs / "mlartifacts").as_uri() if uri.startswith("sqlite:") else None
-            made = client.create_experiment(experiment, artifact_location=place)
-        except MlflowException:  # another machine was faster
-            return client, client.get_experiment_by_name(experiment).experiment_id
-        client.set_experiment_tag(made, "mlflow.experimentKind", "custom_model_development")
-        return client, made
-
-
-def address(known: identity.Identity | None, runs: Path) -> str:
-    """Where a run belongs: where it began, or the database beside it."""
-    return known.uri if known and known.uri else f"sqlite:///{runs / 'mlflow.db'}"
-
-
-def reason(error: Exception) -> str:
-    """What is wrong, in few words, of an error whose text may be pages long."""
-    text = str(error)
-    found = re.search(r"\[Errno -?\d+\] ([\w ]+)|(timed out)|(\d{3} error)", text)
-    return next(filter(None, found.groups())) if found else (text.splitlines() or [type(error).__name__])[0][:150]
+def send(folder: Path, uri: str, elsewhere: bool = False) -> Upload | None:
+    """Send what is left of a run that is not running, where it belongs to the MLflow at `uri`, or `elsewhere` is meant; None
+    where it is running."""
+    lock = identity.hold(folder)
+    if lock is None:
+        return None
+    try:
+        known = identity.read(folder)
+        upload = Upload(folder, uri, folder.parent)
+        own = known is None or known.uri in (None, plain(uri))
+        if own or elsewhere:
+            upload.pump()
+        if own and known is not None and known.run_id is None:
+            known.run_id = upload.run_id
+            identity.write(folder, known)
+        return upload
+    finally:
+        lock.release()
 
 
 def _points(entries: list[lines.Entry]) -> Iterator[tuple[str, float, int, int]]:
@@ -229,9 +249,3 @@ def _cursor(folder: Path, uri: str) -> dict[str, Any]:
         return known if known["uri"] == plain(uri) else {}
     except (OSError, ValueError, KeyError, TypeError):
         return {}
-
-
-def plain(uri: str) -> str:
-    """Without a password: it is written down."""
-    scheme, slashes, rest = uri.partition("://")
-    return f"{scheme}{slashes}{rest.rpartition('@')[2]}"
