@@ -6,7 +6,7 @@ weak, too slow, or has died: after too high a rate its answer is a constant.
 """
 
 from collections.abc import Mapping
-from statistics import fmean
+from statistics import fmean, pstdev
 
 from sr.alarm.rule import Rule, Window
 
@@ -19,7 +19,8 @@ class GWins(Rule):
     DEAD = "it has died of its rate: lower model.discriminator_optimizer.lr, and begin anew"
     signals = ("train/d_real", "train/d_fake")
     END = 0.01  # both beliefs this near to 0 or 1 are two scores far out on one side: their difference cannot be read
-    ALIKE = 2e-4  # between the beliefs at a step; of a D that has not learned yet they differ by chance, by 1e-3
+    ALIKE = 2e-4  # between the beliefs at a step; of a D that has not learned yet they differ by chance, by 1e-3 …
+    WANDERS = 0.1  # … or of how much its belief wanders from step to step, whatever it is shown
 
     def __init__(self, gap: float = 0.02, window: int = 300) -> None:
         self.gap = gap
@@ -35,7 +36,8 @@ class GWins(Rule):
         readable = max(real, fake) > self.END and min(real, fake) < 1 - self.END
         if not readable or max(fmean(gaps[:half]), fmean(gaps[half:])) > self.gap:
             return None
-        dead = fmean(map(abs, gaps[half:])) < self.ALIKE
+        wanders = pstdev(self._window.values("train/d_real")[half:])
+        dead = fmean(map(abs, gaps[half:])) < max(self.ALIKE, self.WANDERS * wanders)
         self.advice = self.DEAD if dead else type(self).advice
         alike = ", the same for every picture" if dead else ""
         return f"D(real)={real:.2f}, D(fake)={fake:.2f} over {len(self._window)} steps{alike}"
