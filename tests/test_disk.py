@@ -13,7 +13,13 @@ from mlflow import MlflowClient
 
 pytestmark = pytest.mark.slow
 
-WORDS = ("trainer.accelerator=cpu", "trainer.max_steps=3000", "trainer.val_check_interval=50", "save_steps=10", "model.net.width=8")
+WORDS = (
+    "trainer.accelerator=cpu",
+    "trainer.max_steps=3000",
+    "trainer.val_check_interval=50",
+    "save_steps=10",
+    "model.net.width=8",
+)
 
 
 def mount(place: Path, *words: str) -> bool:
@@ -32,7 +38,12 @@ def small(tmp_path: Path) -> Iterator[Path]:
 def sr(*words: str) -> subprocess.CompletedProcess[str]:
     variables = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.run(
-        [sys.executable, "-m", "sr.run", *words], env=variables, capture_output=True, text=True, check=False, timeout=300
+        [sys.executable, "-m", "sr.run", *words],
+        env=variables,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
     )
 
 
