@@ -18,6 +18,7 @@ from urllib.parse import quote
 from sr import terminal
 from sr.data.cache import Cache
 from sr.track import identity
+from sr.track.upload import Upload, address
 
 KINDS = ("cache", "checkpoints", "failed", "artifacts")
 RUN = re.compile(r"\d{8}-\d{6}_.+")  # a run's folder
@@ -96,11 +97,18 @@ def _cached(folder: Path) -> Iterator[Leftover]:
 
 
 def _failed(runs: Path, days: float) -> Iterator[Leftover]:
-    """Whole folders of runs that ended as FAILED or KILLED."""
+    """Whole folders of runs that ended as FAILED or KILLED; what MLflow has not got is told of, and stays."""
     for folder in _folders(runs):
         known = identity.read(folder)
         if known and known.status in ENDED and time.time() - _changed(folder / identity.NAME) >= days * DAY:
-            yield Leftover("failed", f"{folder.name} ({known.status})", runs, *_content(folder))
+            if Upload(folder, address(known, runs), runs).complete:
+                yield Leftover("failed", f"{folder.name} ({known.status})", runs, *_content(folder))
+            else:
+                first = f"python -m sr.sync {folder} comes first"
+                print(
+                    f"note: {folder.name} ({known.status}) stays: MLflow has not got all of it, {first}",
+                    file=sys.stderr,
+                )
 
 
 def _orphaned(runs: Path, deleted: Collection[str]) -> Iterator[Leftover]:
@@ -111,7 +119,7 @@ def _orphaned(runs: Path, deleted: Collection[str]) -> Iterator[Leftover]:
             continue
         summary = _summary(folder)
         run_id = known.run_id if known else (summary or {}).get("run_id")
-        lost = known is None and summary is None
+        lost = known is None and summary is None and not (folder / "config.yaml").exists()  # track=none has only this
         why = "of no run" if lost else "its MLflow run was deleted" if run_id in deleted else None
         kept = [file for file in files if file.suffix == ".part" or (why and file.suffix == ".ckpt")]
         if kept:
@@ -136,7 +144,7 @@ def _deleted(runs: Path) -> set[str]:
     """The runs that were deleted in the local databases that runs of this folder belong to."""
     addresses = {known.uri for _, known in identity.known(runs) if known.uri and known.uri.startswith(SQLITE)}
     found: set[str] = set()
-    for file in {runs / "mlflow.db", *(Path(address.removeprefix(SQLITE)) for address in addresses)}:
+    for file in {runs / "mlflow.db", *(Path(one.removeprefix(SQLITE)) for one in addresses)}:
         if file.is_file():
             try:
                 with contextlib.closing(sqlite3.connect(f"file:{quote(str(file))}?mode=ro", uri=True)) as base:

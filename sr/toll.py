@@ -1,22 +1,21 @@
 """What tracking takes from the training thread, against Lightning's and MLflow's own ways, and while MLflow is out.
 
-Each turn is a loop of the same real steps, once with and once without what is measured: the difference holds what the
-threads behind take from the loop as well, which a clock around the call would not see.
+Two figures of each: the calls alone, by a clock around them, and all that a loop of real steps loses, by the threads
+behind as well. They work in bursts, seconds later. So a loop that tells settles as a training does and goes on, telling
+nothing, until MLflow has all that was told; its loss is what it took more than as many bare steps, whose time is the mean
+of the bare turns before and after it. No short blocks in turns, and no medians within a turn: bursts would fall into
+bare blocks, or out of sight.
 """
 
 import contextlib
 import io
-import os
-import signal
-import socket
-import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from PIL import Image
@@ -24,27 +23,66 @@ from pytorch_lightning.loggers import MLFlowLogger
 from torch import nn
 
 from sr import build
+from sr.degrade.resize import bicubic, imresize
 from sr.error import UserError
+from sr.gate import Gate, Server
+from sr.metric.protocol import Protocol
+from sr.model.measured import Shown
 from sr.track.mlflow import MLflow
+from sr.track.panel import panel
+from sr.track.upload import Upload
 
-STEPS, SCALARS = 1000, 5
-PICTURES, SIDE = 20, 260
-MOST = 5  # rounds of outages: each of their turns starts a server
+SCALARS, PANELS = 5, 4  # at each step; at each validation
+EVERY = 300  # steps between two validations, with a checkpoint each: conf/trainer/default
+LEAST = 5.0  # seconds of a turn: several wakes of the threads behind
+FEW = 50  # steps of a turn of what takes some ten milliseconds a call
+POLL = 1.0  # seconds between two looks at what MLflow has
+PATIENCE = 300.0  # seconds that all may take to be there
+OUTAGE = 30.0  # seconds of a turn with an outage, which lasts from a sixth of it on to five sixths
+OFTEN = 50  # steps between two checkpoints of these turns, so that there is always something to send
+ROUNDS = 3  # of outages, at most
+WARM = 20  # steps before a turn
 LIGHTNING = "pytorch_lightning.loggers.MLFlowLogger.log_metrics, into SQLite"
-LOG_IMAGE = "MlflowClient.log_image, into SQLite"
+LOG_IMAGE = "the panel drawn, then MlflowClient.log_image, into SQLite"
 UNDISTURBED = "the same loop while MLflow's server answers"
-WAY = """
-import sys, time
-from http.server import BaseHTTPRequestHandler, HTTPServer
-class Answer(BaseHTTPRequestHandler):
-    def do_GET(self):
-        self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        time.sleep(float(sys.argv[2]))
-        self.send_response(500), self.send_header("Content-Length", "0"), self.end_headers()
-    do_POST = do_PUT = do_PATCH = do_GET
-    def log_message(self, *_): pass
-HTTPServer(("127.0.0.1", int(sys.argv[1])), Answer).serve_forever()
-"""  # an MLflow that answers 500, so many seconds late
+
+
+class Turn(NamedTuple):
+    """Steps, and what they took."""
+
+    steps: int
+    seconds: float
+
+
+class Clocked:
+    """A call, with a clock around it."""
+
+    def __init__(self, call: Callable[[int], Any]) -> None:
+        self.call, self.count, self.seconds = call, 0, 0.0
+
+    def __call__(self, step: int) -> None:
+        start = time.perf_counter()
+        self.call(step)
+        self.count, self.seconds = self.count + 1, self.seconds + time.perf_counter() - start
+
+
+class Way(NamedTuple):
+    """One tracker's way of telling: so many calls at each step, or at the end of each stretch of steps, and `settle`."""
+
+    call: Callable[[int], Any]
+    at_steps: int = 0
+    at_ends: int = 0
+    seconds: float = 0.0  # of a turn, at least: whole stretches
+    stretch: int = FEW  # steps
+    settle: Callable[[int], Any] = lambda step: None
+    sent: Callable[[], bool] = lambda: True  # whether all is where it belongs
+
+
+class Costs(NamedTuple):
+    """ms of one call in each round."""
+
+    calls: list[float]
+    whole: list[float]
 
 
 def rows(config: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -52,18 +90,15 @@ def rows(config: dict[str, Any]) -> Iterator[dict[str, Any]]:
     before = torch.get_num_threads()
     torch.set_num_threads(config["threads"])
     try:
-        yield _steps(config["rounds"])
-        yield _pictures(config["rounds"])
+        yield from _scalars(config)
+        yield from _pictures(config)
         yield from _outages(config)
     finally:
         torch.set_num_threads(before)
 
 
-def _steps(rounds: int) -> dict[str, Any]:
-    """ms that a step of about a millisecond takes longer with five scalars told."""
-    work = _work()
-    ours, rival = [], []
-    with _tracker() as track, tempfile.TemporaryDirectory() as folder:
+def _scalars(config: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    with _tracker() as (track, sent), tempfile.TemporaryDirectory() as folder:
         lightning = MLFlowLogger("bench", tracking_uri=f"sqlite:///{folder}/mlflow.db", artifact_location=folder)
         lightning.log_metrics({"a": 0.0}, 0)
 
@@ -73,73 +108,129 @@ def _steps(rounds: int) -> dict[str, Any]:
         def logged(k: int) -> None:
             lightning.log_metrics({f"train/{i}": float(k) for i in range(SCALARS)}, k)
 
-        for _ in range(rounds):
-            bare = _seconds(work, lambda k: None, STEPS)
-            ours.append(1000 * (_seconds(work, told, STEPS) - bare) / STEPS)
-            few = STEPS // 20  # at some ten milliseconds a step
-            rival.append(1000 * (_seconds(work, logged, few) / few - bare / STEPS))
-    return _row(f"tracking a step with {SCALARS} scalars", ours, rival, "ms", LIGHTNING)
+        ways = [Way(told, 1, 0, max(LEAST, config["seconds"]), EVERY, track.settled, sent), Way(logged, 1)]
+        ours, rival = _costs(ways, config["rounds"], "scalars")
+    step = _milliseconds(_training(config), config["rounds"])
+    what = f"tracking a step with {SCALARS} scalars"
+    yield _row(f"{what}, the call", ours.calls, rival.calls, "ms", LIGHTNING)
+    yield _row(f"{what}, all that the loop loses", ours.whole, rival.whole, "ms", LIGHTNING)
+    shares = [[100 * a / b for a, b in zip(side.whole, step, strict=True)] for side in (ours, rival)]
+    yield _row("the same, share of the default net's step", *shares, "%", LIGHTNING)
 
 
-def _pictures(rounds: int) -> dict[str, Any]:
-    """ms of the training thread that a picture takes."""
-    noise = Image.effect_noise((SIDE, SIDE), 100).convert("RGB")
-    work = _work()
-    ours, rival = [], []
-    with _tracker() as track:
+def _pictures(config: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Panels as a validation shows them: four at a time, drawn behind the training thread, and a checkpoint after them."""
+    draw = _panel(config["scale"])
+    with _tracker() as (track, sent):
         client, run = track._upload._client, track.run_id
-        for _ in range(rounds):
-            bare = _seconds(work, lambda k: None, PICTURES)
-            told = _seconds(work, lambda k: track.image("panel", noise, k), PICTURES)
-            logged = _seconds(work, lambda k: client.log_image(run, noise, key="x", step=k, synchronous=True), PICTURES)
-            ours.append(1000 * (told - bare) / PICTURES)
-            rival.append(1000 * (logged - bare) / PICTURES)
-    return _row(f"tracking a picture of {SIDE}×{SIDE}", ours, rival, "ms", LOG_IMAGE)
+
+        def told(k: int) -> None:
+            track.image("panel", draw, k)
+
+        def logged(k: int) -> None:
+            client.log_image(run, draw(), key="x", step=k, synchronous=True)
+
+        ways = [Way(told, 0, PANELS, max(LEAST, config["seconds"]), EVERY, track.settled, sent), Way(logged, 0, PANELS)]
+        ours, rival = _costs(ways, config["rounds"], "panels")
+    yield _row("tracking a panel, the call", ours.calls, rival.calls, "ms", LOG_IMAGE)
+    yield _row("tracking a panel, all that the loop loses", ours.whole, rival.whole, "ms", LOG_IMAGE)
+
+
+def _costs(ways: list[Way], rounds: int, what: str) -> list[Costs]:
+    """Of each way; a bare turn stands between any two turns."""
+    work = _work()
+    costs = [Costs([], []) for _ in ways]
+    _run(work, 1.0)  # warms up
+    before, step = _run(work, LEAST), 0
+    for k in range(rounds):
+        print(f"{what}, round {k + 1} of {rounds}", file=sys.stderr)
+        for cost, way in zip(costs, ways, strict=True):
+            call = Clocked(way.call)
+            told = _run(work, way.seconds, way._replace(call=call), step)
+            tail = _until(way.sent, work)
+            after = _run(work, LEAST)
+            bare = (before.seconds / before.steps + after.seconds / after.steps) / 2
+            lost = told.seconds + tail.seconds - (told.steps + tail.steps) * bare
+            cost.calls.append(1000 * call.seconds / call.count)
+            cost.whole.append(1000 * lost / call.count)
+            before, step = after, step + told.steps
+    return costs
+
+
+def _run(work: Callable[[], Any], seconds: float, way: Way | None = None, step: int = 0) -> Turn:
+    """Whole stretches of steps, one at least, until so many seconds are over."""
+    way = way or Way(lambda k: None, stretch=EVERY)
+    start, first = time.perf_counter(), step
+    while step == first or time.perf_counter() - start < seconds:
+        for _ in range(way.stretch):
+            work()
+            step += 1
+            for _ in range(way.at_steps):
+                way.call(step)
+        for _ in range(way.at_ends):
+            way.call(step)
+        way.settle(step)
+    return Turn(step - first, time.perf_counter() - start)
+
+
+def _until(true: Callable[[], bool], work: Callable[[], Any]) -> Turn:
+    """Bare steps until it is so; to look takes no time that is counted."""
+    steps, seconds = 0, 0.0
+    while not true():
+        if seconds > PATIENCE:
+            raise UserError(f"parts=[track]: MLflow has not got in {PATIENCE:g} s what was told in {LEAST:g} s")
+        turn = _run(work, POLL)
+        steps, seconds = steps + turn.steps, seconds + turn.seconds
+    return Turn(steps, seconds)
 
 
 def _outages(config: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Steps of the default net a second, with MLflow killed, late, or broken, and undisturbed, in turns."""
-    ways: dict[str, Callable[[int], Any]] = {
-        "killed": lambda port: contextlib.nullcontext(),
-        "3 s late": lambda port: _answering(port, 3.0),
-        "answering 500": lambda port: _answering(port, 0.0),
-    }
-    step = _training(config)
-    rates: dict[str, list[float]] = {name: [] for name in ways}
-    undisturbed: dict[str, list[float]] = {name: [] for name in ways}
-    rounds = min(config["rounds"], MOST)
-    for k in range(rounds):
-        print(f"outages, round {k + 1} of {rounds}", file=sys.stderr)
-        for name, way in ways.items():
-            turns = [(undisturbed[name], None), (rates[name], way)]
-            for rate, what in turns if k % 2 == 0 else reversed(turns):
-                rate.append(_rate(step, what, config["steps"]))
+    """Steps of the default net a second in turns with an outage in their middle, and in undisturbed ones by the same
+    way to MLflow. Whichever is first in one round is second in the next. The killed server is started again when the
+    next turn needs it.
+    """
+    step, rounds = _training(config), min(config["rounds"], ROUNDS)
+    with Server() as server, Gate(server.port) as gate:
+        repaired = partial(gate.become, "open")
+        ways: dict[str, tuple[str, Callable[[], None], Callable[[], None]]] = {
+            "refusing connections": (gate.uri, partial(gate.become, "shut"), repaired),
+            "3 s late": (gate.uri, partial(gate.become, "late"), repaired),
+            "answering 500": (gate.uri, partial(gate.become, "broken"), repaired),
+            "killed": (server.uri, server.kill, lambda: None),
+        }
+        rates: dict[str, list[float]] = {name: [] for name in ways}
+        undisturbed: dict[str, list[float]] = {name: [] for name in ways}
+        for k in range(rounds):
+            print(f"outages, round {k + 1} of {rounds}", file=sys.stderr)
+            for name, (uri, out, back) in ways.items():
+                turns = [(undisturbed[name], []), (rates[name], [(OUTAGE / 6, out), (5 * OUTAGE / 6, back)])]
+                for found, events in turns if k % 2 == 0 else reversed(turns):
+                    server.start()
+                    found.append(_rate(step, uri, events))
     for name in ways:
         yield _row(f"training while MLflow is {name}", rates[name], undisturbed[name], "steps/s", UNDISTURBED)
 
 
-def _rate(step: Callable[[], dict[str, Any]], way: Callable[[int], Any] | None, steps: int) -> float:
-    with _served() as (server, uri, port), tempfile.TemporaryDirectory() as runs:
-        folder = Path(runs) / "run"
-        folder.mkdir()
-        track = MLflow(uri, runs, "bench")
-        track.start("bench", folder, {}, [], {})
-        for k in range(20):
+def _rate(step: Callable[[], dict[str, Any]], uri: str, events: list[tuple[float, Callable[[], None]]]) -> float:
+    """Of `OUTAGE` seconds; each event comes when so many of them are over."""
+    with contextlib.redirect_stderr(io.StringIO()), _tracker(uri) as (track, _):
+        for k in range(WARM):
             track.points(step(), k)
-        if way is not None:
-            _kill(server)
-        with way(port) if way is not None else contextlib.nullcontext(), contextlib.redirect_stderr(io.StringIO()):
-            start = time.perf_counter()
-            for k in range(steps):
-                track.points(step(), k)
-                if k % 50 == 0:
-                    track.settled(k)
-            seconds = time.perf_counter() - start
-            track.end("FINISHED")
-    return steps / seconds
+        start, k = time.perf_counter(), 0
+        while (seconds := time.perf_counter() - start) < OUTAGE:
+            if events and seconds >= events[0][0]:
+                events.pop(0)[1]()
+            k += 1
+            track.points(step(), WARM + k)
+            if k % OFTEN == 0:
+                track.settled(WARM + k)
+        for _, event in events:  # of a turn in which a step took that long
+            event()
+    return k / seconds
 
 
 def _training(config: dict[str, Any]) -> Callable[[], dict[str, Any]]:
+    """A step of the default net on one batch; what it would tell."""
     model = build.model(config)
     net, optimizer = model.net, model.optimizer(model.net.parameters())
     side = config["data"]["patch"]
@@ -156,6 +247,27 @@ def _training(config: dict[str, Any]) -> Callable[[], dict[str, Any]]:
     return step
 
 
+def _milliseconds(step: Callable[[], Any], rounds: int) -> list[float]:
+    """ms of one step, in each round."""
+    found = []
+    for _ in range(rounds + 1):
+        start = time.perf_counter()
+        for _ in range(WARM):
+            step()
+        found.append(1000 * (time.perf_counter() - start) / WARM)
+    return found[1:]  # the first one warms up
+
+
+def _panel(scale: int) -> Callable[[], Image.Image]:
+    """What draws the panel of a real picture."""
+    from skimage import data
+
+    hr = torch.from_numpy(data.astronaut()).permute(2, 0, 1)[None].float() / 255
+    hr = hr[..., : 512 // scale * scale, : 512 // scale * scale]
+    lr = imresize(hr, 1 / scale)
+    return partial(panel, Shown(lr, bicubic(lr, scale), hr), Protocol("edsr", scale, "rgb"))
+
+
 def _work() -> Callable[[], Any]:
     """About a millisecond."""
     net, x = nn.Conv2d(16, 16, 3), torch.rand(1, 16, 48, 48)
@@ -168,69 +280,18 @@ def _work() -> Callable[[], Any]:
     return step
 
 
-def _seconds(work: Callable[[], Any], tell: Callable[[int], Any], steps: int) -> float:
-    start = time.perf_counter()
-    for k in range(steps):
-        work()
-        tell(k)
-    return time.perf_counter() - start
-
-
 @contextlib.contextmanager
-def _tracker() -> Iterator[MLflow]:
+def _tracker(uri: str | None = None) -> Iterator[tuple[MLflow, Callable[[], bool]]]:
+    """A run at work, and whether its MLflow has all of it that may be sent."""
     with tempfile.TemporaryDirectory() as runs:
         folder = Path(runs) / "run"
         folder.mkdir()
-        track = MLflow(None, runs, "bench")
+        track = MLflow(uri, runs, "bench")
         track.start("bench", folder, {}, [], {})
-        yield track
-        track.end("FINISHED")
-
-
-@contextlib.contextmanager
-def _served() -> Iterator[tuple[subprocess.Popen[bytes], str, int]]:
-    """MLflow's own server on loopback, over a database of its own."""
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-        free.close()
-        uri = f"http://127.0.0.1:{port}"
-        words = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1", "--backend-store-uri",
-                 f"sqlite:///{folder}/served.db", "--artifacts-destination", folder]  # fmt: skip
-        server = subprocess.Popen(
-            [sys.executable, "-m", "mlflow", "server", *words],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-        )  # fmt: skip
         try:
-            _wait(f"{uri}/health")
-            yield server, uri, port
+            yield track, lambda: Upload(folder, track.uri, track.runs).complete
         finally:
-            _kill(server)
-
-
-def _wait(address: str) -> None:
-    end = time.monotonic() + 120
-    while time.monotonic() < end:
-        with contextlib.suppress(OSError), urllib.request.urlopen(address, timeout=2) as answer:
-            if answer.status == 200:
-                return
-        time.sleep(0.2)
-    raise UserError("mlflow server did not start within two minutes")
-
-
-def _kill(server: subprocess.Popen[bytes]) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(server.pid, signal.SIGKILL)
-    server.wait()
-
-
-@contextlib.contextmanager
-def _answering(port: int, delay: float) -> Iterator[None]:
-    server = subprocess.Popen([sys.executable, "-c", WAY, str(port), str(delay)], start_new_session=True)
-    try:
-        yield
-    finally:
-        _kill(server)
+            track.end("FINISHED")
 
 
 def _row(name: str, ours: list[float], rival: list[float], unit: str, rival_is: str) -> dict[str, Any]:

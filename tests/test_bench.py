@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -45,3 +46,32 @@ def test_bench_refuses(sr: Any, typed: str, said: str) -> None:
     answer = sr("bench", "parts=[metric]", typed) if not typed.startswith("parts") else sr("bench", typed)
     assert answer.code == 2
     assert said in answer.err
+
+
+def test_what_threads_behind_take_later_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a clock of its own: a call takes 0.1 ms, and 3 ms of later steps; the rival's 7 ms at once."""
+    from sr import toll
+
+    now, behind = 0.0, 0.0
+
+    def work() -> None:
+        nonlocal now, behind
+        taken = min(behind, 1e-3)
+        now, behind = now + 1e-3 + taken, behind - taken
+
+    def told(step: int) -> None:
+        nonlocal now, behind
+        now, behind = now + 1e-4, behind + 3e-3
+
+    def logged(step: int) -> None:
+        nonlocal now
+        now += 7e-3
+
+    monkeypatch.setattr(toll, "time", SimpleNamespace(perf_counter=lambda: now))
+    monkeypatch.setattr(toll, "_work", lambda: work)
+    ways = [toll.Way(told, 1, 0, 5.0, 300, sent=lambda: behind < 1e-9), toll.Way(logged, 0, 4)]
+    ours, rival = toll._costs(ways, 2, "test")
+    assert ours.calls == pytest.approx([0.1, 0.1])
+    assert ours.whole == pytest.approx([3.1, 3.1])
+    assert rival.calls == pytest.approx([7.0, 7.0])
+    assert rival.whole == pytest.approx([7.0, 7.0])

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from sr import cleaning
-from sr.track import identity
+from sr.track import identity, lines
 from sr.track.identity import Identity
 
 DAY = 86_400
@@ -36,10 +36,17 @@ def runs(tmp_path: Path) -> Path:
 def made(runs: Path) -> Callable[..., Path]:
     """A run's folder of this status, `days` old, with checkpoints, a half-written one, and a panel."""
 
-    def make(name: str, status: str | None, days: float = 0, run_id: str | None = None, summary: bool = False) -> Path:
+    def make(
+        name: str,
+        status: str | None,
+        days: float = 0,
+        run_id: str | None = None,
+        summary: bool = False,
+        config: bool = True,
+    ) -> Path:
         folder = runs / f"20260101-120000_{name}"
         (folder / "panels").mkdir(parents=True)
-        for file in ("best.ckpt", "last.ckpt", "best.part", "panels/a.png", "config.yaml"):
+        for file in ("best.ckpt", "last.ckpt", "best.part", "panels/a.png", *["config.yaml"] * config):
             (folder / file).write_text("x" * 100)
         if summary:
             (folder / "summary.json").write_text(json.dumps({"run_id": run_id}))
@@ -84,6 +91,27 @@ def test_failed_runs_go_when_they_are_old(made: Any, runs: Path) -> None:
     assert set(found(runs, "failed", days=0)) == {*rows, "20260101-120000_new (FAILED)"}
 
 
+@pytest.mark.parametrize("status", ["FAILED", "KILLED"])
+def test_a_failed_run_stays_until_mlflow_has_it(status: str, made: Any, runs: Path, tmp_path: Path, sr: Any) -> None:
+    """What MLflow has got is what `cursor.json` says: all, or nothing yet."""
+    there, not_there = made("there", status, 40), made("waits", status, 40)
+    uri = f"sqlite:///{tmp_path}/other.db"
+    entries = [{"points": {"train/loss": 0.5}, "step": 1, "time": 0}, {"settled": 1}, {"status": status, "time": 1}]
+    for folder, sent in ((there, 3), (not_there, 0)):
+        identity.write(folder, Identity(status=status, run_id=ACTIVE, uri=uri))
+        os.utime(folder / "run.json", (0, 0))
+        written = [lines.encode(entry) for entry in entries]
+        (folder / "journal.jsonl").write_bytes(b"".join(written))
+        cursor = {"uri": uri, "run_id": ACTIVE, "offset": sum(map(len, written[:sent])), "settled": 1}
+        (folder / "cursor.json").write_text(json.dumps(cursor))
+    answer = sr("clean", f"paths.runs={runs}", f"paths.cache={tmp_path}/cache", "what=[failed]", "apply=true")
+    assert answer.code == 0, answer.err
+    assert not there.exists()
+    assert (not_there / "journal.jsonl").exists()
+    assert f"{not_there.name} ({status}) stays" in answer.err
+    assert f"python -m sr.sync {not_there} comes first" in answer.err
+
+
 CHECKPOINTS = {"best.ckpt", "last.ckpt", "best.part"}
 
 
@@ -96,8 +124,9 @@ CHECKPOINTS = {"best.ckpt", "last.ckpt", "best.part"}
         ("FINISHED", {"run_id": DELETED}, CHECKPOINTS),
         ("FAILED", {"run_id": DELETED}, CHECKPOINTS),
         ("FAILED", {"run_id": "e" * 32}, {"best.part"}),  # of another MLflow
-        (None, {"days": 2}, CHECKPOINTS),
-        (None, {"days": 0.5}, set()),  # an older sr may be at work there
+        (None, {"days": 2, "config": False}, CHECKPOINTS),
+        (None, {"days": 2}, {"best.part"}),  # track=none, killed: nothing but its config says that it is a run
+        (None, {"days": 0.5, "config": False}, set()),  # an older sr may be at work there
         (None, {"days": 2, "summary": True}, {"best.part"}),
         (None, {"days": 2, "summary": True, "run_id": DELETED}, CHECKPOINTS),
     ],

@@ -3,6 +3,7 @@
 import json
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -98,6 +99,45 @@ def test_energy_is_counted_from_the_processors_own_counters(tmp_path: Path, monk
     for _ in range(2):
         before = sampler._add_energy({"gpu_0_power_usage_watts": 300.0}, before, seconds=6.0)
     assert sampler.wh == {"cpu": pytest.approx(3.0), "gpu": pytest.approx(1.0)}
+
+
+class Cuda:
+    """Two devices of 80 GB, a run on the second one. To ask CUDA for the first one's memory would open a context there."""
+
+    def __init__(self, nvml: bool) -> None:
+        self.nvml, self.contexts = nvml, {1}
+
+    def device_memory_used(self, device: int) -> int:
+        if not self.nvml:
+            raise ModuleNotFoundError("nvidia-ml-py does not seem to be installed")
+        return (4_000_000_000, 20_000_000_000)[device]
+
+    def mem_get_info(self, device: int) -> tuple[int, int]:
+        self.contexts.add(device)
+        return 60_000_000_000, 80_000_000_000
+
+
+@pytest.mark.parametrize(
+    ("nvml", "megabytes", "shares"), [(True, {0: 4000, 1: 20000}, {0: 5, 1: 25}), (False, {1: 20000}, {1: 25})]
+)
+def test_no_context_is_opened_on_a_gpu_that_the_run_does_not_use(
+    nvml: bool, megabytes: dict[int, float], shares: dict[int, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cuda = Cuda(nvml)
+    for name, fake in (
+        ("is_initialized", lambda: True),
+        ("device_count", lambda: 2),
+        ("memory_reserved", lambda device: (0, 1_000_000)[device]),
+        ("get_device_properties", lambda device: SimpleNamespace(total_memory=80_000_000_000)),
+        ("device_memory_used", cuda.device_memory_used),
+        ("mem_get_info", cuda.mem_get_info),
+    ):
+        monkeypatch.setattr(system.torch.cuda, name, fake)
+    values = dict(system._of_gpus())
+    assert {k: values.get(f"gpu_{k}_memory_usage_megabytes") for k in megabytes} == megabytes
+    assert {k: values.get(f"gpu_{k}_memory_usage_percentage") for k in shares} == shares
+    assert len([name for name in values if name.endswith("memory_usage_megabytes")]) == len(megabytes)
+    assert cuda.contexts == {1}
 
 
 @pytest.mark.parametrize("every", [0, -1, True, "often"])

@@ -90,16 +90,30 @@ def _of_machine(process: psutil.Process, folder: Path) -> Iterator[tuple[str, fl
 
 
 def _of_gpus() -> Iterator[tuple[str, float]]:
-    """Of all NVIDIA devices that this process may use; all but memory needs the package nvidia-ml-py."""
+    """Of all devices that this process may use, as NVML tells (the package nvidia-ml-py); without it the memory of those
+    that it does use."""
     if not torch.cuda.is_initialized():  # asking would start a context of hundreds of MB
         return
     for k in range(torch.cuda.device_count()):
-        free, total = torch.cuda.mem_get_info(k)
-        yield f"gpu_{k}_memory_usage_megabytes", (total - free) / MB
-        yield f"gpu_{k}_memory_usage_percentage", round(100 * (total - free) / total, 1)
+        used = _memory_used(k)
+        if used is not None:
+            share = 100 * used / torch.cuda.get_device_properties(k).total_memory
+            yield f"gpu_{k}_memory_usage_megabytes", used / MB
+            yield f"gpu_{k}_memory_usage_percentage", min(100.0, round(share, 1))  # NVML counts what the driver keeps
         with contextlib.suppress(Exception):  # no NVML, or one that does not tell
             yield f"gpu_{k}_utilization_percentage", float(torch.cuda.utilization(k))
             yield f"gpu_{k}_power_usage_watts", torch.cuda.power_draw(k) / 1000
+
+
+def _memory_used(device: int) -> int | None:
+    """Bytes, by whomever. `mem_get_info` opens a context of hundreds of MB where this process has none, and a thread's
+    current device is 0, whatever the run's is."""
+    with contextlib.suppress(Exception):  # no NVML, or one that does not tell
+        return torch.cuda.device_memory_used(device)
+    if not torch.cuda.memory_reserved(device):
+        return None
+    free, total = torch.cuda.mem_get_info(device)
+    return total - free
 
 
 def rapl(root: Path = RAPL) -> dict[str, int]:
