@@ -175,7 +175,9 @@ def test_who_wins_the_game() -> None:
     slow, dead = GWins(window=50), GWins(window=50)
     assert spoken(slow, 0.5, 0.499, 1.39)
     assert "the same for every picture" in spoken(dead, 0.5, 0.5, 1.39)
-    assert "the same for every picture" in spoken(GWins(window=50), 0.5, 0.4997, 1.39)  # it wanders by ten times as much
+    assert "the same for every picture" in spoken(
+        GWins(window=50), 0.5, 0.4997, 1.39
+    )  # it wanders by ten times as much
     assert "raise model.discriminator_optimizer.lr" in slow.advice
     assert "lower model.discriminator_optimizer.lr" in dead.advice
 

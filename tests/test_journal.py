@@ -111,6 +111,25 @@ def test_a_full_disk_is_told_and_the_status_is_true(
     assert [value for _, _, value in lines.points(journal._folder)] == [1.0, 2.0]
 
 
+def test_what_waits_for_the_disk_is_done_in_turn_and_never_where_that_failed(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A checkpoint gets its name when all that was said before it is written down, pictures too."""
+    seen: list[int] = []
+    journal.image("slow", lambda: time.sleep(0.2) or Image.new("RGB", (4, 4)), 1)
+    journal.points({"a": 1.0}, 1)
+    journal.after(lambda: seen.append(len(said(journal))))
+    journal.barrier()
+    assert seen == [3]  # the run's beginning, picture, point
+    monkeypatch.setattr(os, "pwrite", lambda *_: 0)
+    journal.points({"a": 2.0}, 2)
+    journal.after(lambda: seen.append(0))
+    with pytest.raises(DiskError):
+        journal.barrier()
+    assert seen == [3]
+    journal.end("FAILED", "disk")
+
+
 def test_a_disk_that_is_gone_hangs_nobody(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not even truncating works there."""
 

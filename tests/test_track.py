@@ -105,6 +105,7 @@ def test_a_tracker_that_dies_costs_neither_the_run_nor_a_point(track: MLflow, tm
         track.points({"train/loss": 0.5}, step)
     track.image("val/x/y", Image.new("RGB", (8, 8)), 1)
     track.settled(4)
+    track.barrier()
     track._try()
     track._try()
     track.end("FINISHED")
@@ -165,6 +166,7 @@ def test_a_failed_run_that_goes_on_with_other_dials_has_each_step_once(track: ML
     for step in range(4, 10):
         again.points({"train/loss": 1 / step if step <= 5 else -1 / step}, step)
     again.settled(9)
+    again.barrier()
     again._upload.pump()
     assert stored(track).info.status == "RUNNING"
     assert stored(track).data.tags["sr.exit"] == ""

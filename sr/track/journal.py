@@ -118,9 +118,13 @@ class Journal(Nothing):
     def dataset(self, name: str, digest: str, source: str, context: str) -> None:
         self._put({"dataset": {"name": name, "digest": digest, "source": source, "context": context}})
 
+    def after(self, do: Callable[[], None]) -> None:
+        if self._writer is not None:
+            self._writer.check()
+            self._writer.after(do)
+
     def settled(self, step: int) -> None:
         self._put({"settled": step})
-        self.barrier()
 
     def back(self, step: int) -> None:
         """What was said of later steps is remembered: what is said of them again in the same words gets its old time and

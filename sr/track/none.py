@@ -57,6 +57,10 @@ class Nothing(Logger):
     def barrier(self) -> None:
         """Returns when all that was recorded so far is safe on the disk; raises `UserError` where it cannot be."""
 
+    def after(self, do: Callable[[], None]) -> None:
+        """Call `do` once all that was recorded so far is safe on the disk: at once, or later in another thread."""
+        do()
+
     def settled(self, step: int) -> None:
         """A checkpoint of this step is on the disk: what was recorded up to it will not be superseded any more."""
 

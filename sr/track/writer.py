@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from sr.error import DiskError
 from sr.track import lines
@@ -16,6 +16,13 @@ from sr.track import lines
 PAUSE = 2.0  # seconds between two writes
 BEAT = 60.0  # seconds between two signs of life
 RESERVE, RESERVED = ".reserve", 1 << 20  # bytes kept aside: on a full disk a run can still say how it ended
+
+
+class Then(NamedTuple):
+    """What is to be done once all before it is on the disk."""
+
+    do: Callable[[], None]
+    always: bool = False  # also where something before it could not be written
 
 
 class Writer:
@@ -46,15 +53,20 @@ class Writer:
         """To be written soon."""
         self._queue.put(item)
 
+    def after(self, do: Callable[[], None]) -> None:
+        """Call `do` when all that was put so far is on the disk; never, where that fails."""
+        self._queue.put(Then(do))
+        self._wake.set()
+
     def check(self) -> None:
         """Raise where something could not be written."""
         if self._broken:
             raise self._unwritable(self._broken)
 
     def barrier(self) -> None:
-        """Returns when all that was put so far is on the disk."""
+        """Returns when all that was put so far is on the disk, and what was to be done then is done."""
         written = threading.Event()
-        self._queue.put(written)
+        self._queue.put(Then(written.set, always=True))
         self._wake.set()
         while not written.wait(1.0) and self._thread.is_alive():
             pass
@@ -76,6 +88,8 @@ class Writer:
             self.path.with_name(RESERVE).unlink(missing_ok=True)
 
     def _unwritable(self, error: Exception) -> DiskError:
+        if isinstance(error, DiskError):
+            return error
         return DiskError(f"{self.path}: the journal cannot be written ({getattr(error, 'strerror', None) or error})")
 
     def _run(self) -> None:
@@ -90,18 +104,32 @@ class Writer:
         self._drain()
 
     def _drain(self) -> None:
-        """All that waits goes to the disk, and only then is anybody told that it is there; but nobody waits for ever."""
-        items = [self._queue.get() for _ in range(self._queue.qsize())]
-        waiting = [item for item in items if isinstance(item, threading.Event)]
+        """Whoever waits for the disk is served in turn, also where it failed: nobody waits for ever."""
+        items: list[Any] = []
+        for _ in range(self._queue.qsize()):
+            item = self._queue.get()
+            if isinstance(item, Then):
+                self._write(items)
+                items = []
+                self._call(item)
+            else:
+                items.append(item)
+        self._write(items)
+
+    def _write(self, items: list[Any]) -> None:
         try:
-            for entry in self._entries([item for item in items if not isinstance(item, threading.Event)]):
-                self._pending.append(lines.encode(entry))
+            self._pending += [lines.encode(entry) for entry in self._entries(items)]
             self._flush()
         except Exception as error:  # the thread must live, and the run must know
             self._break(error)
-        finally:
-            for event in waiting:
-                event.set()
+
+    def _call(self, then: Then) -> None:
+        if self._broken and not then.always:
+            return
+        try:
+            then.do()
+        except Exception as error:
+            self._break(error)
 
     def _flush(self) -> None:
         data = b"".join(self._pending)
