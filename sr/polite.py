@@ -47,3 +47,20 @@ class Polite:
         elif time.monotonic() - self._at > ECHO:
             self.end()
             signal.raise_signal(number)
+
+
+def deaf(*_: object) -> None:
+    """For a process that loads: a terminal's Ctrl-C and SLURM's SIGTERM come to every process of a run, and the one that
+    trains still needs its loaders for the step that it ends with. That one alone may end them: where one of them is stuck,
+    PyTorch does so with SIGTERM, and would wait for ever for a process that ignores it.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "sigwaitinfo"):  # the one way to know who has sent a signal; macOS and Windows have none
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_heed_the_parent, daemon=True).start()
+
+
+def _heed_the_parent() -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+        pass
+    os._exit(0)
