@@ -8,6 +8,7 @@ they have killed it: the newest unfinished run of the same words goes on, and wh
 import contextlib
 import json
 import os
+import re
 import shlex
 import sys
 import zipfile
@@ -61,17 +62,17 @@ def words(typed: list[str]) -> list[str]:
 
 
 def stored(folder: Path) -> list[str]:
-    """What was typed when the run of this folder began. Options and Hydra's own dials are none of it, whoever wrote them."""
+    """What was typed when the run of this folder began. Options and Hydra's own dials are none of it, whoever wrote them;
+    nor is `trust`: a folder cannot say of itself that it is trusted.
+    """
     found = _yaml(folder / "overrides.yaml")
     found = [] if found is None else found
     if not isinstance(found, list) or not all(isinstance(word, str) for word in found):
         raise UserError(f"resume={folder}: its overrides.yaml is damaged: expected a list of words")
-    strange = [
-        word for word in found if word.startswith("-") or key(word).partition(".")[0].partition("/")[0] == "hydra"
-    ]
+    strange = [word for word in found if word.strip().startswith("-") or "hydra" in _rooms(word)]
     if strange:
         raise UserError(f"resume={folder}: its overrides.yaml was not written by sr ({', '.join(strange)})")
-    return [word for word in found if key(word) != "resume"]
+    return [word for word in found if not {"resume", "trust"} & _rooms(word)]
 
 
 def newest(folder: Path) -> Path | None:
@@ -103,7 +104,12 @@ def known(folder: Path) -> Known:
 
 def key(word: str) -> str:
     """`model/net` of `model/net=edsr`, `seed` of `+seed=3`."""
-    return word.lstrip("+~").partition("=")[0]
+    return word.partition("=")[0].strip().lstrip("+~").strip()
+
+
+def _rooms(word: str) -> set[str]:
+    """Where in the config a word leads: `data/degrade@trust.x=real` is of the group `data`, and goes into `trust`."""
+    return {re.split(r"[./\[\s]", part.strip())[0] for part in key(word).replace(":", "@").split("@")}
 
 
 def _named(wanted: str, runs: Path) -> Known:

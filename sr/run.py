@@ -44,9 +44,9 @@ def run(cfg: DictConfig) -> float | None:
 def _goes_on(cfg: DictConfig, config: dict[str, Any], typed: list[str]) -> list[dials.Change] | None:
     """What differs from the run that goes on; None where there is nothing left for it to do."""
     folder = Path(config["resume"])
-    if int(os.environ.get("LOCAL_RANK", "0")):  # the first process has asked all this
-        return []
     refuse_strangers(config, config["trust"], f"resume={folder}")
+    if int(os.environ.get("LOCAL_RANK", "0")):  # the first process has asked all the rest
+        return []
     changes = dials.changes(folder, cfg, config, typed)
     for change in changes:
         print(f"resume: {change}")

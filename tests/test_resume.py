@@ -190,6 +190,23 @@ def test_a_strangers_overrides_are_no_commands(sr: Any, begun: Path) -> None:
     assert (answer.code, "os.system" in answer.err) == (2, True)
 
 
+def test_a_strangers_folder_does_not_trust_itself(sr: Any, begun: Path, tmp_path: Path) -> None:
+    """What it wants to have built is built only where that is typed, again also by who began the run."""
+    (tmp_path / "secret").write_text("x")
+    wanted = [f"+model.alarm.x.{key}={value}" for key, value in
+              (("_target_", "shutil.copyfile"), ("src", tmp_path / "secret"), ("dst", tmp_path / "copied"))]  # fmt: skip
+    for trusting in ("trust=[shutil]", " ++trust =[shutil]"):
+        (begun / "overrides.yaml").write_text(yaml.safe_dump([*WORDS, trusting, *wanted]))
+        answer = sr("run", f"resume={begun}", "trainer.max_steps=3")
+        assert answer.code == 2, trusting
+        assert "wants to build shutil.copyfile at model.alarm.x, which is no part of sr" in answer.err
+        assert "If you trust it, type so, also if it was typed before: trust=[shutil]" in answer.err
+        assert not (tmp_path / "copied").exists()
+    answer = sr("run", f"resume={begun}", "trainer.max_steps=3", "trust=[shutil]")
+    assert "wants to build" not in answer.err
+    assert "model.alarm.x._target_ (none) -> shutil.copyfile" in answer.err  # trusted, but of no dial that this run had
+
+
 def test_a_full_disk_leaves_the_last_file_whole(
     run: Any, sr: Any, begun: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
