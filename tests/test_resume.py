@@ -10,6 +10,8 @@ import torch
 import yaml
 
 from sr import resume
+from sr.error import UserError
+from sr.track import identity
 
 WORDS = (
     "data=folder", "data.patch=32", "data.batch=4", "model/net=plain", "model.net.width=4", "model/schedule=constant",
@@ -129,6 +131,74 @@ def test_auto_goes_on_or_begins(run: Any, sr: Any, begun: Path) -> None:
     assert len(list(begun.parent.iterdir())) == 2
     interrupted(other)
     assert "so a new one begins" in run(*words, "seed=1").out
+
+
+@pytest.mark.slow
+def test_a_tracked_run_stays_one(sr: Any, run: Any, tmp_path: Path) -> None:
+    """And another tracker is chosen without the dials of the one before."""
+    uri = f"track.uri=sqlite:///{tmp_path}/own.db"
+    assert run("track=mlflow", uri, "trainer.max_steps=2").code == 0
+    (folder,) = (tmp_path / "runs").glob("*_*")
+    before = (folder / "run.json").read_text()
+    answer = sr("run", f"resume={folder}", "trainer.max_steps=3", "track=none")
+    assert answer.code == 2
+    assert "a tracked run cannot go on with track=none: type track=journal" in answer.err
+    assert ((folder / "run.json").read_text(), step(folder)) == (before, 2)
+    answer = sr("run", f"resume={folder}", "trainer.max_steps=3", "track=journal")
+    assert answer.code == 0, answer.err
+    assert json.loads((folder / "run.json").read_text())["attempts"] == 2
+
+
+def written(folder: Path, typed: list[str], **known: Any) -> Path:
+    """A run's folder, as far as `resume` reads it."""
+    folder.mkdir(parents=True)
+    (folder / "overrides.yaml").write_text(yaml.safe_dump(typed, allow_unicode=True))
+    torch.save({}, folder / "last.ckpt")
+    (folder / "run.json").write_text(json.dumps({"status": "KILLED", **known}))
+    return folder
+
+
+def test_auto_knows_a_run_by_words_with_a_password(tmp_path: Path) -> None:
+    folder = written(tmp_path / "1_a", ["track.uri=https://me:…@host", f"paths.runs={tmp_path}"])
+    words = ["track.uri=https://me:secret@host", f"paths.runs={tmp_path}"]
+    assert resume.words(["resume=auto", *words]) == [*words, f'resume="{folder}"']
+
+
+@pytest.mark.parametrize(
+    ("words", "variables", "said"),
+    [
+        (["-m", "seed=0,1"], {}, "resume=auto: -m makes several runs"),
+        ([], {"WORLD_SIZE": "2", "RANK": "1"}, "each of the 2 processes that were started here"),
+    ],
+)
+def test_auto_is_for_one_run_and_one_process(
+    words: list[str], variables: dict[str, str], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match=said):
+        resume.words(["resume=auto", *words])
+
+
+def test_the_other_processes_of_a_training_find_its_folder_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = identity.Identity()
+    folder = written(tmp_path / "it's one", ["seed=3"])
+    mine.mine()
+    identity.write(folder, mine)
+    with pytest.raises(UserError, match="this run is still running"):
+        resume.words([f"resume={folder}"])
+    monkeypatch.setenv("RANK", "1")
+    words = resume.words([f"resume={folder}"])
+    assert words == ["seed=3", f'resume="{folder}"']
+    assert resume.words(words) == words  # as the others of a training on several devices are started
+
+
+def test_an_evaluation_is_no_training(tmp_path: Path) -> None:
+    folder = written(tmp_path / "1_a", [], verb="evaluate")
+    with pytest.raises(UserError, match=r"this is no training, but was made by sr\.evaluate"):
+        resume.words([f"resume={folder}"])
 
 
 @pytest.mark.slow
