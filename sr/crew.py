@@ -56,6 +56,12 @@ def own_parts(typed: list[str]) -> list[str]:
     return found
 
 
+def quoted(value: str) -> str:
+    """A word as Hydra's grammar reads it whole."""
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
 def _watch(others: list[subprocess.Popen], done: threading.Event) -> None:
     while not done.wait(0.5):
         failed = [other for other in others if other.poll() not in (None, 0)]

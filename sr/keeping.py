@@ -20,7 +20,7 @@ from sr import chance, weights
 from sr.checkpoint import KEY
 from sr.error import DiskError, UserError
 from sr.model.module import SRModule
-from sr.polite import Polite
+from sr.polite import signals
 from sr.track.none import Nothing
 
 PERCEPTUAL = ("lpips", "lpips_vgg", "dists", "spectrum")  # the first that is measured is a GAN's watch_also=auto
@@ -132,7 +132,6 @@ class Keeper(Callback):
         self.leaks: list[list[str]] = []  # `sr.data.leaks.Leak`, plain: training pictures that stand in evaluation sets
         self._saved, self._when = 0, time.monotonic()  # the step of the last file, and the time
         self._chance: dict[str, Any] | None = None  # of a run that goes on, until its first batch
-        self._polite = Polite()
 
     def on_save_checkpoint(self, trainer: Trainer, module: SRModule, checkpoint: dict[str, Any]) -> None:
         known = {"config": self.config, "metrics": dict(module.metrics), "bicubic": dict(module.bicubic)}
@@ -149,7 +148,7 @@ class Keeper(Callback):
     def on_train_start(self, trainer: Trainer, module: SRModule) -> None:
         self._when = time.monotonic()
         if trainer.world_size == 1:  # several would have to agree on the step at which to stop
-            self._polite.begin()
+            signals.wait()
 
     def on_train_batch_start(self, trainer: Trainer, module: SRModule, *_: object) -> None:
         """Between two steps: only now are all hooks of the last one done, also the module's own."""
@@ -159,26 +158,25 @@ class Keeper(Callback):
         if module.at_rest and trainer.global_step != self._saved and self._due(trainer):
             self._save(trainer, module)
         if module.at_rest:
-            self._polite.obey()
+            signals.obey()
 
     def on_validation_end(self, trainer: Trainer, module: SRModule) -> None:
         if trainer.sanity_checking:
             return
         self._save(trainer, module, self.judge.better)
-        self._polite.obey()
+        signals.obey()
 
     def on_train_end(self, trainer: Trainer, module: SRModule) -> None:
         if self._saved != trainer.global_step:  # nothing was validated: what was trained is kept all the same
             self._save(trainer, module)
-        self._polite.obey()
-        self._polite.end()
+        signals.wait_no_more()
 
     def on_exception(self, *_: object) -> None:
         """In the middle of a step there is nothing that could be resumed exactly: the last file stays the last."""
-        self._polite.end()
+        signals.waits = False
 
     def _due(self, trainer: Trainer) -> bool:
-        if self._polite.asked is not None or (self.steps and trainer.global_step % self.steps == 0):
+        if signals.asked or (self.steps and trainer.global_step % self.steps == 0):
             return True
         late = self.minutes is not None and time.monotonic() - self._when >= 60 * self.minutes
         if trainer.world_size == 1:

@@ -8,6 +8,7 @@ they have killed it: the newest unfinished run of the same words goes on, and wh
 import contextlib
 import json
 import os
+import re
 import shlex
 import sys
 import zipfile
@@ -16,12 +17,13 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from sr.crew import quoted
 from sr.error import UserError
 from sr.track import identity
+from sr.track.password import MASK, masked
 
 AUTO = "auto"
 FILES = ("last.ckpt", "previous.ckpt")  # the newer first
-MASK = "…@"  # what stands for a password in what was kept of a command line
 FREE = ("paths", "track", "data.root", "data.cache", "resume", "trust", "model.init")  # where things lie, and began
 FIXED = ("model._target_", "model.net", "model.discriminator", "model.optimizer", "model.discriminator_optimizer")
 
@@ -46,6 +48,8 @@ def words(typed: list[str]) -> list[str]:
     if wanted in ("", "null") or Path(wanted).expanduser().is_file():
         return typed
     rest = [word for word in typed if word not in given]
+    if wanted == AUTO:
+        _refuse_several(rest)
     run = _newest_like(rest) if wanted == AUTO else _named(wanted, _runs(rest))
     if run is None:
         print("resume=auto: no unfinished run of these words has a checkpoint, so a new one begins")
@@ -54,24 +58,26 @@ def words(typed: list[str]) -> list[str]:
         print(f"resume=auto: {run.folder} goes on")
     typed_now = set(map(key, rest))
     before = [word for word in stored(run.folder) if key(word) not in typed_now]
-    masked = [key(word) for word in before if MASK in word]
-    if masked:
-        raise UserError(f"resume={run.folder}: a password in {', '.join(masked)} was not kept: type this again")
-    return [*before, *rest, f"resume='{run.folder}'"]
+    if "track" in typed_now:  # another tracker has other dials
+        before = [word for word in before if not key(word).startswith("track.")]
+    lost = [key(word) for word in before if MASK in word]
+    if lost:
+        raise UserError(f"resume={run.folder}: a password in {', '.join(lost)} was not kept: type this again")
+    return [*before, *rest, f"resume={quoted(str(run.folder))}"]
 
 
 def stored(folder: Path) -> list[str]:
-    """What was typed when the run of this folder began. Options and Hydra's own dials are none of it, whoever wrote them."""
+    """What was typed when the run of this folder began. Options and Hydra's own dials are none of it, whoever wrote them;
+    nor is `trust`: a folder cannot say of itself that it is trusted.
+    """
     found = _yaml(folder / "overrides.yaml")
     found = [] if found is None else found
     if not isinstance(found, list) or not all(isinstance(word, str) for word in found):
         raise UserError(f"resume={folder}: its overrides.yaml is damaged: expected a list of words")
-    strange = [
-        word for word in found if word.startswith("-") or key(word).partition(".")[0].partition("/")[0] == "hydra"
-    ]
+    strange = [word for word in found if word.strip().startswith("-") or "hydra" in _rooms(word)]
     if strange:
         raise UserError(f"resume={folder}: its overrides.yaml was not written by sr ({', '.join(strange)})")
-    return [word for word in found if key(word) != "resume"]
+    return [word for word in found if not {"resume", "trust"} & _rooms(word)]
 
 
 def newest(folder: Path) -> Path | None:
@@ -103,7 +109,12 @@ def known(folder: Path) -> Known:
 
 def key(word: str) -> str:
     """`model/net` of `model/net=edsr`, `seed` of `+seed=3`."""
-    return word.lstrip("+~").partition("=")[0]
+    return word.partition("=")[0].strip().lstrip("+~").strip()
+
+
+def _rooms(word: str) -> set[str]:
+    """Where in the config a word leads: `data/degrade@trust.x=real` is of the group `data`, and goes into `trust`."""
+    return {re.split(r"[./\[\s]", part.strip())[0] for part in key(word).replace(":", "@").split("@")}
 
 
 def _named(wanted: str, runs: Path) -> Known:
@@ -115,20 +126,41 @@ def _named(wanted: str, runs: Path) -> Known:
         raise UserError(
             f"resume={wanted}: expected a run's folder; there is neither config.yaml nor a checkpoint in it"
         )
-    if run.lives:
+    made = identity.read(run.folder)
+    if made and made.verb not in ("", "run"):
+        raise UserError(f"resume={wanted}: this is no training, but was made by sr.{made.verb}: begin that anew")
+    if run.lives and not _rank():  # where several train, the first one may have opened it already
         raise UserError(f"resume={wanted}: this run is still running, in {run.folder}; stop it first")
     return run
 
 
 def _newest_like(typed: list[str]) -> Known | None:
     """The newest run that was begun by the same words, is neither finished nor running, and can be resumed."""
-    wanted = {_plain(word) for word in typed if not word.startswith("-")}
+    wanted = {masked(_plain(word)) for word in typed if not word.startswith("-")}
     for folder in reversed(_folders(_runs(typed))):
         run = known(folder)
-        same = run.typed is not None and {_plain(word) for word in run.typed if key(word) != "resume"} == wanted
+        known_as = {masked(_plain(word)) for word in run.typed or () if key(word) != "resume"}
+        same = run.typed is not None and known_as == wanted
         if same and run.status != "FINISHED" and not run.lives and any(whole(folder / name) for name in FILES):
             return run
     return None
+
+
+def _refuse_several(typed: list[str]) -> None:
+    """Each job, and each process that somebody else has started, would search for itself, and find another run."""
+    if {"-m", "--multirun"} & set(typed):
+        raise UserError("resume=auto: -m makes several runs; type one command for each of them, without -m")
+    count = max(int(os.environ.get(name) or 1) for name in ("WORLD_SIZE", "SLURM_STEP_NUM_TASKS"))
+    if count > 1:
+        raise UserError(
+            f"resume=auto: each of the {count} processes that were started here (torchrun, srun) would search for itself. "
+            f"Start one, with trainer.devices={count}, or name the run: resume=FOLDER"
+        )
+
+
+def _rank() -> int:
+    """Of several processes that train together, which this is."""
+    return next((int(os.environ[name]) for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID") if os.environ.get(name)), 0)
 
 
 def _folders(runs: Path) -> list[Path]:

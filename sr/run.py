@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from sr import dials, resume, schema, verb
 from sr.crew import crew, own_parts
 from sr.error import UserError
-from sr.track import lines
+from sr.track import identity, lines
 from sr.trust import refuse_strangers
 
 INFO = "--info"  # Hydra has an option of this name as well: --info=config and its other words are still Hydra's
@@ -44,9 +44,11 @@ def run(cfg: DictConfig) -> float | None:
 def _goes_on(cfg: DictConfig, config: dict[str, Any], typed: list[str]) -> list[dials.Change] | None:
     """What differs from the run that goes on; None where there is nothing left for it to do."""
     folder = Path(config["resume"])
-    if int(os.environ.get("LOCAL_RANK", "0")):  # the first process has asked all this
-        return []
     refuse_strangers(config, config["trust"], f"resume={folder}")
+    if (folder / identity.NAME).exists() and config["track"]["_target_"].startswith("sr.track.none."):
+        raise UserError(f"resume={folder}: a tracked run cannot go on with track=none: type track=journal, or no track")
+    if int(os.environ.get("LOCAL_RANK", "0")):  # the first process has asked all the rest
+        return []
     changes = dials.changes(folder, cfg, config, typed)
     for change in changes:
         print(f"resume: {change}")

@@ -64,7 +64,8 @@ def _judge(target: Any, trusted: tuple[str, ...], where: str, key: str) -> None:
         raise UserError(f"{where}: {key} is {target}, but there is no module {module}: add --config-dir DIR")
     if found is None or not (_is_part(found) or (theirs and f"{found.__module__}.".startswith(trusted))):
         raise UserError(
-            f"{where} wants to build {target} at {key}, which is no part of sr. If you trust it: trust=[{module or target}]"
+            f"{where} wants to build {target} at {key}, which is no part of sr. "
+            f"If you trust it, type so, also if it was typed before: trust=[{module or target}]"
         )
 
 

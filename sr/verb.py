@@ -16,7 +16,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from sr.crew import own_parts
+from sr.crew import own_parts, quoted
 from sr.error import UserError, nearest
 from sr.schema import conf_dir
 
@@ -120,12 +120,6 @@ def _quoted(word: str) -> str:
     ):
         return word
     return f"{key}={quoted(value)}"
-
-
-def quoted(value: str) -> str:
-    """A word as Hydra's grammar reads it whole."""
-    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
 
 
 def _explain(error: Exception, name: str, typed: list[str]) -> str:

@@ -10,6 +10,8 @@ import torch
 import yaml
 
 from sr import resume
+from sr.error import UserError
+from sr.track import identity
 
 WORDS = (
     "data=folder", "data.patch=32", "data.batch=4", "model/net=plain", "model.net.width=4", "model/schedule=constant",
@@ -132,6 +134,74 @@ def test_auto_goes_on_or_begins(run: Any, sr: Any, begun: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_tracked_run_stays_one(sr: Any, run: Any, tmp_path: Path) -> None:
+    """And another tracker is chosen without the dials of the one before."""
+    uri = f"track.uri=sqlite:///{tmp_path}/own.db"
+    assert run("track=mlflow", uri, "trainer.max_steps=2").code == 0
+    (folder,) = (tmp_path / "runs").glob("*_*")
+    before = (folder / "run.json").read_text()
+    answer = sr("run", f"resume={folder}", "trainer.max_steps=3", "track=none")
+    assert answer.code == 2
+    assert "a tracked run cannot go on with track=none: type track=journal" in answer.err
+    assert ((folder / "run.json").read_text(), step(folder)) == (before, 2)
+    answer = sr("run", f"resume={folder}", "trainer.max_steps=3", "track=journal")
+    assert answer.code == 0, answer.err
+    assert json.loads((folder / "run.json").read_text())["attempts"] == 2
+
+
+def written(folder: Path, typed: list[str], **known: Any) -> Path:
+    """A run's folder, as far as `resume` reads it."""
+    folder.mkdir(parents=True)
+    (folder / "overrides.yaml").write_text(yaml.safe_dump(typed, allow_unicode=True))
+    torch.save({}, folder / "last.ckpt")
+    (folder / "run.json").write_text(json.dumps({"status": "KILLED", **known}))
+    return folder
+
+
+def test_auto_knows_a_run_by_words_with_a_password(tmp_path: Path) -> None:
+    folder = written(tmp_path / "1_a", ["track.uri=https://me:…@host", f"paths.runs={tmp_path}"])
+    words = ["track.uri=https://me:secret@host", f"paths.runs={tmp_path}"]
+    assert resume.words(["resume=auto", *words]) == [*words, f'resume="{folder}"']
+
+
+@pytest.mark.parametrize(
+    ("words", "variables", "said"),
+    [
+        (["-m", "seed=0,1"], {}, "resume=auto: -m makes several runs"),
+        ([], {"WORLD_SIZE": "2", "RANK": "1"}, "each of the 2 processes that were started here"),
+    ],
+)
+def test_auto_is_for_one_run_and_one_process(
+    words: list[str], variables: dict[str, str], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match=said):
+        resume.words(["resume=auto", *words])
+
+
+def test_the_other_processes_of_a_training_find_its_folder_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = identity.Identity()
+    folder = written(tmp_path / "it's one", ["seed=3"])
+    mine.mine()
+    identity.write(folder, mine)
+    with pytest.raises(UserError, match="this run is still running"):
+        resume.words([f"resume={folder}"])
+    monkeypatch.setenv("RANK", "1")
+    words = resume.words([f"resume={folder}"])
+    assert words == ["seed=3", f'resume="{folder}"']
+    assert resume.words(words) == words  # as the others of a training on several devices are started
+
+
+def test_an_evaluation_is_no_training(tmp_path: Path) -> None:
+    folder = written(tmp_path / "1_a", [], verb="evaluate")
+    with pytest.raises(UserError, match=r"this is no training, but was made by sr\.evaluate"):
+        resume.words([f"resume={folder}"])
+
+
+@pytest.mark.slow
 def test_a_torn_file_is_told_of_and_the_one_before_is_taken(sr: Any, run: Any, tmp_path: Path) -> None:
     assert run("trainer.max_steps=4").code == 0
     (folder,) = (tmp_path / "runs").iterdir()
@@ -188,6 +258,23 @@ def test_a_strangers_overrides_are_no_commands(sr: Any, begun: Path) -> None:
     (begun / "overrides.yaml").write_text(yaml.safe_dump([*WORDS, "+model.alarm.x._target_=os.system"]))
     answer = sr("run", f"resume={begun}")
     assert (answer.code, "os.system" in answer.err) == (2, True)
+
+
+def test_a_strangers_folder_does_not_trust_itself(sr: Any, begun: Path, tmp_path: Path) -> None:
+    """What it wants to have built is built only where that is typed, again also by who began the run."""
+    (tmp_path / "secret").write_text("x")
+    wanted = [f"+model.alarm.x.{key}={value}" for key, value in
+              (("_target_", "shutil.copyfile"), ("src", tmp_path / "secret"), ("dst", tmp_path / "copied"))]  # fmt: skip
+    for trusting in ("trust=[shutil]", " ++trust =[shutil]"):
+        (begun / "overrides.yaml").write_text(yaml.safe_dump([*WORDS, trusting, *wanted]))
+        answer = sr("run", f"resume={begun}", "trainer.max_steps=3")
+        assert answer.code == 2, trusting
+        assert "wants to build shutil.copyfile at model.alarm.x, which is no part of sr" in answer.err
+        assert "If you trust it, type so, also if it was typed before: trust=[shutil]" in answer.err
+        assert not (tmp_path / "copied").exists()
+    answer = sr("run", f"resume={begun}", "trainer.max_steps=3", "trust=[shutil]")
+    assert "wants to build" not in answer.err
+    assert "model.alarm.x._target_ (none) -> shutil.copyfile" in answer.err  # trusted, but of no dial that this run had
 
 
 def test_a_full_disk_leaves_the_last_file_whole(

@@ -29,6 +29,7 @@ from sr.error import UserError, nearest
 from sr.image.read import list_images
 from sr.metric.ssim import WINDOW
 from sr.pair import Pair, Raw
+from sr.polite import deaf
 
 GB = 1e9
 RESIDENT = 0.25  # of a GPU's free memory that a training set may take
@@ -129,6 +130,7 @@ class SRData(LightningDataModule):
             batch_size=None,  # a draw already is a batch
             num_workers=self.workers,
             persistent_workers=self.workers > 0,
+            worker_init_fn=deaf,
             pin_memory=not resident and torch.cuda.is_available(),
             generator=torch.Generator().manual_seed(self.seed),
         )

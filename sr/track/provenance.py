@@ -4,7 +4,6 @@ import itertools
 import json
 import os
 import platform
-import re
 import shlex
 from collections.abc import Sequence
 from functools import lru_cache
@@ -23,9 +22,9 @@ from sr.data.module import SRData
 from sr.metric.protocol import Protocol
 from sr.track import code, machine
 from sr.track.none import Nothing
+from sr.track.password import masked
 
 FILE_DIALS = ("model.init", "model.net.file", "resume", "checkpoint", "interpolate")
-PASSWORD = re.compile(r"(://[^/\s:@]*:)[^/\s@]+@")  # of an address: `://user:password@`
 DIALS = ("config.yaml", "overrides.yaml", "choices.yaml")
 MOST_PARTS = 1000  # files of one `--config-dir`
 
@@ -64,7 +63,7 @@ def files(
         "environment.yaml": _yaml(about),
         "packages.txt": packages(),
     }
-    found = {name: PASSWORD.sub(r"\1…@", text).encode() for name, text in texts.items()}
+    found = {name: masked(text).encode() for name, text in texts.items()}
     return found | ({"changes.patch": changes.patch} if changes.patch else {})
 
 
