@@ -18,7 +18,9 @@ from urllib.parse import quote
 from sr import terminal
 from sr.data.cache import Cache
 from sr.track import identity
-from sr.track.upload import Upload, address
+from sr.track.life import set_right
+from sr.track.server import address
+from sr.track.upload import Upload
 
 KINDS = ("cache", "checkpoints", "failed", "artifacts")
 RUN = re.compile(r"\d{8}-\d{6}_.+")  # a run's folder
@@ -76,6 +78,7 @@ def find(runs: Path, cache: Path, what: Collection[str], days: float) -> list[Le
 
 def clean(runs: Path, cache: Path, what: Collection[str], days: float, apply: bool) -> None:
     """Tell of all leftovers, row by row; remove them with `apply`."""
+    set_right(runs.expanduser().resolve())
     found = find(runs, cache, what, days)
     if not found:
         print(f"nothing to remove in {runs} and {cache} (what=[{','.join(what)}])")

@@ -4,12 +4,12 @@
 tracker, which has it on the disk before a checkpoint of that step is in place.
 """
 
-import contextlib
 import io
 import math
 import os
 import shutil
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +147,9 @@ class Keeper(Callback):
 
     def on_train_start(self, trainer: Trainer, module: SRModule) -> None:
         self._when = time.monotonic()
+        if trainer.is_global_zero:
+            for part in self._last.parent.glob(f"{self._last.name}.*.part"):  # of a process that was killed
+                part.unlink()
         if trainer.world_size == 1:  # several would have to agree on the step at which to stop
             signals.wait()
 
@@ -169,6 +172,7 @@ class Keeper(Callback):
     def on_train_end(self, trainer: Trainer, module: SRModule) -> None:
         if self._saved != trainer.global_step:  # nothing was validated: what was trained is kept all the same
             self._save(trainer, module)
+        self.track.barrier()  # all of its files are there
         signals.wait_no_more()
 
     def on_exception(self, *_: object) -> None:
@@ -187,30 +191,44 @@ class Keeper(Callback):
         with module.settled():  # what is kept is what is measured
             content = trainer._checkpoint_connector.dump_checkpoint(False)  # its public way would write twice
         if trainer.is_global_zero:
-            self._write(content, better or [])
-            self.track.settled(trainer.global_step)
+            step = trainer.global_step
+            part = self._written(content, step)
+            self.track.after(partial(self._put_in_place, part, step, better or []))
         self._saved, self._when = trainer.global_step, time.monotonic()
 
-    def _write(self, content: dict[str, Any], better: list[Path]) -> None:
-        """At every moment there is a `last.ckpt` that is whole, and a best one at least as late as it tells of."""
-        last, part = self.judge.folder / "last.ckpt", self.judge.folder / "last.part"
+    def _written(self, content: dict[str, Any], step: int) -> Path:
+        """Under a name of its own, until the journal has all that was told before this step."""
+        part = self._last.with_name(f"{self._last.name}.{step}.part")
         try:
             with part.open("wb") as file:
                 _pour(content, file)
-            self.track.barrier()
+        except OSError as error:
+            part.unlink(missing_ok=True)
+            raise self._lost(step, error) from None
+        return part
+
+    def _put_in_place(self, part: Path, step: int, better: list[Path]) -> None:
+        """At every moment there is a `last.ckpt` that is whole, and a best one at least as late as it tells of."""
+        try:
             for path in better:
                 _link(part, path)
-            if last.exists():
-                _link(last, last.with_name("previous.ckpt"))
-            part.replace(last)
-            _settle(last.parent)
+            if self._last.exists():
+                _link(self._last, self._last.with_name("previous.ckpt"))
+            part.replace(self._last)
+            _settle(self._last.parent)
         except OSError as error:
-            what = f"the checkpoint of step {content['global_step']} cannot be written ({error.strerror or error})"
-            whole = f"; that of step {self._saved} is whole" if last.exists() else ""
-            raise DiskError(f"{last}: {what}{whole}") from None
-        finally:
-            with contextlib.suppress(OSError):
-                part.unlink(missing_ok=True)
+            part.unlink(missing_ok=True)
+            raise self._lost(step, error) from None
+        self.track.settled(step)
+
+    @property
+    def _last(self) -> Path:
+        return self.judge.folder / "last.ckpt"
+
+    def _lost(self, step: int, error: OSError) -> DiskError:
+        whole = "; the one before it is whole" if self._last.exists() else ""
+        what = f"the checkpoint of step {step} cannot be written ({error.strerror or error}){whole}"
+        return DiskError(f"{self._last}: {what}")
 
 
 def _better(module: SRModule, key: str, best: dict[str, float]) -> bool:

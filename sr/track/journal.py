@@ -21,6 +21,7 @@ from PIL.Image import Image
 
 from sr.error import DiskError, UserError
 from sr.track import identity, lines, params
+from sr.track.life import set_right
 from sr.track.none import Nothing
 from sr.track.writer import Writer
 
@@ -80,6 +81,7 @@ class Journal(Nothing):
         self.identity.verb = tags.get("sr.verb", self.identity.verb)
         self.identity.mine()
         self._note()
+        self._orphans = set_right(self.runs)
         self._writer = Writer(self._path, self._entries, partial(identity.beat, folder))
         tags = {"sr.id": self.identity.id, "sr.folder": str(folder), **tags}
         tags |= {"sr.group": self.group} if self.group else {}

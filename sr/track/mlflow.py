@@ -17,7 +17,6 @@ from typing import Any, Literal
 from sr.error import UserError
 from sr.track.artifact import fetch
 from sr.track.journal import Journal
-from sr.track.life import set_right
 from sr.track.server import connected, plain, reason
 from sr.track.upload import Upload, send
 
@@ -59,7 +58,7 @@ class MLflow(Journal):
         self._upload = Upload(folder, self.uri, self.runs)
         self._sender = threading.Thread(target=self._send_until_done, name="mlflow", daemon=True)
         self._sender.start()
-        threading.Thread(target=self._bury, args=(set_right(self.runs),), name="orphans", daemon=True).start()
+        threading.Thread(target=self._bury, args=(self._orphans,), name="orphans", daemon=True).start()
         self._opened.wait(OPENING)
 
     def _finish(self) -> None:
