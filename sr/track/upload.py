@@ -37,12 +37,12 @@ class Upload:
         known = _cursor(folder, uri)
         self.run_id: str | None = known.get("run_id")
         size = (folder / lines.NAME).stat().st_size if (folder / lines.NAME).exists() else 0
-        there = known.get("offset", 0) <= size  # else a machine that crashed has lost what MLflow has
-        self._at = (
-            known["offset"] if known and there else 0
-        )  # before the first entry that is not sent, or not yet to be
-        self._past = max(self._at, known.get("past", 0) if there else 0)  # what may be sent is, up to here
-        self._settled = known.get("settled", UNTOLD) if there else UNTOLD
+        if known.get("offset", 0) > size:  # a machine that crashed has lost what MLflow has
+            known = {}
+        self._at = known.get("offset", 0)  # before the first entry that is not sent, or may not be yet
+        self._past = max(self._at, known.get("past", 0))  # up to here all is sent that may be
+        self._settled = known.get("settled", UNTOLD)
+        self._kept = ""  # the cursor, as it is on the disk
         self._read, self._ended, self._over = self._at, False, False
         self._backs: list[tuple[int, int]] = []  # where training went back, and to which step
 
@@ -110,7 +110,10 @@ class Upload:
             at = placed.end
         self._at = at
         known = {"uri": plain(self.uri), "run_id": self.run_id, "offset": self._at, "past": self._past}
-        identity.replace(self.folder / CURSOR, json.dumps(known | {"settled": self._settled}))
+        text = json.dumps(known | {"settled": self._settled})
+        if text != self._kept:
+            identity.replace(self.folder / CURSOR, text)
+            self._kept = text
 
     def connect(self) -> None:
         """Find the run in MLflow, or make it."""
