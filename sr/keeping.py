@@ -34,10 +34,8 @@ class Judge(Callback):
     it, in the folder `inherited`, unless they are later than that checkpoint.
     """
 
-    def __init__(
-        self, folder: Path, watch: str, config: dict[str, Any], patience: int | None = None,
-        inherited: Path | None = None,
-    ) -> None:  # fmt: skip
+    def __init__(self, folder: Path, watch: str, config: dict[str, Any], patience: int | None = None,
+                 inherited: Path | None = None) -> None:  # fmt: skip
         self.folder, self.patience, self.config = folder, patience, config
         self._inherited = inherited
         self._waited = 0  # validations since the best one
@@ -69,20 +67,26 @@ class Judge(Callback):
     def on_load_checkpoint(self, trainer: Trainer, module: SRModule, checkpoint: dict[str, Any]) -> None:
         entry = checkpoint[KEY]
         self.also = entry.get("also")
-        for path in filter(None, (self.best, self.best_also)):
-            there = path if self._inherited is None else self._inherited / path.name
-            if not there.exists() or (
-                self._inherited and weights.read(there)["global_step"] > checkpoint["global_step"]
-            ):
-                continue
-            if path == self.best:
-                module.best, self._waited = dict(entry["best"]), entry["waited"]
-            else:
-                self.second = dict(entry["second"])
-            if self._inherited and trainer.is_global_zero:
-                _link(there, path)
+        there = self._there(checkpoint["global_step"]) if trainer.is_global_zero else {}  # the others have no folder
+        names = list(there) if trainer.world_size == 1 else trainer.strategy.broadcast(list(there))
+        if self.best.name in names:
+            module.best, self._waited = dict(entry["best"]), entry["waited"]
+        if self.best_also and self.best_also.name in names:
+            self.second = dict(entry["second"])
+        if self._inherited:
+            for name, path in there.items():
+                _link(path, self.folder / name)
         if self.patience and self._waited >= self.patience and self._inherited is None:
             trainer.should_stop = True  # it was stopped then, and only its end is missing
+
+    def _there(self, step: int) -> dict[str, Path]:
+        """The best files that a training at this step goes on with."""
+        folder = self._inherited or self.folder
+        found = [folder / path.name for path in (self.best, self.best_also) if path]
+        found = [path for path in found if path.exists()]
+        if self._inherited:
+            found = [path for path in found if weights.read(path)["global_step"] <= step]
+        return {path.name: path for path in found}
 
     def on_validation_end(self, trainer: Trainer, module: SRModule) -> None:
         self._know(module)
@@ -123,9 +127,8 @@ class Keeper(Callback):
     the scaler of half precision), what module and callbacks keep, and every state of chance.
     """
 
-    def __init__(
-        self, judge: Judge, config: dict[str, Any], track: Nothing, minutes: float | None = None, steps: int | None = None
-    ) -> None:  # fmt: skip
+    def __init__(self, judge: Judge, config: dict[str, Any], track: Nothing, minutes: float | None = None,
+                 steps: int | None = None) -> None:  # fmt: skip
         self.judge, self.track = judge, track
         self.minutes, self.steps = minutes, steps
         self.config = {key: part for key, part in config.items() if key != "track"}  # its address may hold a password
