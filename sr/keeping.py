@@ -69,20 +69,27 @@ class Judge(Callback):
     def on_load_checkpoint(self, trainer: Trainer, module: SRModule, checkpoint: dict[str, Any]) -> None:
         entry = checkpoint[KEY]
         self.also = entry.get("also")
-        for path in filter(None, (self.best, self.best_also)):
-            there = path if self._inherited is None else self._inherited / path.name
-            if not there.exists() or (
-                self._inherited and weights.read(there)["global_step"] > checkpoint["global_step"]
-            ):
-                continue
-            if path == self.best:
-                module.best, self._waited = dict(entry["best"]), entry["waited"]
-            else:
-                self.second = dict(entry["second"])
-            if self._inherited and trainer.is_global_zero:
-                _link(there, path)
+        there = self._there(checkpoint["global_step"]) if trainer.is_global_zero else {}  # the others have no folder
+        names = list(there) if trainer.world_size == 1 else trainer.strategy.broadcast(list(there))
+        if self.best.name in names:
+            module.best, self._waited = dict(entry["best"]), entry["waited"]
+        if self.best_also and self.best_also.name in names:
+            self.second = dict(entry["second"])
+        if self._inherited:
+            for name, path in there.items():
+                _link(path, self.folder / name)
         if self.patience and self._waited >= self.patience and self._inherited is None:
             trainer.should_stop = True  # it was stopped then, and only its end is missing
+
+    def _there(self, step: int) -> dict[str, Path]:
+        """The best files that a training at this step goes on with."""
+        folder = self._inherited or self.folder
+        found = {path.name: folder / path.name for path in (self.best, self.best_also) if path}
+        return {
+            name: path
+            for name, path in found.items()
+            if path.exists() and not (self._inherited and weights.read(path)["global_step"] > step)
+        }
 
     def on_validation_end(self, trainer: Trainer, module: SRModule) -> None:
         self._know(module)
