@@ -4,6 +4,7 @@ import platform
 from pathlib import Path
 from typing import Any
 
+from sr import dials
 from sr.data.cache import FILES
 from sr.data.fingerprint import differences
 from sr.data.memo import Memo
@@ -29,22 +30,17 @@ def of_machine(past: Past) -> list[str]:
 
 def of_flags(there: dict[str, Any], here: dict[str, Any]) -> list[str]:
     """Of two environment.yaml's: of both runs, as they ran. The count of threads counts, not who set it."""
-    sides = [flat(part(about, "flags")) for about in (there, here)]
+    sides = [dials.flat(part(about, "flags")) for about in (there, here)]
     return _told(*({k: v for k, v in flags.items() if k not in ("variables", *TOLD_OTHERWISE)} for flags in sides))
 
 
 def of_config(there: dict[str, Any], here: dict[str, Any]) -> list[str]:
     """Dials that are not the same in two configs; where things lie and who is told is not looked at."""
-    one, other = (flat({k: v for k, v in c.items() if k not in ("paths", "track", "resume")}) for c in (there, here))
+    changed = dials.differences(there, here)
+    one = {c.key: c.there for c in changed if c.there is not dials.NOTHING}
+    other = {c.key: c.here for c in changed if c.here is not dials.NOTHING}
     paths = {value for c in (there, here) for value in part(c, "paths").values()}  # and parts' copies of them
     return _told(one, other, paths)
-
-
-def flat(node: Any, key: str = "") -> dict[str, Any]:
-    """`{"model.net.width": 32, …}`."""
-    if not isinstance(node, dict) or not node:
-        return {key: node}
-    return {name: value for k, part in node.items() for name, value in flat(part, f"{key}.{k}".lstrip(".")).items()}
 
 
 def _told(there: dict[str, Any], here: dict[str, Any], apart: Any = ()) -> list[str]:
