@@ -1,5 +1,6 @@
 """One evaluation: each set measured picture by picture, tracked as a run, and set beside what was published."""
 
+import contextlib
 import math
 import re
 from collections import deque
@@ -24,7 +25,7 @@ from sr.model.measured import Shown
 from sr.model.module import trainable
 from sr.pair import Raw
 from sr.track import provenance
-from sr.track.ending import closing
+from sr.track.ending import closing, end, on_disk
 from sr.track.life import Begun, as_json, keep, make_folder
 from sr.track.panel import panel
 from sr.track.record import in_columns
@@ -57,6 +58,7 @@ class Evaluation:
         pictures = dict(zip(self.names, (chosen.names for chosen in self.data.eval_sets["test"]), strict=True))
         way = Way(self.config["ensemble"], self.config["tile"])
         self.beside = Beside(self.model, self.config["against"], self.protocol, way, conditions, pictures)
+        self.opened = False  # only then the folder is this run's
         self.sets: dict[str, dict[str, Any]] = {}
         self.unfinished: dict[str, dict[str, Any]] = {}  # a set that was broken off
 
@@ -68,9 +70,11 @@ class Evaluation:
         self.folder = make_folder(self.config["paths"]["runs"], title[:100])
         self.system = Sampler(self.track, self.folder, self.track.system_every, lambda: 0)
         with closing(self._close):
-            self.begun.open(self.track, self.folder, self.protocol.name, subject.tags(self.config), self.device)
-            self.system.start()
-            provenance.keep_fingerprint(self.fingerprint, self.track, self.folder)
+            with on_disk(self.folder):
+                self.begun.open(self.track, self.folder, self.protocol.name, subject.tags(self.config), self.device)
+                self.opened = True
+                self.system.start()
+                provenance.keep_fingerprint(self.fingerprint, self.track, self.folder)
             cost = {"parameters": self.subject.parameters, "multiply_adds_1280x720": self.subject.multiply_adds}
             self.track.points({f"cost/{key}": value for key, value in cost.items() if value is not None}, 0)
             for index, name in enumerate(self.names):
@@ -188,17 +192,27 @@ class Evaluation:
         self.track.points(in_columns(known, self.data, self.protocol), 0)
 
     def _close(self, status: str, exit: str | None) -> None:
-        self.system.stop()
-        keep(self.track, self.folder, "evaluate.json", as_json(self.sets | self.unfinished))
-        keep(self.track, self.folder, "summary.json", as_json(self._summary(status)))
         cost = report.cost_line(self.subject.parameters, self.subject.multiply_adds)
         table = report.report(self.sets, self.protocol, cost)
+        end(self.track, self.folder, status, exit, lambda: self._write_down(status, table))
+        if self.opened:
+            self._tell(status, table)
+
+    def _write_down(self, status: str, table: str) -> None:
+        self.system.stop()
+        if not self.opened:  # nothing is in the folder that was made for it
+            with contextlib.suppress(OSError):
+                self.folder.rmdir()
+            return
+        keep(self.track, self.folder, "evaluate.json", as_json(self.sets | self.unfinished))
+        keep(self.track, self.folder, "summary.json", as_json(self._summary(status)))
         if self.sets:
             lines = [f"    {line}" for line in table.splitlines()]
             self.track.tag(
                 "mlflow.note.content", "\n".join([f"{self._label()}, protocol {self.protocol.name}", "", *lines])
             )
-        self.track.end(status, exit)
+
+    def _tell(self, status: str, table: str) -> None:
         print(f"\n{status.lower()}: {self._label()} ×{self.config['scale']}, protocol {self.protocol.name}\n")
         print(f"{table}\n" if self.sets else "", end="")
         for name, part in self.unfinished.items():

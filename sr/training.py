@@ -1,5 +1,6 @@
 """One run: data checked, run opened, net trained, best checkpoint tested, everything written down, however it ends."""
 
+import contextlib
 import os
 import shlex
 import shutil
@@ -7,7 +8,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pytorch_lightning import seed_everything
 from pytorch_lightning.utilities import rank_zero_only
@@ -25,7 +26,7 @@ from sr.metric.score import by_picture
 from sr.model.module import trainable
 from sr.track import provenance
 from sr.track.alarms import Alarms
-from sr.track.ending import Listening, closing
+from sr.track.ending import Listening, closing, end, on_disk
 from sr.track.evidence import Evidence
 from sr.track.life import Begun, as_json, keep, make_folder
 from sr.track.none import Nothing
@@ -38,6 +39,13 @@ from sr.track.system import Sampler
 TAG_LENGTH = 4000  # characters of a tag that every MLflow takes
 LEAKS_SHOWN = 3  # of each set
 UNMEASURED = -1  # the step of a run that was killed before its first checkpoint: the untrained net is measured again
+
+
+class Reached(NamedTuple):
+    """Where the checkpoint was that a training goes on from."""
+
+    step: int
+    seen: Seen
 
 
 class Training:
@@ -63,7 +71,8 @@ class Training:
         self.changes = changes
         self.resumed = _run_of(config)
         self.resume = resume.newest(self.resumed) if self.resumed else first_file(config)  # the file
-        self.content = weights.read(self.resume) if self.resume else None
+        self.reached = _reached(self.resume) if self.resume else None
+        self.opened = False  # only then the folder is this run's
         if self.model.init is not None and self.resume is None:
             checkpoint.begin(self.model, Path(self.model.init).expanduser())
         self.stages = self._stages()
@@ -152,19 +161,21 @@ class Training:
         more |= {"sr.resume.changed": "; ".join(map(str, self.changes))[:TAG_LENGTH]} if self.changes else {}
         more |= {"sr.resumed_from": str(self.resume)} if self.resume and not self.resumed else {}
         device = self.trainer.strategy.root_device
-        self.begun.open(self.track, self.folder, self.model.metric.name, more, device)
-        if self.resumed:
-            (self.folder / "summary.json").unlink(missing_ok=True)  # it told of an end
-            step = self.content["global_step"] if self.content else UNMEASURED
-            self.track.back(step)
-            self.track.settled(step)
-        self.system.start()
-        provenance.keep_fingerprint(self.fingerprint, self.track, self.folder)
-        self.track.text("protocol.json", as_json(self.protocol))
+        with on_disk(self.folder):
+            self.begun.open(self.track, self.folder, self.model.metric.name, more, device)
+            self.opened = True
+            if self.resumed:
+                (self.folder / "summary.json").unlink(missing_ok=True)  # it told of an end
+                step = self.reached.step if self.reached else UNMEASURED
+                self.track.back(step)
+                self.track.settled(step)
+            self.system.start()
+            provenance.keep_fingerprint(self.fingerprint, self.track, self.folder)
+            self.track.text("protocol.json", as_json(self.protocol))
 
     def _do_stages(self) -> None:
         if "fit" in self.stages:
-            self.data.seen = self._seen()
+            self.data.seen = self.reached.seen if self.reached else START
             self.trainer.fit(self.model, datamodule=self.data, ckpt_path=self.resume, weights_only=True)
             best = self.trainer.strategy.broadcast(self.best.best)
             if best.exists():  # what is tested is what is kept
@@ -179,12 +190,6 @@ class Training:
             self.track.points(in_columns(tested | guessed, self.data, self.model.metric), step)
             self.track.text("per_image.json", as_json(self._per_image()))
 
-    def _seen(self) -> Seen:
-        if self.content is None:
-            return START
-        batches = self.content["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]["completed"]
-        return Seen(self.content["epoch"], batches)
-
     def _per_image(self) -> dict[str, Any]:
         """`{"test/Set5": {"protocol": …, "images": {"baby": {"psnr": …, "ssim": …, "bicubic_psnr": …}}}}`."""
         result: dict[str, Any] = {}
@@ -197,13 +202,19 @@ class Training:
     def _close(self, status: str, exit: str | None) -> None:
         if not self.first:
             return
+        end(self.track, self.folder, status, exit, lambda: self._write_down(status))
+        if self.opened:
+            self._report(status)
+
+    def _write_down(self, status: str) -> None:
         self.system.stop()
-        summary = self._summary(status)
-        keep(self.track, self.folder, "summary.json", as_json(summary))
+        if not self.opened:  # the folder may be another run's, that lives; one that was made for this run is empty
+            with contextlib.suppress(OSError):
+                self.folder.rmdir()
+            return
+        keep(self.track, self.folder, "summary.json", as_json(self._summary(status)))
         if self.model.metrics:
             self.track.tag("mlflow.note.content", self._note())
-        self.track.end(status, exit)
-        self._report(status)
 
     def _summary(self, status: str) -> dict[str, Any]:
         steps, seconds = self.trainer.global_step, self.clock.seconds
@@ -259,6 +270,12 @@ class Training:
             print(f"  {_python()} -m sr.evaluate checkpoint={_short(kept[0])} data.test=[Set5,Set14]")
         if self.track.page:
             print(f"  {self.track.page if self.track.page.startswith('http') else f'{_python()} -m {self.track.page}'}")
+
+
+def _reached(path: Path) -> Reached:
+    content = weights.read(path)
+    batches = content["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]["completed"]
+    return Reached(content["global_step"], Seen(content["epoch"], batches))
 
 
 def _run_of(config: dict[str, Any]) -> Path | None:

@@ -134,6 +134,40 @@ def test_named_sets_beside_another_training_set(sr: Any, world: Path, runs: Path
     assert {"val/Set5/psnr", "test/Set5/psnr", "test/folder/psnr"} <= set(summary["metrics"])
 
 
+def test_a_refused_start_writes_nothing(sr: Any, world: Path, runs: Path) -> None:
+    """Neither into a run that is there, nor into a folder that nobody asked for."""
+    before = set(runs.glob("*"))
+    words = (*DIALS, f"data.path={world}/photos", f"paths.runs={runs}")
+    answer = sr("run", *words, "track.uri=htp://127.0.0.1:5000")
+    assert (answer.code, "track.uri=htp://127.0.0.1:5000: expected" in answer.err) == (2, True)
+    assert "failed:" not in answer.out
+    assert set(runs.glob("*")) == before
+    assert sr("run", *words, "track=journal").code == 0
+    (folder,) = set(runs.glob("*")) - before
+    kept = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    answer = sr("run", f"resume={folder}", "trainer.max_steps=9", "track=mlflow", "track.uri=htp://127.0.0.1:5000")
+    assert answer.code == 2
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == kept
+
+
+@pytest.mark.parametrize("name", ["keep_fingerprint", "keep"])
+def test_a_full_disk_at_the_beginning_and_at_the_end_is_no_fault_of_sr(
+    name: str, sr: Any, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sr import training
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device", "a file")
+
+    monkeypatch.setattr(training if name == "keep" else training.provenance, name, full)
+    answer = sr("run", *DIALS, f"data.path={world}/photos", "track=journal")
+    assert (answer.code, "error: a file: cannot be written (No space left on device)" in answer.err) == (2, True)
+    assert "Traceback" not in answer.err
+    (path,) = (tmp_path / "runs").glob("*/run.json")
+    known = json.loads(path.read_text())
+    assert (known["status"], known["exit"]) == ("FAILED", "disk")
+
+
 def test_an_exploding_loss_ends_failed_with_advice(sr: Any, world: Path, runs: Path) -> None:
     words = ("model.optimizer.lr=1e30", "model/schedule=constant", "trainer.max_steps=40")
     answer, summary, run = start(sr, world, runs, *words)

@@ -4,6 +4,7 @@ import contextlib
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from pytorch_lightning import Callback
 
@@ -12,6 +13,7 @@ from sr.model.enlarge import out_of_memory
 from sr.model.guard import ExplodedError
 from sr.polite import signals
 from sr.track.identity import FAILED, FINISHED, KILLED
+from sr.track.none import Nothing
 
 REASON_LENGTH = 200  # characters
 
@@ -46,6 +48,29 @@ def closing(close: Callable[[str, str | None], None]) -> Iterator[None]:
             signals.closing = True
             signals.listen()
             close(status, why)
+
+
+@contextlib.contextmanager
+def on_disk(folder: Path) -> Iterator[None]:
+    """What cannot be written in the block is a `DiskError`."""
+    try:
+        yield
+    except OSError as error:
+        raise DiskError(f"{error.filename or folder}: cannot be written ({error.strerror or error})") from error
+
+
+def end(track: Nothing, folder: Path, status: str, why: str | None, last: Callable[[], None]) -> None:
+    """Write down what is `last`, and close the run in the tracker, whatever comes of that."""
+    try:
+        with on_disk(folder):
+            last()
+    except DiskError as error:
+        if status == FINISHED:
+            status, why = FAILED, _reason(error)
+            raise
+        print(f"\n{error}", file=sys.stderr)  # why it ended is told as well, and matters more
+    finally:
+        track.end(status, why)
 
 
 def _reason(error: BaseException) -> str:
