@@ -297,6 +297,20 @@ def test_two_processes_train_as_one_with_the_doubled_batch(run: Any, world: Path
         assert double.metrics["val/Set14/psnr"] == pytest.approx(single.metrics["val/Set14/psnr"], abs=1e-4)
 
 
+@pytest.mark.slow
+def test_two_processes_go_on_waiting_together(run: Any, world: Path) -> None:
+    """Both know after a pause which validation was the best one, so both stop at the same step."""
+    dials = (
+        "trainer=ddp", "trainer.devices=2", "model.net.width=4", "model.optimizer.lr=0", "model.ema=null",
+        "trainer.val_check_interval=1", "data.val=[Set14]", "data.test=[]", f"paths.data={world}",
+    )  # fmt: skip
+    answer, half = run(*dials, "patience=3", "trainer.max_steps=3")
+    assert answer.code == 0, answer.err
+    answer, _ = run(f"resume={half}", "trainer.max_steps=9")
+    assert answer.code == 0, answer.err
+    assert torch.load(half / "last.ckpt", weights_only=True)["global_step"] == 4
+
+
 def test_a_state_that_is_kept_is_a_copy() -> None:
     """Going back must not find that the optimizer has gone on in the very tensors that were kept."""
     module = cnn(optimizer=lambda w: torch.optim.Adam(w, lr=1e-2), guard=Guard(keep_every=1000))
