@@ -18,7 +18,6 @@ from test_data import cut_off, data, fault, pairs, photos
 from test_patches import epoch, same
 from torch import Tensor, nn
 
-from sr import race
 from sr.color import gray as to_gray
 from sr.data import cache as room
 from sr.data import memo
@@ -292,10 +291,3 @@ def test_clean_removes_what_is_ours_and_nothing_else(tmp_path: Path, sr: Any, mo
 def test_gigabytes_are_numbers(tmp_path: Path, dial: str) -> None:
     with pytest.raises(UserError, match=rf"data\.{dial}=-1: expected a number of GB"):
         data(Folder, tmp_path, path="hr", patch=16, **{dial: -1})
-
-
-def test_the_bench_compares_the_same_crops(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(race, "TRAIN", ("brick.png", "ihc.png"))
-    monkeypatch.setattr(race, "LEAST", 1e-9)
-    for row in race.rows("cache", rounds=1, threads=1):  # raises where they differ
-        assert min(row["ours"][0], row["rival"][0]) > 0

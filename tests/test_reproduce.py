@@ -4,11 +4,7 @@ import json
 import math
 import os
 import shutil
-import signal
-import subprocess
 import sys
-import time
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +15,8 @@ from conftest import picture
 from test_provenance import content, git, spoil, tree
 
 from sr.error import UserError
-from sr.reproduction import environment, final, found, past, strangers
-from sr.reproduction.points import CLOSE, EQUAL, OTHER, compare, points, relative
+from sr.reproduction import environment, found, past, strangers
+from sr.reproduction.points import points
 from sr.reproduction.reproduction import Reproduction
 from sr.reproduction.worktree import check_commit, repository, touched, worktree
 from sr.track import code, identity
@@ -42,80 +38,6 @@ def run_folder(folder: Path, **changed: Any) -> Path:
     for name, value in files.items():
         (folder / name).write_text(json.dumps(value) if name.endswith("json") else yaml.safe_dump(value))
     return folder
-
-
-# points
-
-
-def outcome(there: list[Any], here: list[Any], tolerance: float = 1e-3) -> Any:
-    (only,) = compare([("loss", *p) for p in there], [("loss", *p) for p in here], tolerance)
-    return only
-
-
-@pytest.mark.parametrize(
-    ("here", "kind", "step"),
-    [
-        ([(1, 0.5), (2, 0.25), (3, math.nan)], EQUAL, None),
-        ([(1, 0.5), (2, 0.25000001), (3, math.nan)], CLOSE, 2),
-        ([(1, 0.5000001), (2, 0.3), (3, math.nan)], OTHER, 2),
-        ([(1, 0.5), (2, 0.25), (3, 1.0)], OTHER, 3),
-        ([(1, 0.5), (2, 0.25)], OTHER, 3),
-        ([(1, 0.5), (2, 0.25), (3, math.nan), (4, 1.0)], OTHER, 4),
-    ],
-)
-def test_points_are_equal_close_or_other_and_from_which_step_on(here: list[Any], kind: str, step: int | None) -> None:
-    found = outcome([(1, 0.5), (2, 0.25), (3, math.nan)], here)
-    assert found.kind == kind
-    assert found.where == "" if step is None else found.where.startswith((f"from step {step} on", f"step {step} is"))
-
-
-def test_the_tolerance_is_relative_and_zero_means_equal() -> None:
-    assert relative(1000.0, 1001.0) == pytest.approx(1 / 1001)
-    assert outcome([(1, 1000.0)], [(1, 1000.5)], 1e-3).kind == CLOSE
-    assert outcome([(1, 1e-9)], [(1, 2e-9)], 1e-3).kind == OTHER
-    assert outcome([(1, 1.0)], [(1, math.nextafter(1.0, 2))], 0.0).kind == OTHER
-    assert outcome([(1, math.inf)], [(1, math.inf)]).kind == EQUAL
-
-
-def test_metrics_that_one_run_lacks_are_told_and_those_of_machines_left_out() -> None:
-    there = [("loss", 1, 1.0), ("train/data_wait", 1, 0.3), ("system/cpu_utilization_percentage", 1, 7.0)]
-    here = [("loss", 1, 1.0), ("train/data_wait", 1, 0.9), ("psnr", 1, 30.0)]
-    assert [(one.name, one.kind) for one in compare(there, here, 0.1)] == [("loss", EQUAL), ("psnr", OTHER)]
-    assert compare([("loss", 1, 1.0)], [("loss", 1, 1.0), ("loss", 2, 0.5)], 0.1, last=1)[0].kind == EQUAL
-
-
-def test_the_journal_is_read_without_what_was_superseded_or_torn(tmp_path: Path) -> None:
-    entries = [{"points": {"a": step, "b": "nan"}, "step": step} for step in (1, 2, 3)]
-    entries += [{"back": 1}, {"points": {"a": 20.0}, "step": 2}, {"tag": "x", "value": "y"}]
-    lines = [json.dumps(entry).encode() for entry in entries]
-    whole = b"".join(b"%08x %s\n" % (zlib.crc32(line), line) for line in lines)
-    (tmp_path / "journal.jsonl").write_bytes(whole + whole[:20])
-    found = list(points(tmp_path))
-    assert [p for p in found if p[0] == "a"] == [("a", 1, 1.0), ("a", 2, 20.0)]
-    assert [(name, step) for name, step, value in found if math.isnan(value)] == [("b", 1)]
-
-
-# weights
-
-
-def test_weights_are_compared_tensor_by_tensor(tmp_path: Path) -> None:
-    there, here = tmp_path / "there", tmp_path / "here"
-    for folder in (there, here):
-        folder.mkdir()
-    weight = {"net.a": torch.tensor([1.0, float("nan")]), "net.b": torch.ones(3), "step": torch.tensor(3)}
-
-    def kind(other: dict[str, torch.Tensor]) -> Any:
-        for folder, state in ((there, weight), (here, weight | other)):
-            torch.save({"state_dict": state}, folder / "last.ckpt")
-        (only,) = final.compare(there, here, 1e-3)
-        return only
-
-    assert kind({}).kind == EQUAL
-    close = kind({"net.b": torch.tensor([1.0, 1.0, 1.0 + 1e-6])})
-    assert (close.kind, close.where) == (CLOSE, "most in net.b")
-    assert kind({"net.b": torch.tensor([1.0, 1.0, 1.1])}).kind == OTHER
-    assert kind({"net.b": torch.ones(4)}).kind == OTHER
-    assert kind({"net.c": torch.ones(1)}).kind == OTHER
 
 
 # the run
@@ -308,110 +230,3 @@ def test_a_commit_or_a_patch_that_does_not_fit_is_told_of(tree: Path) -> None:
     ):
         pass
     assert git(tree, "worktree", "list").count("\n") == 1
-
-
-# the whole
-
-
-DIALS = ("data=folder", "data.patch=32", "data.batch=4", "trainer.accelerator=cpu", "trainer.max_steps=6",
-         "trainer.val_check_interval=2", "model.net.width=8")  # fmt: skip
-
-
-def sr_in(clone: Path, runs: Path, verb: str, *words: str, **more: str) -> subprocess.CompletedProcess:
-    """Types a command in a clone, with nothing of this process's tree on the way."""
-    env = (
-        {k: v for k, v in os.environ.items() if k != "SR_DATA"} | {"SR_RUNS": str(runs), "OMP_NUM_THREADS": "1"} | more
-    )
-    command = [sys.executable, "-m", f"sr.{verb}", *words]
-    return subprocess.run(command, cwd=clone, env=env, capture_output=True, text=True, timeout=500, check=False)
-
-
-@pytest.mark.slow
-def test_a_run_of_a_dirty_tree_is_reproduced_from_another_clone_to_the_last_bit(tmp_path: Path) -> None:
-    """The tree holds a net that no commit has, and an initial weight in a binary file."""
-    git(tmp_path, "clone", "-q", str(ROOT), "first")
-    git(tmp_path, "clone", "-q", str(ROOT), "second")
-    first, second, runs, photos = (tmp_path / name for name in ("first", "second", "runs", "photos"))
-    patch = code.changes(ROOT).patch  # the tests are of this tree, committed or not
-    for clone in (first, second):
-        if patch:
-            subprocess.run(["git", "apply", "-"], cwd=clone, input=patch, check=True)
-    for k in range(4):
-        picture(photos / f"p{k}.png", seed=k)
-    plain = (first / "sr" / "net" / "plain.py").read_text()
-    (first / "sr" / "net" / "odd.py").write_text(
-        plain.replace("class Plain", "class Odd") + "\nfrom pathlib import Path\nimport torch\n"
-        "torch.manual_seed(Path(__file__).with_name('seed.bin').read_bytes()[200])\n"
-    )
-    (first / "sr" / "net" / "seed.bin").write_bytes(bytes(range(255, -1, -1)))
-    node = (first / "conf" / "model" / "net" / "plain.yaml").read_text()
-    (first / "conf" / "model" / "net" / "odd.yaml").write_text(node.replace("plain.Plain", "odd.Odd"))
-
-    done = sr_in(first, runs, "run", *DIALS, f"data.path={photos}", "model/net=odd")
-    assert done.returncode == 0, done.stderr
-    (folder,) = (path.parent for path in runs.glob("*/summary.json"))
-    shutil.rmtree(first / "sr" / "net")  # the tree that it came from is of no use any more
-    again = sr_in(second, runs, "reproduce", str(folder), f"repository={second}")
-    assert again.returncode == 0, again.stdout + again.stderr
-    assert "reproduced: equal to the last bit" in again.stdout
-    assert "NOT" not in again.stdout
-    assert "code  " not in again.stdout
-    (other,) = (path.parent for path in runs.glob("*/summary.json") if path.parent != folder)
-    assert (other / "changes.patch").read_bytes() == (folder / "changes.patch").read_bytes()
-    assert b"seed.bin" in (folder / "changes.patch").read_bytes()
-
-    from mlflow import MlflowClient
-
-    ids = [json.loads((path / "summary.json").read_text())["run_id"] for path in (folder, other)]
-    tags = MlflowClient(f"sqlite:///{runs}/mlflow.db").get_run(ids[1]).data.tags
-    assert tags["sr.reproduces"] == past.read(folder).id
-
-    spoiled = bytearray((photos / "p2.png").read_bytes())
-    spoiled[-1] ^= 1
-    (photos / "p2.png").write_bytes(spoiled)
-    before = set(runs.iterdir())
-    stopped = sr_in(second, runs, "reproduce", str(folder), f"repository={second}")
-    assert stopped.returncode == 2
-    assert "photos/p2.png differs" in stopped.stdout
-    assert "force=true" in stopped.stderr
-    dry = sr_in(second, runs, "reproduce", str(folder), "--dry", f"repository={second}")
-    assert (dry.returncode, "photos/p2.png differs" in dry.stdout) == (3, True)
-    assert set(runs.iterdir()) == before
-    picture(photos / "p2.png", seed=77)
-    forced = sr_in(second, runs, "reproduce", str(folder), "force=true", f"repository={second}")
-    assert forced.returncode == 3, forced.stdout + forced.stderr
-    assert "NOT reproduced" in forced.stdout
-    assert "photos/p2.png differs" in forced.stdout.partition("repetition")[2]
-    assert git(second, "worktree", "list").count("\n") == 1
-
-
-@pytest.mark.slow
-def test_an_interrupted_repetition_leaves_no_worktree_and_no_process(tmp_path: Path) -> None:
-    git(tmp_path, "clone", "-q", str(ROOT), "clone")
-    clone, runs, photos = (tmp_path / name for name in ("clone", "runs", "photos"))
-    patch = code.changes(ROOT).patch
-    if patch:
-        subprocess.run(["git", "apply", "-"], cwd=clone, input=patch, check=True)
-    for k in range(4):
-        picture(photos / f"p{k}.png", seed=k)
-    long = ("trainer.max_steps=100000", "trainer.val_check_interval=100000", "track=none")
-    env = os.environ | {"SR_RUNS": str(runs), "OMP_NUM_THREADS": "1"}
-
-    def interrupted(name: str, *words: str) -> str:
-        process = subprocess.Popen([sys.executable, "-m", f"sr.{name}", *words], cwd=clone, env=env, text=True,
-                                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT)  # fmt: skip
-        before, end = len(list(runs.glob("*/data.json"))), time.monotonic() + 120
-        while len(list(runs.glob("*/data.json"))) == before and time.monotonic() < end:
-            time.sleep(0.2)
-        time.sleep(3)
-        process.send_signal(signal.SIGINT)
-        out, _ = process.communicate(timeout=120)
-        assert process.returncode == 130, out
-        return out
-
-    interrupted("run", *DIALS[:-2], f"data.path={photos}", *long)
-    (folder,) = (path.parent for path in runs.glob("*/data.json"))
-    interrupted("reproduce", str(folder), f"repository={clone}")
-    assert git(clone, "worktree", "list").count("\n") == 1
-    (other,) = (path.parent for path in runs.glob("*/data.json") if path.parent != folder)
-    assert json.loads((other / "summary.json").read_text())["status"] == "KILLED"
