@@ -2,8 +2,6 @@
 
 import json
 import os
-import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -18,6 +16,7 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
+from sr.gate import Server
 from sr.track import lines, params
 
 pytestmark = pytest.mark.slow
@@ -27,37 +26,6 @@ WORDS = (
     f"trainer.max_steps={STEPS}", "trainer.val_check_interval=120", "trainer.accelerator=cpu", "model.net.width=8",
     "model.net.depth=2", "track.panels=2",
 )  # fmt: skip
-
-
-class Server:
-    """`mlflow server` on loopback, over a database in `folder`."""
-
-    def __init__(self, folder: Path) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        self.folder, self.uri = folder, f"http://127.0.0.1:{self.port}"
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        words = ["server", "--host", "127.0.0.1", "--port", str(self.port), "--workers", "1",
-                 "--backend-store-uri", f"sqlite:///{self.folder}/served.db",
-                 "--artifacts-destination", str(self.folder / "served")]  # fmt: skip
-        log = (self.folder / "server.log").open("ab")
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "mlflow", *words], stdout=log, stderr=log, start_new_session=True
-        )
-        wait_for(self.answers, 120)
-
-    def answers(self) -> bool:
-        try:
-            return urllib.request.urlopen(f"{self.uri}/health", timeout=2).status == 200
-        except OSError:
-            return False
-
-    def kill(self) -> None:
-        os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
 
 
 class Gate(ThreadingHTTPServer):
@@ -112,11 +80,9 @@ def wait_for(true: Callable[[], Any], seconds: float) -> Any:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    server = Server(tmp_path_factory.mktemp("mlflow"))
-    server.start()
-    yield server
-    server.kill()
+def server() -> Iterator[Server]:
+    with Server() as server:
+        yield server
 
 
 def begin(uri: str, runs: Path, *words: str) -> subprocess.Popen[str]:
@@ -165,7 +131,7 @@ def sync(run: Path) -> None:
 
 
 def test_killed_and_not_back_before_the_end(tmp_path: Path) -> None:
-    server = Server(tmp_path)
+    server = Server()
     server.start()
     run = begin(server.uri, tmp_path / "runs")
     wait_for(lambda: trains(tmp_path / "runs"), 120)
@@ -184,7 +150,7 @@ def test_killed_and_not_back_before_the_end(tmp_path: Path) -> None:
 
 
 def test_killed_and_back_in_mid_run(tmp_path: Path) -> None:
-    server = Server(tmp_path)
+    server = Server()
     server.start()
     run = begin(server.uri, tmp_path / "runs", "model.net.width=64", "model.net.depth=6")
     wait_for(lambda: trains(tmp_path / "runs"), 120)
