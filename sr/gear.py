@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from sr import build, catalog
+from sr import build, catalog, heap
 from sr.color import luma
 
 SECONDS = 1.0  # of a turn, about
@@ -38,6 +38,7 @@ def rows(config: dict[str, Any]) -> list[dict[str, Any]]:
         "channels_last, compiled": Gear(full, channels_last=True, compile=True),
         "one thread": Gear(1),
     }
+    heap.keep()  # as a training does
     found = []
     for name in config["nets"]:
         plain = _loop(name, config, Gear(full))

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from sr import build, catalog, terminal
+from sr import build, catalog, heap, terminal
 from sr.data.patches import Patches
 from sr.error import UserError
 from sr.keeping import Judge, Keeper
@@ -39,6 +39,7 @@ class Timed(NamedTuple):
 
 def compare(config: dict[str, Any]) -> list[dict[str, Any]]:
     """The rows of all `nets`."""
+    heap.keep()  # the bare loop gains by it as well
     found = []
     for name in config["nets"]:
         node = catalog.node(name, config["scale"], config["channels"])

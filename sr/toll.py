@@ -18,11 +18,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from mlflow import MlflowClient
 from PIL import Image
 from pytorch_lightning.loggers import MLFlowLogger
 from torch import nn
 
-from sr import build
+from sr import build, heap
 from sr.degrade.resize import bicubic, imresize
 from sr.error import UserError
 from sr.gate import Gate, Server
@@ -35,6 +36,7 @@ from sr.track.upload import Upload
 SCALARS, PANELS = 5, 4  # at each step; at each validation
 EVERY = 300  # steps between two validations, with a checkpoint each: conf/trainer/default
 LEAST = 5.0  # seconds of a turn: several wakes of the threads behind
+LONG = 12.0  # seconds of a turn of the default net: of 2 %, something must be seen
 FEW = 50  # steps of a turn of what takes some ten milliseconds a call
 POLL = 1.0  # seconds between two looks at what MLflow has
 PATIENCE = 300.0  # seconds that all may take to be there
@@ -79,14 +81,16 @@ class Way(NamedTuple):
 
 
 class Costs(NamedTuple):
-    """ms of one call in each round."""
+    """Of one call in each round: ms by a clock around it, ms that the loop loses by it, and its share of a bare step."""
 
     calls: list[float]
     whole: list[float]
+    shares: list[float]
 
 
 def rows(config: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Rows for the bench."""
+    heap.keep()  # as a training does
     before = torch.get_num_threads()
     torch.set_num_threads(config["threads"])
     try:
@@ -109,20 +113,21 @@ def _scalars(config: dict[str, Any]) -> Iterator[dict[str, Any]]:
             lightning.log_metrics({f"train/{i}": float(k) for i in range(SCALARS)}, k)
 
         ways = [Way(told, 1, 0, max(LEAST, config["seconds"]), EVERY, track.settled, sent), Way(logged, 1)]
-        ours, rival = _costs(ways, config["rounds"], "scalars")
-    step = _milliseconds(_training(config), config["rounds"])
-    what = f"tracking a step with {SCALARS} scalars"
-    yield _row(f"{what}, the call", ours.calls, rival.calls, "ms", LIGHTNING)
-    yield _row(f"{what}, all that the loop loses", ours.whole, rival.whole, "ms", LIGHTNING)
-    shares = [[100 * a / b for a, b in zip(side.whole, step, strict=True)] for side in (ours, rival)]
-    yield _row("the same, share of the default net's step", *shares, "%", LIGHTNING)
+        ours, rival = _costs(_work(), ways, config["rounds"], "scalars")
+        what = f"tracking a step with {SCALARS} scalars"
+        yield _row(f"{what}, the call", ours.calls, rival.calls, "ms", LIGHTNING)
+        yield _row(f"{what}, all that a loop of short steps loses", ours.whole, rival.whole, "ms", LIGHTNING)
+        long = [way._replace(seconds=LONG) for way in ways]
+        ours, rival = _costs(_training(config), long, config["rounds"], "scalars of the default net", LONG)
+        shares = [[100 * lost for lost in side.shares] for side in (ours, rival)]
+        yield _row(f"{what}, all that a loop of the default net's loses", *shares, "%", LIGHTNING)
 
 
 def _pictures(config: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Panels as a validation shows them: four at a time, drawn behind the training thread, and a checkpoint after them."""
     draw = _panel(config["scale"])
     with _tracker() as (track, sent):
-        client, run = track._upload._client, track.run_id
+        client, run = MlflowClient(track.uri), track.run_id
 
         def told(k: int) -> None:
             track.image("panel", draw, k)
@@ -131,28 +136,28 @@ def _pictures(config: dict[str, Any]) -> Iterator[dict[str, Any]]:
             client.log_image(run, draw(), key="x", step=k, synchronous=True)
 
         ways = [Way(told, 0, PANELS, max(LEAST, config["seconds"]), EVERY, track.settled, sent), Way(logged, 0, PANELS)]
-        ours, rival = _costs(ways, config["rounds"], "panels")
+        ours, rival = _costs(_work(), ways, config["rounds"], "panels")
     yield _row("tracking a panel, the call", ours.calls, rival.calls, "ms", LOG_IMAGE)
     yield _row("tracking a panel, all that the loop loses", ours.whole, rival.whole, "ms", LOG_IMAGE)
 
 
-def _costs(ways: list[Way], rounds: int, what: str) -> list[Costs]:
-    """Of each way; a bare turn stands between any two turns."""
-    work = _work()
-    costs = [Costs([], []) for _ in ways]
+def _costs(work: Callable[[], Any], ways: list[Way], rounds: int, what: str, least: float = LEAST) -> list[Costs]:
+    """Of each way; a bare turn of `least` seconds stands between any two turns."""
+    costs = [Costs([], [], []) for _ in ways]
     _run(work, 1.0)  # warms up
-    before, step = _run(work, LEAST), 0
+    before, step = _run(work, least), 0
     for k in range(rounds):
         print(f"{what}, round {k + 1} of {rounds}", file=sys.stderr)
         for cost, way in zip(costs, ways, strict=True):
             call = Clocked(way.call)
             told = _run(work, way.seconds, way._replace(call=call), step)
             tail = _until(way.sent, work)
-            after = _run(work, LEAST)
+            after = _run(work, least)
             bare = (before.seconds / before.steps + after.seconds / after.steps) / 2
             lost = told.seconds + tail.seconds - (told.steps + tail.steps) * bare
             cost.calls.append(1000 * call.seconds / call.count)
             cost.whole.append(1000 * lost / call.count)
+            cost.shares.append(lost / call.count / bare)
             before, step = after, step + told.steps
     return costs
 
@@ -245,17 +250,6 @@ def _training(config: dict[str, Any]) -> Callable[[], dict[str, Any]]:
         return {f"train/{i}": loss.detach() for i in range(SCALARS)}
 
     return step
-
-
-def _milliseconds(step: Callable[[], Any], rounds: int) -> list[float]:
-    """ms of one step, in each round."""
-    found = []
-    for _ in range(rounds + 1):
-        start = time.perf_counter()
-        for _ in range(WARM):
-            step()
-        found.append(1000 * (time.perf_counter() - start) / WARM)
-    return found[1:]  # the first one warms up
 
 
 def _panel(scale: int) -> Callable[[], Image.Image]:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from pytorch_lightning import seed_everything
 from pytorch_lightning.utilities import rank_zero_only
 
-from sr import build, checkpoint, resume, terminal, weights
+from sr import build, checkpoint, heap, resume, terminal, weights
 from sr.crew import own_parts
 from sr.data.fingerprint import Print
 from sr.data.leaks import Leak
@@ -63,6 +63,7 @@ class Training:
         if not self.first:
             sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - as long as the process lives
         terminal.quiet()
+        heap.keep()
         seed_everything(config["seed"], workers=True, verbose=False)
         self.data, self.model = build.data(config), build.model(config)
         self.data.view = self.model.metric.view

@@ -69,11 +69,11 @@ def test_what_threads_behind_take_later_is_counted(monkeypatch: pytest.MonkeyPat
         now += 7e-3
 
     monkeypatch.setattr(toll, "time", SimpleNamespace(perf_counter=lambda: now))
-    monkeypatch.setattr(toll, "_work", lambda: work)
     ways = [toll.Way(told, 1, 0, 5.0, 300, sent=lambda: behind < 1e-9), toll.Way(logged, 0, 4)]
-    ours, rival = toll._costs(ways, 2, "test")
+    ours, rival = toll._costs(work, ways, 2, "test")
     assert ours.calls == pytest.approx([0.1, 0.1])
     assert ours.whole == pytest.approx([3.1, 3.1])
+    assert ours.shares == pytest.approx([3.1, 3.1])  # of steps of 1 ms
     assert rival.calls == pytest.approx([7.0, 7.0])
     assert rival.whole == pytest.approx([7.0, 7.0])
 

@@ -22,7 +22,7 @@ HARM = (
     "torch.nn.modules.module.torch.hub.load", "torch.nn.modules.module.functools.partial", "torch.nn.modules.module.partial",
     "torch.optim.optimizer.torch.load", "torch.optim.optimizer.warnings.sys.modules.clear", "sr.weights.pickle.loads",
     "sr.data.cache.os.system", "sr.data.cache.read", "sr.net.plain.nn.modules.module.torch.save", "sr.net.plain.Tensor",
-    "sr.model.gan.warnings", "sr.net.windowed.import_module", "sr.track.mlflow.FileLock", "sr.track.mlflow.partial",
+    "sr.model.gan.warnings", "sr.net.windowed.import_module", "sr.track.server.FileLock", "sr.track.journal.partial",
     # what is defined in one, and reads, writes, fetches or runs what it is told
     "sr.fetch.fetch", "sr.build.part", "sr.run.main", "sr.clean.main", "sr.checkpoint.load", "sr.weights.read",
     "sr.verb.start", "sr.image.write.write", "sr.data.cache._write", "sr.track.life.keep", "sr.track.life.make_folder",

@@ -96,7 +96,9 @@ class Journal(Nothing):
         self.barrier()
 
     def points(self, values: dict[str, Any], step: int) -> None:
-        self._put(Told(values, step, lines.now()))
+        """On a CPU there is nothing to wait for, and a tensor that is kept, however small, is in the way of the next step's
+        large ones: the allocator then takes new memory, and a step of the default net a tenth longer."""
+        self._put(Told({name: _read(value) for name, value in values.items()}, step, lines.now()))
 
     def image(self, key: str, image: Image | Callable[[], Image], step: int) -> None:
         self._put(Shown(key, image, step, lines.now()))
@@ -228,6 +230,11 @@ def _claimed(folder: Path) -> BaseFileLock:
 def _words(entry: lines.Entry) -> Any:
     """What makes two entries the same."""
     return entry["step"], tuple(entry["points"].items()) if "points" in entry else entry["image"]
+
+
+def _read(value: Any) -> Any:
+    """A tensor of a CPU as a number."""
+    return value.item() if isinstance(value, torch.Tensor) and value.device.type == "cpu" else value
 
 
 def _numbers(values: list[Any]) -> list[float]:

@@ -1,0 +1,147 @@
+"""A run's journal on its way to MLflow: what may be sent, how often it is tried, and the process that does it."""
+
+import json
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+from PIL import Image
+
+from sr.track import lines
+from sr.track.catching_up import catch_up
+from sr.track.journal import Journal
+from sr.track.mlflow import begun
+from sr.track.sender import Sender
+from sr.track.upload import Upload
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture
+def journal(runs: Path, tmp_path: Path) -> Journal:
+    """A run that is sent when the test wants it."""
+    tracker = Journal(str(runs), "test")
+    tracker.start("a run", tmp_path, {}, [], {})
+    return tracker
+
+
+def upload(journal: Journal) -> Upload:
+    return Upload(journal._folder, f"sqlite:///{journal.runs}/mlflow.db", journal.runs)
+
+
+def sent(journal: Journal) -> Upload:
+    """MLflow has all that it may have."""
+    one = upload(journal)
+    one.connect()
+    one.pump()
+    return one
+
+
+def losses(sent: Upload) -> list[Any]:
+    return MlflowClient(sent.uri).get_metric_history(sent.run_id, "train/loss")
+
+
+def test_a_tracker_that_dies_costs_neither_the_run_nor_a_point(journal: Journal, tmp_path: Path, capfd: Any) -> None:
+    told: list[dict[str, Any]] = []
+    sender = Sender(upload(journal), lambda **words: told.append(words))
+    assert sender.attempt()
+    client, sender.upload._client = sender.upload._client, Dead()
+    for step in range(5):
+        journal.points({"train/loss": 0.5}, step)
+    journal.image("val/x/y", Image.new("RGB", (8, 8)), 1)
+    journal.settled(4)
+    journal.barrier()
+    assert not sender.attempt()
+    assert not sender.attempt()
+    assert told == [
+        {"known": [sender.upload.run_id, sender.upload.experiment_id]},
+        {"failed": "the tracker is gone"},
+    ]
+    journal.end("FINISHED")
+    assert upload(journal).left == 6
+    run_id = sender.upload.run_id
+    assert client.get_run(run_id).info.status == "RUNNING"
+    for _ in range(2):  # the second time there is nothing to do
+        assert catch_up([str(tmp_path)], str(journal.runs), sender.upload.uri)
+        assert client.get_run(run_id).info.status == "FINISHED"
+        assert [p.step for p in client.get_metric_history(run_id, "train/loss")] == [0, 1, 2, 3, 4]
+        assert len(client.list_artifacts(run_id, "images")) == 2
+    assert "nothing to send" in capfd.readouterr().out
+
+
+class Dead:
+    """A client whose server is gone."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise ConnectionError("the tracker is gone")
+
+
+def test_the_process_that_sends_ends_with_its_run_and_of_nothing_else(journal: Journal, tmp_path: Path) -> None:
+    process = begun(tmp_path, upload(journal).uri, journal.runs, [])
+    assert [json.loads(process.stdout.readline()).popitem()[0] for _ in range(2)] == ["known", "tried"]
+    for number in (signal.SIGINT, signal.SIGTERM):  # as a terminal and SLURM send them, to all processes of a run
+        process.send_signal(number)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(0.5)
+    process.stdin.close()  # as if the run's process was killed
+    assert process.wait(10) == 1
+    process.stdout.close()
+
+
+def test_nothing_is_shown_that_could_be_taken_back(journal: Journal) -> None:
+    """Points after the newest checkpoint wait; those of a killed process are superseded by those of the one that resumes."""
+    for step in range(1, 8):
+        journal.points({"train/loss": float(step)}, step)
+        journal.image("panel", Image.new("RGB", (8, 8)), step)
+        if step == 4:
+            journal.settled(4)
+    journal.barrier()
+    assert [p.step for p in losses(sent(journal))] == [1, 2, 3, 4]
+    journal.back(4)  # as if killed here, and resumed
+    for step in range(5, 10):
+        journal.points({"train/loss": -float(step)}, step)
+    journal.end("FINISHED")
+    history = losses(last := sent(journal))
+    assert [(p.step, p.value) for p in history] == [*((s, s) for s in range(1, 5)), *((s, -s) for s in range(5, 10))]
+    assert len(MlflowClient(last.uri).list_artifacts(last.run_id, "images")) == 2 * 4
+    assert [(step, value) for _, step, value in lines.points(journal._folder)] == [(p.step, p.value) for p in history]
+
+
+def test_a_failed_run_that_goes_on_with_other_dials_has_each_step_once(journal: Journal, runs: Path) -> None:
+    """What it said after its checkpoint waits; a checkpoint that is torn takes it back further, to steps that were shown."""
+    for step in range(1, 8):
+        journal.points({"train/loss": 1 / step}, step)
+        if step in (3, 5):
+            journal.settled(step)
+    journal.end("FAILED", "NaN or explosion")
+    assert MlflowClient(sent(journal).uri).get_run(sent(journal).run_id).data.tags["sr.exit"] == "NaN or explosion"
+    assert [p.step for p in losses(sent(journal))] == [1, 2, 3, 4, 5]
+    again = Journal(str(runs), "test")
+    again.start("a run", journal._folder, {}, [], {"sr.verb": "run"})
+    again.back(3)
+    for step in range(4, 10):
+        again.points({"train/loss": 1 / step if step <= 5 else -1 / step}, step)
+    again.settled(9)
+    again.barrier()
+    run = MlflowClient(sent(again).uri).get_run(sent(again).run_id)
+    assert (run.info.status, run.data.tags["sr.exit"]) == ("RUNNING", "")
+    again.end("FINISHED")
+    assert sent(again).run_id == run.info.run_id
+    assert [(p.step, p.value) for p in losses(sent(again))] == [(s, 1 / s if s <= 5 else -1 / s) for s in range(1, 10)]
+    assert MlflowClient(sent(again).uri).get_run(run.info.run_id).info.status == "FINISHED"
+
+
+def test_a_tracker_that_is_out_for_days_is_still_tried(journal: Journal) -> None:
+    sender = Sender(upload(journal), lambda **words: None)
+    sender.fails = 5000
+    journal.points({"train/loss": 1.0}, 1)
+    journal.end("FINISHED")
+    sender.done.set()
+    sender.run()
+    assert [p.value for p in losses(sender.upload)] == [1.0]
