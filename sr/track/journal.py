@@ -1,6 +1,6 @@
 """`track=journal`: a run written down in its own folder, and nowhere else; `track=mlflow` sends it on from there.
 
-The training thread only puts things into a queue. The writer's thread reads tensors, draws pictures and appends lines to
+The training thread only puts things into a queue. The writer's thread reads a GPU's tensors, draws pictures and appends lines to
 `journal.jsonl` (`sr.track.lines`): the one source of what a run has said.
 """
 
@@ -96,8 +96,8 @@ class Journal(Nothing):
         self.barrier()
 
     def points(self, values: dict[str, Any], step: int) -> None:
-        """On a CPU there is nothing to wait for, and a tensor that is kept, however small, is in the way of the next step's
-        large ones: the allocator then takes new memory, and a step of the default net a tenth longer."""
+        """On a CPU there is nothing to wait for, and a tensor that is kept, however small, splits the memory that the next
+        step could have used again."""
         self._put(Told({name: _read(value) for name, value in values.items()}, step, lines.now()))
 
     def image(self, key: str, image: Image | Callable[[], Image], step: int) -> None:

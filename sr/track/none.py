@@ -37,7 +37,7 @@ class Nothing(Logger):
         """Open the run; `folder` is where it may keep files, `typed` the overrides of the command line."""
 
     def points(self, values: dict[str, Any], step: int) -> None:
-        """Record scalars; tensors may be given as they are and are read later, in another thread."""
+        """Record scalars; tensors may be given as they are; those of a GPU are read later, in another thread."""
 
     def image(self, key: str, image: Image | Callable[[], Image], step: int) -> None:
         """Record a picture, or what makes one: that is called later, in another thread."""
