@@ -186,10 +186,17 @@ class SRData(LightningDataModule):
 
     def _eval_loaders(self, part: str) -> list[DataLoader]:
         """Each process measures pictures that stand side by side: gathered by rank, they are in the set's order."""
-        loaders = []
-        for chosen in self.eval_sets[part]:
+        world, rank = self._share()
+        sets, loaders = self.eval_sets[part], []
+        if sets and not all(any(share(len(one), world, k) for one in sets) for k in range(world)):
+            most = max(len(one) for one in sets)
+            raise UserError(
+                f"data.{part}={self.sets[part]}: {most} pictures for {world} processes, of which each must have one to measure: "
+                f"name more pictures, or fewer processes (trainer.devices={most})"
+            )
+        for chosen in sets:
             chance = torch.Generator().manual_seed(self.seed)
-            batches = BatchSampler(share(len(chosen), *self._share()), chosen.batch, False)
+            batches = BatchSampler(share(len(chosen), world, rank), chosen.batch, False)
             loaders.append(DataLoader(chosen, sampler=batches, batch_size=None, generator=chance))
         return loaders
 

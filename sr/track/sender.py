@@ -24,7 +24,7 @@ from sr.track.upload import Upload, send
 PAUSE, LONGEST, DOUBLINGS = 5.0, 60.0, 5  # seconds between two uploads, which double after each that failed
 TRIES = 3  # of an upload at the end, if MLflow had answered until then
 BEAT = 60.0  # seconds between signs of life
-NICE = 10  # whoever trains comes first
+NICE = 19  # whoever trains comes first
 
 
 class Sender:
@@ -40,12 +40,18 @@ class Sender:
         self._tell, self._told, self._beaten = tell, False, 0.0
 
     def run(self) -> None:
-        """Returns when the run is over, and MLflow has all of it or does not answer."""
-        while not self.done.wait(min(LONGEST, PAUSE * 2 ** min(self.fails, DOUBLINGS))):
-            self.attempt()
+        """Returns when the run is over, and MLflow has all of it or does not answer. What is sent then is waited for."""
+        meanwhile = threading.Thread(target=self._meanwhile)
+        meanwhile.start()
+        meanwhile.join()
         tries = 1 if self.fails else TRIES
         while not self.attempt() and (tries := tries - 1):
             time.sleep(TRIES - tries)
+
+    def _meanwhile(self) -> None:
+        os.nice(NICE)  # of this thread alone, on Linux
+        while not self.done.wait(min(LONGEST, PAUSE * 2 ** min(self.fails, DOUBLINGS))):
+            self.attempt()
 
     def attempt(self) -> bool:
         """Whether MLflow took all that may be sent."""
@@ -71,10 +77,12 @@ def main() -> None:
     """Signals are the run's business: it says when to end, and its death is the end of the input."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    os.nice(NICE)
     orders, answers = open(0, "rb", buffering=0), os.fdopen(os.dup(1), "w", buffering=1)  # noqa: SIM115  until the end
     os.dup2(2, 1)  # what a library prints is no answer
-    order = json.loads(orders.readline())
+    line = orders.readline()
+    if not line:  # the run is gone already
+        return
+    order = json.loads(line)
 
     def tell(**words: Any) -> None:
         with contextlib.suppress(OSError):  # the run is gone
@@ -97,6 +105,7 @@ def _obey(orders: RawIOBase, done: threading.Event) -> None:
 
 def _bury(orphans: list[str], uri: str) -> None:
     """Runs whose processes are gone are not RUNNING in this MLflow either; of another one, `python -m sr.sync` tells."""
+    os.nice(NICE)
     for folder in orphans:
         with contextlib.suppress(Exception):  # the next run, or `python -m sr.sync`, tries again
             send(Path(folder), uri)
