@@ -1,7 +1,6 @@
 """`data=folder`, `pair`, `benchmark` and `sample`: what they refuse and how, and the chance that draws the patches."""
 
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -82,17 +81,6 @@ def test_every_tenth_picture_is_held_out_and_not_trained_on(tmp_path: Path) -> N
     trained, held = source.train_set.pictures.names, source.eval_sets["val"][0].names
     assert sorted(held) == ["p0", "p18", "p9"]  # by name, p10 … p19 come before p2
     assert sorted(trained + held) == sorted(f"p{k}" for k in range(21))
-
-
-def test_each_of_several_processes_must_have_a_picture_to_measure(tmp_path: Path) -> None:
-    """One that has none would leave the others waiting for its share of the mean."""
-    source = data(Folder, tmp_path, path=photos(tmp_path / "hr", 4), patch=16)
-    source.setup("fit")
-    source.trainer = SimpleNamespace(world_size=2, global_rank=0)
-    with pytest.raises(UserError, match=r"data\.val=\['folder'\]: 1 pictures for 2 processes.*trainer\.devices=1"):
-        source.val_dataloader()
-    source.trainer.world_size = 1
-    assert len(source.val_dataloader()) == 1
 
 
 def test_patch_larger_than_an_image_names_both(tmp_path: Path) -> None:

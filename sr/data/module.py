@@ -141,7 +141,9 @@ class SRData(LightningDataModule):
     def test_dataloader(self) -> list[DataLoader]:
         return self._eval_loaders("test")
 
-    def on_after_batch_transfer(self, batch: Raw, dataloader_idx: int) -> Pair:
+    def on_after_batch_transfer(self, batch: Raw | None, dataloader_idx: int) -> Pair | None:
+        if batch is None:
+            return None
         hr, lr = batch.hr, batch.lr
         if self.color == "gray":
             hr, lr = gray(hr), gray(lr) if lr is not None else None
@@ -185,19 +187,16 @@ class SRData(LightningDataModule):
         return True
 
     def _eval_loaders(self, part: str) -> list[DataLoader]:
-        """Each process measures pictures that stand side by side: gathered by rank, they are in the set's order."""
+        """Each process measures pictures that stand side by side: gathered by rank, they are in the set's order. One that
+        gets none of any set has a batch that is None."""
         world, rank = self._share()
         sets, loaders = self.eval_sets[part], []
-        if sets and not all(any(share(len(one), world, k) for one in sets) for k in range(world)):
-            most = max(len(one) for one in sets)
-            raise UserError(
-                f"data.{part}={self.sets[part]}: {most} pictures for {world} processes, of which each must have one to measure: "
-                f"name more pictures, or fewer processes (trainer.devices={most})"
-            )
         for chosen in sets:
             chance = torch.Generator().manual_seed(self.seed)
             batches = BatchSampler(share(len(chosen), world, rank), chosen.batch, False)
             loaders.append(DataLoader(chosen, sampler=batches, batch_size=None, generator=chance))
+        if loaders and not any(map(len, loaders)):  # Lightning would skip it all, and the others would wait for its share
+            loaders[0] = DataLoader([None], batch_size=None)
         return loaders
 
     def example(self) -> Pair:

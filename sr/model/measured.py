@@ -47,10 +47,10 @@ class Measured(LightningModule):
         """The net whose numbers count: the averaged one where there is one."""
         return self.net if self.ema is None else self.ema.net
 
-    def validation_step(self, pair: Pair, batch_idx: int, dataloader_idx: int = 0) -> Shown:
+    def validation_step(self, pair: Pair | None, batch_idx: int, dataloader_idx: int = 0) -> Shown | None:
         return self._measure("val", pair, dataloader_idx)
 
-    def test_step(self, pair: Pair, batch_idx: int, dataloader_idx: int = 0) -> Shown:
+    def test_step(self, pair: Pair | None, batch_idx: int, dataloader_idx: int = 0) -> Shown | None:
         return self._measure("test", pair, dataloader_idx)
 
     def on_validation_epoch_start(self) -> None:
@@ -85,7 +85,9 @@ class Measured(LightningModule):
 
     on_test_epoch_end = on_validation_epoch_end
 
-    def _measure(self, part: str, pair: Pair, set_index: int) -> Shown:
+    def _measure(self, part: str, pair: Pair | None, set_index: int) -> Shown | None:
+        if pair is None:  # of several processes, one that has none
+            return None
         key = self._key(part, set_index)
         sr = self._enlarged(self.final, pair.lr)
         self._scores[key].update(sr, pair.hr, pair.lr)
