@@ -119,7 +119,13 @@ def test_two_processes_go_on_waiting_together(run: Any, world: Path) -> None:
 @pytest.mark.slow
 def test_a_process_without_a_picture_to_measure_goes_on_with_the_others(run: Any, world: Path) -> None:
     """A folder of four pictures holds back one."""
-    dials = ("trainer.max_steps=2", "model.net.width=4", "data=folder", f"data.path={world / 'photos'}", "data.patch=32")
+    dials = (
+        "trainer.max_steps=2",
+        "model.net.width=4",
+        "data=folder",
+        f"data.path={world / 'photos'}",
+        "data.patch=32",
+    )
     answer, folder = run(*dials, "trainer=ddp", "trainer.devices=2")
     assert answer.code == 0, answer.err
     assert checkpoint.load(folder).metrics["val/folder/psnr"] > 0

@@ -195,7 +195,7 @@ class SRData(LightningDataModule):
             chance = torch.Generator().manual_seed(self.seed)
             batches = BatchSampler(share(len(chosen), world, rank), chosen.batch, False)
             loaders.append(DataLoader(chosen, sampler=batches, batch_size=None, generator=chance))
-        if loaders and not any(map(len, loaders)):  # Lightning would skip it all, and the others would wait for its share
+        if loaders and not any(map(len, loaders)):  # Lightning would skip it all, and others wait for its share
             loaders[0] = DataLoader([None], batch_size=None)
         return loaders
 
