@@ -43,7 +43,7 @@ PATIENCE = 300.0  # seconds that all may take to be there
 OUTAGE = 30.0  # seconds of a turn with an outage, which lasts from a sixth of it on to five sixths
 OFTEN = 50  # steps between two checkpoints of these turns, so that there is always something to send
 ROUNDS = 3  # of outages, at most
-WARM = 20  # steps before a turn
+WARMING = 8.0  # seconds of steps before a turn with an outage: a machine that was idle is faster for a while
 LIGHTNING = "pytorch_lightning.loggers.MLFlowLogger.log_metrics, into SQLite"
 LOG_IMAGE = "the panel drawn, then MlflowClient.log_image, into SQLite"
 UNDISTURBED = "the same loop while MLflow's server answers"
@@ -219,19 +219,21 @@ def _outages(config: dict[str, Any]) -> Iterator[dict[str, Any]]:
 def _rate(step: Callable[[], dict[str, Any]], uri: str, events: list[tuple[float, Callable[[], None]]]) -> float:
     """Of `OUTAGE` seconds; each event comes when so many of them are over."""
     with contextlib.redirect_stderr(io.StringIO()), _tracker(uri) as (track, _):
-        for k in range(WARM):
-            track.points(step(), k)
         start, k = time.perf_counter(), 0
+        while time.perf_counter() - start < WARMING:
+            k += 1
+            track.points(step(), k)
+        warm, start = k, time.perf_counter()
         while (seconds := time.perf_counter() - start) < OUTAGE:
             if events and seconds >= events[0][0]:
                 events.pop(0)[1]()
             k += 1
-            track.points(step(), WARM + k)
+            track.points(step(), k)
             if k % OFTEN == 0:
-                track.settled(WARM + k)
+                track.settled(k)
         for _, event in events:  # of a turn in which a step took that long
             event()
-    return k / seconds
+    return (k - warm) / seconds
 
 
 def _training(config: dict[str, Any]) -> Callable[[], dict[str, Any]]:
