@@ -1,7 +1,8 @@
 """Memory that a training gives back at every step, only to ask for it again at the next one.
 
-glibc returns large blocks to the system as soon as they are freed. Each step's activations then come as new pages, which
-the system clears one by one: a third of the default net's step on a CPU.
+glibc returns large blocks to the system as soon as they are freed, until it has seen larger ones come and go. Each step's
+activations then come as new pages, which the system clears one by one: up to a third of a bare loop's step on a CPU. A
+training that has measured whole pictures has mostly taught glibc better, and gains little (experiments/speed).
 """
 
 import ctypes
