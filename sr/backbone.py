@@ -18,6 +18,7 @@ import torch
 from filelock import FileLock
 from torch import Tensor, nn
 
+from sr import precision
 from sr.error import UserError
 from sr.fetch import fetch
 from sr.weights import misfit
@@ -110,7 +111,7 @@ def find(name: str, weights: str | None, key: str) -> Path:
 
 def look(net: nn.Sequential, image: Tensor, taps: Sequence[int]) -> list[Tensor]:
     """What the net sees after each of the layers `taps`, full float32 on every device."""
-    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+    with precision.full(image.device.type):
         return through(net, image, taps)
 
 

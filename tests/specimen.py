@@ -1,7 +1,9 @@
 """Made-up pictures and weight files, and a short training, that tests share."""
 
+import importlib.util
 import io
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,18 @@ from sr.trainer import Trainer
 def levels(*shape: int, seed: int = 0) -> Tensor:
     """Random 8-bit levels, float32."""
     return torch.randint(0, 256, shape, generator=torch.Generator().manual_seed(seed)).float()
+
+
+@lru_cache
+def other_device() -> str | None:
+    """A GPU, or what torch_xla offers where that is installed: a CPU too has one, with a compiler of its own."""
+    if torch.accelerator.is_available():
+        return torch.accelerator.current_accelerator().type
+    if not importlib.util.find_spec("torch_xla"):
+        return None
+    xla = importlib.import_module("torch_xla")
+    xla.experimental.eager_mode(True)  # put off, a picture's SSIM becomes a graph too deep for its stack
+    return str(xla.device())
 
 
 def see(batch: int, height: int, width: int, scale: int = 2, channels: int = 3, device: str = "cpu") -> Seen:

@@ -11,7 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from skimage import data
-from specimen import levels, see, weight_files
+from specimen import levels, other_device, see, weight_files
 from torch import Tensor
 
 from sr.color import luma
@@ -62,14 +62,14 @@ def test_each_image_of_a_batch_is_judged_alone(name: str, made_up: dict[str, Pat
 
 
 @pytest.mark.filterwarnings("ignore:metric.also")
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.skipif(not other_device(), reason="needs a GPU, or another device of PyTorch's")
 @pytest.mark.parametrize("name", MEASURES)
-def test_a_gpu_gives_the_same(name: str, made_up: dict[str, Path]) -> None:
+def test_another_device_gives_the_same(name: str, made_up: dict[str, Path]) -> None:
     measure = MEASURES[name](made_up)
     near = 1e-4 if name in ("lpips", "dists") else 1e-9  # networks work in float32
-    assert measure(see(2, 182, 190, device="cuda")).tolist() == pytest.approx(
-        measure(see(2, 182, 190)).tolist(), rel=near
-    )
+    there = measure(see(2, 182, 190, device=other_device()))
+    assert there.device.type != "cpu"
+    assert there.tolist() == pytest.approx(measure(see(2, 182, 190)).tolist(), rel=near)
 
 
 @pytest.mark.filterwarnings("ignore:metric.also")

@@ -12,6 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from sr import precision
 from sr.error import UserError
 from sr.thread import alone
 
@@ -54,10 +55,11 @@ def _byte_passes(image: Tensor, passes: list[tuple[int, tuple]]) -> Tensor:
     """Rounded half up after each pass: a cast to uint8 cuts off the fraction. On a CPU, a few planes at a time."""
     planes = image.reshape(-1, *image.shape[-2:])
     count = max(1, _PLANES // planes[0].numel()) if image.device.type == "cpu" else len(planes)
+    short = precision.whole(image.device)
     done = []
     for some in planes.split(count):
         for axis, shape in passes:
-            exact = some.to(_exact_dtype(*shape))
+            exact = some.to(_exact_dtype(*shape) if short else torch.float64)
             some = _along(axis, shape, exact).add_(0.5).clamp_(0, 255.5).to(torch.uint8)  # noqa: PLW2901
         done.append(some)
     out = torch.cat(done)

@@ -1,8 +1,8 @@
 """Peak signal-to-noise ratio, of each image alone."""
 
-import torch
 from torch import Tensor
 
+from sr.metric.decibel import decibel
 from sr.thread import alone
 
 
@@ -13,4 +13,4 @@ def psnr(sr: Tensor, hr: Tensor) -> Tensor:
     """
     with alone(sr.device):
         error = (sr.double() - hr.double()).square_().mean(dim=(1, 2, 3))
-    return 10 * torch.log10(255**2 / error)
+    return decibel(255**2 / error)

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from sr.color import luma
 from sr.error import UserError
+from sr.metric.decibel import decibel
 from sr.pair import Seen
 
 BLOCK, STEP = 16, 8  # pixels: Hann windows that overlap by half
@@ -44,7 +45,7 @@ def spectra(image: Tensor) -> Tensor:
     power = power.flatten(3).movedim(3, 1)[:, 1:] / window.square().sum()  # without the constant, which is the mean
     rows, columns = power.shape[-2:]
     power = F.avg_pool2d(power, (min(rows, AROUND), min(columns, AROUND)), stride=1)
-    return 10 * torch.log10(power.flatten(2) + FLOOR)
+    return decibel(power.flatten(2) + FLOOR)
 
 
 def spectrum(sr: Tensor, hr: Tensor) -> Tensor:

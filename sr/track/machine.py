@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
+from sr import precision
+
 # Points that no machine repeats: whoever compares two runs leaves them out.
 OF_MACHINE = re.compile(
     r"system/.+|train/(steps_per_second|data_wait|peak_memory_gb)|(val|test)/.+/(ms_per_image|peak_memory_mb)"
@@ -42,9 +44,7 @@ def flags() -> dict[str, Any]:
     backends = torch.backends
     return {
         "threads": torch.get_num_threads(),
-        "matmul_precision": torch.get_float32_matmul_precision(),
-        "tf32_matmul": backends.cuda.matmul.allow_tf32,
-        "tf32_cudnn": backends.cudnn.allow_tf32,
+        **precision.told(),
         "cudnn_benchmark": backends.cudnn.benchmark,
         "cudnn_deterministic": backends.cudnn.deterministic,
         "deterministic": torch.are_deterministic_algorithms_enabled(),
