@@ -1,7 +1,7 @@
 """An MLflow server of one's own, and a gate in front of it that is late, broken or shut when told to be.
 
 Both are processes of their own. The gate (`python -m sr.gate PORT`) reads words from its standard input, a line each,
-and answers each when it is done; it ends with its input.
+and answers each, when it is done, with the number of requests before; it ends with its input.
 """
 
 import contextlib
@@ -92,11 +92,11 @@ class Gate:
         self._process.wait()
         self._process.stdout.close()
 
-    def become(self, way: str) -> None:
-        """One of `WAYS`; returns when it is."""
+    def become(self, way: str) -> int:
+        """One of `WAYS`; returns when it is: how many requests came before, since it was told the last time."""
         self._process.stdin.write(f"{way}\n")
         self._process.stdin.flush()
-        self._answer()
+        return int(self._answer())
 
     def _answer(self) -> str:
         line = self._process.stdout.readline().strip()
@@ -111,7 +111,7 @@ class Listener(ThreadingHTTPServer):
     daemon_threads = True
 
     def __init__(self, port: int, target: str) -> None:
-        self.target, self.way = target, "open"
+        self.target, self.way, self.came = target, "open", 0
         super().__init__(("127.0.0.1", port), Passing)
         threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
 
@@ -128,6 +128,7 @@ class Passing(BaseHTTPRequestHandler):
 
     def answer(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.server.came += 1
         if self.server.way == "broken":
             self._reply(500, b'{"error_code": "INTERNAL_ERROR", "message": "broken"}')
             return
@@ -164,15 +165,15 @@ def main() -> None:
     port = listener.server_address[1]
     print(port, flush=True)
     for line in sys.stdin:
-        way = line.strip()
+        way, came = line.strip(), listener.came if listener else 0
         if way == "shut":
             if listener is not None:
                 listener.close()
             listener = None
         else:
             listener = listener or Listener(port, target)
-            listener.way = way
-        print(way, flush=True)
+            listener.way, listener.came = way, 0
+        print(came, flush=True)
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ def test_it_lets_through_refuses_and_breaks_and_is_open_again(port: int) -> None
         way.become("broken")
         with pytest.raises(urllib.error.HTTPError, match="500"):
             said(way.uri)
-        way.become("shut")
+        assert way.become("shut") == 1
         with pytest.raises(urllib.error.URLError, match="refused"):
             said(way.uri)
         way.become("open")

@@ -4,19 +4,15 @@ import json
 import os
 import subprocess
 import sys
-import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 from mlflow import MlflowClient
 
-from sr.gate import Server
+from sr.gate import Gate, Server
 from sr.track import lines, params
 
 pytestmark = pytest.mark.slow
@@ -26,49 +22,6 @@ WORDS = (
     f"trainer.max_steps={STEPS}", "trainer.val_check_interval=120", "trainer.accelerator=cpu", "model.net.width=8",
     "model.net.depth=2", "track.panels=2",
 )  # fmt: skip
-
-
-class Gate(ThreadingHTTPServer):
-    """Lets requests through to a server, `delay` seconds late, or answers them with 500 while `broken`."""
-
-    daemon_threads = True
-
-    def __init__(self, server: Server) -> None:
-        self.server, self.delay, self.broken, self.refused = server, 0.0, False, 0
-        super().__init__(("127.0.0.1", 0), Through)
-        self.uri = f"http://127.0.0.1:{self.server_address[1]}"
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-
-
-class Through(BaseHTTPRequestHandler):
-    """One request."""
-
-    def answer(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        time.sleep(self.server.delay)
-        if self.server.broken:
-            self.server.refused += 1
-            self.reply(500, b'{"error_code": "INTERNAL_ERROR", "message": "broken"}')
-            return
-        kept = {k: v for k, v in self.headers.items() if k.lower() not in ("host", "connection", "accept-encoding")}
-        request = urllib.request.Request(self.server.server.uri + self.path, body or None, kept, method=self.command)
-        try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
-                self.reply(answer.status, answer.read())
-        except urllib.error.HTTPError as error:
-            self.reply(error.code, error.read())
-
-    def reply(self, status: int, body: bytes) -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = answer
-
-    def log_message(self, *_: object) -> None:
-        """Nothing."""
 
 
 def wait_for(true: Callable[[], Any], seconds: float) -> Any:
@@ -162,24 +115,23 @@ def test_killed_and_back_in_mid_run(tmp_path: Path) -> None:
     server.kill()
 
 
-def test_slow(server: Server, tmp_path: Path) -> None:
-    gate = Gate(server)
-    run = begin(gate.uri, tmp_path)
-    wait_for(lambda: trains(tmp_path), 120)
-    gate.delay = 1.0
-    ends_well(run)
-    gate.delay = 0.0
-    sync(folder(tmp_path))
+def test_three_seconds_late(server: Server, tmp_path: Path) -> None:
+    with Gate(server.port) as gate:
+        run = begin(gate.uri, tmp_path)
+        wait_for(lambda: trains(tmp_path), 120)
+        gate.become("late")
+        ends_well(run)
+        gate.become("open")
+        sync(folder(tmp_path))
     check(server.uri, folder(tmp_path))
 
 
 def test_answers_500_from_the_start(server: Server, tmp_path: Path) -> None:
     """The run is unknown to MLflow until it is synced."""
-    gate = Gate(server)
-    gate.broken = True
-    said = ends_well(begin(gate.uri, tmp_path))
-    assert gate.refused > 1
-    assert said.count("does not answer") == 1
-    gate.broken = False
-    sync(folder(tmp_path))
+    with Gate(server.port) as gate:
+        gate.become("broken")
+        said = ends_well(begin(gate.uri, tmp_path))
+        assert gate.become("open") > 1  # it was tried again
+        assert said.count("does not answer") == 1
+        sync(folder(tmp_path))
     check(server.uri, folder(tmp_path))
