@@ -43,11 +43,11 @@ def changes(folder: Path, cfg: DictConfig, config: dict[str, Any], typed: Iterab
             f"resume={folder}: since this run began, other values have come from conf/ or the environment: "
             f"{', '.join(map(str, unasked))}. Type those that are meant, such as {unasked[0].key}={_said(unasked[0].there)}"
         )
-    fixed = [change for change in found if _under(change.key, resume.FIXED)]
+    fixed = [change for change in found if _under(change.key, resume.FIXED) or _averages(change)]
     if fixed:
         raise UserError(
-            f"resume={folder}: {', '.join(map(str, fixed))}: weights and optimizers are in the checkpoint already, so a run "
-            f"that goes on keeps them. For a new run that begins with its weights: model.init={folder}"
+            f"resume={folder}: {', '.join(map(str, fixed))}: a run that goes on keeps its weights, optimizers "
+            f"and protocol. For a new run that begins with its weights: model.init={folder}"
         )
     return found
 
@@ -61,7 +61,7 @@ def differences(there: Mapping[str, Any], here: Mapping[str, Any], derived: Iter
         Change(key, then.get(key, NOTHING), now.get(key, NOTHING))
         for key in dict.fromkeys((*then, *now))
         if then.get(key, NOTHING) != now.get(key, NOTHING)
-        and key not in skipped
+        and not _under(key, skipped)
         and not _under(key, resume.FREE)
         and (key in then or key.rpartition(".")[0] not in parts[0])
         and (key in now or key.rpartition(".")[0] not in parts[1])
@@ -73,6 +73,11 @@ def flat(node: Any, key: str = "") -> dict[str, Any]:
     if not isinstance(node, Mapping) or not node:
         return {key: node}
     return {name: value for k, part in node.items() for name, value in flat(part, f"{key}.{k}".lstrip(".")).items()}
+
+
+def _averages(change: Change) -> bool:
+    """Whether averaged weights would have to come from nowhere, or are left over; another decay is none of that."""
+    return change.key == "model.ema" and None in (change.there, change.here)
 
 
 def _derived(cfg: DictConfig) -> list[str]:

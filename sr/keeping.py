@@ -1,13 +1,9 @@
-"""Checkpoints while a run trains: which step is the best, and files that a kill at any moment leaves whole.
+"""Checkpoints while a run trains: files that a kill at any moment leaves whole.
 
 `Judge` stands first among the callbacks and `Keeper` last: between them all that a validation tells is handed to the
 tracker, which has it on the disk before a checkpoint of that step is in place.
 """
 
-import io
-import math
-import os
-import shutil
 import time
 from functools import partial
 from pathlib import Path
@@ -16,107 +12,16 @@ from typing import Any
 import torch
 from pytorch_lightning import Callback, Trainer
 
-from sr import chance, weights
+from sr import chance
 from sr.checkpoint import KEY
-from sr.error import DiskError, UserError
+from sr.disk import link, pour, settle
+from sr.error import DiskError
+from sr.judge import Judge
 from sr.model.module import SRModule
 from sr.polite import signals
 from sr.track.none import Nothing
 
-PERCEPTUAL = ("lpips", "lpips_vgg", "dists", "spectrum")  # the first that is measured is a GAN's watch_also=auto
 LOOK = 50  # steps between two looks at the clock where several processes have to agree on it
-
-
-class Judge(Callback):
-    """Knows the best step by `watch` and the best by `watch_also`, and stops a training that gets no better.
-
-    A run that goes on keeps its best steps. One that begins with another's checkpoint takes over the best files beside
-    it, in the folder `inherited`, unless they are later than that checkpoint.
-    """
-
-    def __init__(self, folder: Path, watch: str, config: dict[str, Any], patience: int | None = None,
-                 inherited: Path | None = None) -> None:  # fmt: skip
-        self.folder, self.patience, self.config = folder, patience, config
-        self._inherited = inherited
-        self._waited = 0  # validations since the best one
-        first = config["data"]["val"][0] if config["data"]["val"] else None
-        self._set = f"val/{Path(first).name if first else ''}/"
-        self.key = watch if "/" in watch else self._set + watch
-        self.also: str | None = None  # of watch_also what `key` is of watch; known at the first validation
-        self.second: dict[str, float] = {}  # by `also` what `module.best` is by `key`
-        self.better: list[Path] = []  # the best files that the last validation has outdone
-
-    @property
-    def best(self) -> Path:
-        """Where the best checkpoint is, or will be."""
-        return self.folder / "best.ckpt"
-
-    @property
-    def best_also(self) -> Path | None:
-        """Where the best by `also` is, or will be, named by that metric: `best_spectrum.ckpt`."""
-        return self.folder / f"best_{self.also.rpartition('/')[2]}.ckpt" if self.also else None
-
-    def kept(self) -> list[Path]:
-        """The files that are there, the best first."""
-        return [path for path in (self.best, self.best_also, self.folder / "last.ckpt") if path and path.exists()]
-
-    def on_save_checkpoint(self, trainer: Trainer, module: SRModule, checkpoint: dict[str, Any]) -> None:
-        best = {"best": dict(module.best), "second": dict(self.second), "also": self.also, "waited": self._waited}
-        checkpoint.setdefault(KEY, {}).update(best)
-
-    def on_load_checkpoint(self, trainer: Trainer, module: SRModule, checkpoint: dict[str, Any]) -> None:
-        entry = checkpoint[KEY]
-        self.also = entry.get("also")
-        there = self._there(checkpoint["global_step"]) if trainer.is_global_zero else {}  # the others have no folder
-        names = list(there) if trainer.world_size == 1 else trainer.strategy.broadcast(list(there))
-        if self.best.name in names:
-            module.best, self._waited = dict(entry["best"]), entry["waited"]
-        if self.best_also and self.best_also.name in names:
-            self.second = dict(entry["second"])
-        if self._inherited:
-            for name, path in there.items():
-                _link(path, self.folder / name)
-        if self.patience and self._waited >= self.patience and self._inherited is None:
-            trainer.should_stop = True  # it was stopped then, and only its end is missing
-
-    def _there(self, step: int) -> dict[str, Path]:
-        """The best files that a training at this step goes on with."""
-        folder = self._inherited or self.folder
-        found = [folder / path.name for path in (self.best, self.best_also) if path]
-        found = [path for path in found if path.exists()]
-        if self._inherited:
-            found = [path for path in found if weights.read(path)["global_step"] <= step]
-        return {path.name: path for path in found}
-
-    def on_validation_end(self, trainer: Trainer, module: SRModule) -> None:
-        self._know(module)
-        if trainer.sanity_checking:  # before the first step there is nothing worth keeping
-            return
-        better = _better(module, self.key, module.best)
-        better_also = self.also is not None and _better(module, self.also, self.second)
-        self.better = [self.best] * better + [self.best_also] * better_also
-        counted = {k: v for k, v in module.metrics.items() if k.startswith("val/") and not k.endswith("_raw")}
-        counted["step"] = trainer.global_step
-        self._waited = 0 if better else self._waited + module.counts
-        module.best = counted if better else module.best
-        self.second = counted if better_also else self.second
-        if self.patience and self._waited >= self.patience and not trainer.should_stop:
-            trainer.should_stop = True
-            print(f"step {trainer.global_step}: no better {self.key} in {self.patience} validations, so training stops")
-
-    def _know(self, module: SRModule) -> None:
-        """Find the second metric among those that are measured; raises where one is not."""
-        known = sorted(name for name in module.metrics if not name.endswith("_raw"))
-        also = self.config.get("watch_also")
-        if also == "auto":
-            names = PERCEPTUAL if "adversarial" in self.config["model"] else ()
-            also = next((name for name in names if self._set + name in {*known} - {self.key}), None)
-        also = also if also is None or "/" in also else self._set + also
-        self.second = self.second if also == self.also else {}  # of a resumed run, by what it watched there
-        self.also = also
-        for dial, key in (("watch", self.key), ("watch_also", self.also)):
-            if key is not None and key not in known:
-                raise UserError(f"{dial}={key}: no such metric; there are {', '.join(known)}")
 
 
 class Keeper(Callback):
@@ -143,7 +48,8 @@ class Keeper(Callback):
 
     def on_load_checkpoint(self, trainer: Trainer, module: SRModule, checkpoint: dict[str, Any]) -> None:
         entry = checkpoint[KEY]
-        module.metrics, module.bicubic = dict(entry["metrics"]), dict(entry["bicubic"])
+        if self.judge.alike:
+            module.metrics, module.bicubic = dict(entry["metrics"]), dict(entry["bicubic"])
         self._saved = checkpoint["global_step"]
         states = entry.get("chance")  # files of earlier versions have none
         self._chance = states[min(trainer.global_rank, len(states) - 1)] if states else None
@@ -191,20 +97,20 @@ class Keeper(Callback):
         return trainer.global_step % LOOK == 0 and trainer.strategy.broadcast(late)
 
     def _save(self, trainer: Trainer, module: SRModule, better: list[Path] | None = None) -> None:
-        with module.settled():  # what is kept is what is measured
+        step = trainer.global_step
+        with module.settled():  # what is kept is what is measured; the content is the weights themselves, no copy
             content = trainer._checkpoint_connector.dump_checkpoint(False)  # its public way would write twice
-        if trainer.is_global_zero:
-            step = trainer.global_step
-            part = self._written(content, step)
+            part = self._written(content, step) if trainer.is_global_zero else None
+        if part:
             self.track.after(partial(self._put_in_place, part, step, better or []))
-        self._saved, self._when = trainer.global_step, time.monotonic()
+        self._saved, self._when = step, time.monotonic()
 
     def _written(self, content: dict[str, Any], step: int) -> Path:
         """Under a name of its own, until the journal has all that was told before this step."""
         part = self._last.with_name(f"{self._last.name}.{step}.part")
         try:
             with part.open("wb") as file:
-                _pour(content, file)
+                pour(content, file)
         except OSError as error:
             part.unlink(missing_ok=True)
             raise self._lost(step, error) from None
@@ -214,11 +120,11 @@ class Keeper(Callback):
         """At every moment there is a `last.ckpt` that is whole, and a best one at least as late as it tells of."""
         try:
             for path in better:
-                _link(part, path)
+                link(part, path)
             if self._last.exists():
-                _link(self._last, self._last.with_name("previous.ckpt"))
+                link(self._last, self._last.with_name("previous.ckpt"))
             part.replace(self._last)
-            _settle(self._last.parent)
+            settle(self._last.parent)
         except OSError as error:
             part.unlink(missing_ok=True)
             raise self._lost(step, error) from None
@@ -232,11 +138,6 @@ class Keeper(Callback):
         whole = "; the one before it is whole" if self._last.exists() else ""
         what = f"the checkpoint of step {step} cannot be written ({error.strerror or error}){whole}"
         return DiskError(f"{self._last}: {what}")
-
-
-def _better(module: SRModule, key: str, best: dict[str, float]) -> bool:
-    sign = module.metric.sign(key.rpartition("/")[2])
-    return module.counts and sign * module.metrics[key] > sign * best.get(key, -sign * math.inf)
 
 
 def _at_rest(checkpoint: dict[str, Any], batches: float) -> None:
@@ -264,37 +165,3 @@ def _of_all(trainer: Trainer, mine: dict[str, Any]) -> list[dict[str, Any]]:
     found: list[Any] = [None] * trainer.world_size
     torch.distributed.all_gather_object(found, mine)
     return found
-
-
-def _pour(content: dict[str, Any], file: Any) -> None:
-    """Onto the disk, by way of memory: what PyTorch says of a full disk is not that it is full."""
-    buffer = io.BytesIO()
-    torch.save(content, buffer)
-    file.write(buffer.getbuffer())
-    file.flush()
-    os.fsync(file.fileno())
-
-
-def _link(there: Path, path: Path) -> None:
-    """`path` becomes the same file as `there`, or a copy where links cannot be; at no moment is it gone or cut off."""
-    new = path.with_suffix(".link")
-    new.unlink(missing_ok=True)
-    try:
-        os.link(there, new)
-    except OSError:  # of a file system without links, or of two of them
-        with there.open("rb") as source, new.open("wb") as file:
-            shutil.copyfileobj(source, file)
-            file.flush()
-            os.fsync(file.fileno())
-    new.replace(path)
-    new.unlink(missing_ok=True)  # of two names of one file, `replace` leaves both
-
-
-def _settle(folder: Path) -> None:
-    """The names in a folder, too, are on the disk only when they were told to be; Windows has no such thing."""
-    if os.name == "posix":
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

@@ -48,9 +48,9 @@ def enlarge_all(
     for source, target in tqdm(jobs, unit="image", desc="enlarge", disable=len(jobs) == 1):
         try:
             picture = read(source)
-            pixels, alpha = _enlarged(picture, loaded, source, ensemble, tile)
+            pixels, opacity = _enlarged(picture, loaded, source, ensemble, tile)
             same_kind = pixels.shape[0] == picture.pixels.shape[0]
-            write_png(target, to_pil(pixels, alpha), picture.icc if same_kind else None)
+            write_png(target, to_pil(pixels, opacity), picture.icc if same_kind else None)
         except UserError as error:
             faults.append(str(error))
             tqdm.write(f"skipped: {error}", file=sys.stderr)

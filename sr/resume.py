@@ -25,7 +25,10 @@ from sr.track.password import MASK, masked
 AUTO = "auto"
 FILES = ("last.ckpt", "previous.ckpt")  # the newer first
 FREE = ("paths", "track", "data.root", "data.cache", "resume", "trust", "model.init")  # where things lie, and began
-FIXED = ("model._target_", "model.net", "model.discriminator", "model.optimizer", "model.discriminator_optimizer")
+FIXED = (
+    "model._target_", "model.net", "model.discriminator", "model.optimizer", "model.discriminator_optimizer", "metric",
+    "color", "scale",
+)  # fmt: skip
 
 
 class Known(NamedTuple):

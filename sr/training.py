@@ -21,7 +21,8 @@ from sr.data.patches import START, Seen
 from sr.dials import Change
 from sr.error import UserError
 from sr.heir import first_file
-from sr.keeping import Judge, Keeper
+from sr.judge import Judge
+from sr.keeping import Keeper
 from sr.metric.score import by_picture
 from sr.model.module import trainable
 from sr.track import provenance
@@ -87,6 +88,7 @@ class Training:
         self.clock = Clock()
         inherited = self.resume.parent if self.resume and not self.resumed else None
         self.best = Judge(self.folder, self.config["watch"], self.config, self.config["patience"], inherited)
+        self.best.measured = {one.name: one.digest for one in self.fingerprint if one.context == "val"}
         keeper = Keeper(self.best, self.config, self.track, self.config["save_minutes"], self.config["save_steps"])
         keeper.leaks = [list(leak) for leak in self.leaks]
         callbacks = [Listening(), self.best, self.clock, Pace(self.track, self.clock), Record(self.track)]

@@ -63,6 +63,10 @@ def start(
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
     except Exception as error:
+        if str(error).startswith("Config group override must be a string"):
+            _exit(
+                f"{_nothing_chosen(typed)}: a group cannot be null; leave the word out, or name a choice (see --help)"
+            )
         traceback.print_exc()
         _exit(f"this was not foreseen, and may be a fault of sr: {type(error).__name__}: {error}", 1)
     finally:
@@ -138,6 +142,12 @@ def _explain(error: Exception, name: str, typed: list[str]) -> str:
             return f"{key} is not part of the chosen {parent}: choose another {parent}=… that has it (see --help)"
         return f'there is no dial or group "{key}".{nearest(key, _keys(name, typed))} See --help'
     return str(getattr(cause, "msg", None) or text).splitlines()[0] + f" ({getattr(cause, 'full_key', '') or 'config'})"
+
+
+def _nothing_chosen(typed: list[str]) -> str:
+    """The words that choose null where Hydra wants the name of a choice."""
+    words = [word for word in typed if word.partition("=")[2] in ("null", "None", "~")]
+    return ", ".join(word for word in words if (conf_dir() / word.partition("=")[0]).is_dir()) or ", ".join(words)
 
 
 def _own_parts_again(typed: list[str]) -> str:

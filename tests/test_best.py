@@ -12,7 +12,8 @@ import torch
 
 from sr import terminal
 from sr.error import UserError
-from sr.keeping import Judge, Keeper
+from sr.judge import Judge
+from sr.keeping import Keeper
 from sr.metric.protocol import Protocol
 from sr.metric.spectrum import Spectrum
 from sr.track.none import Nothing

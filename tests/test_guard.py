@@ -51,6 +51,13 @@ def test_of_an_accumulated_step_the_bad_batch_is_what_is_kept() -> None:
     assert stop.value.batch.lr.isnan().all()
 
 
+def test_a_loss_below_zero_has_a_size_too() -> None:
+    """Such as −PSNR: it does not explode by being what it always is."""
+    guard = Guard()
+    assert all(guard.good(1.0, loss) for loss in [-30.0, -28.0, -32.0] * 20)
+    assert not guard.good(1.0, 1e4)
+
+
 def test_a_schedule_free_optimizer_is_measured_by_its_own_average(sr: Any, world: Any, tmp_path: Path) -> None:
     answer = sr(
         "run", "model/optimizer=schedule_free", "model/schedule=constant", "data=folder", f"data.path={world}/photos",

@@ -127,6 +127,7 @@ def test_predict_writes_what_the_mixture_makes(tmp_path: Path, sr: Callable[...,
         answer = sr("predict", *words, f"input={source}", f"output={tmp_path / name}", "device=cpu")
         assert answer.code == 0, answer.err
         assert (f"between interpolate={cnn} and checkpoint={gan}" in answer.out) == (name != "cnn")
+        assert name == "cnn" or f"alpha={words[-1].partition('=')[2]}" in answer.out
         with Image.open(tmp_path / name / "a_x2.png") as image:
             made[name] = np.array(image)
     assert (made["zero"] == made["cnn"]).all()

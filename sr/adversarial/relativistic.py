@@ -2,7 +2,8 @@
 GAN", 2018, https://arxiv.org/abs/1807.00734), as in ESRGAN (Wang et al., 2018, https://arxiv.org/abs/1809.00219, eq. 1
 and 2): is a real image more realistic than fakes are on average?
 
-Differs from ESRGAN's code, not from its paper: the two terms are added, there they are averaged in D's half.
+Differs from ESRGAN's code (BasicSR), not from its paper: the two terms are added, there they are averaged in both
+halves, so that a weight of 5e-3 there is 2.5e-3 here.
 """
 
 from torch import Tensor

@@ -101,6 +101,8 @@ class GAN(SRModule):
         self._batches = checkpoint.get("module", {}).get("batches", 0)
 
     def _rehearse(self, lr: Tensor, hr: Tensor) -> Tensor:
+        if not isinstance(self.weight, int | float):
+            raise UserError(f"model.weight={self.weight}: expected a number")
         sr = super()._rehearse(lr, hr)
         self.discriminator(sr)
         return sr

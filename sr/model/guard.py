@@ -45,7 +45,7 @@ class State(NamedTuple):
 class Guard:
     """Judges each step of the net before it is done.
 
-    Bad is a loss or a gradient that is not finite, or a loss above `explosion` times its running mean. A bad step is
+    Bad is a loss or a gradient that is not finite, or a loss above `explosion` times its running mean size. A bad step is
     skipped; `skips` of them within 20 steps take weights and optimizers back to a state of `keep_every` to
     2 · `keep_every` steps ago, and all rates are multiplied by `lower`; after `returns` of these the training ends.
 
@@ -84,7 +84,7 @@ class Guard:
         good = math.isfinite(norm) and (loss is None or self._usual(loss))
         if good and loss is not None:
             self._good += 1
-            self._mean += (loss - self._mean) / min(self._good, MEMORY)
+            self._mean += (abs(loss) - self._mean) / min(self._good, MEMORY)
         return good
 
     def count(self, bad: bool) -> None:

@@ -102,14 +102,18 @@ class SRModule(Measured):
         """One pass before there is a run that could fail: parts that do not fit one another are told of at once."""
         self.eval()
         try:
-            if hasattr(self.optimizer(trainable(self.net)), "eval") and self.ema is not None:
+            with _blamed("model.optimizer"):
+                optimizer = self.optimizer(trainable(self.net))
+            with _blamed("model.schedule"), warnings.catch_warnings(action="ignore"):  # they come again in earnest
+                self.schedule(optimizer, total=1000)
+            if hasattr(optimizer, "eval") and self.ema is not None:
                 self.ema = None
                 warnings.warn(
                     "model.ema: a schedule-free optimizer averages by itself, so no average is kept", stacklevel=1
                 )
             with torch.no_grad():
                 self._rehearse(*self.visible(Pair(pair.lr[:2], pair.hr[:2])))
-        except (RuntimeError, ValueError, TypeError) as error:
+        except (RuntimeError, ValueError, TypeError, IndexError) as error:
             raise UserError(f"model: its parts do not fit these images or one another ({error})") from error
         self.train()
 
@@ -117,6 +121,8 @@ class SRModule(Measured):
         sr = self.net(lr)
         if sr.shape != hr.shape:
             raise UserError(f"model/net: from {tuple(lr.shape)} came {tuple(sr.shape)}, expected {tuple(hr.shape)}")
+        with _blamed("model.loss"):
+            self.loss.total(self.loss(sr, hr))
         return sr
 
     def setup(self, stage: str) -> None:
@@ -139,6 +145,9 @@ class SRModule(Measured):
         _put(self._averaging(), self._learned)
         self._learned = []
         self.guard.keep(self, self.global_step)
+
+    def on_train_end(self) -> None:
+        self.settle(training=False)  # what is tested is what is kept
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["module"] = {"guard": self.guard.state_dict(), "learned": self._learned}
@@ -249,6 +258,15 @@ class SRModule(Measured):
             steps = min(steps, self.trainer.max_steps) if self.trainer.max_steps > 0 else steps
         self.total_steps = max(1, steps)
         return self.total_steps
+
+
+@contextlib.contextmanager
+def _blamed(part: str) -> Iterator[None]:
+    """What goes wrong inside is said to be of this part's dials."""
+    try:
+        yield
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        raise UserError(f"{part}: cannot work with its dials as they are set ({error})") from error
 
 
 def trainable(module: nn.Module) -> list[nn.Parameter]:

@@ -1,0 +1,90 @@
+"""A training that goes on under other conditions: what was measured under the old ones is no measure any more."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import picture
+
+WORDS = (
+    "data=folder", "data.patch=32", "data.batch=4", "model/net=plain", "model.net.width=4", "model/schedule=constant",
+    "trainer.accelerator=cpu", "trainer.val_check_interval=2", "track=none",
+)  # fmt: skip
+
+
+def sets(world: Path) -> tuple[str, ...]:
+    return f"paths.data={world}", f"data.path={world}/photos", "data.val=[Set5,Other]", "data.test=[Set5]"
+
+
+@pytest.fixture
+def begun(sr: Any, world: Path, tmp_path: Path) -> Path:
+    """The folder of a run of two steps, measured on `Set5` and on `Other`."""
+    for k in range(2):
+        picture(world / "Other" / "HR" / f"o{k}.png", seed=k + 50)
+    answer = sr("run", *WORDS, *sets(world), "trainer.max_steps=2")
+    assert answer.code == 0, answer.err
+    (folder,) = (tmp_path / "runs").iterdir()
+    return folder
+
+
+def content(path: Path) -> dict[str, Any]:
+    return torch.load(path, weights_only=True)
+
+
+@pytest.mark.parametrize("how", ["folder", "file"])
+@pytest.mark.parametrize("words", [("data/degrade=surveillance",), ("data.val=[Other]",)])
+def test_the_best_is_sought_anew_where_it_is_measured_otherwise(
+    sr: Any, begun: Path, world: Path, how: str, words: tuple[str, ...]
+) -> None:
+    """However good the old numbers were: of easier LR, or of other pictures."""
+    before = content(begun / "last.ckpt")["sr"]
+    again = (*WORDS, *sets(world), f"resume={begun}/last.ckpt") if how == "file" else (f"resume={begun}",)
+    answer = sr("run", *again, "trainer.max_steps=4", *words)
+    assert answer.code == 0, answer.err
+    assert "the best step is sought anew" in answer.out
+    folder = begun if how == "folder" else max(begun.parent.iterdir())
+    after = content(folder / "last.ckpt")["sr"]
+    assert content(folder / "best.ckpt")["global_step"] == 4
+    assert {name.split("/")[1] for name in after["bicubic"]} == set(after["measured"])
+    if "data/degrade=surveillance" in words:
+        assert after["bicubic"]["val/Set5/psnr"] < before["bicubic"]["val/Set5/psnr"]
+    if how == "folder":  # what was the best by the old measure is kept
+        assert content(begun / "best_until_2.ckpt")["global_step"] == 2
+
+
+def test_the_best_stays_the_best_where_only_the_training_changes(sr: Any, begun: Path) -> None:
+    old = content(begun / "last.ckpt")["sr"]["best"]
+    answer = sr("run", f"resume={begun}", "trainer.max_steps=3", "data.batch=2", "data.repeat=3")
+    assert answer.code == 0, answer.err
+    assert "sought anew" not in answer.out
+    assert content(begun / "last.ckpt")["sr"]["bicubic"] == content(begun / "previous.ckpt")["sr"]["bicubic"]
+    assert content(begun / "last.ckpt")["sr"]["best"]["val/Set5/psnr"] >= old["val/Set5/psnr"]
+
+
+@pytest.mark.parametrize("word", ["model.ema=null", "metric/also=[spectrum]", "metric=ntire"])
+def test_averages_and_protocol_are_what_a_run_keeps(sr: Any, begun: Path, word: str) -> None:
+    answer = sr("run", f"resume={begun}", "trainer.max_steps=3", word)
+    assert answer.code == 2
+    assert "keeps its weights, optimizers and protocol" in answer.err
+    assert "Traceback" not in answer.err
+
+
+def test_a_schedule_free_net_is_in_every_file_as_it_is_measured(sr: Any, tmp_path: Path, world: Path) -> None:
+    """Also between two validations, where the training goes on with other weights; and what is tested is in the file."""
+    words = ("model/optimizer=schedule_free", "save_steps=3", "data.val=[]", "trainer.max_steps=3", "data.test=[Set5]")
+    answer = sr("run", *WORDS, f"paths.data={world}", f"data.path={world}/photos", *words)
+    assert answer.code == 0, answer.err
+    (folder,) = (tmp_path / "runs").iterdir()
+    last = content(folder / "last.ckpt")
+    assert not last["optimizer_states"][0]["param_groups"][0]["train_mode"]
+    learning, kept = last["module"]["learned"][0], [v for k, v in last["state_dict"].items() if k.startswith("net.")]
+    assert any(not torch.equal(one, other) for one, other in zip(learning, kept, strict=False))
+    again = sr(
+        "evaluate", f"checkpoint={folder / 'last.ckpt'}", "data.test=[Set5]", f"paths.data={world}", "track=none"
+    )
+    assert again.code == 0, again.err
+    measured = json.loads(next(tmp_path.glob("runs/*evaluate*/evaluate.json")).read_text())["Set5"]["psnr"]
+    tested = json.loads((folder / "summary.json").read_text())["metrics"]["test/Set5/psnr"]
+    assert tested == pytest.approx(measured, abs=1e-9)
