@@ -21,6 +21,7 @@ from sr.data.folder import Folder
 from sr.degrade.resize import bicubic
 from sr.error import UserError
 from sr.metric.score import Score, by_picture
+from sr.model.enlarge import MEASURE_LESS, telling_memory
 from sr.model.measured import Shown
 from sr.model.module import trainable
 from sr.pair import Raw
@@ -138,8 +139,9 @@ class Evaluation:
                 if not sr.isfinite().all():
                     raise UserError(f"{name}/{names[0]}: this net gives NaN or infinity; its weights are spoiled")
                 small = bicubic(pair.lr, self.config["scale"])
-                ours.update(sr, pair.hr, pair.lr)
-                guess.update(small, pair.hr, pair.lr)
+                with telling_memory(f"{name}/{names[0]}: a picture of {sr.shape[-1]}×{sr.shape[-2]}", MEASURE_LESS):
+                    ours.update(sr, pair.hr, pair.lr)
+                    guess.update(small, pair.hr, pair.lr)
                 if self.beside.row(name):
                     mistakes.update(sr, pair.hr)
                 self._show(name, names, chosen, Shown(pair.lr, sr, pair.hr))

@@ -58,13 +58,13 @@ class Judge(Callback):
 
     def on_load_checkpoint(self, trainer: Trainer, module: SRModule, checkpoint: dict[str, Any]) -> None:
         entry = checkpoint[KEY]
-        self.alike = trainer.strategy.broadcast(entry.get("measured", self.measured) == self.measured)
+        self.alike = _of_first(trainer, entry.get("measured", self.measured) == self.measured)
         if not self.alike:
             self._anew(trainer, checkpoint["global_step"])
             return
         self.also = entry.get("also")
         there = self._there(checkpoint["global_step"]) if trainer.is_global_zero else {}  # the others have no folder
-        names = list(there) if trainer.world_size == 1 else trainer.strategy.broadcast(list(there))
+        names = _of_first(trainer, list(there))
         if self.best.name in names:
             module.best, self._waited = dict(entry["best"]), entry["waited"]
         if self.best_also and self.best_also.name in names:
@@ -124,6 +124,11 @@ class Judge(Callback):
         for dial, key in (("watch", self.key), ("watch_also", self.also)):
             if key is not None and key not in known:
                 raise UserError(f"{dial}={key}: no such metric; there are {', '.join(known)}")
+
+
+def _of_first(trainer: Trainer, value: Any) -> Any:
+    """What the first of several processes knows."""
+    return value if trainer.world_size == 1 else trainer.strategy.broadcast(value)
 
 
 def _better(module: SRModule, key: str, best: dict[str, float]) -> bool:

@@ -202,6 +202,18 @@ def test_out_of_memory_in_training_says_what_to_turn(sr: Any, world: Path, tmp_p
     assert "data.batch=5 is too much. data.batch=3 trainer.accumulate_grad_batches=2" in answer.err
 
 
+def test_out_of_memory_in_a_measure_says_what_to_leave_out(
+    sr: Any, world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("sr.metric.score.Score.update", full)
+    answer = sr("evaluate", "model/net=bicubic", "scale=2", "data.test=[Set5]", f"paths.data={world}", "track=none")
+    assert answer.code == 2
+    assert "Set5/s0: a picture of 56×48 does not fit in memory; measure less of it: metric/also=[]" in answer.err
+
+
 def test_a_state_that_is_kept_is_a_copy() -> None:
     """Going back must not find that the optimizer has gone on in the very tensors that were kept."""
     module = cnn(optimizer=lambda w: torch.optim.Adam(w, lr=1e-2), guard=Guard(keep_every=1000))

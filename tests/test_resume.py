@@ -287,7 +287,7 @@ def test_a_full_disk_leaves_the_last_file_whole(
         raise OSError(28, "No space left on device")
 
     interrupted(begun)
-    monkeypatch.setattr(keeping, "_pour", full)
+    monkeypatch.setattr(keeping, "pour", full)
     answer = sr("run", f"resume={begun}", "trainer.max_steps=4")
     assert answer.code == 2
     assert (

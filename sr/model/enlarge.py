@@ -13,6 +13,7 @@ from sr.error import UserError
 
 WHOLE = 1 << 20  # LR pixels of the largest picture that is enlarged in one piece: DIV2K's at ×2 are 0.8 million
 LARGE_TILE = 512  # LR pixels, for those beyond
+MEASURE_LESS = "measure less of it: metric/also=[]"  # LPIPS and DISTS look at whole pictures with VGG
 Enlarger = Callable[[Tensor], Tensor]  # [B, C, h, w] -> [B, C, s·h, s·w]
 
 
@@ -45,14 +46,14 @@ def out_of_memory(error: RuntimeError) -> bool:
 
 
 @contextlib.contextmanager
-def telling_memory(what: str) -> Iterator[None]:
+def telling_memory(what: str, advice: str = "say tile=256, or less") -> Iterator[None]:
     """Around the enlarging of `what`: out of memory becomes a `UserError` that says what to do."""
     try:
         yield
     except RuntimeError as error:
         if not out_of_memory(error):
             raise
-        raise UserError(f"{what} does not fit in memory; say tile=256, or less") from None
+        raise UserError(f"{what} does not fit in memory; {advice}") from None
 
 
 def ensembled(net: Enlarger, lr: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from sr.degrade.resize import bicubic
 from sr.metric.protocol import Protocol
 from sr.metric.score import Score
 from sr.model.ema import EMA
-from sr.model.enlarge import enlarge, out_of_memory
+from sr.model.enlarge import MEASURE_LESS, enlarge, out_of_memory, telling_memory
 from sr.pair import Pair
 
 SMALLEST_TILE = 64  # LR pixels; what does not fit in memory then will not fit at all
@@ -90,11 +90,12 @@ class Measured(LightningModule):
             return None
         key = self._key(part, set_index)
         sr = self._enlarged(self.final, pair.lr)
-        self._scores[key].update(sr, pair.hr, pair.lr)
-        if f"raw/{key}" in self._scores:
-            self._scores[f"raw/{key}"].update(self._enlarged(self.net, pair.lr), pair.hr, pair.lr)
-        if f"bicubic/{key}" in self._scores:
-            self._scores[f"bicubic/{key}"].update(bicubic(pair.lr, self.metric.scale), pair.hr, pair.lr)
+        with telling_memory(f"{key}: a picture of {sr.shape[-1]}×{sr.shape[-2]}", MEASURE_LESS):
+            self._scores[key].update(sr, pair.hr, pair.lr)
+            if f"raw/{key}" in self._scores:
+                self._scores[f"raw/{key}"].update(self._enlarged(self.net, pair.lr), pair.hr, pair.lr)
+            if f"bicubic/{key}" in self._scores:
+                self._scores[f"bicubic/{key}"].update(bicubic(pair.lr, self.metric.scale), pair.hr, pair.lr)
         return Shown(pair.lr, sr, pair.hr)
 
     def _key(self, part: str, set_index: int) -> str:

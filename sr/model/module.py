@@ -139,6 +139,8 @@ class SRModule(Measured):
         if not self.global_step:
             self.metrics = {}  # of the untrained net, which are not this run's result
         self._followed = self.global_step
+        if self.global_rank:  # all began alike; noise, and places between pictures, are each process's own
+            torch.manual_seed(torch.initial_seed() + self.global_rank)
         # walking through all modules takes its time, each step
         self._buffers_now, self._learning = list(self.buffers()), trainable(self.net)
         self.settle(training=True)
