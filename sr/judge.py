@@ -19,7 +19,8 @@ class Judge(Callback):
     """Knows the best step by `watch` and the best by `watch_also`, and stops a training that gets no better.
 
     A run that goes on keeps its best steps. One that begins with another's checkpoint takes over the best files beside
-    it, in the folder `inherited`, unless they are later than that checkpoint.
+    it, in the folder `inherited`, unless they are later than that checkpoint. Either begins with none where other
+    pictures are measured now, or in another way.
     """
 
     def __init__(self, folder: Path, watch: str, config: dict[str, Any], patience: int | None = None,
@@ -32,9 +33,7 @@ class Judge(Callback):
         self.key = watch if "/" in watch else self._set + watch
         self.also: str | None = None  # of watch_also what `key` is of watch; known at the first validation
         self.second: dict[str, float] = {}  # by `also` what `module.best` is by `key`
-        self.measured: dict[
-            str, str
-        ] = {}  # the validation sets, and the digests of what is in them and how it is measured
+        self.measured: dict[str, str] = {}  # digests of the validation sets: what is in them, and how it is measured
         self.alike = True  # whether these are the checkpoint's: numbers of others are no measure
         self.better: list[Path] = []  # the best files that the last validation has outdone
 
@@ -79,9 +78,7 @@ class Judge(Callback):
         """The best steps by other validation sets are kept under a name of their own, and are the best no more."""
         if not trainer.is_global_zero:
             return
-        print(
-            f"resume: what is validated on, or how, is not what it was until step {step}: the best step is sought anew"
-        )
+        print(f"resume: other validation sets, or LR made otherwise, than until step {step}: the best is sought anew")
         for path in self.folder.glob("best*.ckpt"):
             if "_until_" not in path.stem:
                 path.replace(path.with_stem(f"{path.stem}_until_{step}"))

@@ -17,7 +17,8 @@ from torch import Tensor
 from sr import build, catalog, heap, terminal
 from sr.data.patches import Patches
 from sr.error import UserError
-from sr.keeping import Judge, Keeper
+from sr.judge import Judge
+from sr.keeping import Keeper
 from sr.model.cnn import CNN
 from sr.model.module import trainable
 from sr.track.pace import Clock, Waiting

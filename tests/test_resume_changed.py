@@ -43,7 +43,7 @@ def test_the_best_is_sought_anew_where_it_is_measured_otherwise(
     again = (*WORDS, *sets(world), f"resume={begun}/last.ckpt") if how == "file" else (f"resume={begun}",)
     answer = sr("run", *again, "trainer.max_steps=4", *words)
     assert answer.code == 0, answer.err
-    assert "the best step is sought anew" in answer.out
+    assert "the best is sought anew" in answer.out
     folder = begun if how == "folder" else max(begun.parent.iterdir())
     after = content(folder / "last.ckpt")["sr"]
     assert content(folder / "best.ckpt")["global_step"] == 4
