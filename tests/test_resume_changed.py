@@ -33,7 +33,7 @@ def content(path: Path) -> dict[str, Any]:
     return torch.load(path, weights_only=True)
 
 
-@pytest.mark.parametrize("how", ["folder", "file"])
+@pytest.mark.parametrize("how", ["folder", pytest.param("file", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("words", [("data/degrade=surveillance",), ("data.val=[Other]",)])
 def test_the_best_is_sought_anew_where_it_is_measured_otherwise(
     sr: Any, begun: Path, world: Path, how: str, words: tuple[str, ...]
