@@ -133,6 +133,9 @@ def _explain(error: Exception, name: str, typed: list[str]) -> str:
     if isinstance(error, MissingConfigException):
         return (_choices(str(error)) or text) + _own_parts_again(typed)
     if isinstance(error, OverrideParseException):
+        key, equals, value = str(error.override).partition("=")
+        if equals and "/" in key and "." in key:
+            return f"cannot read {error.override!r}: a dial is set with dots, {key.replace('/', '.')}={value}"
         return f"cannot read {error.override!r}: expected key=value ({text.splitlines()[0]})"
     unknown = re.search(r"Could not override '(.+?)'", text)
     if unknown:
