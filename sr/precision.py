@@ -17,6 +17,8 @@ WHOLE = ("none", "ieee")  # what a setting says that drops no digits
 def full(device: str) -> Iterator[None]:
     """All of float32's digits, on every device, and no half precision; afterwards as it was."""
     with torch.autocast(device, enabled=False), contextlib.ExitStack() as after:
+        for knob in _newer().values():  # put back last, since the older interface sets them as well
+            after.callback(setattr, knob, "fp32_precision", knob.fp32_precision)
         with contextlib.suppress(RuntimeError):
             after.callback(torch.set_float32_matmul_precision, torch.get_float32_matmul_precision())
             torch.set_float32_matmul_precision("highest")
@@ -24,9 +26,7 @@ def full(device: str) -> Iterator[None]:
             after.callback(setattr, backends.cudnn, "allow_tf32", backends.cudnn.allow_tf32)
             backends.cudnn.allow_tf32 = False
         for knob in _newer().values():
-            before = knob.fp32_precision
-            if before not in WHOLE:
-                after.callback(setattr, knob, "fp32_precision", before)
+            if knob.fp32_precision not in WHOLE:
                 knob.fp32_precision = "ieee"
         yield
 

@@ -64,9 +64,7 @@ def start(
         raise SystemExit(1) from None
     except Exception as error:
         if str(error).startswith("Config group override must be a string"):
-            _exit(
-                f"{_nothing_chosen(typed)}: a group cannot be null; leave the word out, or name a choice (see --help)"
-            )
+            _exit(f"{_nothing(typed)}: a group cannot be null; leave the word out, or name a choice (see --help)")
         traceback.print_exc()
         _exit(f"this was not foreseen, and may be a fault of sr: {type(error).__name__}: {error}", 1)
     finally:
@@ -147,10 +145,10 @@ def _explain(error: Exception, name: str, typed: list[str]) -> str:
     return str(getattr(cause, "msg", None) or text).splitlines()[0] + f" ({getattr(cause, 'full_key', '') or 'config'})"
 
 
-def _nothing_chosen(typed: list[str]) -> str:
-    """The words that choose null where Hydra wants the name of a choice."""
-    words = [word for word in typed if word.partition("=")[2] in ("null", "None", "~")]
-    return ", ".join(word for word in words if (conf_dir() / word.partition("=")[0]).is_dir()) or ", ".join(words)
+def _nothing(typed: list[str]) -> str:
+    """The words that choose null for a group, of whose choices Hydra wants a name."""
+    groups = [word for word in typed if (conf_dir() / re.split("[@=]", word)[0]).is_dir()]
+    return ", ".join(word for word in groups if word.endswith("=null"))
 
 
 def _own_parts_again(typed: list[str]) -> str:

@@ -52,6 +52,8 @@ class GAN(SRModule):
         for dial, steps in (("warmup_steps", warmup_steps), ("ramp_steps", ramp_steps)):
             if not isinstance(steps, int) or steps < 0:
                 raise UserError(f"model.{dial}={steps}: expected a whole number of steps, 0 or more")
+        if not isinstance(weight, int | float):
+            raise UserError(f"model.weight={weight}: expected a number")
         if noise < 0:
             raise UserError(f"model.noise={noise}: expected a standard deviation, 0 or more")
         self.automatic_optimization = False
@@ -101,8 +103,6 @@ class GAN(SRModule):
         self._batches = checkpoint.get("module", {}).get("batches", 0)
 
     def _rehearse(self, lr: Tensor, hr: Tensor) -> Tensor:
-        if not isinstance(self.weight, int | float):
-            raise UserError(f"model.weight={self.weight}: expected a number")
         sr = super()._rehearse(lr, hr)
         self.discriminator(sr)
         return sr

@@ -90,13 +90,16 @@ class Measured(LightningModule):
             return None
         key = self._key(part, set_index)
         sr = self._enlarged(self.final, pair.lr)
+        self._score(key, sr, pair)
+        if f"raw/{key}" in self._scores:
+            self._score(f"raw/{key}", self._enlarged(self.net, pair.lr), pair)
+        if f"bicubic/{key}" in self._scores:
+            self._score(f"bicubic/{key}", bicubic(pair.lr, self.metric.scale), pair)
+        return Shown(pair.lr, sr, pair.hr)
+
+    def _score(self, key: str, sr: Tensor, pair: Pair) -> None:
         with telling_memory(f"{key}: a picture of {sr.shape[-1]}×{sr.shape[-2]}", MEASURE_LESS):
             self._scores[key].update(sr, pair.hr, pair.lr)
-            if f"raw/{key}" in self._scores:
-                self._scores[f"raw/{key}"].update(self._enlarged(self.net, pair.lr), pair.hr, pair.lr)
-            if f"bicubic/{key}" in self._scores:
-                self._scores[f"bicubic/{key}"].update(bicubic(pair.lr, self.metric.scale), pair.hr, pair.lr)
-        return Shown(pair.lr, sr, pair.hr)
 
     def _key(self, part: str, set_index: int) -> str:
         return f"{part}/{self.trainer.datamodule.set_name(part, set_index)}"

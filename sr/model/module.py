@@ -19,8 +19,10 @@ from sr.metric.protocol import Protocol
 from sr.model.ema import EMA
 from sr.model.guard import Bad, Guard
 from sr.model.measured import Measured
-from sr.model.objective import shares
+from sr.model.objective import Objective, shares
 from sr.pair import Pair
+
+UNUSABLE = "cannot work with its dials as they are set"
 
 
 class SRModule(Measured):
@@ -32,6 +34,7 @@ class SRModule(Measured):
     weights the net begins with (`sr.checkpoint.begin`).
     """
 
+    loss: Objective
     JUDGED: ClassVar[str]  # the signal by which the guard tells that the net's training explodes
 
     def __init__(
@@ -101,27 +104,24 @@ class SRModule(Measured):
     def rehearse(self, pair: Pair) -> None:
         """One pass before there is a run that could fail: parts that do not fit one another are told of at once."""
         self.eval()
-        try:
-            with _blamed("model.optimizer"):
-                optimizer = self.optimizer(trainable(self.net))
-            with _blamed("model.schedule"), warnings.catch_warnings(action="ignore"):  # they come again in earnest
-                self.schedule(optimizer, total=1000)
-            if hasattr(optimizer, "eval") and self.ema is not None:
-                self.ema = None
-                warnings.warn(
-                    "model.ema: a schedule-free optimizer averages by itself, so no average is kept", stacklevel=1
-                )
-            with torch.no_grad():
-                self._rehearse(*self.visible(Pair(pair.lr[:2], pair.hr[:2])))
-        except (RuntimeError, ValueError, TypeError, IndexError) as error:
-            raise UserError(f"model: its parts do not fit these images or one another ({error})") from error
+        with _blamed(f"model.optimizer: {UNUSABLE}"):
+            optimizer = self.optimizer(trainable(self.net))
+        with _blamed(f"model.schedule: {UNUSABLE}"), warnings.catch_warnings(action="ignore"):  # they come in earnest
+            self.schedule(optimizer, total=1000)
+        if hasattr(optimizer, "eval") and self.ema is not None:
+            self.ema = None
+            warnings.warn(
+                "model.ema: a schedule-free optimizer averages by itself, so no average is kept", stacklevel=1
+            )
+        with _blamed("model: its parts do not fit these images or one another"), torch.no_grad():
+            self._rehearse(*self.visible(Pair(pair.lr[:2], pair.hr[:2])))
         self.train()
 
     def _rehearse(self, lr: Tensor, hr: Tensor) -> Tensor:
         sr = self.net(lr)
         if sr.shape != hr.shape:
             raise UserError(f"model/net: from {tuple(lr.shape)} came {tuple(sr.shape)}, expected {tuple(hr.shape)}")
-        with _blamed("model.loss"):
+        with _blamed(f"model.loss: {UNUSABLE}"):
             self.loss.total(self.loss(sr, hr))
         return sr
 
@@ -263,12 +263,12 @@ class SRModule(Measured):
 
 
 @contextlib.contextmanager
-def _blamed(part: str) -> Iterator[None]:
-    """What goes wrong inside is said to be of this part's dials."""
+def _blamed(what: str) -> Iterator[None]:
+    """What goes wrong inside becomes a `UserError` that begins with `what`."""
     try:
         yield
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
-        raise UserError(f"{part}: cannot work with its dials as they are set ({error})") from error
+        raise UserError(f"{what} ({error})") from error
 
 
 def trainable(module: nn.Module) -> list[nn.Parameter]:
