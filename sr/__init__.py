@@ -1,1 +1,1 @@
-import sr.vision  # noqa: F401  before anything that imports torchvision
+import sr.runtime.torchvision_shim  # noqa: F401  before anything that imports torchvision

@@ -7,15 +7,15 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from sr import schema, verb
-from sr.error import UserError, nearest
+from sr.config import cli, schema
+from sr.runtime.error import UserError, nearest
 
 PARTS = ("training", "gear", "track", "degrade", "imresize", "metric", "cache")
 
 
 def main() -> None:
     """The console script `sr-bench`."""
-    verb.start("bench", bench)
+    cli.start("bench", bench)
 
 
 def bench(cfg: DictConfig) -> None:
@@ -54,20 +54,20 @@ def _check(config: dict[str, Any]) -> None:
 
 def _measured(part: str, config: dict[str, Any]) -> list[dict[str, Any]]:
     if part == "training":
-        from sr.rival import compare  # torch, lightning: only now, when the config is right
+        from sr.benchmark.training_loop import compare  # torch, lightning: only now, when the config is right
 
         return compare(config)
     if part == "gear":
-        from sr import gear
+        from sr.benchmark import backend
 
-        return gear.rows(config)
+        return backend.rows(config)
     if part == "track":
-        from sr import toll
+        from sr.benchmark import tracking
 
-        return list(toll.rows(config))
-    from sr import race
+        return list(tracking.rows(config))
+    from sr.benchmark import functions
 
-    return race.rows(part, config["rounds"], config["threads"])
+    return functions.rows(part, config["rounds"], config["threads"])
 
 
 def _medians(row: dict[str, Any]) -> dict[str, Any]:
@@ -80,7 +80,7 @@ def _medians(row: dict[str, Any]) -> dict[str, Any]:
 
 def _print(rows: list[dict[str, Any]], rounds: int) -> None:
     """The table; who the rivals are stands below it, by number."""
-    from sr import terminal
+    from sr.runtime import terminal
 
     rivals = list(dict.fromkeys(row["rival_is"] for row in rows))
     cells = [("", "ours", "rival", "ratio", "unit")]

@@ -4,13 +4,13 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from sr import schema, verb
-from sr.error import UserError
+from sr.config import cli, schema
+from sr.runtime.error import UserError
 
 
 def main() -> None:
     """The console script `sr-clean`."""
-    verb.start("clean", clean)
+    cli.start("clean", clean)
 
 
 def clean(cfg: DictConfig) -> None:
@@ -21,12 +21,12 @@ def clean(cfg: DictConfig) -> None:
     days = config["days"]
     if isinstance(days, bool) or not isinstance(days, int | float) or not days >= 0:
         raise UserError(f"days={days}: expected a number of days, 0 or more")
-    from sr import cleaning  # torch: only now, when the dials are right
+    from sr.track import cleanup  # torch: only now, when the dials are right
 
     for kind in config["what"]:
-        schema.one_of("what", kind, cleaning.KINDS)
+        schema.one_of("what", kind, cleanup.KINDS)
     folders = (Path(config["paths"][name]) for name in ("runs", "cache"))
-    cleaning.clean(*folders, config["what"], days, config["apply"])
+    cleanup.clean(*folders, config["what"], days, config["apply"])
 
 
 if __name__ == "__main__":

@@ -4,13 +4,14 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from sr import interpolate, schema, verb
-from sr.error import UserError
+from sr.checkpoint import interpolate
+from sr.config import cli, schema
+from sr.runtime.error import UserError
 
 
 def main() -> None:
     """The console script `sr-evaluate`."""
-    verb.start("evaluate", evaluate)
+    cli.start("evaluate", evaluate)
 
 
 def evaluate(cfg: DictConfig) -> None:
@@ -23,7 +24,7 @@ def evaluate(cfg: DictConfig) -> None:
     draft.scale = cfg.scale or schema.SCALES[0]
     draft.color = cfg.color or ("y" if cfg.metric.channel == "y8" else "rgb")
     schema.complete(draft, chosen)
-    from sr.evaluation import Evaluation  # torch: only now, when the config is right
+    from sr.evaluation.evaluation import Evaluation  # torch: only now, when the config is right
 
     Evaluation(cfg, chosen, list(HydraConfig.get().overrides.task)).go()
 

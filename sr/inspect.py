@@ -2,12 +2,12 @@
 
 from omegaconf import DictConfig
 
-from sr import schema, verb
+from sr.config import cli, schema
 
 
 def main() -> None:
     """The console script `sr-inspect`."""
-    verb.start("inspect", inspect)
+    cli.start("inspect", inspect)
 
 
 def inspect(cfg: DictConfig) -> None:

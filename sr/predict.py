@@ -2,12 +2,13 @@
 
 from omegaconf import DictConfig
 
-from sr import interpolate, schema, verb
+from sr.checkpoint import interpolate
+from sr.config import cli, schema
 
 
 def main() -> None:
     """The console script `sr-predict`."""
-    verb.start("predict", predict)
+    cli.start("predict", predict)
 
 
 def predict(cfg: DictConfig) -> None:
@@ -19,7 +20,7 @@ def predict(cfg: DictConfig) -> None:
     schema.check_counts(config)
     schema.check_flags(config, "ensemble", "overwrite")
     interpolate.check(config)
-    from sr.prediction import enlarge_all  # torch: only now, when the config is right
+    from sr.prediction.files import enlarge_all  # torch: only now, when the config is right
 
     enlarge_all(**config)
 

@@ -5,15 +5,15 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from sr import schema, verb
-from sr.error import UserError
+from sr.config import cli, schema
+from sr.runtime.error import UserError
 
 NOT_EQUAL = 3  # the exit code; 2 is that it could not be tried
 
 
 def main() -> None:
     """The console script `sr-reproduce`."""
-    verb.start("reproduce", reproduce, [_dial(word) for word in sys.argv[1:]])
+    cli.start("reproduce", reproduce, [_dial(word) for word in sys.argv[1:]])
 
 
 def _dial(word: str) -> str:

@@ -7,11 +7,12 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from sr import dials, resume, schema, verb
-from sr.crew import crew, own_parts
-from sr.error import UserError
-from sr.track import identity, lines
-from sr.trust import refuse_strangers
+from sr.config import cli, diff, schema
+from sr.config.allowlist import refuse_strangers
+from sr.record import identity, journal_format
+from sr.runtime.error import UserError
+from sr.runtime.launch import crew, own_parts
+from sr.training import config_changes, resume
 
 INFO = "--info"  # Hydra has an option of this name as well: --info=config and its other words are still Hydra's
 
@@ -20,9 +21,9 @@ def main() -> None:
     """The console script `sr-run`."""
     words = sys.argv[1:]
     if INFO in words:
-        verb.start("run", info, [word for word in words if word != INFO])
+        cli.start("run", info, [word for word in words if word != INFO])
     else:
-        verb.start("run", run, read=resume.words)
+        cli.start("run", run, read=resume.words)
 
 
 def run(cfg: DictConfig) -> float | None:
@@ -36,12 +37,12 @@ def run(cfg: DictConfig) -> float | None:
     if changes is None:
         return None
     with crew(schema.processes(config["trainer"]), [*own_parts(sys.argv), *typed]):
-        from sr.training import Training  # torch, lightning: only now, when the config is right
+        from sr.training.training import Training  # torch, lightning: only now, when the config is right
 
         return Training(config, chosen, typed, changes).go()
 
 
-def _goes_on(cfg: DictConfig, config: dict[str, Any], typed: list[str]) -> list[dials.Change] | None:
+def _goes_on(cfg: DictConfig, config: dict[str, Any], typed: list[str]) -> list[diff.Change] | None:
     """What differs from the run that goes on; None where there is nothing left for it to do."""
     folder = Path(config["resume"])
     refuse_strangers(config, config["trust"], f"resume={folder}")
@@ -49,15 +50,15 @@ def _goes_on(cfg: DictConfig, config: dict[str, Any], typed: list[str]) -> list[
         raise UserError(f"resume={folder}: a tracked run cannot go on with track=none: type track=journal, or no track")
     if int(os.environ.get("LOCAL_RANK", "0")):  # the first process has asked all the rest
         return []
-    changes = dials.changes(folder, cfg, config, typed)
+    changes = config_changes.changes(folder, cfg, config, typed)
     for change in changes:
         print(f"resume: {change}")
     if resume.known(folder).status != "FINISHED":
         return changes
-    from sr import weights  # torch
+    from sr.pretrained import state_dict  # torch
 
     file = resume.newest(folder)
-    step, steps = weights.read(file)["global_step"] if file else 0, config["trainer"]["max_steps"]
+    step, steps = state_dict.read(file)["global_step"] if file else 0, config["trainer"]["max_steps"]
     if not changes or step >= steps > 0:
         print(
             f"resume={folder}: this run has finished, with {step} steps; for more of them: trainer.max_steps={2 * step}"
@@ -69,9 +70,9 @@ def _goes_on(cfg: DictConfig, config: dict[str, Any], typed: list[str]) -> list[
 
 def _send_what_is_left(folder: Path, runs: str) -> None:
     """Killed while it waited for MLflow, a run has finished there, and not here."""
-    from sr.track.catching_up import catch_up  # MLflow
+    from sr.track.sync import catch_up  # MLflow
 
-    if (folder / lines.NAME).exists():
+    if (folder / journal_format.NAME).exists():
         catch_up([str(folder)], runs)
 
 
@@ -80,13 +81,13 @@ def info(cfg: DictConfig) -> None:
     from hydra.core.hydra_config import HydraConfig
 
     config = schema.complete(cfg, dict(HydraConfig.get().runtime.choices))
-    from sr import cost
+    from sr.inference import complexity
 
-    print(cost.summary(_net(config["model"].get("net")), config["channels"]))
+    print(complexity.summary(_net(config["model"].get("net")), config["channels"]))
 
 
 def _net(node: Any) -> Any:
-    """The net alone; `sr.build`, which can build everything, needs Lightning and so three seconds more."""
+    """The net alone; `sr.config.build`, which can build everything, needs Lightning and so three seconds more."""
     from hydra.errors import InstantiationException
     from hydra.utils import instantiate
 

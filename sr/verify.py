@@ -4,13 +4,13 @@ import sys
 
 from omegaconf import DictConfig
 
-from sr import schema, verb
-from sr.error import UserError
+from sr.config import cli, schema
+from sr.runtime.error import UserError
 
 
 def main() -> None:
     """The console script `sr-verify`."""
-    verb.start("verify", verify)
+    cli.start("verify", verify)
 
 
 def verify(cfg: DictConfig) -> None:
@@ -19,7 +19,7 @@ def verify(cfg: DictConfig) -> None:
     for key in ("sets", "scales", "protocols"):
         if not cfg[key]:
             raise UserError(f"{key}=[]: expected one at least")
-    from sr.verification import Verification  # torch: only now, when the config is right
+    from sr.evaluation.verification import Verification  # torch: only now, when the config is right
 
     if not Verification(**schema.plain(cfg)).passes():
         sys.exit(1)

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sr import schema
-from sr.verb import conf_dir
+from sr.config import schema
+from sr.config.cli import conf_dir
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two test processes on two cores
 os.environ.pop("MLFLOW_TRACKING_URI", None)
@@ -145,8 +145,8 @@ def compose(pytestconfig: pytest.Config, world: Path) -> Any:
 
 @pytest.fixture
 def build() -> Any:
-    """`sr.build`, imported late: collecting tests must not cost seconds."""
-    return import_module("sr.build")
+    """`sr.config.build`, imported late: collecting tests must not cost seconds."""
+    return import_module("sr.config.build")
 
 
 def zoo(world: Path) -> str:

@@ -13,12 +13,12 @@ from pytorch_lightning import Callback
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from sr.backbone import PUBLISHED, vgg
-from sr.color import luma
-from sr.degrade.resize import imresize
+from sr.image.batch import Pair, Seen
+from sr.image.color import luma
+from sr.image.resize import imresize
 from sr.model.module import SRModule
-from sr.pair import Pair, Seen
-from sr.trainer import Trainer
+from sr.pretrained.backbone import PUBLISHED, vgg
+from sr.trainer.default import Trainer
 
 
 def levels(*shape: int, seed: int = 0) -> Tensor:
@@ -85,7 +85,7 @@ def jpeg(image: Image.Image, quality: int = 50) -> Image.Image:
 
 
 def matlab(scale: int) -> Callable[[Any], Any]:
-    from sr.degrade.resize import imresize
+    from sr.image.resize import imresize
 
     return lambda hr: imresize(hr, 1 / scale)
 

@@ -23,11 +23,11 @@ from sr.alarm.d_wins import DWins
 from sr.alarm.g_wins import GWins
 from sr.alarm.over_sharpening import OverSharpening
 from sr.alarm.rule import Rule
-from sr.degrade.resize import bicubic, imresize
+from sr.callback.alarms import Alarms
 from sr.discriminator.patch import Patch
+from sr.image.batch import Pair
+from sr.image.resize import bicubic, imresize
 from sr.net.plain import Plain
-from sr.pair import Pair
-from sr.track.alarms import Alarms
 from sr.track.none import Nothing
 
 Pictures = list[tuple[Tensor, Tensor]]  # LR and HR, float 0…1, [1, 3, h, w]

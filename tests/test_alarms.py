@@ -9,8 +9,8 @@ import torch
 
 from sr.alarm.color_drift import ColorDrift
 from sr.alarm.rule import Rule
+from sr.callback.alarms import Alarms
 from sr.model.measured import Shown
-from sr.track.alarms import Alarms
 from sr.track.none import Nothing
 
 

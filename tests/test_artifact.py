@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sr.error import UserError
+from sr.runtime.error import UserError
 from sr.track.artifact import fetch, safe
 
 NAMES = (

@@ -11,9 +11,9 @@ from sr.augment.cutblur import CutBlur, middles
 from sr.augment.cutmix import CutMix
 from sr.augment.mixup import MixUp
 from sr.degrade.bicubic import Bicubic
-from sr.degrade.resize import imresize
-from sr.error import UserError
-from sr.pair import Pair
+from sr.image.batch import Pair
+from sr.image.resize import imresize
+from sr.runtime.error import UserError
 
 ALL = (CutBlur, CutMix, MixUp)
 

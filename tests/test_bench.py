@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from sr import race
-from sr.degrade.resize import imresize
-from sr.race import matlab_imresize
+from sr.benchmark import functions
+from sr.benchmark.functions import matlab_imresize
+from sr.image.resize import imresize
 
 
 @pytest.mark.parametrize("scale", [1 / 4, 1 / 3, 1 / 2, 2, 3])
@@ -51,7 +51,7 @@ def test_bench_refuses(sr: Any, typed: str, said: str) -> None:
 
 def test_what_threads_behind_take_later_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a clock of its own: a call takes 0.1 ms, and 3 ms of later steps; the rival's 7 ms at once."""
-    from sr import toll
+    from sr.benchmark import tracking
 
     now, behind = 0.0, 0.0
 
@@ -68,9 +68,9 @@ def test_what_threads_behind_take_later_is_counted(monkeypatch: pytest.MonkeyPat
         nonlocal now
         now += 7e-3
 
-    monkeypatch.setattr(toll, "time", SimpleNamespace(perf_counter=lambda: now))
-    ways = [toll.Way(told, 1, 0, 5.0, 300, sent=lambda: behind < 1e-9), toll.Way(logged, 0, 4)]
-    ours, rival = toll._costs(work, ways, 2, "test")
+    monkeypatch.setattr(tracking, "time", SimpleNamespace(perf_counter=lambda: now))
+    ways = [tracking.Way(told, 1, 0, 5.0, 300, sent=lambda: behind < 1e-9), tracking.Way(logged, 0, 4)]
+    ours, rival = tracking._costs(work, ways, 2, "test")
     assert ours.calls == pytest.approx([0.1, 0.1])
     assert ours.whole == pytest.approx([3.1, 3.1])
     assert ours.shares == pytest.approx([3.1, 3.1])  # of steps of 1 ms
@@ -79,7 +79,7 @@ def test_what_threads_behind_take_later_is_counted(monkeypatch: pytest.MonkeyPat
 
 
 def test_the_bench_compares_the_same_crops(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(race, "TRAIN", ("brick.png", "ihc.png"))
-    monkeypatch.setattr(race, "LEAST", 1e-9)
-    for row in race.rows("cache", rounds=1, threads=1):  # raises where they differ
+    monkeypatch.setattr(functions, "TRAIN", ("brick.png", "ihc.png"))
+    monkeypatch.setattr(functions, "LEAST", 1e-9)
+    for row in functions.rows("cache", rounds=1, threads=1):  # raises where they differ
         assert min(row["ours"][0], row["rival"][0]) > 0

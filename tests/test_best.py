@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 import torch
 
-from sr import terminal
-from sr.error import UserError
-from sr.judge import Judge
-from sr.keeping import Keeper
+from sr.callback.best import Judge
+from sr.callback.checkpointing import Keeper
 from sr.metric.protocol import Protocol
 from sr.metric.spectrum import Spectrum
+from sr.runtime import terminal
+from sr.runtime.error import UserError
 from sr.track.none import Nothing
 
 CONFIG: dict[str, Any] = {"data": {"val": ["Set5"]}, "model": {"adversarial": {}}, "watch_also": "auto"}

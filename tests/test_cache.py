@@ -18,15 +18,15 @@ from test_data import cut_off, data, fault, pairs, photos
 from test_patches import epoch, same
 from torch import Tensor, nn
 
-from sr.color import gray as to_gray
 from sr.data import cache as room
-from sr.data import memo
+from sr.data import file_digest
 from sr.data.cache import Cache
+from sr.data.fixed_lr import Shrink
 from sr.data.folder import Folder
 from sr.data.pair import PairFolder
 from sr.data.pictures import Pictures
-from sr.data.shrink import Shrink
-from sr.error import UserError
+from sr.image.color import gray as to_gray
+from sr.runtime.error import UserError
 
 PIXELS = 3 * 48 * 56  # of each of `photos`
 ENTRY = PIXELS + room.TRAILER.size
@@ -77,16 +77,16 @@ def test_pictures_are_decoded_once_whatever_their_name_or_place(tmp_path: Path, 
 
 def test_an_unchanged_file_is_not_even_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = photos(tmp_path / "hr", 1)
-    monkeypatch.setattr(memo, "SETTLED", -1.0)
+    monkeypatch.setattr(file_digest, "SETTLED", -1.0)
     mapped(folder, tmp_path).load()
-    monkeypatch.setattr(memo.hashlib, "file_digest", None)
+    monkeypatch.setattr(file_digest.hashlib, "file_digest", None)
     assert right(mapped(folder, tmp_path))
 
 
 @pytest.mark.parametrize("settled", [-1.0, 2.0])
 def test_a_file_that_changes_is_decoded_anew(tmp_path: Path, settled: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """Even where its size and its date of change stay what they were."""
-    monkeypatch.setattr(memo, "SETTLED", settled)
+    monkeypatch.setattr(file_digest, "SETTLED", settled)
     folder = tmp_path / "hr"
     file = picture(folder / "a.bmp", seed=1)
     mapped(folder, tmp_path).load()
@@ -266,7 +266,7 @@ def test_a_loader_process_opens_its_own_maps_and_is_not_sent_pixels(tmp_path: Pa
 
 def test_clean_removes_what_is_ours_and_nothing_else(tmp_path: Path, sr: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """And only when it is told to."""
-    monkeypatch.setattr(memo, "SETTLED", -1.0)
+    monkeypatch.setattr(file_digest, "SETTLED", -1.0)
     mapped(photos(tmp_path / "hr"), tmp_path).load()
     own = tmp_path / "cache" / "files" / "letter.txt"
     own.write_text("mine")

@@ -15,7 +15,7 @@ import torch
 from sr.data.cifar10 import ARCHIVE, BINARY, CIFAR10, FOLDER, labelled, unpack
 from sr.data.patches import Draw
 from sr.degrade.bicubic import Bicubic
-from sr.error import UserError
+from sr.runtime.error import UserError
 
 NOWHERE = "file:///nowhere/cifar-10-python.tar.gz"
 

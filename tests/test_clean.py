@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from sr import cleaning
-from sr.track import identity, lines
-from sr.track.identity import Identity
+from sr.record import identity, journal_format
+from sr.record.identity import Identity
+from sr.track import cleanup
 
 DAY = 86_400
 DELETED, ACTIVE = "d" * 32, "a" * 32
@@ -66,7 +66,7 @@ def everything(folder: Path) -> set[str]:
 
 def found(runs: Path, *what: str, days: float = 30) -> dict[str, set[str]]:
     """What would go, by its row."""
-    rows = cleaning.find(runs, runs.parent / "cache", what or cleaning.KINDS, days)
+    rows = cleanup.find(runs, runs.parent / "cache", what or cleanup.KINDS, days)
     return {row.what: {str(file.relative_to(runs)) for file in row.files} for row in rows}
 
 
@@ -100,7 +100,7 @@ def test_a_failed_run_stays_until_mlflow_has_it(status: str, made: Any, runs: Pa
     for folder, sent in ((there, 3), (not_there, 0)):
         identity.write(folder, Identity(status=status, run_id=ACTIVE, uri=uri))
         os.utime(folder / "run.json", (0, 0))
-        written = [lines.encode(entry) for entry in entries]
+        written = [journal_format.encode(entry) for entry in entries]
         (folder / "journal.jsonl").write_bytes(b"".join(written))
         cursor = {"uri": uri, "run_id": ACTIVE, "offset": sum(map(len, written[:sent])), "settled": 1}
         (folder / "cursor.json").write_text(json.dumps(cursor))
@@ -186,7 +186,7 @@ def test_no_link_is_followed(made: Any, runs: Path, tmp_path: Path, sr: Any) -> 
 
 def test_a_folder_that_became_a_link_after_it_was_listed_is_left_alone(made: Any, runs: Path, tmp_path: Path) -> None:
     folder = made("failed", "FAILED", 40)
-    (row,) = cleaning.find(runs, tmp_path, ["failed"], 30)
+    (row,) = cleanup.find(runs, tmp_path, ["failed"], 30)
     folder.rename(tmp_path / "moved")
     folder.symlink_to(tmp_path / "moved")
     before = everything(tmp_path / "moved")
@@ -196,7 +196,7 @@ def test_a_folder_that_became_a_link_after_it_was_listed_is_left_alone(made: Any
 
 def test_what_came_after_the_list_stays(made: Any, runs: Path, tmp_path: Path) -> None:
     folder = made("failed", "FAILED", 40)
-    (row,) = cleaning.find(runs, tmp_path, ["failed"], 30)
+    (row,) = cleanup.find(runs, tmp_path, ["failed"], 30)
     (folder / "panels" / "late.png").write_text("late")
     (folder / "config.yaml").unlink()
     left = 400 + (folder / "run.json").stat().st_size

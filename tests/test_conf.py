@@ -7,11 +7,11 @@ import pytest
 from conftest import picture
 from specimen import slim_vgg
 
-from sr import schema
-from sr.verb import conf_dir
+from sr.config import schema
+from sr.config.cli import conf_dir
 
 if TYPE_CHECKING:
-    from sr.training import Training
+    from sr.training.training import Training
 
 GAN_PARTS = ("model/discriminator", "model/adversarial")
 NEEDS = {
@@ -57,7 +57,7 @@ def small(net: str) -> list[str]:
 
 def trained(config: dict[str, Any], choices: dict[str, str], folder: Path, steps: int = 2) -> "Training":
     """Train these few steps, validate, test."""
-    from sr.training import Training
+    from sr.training.training import Training
 
     config["paths"]["runs"] = str(folder)
     config["trainer"] |= {"max_steps": steps, "max_epochs": None, "val_check_interval": 2, "accelerator": "cpu"}
@@ -113,7 +113,7 @@ def test_net_learns_tests_and_loads(choice: str, compose: Any, world: Path, tmp_
     """Two steps through the whole framework; what was tested is what the checkpoint gives."""
     import torch
 
-    from sr import checkpoint
+    from sr.checkpoint import load
 
     config = compose(
         *words("model/net", choice, world), "data=folder", f"data.path={world}/photos", *SMALL["data"], "track=none"
@@ -121,7 +121,7 @@ def test_net_learns_tests_and_loads(choice: str, compose: Any, world: Path, tmp_
     metrics = two_steps(config, compose.choices, tmp_path)
     assert torch.isfinite(torch.tensor(metrics["test/folder/psnr"]))
     for file in tmp_path.rglob("best.ckpt"):
-        loaded = checkpoint.load(file, trust=[config["model"]["net"]["_target_"].rpartition(".")[0]])
+        loaded = load.load(file, trust=[config["model"]["net"]["_target_"].rpartition(".")[0]])
         assert loaded.step == 2
         assert loaded.config == {key: part for key, part in config.items() if key != "track"}
 

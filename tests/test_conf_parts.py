@@ -98,7 +98,7 @@ def test_alarm(choice: str, compose: Any, build: Any) -> None:
     """Says what to turn; nothing of a healthy game or healthy pictures, again and again; nothing where nothing was seen."""
     import torch
 
-    from sr.degrade.resize import bicubic, imresize
+    from sr.image.resize import bicubic, imresize
 
     rule = build.part(compose(f"model/alarm=[{choice}]")["model"]["alarm"][choice], f"model.alarm.{choice}")
     assert rule.advice
@@ -207,7 +207,7 @@ def test_augmentation(choice: str, compose: Any, build: Any) -> None:
     """Shapes, dtype and range stay; chance comes from the generator alone; probability is a dial that is kept to."""
     import torch
 
-    from sr.pair import Pair
+    from sr.image.batch import Pair
 
     config = compose(f"data/augment=[{choice}]")["data"]["augment"][choice]
     pair = Pair(torch.rand(4, 3, 9, 12), torch.rand(4, 3, 18, 24))

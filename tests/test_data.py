@@ -16,7 +16,7 @@ from sr.data.module import SRData
 from sr.data.pair import PairFolder
 from sr.data.sample import Sample
 from sr.degrade.bicubic import Bicubic
-from sr.error import UserError
+from sr.runtime.error import UserError
 
 SCALE = 2
 

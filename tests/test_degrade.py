@@ -19,7 +19,7 @@ from sr.degrade.noise import Gaussian, Poisson
 from sr.degrade.op import Op
 from sr.degrade.order import OneOf, Shuffle, Steps
 from sr.degrade.resample import Resample
-from sr.error import UserError
+from sr.runtime.error import UserError
 
 KINDS = ["iso", "aniso", "generalized_iso", "generalized_aniso", "plateau_iso", "plateau_aniso"]
 OPS = {
@@ -227,7 +227,7 @@ def test_a_chain_of_ones_own_from_yaml_alone(sr: Any, tmp_path: Path, world: Pat
 def seeded(hr: Tensor, seed: int | None, degrade: Any, scale: int = 2) -> Tensor:
     """The LR that a data module makes of a batch."""
     from sr.data.sample import Sample
-    from sr.pair import Raw
+    from sr.image.batch import Raw
 
     data = Sample(scale=scale, color="rgb", seed=0, root="", degrade=degrade, val=[], test=[], patch=32)
     return data.on_after_batch_transfer(Raw(hr, seed=seed), 0).lr

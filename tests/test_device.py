@@ -12,8 +12,8 @@ import pytest
 import torch
 from specimen import other_device
 
-from sr.degrade.resize import imresize
 from sr.image.read import read_rgb
+from sr.image.resize import imresize
 
 pytestmark = pytest.mark.skipif(not other_device(), reason="needs a GPU, or another device of PyTorch's")
 

@@ -11,17 +11,17 @@ import torch
 from specimen import After, fit, weights
 from torch import Tensor, nn
 
-from sr.error import UserError
+from sr.callback.crash_batch import Evidence
+from sr.image.batch import Pair
 from sr.loss.charbonnier import Charbonnier
 from sr.metric.protocol import Protocol
 from sr.model.cnn import CNN
 from sr.model.guard import ExplodedError, Guard
 from sr.model.objective import Objective
 from sr.net.plain import Plain
-from sr.pair import Pair
+from sr.runtime.error import UserError
 from sr.schedule.constant import constant
-from sr.track.evidence import Evidence
-from sr.trainer import Trainer
+from sr.trainer.default import Trainer
 
 
 def cnn(loss: dict[str, nn.Module] | None = None, optimizer: Any = None, rate: float = 0.1, **dials: Any) -> CNN:

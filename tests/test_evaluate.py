@@ -105,7 +105,8 @@ def test_tiles_and_self_ensemble(sr: Callable, trained: Path, world: Path, tmp_p
     assert numbers["ensemble=true"] != numbers["tile=null"]
     import torch
 
-    from sr.model.enlarge import enlarge, ensembled
+    from sr.inference.ensemble import ensembled
+    from sr.inference.upscale import enlarge
     from sr.net.bicubic import Bicubic
     from sr.net.rrdb import RRDBNet
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sr.track.machine import OF_MACHINE
+from sr.record.machine import OF_MACHINE
 from sr.track.none import Nothing
 
 SMALL = (
@@ -80,7 +80,7 @@ class Recorder(Nothing):
 @pytest.fixture
 def train(compose: Any, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
     """Trains, until step `at` tells something of this name; `folder` is of the run that goes on. Gives the folder."""
-    from sr.training import Training
+    from sr.training.training import Training
 
     def command(*words: str, at: tuple[int, str] | None = None, folder: Path | None = None) -> Path:
         ours = () if "data=cifar10" in words else (*FOLDER, f"data.path={world}/photos")

@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from sr.config.cli import conf_dir
 from sr.data.cifar10 import labelled
 from sr.loss.features import FILE, Features
-from sr.verb import conf_dir
 
 
 def test_the_file_that_comes_with_sr_is_small_and_evenly_scaled() -> None:

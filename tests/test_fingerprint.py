@@ -8,11 +8,11 @@ import pytest
 from conftest import picture
 from test_data import data, pairs, photos
 
-from sr.data import fingerprint, memo
+from sr.data import file_digest, fingerprint
 from sr.data.cifar10 import CIFAR10
+from sr.data.file_digest import Memo
 from sr.data.fingerprint import as_tree, differences, prints, used
 from sr.data.folder import Folder
-from sr.data.memo import Memo
 from sr.data.pair import PairFolder
 from sr.data.sample import Sample
 from sr.metric.protocol import Protocol
@@ -83,10 +83,12 @@ def test_pairs_the_sample_and_cifar10_are_known_by_their_files(tmp_path: Path, w
 
 
 def test_a_file_is_read_once_for_all_runs_unless_it_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memo, "SETTLED", -1.0)
+    monkeypatch.setattr(file_digest, "SETTLED", -1.0)
     read: list[str] = []
-    digest = memo.hashlib.file_digest
-    monkeypatch.setattr(memo.hashlib, "file_digest", lambda file, kind: (read.append(file.name), digest(file, kind))[1])
+    digest = file_digest.hashlib.file_digest
+    monkeypatch.setattr(
+        file_digest.hashlib, "file_digest", lambda file, kind: (read.append(file.name), digest(file, kind))[1]
+    )
     folder = photos(tmp_path / "hr")
     source = data(Folder, tmp_path, path=folder, patch=16)
     first = tree(source, tmp_path, tmp_path / "memo")

@@ -15,14 +15,14 @@ from sr.adversarial.relativistic import Relativistic
 from sr.adversarial.vanilla import Vanilla
 from sr.adversarial.wgan import WGAN
 from sr.discriminator.patch import Patch
-from sr.error import UserError
+from sr.image.batch import Pair
 from sr.metric.protocol import Protocol
 from sr.model.gan import GAN
 from sr.model.objective import Objective
 from sr.net.plain import Plain
-from sr.pair import Pair
+from sr.runtime.error import UserError
 from sr.schedule.constant import constant
-from sr.trainer import Trainer
+from sr.trainer.default import Trainer
 
 
 class NoLoss(nn.Module):

@@ -10,9 +10,9 @@ from specimen import fit, weights
 from test_engine import cnn, pairs, spoiled, train
 from test_gan import gan
 
+from sr.image.batch import Pair
 from sr.model.guard import Guard
 from sr.net.srresnet import SRResNet
-from sr.pair import Pair
 
 
 def test_a_bad_batch_leaves_no_trace_in_a_batch_norm() -> None:

@@ -10,9 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
-from sr.error import UserError
 from sr.image.read import list_images, probe, read, read_rgb
 from sr.image.write import to_bytes, to_pil, write_png
+from sr.runtime.error import UserError
 
 H, W = 24, 32
 ROTATED = 6  # EXIF orientation: the camera was turned, the picture is to be rotated by 90° clockwise

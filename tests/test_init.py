@@ -11,9 +11,9 @@ from conftest import Answer
 from test_interpolate import PLAIN, RESNET, WORDS, net, node, saved
 from torch import Tensor
 
-from sr import checkpoint
-from sr.error import UserError
+from sr.checkpoint import load
 from sr.model.cnn import CNN
+from sr.runtime.error import UserError
 from sr.track.none import Nothing
 
 GAME = ("model=gan", "model.warmup_steps=0", "model/discriminator=patch")
@@ -69,7 +69,7 @@ def test_before_the_first_step_the_score_is_the_files_own(
 
 
 def module(config: dict[str, Any]) -> CNN:
-    from sr import build
+    from sr.config import build
 
     parts = dict.fromkeys(("loss", "optimizer", "schedule", "metric"))
     return CNN(net=build.part(config, "model.net"), color="rgb", ema=0.999, **parts)
@@ -80,7 +80,7 @@ def test_a_published_file_begins_a_training_under_its_authors_names(tmp_path: Pa
     config = node("rcan.RCAN", groups=1, blocks=1, reduction=2)
     author, begun = module(config).net.state_dict(), module(config)
     torch.save({"params_ema": {wrapped.format(key): value for key, value in author.items()}}, tmp_path / "theirs.pth")
-    checkpoint.begin(begun, tmp_path / "theirs.pth")
+    load.begin(begun, tmp_path / "theirs.pth")
     for name, value in begun.net.from_published(author).items():
         assert torch.equal(begun.net.state_dict()[name], value)
         assert torch.equal(begun.ema.net.state_dict()[name], value)
@@ -96,7 +96,7 @@ def test_a_published_file_begins_a_training_under_its_authors_names(tmp_path: Pa
 )
 def test_what_does_not_fit_is_named(tmp_path: Path, made: dict[str, Any], said: str) -> None:
     with pytest.raises(UserError, match=rf"^model\.init=\S+b\.ckpt .*{said}"):
-        checkpoint.begin(module(PLAIN), saved(tmp_path / "b.ckpt", **made))
+        load.begin(module(PLAIN), saved(tmp_path / "b.ckpt", **made))
 
 
 @pytest.mark.parametrize(
@@ -113,9 +113,10 @@ def test_a_wrong_file_is_told_before_there_is_a_run(run: Callable, tmp_path: Pat
 
 @pytest.mark.slow
 def test_a_published_file_that_does_not_fit_is_called_by_its_name(run: Callable, tmp_path: Path) -> None:
-    from sr import build, catalog
+    from sr.checkpoint import architecture
+    from sr.config import build
 
-    torch.save(build.part(catalog.node("fsrcnn", 2, 1), "model.net").state_dict(), tmp_path / "theirs.pth")
+    torch.save(build.part(architecture.node("fsrcnn", 2, 1), "model.net").state_dict(), tmp_path / "theirs.pth")
     answer, _ = run("model.init=theirs.pth")
     assert answer.code == 2
     assert "model.init=theirs.pth does not fit model/net" in answer.err

@@ -13,12 +13,12 @@ from conftest import Answer, picture
 from PIL import Image
 from torch import nn
 
-from sr import checkpoint
-from sr.data.leaks import Leak
-from sr.error import UserError
-from sr.interpolate import between, check
+from sr.checkpoint import load
+from sr.checkpoint.interpolate import between, check
+from sr.data.known_leaks import Leak
 from sr.net.plain import Plain
 from sr.net.srresnet import SRResNet
+from sr.runtime.error import UserError
 
 
 def node(kind: str = "plain.Plain", **dials: Any) -> dict[str, Any]:
@@ -49,13 +49,13 @@ def saved(path: Path, config: dict[str, Any] = PLAIN, seed: int = 0, color: str 
     trained = {"config": {"scale": config["scale"], "color": color, "model": {"net": config}}, "metrics": {}}
     trained["leaks"] = [list(Leak("a", "Set5", f"b{seed}", "bits"))]
     state = {f"{prefix}{key}": value for key, value in net(config, seed).state_dict().items()}
-    torch.save({"state_dict": state, "global_step": 7, checkpoint.KEY: trained}, path)
+    torch.save({"state_dict": state, "global_step": 7, load.KEY: trained}, path)
     return path
 
 
-def mixed(folder: Path, alpha: float, config: dict[str, Any] = PLAIN) -> checkpoint.Loaded:
+def mixed(folder: Path, alpha: float, config: dict[str, Any] = PLAIN) -> load.Loaded:
     """Between two nets of seeds 1 (the checkpoint) and 2."""
-    loaded = checkpoint.load(saved(folder / "gan.ckpt", config, 1))
+    loaded = load.load(saved(folder / "gan.ckpt", config, 1))
     return between(loaded, saved(folder / "cnn.ckpt", config, 2), alpha)
 
 
@@ -85,17 +85,18 @@ def test_what_is_known_of_one_net_is_not_said_of_the_mixture_except_its_leaks(tm
 
 @pytest.mark.slow
 def test_a_published_file_mixes_with_a_run_of_ours_whichever_is_the_checkpoint(tmp_path: Path) -> None:
-    from sr import build, catalog
+    from sr.checkpoint import architecture
+    from sr.config import build
 
-    config = catalog.node("fsrcnn", 2, 1)
+    config = architecture.node("fsrcnn", 2, 1)
     torch.manual_seed(0)
     theirs, ours = (build.part(config, "model.net").state_dict() for _ in range(2))
     torch.save({"params": theirs}, tmp_path / "theirs.pth")
     trained = {"config": {"scale": 2, "color": "y", "model": {"net": config}}, "metrics": {}}
     state = {f"net.{key}": value for key, value in ours.items()}
-    torch.save({"state_dict": state, "global_step": 7, checkpoint.KEY: trained}, tmp_path / "ours.ckpt")
+    torch.save({"state_dict": state, "global_step": 7, load.KEY: trained}, tmp_path / "ours.ckpt")
     for one, other, alpha in (("theirs.pth", "ours.ckpt", 0.25), ("ours.ckpt", "theirs.pth", 0.75)):
-        result = between(checkpoint.load(tmp_path / one, scale=2), tmp_path / other, alpha).net.state_dict()
+        result = between(load.load(tmp_path / one, scale=2), tmp_path / other, alpha).net.state_dict()
         for name, value in result.items():
             torch.testing.assert_close(value, 0.25 * theirs[name] + 0.75 * ours[name])
 
@@ -110,7 +111,7 @@ def test_a_published_file_mixes_with_a_run_of_ours_whichever_is_the_checkpoint(t
     ],
 )
 def test_another_net_is_refused_and_what_differs_is_named(tmp_path: Path, other: dict[str, Any], said: str) -> None:
-    loaded = checkpoint.load(saved(tmp_path / "gan.ckpt"))
+    loaded = load.load(saved(tmp_path / "gan.ckpt"))
     with pytest.raises(UserError, match=said):
         between(loaded, saved(tmp_path / "other.ckpt", **other), 0.5)
 

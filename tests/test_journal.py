@@ -13,10 +13,10 @@ import pytest
 import torch
 from PIL import Image
 
-from sr.error import DiskError, UserError
-from sr.track import identity, lines
+from sr.record import identity, journal_format
+from sr.record.orphans import set_right
+from sr.runtime.error import DiskError, UserError
 from sr.track.journal import Journal
-from sr.track.life import set_right
 
 
 @pytest.fixture
@@ -28,15 +28,15 @@ def journal(tmp_path: Path) -> Journal:
     return track
 
 
-def said(track: Journal) -> list[lines.Entry]:
-    return [placed.entry for placed in lines.read(track._folder / lines.NAME)]
+def said(track: Journal) -> list[journal_format.Entry]:
+    return [placed.entry for placed in journal_format.read(track._folder / journal_format.NAME)]
 
 
 def test_values_come_back_bit_for_bit(journal: Journal) -> None:
     third = torch.tensor(1 / 3)  # float32
     journal.points({"a": third, "b": 1e-300, "c": float("nan"), "d": torch.tensor(-0.0), "e": 7}, 3)
     journal.end("FINISHED")
-    found = {name: value for name, step, value in lines.points(journal._folder)}
+    found = {name: value for name, step, value in journal_format.points(journal._folder)}
     assert found.pop("c") != found.get("c")
     assert found == {"a": third.item(), "b": 1e-300, "d": 0.0, "e": 7.0}
     assert str(found["d"]) == "-0.0"
@@ -46,14 +46,14 @@ def test_a_torn_last_line_is_dropped_and_written_over(journal: Journal) -> None:
     journal.points({"a": 1.0}, 1)
     journal.points({"a": 2.0}, 2)
     journal.end("KILLED")
-    path = journal._folder / lines.NAME
+    path = journal._folder / journal_format.NAME
     path.write_bytes(path.read_bytes()[:-9])
     assert "status" not in json.dumps(said(journal))
     again = Journal(str(journal.runs))
     again.start("a run", journal._folder, {}, [], {"sr.verb": "run"})
     again.points({"a": 3.0}, 3)
     again.end("FINISHED")
-    assert [value for _, _, value in lines.points(journal._folder)] == [1.0, 2.0, 3.0]
+    assert [value for _, _, value in journal_format.points(journal._folder)] == [1.0, 2.0, 3.0]
     assert identity.read(journal._folder).attempts == 2
 
 
@@ -61,9 +61,9 @@ def test_a_flipped_bit_costs_one_line(journal: Journal) -> None:
     for step in (1, 2, 3):
         journal.points({"a": float(step)}, step)
     journal.end("FINISHED")
-    path = journal._folder / lines.NAME
+    path = journal._folder / journal_format.NAME
     path.write_bytes(path.read_bytes().replace(b'"a":2.0', b'"a":6.0'))
-    assert [value for _, _, value in lines.points(journal._folder)] == [1.0, 3.0]
+    assert [value for _, _, value in journal_format.points(journal._folder)] == [1.0, 3.0]
 
 
 def test_after_a_barrier_all_is_on_the_disk(journal: Journal) -> None:
@@ -72,7 +72,7 @@ def test_after_a_barrier_all_is_on_the_disk(journal: Journal) -> None:
     journal.barrier()
     (entry,) = [entry for entry in said(journal) if "image" in entry]
     assert all((journal._folder / name).exists() for name in entry["files"])
-    assert [value for _, _, value in lines.points(journal._folder)] == [1.0]
+    assert [value for _, _, value in journal_format.points(journal._folder)] == [1.0]
     journal.end("FINISHED")
 
 
@@ -81,7 +81,7 @@ def test_a_picture_that_cannot_be_drawn_costs_nothing_else(journal: Journal, cap
     journal.points({"a": 1.0}, 1)
     journal.end("FINISHED")
     assert "ZeroDivisionError" in capfd.readouterr().err
-    assert [value for _, _, value in lines.points(journal._folder)] == [1.0]
+    assert [value for _, _, value in journal_format.points(journal._folder)] == [1.0]
 
 
 def test_a_full_disk_is_told_and_the_status_is_true(
@@ -108,7 +108,7 @@ def test_a_full_disk_is_told_and_the_status_is_true(
     journal.end("FAILED", "disk")
     assert identity.read(journal._folder).status == "FAILED"
     assert said(journal)[-1]["status"] == "FAILED"
-    assert [value for _, _, value in lines.points(journal._folder)] == [1.0, 2.0]
+    assert [value for _, _, value in journal_format.points(journal._folder)] == [1.0, 2.0]
 
 
 def test_what_waits_for_the_disk_is_done_in_turn_and_never_where_that_failed(
@@ -164,7 +164,9 @@ os.kill(os.getpid(), signal.SIGKILL)
     assert set_right(tmp_path) == [tmp_path / "gone"]
     found = identity.read(tmp_path / "gone")
     assert (found.status, found.exit) == ("KILLED", "its process is gone")
-    assert [placed.entry for placed in lines.read(tmp_path / "gone" / lines.NAME)][-1]["status"] == "KILLED"
+    assert [placed.entry for placed in journal_format.read(tmp_path / "gone" / journal_format.NAME)][-1][
+        "status"
+    ] == "KILLED"
     assert set_right(tmp_path) == []
     process.wait()
 

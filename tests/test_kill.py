@@ -17,8 +17,8 @@ import torch
 from mlflow import MlflowClient
 from test_exact import GAN, differences
 
-from sr.track import identity, lines, params
-from sr.track.machine import OF_MACHINE
+from sr.record import hyperparameters, identity, journal_format
+from sr.record.machine import OF_MACHINE
 
 KILLS = int(os.environ.get("SR_KILLS", "20"))
 CASES = [(model, workers) for model in ("cnn", "gan") for workers in (0, 2)]
@@ -48,7 +48,9 @@ def fork() -> Iterator[Any]:
     context = multiprocessing.get_context("forkserver")
     here, path = Path(__file__).parent, os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join(map(str, (here.parent, here)))
-    context.set_forkserver_preload(["sr.training", "sr.run", "mlflow.store.tracking.sqlalchemy_store", "test_kill"])
+    context.set_forkserver_preload(
+        ["sr.training.training", "sr.run", "mlflow.store.tracking.sqlalchemy_store", "test_kill"]
+    )
     yield context
     os.environ.pop("PYTHONPATH") if path is None else os.environ.update(PYTHONPATH=path)
 
@@ -57,7 +59,7 @@ def told(folder: Path) -> dict[Any, Any]:
     """Every point and picture that stands at the end. What is told again of a step that was not taken back, as a test is,
     must be the very same, its time as well: a tracker then has it once."""
     kept: dict[Any, Any] = {}
-    for _, _, entry in lines.read(folder / lines.NAME):
+    for _, _, entry in journal_format.read(folder / journal_format.NAME):
         if "back" in entry:
             kept = {key: value for key, value in kept.items() if key[0] <= entry["back"]}
         points = {name: value for name, value in entry.get("points", {}).items() if not OF_MACHINE.fullmatch(name)}
@@ -74,13 +76,17 @@ def check_mlflow(folder: Path) -> None:
     client = MlflowClient(known.uri)
     assert client.get_run(known.run_id).info.status == known.status == "FINISHED"
     ours: dict[str, set[Any]] = {}
-    for name, step, value in lines.points(folder):
-        ours.setdefault(params.key(name), set()).add((step, value))
+    for name, step, value in journal_format.points(folder):
+        ours.setdefault(hyperparameters.key(name), set()).add((step, value))
     for name, points in ours.items():
         stored = [(p.step, p.value) for p in client.get_metric_history(known.run_id, name)]
         assert len(stored) == len(points), name
         assert set(stored) == points, name
-    drawn = {name for entry in lines.standing(lines.read(folder / lines.NAME)) for name in entry.get("files", ())}
+    drawn = {
+        name
+        for entry in journal_format.standing(journal_format.read(folder / journal_format.NAME))
+        for name in entry.get("files", ())
+    }
     there = [Path(one.path).name for one in client.list_artifacts(known.run_id, "images")]
     assert sorted(there) == sorted(Path(name).name for name in drawn)
 

@@ -16,7 +16,7 @@ SETS = ("camera.png", "motorcycle_left.png", "coins.png")
 
 @pytest.fixture
 def known() -> Callable[..., list[str]]:
-    from sr.data.leaks import known_leaks
+    from sr.data.known_leaks import known_leaks
 
     return known_leaks
 

@@ -7,7 +7,6 @@ import torch
 from specimen import levels
 from torch import Tensor, nn
 
-from sr.error import UserError
 from sr.loss.fft import FFT
 from sr.loss.focal_frequency import FocalFrequency
 from sr.loss.gradient import Gradient
@@ -16,6 +15,7 @@ from sr.loss.ssim import SSIM, terms
 from sr.loss.tv import TV
 from sr.metric.ms_ssim import ms_ssim
 from sr.metric.ssim import ssim
+from sr.runtime.error import UserError
 
 
 def pictures(side: int, width: int, error: float) -> tuple[Tensor, Tensor]:

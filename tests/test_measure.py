@@ -14,10 +14,10 @@ from skimage import data
 from specimen import levels, other_device, see, weight_files
 from torch import Tensor
 
-from sr.color import luma
 from sr.degrade.bicubic import Bicubic
-from sr.degrade.resize import imresize
-from sr.error import UserError
+from sr.image.batch import Seen
+from sr.image.color import luma
+from sr.image.resize import imresize
 from sr.metric.color_shift import ColorShift, color_shift
 from sr.metric.dists import DISTS
 from sr.metric.lpips import LPIPS
@@ -26,7 +26,7 @@ from sr.metric.ms_ssim import MSSSIM, ms_ssim
 from sr.metric.psnr import psnr
 from sr.metric.spectrum import Spectrum, spectra, spectrum
 from sr.metric.ssim import ssim
-from sr.pair import Seen
+from sr.runtime.error import UserError
 
 PHOTOS = ("astronaut", "coffee", "chelsea", "rocket", "camera", "brick", "grass", "gravel")
 NOWHERE = "http://127.0.0.1:9/"  # the discard port: nobody listens
@@ -207,7 +207,7 @@ def test_offline_it_says_what_to_put_where(
     cls: type, file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = cls.__name__.lower()
-    monkeypatch.setattr(importlib.import_module("sr.backbone"), "SITE", NOWHERE)
+    monkeypatch.setattr(importlib.import_module("sr.pretrained.backbone"), "SITE", NOWHERE)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     say = (

@@ -11,14 +11,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sr import catalog, checkpoint
-from sr.error import UserError
-from sr.model.enlarge import enlarge, tiled
+from sr.checkpoint import architecture, load
+from sr.config.cli import conf_dir
+from sr.inference.tile import tiled
+from sr.inference.upscale import enlarge
 from sr.net.carn import CARN
 from sr.net.hat import HAT
 from sr.net.span import SPAN, Conv3XC
 from sr.net.swinir import SwinIR
-from sr.verb import conf_dir
+from sr.runtime.error import UserError
 
 SMALL = {"width": 8, "blocks": 1, "depth": 3, "groups": 1, "growth": 4, "depths": [2], "heads": [2], "window": 8}
 STRETCHED = ("rfdn", "efdn", "safmn")  # their pooling's grid is stretched to the picture: other sizes look less far
@@ -144,9 +145,9 @@ def test_official_files_of_span_and_carn_find_their_net(tmp_path: Path) -> None:
     span, lr = SPAN(2), torch.rand(1, 3, 9, 13)
     stale = {name: 0 * value for name, value in span.deploy().state_dict().items() if ".eval_conv." in name}
     torch.save({"params": span.state_dict() | stale}, tmp_path / "span.pth")
-    node = catalog.node("span", 2, 3) | {"deployed": True}
+    node = architecture.node("span", 2, 3) | {"deployed": True}
     for wanted in (None, node):
-        loaded = checkpoint.load(tmp_path / "span.pth", net=wanted)
+        loaded = load.load(tmp_path / "span.pth", net=wanted)
         assert loaded.config["model"]["net"]["_target_"] == "sr.net.span.SPAN"
         torch.testing.assert_close(loaded.net(lr), span(lr), rtol=1e-3, atol=1e-4)
     carn, shift = (
@@ -155,7 +156,7 @@ def test_official_files_of_span_and_carn_find_their_net(tmp_path: Path) -> None:
     )
     others = {name: value for s in (2, 3) for name, value in CARN(s).state_dict().items() if "upsample" in name}
     torch.save(carn.state_dict() | others | shift, tmp_path / "carn.pth")
-    loaded = checkpoint.load(tmp_path / "carn.pth", scale=4)
+    loaded = load.load(tmp_path / "carn.pth", scale=4)
     assert type(loaded.net) is CARN
     assert torch.equal(loaded.net(lr), carn(lr))
 
@@ -170,8 +171,8 @@ def test_windowed_nets_take_official_files(net: type[nn.Module], tmp_path: Path)
     node = {"_target_": f"{net.__module__}.{net.__name__}", "scale": 2, "channels": 3} | dials
     lr = torch.rand(1, 3, 17, 26)
     with torch.no_grad():
-        assert torch.equal(checkpoint.load(tmp_path / "a.pth", net=node).net(lr), ours(lr))
-        assert torch.equal(checkpoint.load(tmp_path / "a.pth").net(lr), ours(lr))
+        assert torch.equal(load.load(tmp_path / "a.pth", net=node).net(lr), ours(lr))
+        assert torch.equal(load.load(tmp_path / "a.pth").net(lr), ours(lr))
         assert ours(lr[..., :3, :1]).shape == (1, 3, 6, 2)
 
 

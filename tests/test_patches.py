@@ -11,14 +11,14 @@ from PIL import Image
 from test_data import data, pairs, photos
 from torch import Tensor
 
-from sr.color import gray
 from sr.data.benchmark import Benchmark
 from sr.data.folder import Folder
 from sr.data.module import SRData
 from sr.data.pair import PairFolder
 from sr.data.patches import Draws, turned
-from sr.degrade.resize import imresize
-from sr.pair import Pair, Raw
+from sr.image.batch import Pair, Raw
+from sr.image.color import gray
+from sr.image.resize import imresize
 
 
 def located(path: Path) -> Path:

@@ -12,11 +12,11 @@ import torch.nn.functional as F
 from specimen import fit, levels, slim_vgg
 from torch import Tensor, nn
 
-from sr.error import UserError
 from sr.loss.dists_like import DISTSLike
 from sr.loss.features import Features
 from sr.loss.ldl import LDL, artifacts
 from sr.loss.perceptual import Perceptual, gram
+from sr.runtime.error import UserError
 
 NOWHERE = "http://127.0.0.1:9/"  # the discard port: nobody listens
 OFFICIAL = (
@@ -155,7 +155,7 @@ def test_the_network_is_neither_learned_nor_kept(name: str, slim: str) -> None:
 
 
 def test_training_through_it_writes_a_small_checkpoint(compose: Any, build: Any, slim: str, tmp_path: Path) -> None:
-    from sr.pair import Pair
+    from sr.image.batch import Pair
 
     terms = "model/loss=[l1,perceptual,features,dists_like,ldl]"
     files = [f"model.loss.{name}.weights={slim}" for name in ("perceptual", "dists_like")]
@@ -175,7 +175,7 @@ def test_training_through_it_writes_a_small_checkpoint(compose: Any, build: Any,
 
 
 def test_offline_it_says_what_to_put_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importlib.import_module("sr.backbone"), "SITE", NOWHERE)
+    monkeypatch.setattr(importlib.import_module("sr.pretrained.backbone"), "SITE", NOWHERE)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     for name, make in {"perceptual": lambda: Perceptual({"conv5_4": 1.0}), "dists_like": DISTSLike}.items():
@@ -189,7 +189,7 @@ def test_the_official_file_is_fetched_and_checked(
     official: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of its checksum the first digits are published, in its name."""
-    backbone = importlib.import_module("sr.backbone")
+    backbone = importlib.import_module("sr.pretrained.backbone")
     monkeypatch.setattr(backbone, "SITE", f"{official.parent.as_uri()}/")
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     whole = backbone._sha256(official)

@@ -17,9 +17,9 @@ from sr.discriminator.patch import Patch
 from sr.discriminator.spectral import SpectralConv
 from sr.discriminator.unet import UNet
 from sr.discriminator.vgg import VGG
-from sr.error import UserError
 from sr.penalty.gradient import GradientPenalty
 from sr.penalty.r1 import R1
+from sr.runtime.error import UserError
 
 
 class Published(nn.Module):

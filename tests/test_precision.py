@@ -7,8 +7,8 @@ import pytest
 
 PROGRAM = """
 import sys, torch
-from sr import precision
-from sr.degrade.resize import imresize
+from sr.image.resize import imresize
+from sr.runtime import precision
 
 def state():
     return precision.told(), [knob.fp32_precision for knob in precision._newer().values()]

@@ -12,12 +12,12 @@ import torch
 from conftest import picture
 from PIL import Image
 
-from sr import checkpoint as checkpoints
-from sr.degrade.resize import imresize
-from sr.error import UserError
+from sr.checkpoint import load as checkpoints
 from sr.image.read import read
+from sr.image.resize import imresize
 from sr.net.plain import Plain
-from sr.prediction import enlarge_all
+from sr.prediction.files import enlarge_all
+from sr.runtime.error import UserError
 
 LIGHTER = 20  # levels that the net of these tests adds to bicubic, so that it can be told from bicubic
 

@@ -10,7 +10,9 @@ import pytest
 import torch
 import yaml
 
-from sr.track import code, machine, provenance
+from sr.record import git as code
+from sr.record import machine
+from sr.track import provenance
 
 
 def git(folder: Path, *words: str) -> str:

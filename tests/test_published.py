@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from sr import published
-from sr.error import UserError
+from sr.evaluation import published
 from sr.metric.protocol import Protocol, need_same
 from sr.metric.traps import alternatives, pooled
+from sr.runtime.error import UserError
 
 
 def test_which_published_model_a_net_is() -> None:

@@ -14,12 +14,13 @@ import yaml
 from conftest import picture
 from test_provenance import content, git, spoil, tree
 
-from sr.error import UserError
+from sr.record import git as code
+from sr.record import identity
 from sr.reproduction import environment, found, past, strangers
 from sr.reproduction.points import points
 from sr.reproduction.reproduction import Reproduction
 from sr.reproduction.worktree import check_commit, repository, touched, worktree
-from sr.track import code, identity
+from sr.runtime.error import UserError
 
 __all__ = ["tree"]  # a fixture
 ROOT = Path(__file__).parents[1]
@@ -107,7 +108,7 @@ new file mode 100644
         ([], "os.system", True),
         (["+model.net._target_=os.system"], "sr.net.edsr.EDSR", True),
         (["+model.net={_target_: os.system}"], "sr.net.edsr.EDSR", True),
-        ([], "sr.build.os.system", True),  # not a module of ours, though it begins like one
+        ([], "sr.config.build.os.system", True),  # not a module of ours, though it begins like one
         ([], "sr.net.plain.nn.Conv2d", True),
         ([], "sr.net.new.New", True),
         ([], "sr.net.odd.Odd", False),  # its patch brings it

@@ -14,8 +14,8 @@ from conftest import picture
 from test_provenance import git
 from test_reproduce import ROOT
 
+from sr.record import git as code
 from sr.reproduction import past
-from sr.track import code
 
 # the whole
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 import yaml
 
-from sr import resume
-from sr.error import UserError
-from sr.track import identity
+from sr.record import identity
+from sr.runtime.error import UserError
+from sr.training import resume
 
 WORDS = (
     "data=folder", "data.patch=32", "data.batch=4", "model/net=plain", "model.net.width=4", "model/schedule=constant",
@@ -77,7 +77,7 @@ def test_a_run_is_found_by_its_ids(sr: Any, run: Any, tmp_path: Path) -> None:
 
 
 def test_the_same_run_goes_on_in_the_tracker(sr: Any, run: Any, tmp_path: Path) -> None:
-    from sr.track import lines
+    from sr.record import journal_format
 
     assert run("track=journal", "trainer.max_steps=2").code == 0
     (folder,) = (tmp_path / "runs").glob("*_*")
@@ -85,9 +85,15 @@ def test_the_same_run_goes_on_in_the_tracker(sr: Any, run: Any, tmp_path: Path) 
     assert sr("run", f"resume={folder}", "trainer.max_steps=4").code == 0
     second = json.loads((folder / "run.json").read_text())
     assert (second["id"], second["attempts"], second["status"]) == (first["id"], 2, "FINISHED")
-    steps = [step for name, step, _ in lines.points(folder) if name.startswith("val/") and name.endswith("/psnr")]
+    steps = [
+        step for name, step, _ in journal_format.points(folder) if name.startswith("val/") and name.endswith("/psnr")
+    ]
     assert steps == [0, 2, 4]
-    tags = {entry["tag"]: entry["value"] for _, _, entry in lines.read(folder / lines.NAME) if "tag" in entry}
+    tags = {
+        entry["tag"]: entry["value"]
+        for _, _, entry in journal_format.read(folder / journal_format.NAME)
+        if "tag" in entry
+    }
     assert tags["sr.resume.changed"] == "trainer.max_steps 2 -> 4"
 
 
@@ -280,14 +286,14 @@ def test_a_strangers_folder_does_not_trust_itself(sr: Any, begun: Path, tmp_path
 def test_a_full_disk_leaves_the_last_file_whole(
     run: Any, sr: Any, begun: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from sr import keeping
+    from sr.callback import checkpointing
 
     def full(content: Any, file: Any) -> None:
         file.write(b"x")
         raise OSError(28, "No space left on device")
 
     interrupted(begun)
-    monkeypatch.setattr(keeping, "pour", full)
+    monkeypatch.setattr(checkpointing, "pour", full)
     answer = sr("run", f"resume={begun}", "trainer.max_steps=4")
     assert answer.code == 2
     assert (

@@ -82,12 +82,13 @@ def test_a_cnn_run_is_all_there(sr: Any, world: Path, runs: Path) -> None:
 
 def test_the_number_at_the_end_is_the_number_after_loading(sr: Any, world: Path, runs: Path) -> None:
     """Train, test; then load the checkpoint by itself, measure the same pictures: equal to the last digit."""
-    from sr import build, checkpoint
-    from sr.model.enlarge import enlarge
+    from sr.checkpoint import load
+    from sr.config import build
+    from sr.inference.upscale import enlarge
 
     for color in ("rgb", "y", "gray"):
         _, summary, _ = start(sr, world, runs, f"color={color}", "track=none")
-        loaded = checkpoint.load(Path(summary["checkpoint"]))
+        loaded = load.load(Path(summary["checkpoint"]))
         assert loaded.metrics["val/folder/psnr"] == summary["metrics"]["best/val/folder/psnr"]
         data, protocol = build.data(loaded.config), build.part(loaded.config["metric"], "metric")
         data.setup("test")
@@ -154,7 +155,7 @@ def test_a_refused_start_writes_nothing(sr: Any, world: Path, runs: Path) -> Non
 def test_a_full_disk_at_the_beginning_and_at_the_end_is_no_fault_of_sr(
     name: str, sr: Any, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from sr import training
+    from sr.training import training
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device", "a file")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from sr.error import UserError
+from sr.runtime.error import UserError
 from sr.schedule.constant import constant
 from sr.schedule.cosine import cosine
 from sr.schedule.multi_step import multi_step

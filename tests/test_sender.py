@@ -10,11 +10,11 @@ import pytest
 from mlflow import MlflowClient
 from PIL import Image
 
-from sr.track import lines
-from sr.track.catching_up import catch_up
+from sr.record import journal_format
 from sr.track.journal import Journal
 from sr.track.mlflow import begun
 from sr.track.sender import Sender
+from sr.track.sync import catch_up
 from sr.track.upload import Upload
 
 
@@ -110,7 +110,9 @@ def test_nothing_is_shown_that_could_be_taken_back(journal: Journal) -> None:
     history = losses(last := sent(journal))
     assert [(p.step, p.value) for p in history] == [*((s, s) for s in range(1, 5)), *((s, -s) for s in range(5, 10))]
     assert len(MlflowClient(last.uri).list_artifacts(last.run_id, "images")) == 2 * 4
-    assert [(step, value) for _, step, value in lines.points(journal._folder)] == [(p.step, p.value) for p in history]
+    assert [(step, value) for _, step, value in journal_format.points(journal._folder)] == [
+        (p.step, p.value) for p in history
+    ]
 
 
 def test_a_failed_run_that_goes_on_with_other_dials_has_each_step_once(journal: Journal, runs: Path) -> None:

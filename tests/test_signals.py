@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 import torch
 
-from sr import polite
-from sr.track import ending, identity, lines
+from sr.callback import interrupt
+from sr.record import identity, journal_format
+from sr.runtime import signals as polite
+from sr.track.run_end import closing
 
 WORDS = (
     "trainer.accelerator=cpu", "trainer.max_steps=100000", "trainer.val_check_interval=50000", "track=journal",
@@ -48,7 +50,7 @@ class Run:
         return next(self.where.glob(f"*/{identity.NAME}")).parent
 
     def told(self, what: bytes) -> int:
-        return sum(path.read_bytes().count(what) for path in self.where.glob(f"*/{lines.NAME}"))
+        return sum(path.read_bytes().count(what) for path in self.where.glob(f"*/{journal_format.NAME}"))
 
 
 @pytest.fixture
@@ -115,7 +117,7 @@ def test_a_second_signal_ends_at_once_in_every_phase(signals: polite.Signals) ->
         with pytest.raises(KeyboardInterrupt):
             signals.obey()
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # as Lightning does
-        ending.Listening().on_exception()
+        interrupt.Listening().on_exception()
         signal.raise_signal(signal.SIGTERM)
 
     def close(status: str, why: str | None) -> None:
@@ -123,9 +125,9 @@ def test_a_second_signal_ends_at_once_in_every_phase(signals: polite.Signals) ->
         signal.raise_signal(signal.SIGINT)
 
     ended: list[Any] = []
-    with pytest.raises(AtOnce, match="130"), ending.closing(close):
+    with pytest.raises(AtOnce, match="130"), closing(close):
         signal.raise_signal(signal.SIGINT)
-    with ending.closing(close):
+    with closing(close):
         pass  # the first one while it is written down changes nothing
     assert ended == [("KILLED", "interrupted"), ("FINISHED", None)]
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
@@ -134,12 +136,12 @@ def test_a_second_signal_ends_at_once_in_every_phase(signals: polite.Signals) ->
 def test_what_follows_a_signal_is_no_failure(signals: polite.Signals, capsys: pytest.CaptureFixture) -> None:
     """It is told all the same. Without a signal it is one."""
     ended: list[Any] = []
-    with pytest.raises(KeyboardInterrupt), ending.closing(lambda *how: ended.append(how)):
+    with pytest.raises(KeyboardInterrupt), closing(lambda *how: ended.append(how)):
         signals.wait()
         signal.raise_signal(signal.SIGTERM)
         raise RuntimeError("DataLoader worker is killed by signal")
     assert "RuntimeError: DataLoader worker is killed by signal" in capsys.readouterr().err
-    with pytest.raises(RuntimeError), ending.closing(lambda *how: ended.append(how)):
+    with pytest.raises(RuntimeError), closing(lambda *how: ended.append(how)):
         raise RuntimeError("DataLoader worker is killed by signal")
     assert ended == [
         ("KILLED", "preempted (SIGTERM)"), ("FAILED", "RuntimeError: DataLoader worker is killed by signal"),

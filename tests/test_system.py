@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from test_run import start
 
-from sr.error import UserError
-from sr.track import system
-from sr.track.machine import OF_MACHINE
+from sr.callback import system_metrics
+from sr.callback.system_metrics import Sampler, rapl
+from sr.callback.throughput import Waiting
+from sr.record.machine import OF_MACHINE
+from sr.runtime.error import UserError
 from sr.track.none import Nothing
-from sr.track.pace import Waiting
-from sr.track.system import Sampler, rapl
 
 MLFLOWS = {
     "cpu_utilization_percentage", "system_memory_usage_megabytes", "system_memory_usage_percentage",
@@ -93,9 +93,9 @@ def test_energy_is_counted_from_the_processors_own_counters(tmp_path: Path, monk
         (tmp_path / name / "energy_uj").write_text(f"{value}\n")
     assert rapl(tmp_path) == {"intel-rapl:0": 5, "intel-rapl:1": 7}
     counts = iter([{"a": 0, "b": 9}, {"a": 7_200_000_000, "b": 3}, {"a": 10_800_000_000, "b": 3}])
-    monkeypatch.setattr(system, "rapl", lambda: next(counts))
+    monkeypatch.setattr(system_metrics, "rapl", lambda: next(counts))
     sampler = Sampler(Told(), tmp_path, 1, lambda: 0)
-    before = system.rapl()
+    before = system_metrics.rapl()
     for _ in range(2):
         before = sampler._add_energy({"gpu_0_power_usage_watts": 300.0}, before, seconds=6.0)
     assert sampler.wh == {"cpu": pytest.approx(3.0), "gpu": pytest.approx(1.0)}
@@ -132,8 +132,8 @@ def test_no_context_is_opened_on_a_gpu_that_the_run_does_not_use(
         ("device_memory_used", cuda.device_memory_used),
         ("mem_get_info", cuda.mem_get_info),
     ):
-        monkeypatch.setattr(system.torch.cuda, name, fake)
-    values = dict(system._of_gpus())
+        monkeypatch.setattr(system_metrics.torch.cuda, name, fake)
+    values = dict(system_metrics._of_gpus())
     assert {k: values.get(f"gpu_{k}_memory_usage_megabytes") for k in megabytes} == megabytes
     assert {k: values.get(f"gpu_{k}_memory_usage_percentage") for k in shares} == shares
     assert len([name for name in values if name.endswith("memory_usage_megabytes")]) == len(megabytes)

@@ -11,12 +11,12 @@ import torch
 from mlflow import MlflowClient
 from PIL import Image
 
+from sr.callback.panels import panel
 from sr.metric.protocol import Protocol
 from sr.model.measured import Shown
-from sr.track import lines
-from sr.track.catching_up import catch_up
+from sr.record import journal_format
 from sr.track.mlflow import MLflow
-from sr.track.panel import panel
+from sr.track.sync import catch_up
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +144,7 @@ def test_a_strangers_journal_sends_no_file_of_mine(track: MLflow, tmp_path: Path
     (tmp_path.parent / "secret.txt").write_text("mine")
     (tmp_path / "link.txt").symlink_to(tmp_path.parent / "secret.txt")
     track.end("FINISHED")
-    lines.append(tmp_path / lines.NAME, [{"file": name, "to": ""}])
+    journal_format.append(tmp_path / journal_format.NAME, [{"file": name, "to": ""}])
     assert not catch_up([str(tmp_path)], str(track.runs))
     assert name in capfd.readouterr().err
     assert name.rpartition("/")[2] not in [one.path for one in MlflowClient(track.uri).list_artifacts(track.run_id)]

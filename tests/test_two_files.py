@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sr.verb import conf_dir
+from sr.config.cli import conf_dir
 
 YAML = "_target_: tiny.Tiny\nscale: ${scale}\nchannels: ${channels}\nwidth: 4\n"
 PYTHON = """

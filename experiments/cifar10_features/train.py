@@ -16,8 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sr.backbone import MEAN, STD, vgg
 from sr.data.cifar10 import labelled
+from sr.pretrained.backbone import MEAN, STD, vgg
 
 WIDTHS = ((16, 32), (48, 48), (80, 80))
 BATCH, RATE, DECAY, MOMENTUM, SMOOTHING = 128, 0.1, 5e-4, 0.9, 0.1

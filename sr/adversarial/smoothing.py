@@ -3,7 +3,7 @@ https://arxiv.org/abs/1606.03498, section 3.4): D shall be only so sure of real 
 
 import math
 
-from sr.error import UserError
+from sr.runtime.error import UserError
 
 
 def checked(smooth: float) -> float:

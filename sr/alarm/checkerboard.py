@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from sr.alarm.rule import Rule
-from sr.color import luma
+from sr.image.color import luma
 
 BLOCKS = (48, 24)  # pixels a side: 1/2, 1/3, 1/4 and 1/8 are whole bins of both
 LEAST = 8  # blocks: fewer make no spectrum

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sr.alarm.rule import Rule
-from sr.color import luma
-from sr.degrade.resize import bicubic
+from sr.image.color import luma
+from sr.image.resize import bicubic
 
 
 class OverSharpening(Rule):

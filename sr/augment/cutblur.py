@@ -17,7 +17,7 @@ import torch
 from torch import Generator, Tensor
 
 from sr.augment.draw import acting, check_share, chosen, rectangles
-from sr.pair import Pair
+from sr.image.batch import Pair
 
 
 class CutBlur:

@@ -11,7 +11,7 @@ import torch
 from torch import Generator
 
 from sr.augment.draw import acting, check_share, chosen, partners, rectangles
-from sr.pair import Pair
+from sr.image.batch import Pair
 
 
 class CutMix:

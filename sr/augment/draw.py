@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Generator, Tensor
 
-from sr.error import UserError
+from sr.runtime.error import UserError
 
 
 class Rectangles(NamedTuple):

@@ -10,8 +10,8 @@ import torch
 from torch import Generator
 
 from sr.augment.draw import acting, check_share, chosen, partners
-from sr.error import UserError
-from sr.pair import Pair
+from sr.image.batch import Pair
+from sr.runtime.error import UserError
 
 
 class MixUp:

@@ -3,7 +3,7 @@
 from torch.utils.data import Dataset
 
 from sr.data.module import SRData
-from sr.error import UserError
+from sr.runtime.error import UserError
 
 
 class Benchmark(SRData):

@@ -1,6 +1,6 @@
 """Decoded pictures on disk, mapped into memory: a crop reads no more than it needs, and all processes share one copy.
 
-An entry is named by the bytes of its picture's file (`sr.data.memo`): a file that is renamed or copied is not decoded
+An entry is named by the bytes of its picture's file (`sr.data.file_digest`): a file that is renamed or copied is not decoded
 again, one that changes is.
 An entry is `[C, H, W]` as bytes, then `TRAILER`; it is written beside its place and renamed, so that processes that
 build the same entry at once do no harm.
@@ -21,11 +21,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sr.data.memo import NAME, WHOLE, Memo, write
+from sr.data.file_digest import NAME, WHOLE, Memo, write
 from sr.image.read import read
 
 TRAILER, MAGIC = struct.Struct("<8s4I"), b"sr.pix01"  # magic, C, H, W, CRC-32; another decoder needs another magic
-FILES = "files"  # what is known of the pictures' files (`sr.data.memo`)
+FILES = "files"  # what is known of the pictures' files (`sr.data.file_digest`)
 STALE = 3600.0  # seconds after which a half-written entry is nobody's
 _LOCK = threading.Lock()
 

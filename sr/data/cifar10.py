@@ -20,9 +20,9 @@ from torch.utils.data import Dataset
 
 from sr.data.module import SRData
 from sr.data.patches import Draw, turned
-from sr.error import UserError
-from sr.fetch import fetch, verify
-from sr.pair import Raw
+from sr.image.batch import Raw
+from sr.pretrained.download import fetch, verify
+from sr.runtime.error import UserError
 
 FOLDER, BINARY, ARCHIVE = "cifar-10-batches-py", "cifar-10-batches-bin", "cifar-10-python.tar.gz"
 SIDE = 32

@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
-from sr.data.memo import Memo
+from sr.data.file_digest import Memo
 from sr.data.module import SRData
-from sr.error import UserError
+from sr.runtime.error import UserError
 
 LENGTH = 32  # digits of a set's digest: MLflow takes 36
 OTHER = "other"  # the context of what is no images

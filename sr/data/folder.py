@@ -7,8 +7,8 @@ from typing import Any
 from sr.data.module import SRData, check_sizes, hr_folder, split
 from sr.data.patches import Patches
 from sr.data.pictures import Pictures
-from sr.error import UserError, nearest
 from sr.image.read import list_images
+from sr.runtime.error import UserError, nearest
 
 
 class Folder(SRData):

@@ -18,18 +18,18 @@ from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset
 from tqdm import tqdm
 
-from sr.color import gray
-from sr.data.ahead import Ahead
 from sr.data.cache import Cache
-from sr.data.leaks import Leak, known_leaks
+from sr.data.fixed_lr import Shrink
+from sr.data.known_leaks import Leak, known_leaks
 from sr.data.patches import START, Draws, Patches
 from sr.data.pictures import Pictures
-from sr.data.shrink import Shrink
-from sr.error import UserError, nearest
+from sr.data.prefetch import Ahead
+from sr.image.batch import Pair, Raw
+from sr.image.color import gray
 from sr.image.read import list_images
 from sr.metric.ssim import WINDOW
-from sr.pair import Pair, Raw
-from sr.polite import deaf
+from sr.runtime.error import UserError, nearest
+from sr.runtime.signals import deaf
 
 GB = 1e9
 RESIDENT = 0.25  # of a GPU's free memory that a training set may take

@@ -7,8 +7,8 @@ from typing import Any
 
 from sr.data.folder import Folder
 from sr.data.pictures import Pictures
-from sr.error import UserError
 from sr.image.read import list_images, probe
+from sr.runtime.error import UserError
 
 
 class PairFolder(Folder):

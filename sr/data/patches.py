@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from sr.data.pictures import Pictures
-from sr.error import UserError
-from sr.pair import Raw
+from sr.image.batch import Raw
+from sr.runtime.error import UserError
 
 
 class Draw(NamedTuple):

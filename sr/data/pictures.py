@@ -16,10 +16,10 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from sr.data.cache import Cache
-from sr.data.shrink import Shrink
-from sr.error import UserError
+from sr.data.fixed_lr import Shrink
+from sr.image.batch import Raw
 from sr.image.read import Header, probe, read
-from sr.pair import Raw
+from sr.runtime.error import UserError
 
 MEMORY = 4e9  # bytes of decoded pictures that one set may keep
 Source = tuple[Path, Shrink | None]  # a file, and what is made of it

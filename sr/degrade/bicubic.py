@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from sr.degrade.resize import Border, imresize
+from sr.image.resize import Border, imresize
 
 
 class Bicubic(nn.Module):

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sr.degrade.kernel import KINDS, bell, sinc
 from sr.degrade.op import Images, Op, Size, canvas, chosen, cut, share, span, weights
-from sr.error import UserError
+from sr.runtime.error import UserError
 
 LARGE = 13  # kernels from this size on may cut at π/5; smaller ones cannot hold such long waves (Real-ESRGAN's code)
 

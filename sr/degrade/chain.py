@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from sr.degrade.op import Images, Op, Size, Step
 from sr.degrade.order import Steps
-from sr.degrade.resize import imresize
-from sr.error import UserError
-from sr.thread import side_by_side
+from sr.image.resize import imresize
+from sr.runtime.error import UserError
+from sr.runtime.parallel import side_by_side
 
 
 class Chain(nn.Module):

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sr.degrade.op import Images, Op, Size, canvas, cut, span
-from sr.error import UserError
+from sr.runtime.error import UserError
 
 # T.81 tables K.1 and K.2, row by row
 _LUMA = (

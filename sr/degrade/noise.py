@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sr.color import GRAY
 from sr.degrade.op import Images, Op, Size, generator, new_seed, share, span
-from sr.error import UserError
+from sr.image.color import GRAY
+from sr.runtime.error import UserError
 
 STEPS = 4096
 

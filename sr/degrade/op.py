@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sr.error import UserError
+from sr.runtime.error import UserError
 
 Images = list[Tensor]  # float 0…1, [C, h, w] each: sizes differ after a random resize
 Size = tuple[int, int]

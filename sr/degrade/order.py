@@ -6,7 +6,7 @@ import numpy as np
 from torch import nn
 
 from sr.degrade.op import Op, Step, chosen
-from sr.error import UserError
+from sr.runtime.error import UserError
 
 
 class Steps(Op):

@@ -1,6 +1,6 @@
 """Resizing by a random factor and a random kernel, as Real-ESRGAN and BSRGAN do it: without antialiasing.
 
-Not to be mixed up with `sr.degrade.resize`, MATLAB's antialiased bicubic.
+Not to be mixed up with `sr.image.resize`, MATLAB's antialiased bicubic.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sr.degrade.op import Images, Op, Size, chosen, span, weights
-from sr.error import UserError
+from sr.runtime.error import UserError
 
 WAYS = ("up", "down", "keep")
 KERNELS = ("area", "bilinear", "bicubic", "nearest")

@@ -7,7 +7,7 @@ the gradient for each image (`model/penalty`) want one of the others: `spectral`
 from torch import nn
 
 from sr.discriminator.spectral import SpectralConv
-from sr.error import UserError, nearest
+from sr.runtime.error import UserError, nearest
 
 NORMS = ("batch", "spectral", "none")
 

@@ -7,7 +7,7 @@ Differs from the paper: not conditioned on LR. With `norm` spectral or none, the
 from torch import Tensor, nn
 
 from sr.discriminator.layer import layer
-from sr.error import UserError
+from sr.runtime.error import UserError
 
 
 class Patch(nn.Module):

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from sr.error import UserError
+from sr.runtime.error import UserError
 
 
 def to_bytes(image: Tensor) -> Tensor:

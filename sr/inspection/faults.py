@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 from PIL import Image
 from tqdm import tqdm
 
-from sr.error import UserError
 from sr.image.read import Picture, read
 from sr.inspection.finding import Finding
+from sr.runtime.error import UserError
 
 SIDE = 256  # pixels of the longer side of the small gray copy that hashes and registration work on
 

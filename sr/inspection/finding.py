@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sr.error import UserError
-from sr.terminal import grid
+from sr.runtime.error import UserError
+from sr.runtime.terminal import grid
 
 SHOWN = 8  # lines of one finding that are printed; the file holds all
 

@@ -6,9 +6,8 @@ from typing import Any
 
 from torch import Tensor
 
-from sr import build
+from sr.config import build
 from sr.data.cifar10 import CIFAR10
-from sr.error import UserError, nearest
 from sr.inspection import duplicates
 from sr.inspection.faults import Look, faults, look
 from sr.inspection.finding import Finding, Report
@@ -17,6 +16,7 @@ from sr.inspection.leaks import LEAST, leaks, usable
 from sr.inspection.pairs import examine, matched
 from sr.inspection.source import TRAINING, Source, kind, source
 from sr.metric.ssim import WINDOW
+from sr.runtime.error import UserError, nearest
 
 BLIND = "leaks and near duplicates that are turned by 90° or upside down, or share less than a fifth of the picture"
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from sr.degrade.resize import imresize
+from sr.image.resize import imresize
 from sr.metric.psnr import psnr
 
 Kernel = Callable[[Tensor, int], Tensor]  # uint8 [C, s·h, s·w], s -> uint8 [C, h, w]

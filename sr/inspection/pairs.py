@@ -9,10 +9,10 @@ import numpy as np
 from torch import Tensor
 from tqdm import tqdm
 
-from sr.color import gray
 from sr.data.pair import hr_name
-from sr.degrade.resize import imresize
+from sr.image.color import gray
 from sr.image.read import read_rgb
+from sr.image.resize import imresize
 from sr.inspection.faults import Look
 from sr.inspection.finding import Finding, Report
 from sr.inspection.kernels import KERNELS, displacement, judge

@@ -11,8 +11,8 @@ from sr.data.folder import Folder, listed
 from sr.data.module import SRData, find_set, hr_folder, split
 from sr.data.pair import PairFolder
 from sr.data.sample import HELD_OUT, TRAIN, Sample
-from sr.error import UserError
 from sr.image.read import list_images
+from sr.runtime.error import UserError
 
 
 @dataclass

@@ -3,7 +3,7 @@ Networks", 2018, https://arxiv.org/abs/1710.01992, eq. 7)."""
 
 from torch import Tensor, nn
 
-from sr.loss.precision import full
+from sr.loss.full_precision import full
 
 
 class Charbonnier(nn.Module):

@@ -9,9 +9,9 @@ stage count alike, within them every channel. Its values cannot be compared with
 import torch
 from torch import Tensor, nn
 
-from sr.backbone import find
-from sr.loss.precision import full
-from sr.loss.stack import colored, load
+from sr.loss.feature_extractor import colored, load
+from sr.loss.full_precision import full
+from sr.pretrained.backbone import find
 
 KEY = "model.loss.dists_like"
 TINY = 1e-6  # c1 and c2

@@ -6,8 +6,8 @@ says how, and how well. It has seen far less than ImageNet's networks; what it k
 
 from pathlib import Path
 
-from sr.error import UserError
 from sr.loss.perceptual import Perceptual
+from sr.runtime.error import UserError
 
 FILE = Path(__file__).with_name("cifar10_features.safetensors")
 

@@ -8,7 +8,7 @@ not looked at: a picture moved round its border has the same amplitudes, so this
 import torch
 from torch import Tensor, nn
 
-from sr.loss.precision import full
+from sr.loss.full_precision import full
 
 
 class FFT(nn.Module):

@@ -9,8 +9,8 @@ give no gradient. Its options (patches, batch statistics, logarithm) are off the
 import torch
 from torch import Tensor, nn
 
-from sr.error import UserError
-from sr.loss.precision import full
+from sr.loss.full_precision import full
+from sr.runtime.error import UserError
 
 
 class FocalFrequency(nn.Module):

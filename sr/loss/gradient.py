@@ -6,7 +6,7 @@ Unlike the paper, differences keep their sign: an edge that falls instead of ris
 
 from torch import Tensor, nn
 
-from sr.loss.precision import full
+from sr.loss.full_precision import full
 
 
 class Gradient(nn.Module):

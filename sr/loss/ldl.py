@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sr.error import UserError
-from sr.loss.precision import full
+from sr.loss.full_precision import full
+from sr.runtime.error import UserError
 
 WINDOW, ROOT = 7, 5  # the paper's n and a
 

@@ -10,7 +10,7 @@ three scales, one of 96 has four; below 22 pixels there is one, and the loss is 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sr.loss.precision import full
+from sr.loss.full_precision import full
 from sr.loss.ssim import WINDOW, check_size, terms
 
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # fine to coarse

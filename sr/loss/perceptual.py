@@ -15,9 +15,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from sr.backbone import find
-from sr.error import UserError
-from sr.loss.stack import load
+from sr.loss.feature_extractor import load
+from sr.pretrained.backbone import find
+from sr.runtime.error import UserError
 
 
 def l1(a: Tensor, b: Tensor) -> Tensor:

@@ -14,8 +14,8 @@ from functools import lru_cache
 import torch
 from torch import Tensor, nn
 
-from sr.error import UserError
-from sr.loss.precision import full
+from sr.loss.full_precision import full
+from sr.runtime.error import UserError
 
 WINDOW, SIGMA = 11, 1.5
 C1, C2 = 0.01**2, 0.03**2

@@ -7,7 +7,7 @@ smallest for equal pictures but for a flat one. It takes noise and ringing away,
 
 from torch import Tensor, nn
 
-from sr.loss.precision import full
+from sr.loss.full_precision import full
 
 
 class TV(nn.Module):

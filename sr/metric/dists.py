@@ -13,8 +13,8 @@ import torch.nn.functional as F
 import torchmetrics
 from torch import Tensor, nn
 
-from sr.backbone import MEAN, STD, look, three, trained
-from sr.pair import Seen
+from sr.image.batch import Seen
+from sr.pretrained.backbone import MEAN, STD, look, three, trained
 
 TAPS = (3, 8, 15, 22, 29)  # after the last ReLU of each stage
 CHANNELS = (3, 64, 128, 256, 512, 512)  # of the picture itself and of the taps

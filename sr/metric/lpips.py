@@ -11,9 +11,9 @@ import torch
 import torchmetrics
 from torch import Tensor, nn
 
-from sr.backbone import look, three, trained
-from sr.error import UserError
-from sr.pair import Seen
+from sr.image.batch import Seen
+from sr.pretrained.backbone import look, three, trained
+from sr.runtime.error import UserError
 
 TAPS = {"alex": (1, 4, 7, 9, 11), "vgg": (3, 8, 15, 22, 29)}  # after these ReLUs
 SMALLEST = {"alex": 31, "vgg": 16}  # pixels a side that the poolings leave something of

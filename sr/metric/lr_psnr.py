@@ -11,9 +11,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from sr.error import UserError
+from sr.image.batch import Seen
 from sr.metric.psnr import psnr
-from sr.pair import Seen
+from sr.runtime.error import UserError
 
 Degrade = Callable[[Tensor], Tensor]  # uint8 HR -> uint8 LR; float64 levels 0…255 -> float64, unrounded
 

@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sr.error import UserError
+from sr.image.batch import Seen
 from sr.metric.ssim import WINDOW, terms
-from sr.pair import Seen
+from sr.runtime.error import UserError
 
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # fine to coarse
 SMALLEST = WINDOW * 2 ** (len(WEIGHTS) - 1)  # 176: the window still fits after four halvings

@@ -6,11 +6,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from sr.color import luma
-from sr.error import UserError
+from sr.image.batch import Seen
+from sr.image.color import luma
 from sr.metric.psnr import psnr
 from sr.metric.ssim import ssim
-from sr.pair import Seen
+from sr.runtime.error import UserError
 
 Channel = Literal["y", "y8", "rgb"]
 STANDARD: dict[str, Channel] = {"edsr": "y", "vdsr": "y8", "ntire": "rgb"}  # what each name promises

@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from sr.metric.decibel import decibel
-from sr.thread import alone
+from sr.runtime.parallel import alone
 
 
 def psnr(sr: Tensor, hr: Tensor) -> Tensor:

@@ -17,10 +17,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sr.color import luma
-from sr.error import UserError
+from sr.image.batch import Seen
+from sr.image.color import luma
 from sr.metric.decibel import decibel
-from sr.pair import Seen
+from sr.runtime.error import UserError
 
 BLOCK, STEP = 16, 8  # pixels: Hann windows that overlap by half
 AROUND = 5  # 5×5 blocks, 48 pixels a side, make one spectrum: one alone is off by ±5.6 dB (1 σ), 25 that overlap by ±1

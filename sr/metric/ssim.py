@@ -14,8 +14,8 @@ from functools import lru_cache, partial
 import torch
 from torch import Tensor
 
-from sr.error import UserError
-from sr.thread import side_by_side
+from sr.runtime.error import UserError
+from sr.runtime.parallel import side_by_side
 
 WINDOW, SIGMA = 11, 1.5
 C1, C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2

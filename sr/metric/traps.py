@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from sr.color import GRAY, luma
+from sr.image.color import GRAY, luma
 from sr.metric.psnr import psnr
 
 

@@ -4,9 +4,9 @@ from typing import Any
 
 from torch import Tensor
 
+from sr.image.batch import Pair
 from sr.model.module import SRModule, trainable
 from sr.model.objective import Objective
-from sr.pair import Pair
 
 
 class CNN(SRModule):

@@ -7,7 +7,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from sr.error import UserError
+from sr.runtime.error import UserError
 
 
 class EMA(nn.Module):

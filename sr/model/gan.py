@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from sr.error import UserError
+from sr.image.batch import Pair
 from sr.model.module import SRModule, trainable
 from sr.model.objective import Objective
-from sr.pair import Pair
+from sr.runtime.error import UserError
 
 
 class GAN(SRModule):

@@ -10,8 +10,8 @@ import torch
 from pytorch_lightning import LightningModule
 from torch.optim import Optimizer
 
-from sr.error import UserError
-from sr.pair import Pair
+from sr.image.batch import Pair
+from sr.runtime.error import UserError
 
 WINDOW = 20  # steps in which repeated bad ones count together
 SETTLED = 20  # good steps before a loss can be told to explode

@@ -8,12 +8,13 @@ import torch
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 
-from sr.degrade.resize import bicubic
+from sr.image.batch import Pair
+from sr.image.resize import bicubic
+from sr.inference.memory import MEASURE_LESS, out_of_memory, telling_memory
+from sr.inference.upscale import enlarge
 from sr.metric.protocol import Protocol
 from sr.metric.score import Score
 from sr.model.ema import EMA
-from sr.model.enlarge import MEASURE_LESS, enlarge, out_of_memory, telling_memory
-from sr.pair import Pair
 
 SMALLEST_TILE = 64  # LR pixels; what does not fit in memory then will not fit at all
 

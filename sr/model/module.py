@@ -13,14 +13,14 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from sr.color import luma
-from sr.error import UserError
+from sr.image.batch import Pair
+from sr.image.color import luma
 from sr.metric.protocol import Protocol
 from sr.model.ema import EMA
 from sr.model.guard import Bad, Guard
 from sr.model.measured import Measured
 from sr.model.objective import Objective, shares
-from sr.pair import Pair
+from sr.runtime.error import UserError
 
 UNUSABLE = "cannot work with its dials as they are set"
 
@@ -31,7 +31,7 @@ class SRModule(Measured):
     One clock: `global_step` counts updates of the net (the generator). `best` holds the metrics of the best step, and
     `step`. During training, `signals` holds the last step's detached scalars by name. `clip` bounds the gradient's norm.
     Every `share_every` steps `signals` tells how much of the gradient each term of the loss has. `init` names the file whose
-    weights the net begins with (`sr.checkpoint.begin`).
+    weights the net begins with (`sr.checkpoint.load.begin`).
     """
 
     loss: Objective

@@ -2,8 +2,8 @@
 
 from torch import Tensor, nn
 
-from sr.degrade.resize import bicubic
-from sr.net.field import over_bicubic
+from sr.image.resize import bicubic
+from sr.net.receptive_field import over_bicubic
 
 
 class Bicubic(nn.Module):

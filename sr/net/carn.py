@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from sr.net.edsr import factors, mean_color
-from sr.net.field import field
+from sr.net.receptive_field import field
 
 
 class BasicBlock(nn.Module):

@@ -8,7 +8,7 @@ images are in 0…1 here and in 0…255 there: `from_published` makes up for it.
 import torch
 from torch import Tensor, nn
 
-from sr.net.field import field
+from sr.net.receptive_field import field
 
 MEAN = (0.4488, 0.4371, 0.4040)  # DIV2K, RGB in 0…1
 

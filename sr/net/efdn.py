@@ -8,7 +8,7 @@ the start. Parameter names and range (RGB, 0…1) follow the official code; noth
 import torch
 from torch import Tensor, nn
 
-from sr.net.field import field
+from sr.net.receptive_field import field
 from sr.net.rfdn import ESA
 
 

@@ -6,7 +6,7 @@ The paper's 5-3-3 with tanh; nothing is added to the sub-pixel layer's output.
 
 from torch import Tensor, nn
 
-from sr.net.field import field
+from sr.net.receptive_field import field
 
 
 class ESPCN(nn.Module):

@@ -7,8 +7,8 @@ The authors' code is Caffe and MATLAB; parameter names follow the common port (y
 import torch
 from torch import Tensor, nn
 
-from sr.net.field import field
-from sr.net.identity import begins_as_bicubic, carry, enlarging
+from sr.net.bicubic_init import begins_as_bicubic, carry, enlarging
+from sr.net.receptive_field import field
 
 
 class FSRCNN(nn.Module):

@@ -7,8 +7,8 @@ the baseline that it is measured against, so that seconds of training already sh
 
 from torch import Tensor, nn
 
-from sr.degrade.resize import imresize
-from sr.net.field import field
+from sr.image.resize import imresize
+from sr.net.receptive_field import field
 
 
 class Plain(nn.Module):

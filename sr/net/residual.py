@@ -7,8 +7,8 @@ they make is added to `imresize`'s guess.
 
 from torch import Tensor, nn
 
-from sr.degrade.resize import imresize
-from sr.net.field import field
+from sr.image.resize import imresize
+from sr.net.receptive_field import field
 
 
 class Block(nn.Module):

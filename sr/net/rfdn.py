@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sr.net.field import field
+from sr.net.receptive_field import field
 
 
 def _conv(c_in: int, c_out: int, size: int = 3) -> nn.Conv2d:

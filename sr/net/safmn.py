@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sr.net.field import field
+from sr.net.receptive_field import field
 
 LEVELS = 4  # a quarter of the channels at each of the sizes 1, 1/2, 1/4, 1/8
 

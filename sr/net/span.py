@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sr.net.edsr import mean_color
-from sr.net.field import field
+from sr.net.receptive_field import field
 
 GAIN = 2  # how much wider the branch is inside
 BRANCH = re.compile(r"(.*)\.(conv\.[012]|sk)\.(weight|bias)")  # of a Conv3XC

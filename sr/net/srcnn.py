@@ -7,9 +7,9 @@ region and cuts the border).
 
 from torch import Tensor, nn
 
-from sr.degrade.resize import imresize
-from sr.net.field import over_bicubic
-from sr.net.identity import begins_as_bicubic, carry
+from sr.image.resize import imresize
+from sr.net.bicubic_init import begins_as_bicubic, carry
+from sr.net.receptive_field import over_bicubic
 
 
 class SRCNN(nn.Module):

@@ -7,7 +7,7 @@ Differs from the paper: LR and HR are both in 0…1 (the paper's HR is in -1…1
 from torch import Tensor, nn
 
 from sr.net.edsr import factors
-from sr.net.field import field
+from sr.net.receptive_field import field
 
 
 class ResidualBlock(nn.Module):

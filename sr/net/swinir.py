@@ -7,7 +7,7 @@ Parameter names and range (RGB, 0…1) follow the official code (JingyunLiang/Sw
 from collections.abc import Sequence
 
 from sr.net.edsr import factors
-from sr.net.field import field
+from sr.net.receptive_field import field
 from sr.net.windowed import Windowed
 
 

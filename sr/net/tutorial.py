@@ -7,8 +7,8 @@ really is of low resolution and is enlarged bicubically first.
 import torch
 from torch import Tensor, nn
 
-from sr.degrade.resize import imresize
-from sr.net.field import over_bicubic
+from sr.image.resize import imresize
+from sr.net.receptive_field import over_bicubic
 
 
 class Tutorial(nn.Module):

@@ -9,8 +9,8 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from sr.degrade.resize import imresize
-from sr.net.field import over_bicubic
+from sr.image.resize import imresize
+from sr.net.receptive_field import over_bicubic
 
 
 class VDSR(nn.Module):

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sr.error import UserError
+from sr.runtime.error import UserError
 
 
 class Windowed(nn.Module):

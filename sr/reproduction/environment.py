@@ -4,13 +4,14 @@ import platform
 from pathlib import Path
 from typing import Any
 
-from sr import dials
+from sr.config import diff
 from sr.data.cache import FILES
+from sr.data.file_digest import Memo
 from sr.data.fingerprint import differences
-from sr.data.memo import Memo
+from sr.record import machine
 from sr.reproduction.past import Past, versions
-from sr.terminal import progress
-from sr.track import machine, provenance
+from sr.runtime.terminal import progress
+from sr.track import provenance
 
 ABSENT = "none"
 TOLD_OTHERWISE = ("variables.OMP_NUM_THREADS", "variables.MKL_NUM_THREADS", "variables.SR_DATA")
@@ -30,15 +31,15 @@ def of_machine(past: Past) -> list[str]:
 
 def of_flags(there: dict[str, Any], here: dict[str, Any]) -> list[str]:
     """Of two environment.yaml's: of both runs, as they ran. The count of threads counts, not who set it."""
-    sides = [dials.flat(part(about, "flags")) for about in (there, here)]
+    sides = [diff.flat(part(about, "flags")) for about in (there, here)]
     return _told(*({k: v for k, v in flags.items() if k not in ("variables", *TOLD_OTHERWISE)} for flags in sides))
 
 
 def of_config(there: dict[str, Any], here: dict[str, Any]) -> list[str]:
     """Dials that are not the same in two configs; where things lie and who is told is not looked at."""
-    changed = dials.differences(there, here)
-    one = {c.key: c.there for c in changed if c.there is not dials.NOTHING}
-    other = {c.key: c.here for c in changed if c.here is not dials.NOTHING}
+    changed = diff.differences(there, here)
+    one = {c.key: c.there for c in changed if c.there is not diff.NOTHING}
+    other = {c.key: c.here for c in changed if c.here is not diff.NOTHING}
     paths = {value for c in (there, here) for value in part(c, "paths").values()}  # and parts' copies of them
     return _told(one, other, paths)
 

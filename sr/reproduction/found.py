@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sr.error import UserError
+from sr.record import identity, journal_format
 from sr.reproduction.past import NAMES, NEEDED
-from sr.track import identity, lines
+from sr.runtime.error import UserError
 from sr.track.artifact import fetch
 from sr.track.server import VARIABLES
 
@@ -66,10 +66,12 @@ def _fetch(run_id: str, uri: str, folder: Path) -> None:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(f"run={run_id}: no run of this id in paths.runs, nor at uri={uri} ({reason})") from None
     finite = [point for point in points if math.isfinite(point.value)]
-    (folder / lines.NAME).touch()
-    lines.append(folder / lines.NAME, [_entry(point) for point in sorted(finite, key=lambda p: (p.step, p.timestamp))])
+    (folder / journal_format.NAME).touch()
+    journal_format.append(
+        folder / journal_format.NAME, [_entry(point) for point in sorted(finite, key=lambda p: (p.step, p.timestamp))]
+    )
 
 
-def _entry(point: Any) -> lines.Entry:
+def _entry(point: Any) -> journal_format.Entry:
     """As a journal has it."""
     return {"points": {point.key: point.value}, "step": point.step, "time": point.timestamp}

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from sr.error import UserError
+from sr.runtime.error import UserError
 
 VERBS = ("run", "evaluate")
 SHA = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")

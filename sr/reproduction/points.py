@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from sr.track import lines, params
-from sr.track.machine import OF_MACHINE
+from sr.record import hyperparameters, journal_format
+from sr.record.machine import OF_MACHINE
 
 EQUAL, CLOSE, OTHER = "equal", "close", "other"
 
@@ -30,7 +30,11 @@ class Outcome(NamedTuple):
 def points(folder: Path) -> Iterator[Point]:
     """Name, step and value of all points of a run that stand; of a run without a journal (track=none), of the last metrics
     that its summary has."""
-    return lines.points(folder) if (folder / lines.NAME).exists() else _of_summary(folder / "summary.json")
+    return (
+        journal_format.points(folder)
+        if (folder / journal_format.NAME).exists()
+        else _of_summary(folder / "summary.json")
+    )
 
 
 def _of_summary(path: Path) -> Iterator[Point]:
@@ -42,7 +46,7 @@ def _of_summary(path: Path) -> Iterator[Point]:
 
 def as_tracked(side: Iterable[Point]) -> Iterator[Point]:
     """As MLflow has them: finite ones, under names that it takes."""
-    return ((params.key(name), step, value) for name, step, value in side if math.isfinite(value))
+    return ((hyperparameters.key(name), step, value) for name, step, value in side if math.isfinite(value))
 
 
 def compare(there: Iterable[Point], here: Iterable[Point], tolerance: float, last: int | None = None) -> list[Outcome]:

@@ -9,14 +9,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from sr.error import UserError
+from sr.record.machine import VARIABLES
 from sr.reproduction import environment, final, past, points
 from sr.reproduction.found import Found
 from sr.reproduction.points import CLOSE, EQUAL, OTHER, Outcome
 from sr.reproduction.strangers import refuse
 from sr.reproduction.worktree import check_commit, repository, touched, worktree
-from sr.track.life import REPRODUCES
-from sr.track.machine import VARIABLES
+from sr.runtime.error import UserError
+from sr.track.run_start import REPRODUCES
 
 OURS = ("paths.", "track.uri", "track.runs", "hydra", "resume")  # what is never taken from the run's command line
 NOT_SET = ("SR_DATA", "CUDA_VISIBLE_DEVICES")  # variables that are this machine's own

@@ -1,4 +1,4 @@
-"""What a run may name. Its files are a stranger's: parts of `sr`, and what the user trusts (`sr.trust`).
+"""What a run may name. Its files are a stranger's: parts of `sr`, and what the user trusts (`sr.config.allowlist`).
 
 Classes in modules that the run's own commit or patch brings, and that are not as they are here, cannot be looked at
 without running them. They are the run's code, which runs anyway.
@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import sr
+from sr.config.allowlist import refuse_strangers
+from sr.record import git
 from sr.reproduction.past import Past
 from sr.reproduction.worktree import touched
-from sr.track import code
-from sr.trust import refuse_strangers
 
 HERE = Path(sr.__file__).resolve().parents[1]
 MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
@@ -45,7 +45,7 @@ class Own:
         """Whether the run's tree has this file, and not with the content that it has here."""
         if file in self.changed:
             return True
-        there = code.git(self.clone, "show", f"{self.run.sha}:{file}")
+        there = git.git(self.clone, "show", f"{self.run.sha}:{file}")
         return there is not None and not ((HERE / file).is_file() and (HERE / file).read_bytes() == there)
 
 

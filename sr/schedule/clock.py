@@ -9,7 +9,7 @@ from collections.abc import Callable
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from sr.error import UserError
+from sr.runtime.error import UserError
 
 
 def steps(length: float, total: int, key: str) -> int:

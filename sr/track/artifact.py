@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from sr.error import UserError
+from sr.runtime.error import UserError
 
 NESTED = 5  # times that a name may be percent-encoded before it is nobody's name
 SHOWN = 5

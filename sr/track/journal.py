@@ -1,7 +1,7 @@
 """`track=journal`: a run written down in its own folder, and nowhere else; `track=mlflow` sends it on from there.
 
 The training thread only puts things into a queue. The writer's thread reads a GPU's tensors, draws pictures and appends lines to
-`journal.jsonl` (`sr.track.lines`): the one source of what a run has said.
+`journal.jsonl` (`sr.record.journal_format`): the one source of what a run has said.
 """
 
 import contextlib
@@ -19,9 +19,10 @@ import torch
 from filelock import BaseFileLock
 from PIL.Image import Image
 
-from sr.error import DiskError, UserError
-from sr.track import identity, lines, params
-from sr.track.life import set_right
+from sr.record import hyperparameters as params
+from sr.record import identity, journal_format
+from sr.record.orphans import set_right
+from sr.runtime.error import DiskError, UserError
 from sr.track.none import Nothing
 from sr.track.writer import Writer
 
@@ -47,7 +48,7 @@ class Shown(NamedTuple):
 
 
 class Journal(Nothing):
-    """One run. `group` ties runs together by tag; `params` is `short` or `all` (`sr.track.params`)."""
+    """One run. `group` ties runs together by tag; `params` is `short` or `all` (`sr.record.hyperparameters`)."""
 
     def __init__(
         self,
@@ -76,7 +77,7 @@ class Journal(Nothing):
         """Open the run, or go on with the one that has this folder already."""
         self._lock = _claimed(folder)
         known = identity.read(folder)
-        self._folder, self._path = folder, folder / lines.NAME
+        self._folder, self._path = folder, folder / journal_format.NAME
         self.identity = known or identity.Identity(experiment=self.experiment, typed=list(typed))
         self.identity.verb = tags.get("sr.verb", self.identity.verb)
         self.identity.mine()
@@ -88,9 +89,9 @@ class Journal(Nothing):
         if known is None:
             opened = {"id": self.identity.id, "title": title, "experiment": self.experiment, "tags": tags}
             opened["params"] = params.of(config, typed, self.params)
-            self._writer.put({"open": opened, "time": lines.now()})
+            self._writer.put({"open": opened, "time": journal_format.now()})
         else:
-            self._writer.put({"again": self.identity.attempts, "time": lines.now()})
+            self._writer.put({"again": self.identity.attempts, "time": journal_format.now()})
             for key, value in (tags | {"sr.exit": ""}).items():
                 self.tag(key, value)
         self.barrier()
@@ -98,10 +99,10 @@ class Journal(Nothing):
     def points(self, values: dict[str, Any], step: int) -> None:
         """On a CPU there is nothing to wait for, and a tensor that is kept, however small, splits the memory that the next
         step could have used again."""
-        self._put(Told({name: _read(value) for name, value in values.items()}, step, lines.now()))
+        self._put(Told({name: _read(value) for name, value in values.items()}, step, journal_format.now()))
 
     def image(self, key: str, image: Image | Callable[[], Image], step: int) -> None:
-        self._put(Shown(key, image, step, lines.now()))
+        self._put(Shown(key, image, step, journal_format.now()))
 
     def file(self, path: Path, folder: str = "") -> None:
         self._put({"file": path.resolve().relative_to(self._folder.resolve()).as_posix(), "to": folder})
@@ -133,9 +134,9 @@ class Journal(Nothing):
     def back(self, step: int) -> None:
         """What was said of later steps is remembered: what is said of them again in the same words gets its old time and
         its old name, so that a tracker that had it already has it once."""
-        for placed in lines.read(self._path):
+        for placed in journal_format.read(self._path):
             entry = placed.entry
-            if lines.later(entry, step - 1):  # of this very step a test may be told again
+            if journal_format.later(entry, step - 1):  # of this very step a test may be told again
                 self._before[_words(entry)] = entry.get("files", entry["time"])
         self._put({"back": step})
         self.barrier()
@@ -152,7 +153,7 @@ class Journal(Nothing):
             if self._writer is not None:
                 if exit:
                     self._writer.put({"tag": "sr.exit", "value": exit})
-                self._writer.put({"status": status, "time": lines.now()})
+                self._writer.put({"status": status, "time": journal_format.now()})
                 self._writer.close()
         except DiskError as error:
             print(f"\n{error}", file=sys.stderr)
@@ -182,7 +183,7 @@ class Journal(Nothing):
                 with contextlib.suppress(OSError):
                     identity.overwrite(self._folder, self.identity)
 
-    def _entries(self, items: list[Any]) -> Iterator[lines.Entry]:
+    def _entries(self, items: list[Any]) -> Iterator[journal_format.Entry]:
         """With one wait for the device for all of them."""
         values = [value for item in items if isinstance(item, Told) for value in item.values.values()]
         numbers = iter(_numbers(values))
@@ -199,11 +200,11 @@ class Journal(Nothing):
             else:
                 yield item
 
-    def _points(self, numbers: dict[str, float], told: Told) -> lines.Entry:
+    def _points(self, numbers: dict[str, float], told: Told) -> journal_format.Entry:
         entry = {"points": {k: v if math.isfinite(v) else str(v) for k, v in numbers.items()}, "step": told.step}
         return entry | {"time": self._before.get(_words(entry), told.time)}
 
-    def _drawn(self, shown: Shown) -> lines.Entry:
+    def _drawn(self, shown: Shown) -> journal_format.Entry:
         """The two files that MLflow's image grid looks for: its own `log_image` would shrink and blur the second."""
         picture = shown.image() if callable(shown.image) else shown.image
         entry = {"image": shown.key, "step": shown.step}
@@ -227,7 +228,7 @@ def _claimed(folder: Path) -> BaseFileLock:
     return lock
 
 
-def _words(entry: lines.Entry) -> Any:
+def _words(entry: journal_format.Entry) -> Any:
     """What makes two entries the same."""
     return entry["step"], tuple(entry["points"].items()) if "points" in entry else entry["image"]
 

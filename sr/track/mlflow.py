@@ -15,7 +15,7 @@ import threading
 from pathlib import Path
 from typing import Any, Literal
 
-from sr.error import UserError
+from sr.runtime.error import UserError
 from sr.track.artifact import fetch
 from sr.track.journal import Journal
 from sr.track.server import connected, plain, reason

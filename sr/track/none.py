@@ -7,7 +7,7 @@ from typing import Any
 from PIL.Image import Image
 from pytorch_lightning.loggers import Logger
 
-from sr.error import UserError
+from sr.runtime.error import UserError
 
 
 class Nothing(Logger):

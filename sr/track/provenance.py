@@ -16,13 +16,13 @@ import yaml
 from hydra.core.hydra_config import HydraConfig
 
 from sr.data.cache import FILES
+from sr.data.file_digest import Memo
 from sr.data.fingerprint import OTHER, Print, Used, as_tree, prints, used
-from sr.data.memo import Memo
 from sr.data.module import SRData
 from sr.metric.protocol import Protocol
-from sr.track import code, machine
+from sr.record import git, machine
+from sr.record.redact import masked
 from sr.track.none import Nothing
-from sr.track.password import masked
 
 FILE_DIALS = ("model.init", "model.net.file", "resume", "checkpoint", "interpolate")
 DIALS = ("config.yaml", "overrides.yaml", "choices.yaml")
@@ -37,16 +37,16 @@ def files(
     device: torch.device,
 ) -> dict[str, bytes]:
     """Their contents by name; `changes.patch` only of a dirty tree. About half a second."""
-    checkout = code.checkout()
+    checkout = git.checkout()
     paths = [Path(path).expanduser().resolve() for path in config.get("paths", {}).values() if path]
-    changes = code.changes(checkout, paths) if checkout else code.Changes()
+    changes = git.changes(checkout, paths) if checkout else git.Changes()
     about = {
         "verb": verb,
         "command": command(verb, [*(f"--config-dir={parts}" for parts in own_parts()), *typed]),
         "folder": str(Path.cwd()),
         "parts": own_parts(),
         "seed": config.get("seed"),
-        "git": code.state(checkout),
+        "git": git.state(checkout),
         "patch_is_whole": changes.whole,
         "not_in_patch": list(changes.left_out),
         "python": platform.python_version(),
@@ -108,7 +108,7 @@ def _others(config: dict[str, Any]) -> list[Used]:
         files = sorted(path.glob("*.ckpt")) if path.is_dir() and dial != "resume" else [path]  # which is the run itself
         if node is not None and files and files[0].is_file():
             found.append(Used(OTHER, dial, files, {}))
-    checkout = code.checkout()
+    checkout = git.checkout()
     for parts in map(Path, own_parts()):
         if checkout is None or not parts.is_relative_to(checkout):  # those inside are in the commit, or in its patch
             files = sorted(path for path in parts.rglob("*") if path.suffix in (".py", ".yaml"))[:MOST_PARTS]

@@ -8,7 +8,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from sr.track import identity
+from sr.record import identity
 
 VARIABLES = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",  # seconds; its own, with its retries, hang for minutes

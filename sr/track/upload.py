@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from sr.error import UserError
-from sr.track import artifact, identity, lines, params
+from sr.record import hyperparameters, identity, journal_format
+from sr.runtime.error import UserError
+from sr.track import artifact
 from sr.track.server import connected, plain, reason
 
 LINES = 200  # sent at a time
@@ -36,7 +37,7 @@ class Upload:
         self._client: Any = None
         known = _cursor(folder, uri)
         self.run_id: str | None = known.get("run_id")
-        size = (folder / lines.NAME).stat().st_size if (folder / lines.NAME).exists() else 0
+        size = (folder / journal_format.NAME).stat().st_size if (folder / journal_format.NAME).exists() else 0
         if known.get("offset", 0) > size:  # a machine that crashed has lost what MLflow has
             known = {}
         self._at = known.get("offset", 0)  # before the first entry that is not sent, or may not be yet
@@ -49,7 +50,7 @@ class Upload:
     @property
     def left(self) -> int:
         """Points and images that MLflow has not got, with those that may not be sent yet."""
-        entries = (placed.entry for placed in lines.read(self.folder / lines.NAME, self._at))
+        entries = (placed.entry for placed in journal_format.read(self.folder / journal_format.NAME, self._at))
         return sum(len(entry.get("points", ())) + ("image" in entry) for entry in entries)
 
     @property
@@ -72,7 +73,7 @@ class Upload:
 
     def _look(self) -> None:
         """What the lines that were written since say of others."""
-        for placed in lines.read(self.folder / lines.NAME, self._read, lines.CONTROL):
+        for placed in journal_format.read(self.folder / journal_format.NAME, self._read, journal_format.CONTROL):
             self._read, entry = placed.end, placed.entry
             if "settled" in entry:
                 self._settled = max(self._settled, entry["settled"])
@@ -83,10 +84,10 @@ class Upload:
                 self._ended = "status" in entry
                 self._over = entry.get("status") == identity.FINISHED  # then nothing is done again
 
-    def _sendable(self) -> Iterator[lines.Placed]:
+    def _sendable(self) -> Iterator[journal_format.Placed]:
         """What may be sent and was not: points and images of steps that a checkpoint covers, and all that is of no step.
         What waits for a checkpoint holds up what comes after it, unless the run has ended."""
-        for placed in lines.read(self.folder / lines.NAME, self._past if self._ended else self._at):
+        for placed in journal_format.read(self.folder / journal_format.NAME, self._past if self._ended else self._at):
             if self._superseded(placed) or placed.entry.keys() & {"settled", "back"}:
                 continue
             if self._waits(placed.entry):
@@ -95,16 +96,16 @@ class Upload:
             elif placed.start >= self._past:
                 yield placed
 
-    def _superseded(self, placed: lines.Placed) -> bool:
-        return any(at > placed.start and lines.later(placed.entry, step) for at, step in self._backs)
+    def _superseded(self, placed: journal_format.Placed) -> bool:
+        return any(at > placed.start and journal_format.later(placed.entry, step) for at, step in self._backs)
 
-    def _waits(self, entry: lines.Entry) -> bool:
-        return not self._over and lines.later(entry, self._settled)
+    def _waits(self, entry: journal_format.Entry) -> bool:
+        return not self._over and journal_format.later(entry, self._settled)
 
     def _forward(self) -> None:
         """The cursor goes to the first entry that waits."""
         at = self._at
-        for placed in lines.read(self.folder / lines.NAME, self._at):
+        for placed in journal_format.read(self.folder / journal_format.NAME, self._at):
             if placed.start >= self._past or (not self._superseded(placed) and self._waits(placed.entry)):
                 break
             at = placed.end
@@ -119,7 +120,7 @@ class Upload:
         """Find the run in MLflow, or make it."""
         if self._client is not None:
             return
-        read = lines.read(self.folder / lines.NAME)
+        read = journal_format.read(self.folder / journal_format.NAME)
         opened = next((placed.entry["open"] for placed in read if "open" in placed.entry), None)
         if opened is None:
             raise UserError(f"{self.folder}: there is no journal of a run")
@@ -139,7 +140,7 @@ class Upload:
         if self._client is not None:
             self._client.set_tag(self.run_id, "sr.heartbeat", time)
 
-    def _send(self, entries: list[lines.Entry]) -> None:
+    def _send(self, entries: list[journal_format.Entry]) -> None:
         """A status is said last: only then does MLflow have all."""
         self._batches(entries)
         for entry in entries:
@@ -155,11 +156,11 @@ class Upload:
             elif "status" in entry:
                 self._client.set_terminated(self.run_id, entry["status"], entry["time"])
 
-    def _batches(self, entries: list[lines.Entry]) -> None:
+    def _batches(self, entries: list[journal_format.Entry]) -> None:
         from mlflow.entities import Metric, Param, RunTag
 
         opened = [entry["open"] for entry in entries if "open" in entry]
-        dials = {params.key(key): value for one in opened for key, value in one["params"].items()}
+        dials = {hyperparameters.key(key): value for one in opened for key, value in one["params"].items()}
         tags = dict(_tags(entries))
         kinds = (
             ("metrics", [Metric(*point) for point in _points(entries)], METRICS),
@@ -227,14 +228,14 @@ def send(folder: Path, uri: str, elsewhere: bool = False) -> Upload | None:
         lock.release()
 
 
-def _points(entries: list[lines.Entry]) -> Iterator[tuple[str, float, int, int]]:
+def _points(entries: list[journal_format.Entry]) -> Iterator[tuple[str, float, int, int]]:
     for entry in entries:
         for name, value in entry.get("points", {}).items():
             if not isinstance(value, str):
-                yield params.key(name), value, entry["time"], entry["step"]
+                yield hyperparameters.key(name), value, entry["time"], entry["step"]
 
 
-def _tags(entries: list[lines.Entry]) -> Iterator[tuple[str, str]]:
+def _tags(entries: list[journal_format.Entry]) -> Iterator[tuple[str, str]]:
     for entry in entries:
         if "tag" in entry:
             yield entry["tag"], entry["value"]
@@ -242,7 +243,7 @@ def _tags(entries: list[lines.Entry]) -> Iterator[tuple[str, str]]:
             yield "mlflow.loggedImages", "True"
         for name, value in entry.get("points", {}).items():
             if isinstance(value, str):  # MLflow would store 1.8e308, or nothing
-                yield f"nonfinite.{params.key(name)}", f"{value} at step {entry['step']}"
+                yield f"nonfinite.{hyperparameters.key(name)}", f"{value} at step {entry['step']}"
 
 
 def _cursor(folder: Path, uri: str) -> dict[str, Any]:

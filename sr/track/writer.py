@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sr.error import DiskError
-from sr.track import lines
+from sr.record import journal_format
+from sr.runtime.error import DiskError
 
 PAUSE = 2.0  # seconds between two writes
 BEAT = 60.0  # seconds between two signs of life
@@ -32,7 +32,7 @@ class Writer:
     """
 
     def __init__(
-        self, path: Path, entries: Callable[[list[Any]], Iterator[lines.Entry]], beat: Callable[[], None]
+        self, path: Path, entries: Callable[[list[Any]], Iterator[journal_format.Entry]], beat: Callable[[], None]
     ) -> None:
         self.path, self._entries, self._beat = path, entries, beat
         self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
@@ -40,7 +40,7 @@ class Writer:
         self._pending: list[bytes] = []  # lines that are not in the file yet
         self._broken: Exception | None = None
         try:
-            self._end = lines.whole(path)
+            self._end = journal_format.whole(path)
             self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
             os.ftruncate(self._file, self._end)  # what a kill or a full disk tore off
             path.with_name(RESERVE).write_bytes(bytes(RESERVED))
@@ -118,7 +118,7 @@ class Writer:
 
     def _write(self, items: list[Any]) -> None:
         try:
-            self._pending += [lines.encode(entry) for entry in self._entries(items)]
+            self._pending += [journal_format.encode(entry) for entry in self._entries(items)]
             self._flush()
         except Exception as error:  # the thread must live, and the run must know
             self._break(error)

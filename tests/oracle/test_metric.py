@@ -14,9 +14,8 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from specimen import features, levels, see, weight_files
 from torch import Tensor
 
-from sr.degrade.resize import imresize
-from sr.error import UserError
 from sr.image.read import read_rgb
+from sr.image.resize import imresize
 from sr.metric.color_shift import color_shift, delta_e
 from sr.metric.dists import DISTS
 from sr.metric.lpips import LPIPS
@@ -25,6 +24,7 @@ from sr.metric.protocol import Protocol
 from sr.metric.psnr import psnr
 from sr.metric.score import Score
 from sr.metric.ssim import ssim
+from sr.runtime.error import UserError
 
 # design/protocols.md: bicubic by protocol edsr, PSNR in dB and SSIM.
 BICUBIC = {

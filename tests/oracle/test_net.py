@@ -8,11 +8,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from sr import weights
-from sr.cost import parameters
-from sr.degrade.resize import imresize
-from sr.error import UserError
 from sr.image.read import read
+from sr.image.resize import imresize
+from sr.inference.complexity import parameters
 from sr.metric.protocol import Protocol
 from sr.net.carn import CARN
 from sr.net.carn_m import CARNM
@@ -27,6 +25,8 @@ from sr.net.span import SPAN
 from sr.net.spandrel import Spandrel
 from sr.net.swinir import SwinIR
 from sr.net.vdsr import VDSR
+from sr.pretrained import state_dict
+from sr.runtime.error import UserError
 
 # file: net, scale, PSNR and SSIM of Set5 by protocol edsr, as published; CARN-M's and RFDN's files are not those of
 # their papers' tables (31.92/.8903 and, with a larger net, 32.24/.8952): those two numbers were measured here
@@ -41,7 +41,7 @@ FILES = {
 
 
 def loaded(net: nn.Module, file: Path) -> nn.Module:
-    net.load_state_dict(weights.translated(net, weights.peel(weights.read(file))))
+    net.load_state_dict(state_dict.translated(net, state_dict.peel(state_dict.read(file))))
     return net.eval()
 
 

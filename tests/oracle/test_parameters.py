@@ -4,8 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from sr import build, catalog, published
-from sr.cost import parameters
+from sr.checkpoint import architecture
+from sr.config import build
+from sr.config.cli import conf_dir
+from sr.evaluation import published
+from sr.inference.complexity import parameters
 from sr.net.carn import CARN
 from sr.net.carn_m import CARNM
 from sr.net.edsr import EDSR
@@ -20,7 +23,6 @@ from sr.net.srcnn import SRCNN
 from sr.net.srresnet import SRResNet
 from sr.net.swinir import SwinIR
 from sr.net.vdsr import VDSR
-from sr.verb import conf_dir
 
 SHIFTS = 2 * (3 * 3 + 3)  # what the official code counts for taking off and adding the mean colour
 
@@ -67,7 +69,7 @@ def test_as_many_parameters_as_published(choice: str) -> None:
         "one with another name there in NAMES"
     )
     for scale, thousands in rows.items():
-        node = catalog.node(choice, scale, 1 if choice in LUMA else 3) | DIALS.get(choice, {})
+        node = architecture.node(choice, scale, 1 if choice in LUMA else 3) | DIALS.get(choice, {})
         with torch.device("cpu" if "swinir" in choice else "meta"):
             counted = COUNTED.get(choice, parameters)(build.part(node, "model.net")) / 1000
         printed = str(thousands)

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from sr.degrade.bicubic import Bicubic
-from sr.degrade.resize import imresize
 from sr.image.read import read_rgb
+from sr.image.resize import imresize
 
 CASES = (
     "down_down_aa", "down_down_noaa", "down_down_irregular_aa", "down_down_irregular_noaa",

@@ -1,0 +1,41 @@
+"""From the training loop to the tracker: every step's signals, every validation's metrics."""
+
+import torch
+from pytorch_lightning import Callback, Trainer
+from torch import Tensor
+
+from sr.model.module import SRModule
+from sr.track.columns import in_columns
+from sr.track.none import Nothing
+
+
+class Record(Callback):
+    """All x-axes are the generator's steps."""
+
+    def __init__(self, track: Nothing) -> None:
+        self.track = track
+        self._seen = 0
+
+    def on_train_start(self, trainer: Trainer, *_: object) -> None:
+        self._seen = trainer.global_step  # of a run that goes on: its first batches may not be a whole step
+
+    def on_train_batch_end(self, trainer: Trainer, module: SRModule, *_: object) -> None:
+        if trainer.global_step != self._seen and module.signals:  # under accumulation, several batches are one step
+            self._seen = trainer.global_step
+            self.track.points(_of_all(trainer, module.signals), self._seen)
+
+    def on_validation_end(self, trainer: Trainer, module: SRModule) -> None:
+        shown = {k: v for k, v in module.metrics.items() if k.startswith("val/")}
+        shown |= {f"{k}_bicubic": v for k, v in module.bicubic.items() if k.startswith("val/")}
+        shown |= {f"best/{k}": v for k, v in module.best.items()}
+        self.track.points(in_columns(shown, trainer.datamodule, module.metric), trainer.global_step)
+
+
+def _of_all(trainer: Trainer, signals: dict[str, Tensor | float]) -> dict[str, Tensor | float]:
+    """The means over all processes."""
+    if trainer.world_size == 1:
+        return signals
+    values = torch.stack(
+        [torch.as_tensor(v, dtype=torch.float32, device=trainer.strategy.root_device) for v in signals.values()]
+    )
+    return dict(zip(signals, trainer.strategy.reduce(values, reduce_op="mean"), strict=True))

@@ -1,0 +1,60 @@
+"""The progress bar of a training: rate, time left, losses and the best value so far."""
+
+import sys
+import time
+
+from pytorch_lightning import Callback, Trainer
+from tqdm import tqdm
+
+from sr.model.module import SRModule
+from sr.runtime.terminal import QUIET_INTERVAL
+
+
+class Bar(Callback):
+    """Steps, rate, time left, loss and the best PSNR so far."""
+
+    def __init__(self) -> None:
+        self._bar: tqdm | None = None
+        self._drawn = 0.0
+
+    def on_train_start(self, trainer: Trainer, module: SRModule) -> None:
+        live = sys.stderr.isatty()
+        self._interval = 0.5 if live else QUIET_INTERVAL
+        self._bar = tqdm(
+            total=module.total_steps,
+            initial=trainer.global_step,
+            desc="train",
+            unit="step",
+            mininterval=self._interval,
+            maxinterval=max(10.0, self._interval),
+            dynamic_ncols=live,
+            smoothing=0.05,
+        )
+
+    def on_train_batch_end(self, trainer: Trainer, module: SRModule, *_: object) -> None:
+        now = time.monotonic()
+        if now - self._drawn >= self._interval or trainer.global_step >= self._bar.total:
+            self._drawn = now
+            self._draw(trainer, module)
+
+    def on_validation_end(self, trainer: Trainer, module: SRModule) -> None:
+        if self._bar is not None:
+            self._draw(trainer, module)
+
+    def on_train_end(self, trainer: Trainer, module: SRModule) -> None:
+        self._bar.close()
+
+    def on_exception(self, trainer: Trainer, module: SRModule, exception: BaseException) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def _draw(self, trainer: Trainer, module: SRModule) -> None:
+        signals, shown = module.signals, {}
+        for name in ("loss", "loss_g", "loss_d"):
+            if f"train/{name}" in signals:
+                shown[name] = f"{float(signals[f'train/{name}']):.4f}"
+        best = [value for name, value in module.best.items() if name.endswith("/psnr")]
+        if best:
+            shown["best"] = f"{best[0]:.2f} dB"
+        self._bar.set_postfix(shown, refresh=False)
+        self._bar.update(trainer.global_step - self._bar.n)

@@ -1,0 +1,259 @@
+"""One evaluation: each set measured picture by picture, tracked as a run, and set beside what was published."""
+
+import contextlib
+import math
+import re
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+from torch import Tensor
+from torch.utils.data import BatchSampler, Dataset
+
+from sr.callback.panels import panel
+from sr.callback.system_metrics import Sampler
+from sr.checkpoint import interpolate, load
+from sr.config import build, schema
+from sr.data.folder import Folder
+from sr.evaluation import predictor, published, report
+from sr.evaluation.reference import Beside, Mistakes, Way
+from sr.image.batch import Raw
+from sr.image.resize import bicubic
+from sr.inference.memory import MEASURE_LESS, telling_memory
+from sr.metric.score import Score, by_picture
+from sr.model.measured import Shown
+from sr.model.module import trainable
+from sr.runtime import terminal
+from sr.runtime.error import UserError
+from sr.track import provenance
+from sr.track.columns import in_columns
+from sr.track.run_end import closing, end, on_disk
+from sr.track.run_start import Begun, as_json, keep, make_folder
+
+AHEAD = 4  # pictures read before they are wanted
+
+
+class Evaluation:
+    """Measures what a config names. `choices` are the groups' names, `typed` the command line."""
+
+    def __init__(self, cfg: DictConfig, choices: dict[str, str], typed: list[str]) -> None:
+        self.track = build.part(schema.plain(cfg.track), "track")
+        self.device = build.device(cfg.device, measuring=True)
+        loaded = self._load(cfg, "model/net" in choices)
+        self.leaks = loaded.leaks if loaded else ()
+        self.config = schema.complete(cfg, choices)
+        self.begun = Begun("evaluate", self.config, choices, typed)
+        self.data = build.data(self.config)
+        self.protocol = build.part(self.config["metric"], "metric")
+        self.data.view = self.protocol.view
+        self.data.prepare_data()
+        self.data.setup("test")
+        self.names = [self.data.set_name("test", k) for k in range(len(self.data.eval_sets["test"]))]
+        self.fingerprint = provenance.fingerprint(self.config, self.data, self.protocol)
+        self.subject = self._subject(loaded)
+        self.model = self._published_name()
+        lr = [self.data.lr_from("test", k) for k in range(len(self.names))]
+        conditions = {name: self.protocol.describe(made) for name, made in zip(self.names, lr, strict=True)}
+        pictures = dict(zip(self.names, (chosen.names for chosen in self.data.eval_sets["test"]), strict=True))
+        way = Way(self.config["ensemble"], self.config["tile"])
+        self.beside = Beside(self.model, self.config["against"], self.protocol, way, conditions, pictures)
+        self.opened = False  # only then the folder is this run's
+        self.sets: dict[str, dict[str, Any]] = {}
+        self.unfinished: dict[str, dict[str, Any]] = {}  # a set that was broken off
+
+    def go(self) -> None:
+        """Measure all sets; whatever was measured is kept, however it ends."""
+        what = re.sub(r"\W+", "-", self.subject.name.lower())
+        what += "" if self.config["interpolate"] is None else f"-alpha-{self.config['alpha']}"
+        title = f"evaluate-{what}_{'-'.join(self.names)}_x{self.config['scale']}"
+        self.folder = make_folder(self.config["paths"]["runs"], title[:100])
+        self.system = Sampler(self.track, self.folder, self.track.system_every, lambda: 0)
+        with closing(self._close):
+            with on_disk(self.folder):
+                self.begun.open(self.track, self.folder, self.protocol.name, predictor.tags(self.config), self.device)
+                self.opened = True
+                self.system.start()
+                provenance.keep_fingerprint(self.fingerprint, self.track, self.folder)
+            cost = {"parameters": self.subject.parameters, "multiply_adds_1280x720": self.subject.multiply_adds}
+            self.track.points({f"cost/{key}": value for key, value in cost.items() if value is not None}, 0)
+            for index, name in enumerate(self.names):
+                self.sets[name] = self._measured(index, name)
+                self._send(name)
+                self.track.settled(0)  # what was measured is not measured again
+
+    def _load(self, cfg: DictConfig, chosen: bool) -> load.Loaded | None:
+        """The checkpoint; what it knows of scale and color is filled into the config."""
+        if cfg.color is None and (cfg.checkpoint is None or chosen):
+            cfg.color = "y" if cfg.metric.channel == "y8" else "rgb"
+        cfg.channels = schema.COLORS[cfg.color] if cfg.color else None
+        if cfg.checkpoint is None:
+            return None
+        net = schema.plain(cfg)["model"]["net"] if chosen else None
+        loaded = load.load(self._file(cfg, "checkpoint"), self.device, cfg.trust, cfg.scale, net)
+        if cfg.color not in (None, loaded.config["color"]):
+            raise UserError(f"color={cfg.color}: checkpoint={cfg.checkpoint} is of color={loaded.config['color']}")
+        cfg.scale, cfg.color = loaded.config["scale"], loaded.config["color"]
+        if cfg.interpolate is not None:
+            other = self._file(cfg, "interpolate")
+            loaded = interpolate.between(loaded, other, cfg.alpha, device=self.device, trust=cfg.trust, net=net)
+        return loaded
+
+    def _file(self, cfg: DictConfig, dial: str) -> Path:
+        """A checkpoint's file, by its path or as `mlflow:RUN_ID`."""
+        typed = str(cfg[dial])
+        if not typed.startswith("mlflow:"):
+            return Path(typed).expanduser()
+        with load.named(dial, typed):
+            return Path(self.track.checkpoint_of(typed.removeprefix("mlflow:")))
+
+    def _subject(self, loaded: load.Loaded | None) -> predictor.Subject:
+        c = self.config
+        if c["images"] is not None:
+            chosen = dict(zip(self.names, (s.names for s in self.data.eval_sets["test"]), strict=True))
+            return predictor.Images(Path(c["images"]).expanduser(), chosen, self.protocol)
+        net = loaded.net if loaded else build.part(c["model"]["net"], "model.net")
+        if loaded is None and trainable(net):
+            name = self.begun.choices["model/net"]
+            raise UserError(f"model/net={name} is not trained: give its weights, checkpoint=FILE, or train it: sr.run")
+        return predictor.Net(net, c["scale"], c["color"], self.device, c["ensemble"], c["tile"])
+
+    def _published_name(self) -> str | None:
+        if self.config["published"] is not None:
+            return published.named(self.config["published"])
+        known = self.subject.parameters is not None and self.config["interpolate"] is None
+        return published.recognise(self.subject.name, self.subject.parameters) if known else None
+
+    def _measured(self, index: int, name: str) -> dict[str, Any]:
+        """Everything there is to say of one set."""
+        chosen = self.data.eval_sets["test"][index]
+        ours, guess = Score(self.protocol), Score(self.protocol)
+        mistakes = Mistakes(self.protocol)
+        self.subject.begin()
+        done = 0
+        try:
+            for raw, names in self._pictures(chosen, name):
+                pair = self.data.on_after_batch_transfer(raw, 0)
+                sr = self.subject.result(pair, names, name, raw.gray)
+                if not sr.isfinite().all():
+                    raise UserError(f"{name}/{names[0]}: this net gives NaN or infinity; its weights are spoiled")
+                small = bicubic(pair.lr, self.config["scale"])
+                with telling_memory(f"{name}/{names[0]}: a picture of {sr.shape[-1]}×{sr.shape[-2]}", MEASURE_LESS):
+                    ours.update(sr, pair.hr, pair.lr)
+                    guess.update(small, pair.hr, pair.lr)
+                if self.beside.row(name):
+                    mistakes.update(sr, pair.hr)
+                self._show(name, names, chosen, Shown(pair.lr, sr, pair.hr))
+                done += len(names)
+        except BaseException:  # Ctrl-C as well: what was measured of this set is kept
+            if done:
+                per_image = by_picture(chosen.names[:done], _first(done, ours), _first(done, guess))
+                begun = {"unfinished": True, "n": done, **interpolate.described(self.config)}
+                self.unfinished[name] = begun | {"per_image": per_image}
+            raise
+        result = {"n": len(chosen), **ours.compute(), "protocol": self.beside.conditions[name]}
+        result |= interpolate.described(self.config)
+        result["bicubic"] = guess.compute()
+        result["per_image"] = by_picture(chosen.names, ours.per_image(), guess.per_image())
+        result |= self.subject.spent()
+        leaks = [str(leak) for leak in self.leaks if leak.set == name]
+        result |= self.beside.of(name, result, mistakes) | ({"leaks": leaks} if leaks else {})
+        if isinstance(self.data, Folder) and self.data.sets["test"][index] == self.data.name:
+            held = f"these are the {len(chosen)} pictures that data={self.data.name} holds out, not the whole folder"
+            result["notes"] = [*result.get("notes", []), held]
+        return result
+
+    def _pictures(self, chosen: Dataset, name: str) -> Iterator[tuple[Raw, list[str]]]:
+        """Batches on the device with their names, read ahead by threads; nothing is kept that was used."""
+        chosen.keep = False
+        indices = list(BatchSampler(range(len(chosen)), chosen.batch, False))
+        with ThreadPoolExecutor(2) as pool, terminal.progress(len(chosen), name) as bar:
+            waiting: deque[Any] = deque()
+            for index in indices[:AHEAD]:
+                waiting.append(pool.submit(chosen.__getitem__, index))
+            for k, index in enumerate(indices):
+                raw = waiting.popleft().result()
+                if k + AHEAD < len(indices):
+                    waiting.append(pool.submit(chosen.__getitem__, indices[k + AHEAD]))
+                yield _on(raw, self.device), [chosen.names[i] for i in index]
+                bar.update(len(index))
+
+    def _show(self, name: str, names: list[str], chosen: Dataset, shown: Shown) -> None:
+        """A panel of the first `track.panels` pictures."""
+        for k, picture in enumerate(names):
+            if picture in chosen.names[: self.track.panels]:
+                one = Shown(*(image[k : k + 1] for image in shown))
+                self.track.image(f"panels/test/{name}/{picture}", partial(panel, one, self.protocol), 0)
+
+    def _send(self, name: str) -> None:
+        found = self.sets[name]
+        points = {f"test/{name}/{key}": found[key] for key in self.protocol.measures}
+        points |= {f"test/{name}/{key}_bicubic": value for key, value in found["bicubic"].items()}
+        points |= {f"test/{name}/{key}": found[key] for key in ("ms_per_image", "peak_memory_mb") if key in found}
+        known = {key: value for key, value in points.items() if not math.isnan(value)}
+        self.track.points(in_columns(known, self.data, self.protocol), 0)
+
+    def _close(self, status: str, exit: str | None) -> None:
+        cost = report.cost_line(self.subject.parameters, self.subject.multiply_adds)
+        table = report.report(self.sets, self.protocol, cost)
+        end(self.track, self.folder, status, exit, lambda: self._write_down(status, table))
+        if self.opened:
+            self._tell(status, table)
+
+    def _write_down(self, status: str, table: str) -> None:
+        self.system.stop()
+        if not self.opened:  # nothing is in the folder that was made for it
+            with contextlib.suppress(OSError):
+                self.folder.rmdir()
+            return
+        keep(self.track, self.folder, "evaluate.json", as_json(self.sets | self.unfinished))
+        keep(self.track, self.folder, "summary.json", as_json(self._summary(status)))
+        if self.sets:
+            lines = [f"    {line}" for line in table.splitlines()]
+            self.track.tag(
+                "mlflow.note.content", "\n".join([f"{self._label()}, protocol {self.protocol.name}", "", *lines])
+            )
+
+    def _tell(self, status: str, table: str) -> None:
+        print(f"\n{status.lower()}: {self._label()} ×{self.config['scale']}, protocol {self.protocol.name}\n")
+        print(f"{table}\n" if self.sets else "", end="")
+        for name, part in self.unfinished.items():
+            print(f"{name}: broken off; the values of its first {part['n']} pictures are in evaluate.json")
+        if self.track.run_id:
+            print(f"run         {self.track.run_id}")
+        print(f"folder      {self.folder}")
+        if self.track.where:
+            print(f"MLflow      {self.track.where}")
+
+    def _label(self) -> str:
+        """The net's name with all that makes its numbers other ones: IMDN+ is IMDN with self-ensemble."""
+        c = self.config
+        tile = f" in tiles of {c['tile']}" if c["tile"] else ""
+        return f"{self.subject.name}{'+' * bool(c['ensemble'])}{interpolate.label(c)}{tile}"
+
+    def _summary(self, status: str) -> dict[str, Any]:
+        s = self.subject
+        return {
+            "run_id": self.track.run_id,
+            "status": status,
+            "protocol": {name: found["protocol"] for name, found in self.sets.items()},
+            "net": self._label(),
+            "published": self.model,
+            "scale": self.config["scale"],
+            "parameters": s.parameters,
+            "multiply_adds_1280x720": s.multiply_adds,
+            **{key: self.config[key] for key in interpolate.DIALS},
+            "images": self.config["images"],
+        }
+
+
+def _first(count: int, score: Score) -> dict[str, list[float]]:
+    return {name: values[:count] for name, values in score.per_image().items()}
+
+
+def _on(raw: Raw, device: torch.device) -> Raw:
+    return raw._replace(hr=raw.hr.to(device), lr=raw.lr.to(device) if isinstance(raw.lr, Tensor) else None)

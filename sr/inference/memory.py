@@ -1,0 +1,26 @@
+"""Recognize and report that an image does not fit in memory."""
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+
+from sr.runtime.error import UserError
+
+MEASURE_LESS = "measure less of it: metric/also=[]"  # LPIPS and DISTS look at whole pictures with VGG
+
+
+def out_of_memory(error: RuntimeError) -> bool:
+    """Whether it is that: a device's `torch.OutOfMemoryError`, or the CPU allocator's message."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+@contextlib.contextmanager
+def telling_memory(what: str, advice: str = "say tile=256, or less") -> Iterator[None]:
+    """Around the enlarging of `what`: out of memory becomes a `UserError` that says what to do."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not out_of_memory(error):
+            raise
+        raise UserError(f"{what} does not fit in memory; {advice}") from None

@@ -1,0 +1,78 @@
+"""What the user sees: the progress bar, the table at the end, and no hint of a library that does not hold."""
+
+import logging
+import math
+import re
+import sys
+import warnings
+from collections.abc import Iterable
+from typing import Any
+
+from tqdm import tqdm
+
+QUIET_INTERVAL = 15.0  # seconds between lines where there is no terminal to redraw
+
+
+def progress(total: int, desc: str, unit: str = "image") -> tqdm:
+    """A bar with rate and time left; shown after a second, and seldom where there is no terminal to redraw."""
+    live = sys.stderr.isatty()
+    interval = 0.1 if live else QUIET_INTERVAL
+    return tqdm(total=total, desc=desc, unit=unit, delay=1, mininterval=interval, maxinterval=max(10.0, interval))
+
+
+def table(metrics: dict[str, float], bicubic: dict[str, float]) -> str:
+    """One row a set: set, bicubic, this run, Δ dB, SSIM, and what else was measured, with bicubic's value."""
+    sets = sorted(k.removesuffix("/psnr") for k in metrics if k.endswith("/psnr") and k in bicubic)
+    others = dict.fromkeys(k.rpartition("/")[2] for k in metrics if k in bicubic)  # each once, in their order
+    others = [name for name in others if name not in ("psnr", "ssim")]
+    rows = [("set", "bicubic", "this run", "Δ dB", "SSIM (bicubic)", *(f"{name} (bicubic)" for name in others))]
+    for key in sets:
+        ours, guess = metrics[f"{key}/psnr"], bicubic[f"{key}/psnr"]
+        pairs = [(metrics.get(f"{key}/{name}"), bicubic.get(f"{key}/{name}")) for name in ("ssim", *others)]
+        gain = f"{ours - guess:+.2f}" if math.isfinite(ours - guess) else "–"
+        cells = ("–" if None in pair else f"{pair[0]:.4f} ({pair[1]:.4f})" for pair in pairs)
+        rows.append((key, f"{guess:.2f}", f"{ours:.2f}", gain, *cells))
+    return grid(rows)
+
+
+def both_best(best: dict[str, dict[str, float]], keys: Iterable[str]) -> str:
+    """One row a checkpoint: file, step, and what it measured at that step by `keys`, without repetitions."""
+    keys = list(dict.fromkeys(keys))
+    rows = [("checkpoint", "step", *keys)]
+    for file, measured in best.items():
+        values = (f"{measured[key]:.{2 if key.endswith('/psnr') else 4}f}" if key in measured else "–" for key in keys)
+        rows.append((file, int(measured.get("step", 0)), *values))
+    return grid(rows)
+
+
+def grid(rows: list[tuple[Any, ...]]) -> str:
+    """Rows in columns; the first row is the head, the first column is flushed left."""
+    widths = [max(len(str(row[k])) for row in rows) for k in range(len(rows[0]))]
+    lines = [
+        "  ".join(
+            str(c).ljust(w) if k == 0 else str(c).rjust(w) for k, (c, w) in enumerate(zip(r, widths, strict=True))
+        )
+        for r in rows
+    ]
+    return "\n".join([lines[0], "─" * len(lines[0]), *lines[1:]])
+
+
+def quiet() -> None:
+    """Lightning's hints that do not hold here are left out; a warning of ours is one line, without its place in the code."""
+    usual = warnings.formatwarning
+
+    def plainly(message: Warning | str, *where: Any, **more: Any) -> str:
+        ours = re.match(r"(model|data|trainer)\.", str(message))
+        return f"note: {message}\n" if ours else usual(message, *where, **more)
+
+    warnings.formatwarning = plainly
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    for text in (
+        ".*does not have many workers.*",
+        ".*GPU available but not used.*",
+        ".*isinstance.treespec, LeafSpec.*",
+        ".*functools.lru_cache.*",  # imresize keeps its weights
+        ".*resuming from a checkpoint that ended before the epoch ended.*",  # `Draws` leaves out what was seen
+        ".*Total length of `list` across ranks is zero.*",
+    ):
+        warnings.filterwarnings("ignore", text)

@@ -1,0 +1,305 @@
+"""One run: data checked, run opened, net trained, best checkpoint tested, everything written down, however it ends."""
+
+import contextlib
+import os
+import shlex
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pytorch_lightning import seed_everything
+from pytorch_lightning.utilities import rank_zero_only
+
+from sr.callback import progress_bar
+from sr.callback.alarms import Alarms
+from sr.callback.best import Judge
+from sr.callback.checkpointing import Keeper
+from sr.callback.crash_batch import Evidence
+from sr.callback.degradation_sheet import Sheet
+from sr.callback.interrupt import Listening
+from sr.callback.metrics import Record
+from sr.callback.panels import Panels
+from sr.callback.system_metrics import Sampler
+from sr.callback.throughput import Clock, Pace
+from sr.checkpoint import load
+from sr.config import build
+from sr.config.diff import Change
+from sr.data.fingerprint import Print
+from sr.data.known_leaks import Leak
+from sr.data.patches import START, Seen
+from sr.metric.score import by_picture
+from sr.model.module import trainable
+from sr.pretrained import state_dict
+from sr.runtime import malloc, terminal
+from sr.runtime.error import UserError
+from sr.runtime.launch import own_parts
+from sr.track import provenance
+from sr.track.columns import in_columns
+from sr.track.none import Nothing
+from sr.track.run_end import closing, end, on_disk
+from sr.track.run_start import Begun, as_json, keep, make_folder
+from sr.training import resume
+from sr.training.branch import first_file
+
+TAG_LENGTH = 4000  # characters of a tag that every MLflow takes
+LEAKS_SHOWN = 3  # of each set
+UNMEASURED = -1  # the step of a run that was killed before its first checkpoint: the untrained net is measured again
+
+
+class Reached(NamedTuple):
+    """Where the checkpoint was that a training goes on from."""
+
+    step: int
+    seen: Seen
+
+
+class Training:
+    """Runs the stages of a resolved config. `choices` are the groups' names, `overrides` what was typed, `changes` what
+    differs in a run that goes on.
+    """
+
+    def __init__(
+        self, config: dict[str, Any], choices: dict[str, str], overrides: list[str], changes: Sequence[Change] = ()
+    ) -> None:
+        self.config, self.choices = config, choices
+        self.begun = Begun("run", config, choices, overrides)
+        self.started = time.perf_counter()
+        self.first = rank_zero_only.rank == 0  # of several processes, the one that tracks, writes and speaks
+        if not self.first:
+            sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - as long as the process lives
+        terminal.quiet()
+        malloc.keep()
+        seed_everything(config["seed"], workers=True, verbose=False)
+        self.data, self.model = build.data(config), build.model(config)
+        self.data.view = self.model.metric.view
+        self.protocol = self.model.metric.describe(str(self.data.degrade))
+        self.track = build.part(config["track"], "track") if self.first else Nothing()
+        self.changes = changes
+        self.resumed = _run_of(config)
+        self.resume = resume.newest(self.resumed) if self.resumed else first_file(config)  # the file
+        self.reached = _reached(self.resume) if self.resume else None
+        self.opened = False  # only then the folder is this run's
+        if self.model.init is not None and self.resume is None:
+            load.begin(self.model, Path(self.model.init).expanduser())
+        self.stages = self._stages()
+        self.leaks: list[Leak] = []
+        self.fingerprint: list[Print] = []
+
+    def go(self) -> float | None:
+        """Do all stages; returns the best watched value, or the first tested PSNR when nothing was trained."""
+        self._check_data()
+        self.folder = self._folder()
+        self.clock = Clock()
+        inherited = self.resume.parent if self.resume and not self.resumed else None
+        self.best = Judge(self.folder, self.config["watch"], self.config, self.config["patience"], inherited)
+        self.best.measured = {one.name: one.digest for one in self.fingerprint if one.context == "val"}
+        keeper = Keeper(self.best, self.config, self.track, self.config["save_minutes"], self.config["save_steps"])
+        keeper.leaks = [list(leak) for leak in self.leaks]
+        callbacks = [Listening(), self.best, self.clock, Pace(self.track, self.clock), Record(self.track)]
+        callbacks += [progress_bar.Bar()] if self.first else []
+        callbacks += [Panels(self.track)] if self.track.panels else []
+        callbacks += [Sheet(self.track)] if self.track.panels else []
+        self.alarms = Alarms(self.track, self.model.alarm)
+        callbacks += [self.alarms, Evidence(self.folder), keeper]  # the last: what others tell is told before
+        self.trainer = build.trainer(self.config, callbacks, self.track, not self.model.automatic_optimization)
+        self.system = Sampler(self.track, self.folder, self.track.system_every, lambda: self.trainer.global_step)
+        with closing(self._close):
+            self._open()
+            self._do_stages()
+        return self.model.best.get(self.best.key, next(iter(self.model.metrics.values()), None))
+
+    def _folder(self) -> Path:
+        """Of the first process; the others write nothing."""
+        if self.resumed and self.first:
+            return self.resumed
+        return make_folder(self.config["paths"]["runs"], self._title()) if self.first else Path(os.devnull)
+
+    def _stages(self) -> list[str]:
+        stages = list(self.config["stages"])
+        if "fit" in stages and not trainable(self.model.net):
+            print(f"model/net={self.choices.get('model/net')} has nothing to learn: it is only tested")
+            stages.remove("fit")
+        if stages == ["test"] and trainable(self.model.net):
+            raise UserError(
+                f"stages=[test]: model/net={self.choices.get('model/net')} is not trained yet; add fit, or test what you "
+                f"have: python -m sr.evaluate checkpoint=FILE"
+            )
+        return stages
+
+    def _check_data(self) -> None:
+        """All faults of the data show here, before there is a run that they could spoil."""
+        self.data.prepare_data()
+        if "fit" in self.stages:
+            self.data.setup("fit")
+            if self.data.train_set is None:
+                raise UserError(
+                    f"data={self.choices['data']} has nothing to train on: name other data, or measure model/net=bicubic"
+                )
+            self.model.rehearse(self.data.example())
+            self.leaks = self.data.leaks()
+            if self.first:
+                self._warn_of_leaks()
+        if "test" in self.stages:
+            self.data.setup("test")
+        if self.first:
+            self.fingerprint = provenance.fingerprint(self.config, self.data, self.model.metric)
+
+    def _warn_of_leaks(self) -> None:
+        """Loudly for the sets that this run measures; the others are named, for nobody should test on them later."""
+        measured = {Path(name).name for names in self.data.sets.values() for name in names}
+        for name in dict.fromkeys(leak.set for leak in self.leaks):
+            ours = [str(leak) for leak in self.leaks if leak.set == name]
+            shown = (
+                f"{', '.join(ours[:LEAKS_SHOWN])}{f' and {len(ours) - LEAKS_SHOWN} more' * (len(ours) > LEAKS_SHOWN)}"
+            )
+            advice = "its numbers will be too good: take the pictures out"
+            advice = advice if name in measured else "do not test on it later, or take the pictures out"
+            print(f"{'LEAK' if name in measured else 'note'}: training pictures stand in {name} ({shown}); {advice}",
+                  file=sys.stderr)  # fmt: skip
+
+    def _title(self) -> str:
+        c = self.choices
+        return c.get("experiment") or f"{c['model']}-{c['model/net']}_{c['data']}_x{self.config['scale']}"
+
+    def _open(self) -> None:
+        if not self.first:
+            return
+        more = {"sr.leak": "; ".join(map(str, self.leaks))[:TAG_LENGTH]} if self.leaks else {}
+        more |= {"sr.resume.changed": "; ".join(map(str, self.changes))[:TAG_LENGTH]} if self.changes else {}
+        more |= {"sr.resumed_from": str(self.resume)} if self.resume and not self.resumed else {}
+        device = self.trainer.strategy.root_device
+        with on_disk(self.folder):
+            self.begun.open(self.track, self.folder, self.model.metric.name, more, device)
+            self.opened = True
+            if self.resumed:
+                (self.folder / "summary.json").unlink(missing_ok=True)  # it told of an end
+                step = self.reached.step if self.reached else UNMEASURED
+                self.track.back(step)
+                self.track.settled(step)
+            self.system.start()
+            provenance.keep_fingerprint(self.fingerprint, self.track, self.folder)
+            self.track.text("protocol.json", as_json(self.protocol))
+
+    def _do_stages(self) -> None:
+        if "fit" in self.stages:
+            self.data.seen = self.reached.seen if self.reached else START
+            self.trainer.fit(self.model, datamodule=self.data, ckpt_path=self.resume, weights_only=True)
+            best = self.trainer.strategy.broadcast(self.best.best)
+            if best.exists():  # what is tested is what is kept
+                load.restore(self.model.final, best)
+                last = {name: v for name, v in self.model.metrics.items() if not name.endswith("_raw")}
+                self.model.metrics = last | {name: v for name, v in self.model.best.items() if name != "step"}
+        if "test" in self.stages:
+            step = self.trainer.global_step
+            self.trainer.test(self.model, datamodule=self.data, verbose=False)
+            tested = {k: v for k, v in self.model.metrics.items() if k.startswith("test/")}
+            guessed = {f"{k}_bicubic": v for k, v in self.model.bicubic.items() if k.startswith("test/")}
+            self.track.points(in_columns(tested | guessed, self.data, self.model.metric), step)
+            self.track.text("per_image.json", as_json(self._per_image()))
+
+    def _per_image(self) -> dict[str, Any]:
+        """`{"test/Set5": {"protocol": …, "images": {"baby": {"psnr": …, "ssim": …, "bicubic_psnr": …}}}}`."""
+        result: dict[str, Any] = {}
+        for index, chosen in enumerate(self.data.eval_sets["test"]):
+            key = f"test/{self.data.set_name('test', index)}"
+            images = by_picture(chosen.names, self.model.per_image[key], self.model.per_image[f"bicubic/{key}"])
+            result[key] = {"protocol": self.model.metric.name, "images": images}
+        return result
+
+    def _close(self, status: str, exit: str | None) -> None:
+        if not self.first:
+            return
+        end(self.track, self.folder, status, exit, lambda: self._write_down(status))
+        if self.opened:
+            self._report(status)
+
+    def _write_down(self, status: str) -> None:
+        self.system.stop()
+        if not self.opened:  # the folder may be another run's, that lives; one that was made for this run is empty
+            with contextlib.suppress(OSError):
+                self.folder.rmdir()
+            return
+        keep(self.track, self.folder, "summary.json", as_json(self._summary(status)))
+        if self.model.metrics:
+            self.track.tag("mlflow.note.content", self._note())
+
+    def _summary(self, status: str) -> dict[str, Any]:
+        steps, seconds = self.trainer.global_step, self.clock.seconds
+        best = {f"best/{name}": value for name, value in self.model.best.items()}
+        if self.best.best_also:
+            best |= {f"{self.best.best_also.stem}/{name}": value for name, value in self.best.second.items()}
+        return {
+            "run_id": self.track.run_id,
+            "status": status,
+            "steps": steps,
+            "skipped": self.model.guard.skipped,
+            "returned": self.model.guard.returned,
+            "steps_per_second": round(steps / seconds, 3) if seconds else None,
+            "seconds": round(time.perf_counter() - self.started, 1),
+            "train_seconds": round(seconds, 1),
+            "energy_wh": {kind: round(wh, 4) for kind, wh in self.system.wh.items()},
+            "protocol": self.protocol,
+            "leaks": [str(leak) for leak in self.leaks],
+            "alarms": self.alarms.told,
+            "metrics": self.model.metrics | best,
+            "bicubic": self.model.bicubic,
+            "checkpoint": str(kept[0]) if (kept := self.best.kept()) else None,
+        }
+
+    def _note(self) -> str:
+        """The run's description in MLflow."""
+        lines = [f"    {line}" for line in terminal.table(self.model.metrics, self.model.bicubic).splitlines()]
+        return "\n".join([f"Protocol {self.model.metric.name}, folder `{self.folder}`", "", *lines])
+
+    def _report(self, status: str) -> None:
+        print(f"\n{status.lower()}: {self.trainer.global_step} steps, protocol {self.model.metric.name}")
+        if self.model.metrics:
+            print("\n" + terminal.table(self.model.metrics, self.model.bicubic) + "\n")
+        if self.best.second and self.best.best_also:
+            best = {self.best.best.name: self.model.best, self.best.best_also.name: self.best.second}
+            print(terminal.both_best(best, (self.best.key, self.best.also)) + "\n")
+        for name in self.alarms.told:
+            print(f"ALARM       {name}: {'; '.join(self.alarms.told[name])}")
+        kept = self.best.kept()
+        if self.track.run_id:
+            print(f"run         {self.track.run_id}")
+        print(f"folder      {self.folder}")
+        if kept:
+            print(f"checkpoint  {kept[0]}")
+        if self.track.where:
+            print(f"MLflow      {self.track.where}")
+        if kept or self.track.page:
+            print("\nnext:")
+        if status != "FINISHED" and kept:
+            print(f"  {_python()} -m sr.run {shlex.join([*own_parts(sys.argv), f'resume={_short(self.folder)}'])}")
+        if kept:
+            print(f"  {_python()} -m sr.predict checkpoint={_short(kept[0])} input=YOUR.png output=enlarged")
+            print(f"  {_python()} -m sr.evaluate checkpoint={_short(kept[0])} data.test=[Set5,Set14]")
+        if self.track.page:
+            print(f"  {self.track.page if self.track.page.startswith('http') else f'{_python()} -m {self.track.page}'}")
+
+
+def _reached(path: Path) -> Reached:
+    content = state_dict.read(path)
+    batches = content["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]["completed"]
+    return Reached(content["global_step"], Seen(content["epoch"], batches))
+
+
+def _run_of(config: dict[str, Any]) -> Path | None:
+    """The folder of the run that goes on, if one does."""
+    path = Path(config["resume"] or "").expanduser()
+    return path.resolve() if config["resume"] and path.is_dir() else None
+
+
+def _python() -> str:
+    """What to type for this very Python: `python` alone only where its environment is active."""
+    found = shutil.which("python")
+    return "python" if found and Path(found).parent == Path(sys.executable).parent else _short(Path(sys.executable))
+
+
+def _short(path: Path) -> str:
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)

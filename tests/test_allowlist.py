@@ -1,0 +1,147 @@
+"""Configs of strangers: what may be built of them, and all that may not, however it is named."""
+
+import pkgutil
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+
+import sr as package
+from sr.config import allowlist
+from sr.config.allowlist import refuse_strangers
+from sr.config.cli import conf_dir
+from sr.runtime.error import UserError
+
+NET = {"_target_": "sr.net.plain.Plain", "scale": 2}
+HARM = (
+    "os.system", "builtins.eval", "subprocess.Popen", "torch.load", "torch.hub.load", "functools.partial", "pathlib.Path",
+    "hydra.utils.instantiate", "omegaconf.OmegaConf.load",
+    # through what a trusted module imports
+    "torch.nn.modules.module.torch.hub.load", "torch.nn.modules.module.functools.partial", "torch.nn.modules.module.partial",
+    "torch.optim.optimizer.torch.load", "torch.optim.optimizer.warnings.sys.modules.clear",
+    "sr.pretrained.state_dict.pickle.loads",
+    "sr.data.cache.os.system", "sr.data.cache.read", "sr.net.plain.nn.modules.module.torch.save", "sr.net.plain.Tensor",
+    "sr.model.gan.warnings", "sr.net.windowed.import_module", "sr.track.server.FileLock", "sr.track.journal.partial",
+    # what is defined in one, and reads, writes, fetches or runs what it is told
+    "sr.pretrained.download.fetch", "sr.config.build.part", "sr.run.main", "sr.clean.main",
+    "sr.checkpoint.load.load", "sr.pretrained.state_dict.read",
+    "sr.config.cli.start", "sr.image.write.write", "sr.data.cache._write",
+    "sr.track.run_start.keep", "sr.track.run_start.make_folder",
+    "pytorch_lightning.core.saving._load_from_checkpoint", "pytorch_lightning.core.saving.load_hparams_from_yaml",
+    "pytorch_lightning.core.saving.save_hparams_to_yaml", "pytorch_lightning.loggers.csv_logs.CSVLogger",
+    "pytorch_lightning.Trainer", "torchmetrics.utilities.imports.package_available", "torch.nn.functional.relu",
+    "torch.nn.modules.module.register_module_forward_hook", "torch.nn.utils.stateless.functional_call",
+    # methods, and what hangs on them
+    "pytorch_lightning.LightningModule.load_from_checkpoint", "pytorch_lightning.callbacks.Callback.setup",
+    "sr.data.cache.Cache.clean", "sr.net.plain.Plain.__init__", "sr.net.plain.Plain.forward.__globals__.clear",
+    "torch.nn.Module.load_state_dict", "torch.nn.parallel.data_parallel.__globals__.clear", "sr.net.plain.__class__",
+    "sr.net.plain.__loader__.exec_module", "torch.nn.modules.module.__builtins__.eval",
+    # names that are none
+    "", ".", "sr", "sr.", "sr.net", "sr.net.", "sr.net.plain.", ".os.system", "sr..net.plain.Plain", "sr.net.plain.Plain ",
+    "sr.net.plain.Gone", "sr.gone.Plain", "srx.net.Plain", "torch.nnx.Linear", "torch.nn", "Plain",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("target", HARM)
+def test_what_could_do_harm_is_not_built(target: str) -> None:
+    with pytest.raises(UserError) as refusal:
+        refuse_strangers({"model": {"net": {"_target_": target}}}, (), "resume=mlflow:abc")
+    assert f"resume=mlflow:abc wants to build {target} at model.net" in str(refusal.value)
+    assert "trust=[" in str(refusal.value)
+
+
+EVIL = {"_target_": "os.system", "command": "true"}
+
+
+@pytest.mark.parametrize(
+    ("config", "key"),
+    [
+        (EVIL, ""),
+        ({"data": {"degrade": {"ops": [NET, [EVIL]]}}}, "data.degrade.ops[1][0]"),
+        ({"model": NET | {"_args_": [1, EVIL]}}, "model._args_[1]"),
+        ({"model": NET | {"_partial_": True, "act": EVIL | {"_partial_": True}}}, "model.act"),
+        ({"model": NET | {"_recursive_": False, "act": EVIL}}, "model.act"),
+        ({"model": {"loss": (NET, EVIL)}}, "model.loss[1]"),  # OmegaConf takes a tuple for a list
+        ({"model": {1: EVIL}}, "model.1"),
+        ({"_target_": {"_target_": "os.system"}}, ""),
+        ({"model": {"_target_": ["os.system"]}}, "model"),
+        ({"model": {"_target_": None}}, "model"),
+    ],
+)
+def test_it_is_found_wherever_it_stands(config: Any, key: str) -> None:
+    with pytest.raises(UserError) as refusal:
+        refuse_strangers(config, (), "resume=a.ckpt")
+    assert str(refusal.value).startswith("resume=a.ckpt wants to build ")
+    assert f" at {key}, which is no part of sr" in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "value", ["${oc.env:HOME}", ["a ${oc.create:{_target_: os.system}}"], b"bytes", {1, 2}, object()]
+)
+def test_only_plain_values_are_read(value: Any) -> None:
+    with pytest.raises(UserError, match=r"resume=a\.ckpt carries .* at paths\.runs.*expected plain values"):
+        refuse_strangers({"paths": {"runs": value}}, (), "resume=a.ckpt")
+
+
+def test_a_config_that_holds_itself_is_refused() -> None:
+    config: dict[str, Any] = {"model": {}}
+    config["model"]["net"] = [config, config]
+    with pytest.raises(UserError, match="expected plain values"):
+        refuse_strangers(config, (), "resume=a.ckpt")
+
+
+def test_modules_of_ones_own_are_built_where_they_are_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is defined in them, classes and functions; not what they import."""
+    (tmp_path / "own_parts").mkdir()
+    (tmp_path / "own_parts" / "nets.py").write_text(
+        "import os\nfrom os import system\nfrom sr.net.plain import Plain\n\n\nclass Mine(Plain):\n    pass\n\n\n"
+        "def make():\n    return Mine(2)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in ("Mine", "make", "Plain"):
+        node = {"model": {"net": {"_target_": f"own_parts.nets.{name}"}}}
+        refuse_strangers(node, ["own_parts"], "checkpoint=a.ckpt")
+        with pytest.raises(UserError, match=r"trust=\[own_parts\.nets\]"):
+            refuse_strangers(node, ["own_part"], "checkpoint=a.ckpt")
+    for name in ("system", "os.system", "os", "Gone"):
+        with pytest.raises(UserError, match=r"wants to build|no module"):
+            refuse_strangers({"_target_": f"own_parts.nets.{name}"}, ["own_parts"], "checkpoint=a.ckpt")
+    with pytest.raises(UserError, match=r"model\.net is gone\.Net, but there is no module gone: add --config-dir DIR"):
+        refuse_strangers({"model": {"net": {"_target_": "gone.Net"}}}, ["gone"], "checkpoint=a.ckpt")
+
+
+def test_whatever_our_own_configs_name_is_built() -> None:
+    """And more of the same kinds, such as a torch.nn module or a callback."""
+
+    def targets(node: Any) -> set[str]:
+        parts = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+        return (
+            {node["_target_"]} if isinstance(node, dict) and "_target_" in node else set().union(*map(targets, parts))
+        )
+
+    found = set()
+    for file in conf_dir().rglob("*.yaml"):
+        node = OmegaConf.to_container(OmegaConf.load(file))
+        found |= targets(node) | targets(list(node.values()))
+    assert len(found) > 70
+    more = {"torch.nn.Sequential", "torch.optim.lr_scheduler.StepLR", "torchmetrics.image.PeakSignalNoiseRatio"}
+    for target in found | more | {"pytorch_lightning.callbacks.LearningRateMonitor"}:
+        refuse_strangers({"part": {"_target_": target}}, (), "resume=a.ckpt")
+
+
+def test_whole_configs_of_runs_are_built(compose: Any) -> None:
+    for words in (("model=gan", "data/degrade=real", "model/penalty=[r1]"), ("experiment=esrgan_x4",)):
+        refuse_strangers(compose(*words), (), "resume=a.ckpt")
+
+
+def test_no_part_of_ours_is_a_function_that_does_more_than_make_a_schedule() -> None:
+    """All that could be named under `sr.`: classes of the rooms of parts, and makers of schedules."""
+    functions = set()
+    for module in pkgutil.walk_packages(package.__path__, "sr."):
+        for name in dir(import_module(module.name)):
+            found = allowlist._found(module.name, name)
+            if found is not None and allowlist._is_part(found) and not isinstance(found, type):
+                functions.add(found.__module__.split(".")[1])
+    assert functions == {"schedule"}

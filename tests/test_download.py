@@ -1,0 +1,145 @@
+"""Downloads from a small server of our own: whole, broken off and continued, wrong, and without any network."""
+
+import hashlib
+import re
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from sr.pretrained.download import fetch
+from sr.runtime.error import UserError
+
+CONTENT = bytes(range(256)) * 1000
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+NOWHERE = "http://127.0.0.1:9/set.tar.gz"  # the discard port: nobody listens
+
+
+class Server(ThreadingHTTPServer):
+    """Serves `content`; after `break_after` bytes it hangs up, with `ranges=False` it ignores Range."""
+
+    content = CONTENT
+    break_after: int | None = None
+    ranges = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.asked: list[str | None] = []  # the Range of each request
+        self.url = f"http://127.0.0.1:{self.server_port}/set.tar.gz"
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        wanted = self.headers.get("Range")
+        self.server.asked.append(wanted)
+        start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted and self.server.ranges else 0
+        if start >= len(self.server.content):
+            self.send_error(416)
+            return
+        body = self.server.content[start:]
+        self.send_response(206 if start else 200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body[: self.server.break_after])
+
+    def log_message(self, *_: object) -> None:
+        """Quiet."""
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with Server() as running:
+        threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        yield running
+        running.shutdown()
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    return tmp_path / "sets" / "set.tar.gz"  # in a folder that is not there yet
+
+
+def there(target: Path) -> list[str]:
+    return sorted(path.name for path in target.parent.iterdir())
+
+
+def test_a_download_arrives_whole_under_its_name(target: Path, server: Server) -> None:
+    fetch(server.url, target, SHA256)
+    assert target.read_bytes() == CONTENT
+    assert there(target) == ["set.tar.gz"]
+    assert server.asked == [None]
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+def test_a_broken_download_is_continued_or_begun_again(target: Path, server: Server, ranges: bool) -> None:
+    server.break_after, server.ranges = 1000, ranges
+    with pytest.raises(UserError, match=f"broke after 1000 of {len(CONTENT)} bytes.*Run again to continue"):
+        fetch(server.url, target, SHA256)
+    assert there(target) == ["set.tar.gz.part"]
+    server.break_after = None
+    fetch(server.url, target, SHA256)
+    assert target.read_bytes() == CONTENT
+    assert there(target) == ["set.tar.gz"]
+    assert server.asked == [None, "bytes=1000-"]
+
+
+def test_a_download_broken_twice_goes_on_from_the_second_break(target: Path, server: Server) -> None:
+    server.break_after = 1000
+    for _ in range(2):
+        with pytest.raises(UserError, match="broke"):
+            fetch(server.url, target, SHA256)
+    server.break_after = None
+    fetch(server.url, target, SHA256)
+    assert target.read_bytes() == CONTENT
+    assert server.asked == [None, "bytes=1000-", "bytes=2000-"]
+
+
+def test_a_download_that_was_complete_but_not_renamed_is_taken(target: Path, server: Server) -> None:
+    target.parent.mkdir()
+    (target.parent / "set.tar.gz.part").write_bytes(CONTENT)
+    fetch(server.url, target, SHA256)
+    assert target.read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("begun", [b"", b"of another file"], ids=["whole", "continued"])
+def test_what_has_the_wrong_checksum_is_removed(target: Path, server: Server, begun: bytes) -> None:
+    target.parent.mkdir()
+    (target.parent / "set.tar.gz.part").write_bytes(begun)
+    server.content = CONTENT if begun else CONTENT[:-5] + b"wrong"
+    with pytest.raises(UserError, match=f"wrong checksum .expected sha256 {SHA256}") as error:
+        fetch(server.url, target, SHA256)
+    assert f"put the file here: {target}" in str(error.value)
+    assert there(target) == []
+
+
+@pytest.mark.parametrize("url", [NOWHERE, "not an address", "nosuch://host/file", "file:///nowhere/set.tar.gz"])
+def test_without_a_network_it_says_which_file_to_put_where(
+    target: Path, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with pytest.raises(UserError, match=f"^{re.escape(url)}: download failed") as error:
+        fetch(url, target, SHA256)
+    assert f"download {url} elsewhere and put the file here: {target}" in str(error.value)
+
+
+def test_a_page_that_is_not_there_is_a_failed_download(target: Path, server: Server) -> None:
+    server.RequestHandlerClass = type("Gone", (Handler,), {"do_GET": lambda self: self.send_error(404)})
+    with pytest.raises(UserError, match=r"download failed \(Not Found\)"):
+        fetch(server.url, target, SHA256)
+    assert there(target) == []
+
+
+def test_a_server_that_talks_nonsense_is_a_failed_download(target: Path, server: Server) -> None:
+    server.RequestHandlerClass = type("Moo", (Handler,), {"do_GET": lambda self: self.wfile.write(b"moo\r\n\r\n")})
+    with pytest.raises(UserError, match="download failed"):
+        fetch(server.url, target, SHA256)
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path, server: Server) -> None:
+    (tmp_path / "set.tar.gz.part").mkdir()
+    with pytest.raises(UserError, match="cannot be written") as error:
+        fetch(server.url, tmp_path / "set.tar.gz", SHA256)
+    assert str(tmp_path / "set.tar.gz.part") in str(error.value)

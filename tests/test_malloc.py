@@ -1,0 +1,38 @@
+"""What a training frees stays with its process."""
+
+import os
+import platform
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+import resource
+from sr.runtime import malloc
+
+def pages():  # that the system had to give for the same 64 MB, ten times over
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(10):
+        bytearray(64 << 20)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+first = pages()
+malloc.keep()
+bytearray(64 << 20)
+print(first, pages())
+"""
+
+
+def pages(**variables: str) -> list[int]:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_"))}
+    command = [sys.executable, "-c", PROGRAM]
+    return [int(n) for n in subprocess.check_output(command, text=True, env=clean | variables).split()]
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
+def test_freed_memory_is_used_again_unless_the_user_has_tuned_it() -> None:
+    before, after = pages()
+    assert after < before / 4
+    before, after = pages(MALLOC_TRIM_THRESHOLD_="131072")
+    assert after > before / 2
