@@ -8,21 +8,21 @@ from typing import Any
 from omegaconf import DictConfig
 
 from sr.config import cli, schema
-from sr.runtime.error import UserError, nearest
+from sr.runtime.error import UserError, suggest_nearest
 
 PARTS = ("training", "gear", "track", "degrade", "imresize", "metric", "cache")
 
 
 def main() -> None:
     """The console script `sr-bench`."""
-    cli.start("bench", bench)
+    cli.run_command("bench", bench)
 
 
 def bench(cfg: DictConfig) -> None:
     """Print a table and write `out`, a list of rows: name, ours, rival, ratio, unit, rival_is; medians of the rounds."""
     from hydra.core.hydra_config import HydraConfig
 
-    config = schema.complete(cfg, HydraConfig.get().runtime.choices)
+    config = schema.resolve_config(cfg, HydraConfig.get().runtime.choices)
     _check(config)
     rows = [_medians(row) for part in config["parts"] for row in _measured(part, config)]
     out = Path(config["out"])
@@ -40,12 +40,14 @@ def _check(config: dict[str, Any]) -> None:
         raise UserError(f"parts={parts}: expected a list of {', '.join(PARTS)}: parts=[metric]")
     for part in parts:
         if part not in PARTS:
-            raise UserError(f"parts: {part}: expected some of {', '.join(PARTS)}.{nearest(str(part), PARTS)}")
+            raise UserError(f"parts: {part}: expected some of {', '.join(PARTS)}.{suggest_nearest(str(part), PARTS)}")
     nets = config["nets"]
     if not isinstance(nets, list) or not nets:
         raise UserError(f"nets={nets}: expected a list of nets: nets=[plain,edsr]")
     for net in nets:
-        schema.one_of("nets", net, sorted(path.stem for path in (schema.conf_dir() / "model/net").glob("*.yaml")))
+        schema.check_choice(
+            "nets", net, sorted(path.stem for path in (schema.find_conf_dir() / "model/net").glob("*.yaml"))
+        )
     if not isinstance(config["seconds"], int | float) or config["seconds"] <= 0:
         raise UserError(f"seconds={config['seconds']}: expected a number above 0")
     if not isinstance(threads, int) or threads < 1:
@@ -87,7 +89,7 @@ def _print(rows: list[dict[str, Any]], rounds: int) -> None:
     for row in rows:
         name = f"{row['name']} ({rivals.index(row['rival_is']) + 1})"
         cells.append((name, f"{row['ours']:.2f}", f"{row['rival']:.2f}", f"{row['ratio']:.3f}", row["unit"]))
-    print(f"\n{terminal.grid(cells)}\n\nmedians of {rounds} rounds, in turns; the rivals are")
+    print(f"\n{terminal.format_table(cells)}\n\nmedians of {rounds} rounds, in turns; the rivals are")
     for k, rival in enumerate(rivals):
         print(f"({k + 1}) {rival}")
 

@@ -10,13 +10,13 @@ from sr.runtime.error import UserError
 
 def main() -> None:
     """The console script `sr-clean`."""
-    cli.start("clean", clean)
+    cli.run_command("clean", clean)
 
 
 def clean(cfg: DictConfig) -> None:
     """List the leftovers, or remove them."""
     schema.check_lists(cfg, "what")
-    config = schema.plain(cfg)
+    config = schema.to_plain(cfg)
     schema.check_flags(config, "apply")
     days = config["days"]
     if isinstance(days, bool) or not isinstance(days, int | float) or not days >= 0:
@@ -24,9 +24,9 @@ def clean(cfg: DictConfig) -> None:
     from sr.track import cleanup  # torch: only now, when the dials are right
 
     for kind in config["what"]:
-        schema.one_of("what", kind, cleanup.KINDS)
+        schema.check_choice("what", kind, cleanup.KINDS)
     folders = (Path(config["paths"][name]) for name in ("runs", "cache"))
-    cleanup.clean(*folders, config["what"], days, config["apply"])
+    cleanup.remove_leftovers(*folders, config["what"], days, config["apply"])
 
 
 if __name__ == "__main__":

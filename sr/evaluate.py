@@ -4,14 +4,14 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from sr.checkpoint import interpolate
+from sr.checkpoint.interpolate import check_options
 from sr.config import cli, schema
 from sr.runtime.error import UserError
 
 
 def main() -> None:
     """The console script `sr-evaluate`."""
-    cli.start("evaluate", evaluate)
+    cli.run_command("evaluate", evaluate)
 
 
 def evaluate(cfg: DictConfig) -> None:
@@ -23,10 +23,10 @@ def evaluate(cfg: DictConfig) -> None:
     draft = OmegaConf.create(OmegaConf.to_container(cfg))  # what the checkpoint will say is filled in, to be checked
     draft.scale = cfg.scale or schema.SCALES[0]
     draft.color = cfg.color or ("y" if cfg.metric.channel == "y8" else "rgb")
-    schema.complete(draft, chosen)
+    schema.resolve_config(draft, chosen)
     from sr.evaluation.evaluation import Evaluation  # torch: only now, when the config is right
 
-    Evaluation(cfg, chosen, list(HydraConfig.get().overrides.task)).go()
+    Evaluation(cfg, chosen, list(HydraConfig.get().overrides.task)).run()
 
 
 def _check(cfg: DictConfig, net: bool) -> None:
@@ -37,7 +37,7 @@ def _check(cfg: DictConfig, net: bool) -> None:
         raise UserError("images= are measured as they are: leave ensemble and tile out")
     if cfg.images is not None and cfg.interpolate is not None:
         raise UserError("images= are measured as they are: leave interpolate and alpha out")
-    interpolate.check(cfg)
+    check_options(cfg)
     if cfg.images is None and cfg.checkpoint is None and not net:
         raise UserError("what is to be tested? checkpoint=FILE, images=FOLDER or model/net=bicubic (see --help)")
     if cfg.data.get("test") is not None and not len(cfg.data.test):

@@ -2,27 +2,27 @@
 
 from omegaconf import DictConfig
 
-from sr.checkpoint import interpolate
+from sr.checkpoint.interpolate import check_options
 from sr.config import cli, schema
 
 
 def main() -> None:
     """The console script `sr-predict`."""
-    cli.start("predict", predict)
+    cli.run_command("predict", predict)
 
 
 def predict(cfg: DictConfig) -> None:
     """Enlarge `input` into `output`; every picture that failed is named at the end, and the exit code tells."""
-    schema.need(cfg, "checkpoint", "input", "output")
-    config = schema.plain(cfg)
+    schema.require_options(cfg, "checkpoint", "input", "output")
+    config = schema.to_plain(cfg)
     if config["scale"] is not None:
-        schema.one_of("scale", config["scale"], schema.SCALES)
+        schema.check_choice("scale", config["scale"], schema.SCALES)
     schema.check_counts(config)
     schema.check_flags(config, "ensemble", "overwrite")
-    interpolate.check(config)
-    from sr.prediction.files import enlarge_all  # torch: only now, when the config is right
+    check_options(config)
+    from sr.prediction.files import upscale_files  # torch: only now, when the config is right
 
-    enlarge_all(**config)
+    upscale_files(**config)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ NOT_EQUAL = 3  # the exit code; 2 is that it could not be tried
 
 def main() -> None:
     """The console script `sr-reproduce`."""
-    cli.start("reproduce", reproduce, [_dial(word) for word in sys.argv[1:]])
+    cli.run_command("reproduce", reproduce, [_dial(word) for word in sys.argv[1:]])
 
 
 def _dial(word: str) -> str:
@@ -26,9 +26,9 @@ def _dial(word: str) -> str:
 
 def reproduce(cfg: DictConfig) -> None:
     """Say what differs here, run it again, and compare; exit code 3 where the numbers are not the same."""
-    schema.need(cfg, "run")
+    schema.require_options(cfg, "run")
     schema.check_lists(cfg, "trust")
-    config = schema.plain(cfg)
+    config = schema.to_plain(cfg)
     schema.check_flags(config, "dry", "force")
     if (
         isinstance(config["tolerance"], bool)

@@ -7,12 +7,15 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from sr.config import cli, diff, schema
-from sr.config.allowlist import refuse_strangers
-from sr.record import identity, journal_format
+from sr.config import cli, schema
+from sr.config.allowlist import check_targets
+from sr.config.diff import Change
+from sr.record.identity import RUN_FILE
+from sr.record.journal_format import JOURNAL_FILE
 from sr.runtime.error import UserError
-from sr.runtime.launch import crew, own_parts
-from sr.training import config_changes, resume
+from sr.runtime.launch import launch_processes, list_config_dirs
+from sr.training import config_changes
+from sr.training.resume import expand_overrides, find_newest_checkpoint, read_past_run
 
 INFO = "--info"  # Hydra has an option of this name as well: --info=config and its other words are still Hydra's
 
@@ -21,9 +24,9 @@ def main() -> None:
     """The console script `sr-run`."""
     words = sys.argv[1:]
     if INFO in words:
-        cli.start("run", info, [word for word in words if word != INFO])
+        cli.run_command("run", info, [word for word in words if word != INFO])
     else:
-        cli.start("run", run, read=resume.words)
+        cli.run_command("run", run, read=expand_overrides)
 
 
 def run(cfg: DictConfig) -> float | None:
@@ -31,34 +34,34 @@ def run(cfg: DictConfig) -> float | None:
     from hydra.core.hydra_config import HydraConfig
 
     chosen = dict(HydraConfig.get().runtime.choices)
-    config = schema.complete(cfg, chosen)
+    config = schema.resolve_config(cfg, chosen)
     typed = list(HydraConfig.get().overrides.task)
     changes = _goes_on(cfg, config, typed) if config["resume"] and Path(config["resume"]).is_dir() else []
     if changes is None:
         return None
-    with crew(schema.processes(config["trainer"]), [*own_parts(sys.argv), *typed]):
+    with launch_processes(schema.count_processes(config["trainer"]), [*list_config_dirs(sys.argv), *typed]):
         from sr.training.training import Training  # torch, lightning: only now, when the config is right
 
-        return Training(config, chosen, typed, changes).go()
+        return Training(config, chosen, typed, changes).run()
 
 
-def _goes_on(cfg: DictConfig, config: dict[str, Any], typed: list[str]) -> list[diff.Change] | None:
+def _goes_on(cfg: DictConfig, config: dict[str, Any], typed: list[str]) -> list[Change] | None:
     """What differs from the run that goes on; None where there is nothing left for it to do."""
     folder = Path(config["resume"])
-    refuse_strangers(config, config["trust"], f"resume={folder}")
-    if (folder / identity.NAME).exists() and config["track"]["_target_"].startswith("sr.track.none."):
+    check_targets(config, config["trust"], f"resume={folder}")
+    if (folder / RUN_FILE).exists() and config["track"]["_target_"].startswith("sr.track.none."):
         raise UserError(f"resume={folder}: a tracked run cannot go on with track=none: type track=journal, or no track")
     if int(os.environ.get("LOCAL_RANK", "0")):  # the first process has asked all the rest
         return []
-    changes = config_changes.changes(folder, cfg, config, typed)
+    changes = config_changes.find_changes(folder, cfg, config, typed)
     for change in changes:
         print(f"resume: {change}")
-    if resume.known(folder).status != "FINISHED":
+    if read_past_run(folder).status != "FINISHED":
         return changes
-    from sr.pretrained import state_dict  # torch
+    from sr.pretrained.state_dict import read_weights  # torch
 
-    file = resume.newest(folder)
-    step, steps = state_dict.read(file)["global_step"] if file else 0, config["trainer"]["max_steps"]
+    file = find_newest_checkpoint(folder)
+    step, steps = read_weights(file)["global_step"] if file else 0, config["trainer"]["max_steps"]
     if not changes or step >= steps > 0:
         print(
             f"resume={folder}: this run has finished, with {step} steps; for more of them: trainer.max_steps={2 * step}"
@@ -70,20 +73,20 @@ def _goes_on(cfg: DictConfig, config: dict[str, Any], typed: list[str]) -> list[
 
 def _send_what_is_left(folder: Path, runs: str) -> None:
     """Killed while it waited for MLflow, a run has finished there, and not here."""
-    from sr.track.sync import catch_up  # MLflow
+    from sr.track.sync import sync_runs  # MLflow
 
-    if (folder / journal_format.NAME).exists():
-        catch_up([str(folder)], runs)
+    if (folder / JOURNAL_FILE).exists():
+        sync_runs([str(folder)], runs)
 
 
 def info(cfg: DictConfig) -> None:
     """Print what the composed net is: its size, its work, how far it looks. Nothing is trained, no data are needed."""
     from hydra.core.hydra_config import HydraConfig
 
-    config = schema.complete(cfg, dict(HydraConfig.get().runtime.choices))
-    from sr.inference import complexity
+    config = schema.resolve_config(cfg, dict(HydraConfig.get().runtime.choices))
+    from sr.inference.complexity import format_summary
 
-    print(complexity.summary(_net(config["model"].get("net")), config["channels"]))
+    print(format_summary(_net(config["model"].get("net")), config["channels"]))
 
 
 def _net(node: Any) -> Any:

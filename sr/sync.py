@@ -12,17 +12,17 @@ def main() -> None:
     words = sys.argv[1:]
     folders = [word for word in words if "=" not in word and not word.startswith("-")]
     rest = [word for word in words if word not in folders]
-    named = [f"folders=[{','.join(map(cli.quoted, folders))}]"] if folders else []
-    cli.start("sync", sync, [*rest, *named])
+    named = [f"folders=[{','.join(map(cli.quote_override, folders))}]"] if folders else []
+    cli.run_command("sync", sync, [*rest, *named])
 
 
 def sync(cfg: DictConfig) -> None:
     """Send each, tell of each; exit code 1 when one was not sent."""
     schema.check_lists(cfg, "folders")
-    from sr.track.sync import catch_up  # MLflow: only now, when the config is right
+    from sr.track.sync import sync_runs  # MLflow: only now, when the config is right
 
-    config = schema.plain(cfg)
-    if not catch_up(config["folders"], config["paths"]["runs"], config["uri"]):
+    config = schema.to_plain(cfg)
+    if not sync_runs(config["folders"], config["paths"]["runs"], config["uri"]):
         sys.exit(1)
 
 

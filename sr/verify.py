@@ -10,7 +10,7 @@ from sr.runtime.error import UserError
 
 def main() -> None:
     """The console script `sr-verify`."""
-    cli.start("verify", verify)
+    cli.run_command("verify", verify)
 
 
 def verify(cfg: DictConfig) -> None:
@@ -21,7 +21,7 @@ def verify(cfg: DictConfig) -> None:
             raise UserError(f"{key}=[]: expected one at least")
     from sr.evaluation.verification import Verification  # torch: only now, when the config is right
 
-    if not Verification(**schema.plain(cfg)).passes():
+    if not Verification(**schema.to_plain(cfg)).passes():
         sys.exit(1)
 
 

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from sr.config import schema
-from sr.config.cli import conf_dir
+from sr.config.cli import find_conf_dir
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two test processes on two cores
 os.environ.pop("MLFLOW_TRACKING_URI", None)
@@ -104,7 +104,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     marker = metafunc.definition.get_closest_marker("group")
     if marker:
         extra = metafunc.config.getoption("--config-dir")
-        places = [conf_dir(), *([Path(extra)] if extra else [])]
+        places = [find_conf_dir(), *([Path(extra)] if extra else [])]
         found = sorted({p.stem for place in places for p in (place / marker.args[0]).glob("*.yaml")})
         metafunc.parametrize("choice", found)
 
@@ -121,18 +121,18 @@ def compose(pytestconfig: pytest.Config, world: Path) -> Any:
 
     def composed(*words: str, name: str = "run") -> dict[str, Any]:
         words += (zoo(world),) if "model/net=spandrel" in words else ()
-        with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        with hydra.initialize_config_dir(str(find_conf_dir()), version_base="1.3"):
             cfg = hydra.compose(name, [f"paths.data={world}", *words, *search], return_hydra_config=True)
         composed.choices = dict(cfg.hydra.runtime.choices)
         plain = OmegaConf.to_container(cfg)
         del plain["hydra"]
-        return schema.complete(OmegaConf.create(plain), composed.choices)
+        return schema.resolve_config(OmegaConf.create(plain), composed.choices)
 
     @lru_cache
     def alone(name: str, *words: str) -> Any:
         words += (zoo(world),) if name == "spandrel" else ()
         theirs = extra and (Path(extra) / "model" / "net" / f"{name}.yaml").exists()
-        with hydra.initialize_config_dir(str(Path(extra).resolve() if theirs else conf_dir()), version_base="1.3"):
+        with hydra.initialize_config_dir(str(Path(extra).resolve() if theirs else find_conf_dir()), version_base="1.3"):
             return hydra.compose(f"model/net/{name}", list(words))
 
     def net(name: str, scale: int, channels: int, *words: str) -> dict[str, Any]:

@@ -104,7 +104,9 @@ def list_files(paths: list[Path]) -> list[Path]:
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "--", *map(str, paths)]
     names = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout.splitlines()
     files = [ROOT / name for name in dict.fromkeys(names)]
-    return [f for f in files if f.is_file() and f.suffix in (".py", ".yaml", ".md", ".toml", "") and f.name != "language.py"]
+    return [
+        f for f in files if f.is_file() and f.suffix in (".py", ".yaml", ".md", ".toml", "") and f.name != "language.py"
+    ]
 
 
 def find_terms(suffix: str, text: str) -> Iterator[tuple[int, str, str]]:

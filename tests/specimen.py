@@ -13,8 +13,8 @@ from pytorch_lightning import Callback
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from sr.image.batch import Pair, Seen
-from sr.image.color import luma
+from sr.image.batch import MetricInput, Pair
+from sr.image.color import rgb_to_luma
 from sr.image.resize import imresize
 from sr.model.module import SRModule
 from sr.pretrained.backbone import PUBLISHED, vgg
@@ -38,13 +38,13 @@ def other_device() -> str | None:
     return str(xla.device())
 
 
-def see(batch: int, height: int, width: int, scale: int = 2, channels: int = 3, device: str = "cpu") -> Seen:
+def see(batch: int, height: int, width: int, scale: int = 2, channels: int = 3, device: str = "cpu") -> MetricInput:
     """Random pictures and a result not too far from them."""
     hr = levels(batch, channels, height, width).double().to(device)
     sr = (0.8 * hr + 0.2 * levels(batch, channels, height, width, seed=1).to(device)).round()
     lr = imresize(hr.to(torch.uint8), 1 / scale).float() / 255
-    x, y = ((luma(i / 255) * 255 if channels == 3 else i)[..., scale:-scale, scale:-scale] for i in (sr, hr))
-    return Seen(x, y, sr / 255, hr / 255, lr)
+    x, y = ((rgb_to_luma(i / 255) * 255 if channels == 3 else i)[..., scale:-scale, scale:-scale] for i in (sr, hr))
+    return MetricInput(x, y, sr / 255, hr / 255, lr)
 
 
 def weight_files(folder: Path) -> dict[str, Path]:

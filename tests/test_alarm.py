@@ -23,12 +23,12 @@ from sr.alarm.d_wins import DWins
 from sr.alarm.g_wins import GWins
 from sr.alarm.over_sharpening import OverSharpening
 from sr.alarm.rule import Rule
-from sr.callback.alarms import Alarms
+from sr.callback.alarms import AlarmMonitor
 from sr.discriminator.patch import Patch
 from sr.image.batch import Pair
-from sr.image.resize import bicubic, imresize
+from sr.image.resize import imresize, upscale_bicubic
 from sr.net.plain import Plain
-from sr.track.none import Nothing
+from sr.track.none import NoTracker
 
 Pictures = list[tuple[Tensor, Tensor]]  # LR and HR, float 0…1, [1, 3, h, w]
 PHOTOGRAPHS = ("astronaut.png", "coffee.png", "chelsea.png")
@@ -51,7 +51,7 @@ def named(pictures: Pictures, enlarge: Callable[[Tensor, Tensor], Tensor]) -> se
              "over_sharpening": OverSharpening()}  # fmt: skip
     for rule in rules.values():
         for lr, hr in pictures:
-            rule.picture(lr, enlarge(lr, hr), hr)
+            rule.observe_images(lr, enlarge(lr, hr), hr)
     return {name for name, rule in rules.items() if rule.verdict()}
 
 
@@ -80,14 +80,14 @@ FAILURES = {
     "constant": ("collapse", lambda lr, hr: torch.full_like(hr, 0.4)),
     "only the mean": ("collapse", lambda lr, hr: hr.mean(dim=(2, 3), keepdim=True).expand_as(hr)),
     "always the same": ("collapse", lambda lr, hr: (torch.arange(192) / 192).expand_as(hr)),
-    "blue": ("color_drift", lambda lr, hr: bicubic(lr, hr.shape[-1] // lr.shape[-1]) + BLUE / 2),
+    "blue": ("color_drift", lambda lr, hr: upscale_bicubic(lr, hr.shape[-1] // lr.shape[-1]) + BLUE / 2),
     "pale": ("color_drift", lambda lr, hr: 0.5 * hr + 0.5 * hr.mean(dim=1, keepdim=True)),
     "transposed": ("checkerboard", transposed),
-    "halos": ("over_sharpening", lambda lr, hr: sharpened(bicubic(lr, hr.shape[-1] // lr.shape[-1]), 2.5)),
+    "halos": ("over_sharpening", lambda lr, hr: sharpened(upscale_bicubic(lr, hr.shape[-1] // lr.shape[-1]), 2.5)),
     "sharper than HR": ("over_sharpening", lambda lr, hr: sharpened(hr)),
 }
 HEALTHY = {
-    "bicubic": lambda lr, hr: bicubic(lr, hr.shape[-1] // lr.shape[-1]),
+    "bicubic": lambda lr, hr: upscale_bicubic(lr, hr.shape[-1] // lr.shape[-1]),
     "nearest": lambda lr, hr: nn.functional.interpolate(lr, size=hr.shape[-2:]),
     "HR": lambda lr, hr: hr,
     "noise": noisy,
@@ -138,12 +138,12 @@ def test_gray_and_tiny_pictures_are_judged_as_far_as_can_be(photos: Any) -> None
     """One channel; 32×32 pixels in a batch; and pictures that are too small to have a spectrum."""
     (lr, hr), *_ = degraded([photos("coffee.png")], 4)
     gray = [(lr[:, :1], hr[:, :1])]
-    assert named(gray, lambda lr, hr: bicubic(lr, 4)) == set()
-    assert named(gray, lambda lr, hr: bicubic(lr, 4) + 0.05) == {"color_drift"}
+    assert named(gray, lambda lr, hr: upscale_bicubic(lr, 4)) == set()
+    assert named(gray, lambda lr, hr: upscale_bicubic(lr, 4) + 0.05) == {"color_drift"}
     for side in (32, 16):
         blocks = hr.unfold(2, side, side).unfold(3, side, side).movedim(1, 3).reshape(-1, 3, side, side)
         crops = [(imresize(blocks, 0.25), blocks)]
-        assert named(crops, lambda lr, hr: bicubic(lr, 4)) == set()
+        assert named(crops, lambda lr, hr: upscale_bicubic(lr, 4)) == set()
         assert named(crops, lambda lr, hr: torch.full_like(hr, 0.5)) == {"collapse"}
         assert named(crops, transposed) == ({"checkerboard"} if side == 32 else set())
 
@@ -153,7 +153,9 @@ def spoken(rule: Rule, real: float, fake: float, loss: float, steps: int = 60, *
     told = None
     for step in range(steps):
         wave = 0.005 * math.sin(step)
-        told = rule.step(step, {"train/d_real": real + wave, "train/d_fake": fake + wave, "train/loss_d": loss, **more})
+        told = rule.observe_step(
+            step, {"train/d_real": real + wave, "train/d_fake": fake + wave, "train/loss_d": loss, **more}
+        )
     return told
 
 
@@ -169,7 +171,7 @@ def test_who_wins_the_game() -> None:
     for real, fake in ((0.5, 0.5), (0.4, 0.6), (0.7, 0.69)):
         assert spoken(GWins(window=50), real, fake, 1.39)
     assert spoken(GWins(window=50), 1.0, 1.0, 0.3) is None  # two scores far out: nothing can be read
-    assert GWins(window=1).step(1, {}) is None  # no game yet
+    assert GWins(window=1).observe_step(1, {}) is None  # no game yet
     slow, dead = GWins(window=50), GWins(window=50)
     assert spoken(slow, 0.5, 0.499, 1.39)
     assert "the same for every picture" in spoken(dead, 0.5, 0.5, 1.39)
@@ -183,7 +185,7 @@ def test_who_wins_the_game() -> None:
 def judged(game: nn.Module, *readings: float, **more: float) -> str | None:
     """What `d_wins` says of this game after such readings of D(real), D(fake) and D's loss."""
     rule = DWins(window=50)
-    rule.begin(game)
+    rule.start(game)
     return spoken(rule, *readings, **more)
 
 
@@ -212,10 +214,10 @@ def test_a_critic_has_not_won_by_being_sure() -> None:
     assert judged(game, 1.0, 0.0, -40.0, **{"train/share_adversarial": 0.05}) is None
     assert judged(game, 1.0, 0.0, 0.0) is None
     rule = DWins(window=50)
-    rule.begin(game)
+    rule.start(game)
     assert "1.0e-05 of G's gradient" in spoken(rule, 1.0, 0.0, -40.0, **{"train/share_adversarial": 1e-5})
     assert "raise model.weight" in rule.advice
-    rule.begin(Vanilla())
+    rule.start(Vanilla())
     assert "raise model.weight" not in rule.advice
 
 
@@ -228,12 +230,12 @@ def test_a_healthy_game_is_let_be(game: nn.Module, rate: float, ramp: int) -> No
     module = gan(game, weight=1e-2, warmup_steps=0, ramp_steps=ramp, judge=judge, share_every=10)
     module.discriminator_optimizer = lambda weights: torch.optim.Adam(weights, lr=rate)
     module.optimizer = lambda weights: torch.optim.Adam(weights, lr=1e-4)
-    alarms, blind = Alarms(Nothing(), {"d_wins": DWins(window=20)}), DWins(window=20)
+    alarms, blind = AlarmMonitor(NoTracker(), {"d_wins": DWins(window=20)}), DWins(window=20)
     misled: list[str | None] = []
 
     def look(module: Any) -> None:
         signals = {name: float(value) for name, value in module.signals.items() if name != "train/ramp"}
-        misled.append(blind.step(module.global_step, signals))
+        misled.append(blind.observe_step(module.global_step, signals))
 
     fit(module, 120, pairs, alarms, After(look))
     assert any(misled)
@@ -249,7 +251,7 @@ def test_a_real_game(rate: float, expected: list[str], capfd: pytest.CaptureFixt
     module = gan(Vanilla(), weight=1e-3, warmup_steps=0, judge=Patch(width=4, depth=1), share_every=25)
     module.discriminator_optimizer = lambda weights: torch.optim.Adam(weights, lr=rate)
     module.optimizer = lambda weights: torch.optim.Adam(weights, lr=1e-4)
-    alarms = Alarms(Nothing(), {"d_wins": DWins(window=20), "g_wins": GWins(window=150)})
+    alarms = AlarmMonitor(NoTracker(), {"d_wins": DWins(window=20), "g_wins": GWins(window=150)})
     fit(module, 160, pairs, alarms)
     assert list(alarms.told) == expected
     assert capfd.readouterr().err.count("ALARM") == len(expected)

@@ -10,8 +10,8 @@ from omegaconf import OmegaConf
 
 import sr as package
 from sr.config import allowlist
-from sr.config.allowlist import refuse_strangers
-from sr.config.cli import conf_dir
+from sr.config.allowlist import check_targets
+from sr.config.cli import find_conf_dir
 from sr.runtime.error import UserError
 
 NET = {"_target_": "sr.net.plain.Plain", "scale": 2}
@@ -47,7 +47,7 @@ HARM = (
 @pytest.mark.parametrize("target", HARM)
 def test_what_could_do_harm_is_not_built(target: str) -> None:
     with pytest.raises(UserError) as refusal:
-        refuse_strangers({"model": {"net": {"_target_": target}}}, (), "resume=mlflow:abc")
+        check_targets({"model": {"net": {"_target_": target}}}, (), "resume=mlflow:abc")
     assert f"resume=mlflow:abc wants to build {target} at model.net" in str(refusal.value)
     assert "trust=[" in str(refusal.value)
 
@@ -72,7 +72,7 @@ EVIL = {"_target_": "os.system", "command": "true"}
 )
 def test_it_is_found_wherever_it_stands(config: Any, key: str) -> None:
     with pytest.raises(UserError) as refusal:
-        refuse_strangers(config, (), "resume=a.ckpt")
+        check_targets(config, (), "resume=a.ckpt")
     assert str(refusal.value).startswith("resume=a.ckpt wants to build ")
     assert f" at {key}, which is no part of sr" in str(refusal.value)
 
@@ -82,14 +82,14 @@ def test_it_is_found_wherever_it_stands(config: Any, key: str) -> None:
 )
 def test_only_plain_values_are_read(value: Any) -> None:
     with pytest.raises(UserError, match=r"resume=a\.ckpt carries .* at paths\.runs.*expected plain values"):
-        refuse_strangers({"paths": {"runs": value}}, (), "resume=a.ckpt")
+        check_targets({"paths": {"runs": value}}, (), "resume=a.ckpt")
 
 
 def test_a_config_that_holds_itself_is_refused() -> None:
     config: dict[str, Any] = {"model": {}}
     config["model"]["net"] = [config, config]
     with pytest.raises(UserError, match="expected plain values"):
-        refuse_strangers(config, (), "resume=a.ckpt")
+        check_targets(config, (), "resume=a.ckpt")
 
 
 def test_modules_of_ones_own_are_built_where_they_are_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,14 +102,14 @@ def test_modules_of_ones_own_are_built_where_they_are_trusted(tmp_path: Path, mo
     monkeypatch.syspath_prepend(tmp_path)
     for name in ("Mine", "make", "Plain"):
         node = {"model": {"net": {"_target_": f"own_parts.nets.{name}"}}}
-        refuse_strangers(node, ["own_parts"], "checkpoint=a.ckpt")
+        check_targets(node, ["own_parts"], "checkpoint=a.ckpt")
         with pytest.raises(UserError, match=r"trust=\[own_parts\.nets\]"):
-            refuse_strangers(node, ["own_part"], "checkpoint=a.ckpt")
+            check_targets(node, ["own_part"], "checkpoint=a.ckpt")
     for name in ("system", "os.system", "os", "Gone"):
         with pytest.raises(UserError, match=r"wants to build|no module"):
-            refuse_strangers({"_target_": f"own_parts.nets.{name}"}, ["own_parts"], "checkpoint=a.ckpt")
+            check_targets({"_target_": f"own_parts.nets.{name}"}, ["own_parts"], "checkpoint=a.ckpt")
     with pytest.raises(UserError, match=r"model\.net is gone\.Net, but there is no module gone: add --config-dir DIR"):
-        refuse_strangers({"model": {"net": {"_target_": "gone.Net"}}}, ["gone"], "checkpoint=a.ckpt")
+        check_targets({"model": {"net": {"_target_": "gone.Net"}}}, ["gone"], "checkpoint=a.ckpt")
 
 
 def test_whatever_our_own_configs_name_is_built() -> None:
@@ -122,18 +122,18 @@ def test_whatever_our_own_configs_name_is_built() -> None:
         )
 
     found = set()
-    for file in conf_dir().rglob("*.yaml"):
+    for file in find_conf_dir().rglob("*.yaml"):
         node = OmegaConf.to_container(OmegaConf.load(file))
         found |= targets(node) | targets(list(node.values()))
     assert len(found) > 70
     more = {"torch.nn.Sequential", "torch.optim.lr_scheduler.StepLR", "torchmetrics.image.PeakSignalNoiseRatio"}
     for target in found | more | {"pytorch_lightning.callbacks.LearningRateMonitor"}:
-        refuse_strangers({"part": {"_target_": target}}, (), "resume=a.ckpt")
+        check_targets({"part": {"_target_": target}}, (), "resume=a.ckpt")
 
 
 def test_whole_configs_of_runs_are_built(compose: Any) -> None:
     for words in (("model=gan", "data/degrade=real", "model/penalty=[r1]"), ("experiment=esrgan_x4",)):
-        refuse_strangers(compose(*words), (), "resume=a.ckpt")
+        check_targets(compose(*words), (), "resume=a.ckpt")
 
 
 def test_no_part_of_ours_is_a_function_that_does_more_than_make_a_schedule() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sr.runtime.error import UserError
-from sr.track.artifact import fetch, safe
+from sr.track.artifact import download_artifact, safe
 
 NAMES = (
     "", "/", ".", "..", "/etc/passwd", "../a", "a/../../b", "a/..", "./a", "a/./b", "a//b", "a/", "//a", "C:/a", "c:a", "C:\\a",
@@ -75,10 +75,10 @@ def test_one_file_comes_to_its_place(tmp_path: Path) -> None:
     server = Server({"images/a.png": "pixels"})
     for text in ("pixels", "others"):
         server.files["images/a.png"] = text
-        assert fetch(server, "abc", "images/a.png", folder) == folder / "images" / "a.png"
+        assert download_artifact(server, "abc", "images/a.png", folder) == folder / "images" / "a.png"
         assert files(folder) == {"images/a.png": text}
     server = Server({"summary.json": "{}", "more.txt": "more"})
-    fetch(server, "abc", "summary.json", tmp_path / "other")
+    download_artifact(server, "abc", "summary.json", tmp_path / "other")
     assert files(tmp_path / "other") == {"summary.json": "{}"}
 
 
@@ -88,7 +88,7 @@ def test_what_the_server_lists_is_judged_before_anything_is_written(evil: str, t
     folder = tmp_path / "inner" / "folder"
     server = Server({"summary.json": "{}", evil: "evil"})
     with pytest.raises(UserError, match=r"mlflow:abc has an artifact .*not taken"):
-        fetch(server, "abc", "summary.json", folder)
+        download_artifact(server, "abc", "summary.json", folder)
     assert server.asked == []
     assert files(tmp_path) == {}
 
@@ -96,11 +96,11 @@ def test_what_the_server_lists_is_judged_before_anything_is_written(evil: str, t
 def test_what_is_asked_for_is_judged_too(tmp_path: Path) -> None:
     server = Server({"../evil": "evil"})
     with pytest.raises(UserError, match="not taken"):
-        fetch(server, "abc", "../evil", tmp_path / "folder")
+        download_artifact(server, "abc", "../evil", tmp_path / "folder")
     with pytest.raises(UserError, match=r"'images'.*expected a file, and it is a folder"):
-        fetch(Server({}, [("images", True)]), "abc", "images", tmp_path / "folder")
+        download_artifact(Server({}, [("images", True)]), "abc", "images", tmp_path / "folder")
     with pytest.raises(UserError, match=r"mlflow:abc has no artifact gone\.json; there are a\.txt …"):
-        fetch(Server({"a.txt": ""}), "abc", "gone.json", tmp_path / "folder")
+        download_artifact(Server({"a.txt": ""}), "abc", "gone.json", tmp_path / "folder")
     assert server.asked == []
     assert files(tmp_path) == {}
 
@@ -120,7 +120,7 @@ def test_a_file_that_is_a_link_or_comes_to_another_place_is_not_taken(tmp_path: 
 
     for server in (Linking({"a.json": ""}), Elsewhere({"a.json": ""})):
         with pytest.raises(UserError, match=r"'a\.json'.*not taken: expected a file of this name"):
-            fetch(server, "abc", "a.json", tmp_path / "folder")
+            download_artifact(server, "abc", "a.json", tmp_path / "folder")
     assert files(tmp_path) == {"secret": "mine"}
 
 
@@ -134,7 +134,7 @@ def test_the_file_of_a_real_run(tmp_path: Path) -> None:
     client.log_text(run_id, "{}", "summary.json")
     client.log_text(run_id, "pixels", "images/a.txt")
     for name, text in (("summary.json", "{}"), ("images/a.txt", "pixels")):
-        assert fetch(client, run_id, name, tmp_path / "got").read_text() == text
+        assert download_artifact(client, run_id, name, tmp_path / "got").read_text() == text
     with pytest.raises(UserError, match=f"mlflow:{run_id} has no artifact gone"):
-        fetch(client, run_id, "gone", tmp_path / "got")
+        download_artifact(client, run_id, "gone", tmp_path / "got")
     shutil.rmtree(tmp_path / "mlartifacts")

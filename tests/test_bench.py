@@ -69,7 +69,10 @@ def test_what_threads_behind_take_later_is_counted(monkeypatch: pytest.MonkeyPat
         now += 7e-3
 
     monkeypatch.setattr(tracking, "time", SimpleNamespace(perf_counter=lambda: now))
-    ways = [tracking.Way(told, 1, 0, 5.0, 300, sent=lambda: behind < 1e-9), tracking.Way(logged, 0, 4)]
+    ways = [
+        tracking.TrackerCalls(told, 1, 0, 5.0, 300, sent=lambda: behind < 1e-9),
+        tracking.TrackerCalls(logged, 0, 4),
+    ]
     ours, rival = tracking._costs(work, ways, 2, "test")
     assert ours.calls == pytest.approx([0.1, 0.1])
     assert ours.whole == pytest.approx([3.1, 3.1])

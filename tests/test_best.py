@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 import torch
 
-from sr.callback.best import Judge
-from sr.callback.checkpointing import Keeper
+from sr.callback.best import BestCheckpoint
+from sr.callback.checkpointing import CheckpointWriter
 from sr.metric.protocol import Protocol
 from sr.metric.spectrum import Spectrum
 from sr.runtime import terminal
 from sr.runtime.error import UserError
-from sr.track.none import Nothing
+from sr.track.none import NoTracker
 
 CONFIG: dict[str, Any] = {"data": {"val": ["Set5"]}, "model": {"adversarial": {}}, "watch_also": "auto"}
 PROGRESS = ("ready", "started", "processed", "completed")
@@ -28,10 +28,10 @@ class Kept:
 
     def __init__(self, folder: Path, inherited: Path | None = None, watch: str = "psnr", **dials: Any) -> None:
         folder.mkdir(exist_ok=True)
-        self.best = Judge(folder, watch, CONFIG | dials, inherited=inherited)
-        self.keeper = Keeper(self.best, CONFIG | dials, Nothing())
+        self.best = BestCheckpoint(folder, watch, CONFIG | dials, inherited=inherited)
+        self.keeper = CheckpointWriter(self.best, CONFIG | dials, NoTracker())
         self.module = SimpleNamespace(
-            best={}, bicubic={}, counts=True, settled=nullcontext,
+            best={}, bicubic={}, may_become_best=True, use_eval_weights=nullcontext,
             metric=Protocol("edsr", 2, "rgb", also={"spectrum": Spectrum()}),
         )  # fmt: skip
         self.trainer = SimpleNamespace(
@@ -67,7 +67,7 @@ def test_both_are_kept_and_a_resumed_run_goes_on_from_both(tmp_path: Path) -> No
     for step, psnr, spectrum in ((1, 30.0, 5.0), (2, 29.0, 4.0), (3, 28.0, 4.5)):
         first.validate(step, psnr=psnr, spectrum=spectrum)
     assert steps(tmp_path / "first") == {"best": 1, "best_spectrum": 2, "last": 3, "previous": 2}
-    assert [path.stem for path in first.best.kept()] == ["best", "best_spectrum", "last"]
+    assert [path.stem for path in first.best.list_files()] == ["best", "best_spectrum", "last"]
     assert (first.module.best["step"], first.best.second["step"]) == (1, 2)
 
     second = Kept(tmp_path / "second", tmp_path / "first")
@@ -76,7 +76,7 @@ def test_both_are_kept_and_a_resumed_run_goes_on_from_both(tmp_path: Path) -> No
     assert steps(tmp_path / "second") == {"best": 1, "best_spectrum": 2, "last": 4}
     second.validate(5, psnr=29.5, spectrum=3.9)
     assert steps(tmp_path / "second") == {"best": 1, "best_spectrum": 5, "last": 5, "previous": 4}
-    shown = terminal.both_best({"best.ckpt": second.module.best, "best_spectrum.ckpt": second.best.second},
+    shown = terminal.format_checkpoint_table({"best.ckpt": second.module.best, "best_spectrum.ckpt": second.best.second},
                                (PSNR, PSNR, SPECTRUM)).splitlines()  # fmt: skip
     assert [line.split() for line in shown if "─" not in line] == [
         ["checkpoint", "step", PSNR, SPECTRUM],

@@ -21,27 +21,27 @@ from torch import Tensor, nn
 from sr.data import cache as room
 from sr.data import file_digest
 from sr.data.cache import Cache
-from sr.data.fixed_lr import Shrink
+from sr.data.fixed_lr import FixedLR
 from sr.data.folder import Folder
 from sr.data.pair import PairFolder
-from sr.data.pictures import Pictures
-from sr.image.color import gray as to_gray
+from sr.data.pictures import ImageSet
+from sr.image.color import rgb_to_gray as to_gray
 from sr.runtime.error import UserError
 
 PIXELS = 3 * 48 * 56  # of each of `photos`
 ENTRY = PIXELS + room.TRAILER.size
 
 
-def mapped(folder: Path, tmp_path: Path, limit: float = 1e9) -> Pictures:
+def mapped(folder: Path, tmp_path: Path, limit: float = 1e9) -> ImageSet:
     """The pictures of `folder`, with no room in memory."""
-    return Pictures(sorted(folder.iterdir()), 2, None, 0, Cache(tmp_path / "cache", limit))
+    return ImageSet(sorted(folder.iterdir()), 2, None, 0, Cache(tmp_path / "cache", limit))
 
 
 def entries(tmp_path: Path) -> list[Path]:
     return sorted((tmp_path / "cache" / "pixels").iterdir())
 
 
-def right(pictures: Pictures) -> bool:
+def right(pictures: ImageSet) -> bool:
     """Whether the pixels are those of the files, cropped to even sizes."""
     for index, file in enumerate(pictures._hr):
         with Image.open(file) as image:
@@ -56,8 +56,8 @@ def right(pictures: Pictures) -> bool:
 def no_decoder(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Path]]:
     """Counts what is decoded from here on."""
     decoded: list[Path] = []
-    read = room.read
-    monkeypatch.setattr(room, "read", lambda file: (decoded.append(file), read(file))[1])
+    read = room.read_image
+    monkeypatch.setattr(room, "read_image", lambda file: (decoded.append(file), read(file))[1])
     return decoded
 
 
@@ -229,7 +229,7 @@ def test_each_degradation_has_lr_of_its_own_whatever_it_shows_of_itself(tmp_path
     for make in makes:
         for gray in (False, True):
             for _ in range(2):
-                pictures = mapped(folder, tmp_path).shrunk(Shrink(make(), 2, gray))
+                pictures = mapped(folder, tmp_path).add_fixed_lr(FixedLR(make(), 2, gray))
                 pictures.load()
                 shown = pictures[0].hr if not gray else to_gray(pictures[0].hr)
                 assert torch.equal(pictures[0].lr, make()(shown).expand(3, -1, -1))

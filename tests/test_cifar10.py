@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from sr.data.cifar10 import ARCHIVE, BINARY, CIFAR10, FOLDER, labelled, unpack
-from sr.data.patches import Draw
+from sr.data.patches import PatchDraw
 from sr.degrade.bicubic import Bicubic
 from sr.runtime.error import UserError
 
@@ -115,7 +115,7 @@ def test_any_number_of_images_and_of_batches(tmp_path: Path, batches: tuple[int,
 
 def test_a_draw_picks_its_images_and_the_turns_come_along(tmp_path: Path) -> None:
     tiles = ready(cifar10(extracted(tmp_path))).train_set
-    draw = Draw(np.array([5, 0, 5, 89]), np.zeros((4, 2)), np.array([0, 3, 7, 1], dtype=np.uint8))
+    draw = PatchDraw(np.array([5, 0, 5, 89]), np.zeros((4, 2)), np.array([0, 3, 7, 1], dtype=np.uint8))
     raw = tiles[draw]
     plain, around, both, mirrored = raw.hr
     assert torch.equal(plain, tiles.images[5])

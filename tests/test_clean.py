@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from sr.record import identity, journal_format
-from sr.record.identity import Identity
+from sr.record.identity import Identity, write_identity
+from sr.record.journal_format import encode_entry
 from sr.track import cleanup
 
 DAY = 86_400
@@ -51,7 +51,7 @@ def made(runs: Path) -> Callable[..., Path]:
         if summary:
             (folder / "summary.json").write_text(json.dumps({"run_id": run_id}))
         if status:
-            identity.write(folder, Identity(status=status, run_id=run_id, host=os.uname().nodename, pid=1))
+            write_identity(folder, Identity(status=status, run_id=run_id, host=os.uname().nodename, pid=1))
         then = time.time() - days * DAY
         for file in folder.rglob("*"):
             os.utime(file, (then, then))
@@ -66,7 +66,7 @@ def everything(folder: Path) -> set[str]:
 
 def found(runs: Path, *what: str, days: float = 30) -> dict[str, set[str]]:
     """What would go, by its row."""
-    rows = cleanup.find(runs, runs.parent / "cache", what or cleanup.KINDS, days)
+    rows = cleanup.find_leftovers(runs, runs.parent / "cache", what or cleanup.KINDS, days)
     return {row.what: {str(file.relative_to(runs)) for file in row.files} for row in rows}
 
 
@@ -82,7 +82,7 @@ def test_failed_runs_go_when_they_are_old(made: Any, runs: Path) -> None:
     ):
         made(name, status, days, summary=status != "RUNNING")
     (runs / "mine").mkdir()
-    identity.write(runs / "mine", Identity(status="FAILED"))
+    write_identity(runs / "mine", Identity(status="FAILED"))
     os.utime(runs / "mine" / "run.json", (0, 0))
     rows = found(runs, "failed")
     assert set(rows) == {"20260101-120000_failed (FAILED)", "20260101-120000_killed (KILLED)"}
@@ -98,9 +98,9 @@ def test_a_failed_run_stays_until_mlflow_has_it(status: str, made: Any, runs: Pa
     uri = f"sqlite:///{tmp_path}/other.db"
     entries = [{"points": {"train/loss": 0.5}, "step": 1, "time": 0}, {"settled": 1}, {"status": status, "time": 1}]
     for folder, sent in ((there, 3), (not_there, 0)):
-        identity.write(folder, Identity(status=status, run_id=ACTIVE, uri=uri))
+        write_identity(folder, Identity(status=status, run_id=ACTIVE, uri=uri))
         os.utime(folder / "run.json", (0, 0))
-        written = [journal_format.encode(entry) for entry in entries]
+        written = [encode_entry(entry) for entry in entries]
         (folder / "journal.jsonl").write_bytes(b"".join(written))
         cursor = {"uri": uri, "run_id": ACTIVE, "offset": sum(map(len, written[:sent])), "settled": 1}
         (folder / "cursor.json").write_text(json.dumps(cursor))
@@ -159,7 +159,7 @@ def test_artifacts_go_of_runs_that_were_deleted_in_mlflow(runs: Path, tmp_path: 
 def test_a_database_elsewhere_is_asked_too(made: Any, runs: Path, tmp_path: Path) -> None:
     (runs / "mlflow.db").rename(tmp_path / "other.db")
     folder = made("x", None)
-    identity.write(folder, Identity(status="FINISHED", run_id=DELETED, uri=f"sqlite:///{tmp_path}/other.db"))
+    write_identity(folder, Identity(status="FINISHED", run_id=DELETED, uri=f"sqlite:///{tmp_path}/other.db"))
     assert set().union(*found(runs).values()) == {f"{folder.name}/{name}" for name in CHECKPOINTS}
 
 
@@ -167,7 +167,7 @@ def test_no_link_is_followed(made: Any, runs: Path, tmp_path: Path, sr: Any) -> 
     """Neither a run's folder that is one, nor one within a run's folder, nor one in the place of mlartifacts."""
     outside = tmp_path / "outside"
     (outside / "20260101-120000_away").mkdir(parents=True)
-    identity.write(outside / "20260101-120000_away", Identity(status="FAILED"))
+    write_identity(outside / "20260101-120000_away", Identity(status="FAILED"))
     (outside / "precious.ckpt").write_text("mine")
     (outside / DELETED).mkdir()
     (outside / DELETED / "a.png").write_text("mine")
@@ -186,7 +186,7 @@ def test_no_link_is_followed(made: Any, runs: Path, tmp_path: Path, sr: Any) -> 
 
 def test_a_folder_that_became_a_link_after_it_was_listed_is_left_alone(made: Any, runs: Path, tmp_path: Path) -> None:
     folder = made("failed", "FAILED", 40)
-    (row,) = cleanup.find(runs, tmp_path, ["failed"], 30)
+    (row,) = cleanup.find_leftovers(runs, tmp_path, ["failed"], 30)
     folder.rename(tmp_path / "moved")
     folder.symlink_to(tmp_path / "moved")
     before = everything(tmp_path / "moved")
@@ -196,7 +196,7 @@ def test_a_folder_that_became_a_link_after_it_was_listed_is_left_alone(made: Any
 
 def test_what_came_after_the_list_stays(made: Any, runs: Path, tmp_path: Path) -> None:
     folder = made("failed", "FAILED", 40)
-    (row,) = cleanup.find(runs, tmp_path, ["failed"], 30)
+    (row,) = cleanup.find_leftovers(runs, tmp_path, ["failed"], 30)
     (folder / "panels" / "late.png").write_text("late")
     (folder / "config.yaml").unlink()
     left = 400 + (folder / "run.json").stat().st_size

@@ -8,7 +8,7 @@ from conftest import picture
 from specimen import slim_vgg
 
 from sr.config import schema
-from sr.config.cli import conf_dir
+from sr.config.cli import find_conf_dir
 
 if TYPE_CHECKING:
     from sr.training.training import Training
@@ -64,7 +64,7 @@ def trained(config: dict[str, Any], choices: dict[str, str], folder: Path, steps
     if "warmup_steps" in config["model"]:
         config["model"]["warmup_steps"] = 1
     training = Training(config, choices, [])
-    training.go()
+    training.run()
     return training
 
 
@@ -78,13 +78,13 @@ def test_every_yaml_lies_in_a_tested_group() -> None:
     tested |= {"metric/also"}
     tested |= {f"model/{part}" for part in ("net", "loss", "optimizer", "schedule", "alarm")}
     tested |= {f"model/{part}" for part in ("discriminator", "adversarial", "penalty")}
-    found = {str(path.parent.relative_to(conf_dir())) for path in conf_dir().rglob("*.yaml")} - {"."}
+    found = {str(path.parent.relative_to(find_conf_dir())) for path in find_conf_dir().rglob("*.yaml")} - {"."}
     assert found == tested
 
 
-@pytest.mark.parametrize("verb", [path.stem for path in conf_dir().glob("*.yaml")])
+@pytest.mark.parametrize("verb", [path.stem for path in find_conf_dir().glob("*.yaml")])
 def test_each_verb_has_a_module_and_a_help(verb: str, sr: Any) -> None:
-    assert (conf_dir() / "hydra" / "help" / f"{verb}.yaml").exists()
+    assert (find_conf_dir() / "hydra" / "help" / f"{verb}.yaml").exists()
     answer = sr(verb, "--help")
     assert answer.code == 0
     assert f"sr.{verb}" in answer.out
@@ -97,7 +97,7 @@ def test_net(choice: str, scale: int, compose: Any, build: Any) -> None:
     import torch
 
     for channels in (1, 3, 4):
-        net = build.part(compose.net(choice, scale, channels, *small(choice)), "model.net")
+        net = build.build_part(compose.net(choice, scale, channels, *small(choice)), "model.net")
         assert net.scale == scale
         lr = torch.rand(2, channels, 9, 13)
         result = net(lr)
@@ -113,7 +113,7 @@ def test_net_learns_tests_and_loads(choice: str, compose: Any, world: Path, tmp_
     """Two steps through the whole framework; what was tested is what the checkpoint gives."""
     import torch
 
-    from sr.checkpoint import load
+    from sr.checkpoint.load import load_checkpoint
 
     config = compose(
         *words("model/net", choice, world), "data=folder", f"data.path={world}/photos", *SMALL["data"], "track=none"
@@ -121,7 +121,7 @@ def test_net_learns_tests_and_loads(choice: str, compose: Any, world: Path, tmp_
     metrics = two_steps(config, compose.choices, tmp_path)
     assert torch.isfinite(torch.tensor(metrics["test/folder/psnr"]))
     for file in tmp_path.rglob("best.ckpt"):
-        loaded = load.load(file, trust=[config["model"]["net"]["_target_"].rpartition(".")[0]])
+        loaded = load_checkpoint(file, trust=[config["model"]["net"]["_target_"].rpartition(".")[0]])
         assert loaded.step == 2
         assert loaded.config == {key: part for key, part in config.items() if key != "track"}
 
@@ -140,7 +140,7 @@ def test_degradation(choice: str, channels: int, compose: Any, build: Any) -> No
     """uint8 HR of odd sizes to uint8 LR; a batch is its images one by one. A random one is seeded for each image."""
     import torch
 
-    degrade = build.part(compose(f"data/degrade={choice}", "scale=3")["data"]["degrade"], "data.degrade")
+    degrade = build.build_part(compose(f"data/degrade={choice}", "scale=3")["data"]["degrade"], "data.degrade")
     hr = torch.randint(0, 256, (4, channels, 27, 39), dtype=torch.uint8)
     seeds = torch.arange(4)
     given = [(hr,), (hr[1:2],)] if degrade.fixed else [(hr, seeds), (hr[1:2], seeds[1:2])]
@@ -165,7 +165,7 @@ def test_way_of_learning(choice: str, compose: Any, world: Path, tmp_path: Path)
 
 @pytest.mark.group("model/net")
 def test_a_gan_takes_any_net(choice: str, compose: Any, build: Any, world: Path) -> None:
-    assert build.model(compose("model=gan", *words("model/net", choice, world))).net.scale == 2
+    assert build.build_model(compose("model=gan", *words("model/net", choice, world))).net.scale == 2
 
 
 @pytest.mark.group("model/discriminator")
@@ -200,11 +200,11 @@ def test_experiment(choice: str, compose: Any, world: Path, tmp_path: Path) -> N
     assert resumed.folder == first.folder
     kept = [torch.load(first.folder / name, weights_only=True) for name in ("previous.ckpt", "last.ckpt")]
     assert [content["global_step"] for content in kept] == [2, 3]
-    study = conf_dir().parent / "experiments" / choice / "README.md"
-    if conf_dir().name == "conf" and (conf_dir() / "experiment" / f"{choice}.yaml").exists():
+    study = find_conf_dir().parent / "experiments" / choice / "README.md"
+    if find_conf_dir().name == "conf" and (find_conf_dir() / "experiment" / f"{choice}.yaml").exists():
         assert f"experiment={choice}" in study.read_text(encoding="utf-8")
 
 
 @pytest.mark.group("hydra/help")
 def test_help_belongs_to_a_verb(choice: str) -> None:
-    assert (conf_dir() / f"{choice}.yaml").exists()
+    assert (find_conf_dir() / f"{choice}.yaml").exists()

@@ -19,7 +19,7 @@ def test_discriminator(choice: str, compose: Any, build: Any) -> None:
         "discriminator"
     ]
     for channels in (1, 3):
-        judge = build.part(node | {"channels": channels}, "model.discriminator")
+        judge = build.build_part(node | {"channels": channels}, "model.discriminator")
         for sides in ((32, 32), (33, 47), (64, 33), (47, 64)):
             image = torch.rand(2, channels, *sides, requires_grad=True)
             opinion = judge(image)
@@ -36,7 +36,9 @@ def test_adversarial_loss(choice: str, compose: Any, build: Any) -> None:
     """D's loss falls when it tells real from fake; G's gradient makes its fakes look more real; beliefs are 0…1."""
     import torch
 
-    game = build.part(compose("model=gan", f"model/adversarial={choice}")["model"]["adversarial"], "model.adversarial")
+    game = build.build_part(
+        compose("model=gan", f"model/adversarial={choice}")["model"]["adversarial"], "model.adversarial"
+    )
     right, wrong = torch.full((4, 1), 0.9), torch.full((4, 1), 0.1)
     assert game.discriminator(right, wrong) < game.discriminator(wrong, right)
     for shape in ((4, 1), (4, 1, 3, 5)):
@@ -78,7 +80,7 @@ def test_penalty(choice: str, compose: Any, build: Any) -> None:
     from sr.discriminator.vgg import VGG
 
     node = compose("model=gan", f"model/penalty=[{choice}]")["model"]["penalty"][choice]
-    penalty = build.part(node, f"model.penalty.{choice}")
+    penalty = build.build_part(node, f"model.penalty.{choice}")
     assert penalty.weight > 0
     assert penalty.every >= 1
     image, more = torch.rand(2, 2, 3, 32, 32).unbind()
@@ -98,19 +100,19 @@ def test_alarm(choice: str, compose: Any, build: Any) -> None:
     """Says what to turn; nothing of a healthy game or healthy pictures, again and again; nothing where nothing was seen."""
     import torch
 
-    from sr.image.resize import bicubic, imresize
+    from sr.image.resize import imresize, upscale_bicubic
 
-    rule = build.part(compose(f"model/alarm=[{choice}]")["model"]["alarm"][choice], f"model.alarm.{choice}")
+    rule = build.build_part(compose(f"model/alarm=[{choice}]")["model"]["alarm"][choice], f"model.alarm.{choice}")
     assert rule.advice
     assert set(rule.signals) <= {
         f"train/{name}" for name in ("d_real", "d_fake", "loss_d", "share_adversarial", "ramp")
     }
     healthy = {"train/d_real": 0.8, "train/d_fake": 0.2, "train/loss_d": 0.45, "train/share_adversarial": 0.1}
-    assert {rule.step(step, healthy if step > 100 else {}) for step in range(1000)} == {None}
+    assert {rule.observe_step(step, healthy if step > 100 else {}) for step in range(1000)} == {None}
     hr = imresize(torch.rand(4, 3, 12, 12), 8).clamp(0, 1)  # smooth, as photographs are
     for _ in range(2):
         lr = imresize(hr, 0.5)
-        rule.picture(lr, bicubic(lr, 2), hr)
+        rule.observe_images(lr, upscale_bicubic(lr, 2), hr)
         assert rule.verdict() is None
     assert rule.verdict() is None
 
@@ -124,7 +126,7 @@ def test_loss(choice: str, compose: Any, build: Any, tmp_path: Path) -> None:
     weights = [f"model.loss.{choice}.weights={slim_vgg(tmp_path)}"] if choice in THROUGH else []
     config = compose(f"model/loss=[{choice}]", *weights)
     assert config["model"]["loss"][choice].pop("weight") > 0
-    loss = build.part(config["model"]["loss"][choice], f"model.loss.{choice}")
+    loss = build.build_part(config["model"]["loss"][choice], f"model.loss.{choice}")
     for channels in (1, 3, 4):
         hr = torch.rand(2, channels, 16, 16)
         hr[0, :, :8] = 0.5  # flat areas are where roots and quotients have no derivative
@@ -155,7 +157,7 @@ def test_optimizer(choice: str, compose: Any, build: Any) -> None:
     """It goes downhill, and saved and loaded it goes on as it would have."""
     import torch
 
-    make = build.part(compose(f"model/optimizer={choice}")["model"]["optimizer"], "model.optimizer")
+    make = build.build_part(compose(f"model/optimizer={choice}")["model"]["optimizer"], "model.optimizer")
     straight, resumed = torch.nn.Parameter(torch.ones(3)), torch.nn.Parameter(torch.ones(3))
     ends = []
     for weight, stop in ((straight, None), (resumed, 3)):
@@ -180,7 +182,7 @@ def test_schedule(choice: str, compose: Any, build: Any) -> None:
     """The rate is never negative, nor above the one that was set, and is reached; a resumed one goes on where it was."""
     import torch
 
-    make = build.part(compose(f"model/schedule={choice}")["model"]["schedule"], "model.schedule")
+    make = build.build_part(compose(f"model/schedule={choice}")["model"]["schedule"], "model.schedule")
     courses = []
     for stop in (None, 77):
         optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=1.0)
@@ -212,7 +214,7 @@ def test_augmentation(choice: str, compose: Any, build: Any) -> None:
     config = compose(f"data/augment=[{choice}]")["data"]["augment"][choice]
     pair = Pair(torch.rand(4, 3, 9, 12), torch.rand(4, 3, 18, 24))
     results = [
-        build.part(config | {"probability": probability}, f"data.augment.{choice}")(
+        build.build_part(config | {"probability": probability}, f"data.augment.{choice}")(
             pair, torch.Generator().manual_seed(7)
         )
         for probability in (1, 1, 0)
@@ -232,7 +234,7 @@ def test_protocol(choice: str, compose: Any, build: Any) -> None:
     import torch
 
     color = "y" if choice == "vdsr" else "rgb"
-    protocol = build.part(compose(f"metric={choice}", f"color={color}")["metric"], "metric")
+    protocol = build.build_part(compose(f"metric={choice}", f"color={color}")["metric"], "metric")
     hr = torch.randint(1, 254, (2, 1, 40, 40)) / 255
     assert protocol(hr + 1 / 255, hr)["psnr"] == pytest.approx([48.1308] * 2, abs=1e-4)
     assert protocol.describe()["protocol"] == choice
@@ -246,14 +248,14 @@ def test_further_measure(choice: str, compose: Any, build: Any, tmp_path: Path) 
 
     weights = [f"metric.also.{choice}.weights={weight_files(tmp_path)[LEARNED[choice]]}"] if choice in LEARNED else []
     config = compose(f"metric/also=[{choice}]", *weights)
-    protocol = build.part(config["metric"], "metric")
+    protocol = build.build_part(config["metric"], "metric")
     measure = protocol.also[choice]
     assert isinstance(measure.unit, str)
     assert measure.better in ("higher", "lower")
     side = 180 if choice == "ms_ssim" else 48  # which halves its pictures four times
     hr = torch.randint(0, 256, (2, 3, side, side + 12)) / 255
     sr = (hr + 0.1 * torch.randn_like(hr)).clamp(0, 1)
-    degrade = build.part(config["data"]["degrade"], "data.degrade")
+    degrade = build.build_part(config["data"]["degrade"], "data.degrade")
     lr = degrade((hr * 255).round().to(torch.uint8)).float() / 255
     values = protocol(sr, hr, lr)[choice]
     assert values.shape == (2,)
@@ -266,15 +268,15 @@ def test_further_measure(choice: str, compose: Any, build: Any, tmp_path: Path) 
 @pytest.mark.group("trainer")
 def test_trainer(choice: str, compose: Any, build: Any) -> None:
     config = compose(f"trainer={choice}", "track=none")
-    track = build.part(config["track"], "track")
-    assert build.trainer(config, [], track, manual=True).max_steps == config["trainer"]["max_steps"]
+    track = build.build_part(config["track"], "track")
+    assert build.build_trainer(config, [], track, manual=True).max_steps == config["trainer"]["max_steps"]
 
 
 @pytest.mark.group("track")
 def test_track(choice: str, compose: Any, build: Any, tmp_path: Path) -> None:
     config = compose(f"track={choice}", f"paths.runs={tmp_path}")
-    track = build.part(config["track"], "track")
+    track = build.build_part(config["track"], "track")
     track.start("test", tmp_path, config, [], {})
-    track.points({"a/b": 1.0}, 1)
-    track.end("FINISHED")
+    track.log_points({"a/b": 1.0}, 1)
+    track.close("FINISHED")
     assert (track.run_id is None) == (choice != "mlflow")  # MLflow's

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sr.data.benchmark import Benchmark
 from sr.data.folder import Folder
-from sr.data.module import SRData
+from sr.data.module import SRDataModule
 from sr.data.pair import PairFolder
 from sr.data.sample import Sample
 from sr.degrade.bicubic import Bicubic
@@ -21,7 +21,7 @@ from sr.runtime.error import UserError
 SCALE = 2
 
 
-def data(kind: type[SRData], tmp_path: Path, **dials: Any) -> SRData:
+def data(kind: type[SRDataModule], tmp_path: Path, **dials: Any) -> SRDataModule:
     """A source at ×2 with small patches; `dials` are those of its YAML."""
     usual = {
         "scale": SCALE, "color": "rgb", "seed": 0, "root": str(tmp_path), "degrade": Bicubic(SCALE),
@@ -42,7 +42,7 @@ def cut_off(path: Path) -> Path:
     return path
 
 
-def fault(source: SRData) -> str:
+def fault(source: SRDataModule) -> str:
     """What the user reads when this source is made ready for training."""
     with pytest.raises(UserError) as error:
         source.setup("fit")

@@ -100,7 +100,7 @@ def test_images_of_any_size_side_by_side(name: str) -> None:
 
 def test_a_chain_does_the_same_to_all_at_once(compose: Any, build: Any) -> None:
     """But for the order of sums, which may turn a coefficient of a JPEG."""
-    degrade = build.part(compose("data/degrade=bsr", "scale=4")["data"]["degrade"], "data.degrade")
+    degrade = build.build_part(compose("data/degrade=bsr", "scale=4")["data"]["degrade"], "data.degrade")
     pieces = list(zip(bytes_of(5, 3, 64, 48), range(5), strict=True))
     together = torch.stack(degrade._degraded(pieces, (16, 12))).int()
     alone = torch.cat([torch.stack(degrade._degraded([piece], (16, 12))) for piece in pieces]).int()
@@ -161,7 +161,7 @@ def test_lines_are_lines() -> None:
 @pytest.mark.parametrize(("chain", "evenly"), [("bsr", lambda factor: 1 / factor), ("real", lambda factor: factor)])
 def test_a_random_size_is_spread_as_in_its_paper(chain: str, evenly: Any, compose: Any, build: Any) -> None:
     """BSRGAN's code draws 1…2·scale and divides by it (`utils_blindsr.py`, sf1); Real-ESRGAN draws the factor, 0.15…1."""
-    degrade = build.part(compose(f"data/degrade={chain}", "scale=4")["data"]["degrade"], "data.degrade")
+    degrade = build.build_part(compose(f"data/degrade={chain}", "scale=4")["data"]["degrade"], "data.degrade")
     op = next(op for op in degrade.modules() if isinstance(op, Resample) and op.ways.get("down") and op.of == "now")
     draws = chance()
     drawn = np.array([evenly(op.draw(draws).factor) for _ in range(4000)])
@@ -258,7 +258,7 @@ def test_training_on_real_shows_what_it_does(
 ) -> None:
     """One sheet at the start: HR beside its draws; and none where nothing is drawn."""
     shown = {}
-    monkeypatch.setattr("sr.track.none.Nothing.image", lambda _, key, image, step: shown.update({key: image}))
+    monkeypatch.setattr("sr.track.none.NoTracker.log_image", lambda _, key, image, step: shown.update({key: image}))
     words = [f"data.path={world}/photos", "data.patch=32", "data.batch=2", "trainer.max_steps=2", "model.net.width=4",
              "stages=[fit]", "track=none", "track.panels=1", "scale=4"]  # fmt: skip
     answer = sr("run", "data=folder", "data/degrade=real", *words)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sr.pretrained.download import fetch
+from sr.pretrained.download import download_file
 from sr.runtime.error import UserError
 
 CONTENT = bytes(range(256)) * 1000
@@ -67,7 +67,7 @@ def there(target: Path) -> list[str]:
 
 
 def test_a_download_arrives_whole_under_its_name(target: Path, server: Server) -> None:
-    fetch(server.url, target, SHA256)
+    download_file(server.url, target, SHA256)
     assert target.read_bytes() == CONTENT
     assert there(target) == ["set.tar.gz"]
     assert server.asked == [None]
@@ -77,10 +77,10 @@ def test_a_download_arrives_whole_under_its_name(target: Path, server: Server) -
 def test_a_broken_download_is_continued_or_begun_again(target: Path, server: Server, ranges: bool) -> None:
     server.break_after, server.ranges = 1000, ranges
     with pytest.raises(UserError, match=f"broke after 1000 of {len(CONTENT)} bytes.*Run again to continue"):
-        fetch(server.url, target, SHA256)
+        download_file(server.url, target, SHA256)
     assert there(target) == ["set.tar.gz.part"]
     server.break_after = None
-    fetch(server.url, target, SHA256)
+    download_file(server.url, target, SHA256)
     assert target.read_bytes() == CONTENT
     assert there(target) == ["set.tar.gz"]
     assert server.asked == [None, "bytes=1000-"]
@@ -90,9 +90,9 @@ def test_a_download_broken_twice_goes_on_from_the_second_break(target: Path, ser
     server.break_after = 1000
     for _ in range(2):
         with pytest.raises(UserError, match="broke"):
-            fetch(server.url, target, SHA256)
+            download_file(server.url, target, SHA256)
     server.break_after = None
-    fetch(server.url, target, SHA256)
+    download_file(server.url, target, SHA256)
     assert target.read_bytes() == CONTENT
     assert server.asked == [None, "bytes=1000-", "bytes=2000-"]
 
@@ -100,7 +100,7 @@ def test_a_download_broken_twice_goes_on_from_the_second_break(target: Path, ser
 def test_a_download_that_was_complete_but_not_renamed_is_taken(target: Path, server: Server) -> None:
     target.parent.mkdir()
     (target.parent / "set.tar.gz.part").write_bytes(CONTENT)
-    fetch(server.url, target, SHA256)
+    download_file(server.url, target, SHA256)
     assert target.read_bytes() == CONTENT
 
 
@@ -110,7 +110,7 @@ def test_what_has_the_wrong_checksum_is_removed(target: Path, server: Server, be
     (target.parent / "set.tar.gz.part").write_bytes(begun)
     server.content = CONTENT if begun else CONTENT[:-5] + b"wrong"
     with pytest.raises(UserError, match=f"wrong checksum .expected sha256 {SHA256}") as error:
-        fetch(server.url, target, SHA256)
+        download_file(server.url, target, SHA256)
     assert f"put the file here: {target}" in str(error.value)
     assert there(target) == []
 
@@ -121,25 +121,25 @@ def test_without_a_network_it_says_which_file_to_put_where(
 ) -> None:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     with pytest.raises(UserError, match=f"^{re.escape(url)}: download failed") as error:
-        fetch(url, target, SHA256)
+        download_file(url, target, SHA256)
     assert f"download {url} elsewhere and put the file here: {target}" in str(error.value)
 
 
 def test_a_page_that_is_not_there_is_a_failed_download(target: Path, server: Server) -> None:
     server.RequestHandlerClass = type("Gone", (Handler,), {"do_GET": lambda self: self.send_error(404)})
     with pytest.raises(UserError, match=r"download failed \(Not Found\)"):
-        fetch(server.url, target, SHA256)
+        download_file(server.url, target, SHA256)
     assert there(target) == []
 
 
 def test_a_server_that_talks_nonsense_is_a_failed_download(target: Path, server: Server) -> None:
     server.RequestHandlerClass = type("Moo", (Handler,), {"do_GET": lambda self: self.wfile.write(b"moo\r\n\r\n")})
     with pytest.raises(UserError, match="download failed"):
-        fetch(server.url, target, SHA256)
+        download_file(server.url, target, SHA256)
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path, server: Server) -> None:
     (tmp_path / "set.tar.gz.part").mkdir()
     with pytest.raises(UserError, match="cannot be written") as error:
-        fetch(server.url, tmp_path / "set.tar.gz", SHA256)
+        download_file(server.url, tmp_path / "set.tar.gz", SHA256)
     assert str(tmp_path / "set.tar.gz.part") in str(error.value)

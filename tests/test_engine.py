@@ -11,7 +11,7 @@ import torch
 from specimen import After, fit, weights
 from torch import Tensor, nn
 
-from sr.callback.crash_batch import Evidence
+from sr.callback.crash_batch import CrashBatch
 from sr.image.batch import Pair
 from sr.loss.charbonnier import Charbonnier
 from sr.metric.protocol import Protocol
@@ -52,8 +52,8 @@ def test_averaged_weights_are_the_average() -> None:
     for n, value in enumerate(seen):
         decay = min(0.3, (1 + n) / (10 + n))
         average = decay * average + (1 - decay) * value
-    assert torch.allclose(weights(module.final).double(), average, atol=1e-6)
-    assert not torch.equal(weights(module.final), weights(module.net))
+    assert torch.allclose(weights(module.eval_net).double(), average, atol=1e-6)
+    assert not torch.equal(weights(module.eval_net), weights(module.net))
 
 
 def test_steps_under_accumulation_are_updates() -> None:
@@ -153,7 +153,7 @@ def test_what_cannot_be_saved_ends_with_the_batch(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"also after going back 2 times.*offending_step_\d+\.pt") as stop:
         trainer_data = spoiled(pairs(40), *range(8, 40))
         module = cnn(guard=Guard(returns=2))
-        fit(module, 40, trainer_data, Evidence(tmp_path))
+        fit(module, 40, trainer_data, CrashBatch(tmp_path))
     assert isinstance(stop.value, ExplodedError)
     batch = torch.load(next(tmp_path.glob("offending_step_*.pt")), weights_only=True)
     assert batch["lr"].isnan().all()

@@ -105,16 +105,16 @@ def test_tiles_and_self_ensemble(sr: Callable, trained: Path, world: Path, tmp_p
     assert numbers["ensemble=true"] != numbers["tile=null"]
     import torch
 
-    from sr.inference.ensemble import ensembled
-    from sr.inference.upscale import enlarge
-    from sr.net.bicubic import Bicubic
+    from sr.inference.ensemble import apply_self_ensemble
+    from sr.inference.upscale import upscale
+    from sr.net.bicubic import BicubicNet
     from sr.net.rrdb import RRDBNet
 
     lr = torch.rand(1, 3, 9, 14, dtype=torch.float64)
-    torch.testing.assert_close(ensembled(Bicubic(2), lr), Bicubic(2)(lr))
+    torch.testing.assert_close(apply_self_ensemble(BicubicNet(2), lr), BicubicNet(2)(lr))
     net, lr = RRDBNet(2, width=8, blocks=1, growth=4).eval(), torch.rand(1, 3, 50, 46)  # works on 2×2 cells
     with torch.no_grad():
-        torch.testing.assert_close(enlarge(net, lr, "rgb", tile=21), net(lr), rtol=0, atol=1e-3)
+        torch.testing.assert_close(upscale(net, lr, "rgb", tile=21), net(lr), rtol=0, atol=1e-3)
 
 
 def test_what_differs_in_protocol_is_never_compared(sr: Callable, world: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sr.record.machine import OF_MACHINE
-from sr.track.none import Nothing
+from sr.track.none import NoTracker
 
 SMALL = (
     "trainer.accelerator=cpu", "trainer.max_steps=7", "trainer.val_check_interval=3", "save_steps=1", "data.batch=4",
@@ -50,7 +50,7 @@ class BreakError(Exception):
     """What a kill is to a test that goes on afterwards."""
 
 
-class Recorder(Nothing):
+class Recorder(NoTracker):
     """Keeps every point, and each tag's last value; breaks off when it is told of step `at` something of this name."""
 
     known: ClassVar[dict[Path, dict[Any, Any]]] = {}
@@ -59,7 +59,7 @@ class Recorder(Nothing):
     def start(self, title: str, folder: Path, *_: Any) -> None:
         self._kept = self.known.setdefault(folder, {})
 
-    def points(self, values: dict[str, Any], step: int) -> None:
+    def log_points(self, values: dict[str, Any], step: int) -> None:
         if self.at is not None and step == self.at[0] and any(name.startswith(self.at[1]) for name in values):
             raise BreakError
         for name, value in values.items():
@@ -68,11 +68,11 @@ class Recorder(Nothing):
             assert (step, name) not in self._kept, "told twice"
             self._kept[step, name] = float(value)
 
-    def tag(self, key: str, value: str) -> None:
+    def set_tag(self, key: str, value: str) -> None:
         if key.startswith("sr.alarm"):
             self._kept[-2, key] = value
 
-    def back(self, step: int) -> None:
+    def rewind(self, step: int) -> None:
         for key in [key for key in self._kept if key[0] > step]:
             del self._kept[key]
 
@@ -89,10 +89,10 @@ def train(compose: Any, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
         monkeypatch.setattr(Recorder, "at", at)
         training = Training(config, compose.choices, list(words))
         if at is None:
-            training.go()
+            training.run()
         else:
             with pytest.raises(BreakError):
-                training.go()
+                training.run()
         return training.folder
 
     return command

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from sr.config.cli import conf_dir
+from sr.config.cli import find_conf_dir
 from sr.data.cifar10 import labelled
 from sr.loss.features import FILE, Features
 
@@ -38,7 +38,7 @@ def test_it_tells_cifar10_s_classes_apart(sr_data: Path) -> None:
 @pytest.mark.slow
 def test_the_recipe_writes_what_the_loss_reads(tmp_path: Path) -> None:
     """With the batch norms folded in: before their ReLUs, channels have mean 0 and deviation 1 over what was seen."""
-    recipe = runpy.run_path(str(conf_dir().parent / "experiments" / "cifar10_features" / "train.py"))
+    recipe = runpy.run_path(str(find_conf_dir().parent / "experiments" / "cifar10_features" / "train.py"))
     folder, file = tmp_path / "cifar-10-batches-bin", tmp_path / "mine.safetensors"
     folder.mkdir()
     chance = np.random.default_rng(0)

@@ -10,8 +10,8 @@ from test_data import data, pairs, photos
 
 from sr.data import file_digest, fingerprint
 from sr.data.cifar10 import CIFAR10
-from sr.data.file_digest import Memo
-from sr.data.fingerprint import as_tree, differences, prints, used
+from sr.data.file_digest import DigestCache
+from sr.data.fingerprint import compute_fingerprints, find_data_differences, list_used_sets, to_tree
 from sr.data.folder import Folder
 from sr.data.pair import PairFolder
 from sr.data.sample import Sample
@@ -23,8 +23,8 @@ def tree(source: Any, root: Path, folder: Path | None = None) -> dict[str, dict[
     source.sets["test"] = [source.name]
     source.setup("fit")
     source.setup("test")
-    found = prints(used(source, Protocol("edsr", 2, "rgb").describe), root, Memo(folder))
-    return json.loads(json.dumps(as_tree(found)))
+    found = compute_fingerprints(list_used_sets(source, Protocol("edsr", 2, "rgb").describe), root, DigestCache(folder))
+    return json.loads(json.dumps(to_tree(found)))
 
 
 def of_folder(tmp_path: Path, folder: Path, root: Path, **dials: Any) -> dict[str, dict[str, Any]]:
@@ -40,7 +40,7 @@ def test_a_set_is_the_same_wherever_it_lies_and_however_it_is_named(tmp_path: Pa
     assert there["train"]["HR"]["digest"] == here["train"]["HR"]["digest"]
     assert set(here["train"]["HR"]["files"]) == {f"photos/HR/p{k}.png" for k in (1, 2, 3)}
     assert set(here["test"]["folder"]["files"]) == {"photos/HR/p0.png"}
-    assert differences(here, there) == []
+    assert find_data_differences(here, there) == []
 
 
 def test_a_changed_byte_a_new_name_and_a_missing_file_are_told_by_name(tmp_path: Path) -> None:
@@ -52,7 +52,7 @@ def test_a_changed_byte_a_new_name_and_a_missing_file_are_told_by_name(tmp_path:
     (folder / "p1.png").rename(folder / "p9.png")
     (folder / "p3.png").unlink()
     picture(folder / "q.png", seed=8)
-    assert differences(before, of_folder(tmp_path, folder, tmp_path)) == [
+    assert find_data_differences(before, of_folder(tmp_path, folder, tmp_path)) == [
         "hr/p2.png differs", "hr/p1.png is hr/p9.png now", "hr/p3.png is missing", "hr/q.png is new",
     ]  # fmt: skip
 
@@ -61,10 +61,12 @@ def test_another_degradation_or_protocol_is_another_set(tmp_path: Path) -> None:
     source = data(Folder, tmp_path, path=photos(tmp_path / "hr"), patch=16)
     before = tree(source, tmp_path)
     source.degrade = type("Other", (), {"__repr__": lambda self: "Other()", "fixed": True})()
-    found = differences(before, tree(source, tmp_path))
+    found = find_data_differences(before, tree(source, tmp_path))
     assert found == [f"{part}: its LR is made, or it is measured, otherwise" for part in (
         "train set hr", "val set folder", "test set folder")]  # fmt: skip
-    (other,) = prints([fingerprint.Used("test", "folder", source.eval_sets["test"][0].files, {})], tmp_path, Memo(None))
+    (other,) = compute_fingerprints(
+        [fingerprint.UsedSet("test", "folder", source.eval_sets["test"][0].files, {})], tmp_path, DigestCache(None)
+    )
     assert other.digest != before["test"]["folder"]["digest"]
 
 
@@ -96,7 +98,7 @@ def test_a_file_is_read_once_for_all_runs_unless_it_changes(tmp_path: Path, monk
     assert tree(source, tmp_path, tmp_path / "memo") == first
     assert len(read) == 4
     picture(folder / "p2.png", seed=99)
-    assert differences(first, tree(source, tmp_path, tmp_path / "memo")) == ["hr/p2.png differs"]
+    assert find_data_differences(first, tree(source, tmp_path, tmp_path / "memo")) == ["hr/p2.png differs"]
     assert read[4:] == [str(folder / "p2.png")]
 
 

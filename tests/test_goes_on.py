@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from sr.checkpoint import load
+from sr.checkpoint.load import load_checkpoint
 from sr.model.gan import GAN
 
 WORDS = ("data=folder", "data.patch=32", "data.batch=4", "trainer.accelerator=cpu", "track=none", "data.repeat=6")
@@ -98,7 +98,7 @@ def test_two_processes_train_as_one_with_the_doubled_batch(run: Any, world: Path
         single, double = (torch.load(folder / "last.ckpt", weights_only=True)["state_dict"] for folder in (one, two))
         for name, value in single.items():
             torch.testing.assert_close(double[name], value, rtol=0, atol=1e-6, msg=name)
-        single, double = (load.load(folder) for folder in (one, two))
+        single, double = (load_checkpoint(folder) for folder in (one, two))
         assert double.metrics["val/Set14/psnr"] == pytest.approx(single.metrics["val/Set14/psnr"], abs=1e-4)
 
 
@@ -128,4 +128,4 @@ def test_a_process_without_a_picture_to_measure_goes_on_with_the_others(run: Any
     )
     answer, folder = run(*dials, "trainer=ddp", "trainer.devices=2")
     assert answer.code == 0, answer.err
-    assert load.load(folder).metrics["val/folder/psnr"] > 0
+    assert load_checkpoint(folder).metrics["val/folder/psnr"] > 0

@@ -23,7 +23,7 @@ def test_a_bad_batch_leaves_no_trace_in_a_batch_norm() -> None:
     train(module, 8, data=spoiled(pairs(), 5))
     assert module.guard.skipped == 1
     assert all(buffer.isfinite().all() for net in (module.net, module.ema.net) for buffer in net.buffers())
-    assert module.final.eval()(pairs()[0].lr).isfinite().all()
+    assert module.eval_net.eval()(pairs()[0].lr).isfinite().all()
 
 
 def test_a_game_goes_back_although_its_discriminator_gave_the_reason() -> None:

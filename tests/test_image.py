@@ -10,8 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from sr.image.read import list_images, probe, read, read_rgb
-from sr.image.write import to_bytes, to_pil, write_png
+from sr.image.read import list_images, probe, read_image, read_rgb
+from sr.image.write import to_pil, to_uint8, write_png
 from sr.runtime.error import UserError
 
 H, W = 24, 32
@@ -44,7 +44,7 @@ def png_16(path: Path) -> None:
 @pytest.mark.parametrize("name", ["a.png", "a.bmp", "a.tif", "a.tiff", "A.PNG"])
 def test_lossless_formats_come_back_exactly(tmp_path: Path, name: str) -> None:
     Image.fromarray(array()).save(tmp_path / name)
-    picture = read(tmp_path / name)
+    picture = read_image(tmp_path / name)
     assert picture.pixels.dtype == torch.uint8
     assert np.array_equal(picture.pixels.permute(1, 2, 0), array())
     assert picture.alpha is None
@@ -53,7 +53,7 @@ def test_lossless_formats_come_back_exactly(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize("name", ["a.jpg", "a.jpeg", "a.webp"])
 def test_lossy_formats_come_back_nearly(tmp_path: Path, name: str) -> None:
     Image.fromarray(array()).save(tmp_path / name, quality=95)
-    error = read(tmp_path / name).pixels.permute(1, 2, 0).numpy().astype(int) - array()
+    error = read_image(tmp_path / name).pixels.permute(1, 2, 0).numpy().astype(int) - array()
     assert error.shape == (H, W, 3)
     assert np.abs(error).mean() < 4
 
@@ -61,7 +61,7 @@ def test_lossy_formats_come_back_nearly(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize("mode", ["L", "1"])
 def test_gray_stays_one_channel_and_is_repeated_only_when_rgb_is_wanted(tmp_path: Path, mode: str) -> None:
     Image.fromarray(array(1)[..., 0]).convert(mode).save(tmp_path / "a.png")
-    pixels, rgb = read(tmp_path / "a.png").pixels, read_rgb(tmp_path / "a.png")
+    pixels, rgb = read_image(tmp_path / "a.png").pixels, read_rgb(tmp_path / "a.png")
     assert pixels.shape == (1, H, W)
     assert pixels.max() > 1
     assert torch.equal(rgb, pixels.expand(3, -1, -1))
@@ -71,14 +71,14 @@ def test_gray_stays_one_channel_and_is_repeated_only_when_rgb_is_wanted(tmp_path
 def test_palette_is_read_as_its_colours(tmp_path: Path) -> None:
     image = Image.fromarray(array()).quantize(16)
     image.save(tmp_path / "a.png")
-    assert np.array_equal(read(tmp_path / "a.png").pixels.permute(1, 2, 0), np.array(image.convert("RGB")))
+    assert np.array_equal(read_image(tmp_path / "a.png").pixels.permute(1, 2, 0), np.array(image.convert("RGB")))
     assert probe(tmp_path / "a.png").kind == "colour"
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.webp", "a.tif"])
 def test_alpha_is_kept_apart(tmp_path: Path, name: str) -> None:
     Image.fromarray(array(4)).save(tmp_path / name, lossless=True, exact=True)
-    picture = read(tmp_path / name)
+    picture = read_image(tmp_path / name)
     assert np.array_equal(picture.alpha[0], array(4)[..., 3])
     assert np.array_equal(picture.pixels.permute(1, 2, 0), array(3))
     assert read_rgb(tmp_path / name).shape == (3, H, W)
@@ -86,7 +86,7 @@ def test_alpha_is_kept_apart(tmp_path: Path, name: str) -> None:
 
 def test_gray_with_alpha_stays_gray(tmp_path: Path) -> None:
     Image.fromarray(array(2)).save(tmp_path / "a.png")
-    picture = read(tmp_path / "a.png")
+    picture = read_image(tmp_path / "a.png")
     assert np.array_equal(picture.pixels[0], array(2)[..., 0])
     assert np.array_equal(picture.alpha[0], array(2)[..., 1])
 
@@ -94,13 +94,13 @@ def test_gray_with_alpha_stays_gray(tmp_path: Path) -> None:
 def test_transparent_colour_of_a_palette_becomes_alpha(tmp_path: Path) -> None:
     image = Image.fromarray(array()).quantize(16)
     image.save(tmp_path / "a.png", transparency=3)
-    assert np.array_equal(read(tmp_path / "a.png").alpha[0] == 0, np.array(image) == 3)
+    assert np.array_equal(read_image(tmp_path / "a.png").alpha[0] == 0, np.array(image) == 3)
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.webp", "a.tif"])
 def test_exif_orientation_is_applied_and_known_from_the_header(tmp_path: Path, name: str) -> None:
     Image.fromarray(array()).save(tmp_path / name, exif=exif(ROTATED), quality=95, lossless=True)
-    pixels = read(tmp_path / name).pixels
+    pixels = read_image(tmp_path / name).pixels
     assert probe(tmp_path / name)[:2] == pixels.shape[1:] == (W, H)
     upright = np.rot90(array(), -1)
     assert np.abs(pixels.permute(1, 2, 0).numpy().astype(int) - upright).mean() < 4
@@ -109,7 +109,7 @@ def test_exif_orientation_is_applied_and_known_from_the_header(tmp_path: Path, n
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_every_orientation_tells_its_size_beforehand(tmp_path: Path, orientation: int) -> None:
     Image.fromarray(array()).save(tmp_path / "a.jpg", exif=exif(orientation))
-    assert probe(tmp_path / "a.jpg")[:2] == read(tmp_path / "a.jpg").pixels.shape[1:]
+    assert probe(tmp_path / "a.jpg")[:2] == read_image(tmp_path / "a.jpg").pixels.shape[1:]
 
 
 def test_colour_profile_is_kept(tmp_path: Path) -> None:
@@ -117,10 +117,10 @@ def test_colour_profile_is_kept(tmp_path: Path) -> None:
 
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     Image.fromarray(array()).save(tmp_path / "a.png", icc_profile=profile)
-    picture = read(tmp_path / "a.png")
+    picture = read_image(tmp_path / "a.png")
     assert picture.icc == profile
     write_png(tmp_path / "b.png", to_pil(picture.pixels), picture.icc)
-    assert read(tmp_path / "b.png").icc == profile
+    assert read_image(tmp_path / "b.png").icc == profile
 
 
 def bad_files() -> dict[str, tuple[str, Callable[[Path], object]]]:
@@ -142,7 +142,7 @@ def bad_files() -> dict[str, tuple[str, Callable[[Path], object]]]:
 
 
 @pytest.mark.parametrize("name", bad_files())
-@pytest.mark.parametrize("look", [probe, read, read_rgb])
+@pytest.mark.parametrize("look", [probe, read_image, read_rgb])
 def test_what_cannot_be_read_is_refused_by_name(tmp_path: Path, name: str, look: Callable) -> None:
     reason, make = bad_files()[name]
     make(tmp_path / name)
@@ -159,7 +159,7 @@ def test_a_cut_off_file_is_refused_by_name_and_never_half_read(tmp_path: Path, n
     whole = (tmp_path / name).read_bytes()
     (tmp_path / name).write_bytes(whole[: int(len(whole) * part)])
     with pytest.raises(UserError, match="replace or remove it") as error:
-        read(tmp_path / name)
+        read_image(tmp_path / name)
     assert str(tmp_path / name) in str(error.value)
 
 
@@ -191,14 +191,14 @@ def test_what_is_written_is_read_again(tmp_path: Path, channels: int) -> None:
     layers = torch.from_numpy(array(channels)).permute(2, 0, 1)
     pixels, alpha = (layers[:-1], layers[-1:]) if channels in (2, 4) else (layers, None)
     write_png(tmp_path / "a.png", to_pil(pixels, alpha))
-    picture = read(tmp_path / "a.png")
+    picture = read_image(tmp_path / "a.png")
     assert torch.equal(picture.pixels, pixels)
     assert (picture.alpha is None and alpha is None) or torch.equal(picture.alpha, alpha)
 
 
 def test_float_to_bytes_is_clamped_and_rounded() -> None:
     levels = torch.tensor([-5.0, 0.49, 0.51, 127.49, 127.51, 255.0, 300.0]) / 255
-    assert to_bytes(levels).tolist() == [0, 0, 1, 127, 128, 255, 255]
+    assert to_uint8(levels).tolist() == [0, 0, 1, 127, 128, 255, 255]
 
 
 def test_a_full_disk_leaves_the_old_picture_and_no_half_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,10 +11,10 @@ from conftest import Answer
 from test_interpolate import PLAIN, RESNET, WORDS, net, node, saved
 from torch import Tensor
 
-from sr.checkpoint import load
+from sr.checkpoint.load import initialize_weights
 from sr.model.cnn import CNN
 from sr.runtime.error import UserError
-from sr.track.none import Nothing
+from sr.track.none import NoTracker
 
 GAME = ("model=gan", "model.warmup_steps=0", "model/discriminator=patch")
 
@@ -58,7 +58,7 @@ def test_before_the_first_step_the_score_is_the_files_own(
     (tmp_path / "gan").mkdir()
     file = saved(tmp_path / "gan" / "best.ckpt", seed=3)
     told: list[tuple[int, dict[str, float]]] = []
-    monkeypatch.setattr(Nothing, "points", lambda _, values, step: told.append((step, values)))
+    monkeypatch.setattr(NoTracker, "log_points", lambda _, values, step: told.append((step, values)))
     common = (f"paths.data={world}", "data.val=[Set5]", "data.test=[Set5]")
     assert run("model.init=gan", "model.optimizer.lr=1e-3", *common)[0].code == 0
     begun = {name.rpartition("/")[2]: value for step, values in told for name, value in values.items() if step == 0}
@@ -69,10 +69,10 @@ def test_before_the_first_step_the_score_is_the_files_own(
 
 
 def module(config: dict[str, Any]) -> CNN:
-    from sr.config import build
+    from sr.config.build import build_part
 
     parts = dict.fromkeys(("loss", "optimizer", "schedule", "metric"))
-    return CNN(net=build.part(config, "model.net"), color="rgb", ema=0.999, **parts)
+    return CNN(net=build_part(config, "model.net"), color="rgb", ema=0.999, **parts)
 
 
 @pytest.mark.parametrize("wrapped", ["{}", "module.{}", "model.net_g.{}"])
@@ -80,7 +80,7 @@ def test_a_published_file_begins_a_training_under_its_authors_names(tmp_path: Pa
     config = node("rcan.RCAN", groups=1, blocks=1, reduction=2)
     author, begun = module(config).net.state_dict(), module(config)
     torch.save({"params_ema": {wrapped.format(key): value for key, value in author.items()}}, tmp_path / "theirs.pth")
-    load.begin(begun, tmp_path / "theirs.pth")
+    initialize_weights(begun, tmp_path / "theirs.pth")
     for name, value in begun.net.from_published(author).items():
         assert torch.equal(begun.net.state_dict()[name], value)
         assert torch.equal(begun.ema.net.state_dict()[name], value)
@@ -96,7 +96,7 @@ def test_a_published_file_begins_a_training_under_its_authors_names(tmp_path: Pa
 )
 def test_what_does_not_fit_is_named(tmp_path: Path, made: dict[str, Any], said: str) -> None:
     with pytest.raises(UserError, match=rf"^model\.init=\S+b\.ckpt .*{said}"):
-        load.begin(module(PLAIN), saved(tmp_path / "b.ckpt", **made))
+        initialize_weights(module(PLAIN), saved(tmp_path / "b.ckpt", **made))
 
 
 @pytest.mark.parametrize(
@@ -114,9 +114,12 @@ def test_a_wrong_file_is_told_before_there_is_a_run(run: Callable, tmp_path: Pat
 @pytest.mark.slow
 def test_a_published_file_that_does_not_fit_is_called_by_its_name(run: Callable, tmp_path: Path) -> None:
     from sr.checkpoint import architecture
-    from sr.config import build
+    from sr.config.build import build_part
 
-    torch.save(build.part(architecture.node("fsrcnn", 2, 1), "model.net").state_dict(), tmp_path / "theirs.pth")
+    torch.save(
+        build_part(architecture.compose_net_config("fsrcnn", 2, 1), "model.net").state_dict(),
+        tmp_path / "theirs.pth",
+    )
     answer, _ = run("model.init=theirs.pth")
     assert answer.code == 2
     assert "model.init=theirs.pth does not fit model/net" in answer.err

@@ -156,11 +156,11 @@ def test_the_sieve_is_imagehash(photos: Any) -> None:
     """The vectorised hash has the library's very bits."""
     import imagehash
 
-    from sr.inspection.windows import signs
+    from sr.inspection.windows import hash_windows
 
     image = photos("coffee.png").convert("L").resize((64, 64))
     boxes = np.array([(0, 0, 64, 64), (0, 0, 32, 32), (8, 16, 40, 48)], dtype=float)
-    kept, bits = signs(image, boxes)
+    kept, bits = hash_windows(image, boxes)
     for k, row in zip(kept, bits, strict=True):
         part = image.resize((32, 32), Image.Resampling.LANCZOS, box=tuple(boxes[k]))
         assert np.array_equal(imagehash.phash(part).hash.ravel(), row > 0)

@@ -66,7 +66,7 @@ def test_kernels_agree_with_code_that_is_not_ours(photos: Any) -> None:
     """Pillow's own resize, and plain slicing and averaging in NumPy."""
     import torch
 
-    from sr.inspection.kernels import judge
+    from sr.inspection.kernels import score_kernels
 
     image = photos("chelsea.png").crop((0, 0, 200, 160))
     array = np.array(image)
@@ -78,7 +78,7 @@ def test_kernels_agree_with_code_that_is_not_ours(photos: Any) -> None:
     }
     hr = torch.from_numpy(array).permute(2, 0, 1)
     for kernel, lr in made.items():
-        found = judge(torch.from_numpy(lr.copy()).permute(2, 0, 1), hr, 2, "matlab")
+        found = score_kernels(torch.from_numpy(lr.copy()).permute(2, 0, 1), hr, 2, "matlab")
         assert found[kernel] == float("inf")
 
 

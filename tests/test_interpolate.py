@@ -13,8 +13,8 @@ from conftest import Answer, picture
 from PIL import Image
 from torch import nn
 
-from sr.checkpoint import load
-from sr.checkpoint.interpolate import between, check
+from sr.checkpoint.interpolate import check_options, interpolate_weights
+from sr.checkpoint.load import KEY, LoadedNet, load_checkpoint
 from sr.data.known_leaks import Leak
 from sr.net.plain import Plain
 from sr.net.srresnet import SRResNet
@@ -49,14 +49,14 @@ def saved(path: Path, config: dict[str, Any] = PLAIN, seed: int = 0, color: str 
     trained = {"config": {"scale": config["scale"], "color": color, "model": {"net": config}}, "metrics": {}}
     trained["leaks"] = [list(Leak("a", "Set5", f"b{seed}", "bits"))]
     state = {f"{prefix}{key}": value for key, value in net(config, seed).state_dict().items()}
-    torch.save({"state_dict": state, "global_step": 7, load.KEY: trained}, path)
+    torch.save({"state_dict": state, "global_step": 7, KEY: trained}, path)
     return path
 
 
-def mixed(folder: Path, alpha: float, config: dict[str, Any] = PLAIN) -> load.Loaded:
+def mixed(folder: Path, alpha: float, config: dict[str, Any] = PLAIN) -> LoadedNet:
     """Between two nets of seeds 1 (the checkpoint) and 2."""
-    loaded = load.load(saved(folder / "gan.ckpt", config, 1))
-    return between(loaded, saved(folder / "cnn.ckpt", config, 2), alpha)
+    loaded = load_checkpoint(saved(folder / "gan.ckpt", config, 1))
+    return interpolate_weights(loaded, saved(folder / "cnn.ckpt", config, 2), alpha)
 
 
 @pytest.mark.parametrize("config", [PLAIN, RESNET])
@@ -86,17 +86,17 @@ def test_what_is_known_of_one_net_is_not_said_of_the_mixture_except_its_leaks(tm
 @pytest.mark.slow
 def test_a_published_file_mixes_with_a_run_of_ours_whichever_is_the_checkpoint(tmp_path: Path) -> None:
     from sr.checkpoint import architecture
-    from sr.config import build
+    from sr.config.build import build_part
 
-    config = architecture.node("fsrcnn", 2, 1)
+    config = architecture.compose_net_config("fsrcnn", 2, 1)
     torch.manual_seed(0)
-    theirs, ours = (build.part(config, "model.net").state_dict() for _ in range(2))
+    theirs, ours = (build_part(config, "model.net").state_dict() for _ in range(2))
     torch.save({"params": theirs}, tmp_path / "theirs.pth")
     trained = {"config": {"scale": 2, "color": "y", "model": {"net": config}}, "metrics": {}}
     state = {f"net.{key}": value for key, value in ours.items()}
-    torch.save({"state_dict": state, "global_step": 7, load.KEY: trained}, tmp_path / "ours.ckpt")
+    torch.save({"state_dict": state, "global_step": 7, KEY: trained}, tmp_path / "ours.ckpt")
     for one, other, alpha in (("theirs.pth", "ours.ckpt", 0.25), ("ours.ckpt", "theirs.pth", 0.75)):
-        result = between(load.load(tmp_path / one, scale=2), tmp_path / other, alpha).net.state_dict()
+        result = interpolate_weights(load_checkpoint(tmp_path / one, scale=2), tmp_path / other, alpha).net.state_dict()
         for name, value in result.items():
             torch.testing.assert_close(value, 0.25 * theirs[name] + 0.75 * ours[name])
 
@@ -111,9 +111,9 @@ def test_a_published_file_mixes_with_a_run_of_ours_whichever_is_the_checkpoint(t
     ],
 )
 def test_another_net_is_refused_and_what_differs_is_named(tmp_path: Path, other: dict[str, Any], said: str) -> None:
-    loaded = load.load(saved(tmp_path / "gan.ckpt"))
+    loaded = load_checkpoint(saved(tmp_path / "gan.ckpt"))
     with pytest.raises(UserError, match=said):
-        between(loaded, saved(tmp_path / "other.ckpt", **other), 0.5)
+        interpolate_weights(loaded, saved(tmp_path / "other.ckpt", **other), 0.5)
 
 
 def test_predict_writes_what_the_mixture_makes(tmp_path: Path, sr: Callable[..., Answer]) -> None:
@@ -200,7 +200,7 @@ def test_a_tracked_run_is_mixed_by_its_id_and_the_evaluation_is_tagged_with_both
 )
 def test_dials_that_do_not_go_together_are_told(dials: dict[str, Any], said: str) -> None:
     with pytest.raises(UserError, match=re.escape(said)):
-        check({"checkpoint": "a", "interpolate": None, "alpha": None} | dials)
+        check_options({"checkpoint": "a", "interpolate": None, "alpha": None} | dials)
 
 
 @pytest.mark.parametrize(

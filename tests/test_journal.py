@@ -13,8 +13,9 @@ import pytest
 import torch
 from PIL import Image
 
-from sr.record import identity, journal_format
-from sr.record.orphans import set_right
+from sr.record.identity import find_run, psutil, read_identity, write_identity
+from sr.record.journal_format import JOURNAL_FILE, Entry, list_points, read_entries
+from sr.record.orphans import mark_orphaned_runs
 from sr.runtime.error import DiskError, UserError
 from sr.track.journal import Journal
 
@@ -28,68 +29,68 @@ def journal(tmp_path: Path) -> Journal:
     return track
 
 
-def said(track: Journal) -> list[journal_format.Entry]:
-    return [placed.entry for placed in journal_format.read(track._folder / journal_format.NAME)]
+def said(track: Journal) -> list[Entry]:
+    return [placed.entry for placed in read_entries(track._folder / JOURNAL_FILE)]
 
 
 def test_values_come_back_bit_for_bit(journal: Journal) -> None:
     third = torch.tensor(1 / 3)  # float32
-    journal.points({"a": third, "b": 1e-300, "c": float("nan"), "d": torch.tensor(-0.0), "e": 7}, 3)
-    journal.end("FINISHED")
-    found = {name: value for name, step, value in journal_format.points(journal._folder)}
+    journal.log_points({"a": third, "b": 1e-300, "c": float("nan"), "d": torch.tensor(-0.0), "e": 7}, 3)
+    journal.close("FINISHED")
+    found = {name: value for name, step, value in list_points(journal._folder)}
     assert found.pop("c") != found.get("c")
     assert found == {"a": third.item(), "b": 1e-300, "d": 0.0, "e": 7.0}
     assert str(found["d"]) == "-0.0"
 
 
 def test_a_torn_last_line_is_dropped_and_written_over(journal: Journal) -> None:
-    journal.points({"a": 1.0}, 1)
-    journal.points({"a": 2.0}, 2)
-    journal.end("KILLED")
-    path = journal._folder / journal_format.NAME
+    journal.log_points({"a": 1.0}, 1)
+    journal.log_points({"a": 2.0}, 2)
+    journal.close("KILLED")
+    path = journal._folder / JOURNAL_FILE
     path.write_bytes(path.read_bytes()[:-9])
     assert "status" not in json.dumps(said(journal))
     again = Journal(str(journal.runs))
     again.start("a run", journal._folder, {}, [], {"sr.verb": "run"})
-    again.points({"a": 3.0}, 3)
-    again.end("FINISHED")
-    assert [value for _, _, value in journal_format.points(journal._folder)] == [1.0, 2.0, 3.0]
-    assert identity.read(journal._folder).attempts == 2
+    again.log_points({"a": 3.0}, 3)
+    again.close("FINISHED")
+    assert [value for _, _, value in list_points(journal._folder)] == [1.0, 2.0, 3.0]
+    assert read_identity(journal._folder).attempts == 2
 
 
 def test_a_flipped_bit_costs_one_line(journal: Journal) -> None:
     for step in (1, 2, 3):
-        journal.points({"a": float(step)}, step)
-    journal.end("FINISHED")
-    path = journal._folder / journal_format.NAME
+        journal.log_points({"a": float(step)}, step)
+    journal.close("FINISHED")
+    path = journal._folder / JOURNAL_FILE
     path.write_bytes(path.read_bytes().replace(b'"a":2.0', b'"a":6.0'))
-    assert [value for _, _, value in journal_format.points(journal._folder)] == [1.0, 3.0]
+    assert [value for _, _, value in list_points(journal._folder)] == [1.0, 3.0]
 
 
 def test_after_a_barrier_all_is_on_the_disk(journal: Journal) -> None:
-    journal.points({"a": 1.0}, 1)
-    journal.image("picture", lambda: Image.new("RGB", (4, 4)), 1)
-    journal.barrier()
+    journal.log_points({"a": 1.0}, 1)
+    journal.log_image("picture", lambda: Image.new("RGB", (4, 4)), 1)
+    journal.flush()
     (entry,) = [entry for entry in said(journal) if "image" in entry]
     assert all((journal._folder / name).exists() for name in entry["files"])
-    assert [value for _, _, value in journal_format.points(journal._folder)] == [1.0]
-    journal.end("FINISHED")
+    assert [value for _, _, value in list_points(journal._folder)] == [1.0]
+    journal.close("FINISHED")
 
 
 def test_a_picture_that_cannot_be_drawn_costs_nothing_else(journal: Journal, capfd: Any) -> None:
-    journal.image("picture", lambda: 1 / 0, 1)
-    journal.points({"a": 1.0}, 1)
-    journal.end("FINISHED")
+    journal.log_image("picture", lambda: 1 / 0, 1)
+    journal.log_points({"a": 1.0}, 1)
+    journal.close("FINISHED")
     assert "ZeroDivisionError" in capfd.readouterr().err
-    assert [value for _, _, value in journal_format.points(journal._folder)] == [1.0]
+    assert [value for _, _, value in list_points(journal._folder)] == [1.0]
 
 
 def test_a_full_disk_is_told_and_the_status_is_true(
     journal: Journal, monkeypatch: pytest.MonkeyPatch, capfd: Any
 ) -> None:
     """There is room again for a last word: the journal has kept a little aside."""
-    journal.points({"a": 1.0}, 1)
-    journal.barrier()
+    journal.log_points({"a": 1.0}, 1)
+    journal.flush()
     reserve, write = journal._folder / ".reserve", os.pwrite
     assert reserve.stat().st_size == 1 << 20
 
@@ -100,15 +101,15 @@ def test_a_full_disk_is_told_and_the_status_is_true(
         return write(file, data, at)
 
     monkeypatch.setattr(os, "pwrite", full)
-    journal.points({"a": 2.0}, 2)
+    journal.log_points({"a": 2.0}, 2)
     with pytest.raises(DiskError, match=r"journal\.jsonl.*No space left on device"):
-        journal.barrier()
+        journal.flush()
     with pytest.raises(DiskError):
-        journal.points({"a": 3.0}, 3)
-    journal.end("FAILED", "disk")
-    assert identity.read(journal._folder).status == "FAILED"
+        journal.log_points({"a": 3.0}, 3)
+    journal.close("FAILED", "disk")
+    assert read_identity(journal._folder).status == "FAILED"
     assert said(journal)[-1]["status"] == "FAILED"
-    assert [value for _, _, value in journal_format.points(journal._folder)] == [1.0, 2.0]
+    assert [value for _, _, value in list_points(journal._folder)] == [1.0, 2.0]
 
 
 def test_what_waits_for_the_disk_is_done_in_turn_and_never_where_that_failed(
@@ -116,18 +117,18 @@ def test_what_waits_for_the_disk_is_done_in_turn_and_never_where_that_failed(
 ) -> None:
     """A checkpoint gets its name when all that was said before it is written down, pictures too."""
     seen: list[int] = []
-    journal.image("slow", lambda: time.sleep(0.2) or Image.new("RGB", (4, 4)), 1)
-    journal.points({"a": 1.0}, 1)
-    journal.after(lambda: seen.append(len(said(journal))))
-    journal.barrier()
+    journal.log_image("slow", lambda: time.sleep(0.2) or Image.new("RGB", (4, 4)), 1)
+    journal.log_points({"a": 1.0}, 1)
+    journal.call_when_flushed(lambda: seen.append(len(said(journal))))
+    journal.flush()
     assert seen == [3]  # the run's beginning, picture, point
     monkeypatch.setattr(os, "pwrite", lambda *_: 0)
-    journal.points({"a": 2.0}, 2)
-    journal.after(lambda: seen.append(0))
+    journal.log_points({"a": 2.0}, 2)
+    journal.call_when_flushed(lambda: seen.append(0))
     with pytest.raises(DiskError):
-        journal.barrier()
+        journal.flush()
     assert seen == [3]
-    journal.end("FAILED", "disk")
+    journal.close("FAILED", "disk")
 
 
 def test_a_disk_that_is_gone_hangs_nobody(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,13 +139,13 @@ def test_a_disk_that_is_gone_hangs_nobody(journal: Journal, monkeypatch: pytest.
 
     monkeypatch.setattr(os, "pwrite", gone)
     monkeypatch.setattr(os, "ftruncate", gone)
-    journal.points({"a": 1.0}, 1)
+    journal.log_points({"a": 1.0}, 1)
     with pytest.raises(DiskError, match="Input/output error"):
-        journal.barrier()
+        journal.flush()
     with pytest.raises(DiskError):
-        journal.barrier()
-    journal.end("FAILED", "disk")
-    assert identity.read(journal._folder).status == "FAILED"
+        journal.flush()
+    journal.close("FAILED", "disk")
+    assert read_identity(journal._folder).status == "FAILED"
 
 
 def test_a_run_whose_process_is_gone_is_set_right(tmp_path: Path) -> None:
@@ -160,46 +161,44 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
     process = subprocess.Popen([sys.executable, "-c", program])
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # dead, but not yet asked how it ended
-    assert identity.read(tmp_path / "gone").status == "RUNNING"
-    assert set_right(tmp_path) == [tmp_path / "gone"]
-    found = identity.read(tmp_path / "gone")
+    assert read_identity(tmp_path / "gone").status == "RUNNING"
+    assert mark_orphaned_runs(tmp_path) == [tmp_path / "gone"]
+    found = read_identity(tmp_path / "gone")
     assert (found.status, found.exit) == ("KILLED", "its process is gone")
-    assert [placed.entry for placed in journal_format.read(tmp_path / "gone" / journal_format.NAME)][-1][
-        "status"
-    ] == "KILLED"
-    assert set_right(tmp_path) == []
+    assert [placed.entry for placed in read_entries(tmp_path / "gone" / JOURNAL_FILE)][-1]["status"] == "KILLED"
+    assert mark_orphaned_runs(tmp_path) == []
     process.wait()
 
 
 def test_a_run_that_lives_is_neither_set_right_nor_opened_again(journal: Journal, tmp_path: Path) -> None:
-    assert set_right(tmp_path) == []
-    known = identity.read(journal._folder)
+    assert mark_orphaned_runs(tmp_path) == []
+    known = read_identity(journal._folder)
     known.pid = os.getppid()
-    known.born = identity.psutil.Process(known.pid).create_time()
-    identity.write(journal._folder, known)
+    known.born = psutil.Process(known.pid).create_time()
+    write_identity(journal._folder, known)
     with pytest.raises(UserError, match="is running already"):
         Journal(str(tmp_path)).start("a run", journal._folder, {}, [], {})
-    journal.end("FINISHED")
+    journal.close("FINISHED")
 
 
 def test_of_another_machines_run_its_signs_of_life_are_believed(journal: Journal, tmp_path: Path) -> None:
-    journal.end("FINISHED")
-    known = identity.read(journal._folder)
+    journal.close("FINISHED")
+    known = read_identity(journal._folder)
     known.status, known.host = "RUNNING", "another"
-    identity.write(journal._folder, known)
-    assert identity.read(journal._folder).lives
+    write_identity(journal._folder, known)
+    assert read_identity(journal._folder).is_alive
     os.utime(journal._folder / "run.json", (0, time.time() - 700))
-    assert identity.read(journal._folder).gone
+    assert read_identity(journal._folder).is_orphaned
 
 
 def test_runs_are_found_by_folder_name_and_ids(journal: Journal, tmp_path: Path) -> None:
-    journal.end("FINISHED")
+    journal.close("FINISHED")
     folder, own = journal._folder, journal.identity.id
     for word in (str(folder), folder.name, own, own[:8]):
-        assert identity.find(tmp_path, word, "resume") == folder
+        assert find_run(tmp_path, word, "resume") == folder
     for word in ("nothing", "a" * 32, own[:3]):
         with pytest.raises(UserError, match=f"resume={word}: expected a run's folder or its id"):
-            identity.find(tmp_path, word, "resume")
+            find_run(tmp_path, word, "resume")
 
 
 def test_the_training_thread_only_queues(journal: Journal) -> None:
@@ -211,7 +210,7 @@ def test_the_training_thread_only_queues(journal: Journal) -> None:
         drawn.append(1)
         return Image.new("RGB", (4, 4))
 
-    journal.image("picture", slow, 1)
+    journal.log_image("picture", slow, 1)
     assert not drawn
-    journal.end("FINISHED")
+    journal.close("FINISHED")
     assert drawn

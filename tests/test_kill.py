@@ -17,7 +17,9 @@ import torch
 from mlflow import MlflowClient
 from test_exact import GAN, differences
 
-from sr.record import hyperparameters, identity, journal_format
+from sr.record.hyperparameters import sanitize_key
+from sr.record.identity import read_identity
+from sr.record.journal_format import JOURNAL_FILE, drop_superseded, list_points, read_entries
 from sr.record.machine import OF_MACHINE
 
 KILLS = int(os.environ.get("SR_KILLS", "20"))
@@ -59,7 +61,7 @@ def told(folder: Path) -> dict[Any, Any]:
     """Every point and picture that stands at the end. What is told again of a step that was not taken back, as a test is,
     must be the very same, its time as well: a tracker then has it once."""
     kept: dict[Any, Any] = {}
-    for _, _, entry in journal_format.read(folder / journal_format.NAME):
+    for _, _, entry in read_entries(folder / JOURNAL_FILE):
         if "back" in entry:
             kept = {key: value for key, value in kept.items() if key[0] <= entry["back"]}
         points = {name: value for name, value in entry.get("points", {}).items() if not OF_MACHINE.fullmatch(name)}
@@ -72,21 +74,17 @@ def told(folder: Path) -> dict[Any, Any]:
 
 def check_mlflow(folder: Path) -> None:
     """Each point once, each picture once, and the status."""
-    known = identity.read(folder)
+    known = read_identity(folder)
     client = MlflowClient(known.uri)
     assert client.get_run(known.run_id).info.status == known.status == "FINISHED"
     ours: dict[str, set[Any]] = {}
-    for name, step, value in journal_format.points(folder):
-        ours.setdefault(hyperparameters.key(name), set()).add((step, value))
+    for name, step, value in list_points(folder):
+        ours.setdefault(sanitize_key(name), set()).add((step, value))
     for name, points in ours.items():
         stored = [(p.step, p.value) for p in client.get_metric_history(known.run_id, name)]
         assert len(stored) == len(points), name
         assert set(stored) == points, name
-    drawn = {
-        name
-        for entry in journal_format.standing(journal_format.read(folder / journal_format.NAME))
-        for name in entry.get("files", ())
-    }
+    drawn = {name for entry in drop_superseded(read_entries(folder / JOURNAL_FILE)) for name in entry.get("files", ())}
     there = [Path(one.path).name for one in client.list_artifacts(known.run_id, "images")]
     assert sorted(there) == sorted(Path(name).name for name in drawn)
 

@@ -16,9 +16,9 @@ SETS = ("camera.png", "motorcycle_left.png", "coins.png")
 
 @pytest.fixture
 def known() -> Callable[..., list[str]]:
-    from sr.data.known_leaks import known_leaks
+    from sr.data.known_leaks import find_known_leaks
 
-    return known_leaks
+    return find_known_leaks
 
 
 def tensor(image: Image.Image) -> Any:

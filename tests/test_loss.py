@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from sr.loss.fft import FFT
 from sr.loss.focal_frequency import FocalFrequency
 from sr.loss.gradient import Gradient
-from sr.loss.ms_ssim import MSSSIM, scale_weights
+from sr.loss.ms_ssim import MSSSIMLoss, scale_weights
 from sr.loss.ssim import SSIM, terms
 from sr.loss.tv import TV
 from sr.metric.ms_ssim import ms_ssim
@@ -34,7 +34,7 @@ def wave(across: int, amplitude: float, side: int = 32) -> Tensor:
 
 @pytest.mark.parametrize("error", [0.002, 0.1])
 def test_ssim_is_the_measure(error: float) -> None:
-    for loss, measure, size in ((SSIM(), ssim, (40, 61)), (MSSSIM(), ms_ssim, (176, 179))):
+    for loss, measure, size in ((SSIM(), ssim, (40, 61)), (MSSSIMLoss(), ms_ssim, (176, 179))):
         sr, hr = pictures(*size, error)
         expected = 1 - measure(sr.double() * 255, hr.double() * 255).mean().item()
         assert loss(sr, hr).item() == pytest.approx(expected, abs=1e-5)
@@ -45,7 +45,7 @@ def test_gradients_are_those_of_the_formula() -> None:
     """Against numerical differentiation."""
     x, y = (levels(1, 2, 11, 13, seed=seed).double() / 255 for seed in (0, 1))
     sr = (0.5 * x + 0.5 * y).requires_grad_()
-    for loss in (SSIM(), MSSSIM()):
+    for loss in (SSIM(), MSSSIMLoss()):
         assert torch.autograd.gradcheck(lambda sr, loss=loss: loss(sr, y), sr, fast_mode=True)
 
 
@@ -55,7 +55,7 @@ def test_ms_ssim_has_the_scales_that_fit(side: int, scales: int) -> None:
     assert len(weights) == scales
     assert sum(weights) == pytest.approx(1.0001)
     sr, hr = pictures(side, side, 0.1)
-    assert 0 < MSSSIM()(sr, hr) < 1
+    assert 0 < MSSSIMLoss()(sr, hr) < 1
 
 
 def test_ms_ssim_of_inverted_detail_can_be_learned_from() -> None:
@@ -64,14 +64,14 @@ def test_ms_ssim_of_inverted_detail_can_be_learned_from() -> None:
     coarse = nn.functional.avg_pool2d(hr, 2).repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
     sr = (2 * coarse - hr + 0.1).requires_grad_()
     assert terms(sr, hr)[1] < 0
-    MSSSIM()(sr, hr).backward()
+    MSSSIMLoss()(sr, hr).backward()
     assert sr.grad.isfinite().all()
     assert sr.grad.abs().max() > 1e-6
 
 
 def test_small_patches_are_refused_in_the_users_words() -> None:
     small = torch.rand(1, 3, 10, 40)
-    for loss in (SSIM(), MSSSIM()):
+    for loss in (SSIM(), MSSSIMLoss()):
         with pytest.raises(UserError, match=r"11×11 HR pixels, got 10×40: data\.patch"):
             loss(small, small)
 

@@ -18,7 +18,7 @@ def pages():  # that the system had to give for the same 64 MB, ten times over
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 first = pages()
-malloc.keep()
+malloc.retain_freed_memory()
 bytearray(64 << 20)
 print(first, pages())
 """

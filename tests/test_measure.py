@@ -15,8 +15,8 @@ from specimen import levels, other_device, see, weight_files
 from torch import Tensor
 
 from sr.degrade.bicubic import Bicubic
-from sr.image.batch import Seen
-from sr.image.color import luma
+from sr.image.batch import MetricInput
+from sr.image.color import rgb_to_luma
 from sr.image.resize import imresize
 from sr.metric.color_shift import ColorShift, color_shift
 from sr.metric.dists import DISTS
@@ -57,7 +57,7 @@ def test_each_image_of_a_batch_is_judged_alone(name: str, made_up: dict[str, Pat
     together = measure(seen)
     assert (together.dtype, together.shape) == (torch.float64, (3,))
     for k in range(3):
-        alone = measure(Seen(*(tensor[k : k + 1] for tensor in seen)))
+        alone = measure(MetricInput(*(tensor[k : k + 1] for tensor in seen)))
         assert alone.item() == pytest.approx(together[k].item(), rel=1e-10)
 
 
@@ -155,7 +155,7 @@ def test_lr_psnr_asks_for_the_lr_and_for_its_degradation() -> None:
 def test_color_shift_sees_a_tint_that_luma_hides() -> None:
     hr = torch.full((1, 3, 8, 8), 0.5)
     tint = hr + torch.tensor([20, -10.5, 2]).view(3, 1, 1) / 255
-    assert (luma(tint) - luma(hr)).abs().max() * 255 < 0.5
+    assert (rgb_to_luma(tint) - rgb_to_luma(hr)).abs().max() * 255 < 0.5
     assert color_shift(tint, hr).item() > 8
 
 
@@ -187,7 +187,7 @@ def photograph(name: str) -> tuple[Tensor, Tensor]:
 
 
 def light(image: Tensor) -> Tensor:
-    return luma(image.double() / 255) * 255 if image.shape[1] == 3 else image.double()
+    return rgb_to_luma(image.double() / 255) * 255 if image.shape[1] == 3 else image.double()
 
 
 def test_spectrum_is_calibrated() -> None:

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sr.checkpoint import architecture, load
-from sr.config.cli import conf_dir
-from sr.inference.tile import tiled
-from sr.inference.upscale import enlarge
+from sr.checkpoint import architecture
+from sr.checkpoint.load import load_checkpoint
+from sr.config.cli import find_conf_dir
+from sr.inference.tile import upscale_tiled
+from sr.inference.upscale import upscale
 from sr.net.carn import CARN
 from sr.net.hat import HAT
 from sr.net.span import SPAN, Conv3XC
@@ -35,7 +36,7 @@ def small(compose: Any, build: Any) -> Callable[..., nn.Module]:
         if choice not in NODES:
             node = compose(f"model/net={choice}")["model"]["net"]
             NODES[choice] = node | {k: v for k, v in SMALL.items() if isinstance(node.get(k), type(v))}
-        return shaken(build.part(NODES[choice] | {"scale": scale}, "model.net").double().eval(), scale)
+        return shaken(build.build_part(NODES[choice] | {"scale": scale}, "model.net").double().eval(), scale)
 
     return made
 
@@ -71,7 +72,7 @@ def test_a_net_looks_as_far_as_it_says(choice: str, scale: int, small: Callable)
     if choice in UNKNOWN:
         return
     net = small(choice, scale)
-    if not hasattr(net, "receptive_field") and not (conf_dir() / "model" / "net" / f"{choice}.yaml").exists():
+    if not hasattr(net, "receptive_field") and not (find_conf_dir() / "model" / "net" / f"{choice}.yaml").exists():
         return  # somebody's own may leave it open
     if net.receptive_field is None:
         assert any(looks(net, 41, seed) >= 41 for seed in range(8))
@@ -98,7 +99,7 @@ def test_tiles_are_the_whole_where_the_field_fits(choice: str, small: Callable) 
         return
     lr = torch.rand(1, 3, 11, net.receptive_field + 32).double()
     with torch.no_grad():
-        whole, parts = net(lr), enlarge(net, lr, "rgb", tile=19)
+        whole, parts = net(lr), upscale(net, lr, "rgb", tile=19)
     torch.testing.assert_close(parts, whole, rtol=1e-9, atol=1e-9 * float(whole.abs().max()))
 
 
@@ -113,7 +114,7 @@ def test_the_margin_follows_the_field(field: int | None, widths: list[int]) -> N
             return lr
 
     lr = torch.rand(1, 1, 8, 200)
-    assert torch.equal(tiled(Net(receptive_field=field), lr, 1, 100), lr)
+    assert torch.equal(upscale_tiled(Net(receptive_field=field), lr, 1, 100), lr)
     assert seen == widths
 
 
@@ -145,9 +146,9 @@ def test_official_files_of_span_and_carn_find_their_net(tmp_path: Path) -> None:
     span, lr = SPAN(2), torch.rand(1, 3, 9, 13)
     stale = {name: 0 * value for name, value in span.deploy().state_dict().items() if ".eval_conv." in name}
     torch.save({"params": span.state_dict() | stale}, tmp_path / "span.pth")
-    node = architecture.node("span", 2, 3) | {"deployed": True}
+    node = architecture.compose_net_config("span", 2, 3) | {"deployed": True}
     for wanted in (None, node):
-        loaded = load.load(tmp_path / "span.pth", net=wanted)
+        loaded = load_checkpoint(tmp_path / "span.pth", net=wanted)
         assert loaded.config["model"]["net"]["_target_"] == "sr.net.span.SPAN"
         torch.testing.assert_close(loaded.net(lr), span(lr), rtol=1e-3, atol=1e-4)
     carn, shift = (
@@ -156,7 +157,7 @@ def test_official_files_of_span_and_carn_find_their_net(tmp_path: Path) -> None:
     )
     others = {name: value for s in (2, 3) for name, value in CARN(s).state_dict().items() if "upsample" in name}
     torch.save(carn.state_dict() | others | shift, tmp_path / "carn.pth")
-    loaded = load.load(tmp_path / "carn.pth", scale=4)
+    loaded = load_checkpoint(tmp_path / "carn.pth", scale=4)
     assert type(loaded.net) is CARN
     assert torch.equal(loaded.net(lr), carn(lr))
 
@@ -171,8 +172,8 @@ def test_windowed_nets_take_official_files(net: type[nn.Module], tmp_path: Path)
     node = {"_target_": f"{net.__module__}.{net.__name__}", "scale": 2, "channels": 3} | dials
     lr = torch.rand(1, 3, 17, 26)
     with torch.no_grad():
-        assert torch.equal(load.load(tmp_path / "a.pth", net=node).net(lr), ours(lr))
-        assert torch.equal(load.load(tmp_path / "a.pth").net(lr), ours(lr))
+        assert torch.equal(load_checkpoint(tmp_path / "a.pth", net=node).net(lr), ours(lr))
+        assert torch.equal(load_checkpoint(tmp_path / "a.pth").net(lr), ours(lr))
         assert ours(lr[..., :3, :1]).shape == (1, 3, 6, 2)
 
 

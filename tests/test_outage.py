@@ -13,7 +13,8 @@ import pytest
 from mlflow import MlflowClient
 
 from sr.benchmark.fault_proxy import Gate, Server
-from sr.record import hyperparameters, journal_format
+from sr.record.hyperparameters import sanitize_key
+from sr.record.journal_format import JOURNAL_FILE, drop_superseded, list_points, read_entries
 
 pytestmark = pytest.mark.slow
 
@@ -50,7 +51,7 @@ def folder(runs: Path) -> Path:
 
 def trains(runs: Path) -> bool:
     """Whether the first step has been written down."""
-    return any(step > 0 for path in runs.glob("*/run.json") for _, step, _ in journal_format.points(path.parent))
+    return any(step > 0 for path in runs.glob("*/run.json") for _, step, _ in list_points(path.parent))
 
 
 def ends_well(run: subprocess.Popen[str]) -> str:
@@ -65,17 +66,13 @@ def check(uri: str, run: Path) -> None:
     client = MlflowClient(uri)
     stored = client.get_run(known["run_id"])
     ours: dict[str, list[tuple[int, float]]] = {}
-    for name, step, value in journal_format.points(run):
-        ours.setdefault(hyperparameters.key(name), []).append((step, value))
+    for name, step, value in list_points(run):
+        ours.setdefault(sanitize_key(name), []).append((step, value))
     assert len(ours["train/loss"]) == STEPS
     assert set(stored.data.metrics) == set(ours)
     for name, points in ours.items():
         assert [(p.step, p.value) for p in client.get_metric_history(known["run_id"], name)] == points, name
-    drawn = [
-        name
-        for entry in journal_format.standing(journal_format.read(run / journal_format.NAME))
-        for name in entry.get("files", ())
-    ]
+    drawn = [name for entry in drop_superseded(read_entries(run / JOURNAL_FILE)) for name in entry.get("files", ())]
     there = {Path(one.path).name for one in client.list_artifacts(known["run_id"], "images")}
     assert drawn
     assert there == {Path(name).name for name in drawn}

@@ -13,11 +13,11 @@ from torch import Tensor
 
 from sr.data.benchmark import Benchmark
 from sr.data.folder import Folder
-from sr.data.module import SRData
+from sr.data.module import SRDataModule
 from sr.data.pair import PairFolder
-from sr.data.patches import Draws, turned
+from sr.data.patches import PatchSampler, flip_patches
 from sr.image.batch import Pair, Raw
-from sr.image.color import gray
+from sr.image.color import rgb_to_gray
 from sr.image.resize import imresize
 
 
@@ -30,7 +30,7 @@ def located(path: Path) -> Path:
     return path
 
 
-def epoch(source: SRData, number: int) -> list[Raw]:
+def epoch(source: SRDataModule, number: int) -> list[Raw]:
     loader = source.train_dataloader()
     loader.sampler.set_epoch(number)
     return list(loader)
@@ -56,14 +56,14 @@ def test_patches_are_the_same_with_any_number_of_workers_and_again_after_a_resum
 def test_lr_patches_are_cut_from_the_lr_of_the_whole_picture(tmp_path: Path, color: str) -> None:
     """As the field does it: a patch that was degraded by itself would know nothing of what lies beyond its border."""
     hr = torch.from_numpy(np.array(Image.open(picture(tmp_path / "hr" / "a.png", 51, 67, seed=1)))).permute(2, 0, 1)
-    hr = gray(hr[:, :50, :66]) if color == "gray" else hr[:, :50, :66]
+    hr = rgb_to_gray(hr[:, :50, :66]) if color == "gray" else hr[:, :50, :66]
     lr = imresize(hr, 0.5)
     source = data(Folder, tmp_path, path=tmp_path / "hr", patch=32, color=color, batch=1, repeat=20, val=[], test=[])
     source.setup("fit")
     for draw in source.train_dataloader().sampler:
         pair = source.on_after_batch_transfer(source.train_set[draw], 0)
         top, left = (int(u * n) for u, n in zip(draw.place[0], (10, 18), strict=True))
-        expected = turned(lr[None, :, top : top + 16, left : left + 16], torch.from_numpy(draw.turn))
+        expected = flip_patches(lr[None, :, top : top + 16, left : left + 16], torch.from_numpy(draw.turn))
         assert torch.equal(pair.lr, expected / 255)
 
 
@@ -88,14 +88,14 @@ def test_every_picture_place_and_turn_gets_its_share(tmp_path: Path) -> None:
 
 
 def test_few_pictures_still_fill_a_batch() -> None:
-    (draw,) = Draws(n=3, batch=8, repeat=1, seed=0)
+    (draw,) = PatchSampler(n=3, batch=8, repeat=1, seed=0)
     assert len(draw.index) == 8
     assert set(draw.index) == {0, 1, 2}
 
 
 def test_turns_are_the_eight_of_the_square() -> None:
     tile = torch.arange(16.0).view(1, 1, 4, 4)
-    results = turned(tile.expand(8, -1, -1, -1), torch.arange(8, dtype=torch.uint8))[:, 0]
+    results = flip_patches(tile.expand(8, -1, -1, -1), torch.arange(8, dtype=torch.uint8))[:, 0]
     expected = [torch.rot90(side, k) for side in (tile[0, 0], tile[0, 0].flip(-1)) for k in range(4)]
     assert {tuple(r.flatten().tolist()) for r in results} == {tuple(e.flatten().tolist()) for e in expected}
     assert torch.equal(results[0], tile[0, 0])

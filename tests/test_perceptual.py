@@ -160,7 +160,7 @@ def test_training_through_it_writes_a_small_checkpoint(compose: Any, build: Any,
     terms = "model/loss=[l1,perceptual,features,dists_like,ldl]"
     files = [f"model.loss.{name}.weights={slim}" for name in ("perceptual", "dists_like")]
     config = compose(terms, *files, "model/net=plain", "model.net.width=4")
-    module = build.model(config)
+    module = build.build_model(config)
     before = [p.clone() for p in module.loss.terms["features"].stack.net.parameters()]
     trainer = fit(module, 2, [Pair(torch.rand(2, 3, 16, 16), torch.rand(2, 3, 32, 32))] * 2)
     trainer.save_checkpoint(tmp_path / "it.ckpt")

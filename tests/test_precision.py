@@ -11,21 +11,21 @@ from sr.image.resize import imresize
 from sr.runtime import precision
 
 def state():
-    return precision.told(), [knob.fp32_precision for knob in precision._newer().values()]
+    return precision.read_settings(), [knob.fp32_precision for knob in precision._newer().values()]
 
 cpu, photo = torch.device("cpu"), torch.randint(0, 256, (3, 128, 128), dtype=torch.uint8)
 a = b = torch.rand(512, 512)
 exact, small = a @ b, imresize(photo, 0.25)
-assert precision.whole(cpu)
+assert precision.is_full_precision(cpu)
 before = state()
-with precision.full("cpu"):
+with precision.use_full_precision("cpu"):
     pass
 assert state() == before
 exec(sys.argv[1])
 before = state()
-assert not precision.whole(cpu) and torch.equal(imresize(photo, 0.25), small), "an LR picture of fewer digits"
-with precision.full("cpu"):
-    assert precision.whole(cpu) and state() != before
+assert not precision.is_full_precision(cpu) and torch.equal(imresize(photo, 0.25), small), "an LR picture of fewer digits"
+with precision.use_full_precision("cpu"):
+    assert precision.is_full_precision(cpu) and state() != before
     assert torch.equal(a @ b, exact)
     assert not torch.backends.cuda.matmul.allow_tf32 and torch.backends.cudnn.conv.fp32_precision != "tf32"
 assert state() == before

@@ -13,10 +13,10 @@ from conftest import picture
 from PIL import Image
 
 from sr.checkpoint import load as checkpoints
-from sr.image.read import read
+from sr.image.read import read_image
 from sr.image.resize import imresize
 from sr.net.plain import Plain
-from sr.prediction.files import enlarge_all
+from sr.prediction.files import upscale_files
 from sr.runtime.error import UserError
 
 LIGHTER = 20  # levels that the net of these tests adds to bicubic, so that it can be told from bicubic
@@ -45,7 +45,7 @@ def predict(tmp_path: Path) -> Callable[..., Path]:
 
     def command(source: Path, overwrite: bool = False, **made: Any) -> Path:
         path = saved(tmp_path / "best.ckpt", **made)
-        enlarge_all(str(path), str(source), str(tmp_path / "out"), overwrite, "cpu", [])
+        upscale_files(str(path), str(source), str(tmp_path / "out"), overwrite, "cpu", [])
         return tmp_path / "out"
 
     return command
@@ -59,7 +59,7 @@ def opened(path: Path) -> Image.Image:
 
 def expected(source: Path, scale: int = 2) -> np.ndarray:
     """Bicubic and lighter, in 8 bits, `[H, W, C]`."""
-    bicubic = imresize(read(source).pixels.double() / 255, scale) * 255
+    bicubic = imresize(read_image(source).pixels.double() / 255, scale) * 255
     return (bicubic + LIGHTER + 0.5).floor().clamp(0, 255).permute(1, 2, 0).numpy()
 
 
@@ -119,7 +119,7 @@ def test_alpha_is_enlarged_and_kept(tmp_path: Path, predict: Any, mode: str, col
     image.save(source)
     result = opened(predict(source, color=color) / "a_x2.png")
     assert (result.mode, result.size) == (becomes, (54, 40))
-    assert np.array_equal(np.array(result.getchannel("A")), imresize(read(source).alpha, 2)[0])
+    assert np.array_equal(np.array(result.getchannel("A")), imresize(read_image(source).alpha, 2)[0])
 
 
 def test_exif_orientation_is_applied_and_not_applied_again(tmp_path: Path, predict: Any) -> None:
@@ -200,7 +200,7 @@ def test_an_input_without_pictures_is_named(tmp_path: Path, predict: Any, name: 
 
 
 def test_a_checkpoint_brings_its_net_metrics_and_step(tmp_path: Path) -> None:
-    loaded = checkpoints.load(saved(tmp_path / "a.ckpt", scale=3))
+    loaded = checkpoints.load_checkpoint(saved(tmp_path / "a.ckpt", scale=3))
     assert (loaded.net.scale, loaded.step, loaded.metrics) == (3, 7, {"val/Set5/psnr": 33.7})
     assert not loaded.net.training
 
@@ -221,7 +221,7 @@ def test_a_checkpoint_that_runs_a_command_when_opened_is_refused(tmp_path: Path,
     evil = Command(f"echo > '{witness}'")
     torch.save({"state_dict": evil}, path) if layout == "torch" else path.write_bytes(pickle.dumps(evil, protocol=2))
     with pytest.raises(UserError, match=f"checkpoint={path}: it holds more than weights"):
-        checkpoints.load(path)
+        checkpoints.load_checkpoint(path)
     assert not witness.exists()
 
 
@@ -250,7 +250,7 @@ def test_a_checkpoint_may_only_name_nets_of_ours(tmp_path: Path, net: dict[str, 
 
     path = saved(tmp_path / "a.ckpt", net=filled(net), weights={})
     with pytest.raises(UserError, match=f"checkpoint={path} (wants to build|carries)"):
-        checkpoints.load(path)
+        checkpoints.load_checkpoint(path)
     assert not witness.exists()
 
 
@@ -260,8 +260,8 @@ def test_a_net_of_the_users_own_needs_trust(tmp_path: Path, monkeypatch: pytest.
     net = {"_target_": "my_own_net.Mine", "scale": 2, "channels": 3, "width": 4, "depth": 3}
     path = saved(tmp_path / "a.ckpt", net=net)
     with pytest.raises(UserError, match=r"trust=\[my_own_net\]"):
-        checkpoints.load(path)
-    assert type(checkpoints.load(path, trust=["my_own_net"]).net).__name__ == "Mine"
+        checkpoints.load_checkpoint(path)
+    assert type(checkpoints.load_checkpoint(path, trust=["my_own_net"]).net).__name__ == "Mine"
 
 
 def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
@@ -276,4 +276,4 @@ def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
     }  # fmt: skip
     for name, reason in reasons.items():
         with pytest.raises(UserError, match=f"^checkpoint={tmp_path / name}.ckpt: .*{reason}"):
-            checkpoints.load(tmp_path / f"{name}.ckpt")
+            checkpoints.load_checkpoint(tmp_path / f"{name}.ckpt")

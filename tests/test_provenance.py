@@ -12,7 +12,7 @@ import yaml
 
 from sr.record import git as code
 from sr.record import machine
-from sr.track import provenance
+from sr.track.provenance import choose_path, collect_files
 
 
 def git(folder: Path, *words: str) -> str:
@@ -68,7 +68,7 @@ def test_the_patch_turns_the_commit_into_the_tree(tree: Path, tmp_path: Path) ->
     for key, value in (("diff.noprefix", "true"), ("color.ui", "always"), ("diff.external", "false"),
                        ("core.quotePath", "true"), ("diff.mnemonicPrefix", "true")):  # fmt: skip
         git(tree, "config", key, value)
-    (tmp_path / "changes.patch").write_bytes(code.changes(tree).patch)
+    (tmp_path / "changes.patch").write_bytes(code.read_changes(tree).patch)
     git(tree, "worktree", "add", "-q", "--detach", str(tmp_path / "other"), "HEAD")
     git(tmp_path / "other", "apply", str(tmp_path / "changes.patch"))
     assert content(tmp_path / "other") == content(tree)
@@ -84,8 +84,8 @@ def test_the_users_repository_is_not_touched(tree: Path, monkeypatch: pytest.Mon
         return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
     before = inside()
-    code.changes(tree)
-    assert code.state(tree)["dirty"] == "true"
+    code.read_changes(tree)
+    assert code.read_state(tree)["dirty"] == "true"
     assert inside() == before
     assert not (tree / "other-index").exists()
 
@@ -100,7 +100,7 @@ def test_large_files_and_folders_of_results_are_not_in_the_patch(tree: Path, mon
     (tree / "runs" / "summary.json").touch()
     git(tree, "init", "-q", "inner")
     (tree / "inner" / "file").touch()
-    found = code.changes(tree, [tree / "runs", tree.parent])
+    found = code.read_changes(tree, [tree / "runs", tree.parent])
     secrets = {".env", "deploy.key", "credentials.json"}
     assert set(found.left_out) == {"large.bin", "three", "inner/"} | secrets
     assert b"password" not in found.patch
@@ -108,25 +108,25 @@ def test_large_files_and_folders_of_results_are_not_in_the_patch(tree: Path, mon
 
 
 def test_a_clean_tree_has_no_patch_and_no_repository_no_commit(tree: Path, tmp_path: Path) -> None:
-    assert code.changes(tree) == code.Changes()
-    known = code.state(tree)
+    assert code.read_changes(tree) == code.Changes()
+    known = code.read_state(tree)
     assert (known["sha"], known["branch"], known["dirty"]) == (git(tree, "rev-parse", "HEAD").strip(), "main", "false")
-    assert code.state(tmp_path) == code.state(None) == {}
-    assert code.changes(tmp_path) == code.Changes(whole=False)
+    assert code.read_state(tmp_path) == code.read_state(None) == {}
+    assert code.read_changes(tmp_path) == code.Changes(whole=False)
 
 
 def test_a_repository_without_a_commit_is_no_reason_to_fail(tmp_path: Path) -> None:
     git(tmp_path, "init", "-q")
     (tmp_path / "a").touch()
-    assert code.state(tmp_path) == {}
-    assert code.changes(tmp_path).patch == b""
+    assert code.read_state(tmp_path) == {}
+    assert code.read_changes(tmp_path).patch == b""
 
 
 def test_a_runs_files_say_what_ran_and_how_to_repeat_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SR_DATA", "/my sets")
     config, typed = {"seed": 3, "paths": {"data": "/my sets", "runs": "runs"}}, ["data.test=[Set5]", "note=a b"]
     chosen = {"model": "cnn", "experiment": None}
-    found = provenance.files("run", config, chosen, typed, torch.device("cpu"))
+    found = collect_files("run", config, chosen, typed, torch.device("cpu"))
     assert set(found) - {"changes.patch", "environment.yaml", "packages.txt"} == {
         "config.yaml", "overrides.yaml", "choices.yaml"
     }  # fmt: skip
@@ -144,23 +144,23 @@ def test_a_runs_files_say_what_ran_and_how_to_repeat_it(monkeypatch: pytest.Monk
 
 def test_a_password_in_an_address_is_kept_nowhere() -> None:
     config = {"seed": 0, "track": {"uri": "https://me:hunter2@host/x"}}
-    found = provenance.files("run", config, {}, ["track.uri=https://me:hunter2@host/x"], torch.device("cpu"))
+    found = collect_files("run", config, {}, ["track.uri=https://me:hunter2@host/x"], torch.device("cpu"))
     assert not [name for name, text in found.items() if b"hunter2" in text and name != "changes.patch"]
     assert yaml.safe_load(found["config.yaml"])["track"]["uri"] == "https://me:…@host/x"
 
 
 def test_a_git_that_fails_is_told_of(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    git_ = code.git
-    monkeypatch.setattr(code, "git", lambda folder, *words, **more: (
+    git_ = code.run_git
+    monkeypatch.setattr(code, "run_git", lambda folder, *words, **more: (
         None if words[0] == "add" else git_(folder, *words, **more)))  # fmt: skip
-    assert not code.changes(tree).whole
+    assert not code.read_changes(tree).whole
 
 
 def test_the_flags_are_those_of_the_moment(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = machine.flags()
+    before = machine.read_flags()
     monkeypatch.setattr(torch.backends.cudnn, "benchmark", not before["cudnn_benchmark"])
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    after = machine.flags()
+    after = machine.read_flags()
     assert after["cudnn_benchmark"] is not before["cudnn_benchmark"]
     assert after["variables"]["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
 
@@ -169,7 +169,7 @@ def test_measuring_the_speed_draws_no_random_number() -> None:
     torch.manual_seed(0)
     expected = torch.rand(3)
     torch.manual_seed(0)
-    assert machine.speed(torch.device("cpu")) > 0
+    assert machine.measure_gflops(torch.device("cpu")) > 0
     assert torch.equal(torch.rand(3), expected)
 
 
@@ -185,7 +185,7 @@ def test_what_a_run_was_before_it_went_on_stays(tmp_path: Path) -> None:
     """Its dials are those of now."""
     for attempt in range(3):
         for name in ("environment.yaml", "changes.patch", "overrides.yaml"):
-            provenance.place(tmp_path, name).write_text(f"attempt {attempt}")
+            choose_path(tmp_path, name).write_text(f"attempt {attempt}")
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
         "environment.yaml": "attempt 0", "environment.2.yaml": "attempt 1", "environment.3.yaml": "attempt 2",
         "changes.patch": "attempt 0", "changes.2.patch": "attempt 1", "changes.3.patch": "attempt 2",

@@ -3,36 +3,36 @@
 import pytest
 import torch
 
-from sr.evaluation import published
-from sr.metric.protocol import Protocol, need_same
+from sr.evaluation.published import explain_gap, find_row, list_other_protocols, read_rows, recognize_model
+from sr.metric.protocol import Protocol, require_same_protocol
 from sr.metric.traps import alternatives, pooled
 from sr.runtime.error import UserError
 
 
 def test_which_published_model_a_net_is() -> None:
-    assert published.recognise("EDSR", 1_369_859) == "EDSR-baseline"
-    assert published.recognise("EDSR", 40_729_603) == "EDSR"
-    assert published.recognise("EDSR", 300_000) is None
-    assert published.recognise("Plain", 41_356) is None
-    assert published.recognise("RRDBNet", 16_697_987) == "RRDB"
-    assert published.recognise("ESPCN", 21_284) == "ESPCN"
-    assert published.recognise("FSRCNN", 12_809) == "FSRCNN"
+    assert recognize_model("EDSR", 1_369_859) == "EDSR-baseline"
+    assert recognize_model("EDSR", 40_729_603) == "EDSR"
+    assert recognize_model("EDSR", 300_000) is None
+    assert recognize_model("Plain", 41_356) is None
+    assert recognize_model("RRDBNet", 16_697_987) == "RRDB"
+    assert recognize_model("ESPCN", 21_284) == "ESPCN"
+    assert recognize_model("FSRCNN", 12_809) == "FSRCNN"
 
 
 def test_a_published_row_is_of_the_same_net_scale_set_and_protocol() -> None:
-    row = published.find("VDSR", 3, "Set14", "vdsr")
+    row = find_row("VDSR", 3, "Set14", "vdsr")
     assert (row.psnr, row.ssim) == (29.77, 0.8314)
-    assert published.find("VDSR", 3, "Set14", "edsr") is None
-    assert published.other_protocols("VDSR", 3, "Set14", "edsr") == ["vdsr"]
-    assert len(published.rows()) == 174
+    assert find_row("VDSR", 3, "Set14", "edsr") is None
+    assert list_other_protocols("VDSR", 3, "Set14", "edsr") == ["vdsr"]
+    assert len(read_rows()) == 174
 
 
 def test_the_likely_cause_of_a_gap() -> None:
-    assert published.cause(0.006, "Set5") is None
-    assert "full-range luma" in published.cause(-1.32, "Set5")
-    assert "bridge" in published.cause(0.09, "Set14")
-    assert published.cause(0.09, "Set5") is None
-    said = published.cause(1.70, "Set5", {"RGB instead of luma": 30.02, "the border is not cut": 31.5}, theirs=30.02)
+    assert explain_gap(0.006, "Set5") is None
+    assert "full-range luma" in explain_gap(-1.32, "Set5")
+    assert "bridge" in explain_gap(0.09, "Set14")
+    assert explain_gap(0.09, "Set5") is None
+    said = explain_gap(1.70, "Set5", {"RGB instead of luma": 30.02, "the border is not cut": 31.5}, theirs=30.02)
     assert said.endswith("RGB instead of luma")
 
 
@@ -54,9 +54,9 @@ def test_each_mistake_is_the_number_that_it_would_give() -> None:
 
 def test_numbers_of_two_protocols_are_never_compared() -> None:
     ours = Protocol("edsr", 2, "rgb").describe("Bicubic(scale=2, border=mirror)")
-    need_same(ours, dict(ours), "theirs")
+    require_same_protocol(ours, dict(ours), "theirs")
     for other in (Protocol("edsr", 3, "rgb"), Protocol("vdsr", 2, "y", "y8"), Protocol("edsr", 2, "gray")):
         with pytest.raises(UserError, match="theirs was measured by another protocol"):
-            need_same(ours, other.describe("Bicubic(scale=2, border=mirror)"), "theirs")
+            require_same_protocol(ours, other.describe("Bicubic(scale=2, border=mirror)"), "theirs")
     with pytest.raises(UserError, match=r"lr: Bicubic.* here, files there"):
-        need_same(ours, Protocol("edsr", 2, "rgb").describe("files"), "theirs")
+        require_same_protocol(ours, Protocol("edsr", 2, "rgb").describe("files"), "theirs")

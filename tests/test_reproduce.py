@@ -15,7 +15,7 @@ from conftest import picture
 from test_provenance import content, git, spoil, tree
 
 from sr.record import git as code
-from sr.record import identity
+from sr.record.identity import find_run
 from sr.reproduction import environment, found, past, strangers
 from sr.reproduction.points import points
 from sr.reproduction.reproduction import Reproduction
@@ -69,10 +69,10 @@ def test_a_run_is_found_by_its_folder_its_name_and_its_id(tmp_path: Path) -> Non
     folder = run_folder(tmp_path / "runs" / "20260101_a")
     (folder / "run.json").write_text(json.dumps({"id": "1234567890", "run_id": "abcdef0123456789"}))
     for word in (str(folder), "20260101_a", "123456", "abcdef0123"):
-        assert identity.find(tmp_path / "runs", word, "run") == folder
+        assert find_run(tmp_path / "runs", word, "run") == folder
     for word in ("12345", "nothing"):
         with pytest.raises(UserError, match=f"run={word}: expected a run's folder or its id"):
-            identity.find(tmp_path / "runs", word, "run")
+            find_run(tmp_path / "runs", word, "run")
 
 
 @pytest.mark.parametrize(
@@ -210,11 +210,11 @@ def test_configs_are_compared_but_for_where_things_lie() -> None:
 def test_the_runs_code_is_there_while_it_is_needed(tree: Path, tmp_path: Path) -> None:
     git(tmp_path, "clone", "-q", str(tree), "clone")
     spoil(tree)
-    sha, patch = code.state(tree)["sha"], code.changes(tree).patch
+    sha, patch = code.read_state(tree)["sha"], code.read_changes(tree).patch
     clone = repository(str(tmp_path / "clone"))
     with pytest.raises(KeyboardInterrupt), worktree(clone, sha, patch) as folder:
         assert content(folder) == content(tree)
-        assert code.changes(folder).patch == patch
+        assert code.read_changes(folder).patch == patch
         raise KeyboardInterrupt
     assert not folder.exists()
     assert git(clone, "worktree", "list").count("\n") == 1
@@ -227,7 +227,7 @@ def test_a_commit_or_a_patch_that_does_not_fit_is_told_of(tree: Path) -> None:
         check_commit(tree, SHA)
     with (
         pytest.raises(UserError, match="git apply failed"),
-        worktree(tree, code.state(tree)["sha"], b"diff --git a/x b/x\n--- a/x\n+++ b/x\n@@ -1 +1 @@\n-a\n+b\n"),
+        worktree(tree, code.read_state(tree)["sha"], b"diff --git a/x b/x\n--- a/x\n+++ b/x\n@@ -1 +1 @@\n-a\n+b\n"),
     ):
         pass
     assert git(tree, "worktree", "list").count("\n") == 1

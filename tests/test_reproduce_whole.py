@@ -39,7 +39,7 @@ def test_a_run_of_a_dirty_tree_is_reproduced_from_another_clone_to_the_last_bit(
     git(tmp_path, "clone", "-q", str(ROOT), "first")
     git(tmp_path, "clone", "-q", str(ROOT), "second")
     first, second, runs, photos = (tmp_path / name for name in ("first", "second", "runs", "photos"))
-    patch = code.changes(ROOT).patch  # the tests are of this tree, committed or not
+    patch = code.read_changes(ROOT).patch  # the tests are of this tree, committed or not
     for clone in (first, second):
         if patch:
             subprocess.run(["git", "apply", "-"], cwd=clone, input=patch, check=True)
@@ -96,7 +96,7 @@ def test_a_run_of_a_dirty_tree_is_reproduced_from_another_clone_to_the_last_bit(
 def test_an_interrupted_repetition_leaves_no_worktree_and_no_process(tmp_path: Path) -> None:
     git(tmp_path, "clone", "-q", str(ROOT), "clone")
     clone, runs, photos = (tmp_path / name for name in ("clone", "runs", "photos"))
-    patch = code.changes(ROOT).patch
+    patch = code.read_changes(ROOT).patch
     if patch:
         subprocess.run(["git", "apply", "-"], cwd=clone, input=patch, check=True)
     for k in range(4):

@@ -9,9 +9,9 @@ import pytest
 import torch
 import yaml
 
-from sr.record import identity
+from sr.record.identity import Identity, write_identity
 from sr.runtime.error import UserError
-from sr.training import resume
+from sr.training.resume import FILES, expand_overrides, is_intact
 
 WORDS = (
     "data=folder", "data.patch=32", "data.batch=4", "model/net=plain", "model.net.width=4", "model/schedule=constant",
@@ -77,7 +77,7 @@ def test_a_run_is_found_by_its_ids(sr: Any, run: Any, tmp_path: Path) -> None:
 
 
 def test_the_same_run_goes_on_in_the_tracker(sr: Any, run: Any, tmp_path: Path) -> None:
-    from sr.record import journal_format
+    from sr.record.journal_format import JOURNAL_FILE, list_points, read_entries
 
     assert run("track=journal", "trainer.max_steps=2").code == 0
     (folder,) = (tmp_path / "runs").glob("*_*")
@@ -85,15 +85,9 @@ def test_the_same_run_goes_on_in_the_tracker(sr: Any, run: Any, tmp_path: Path) 
     assert sr("run", f"resume={folder}", "trainer.max_steps=4").code == 0
     second = json.loads((folder / "run.json").read_text())
     assert (second["id"], second["attempts"], second["status"]) == (first["id"], 2, "FINISHED")
-    steps = [
-        step for name, step, _ in journal_format.points(folder) if name.startswith("val/") and name.endswith("/psnr")
-    ]
+    steps = [step for name, step, _ in list_points(folder) if name.startswith("val/") and name.endswith("/psnr")]
     assert steps == [0, 2, 4]
-    tags = {
-        entry["tag"]: entry["value"]
-        for _, _, entry in journal_format.read(folder / journal_format.NAME)
-        if "tag" in entry
-    }
+    tags = {entry["tag"]: entry["value"] for _, _, entry in read_entries(folder / JOURNAL_FILE) if "tag" in entry}
     assert tags["sr.resume.changed"] == "trainer.max_steps 2 -> 4"
 
 
@@ -167,7 +161,7 @@ def written(folder: Path, typed: list[str], **known: Any) -> Path:
 def test_auto_knows_a_run_by_words_with_a_password(tmp_path: Path) -> None:
     folder = written(tmp_path / "1_a", ["track.uri=https://me:…@host", f"paths.runs={tmp_path}"])
     words = ["track.uri=https://me:secret@host", f"paths.runs={tmp_path}"]
-    assert resume.words(["resume=auto", *words]) == [*words, f'resume="{folder}"']
+    assert expand_overrides(["resume=auto", *words]) == [*words, f'resume="{folder}"']
 
 
 @pytest.mark.parametrize(
@@ -183,28 +177,28 @@ def test_auto_is_for_one_run_and_one_process(
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(UserError, match=said):
-        resume.words(["resume=auto", *words])
+        expand_overrides(["resume=auto", *words])
 
 
 def test_the_other_processes_of_a_training_find_its_folder_open(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mine = identity.Identity()
+    mine = Identity()
     folder = written(tmp_path / "it's one", ["seed=3"])
-    mine.mine()
-    identity.write(folder, mine)
+    mine.claim()
+    write_identity(folder, mine)
     with pytest.raises(UserError, match="this run is still running"):
-        resume.words([f"resume={folder}"])
+        expand_overrides([f"resume={folder}"])
     monkeypatch.setenv("RANK", "1")
-    words = resume.words([f"resume={folder}"])
+    words = expand_overrides([f"resume={folder}"])
     assert words == ["seed=3", f'resume="{folder}"']
-    assert resume.words(words) == words  # as the others of a training on several devices are started
+    assert expand_overrides(words) == words  # as the others of a training on several devices are started
 
 
 def test_an_evaluation_is_no_training(tmp_path: Path) -> None:
     folder = written(tmp_path / "1_a", [], verb="evaluate")
     with pytest.raises(UserError, match=r"this is no training, but was made by sr\.evaluate"):
-        resume.words([f"resume={folder}"])
+        expand_overrides([f"resume={folder}"])
 
 
 @pytest.mark.slow
@@ -218,8 +212,8 @@ def test_a_torn_file_is_told_of_and_the_one_before_is_taken(sr: Any, run: Any, t
     assert answer.code == 0, answer.err
     assert "last.ckpt is cut off or damaged, so the one before it is taken" in answer.err
     assert step(folder) == 4
-    assert resume.whole(folder / "last.ckpt")
-    for name in resume.FILES:
+    assert is_intact(folder / "last.ckpt")
+    for name in FILES:
         (folder / name).write_bytes(whole[:1000])
     interrupted(folder)
     answer = sr("run", f"resume={folder}")
@@ -230,7 +224,7 @@ def test_one_changed_byte_is_seen(begun: Path) -> None:
     content = bytearray((begun / "last.ckpt").read_bytes())
     content[len(content) // 2] ^= 1
     (begun / "last.ckpt").write_bytes(content)
-    assert not resume.whole(begun / "last.ckpt")
+    assert not is_intact(begun / "last.ckpt")
 
 
 def test_what_patience_has_ended_does_not_train_on(sr: Any, run: Any, tmp_path: Path) -> None:
@@ -293,7 +287,7 @@ def test_a_full_disk_leaves_the_last_file_whole(
         raise OSError(28, "No space left on device")
 
     interrupted(begun)
-    monkeypatch.setattr(checkpointing, "pour", full)
+    monkeypatch.setattr(checkpointing, "write_checkpoint", full)
     answer = sr("run", f"resume={begun}", "trainer.max_steps=4")
     assert answer.code == 2
     assert (

@@ -82,21 +82,21 @@ def test_a_cnn_run_is_all_there(sr: Any, world: Path, runs: Path) -> None:
 
 def test_the_number_at_the_end_is_the_number_after_loading(sr: Any, world: Path, runs: Path) -> None:
     """Train, test; then load the checkpoint by itself, measure the same pictures: equal to the last digit."""
-    from sr.checkpoint import load
-    from sr.config import build
-    from sr.inference.upscale import enlarge
+    from sr.checkpoint.load import load_checkpoint
+    from sr.config.build import build_data, build_part
+    from sr.inference.upscale import upscale
 
     for color in ("rgb", "y", "gray"):
         _, summary, _ = start(sr, world, runs, f"color={color}", "track=none")
-        loaded = load.load(Path(summary["checkpoint"]))
+        loaded = load_checkpoint(Path(summary["checkpoint"]))
         assert loaded.metrics["val/folder/psnr"] == summary["metrics"]["best/val/folder/psnr"]
-        data, protocol = build.data(loaded.config), build.part(loaded.config["metric"], "metric")
+        data, protocol = build_data(loaded.config), build_part(loaded.config["metric"], "metric")
         data.setup("test")
         values = []
         with torch.inference_mode():
             for batch in data.test_dataloader()[0]:
                 pair = data.on_after_batch_transfer(batch, 0)
-                values += protocol(enlarge(loaded.net, pair.lr, color), pair.hr)["psnr"].tolist()
+                values += protocol(upscale(loaded.net, pair.lr, color), pair.hr)["psnr"].tolist()
         assert sum(values) / len(values) == pytest.approx(summary["metrics"]["test/folder/psnr"], abs=1e-9)
 
 
@@ -151,7 +151,7 @@ def test_a_refused_start_writes_nothing(sr: Any, world: Path, runs: Path) -> Non
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == kept
 
 
-@pytest.mark.parametrize("name", ["keep_fingerprint", "keep"])
+@pytest.mark.parametrize("name", ["save_fingerprint", "save_text"])
 def test_a_full_disk_at_the_beginning_and_at_the_end_is_no_fault_of_sr(
     name: str, sr: Any, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -160,7 +160,7 @@ def test_a_full_disk_at_the_beginning_and_at_the_end_is_no_fault_of_sr(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device", "a file")
 
-    monkeypatch.setattr(training if name == "keep" else training.provenance, name, full)
+    monkeypatch.setattr(training, name, full)
     answer = sr("run", *DIALS, f"data.path={world}/photos", "track=journal")
     assert (answer.code, "error: a file: cannot be written (No space left on device)" in answer.err) == (2, True)
     assert "Traceback" not in answer.err

@@ -10,11 +10,11 @@ import pytest
 from mlflow import MlflowClient
 from PIL import Image
 
-from sr.record import journal_format
+from sr.record.journal_format import list_points
 from sr.track.journal import Journal
 from sr.track.mlflow import begun
 from sr.track.sender import Sender
-from sr.track.sync import catch_up
+from sr.track.sync import sync_runs
 from sr.track.upload import Upload
 
 
@@ -53,22 +53,22 @@ def test_a_tracker_that_dies_costs_neither_the_run_nor_a_point(journal: Journal,
     assert sender.attempt()
     client, sender.upload._client = sender.upload._client, Dead()
     for step in range(5):
-        journal.points({"train/loss": 0.5}, step)
-    journal.image("val/x/y", Image.new("RGB", (8, 8)), 1)
-    journal.settled(4)
-    journal.barrier()
+        journal.log_points({"train/loss": 0.5}, step)
+    journal.log_image("val/x/y", Image.new("RGB", (8, 8)), 1)
+    journal.mark_saved(4)
+    journal.flush()
     assert not sender.attempt()
     assert not sender.attempt()
     assert told == [
         {"known": [sender.upload.run_id, sender.upload.experiment_id]},
         {"failed": "the tracker is gone"},
     ]
-    journal.end("FINISHED")
+    journal.close("FINISHED")
     assert upload(journal).left == 6
     run_id = sender.upload.run_id
     assert client.get_run(run_id).info.status == "RUNNING"
     for _ in range(2):  # the second time there is nothing to do
-        assert catch_up([str(tmp_path)], str(journal.runs), sender.upload.uri)
+        assert sync_runs([str(tmp_path)], str(journal.runs), sender.upload.uri)
         assert client.get_run(run_id).info.status == "FINISHED"
         assert [p.step for p in client.get_metric_history(run_id, "train/loss")] == [0, 1, 2, 3, 4]
         assert len(client.list_artifacts(run_id, "images")) == 2
@@ -97,43 +97,41 @@ def test_the_process_that_sends_ends_with_its_run_and_of_nothing_else(journal: J
 def test_nothing_is_shown_that_could_be_taken_back(journal: Journal) -> None:
     """Points after the newest checkpoint wait; those of a killed process are superseded by those of the one that resumes."""
     for step in range(1, 8):
-        journal.points({"train/loss": float(step)}, step)
-        journal.image("panel", Image.new("RGB", (8, 8)), step)
+        journal.log_points({"train/loss": float(step)}, step)
+        journal.log_image("panel", Image.new("RGB", (8, 8)), step)
         if step == 4:
-            journal.settled(4)
-    journal.barrier()
+            journal.mark_saved(4)
+    journal.flush()
     assert [p.step for p in losses(sent(journal))] == [1, 2, 3, 4]
-    journal.back(4)  # as if killed here, and resumed
+    journal.rewind(4)  # as if killed here, and resumed
     for step in range(5, 10):
-        journal.points({"train/loss": -float(step)}, step)
-    journal.end("FINISHED")
+        journal.log_points({"train/loss": -float(step)}, step)
+    journal.close("FINISHED")
     history = losses(last := sent(journal))
     assert [(p.step, p.value) for p in history] == [*((s, s) for s in range(1, 5)), *((s, -s) for s in range(5, 10))]
     assert len(MlflowClient(last.uri).list_artifacts(last.run_id, "images")) == 2 * 4
-    assert [(step, value) for _, step, value in journal_format.points(journal._folder)] == [
-        (p.step, p.value) for p in history
-    ]
+    assert [(step, value) for _, step, value in list_points(journal._folder)] == [(p.step, p.value) for p in history]
 
 
 def test_a_failed_run_that_goes_on_with_other_dials_has_each_step_once(journal: Journal, runs: Path) -> None:
     """What it said after its checkpoint waits; a checkpoint that is torn takes it back further, to steps that were shown."""
     for step in range(1, 8):
-        journal.points({"train/loss": 1 / step}, step)
+        journal.log_points({"train/loss": 1 / step}, step)
         if step in (3, 5):
-            journal.settled(step)
-    journal.end("FAILED", "NaN or explosion")
+            journal.mark_saved(step)
+    journal.close("FAILED", "NaN or explosion")
     assert MlflowClient(sent(journal).uri).get_run(sent(journal).run_id).data.tags["sr.exit"] == "NaN or explosion"
     assert [p.step for p in losses(sent(journal))] == [1, 2, 3, 4, 5]
     again = Journal(str(runs), "test")
     again.start("a run", journal._folder, {}, [], {"sr.verb": "run"})
-    again.back(3)
+    again.rewind(3)
     for step in range(4, 10):
-        again.points({"train/loss": 1 / step if step <= 5 else -1 / step}, step)
-    again.settled(9)
-    again.barrier()
+        again.log_points({"train/loss": 1 / step if step <= 5 else -1 / step}, step)
+    again.mark_saved(9)
+    again.flush()
     run = MlflowClient(sent(again).uri).get_run(sent(again).run_id)
     assert (run.info.status, run.data.tags["sr.exit"]) == ("RUNNING", "")
-    again.end("FINISHED")
+    again.close("FINISHED")
     assert sent(again).run_id == run.info.run_id
     assert [(p.step, p.value) for p in losses(sent(again))] == [(s, 1 / s if s <= 5 else -1 / s) for s in range(1, 10)]
     assert MlflowClient(sent(again).uri).get_run(run.info.run_id).info.status == "FINISHED"
@@ -142,8 +140,8 @@ def test_a_failed_run_that_goes_on_with_other_dials_has_each_step_once(journal: 
 def test_a_tracker_that_is_out_for_days_is_still_tried(journal: Journal) -> None:
     sender = Sender(upload(journal), lambda **words: None)
     sender.fails = 5000
-    journal.points({"train/loss": 1.0}, 1)
-    journal.end("FINISHED")
+    journal.log_points({"train/loss": 1.0}, 1)
+    journal.close("FINISHED")
     sender.done.set()
     sender.run()
     assert [p.value for p in losses(sender.upload)] == [1.0]

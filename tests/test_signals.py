@@ -14,9 +14,10 @@ import pytest
 import torch
 
 from sr.callback import interrupt
-from sr.record import identity, journal_format
+from sr.record.identity import RUN_FILE, read_identity
+from sr.record.journal_format import JOURNAL_FILE
 from sr.runtime import signals as polite
-from sr.track.run_end import closing
+from sr.track.run_end import close_on_exit
 
 WORDS = (
     "trainer.accelerator=cpu", "trainer.max_steps=100000", "trainer.val_check_interval=50000", "track=journal",
@@ -47,10 +48,10 @@ class Run:
 
     @property
     def folder(self) -> Path:
-        return next(self.where.glob(f"*/{identity.NAME}")).parent
+        return next(self.where.glob(f"*/{RUN_FILE}")).parent
 
     def told(self, what: bytes) -> int:
-        return sum(path.read_bytes().count(what) for path in self.where.glob(f"*/{journal_format.NAME}"))
+        return sum(path.read_bytes().count(what) for path in self.where.glob(f"*/{JOURNAL_FILE}"))
 
 
 @pytest.fixture
@@ -72,7 +73,7 @@ def test_what_comes_to_the_loaders_as_well_ends_with_a_checkpoint(run: Run, numb
     run.start("data.workers=2")
     os.killpg(run.process.pid, number)
     assert run.process.wait(60) == 130, run.log.read_text()
-    known = identity.read(run.folder)
+    known = read_identity(run.folder)
     assert (known.status, known.exit) == ("KILLED", why)
     assert torch.load(run.folder / "last.ckpt", weights_only=True)["global_step"] > 0
     assert "Traceback" not in run.log.read_text()
@@ -107,17 +108,17 @@ def signals(monkeypatch: pytest.MonkeyPatch) -> polite.Signals:
 
 def test_a_second_signal_ends_at_once_in_every_phase(signals: polite.Signals) -> None:
     """While the first is noted, while the run is torn down, and while it is written down."""
-    with pytest.raises(AtOnce, match="130"), signals.heard():
-        signals.wait()
+    with pytest.raises(AtOnce, match="130"), signals.handle():
+        signals.defer()
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
-    with pytest.raises(AtOnce, match="143"), signals.heard():
-        signals.wait()
+    with pytest.raises(AtOnce, match="143"), signals.handle():
+        signals.defer()
         signal.raise_signal(signal.SIGTERM)
         with pytest.raises(KeyboardInterrupt):
-            signals.obey()
+            signals.raise_if_requested()
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # as Lightning does
-        interrupt.Listening().on_exception()
+        interrupt.InterruptHandler().on_exception()
         signal.raise_signal(signal.SIGTERM)
 
     def close(status: str, why: str | None) -> None:
@@ -125,9 +126,9 @@ def test_a_second_signal_ends_at_once_in_every_phase(signals: polite.Signals) ->
         signal.raise_signal(signal.SIGINT)
 
     ended: list[Any] = []
-    with pytest.raises(AtOnce, match="130"), closing(close):
+    with pytest.raises(AtOnce, match="130"), close_on_exit(close):
         signal.raise_signal(signal.SIGINT)
-    with closing(close):
+    with close_on_exit(close):
         pass  # the first one while it is written down changes nothing
     assert ended == [("KILLED", "interrupted"), ("FINISHED", None)]
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
@@ -136,12 +137,12 @@ def test_a_second_signal_ends_at_once_in_every_phase(signals: polite.Signals) ->
 def test_what_follows_a_signal_is_no_failure(signals: polite.Signals, capsys: pytest.CaptureFixture) -> None:
     """It is told all the same. Without a signal it is one."""
     ended: list[Any] = []
-    with pytest.raises(KeyboardInterrupt), closing(lambda *how: ended.append(how)):
-        signals.wait()
+    with pytest.raises(KeyboardInterrupt), close_on_exit(lambda *how: ended.append(how)):
+        signals.defer()
         signal.raise_signal(signal.SIGTERM)
         raise RuntimeError("DataLoader worker is killed by signal")
     assert "RuntimeError: DataLoader worker is killed by signal" in capsys.readouterr().err
-    with pytest.raises(RuntimeError), closing(lambda *how: ended.append(how)):
+    with pytest.raises(RuntimeError), close_on_exit(lambda *how: ended.append(how)):
         raise RuntimeError("DataLoader worker is killed by signal")
     assert ended == [
         ("KILLED", "preempted (SIGTERM)"), ("FAILED", "RuntimeError: DataLoader worker is killed by signal"),
@@ -149,16 +150,16 @@ def test_what_follows_a_signal_is_no_failure(signals: polite.Signals, capsys: py
 
 
 def test_a_signal_at_the_very_end_of_training_is_obeyed(signals: polite.Signals) -> None:
-    with signals.heard():
-        signals.wait()
-        signals.obey()
+    with signals.handle():
+        signals.defer()
+        signals.raise_if_requested()
         signal.raise_signal(signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
-            signals.wait_no_more()
+            signals.stop_deferring()
 
 
 def _loader(ready: Any) -> None:
-    polite.deaf()
+    polite.ignore_signals()
     ready.set()
     time.sleep(60)
 

@@ -10,11 +10,11 @@ import pytest
 from test_run import start
 
 from sr.callback import system_metrics
-from sr.callback.system_metrics import Sampler, rapl
-from sr.callback.throughput import Waiting
+from sr.callback.system_metrics import SystemMetrics, read_rapl
+from sr.callback.throughput import DataWaitProfiler
 from sr.record.machine import OF_MACHINE
 from sr.runtime.error import UserError
-from sr.track.none import Nothing
+from sr.track.none import NoTracker
 
 MLFLOWS = {
     "cpu_utilization_percentage", "system_memory_usage_megabytes", "system_memory_usage_percentage",
@@ -22,14 +22,14 @@ MLFLOWS = {
 }  # fmt: skip
 
 
-class Told(Nothing):
+class Told(NoTracker):
     """Keeps the points."""
 
     def __init__(self) -> None:
         super().__init__()
         self.all: list[tuple[int, dict[str, float]]] = []
 
-    def points(self, values: dict[str, Any], step: int) -> None:
+    def log_points(self, values: dict[str, Any], step: int) -> None:
         self.all.append((step, values))
 
 
@@ -38,9 +38,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("runs")
 
 
-def sampled(tmp_path: Path, every: float | None, seconds: float) -> tuple[Told, Sampler]:
+def sampled(tmp_path: Path, every: float | None, seconds: float) -> tuple[Told, SystemMetrics]:
     told, steps = Told(), iter(range(1, 1000))
-    sampler = Sampler(told, tmp_path, every, lambda: next(steps))
+    sampler = SystemMetrics(told, tmp_path, every, lambda: next(steps))
     sampler.start()
     time.sleep(seconds)
     sampler.stop()
@@ -75,11 +75,11 @@ def test_the_shortest_run_has_one_sample_and_null_has_none(tmp_path: Path) -> No
 
 
 def test_a_tracker_or_a_driver_that_fails_costs_one_line(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    class Broken(Nothing):
-        def points(self, values: dict[str, Any], step: int) -> None:
+    class Broken(NoTracker):
+        def log_points(self, values: dict[str, Any], step: int) -> None:
             raise RuntimeError("driver lost")
 
-    sampler = Sampler(Broken(), tmp_path, 0.02, lambda: 0)
+    sampler = SystemMetrics(Broken(), tmp_path, 0.02, lambda: 0)
     sampler.start()
     time.sleep(0.3)
     sampler.stop()
@@ -91,11 +91,11 @@ def test_energy_is_counted_from_the_processors_own_counters(tmp_path: Path, monk
     for name, value in (("intel-rapl:0", 5), ("intel-rapl:1", 7), ("intel-rapl:0:0", 3), ("other", 1)):
         (tmp_path / name).mkdir()
         (tmp_path / name / "energy_uj").write_text(f"{value}\n")
-    assert rapl(tmp_path) == {"intel-rapl:0": 5, "intel-rapl:1": 7}
+    assert read_rapl(tmp_path) == {"intel-rapl:0": 5, "intel-rapl:1": 7}
     counts = iter([{"a": 0, "b": 9}, {"a": 7_200_000_000, "b": 3}, {"a": 10_800_000_000, "b": 3}])
-    monkeypatch.setattr(system_metrics, "rapl", lambda: next(counts))
-    sampler = Sampler(Told(), tmp_path, 1, lambda: 0)
-    before = system_metrics.rapl()
+    monkeypatch.setattr(system_metrics, "read_rapl", lambda: next(counts))
+    sampler = SystemMetrics(Told(), tmp_path, 1, lambda: 0)
+    before = system_metrics.read_rapl()
     for _ in range(2):
         before = sampler._add_energy({"gpu_0_power_usage_watts": 300.0}, before, seconds=6.0)
     assert sampler.wh == {"cpu": pytest.approx(3.0), "gpu": pytest.approx(1.0)}
@@ -143,11 +143,11 @@ def test_no_context_is_opened_on_a_gpu_that_the_run_does_not_use(
 @pytest.mark.parametrize("every", [0, -1, True, "often"])
 def test_the_dial_is_seconds(every: Any) -> None:
     with pytest.raises(UserError, match=rf"track\.system_every={every}: expected seconds"):
-        Nothing(system_every=every)
+        NoTracker(system_every=every)
 
 
 def test_waiting_is_the_time_in_the_loaders_next() -> None:
-    waiting = Waiting()
+    waiting = DataWaitProfiler()
     for name, seconds in (("[Loop].train_dataloader_next", 0.03), ("[Loop].val_next", 0.05)):
         waiting.start(name)
         time.sleep(seconds)

@@ -11,12 +11,12 @@ import torch
 from mlflow import MlflowClient
 from PIL import Image
 
-from sr.callback.panels import panel
+from sr.callback.panels import draw_panel
 from sr.metric.protocol import Protocol
-from sr.model.measured import Shown
-from sr.record import journal_format
+from sr.model.measured import EvaluationOutput
+from sr.record.journal_format import JOURNAL_FILE, append_entries
 from sr.track.mlflow import MLflow
-from sr.track.sync import catch_up
+from sr.track.sync import sync_runs
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def stored(track: MLflow) -> Any:
 
 
 def test_parameters_are_flat_and_never_cut(track: MLflow) -> None:
-    track.end("FINISHED")
+    track.close("FINISHED")
     params = stored(track).data.params
     assert (params["list"], params["deep.er.est"]) == ("['a', 'b']", "1")
     assert params["long"] == "7000 characters, see config.yaml"
@@ -45,17 +45,17 @@ def test_parameters_are_flat_and_never_cut(track: MLflow) -> None:
 
 def test_every_point_is_kept_also_many_and_tensors(track: MLflow) -> None:
     for step in range(1, 2501):
-        track.points({"train/loss": torch.tensor(1.0 / step)}, step)
-    track.end("FINISHED")
+        track.log_points({"train/loss": torch.tensor(1.0 / step)}, step)
+    track.close("FINISHED")
     history = MlflowClient(track.uri).get_metric_history(track.run_id, "train/loss")
     assert [point.step for point in history] == list(range(1, 2501))
     assert history[-1].value == pytest.approx(1 / 2500)
 
 
 def test_values_that_are_not_finite_become_a_tag(track: MLflow) -> None:
-    track.points({"train/loss": float("nan"), "val/x/psnr": float("inf")}, 7)
-    track.settled(7)
-    track.end("FAILED")
+    track.log_points({"train/loss": float("nan"), "val/x/psnr": float("inf")}, 7)
+    track.mark_saved(7)
+    track.close("FAILED")
     run = stored(track)
     assert run.info.status == "FAILED"
     assert run.data.tags["nonfinite.train/loss"] == "nan at step 7"
@@ -63,16 +63,16 @@ def test_values_that_are_not_finite_become_a_tag(track: MLflow) -> None:
 
 
 def test_keys_that_mlflow_refuses_are_mended(track: MLflow) -> None:
-    track.points({"layers[0]/norm": 1.0}, 1)
-    track.end("FINISHED")
+    track.log_points({"layers[0]/norm": 1.0}, 1)
+    track.close("FINISHED")
     assert stored(track).data.metrics == {"layers_0_/norm": 1.0}
 
 
 def test_the_grid_shows_pictures_unfalsified(track: MLflow, tmp_path: Path) -> None:
     """Both files that MLflow's grid knows, named as its own `log_image` names them, hold the very same pixels."""
     noise = Image.effect_noise((300, 200), 100).convert("RGB")
-    track.image("val/Set5/baby", noise, 3)
-    track.end("FINISHED")
+    track.log_image("val/Set5/baby", noise, 3)
+    track.close("FINISHED")
     client = MlflowClient(track.uri)
     client.log_image(track.run_id, noise, key="val/Set5/baby", step=3, synchronous=True)
     files = [
@@ -98,30 +98,30 @@ def test_the_grid_shows_pictures_unfalsified(track: MLflow, tmp_path: Path) -> N
 def test_a_run_goes_on_without_the_process_that_sends(track: MLflow, tmp_path: Path, capfd: Any) -> None:
     track._sender.kill()
     track._ear.join()
-    track.points({"train/loss": 1.0}, 1)
-    track.end("FINISHED")
+    track.log_points({"train/loss": 1.0}, 1)
+    track.close("FINISHED")
     said = capfd.readouterr().err
     assert "the process that sends to MLflow is gone (exit code -9): the run goes on" in said
     assert f"1 points and pictures wait for MLflow: python -m sr.sync {tmp_path}" in said
     assert stored(track).info.status == "RUNNING"
-    assert catch_up([str(tmp_path)], str(track.runs))
+    assert sync_runs([str(tmp_path)], str(track.runs))
     assert (stored(track).info.status, stored(track).data.metrics) == ("FINISHED", {"train/loss": 1.0})
 
 
 def test_a_checkpoint_that_was_in_place_before_the_journal_said_so_covers_its_steps(track: MLflow, runs: Path) -> None:
     """Killed between the two: what waited in MLflow's eyes is of steps that are not done again."""
     for step in range(1, 6):
-        track.points({"train/loss": 1 / step}, step)
-    track.settled(3)
-    track.end("KILLED", "interrupted")
+        track.log_points({"train/loss": 1 / step}, step)
+    track.mark_saved(3)
+    track.close("KILLED", "interrupted")
     history = MlflowClient(track.uri).get_metric_history(track.run_id, "train/loss")
     assert [p.step for p in history] == [1, 2, 3]
     again = MLflow(None, str(runs), "test")
     again.start("a run", track._folder, {}, [], {"sr.verb": "run"})
-    again.back(5)
-    again.settled(5)
-    again.points({"train/loss": 1 / 6}, 6)
-    again.end("FINISHED")
+    again.rewind(5)
+    again.mark_saved(5)
+    again.log_points({"train/loss": 1 / 6}, 6)
+    again.close("FINISHED")
     assert again.run_id == track.run_id
     history = MlflowClient(track.uri).get_metric_history(track.run_id, "train/loss")
     assert [p.step for p in history] == [1, 2, 3, 4, 5, 6]
@@ -130,11 +130,11 @@ def test_a_checkpoint_that_was_in_place_before_the_journal_said_so_covers_its_st
 def test_a_run_that_is_deleted_in_mlflow_keeps_what_mlflow_has_not_got(track: MLflow, capfd: Any) -> None:
     client = MlflowClient(track.uri)
     client.delete_run(track.run_id)
-    track.points({"train/loss": 1.0}, 1)
-    track.end("FINISHED")
+    track.log_points({"train/loss": 1.0}, 1)
+    track.close("FINISHED")
     assert "was deleted there" in capfd.readouterr().err
     client.restore_run(track.run_id)
-    assert catch_up([str(track._folder)], str(track.runs))
+    assert sync_runs([str(track._folder)], str(track.runs))
     assert [p.value for p in client.get_metric_history(track.run_id, "train/loss")] == [1.0]
     assert stored(track).info.status == "FINISHED"
 
@@ -143,16 +143,16 @@ def test_a_run_that_is_deleted_in_mlflow_keeps_what_mlflow_has_not_got(track: ML
 def test_a_strangers_journal_sends_no_file_of_mine(track: MLflow, tmp_path: Path, name: str, capfd: Any) -> None:
     (tmp_path.parent / "secret.txt").write_text("mine")
     (tmp_path / "link.txt").symlink_to(tmp_path.parent / "secret.txt")
-    track.end("FINISHED")
-    journal_format.append(tmp_path / journal_format.NAME, [{"file": name, "to": ""}])
-    assert not catch_up([str(tmp_path)], str(track.runs))
+    track.close("FINISHED")
+    append_entries(tmp_path / JOURNAL_FILE, [{"file": name, "to": ""}])
+    assert not sync_runs([str(tmp_path)], str(track.runs))
     assert name in capfd.readouterr().err
     assert name.rpartition("/")[2] not in [one.path for one in MlflowClient(track.uri).list_artifacts(track.run_id)]
 
 
 def test_datasets_are_inputs_of_the_run(track: MLflow) -> None:
-    track.dataset("Set5", "0123456789abcdef", "/data/Set5", "test")
-    track.end("FINISHED")
+    track.log_dataset("Set5", "0123456789abcdef", "/data/Set5", "test")
+    track.close("FINISHED")
     (used,) = stored(track).inputs.dataset_inputs
     assert (used.dataset.name, used.dataset.digest, used.tags[0].value) == ("Set5", "0123456789abcdef", "test")
 
@@ -171,8 +171,8 @@ track = MLflow(None, {str(tmp_path)!r}, "new")
 folder = Path({str(tmp_path)!r}) / f"run-{{os.getpid()}}"
 folder.mkdir()
 track.start("one of many", folder, {{}}, [], {{}})
-track.points({{"a": 1.0}}, 1)
-track.end("FINISHED")
+track.log_points({{"a": 1.0}}, 1)
+track.close("FINISHED")
 try:
     while True:
         assert os.wait()[1] == 0
@@ -190,7 +190,7 @@ def test_a_panel_shows_the_pixels_that_were_measured() -> None:
     """Four tiles of whole-pixel zoom, bicubic | SR over LR | HR, without any resampling between."""
     hr = (torch.rand(1, 3, 40, 40) * 255).round() / 255
     lr = (torch.rand(1, 3, 20, 20) * 255).round() / 255
-    sheet = panel(Shown(lr, hr.clone(), hr), Protocol("edsr", 2, "rgb"))
+    sheet = draw_panel(EvaluationOutput(lr, hr.clone(), hr), Protocol("edsr", 2, "rgb"))
     zoom = 4  # 40 pixels on at least 128
     pixels = torch.tensor(list(sheet.getdata())).view(sheet.height, sheet.width, 3)
     side, low = 40 * zoom, sheet.height // 2

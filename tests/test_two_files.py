@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sr.config.cli import conf_dir
+from sr.config.cli import find_conf_dir
 
 YAML = "_target_: tiny.Tiny\nscale: ${scale}\nchannels: ${channels}\nwidth: 4\n"
 PYTHON = """
@@ -44,7 +44,7 @@ def pytest_says(*words: str) -> str:
         "no:cacheprovider",
         str(Path(__file__).with_name("test_conf.py")),
     ]
-    done = subprocess.run([*command, *words], cwd=conf_dir().parent, capture_output=True, text=True, check=False)
+    done = subprocess.run([*command, *words], cwd=find_conf_dir().parent, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
     return done.stdout
 

@@ -12,10 +12,11 @@ import pytest
 import safetensors.torch
 import torch
 
-from sr.checkpoint import architecture, load
+from sr.checkpoint import architecture
+from sr.checkpoint.load import load_checkpoint
 from sr.net.espcn import ESPCN
 from sr.net.imdn import IMDN
-from sr.pretrained import state_dict
+from sr.pretrained.state_dict import unwrap_state_dict
 from sr.runtime.error import UserError
 
 
@@ -53,7 +54,7 @@ def test_a_payload_is_refused_without_running_it(sr: Callable, tmp_path: Path, s
 def test_the_usual_wrappers_are_peeled(wrap: str | None) -> None:
     state = {"module.a.weight": torch.zeros(2), "module.b.weight": torch.ones(2)}
     content = {"epoch": 7, wrap: state} if wrap else state
-    assert list(state_dict.peel(content)) == ["a.weight", "b.weight"]
+    assert list(unwrap_state_dict(content)) == ["a.weight", "b.weight"]
 
 
 @pytest.mark.parametrize(
@@ -68,7 +69,7 @@ def test_whatever_stands_before_the_names_the_net_is_found(tmp_path: Path, name:
         safetensors.torch.save_file(state, file)
     else:
         torch.save({"state_dict": state, "epoch": 7}, file)
-    loaded = load.load(file)
+    loaded = load_checkpoint(file)
     assert isinstance(loaded.net, IMDN)
     assert (loaded.config["scale"], loaded.config["color"]) == (4, "rgb")
     lr = torch.rand(1, 3, 12, 13)
@@ -77,7 +78,7 @@ def test_whatever_stands_before_the_names_the_net_is_found(tmp_path: Path, name:
 
 def test_the_averaged_weights_win_over_the_raw_ones() -> None:
     content = {"params": {"a": torch.zeros(1)}, "params_ema": {"a": torch.ones(1)}}
-    assert state_dict.peel(content)["a"].item() == 1
+    assert unwrap_state_dict(content)["a"].item() == 1
 
 
 def test_odd_files_are_answered(tmp_path: Path) -> None:
@@ -92,15 +93,15 @@ def test_odd_files_are_answered(tmp_path: Path) -> None:
         "foreign.ckpt": "not written by sr",
     }.items():
         with pytest.raises(UserError, match=said):
-            load.load(tmp_path / name)
+            load_checkpoint(tmp_path / name)
 
 
 def test_luma_or_rgb_and_the_scale_are_read_off_the_file(tmp_path: Path) -> None:
     torch.save(ESPCN(scale=3, channels=1).state_dict(), tmp_path / "a.pth")
-    loaded = load.load(tmp_path / "a.pth")
+    loaded = load_checkpoint(tmp_path / "a.pth")
     assert (type(loaded.net), loaded.config["scale"], loaded.config["color"]) == (ESPCN, 3, "y")
     with pytest.raises(UserError, match=r"scale=2: .* serve scale=3$"):
-        load.load(tmp_path / "a.pth", scale=2)
+        load_checkpoint(tmp_path / "a.pth", scale=2)
 
 
 def test_a_mismatch_lists_the_keys_and_the_net_that_fits_best(tmp_path: Path) -> None:
@@ -110,14 +111,14 @@ def test_a_mismatch_lists_the_keys_and_the_net_that_fits_best(tmp_path: Path) ->
     state["more"] = torch.zeros(1)
     torch.save(state, tmp_path / "odd.pth")
     with pytest.raises(UserError) as caught:
-        load.load(tmp_path / "odd.pth", scale=4, net=architecture.node("imdn", 4, 3))
+        load_checkpoint(tmp_path / "odd.pth", scale=4, net=architecture.compose_net_config("imdn", 4, 3))
     said = str(caught.value)
     assert "1 missing: IMDB1.c1.bias" in said
     assert "1 unexpected: more" in said
     assert "1 wrongly shaped: fea_conv.weight (32, 3, 3, 3), expected (64, 3, 3, 3)" in said
     assert "model/net=imdn comes closest" in said
     with pytest.raises(UserError, match="fits none of our nets"):
-        load.load(tmp_path / "odd.pth")
+        load_checkpoint(tmp_path / "odd.pth")
 
 
 def test_published_weights_enlarge_as_they_are(sr: Callable, sr_data: Path, tmp_path: Path) -> None:

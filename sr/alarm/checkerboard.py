@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from sr.alarm.rule import Rule
-from sr.image.color import luma
+from sr.image.color import rgb_to_luma
 
 BLOCKS = (48, 24)  # pixels a side: 1/2, 1/3, 1/4 and 1/8 are whole bins of both
 LEAST = 8  # blocks: fewer make no spectrum
@@ -33,7 +33,7 @@ class Checkerboard(Rule):
         self._count: dict[int, int] = {}
         self._scale = 2
 
-    def picture(self, lr: Tensor, sr: Tensor, hr: Tensor) -> None:
+    def observe_images(self, lr: Tensor, sr: Tensor, hr: Tensor) -> None:
         block = next((side for side in BLOCKS if side <= min(hr.shape[-2:])), None)
         if block is None:
             return
@@ -65,7 +65,7 @@ def _power(image: Tensor, block: int) -> tuple[Tensor, int]:
     """Hann-windowed blocks that overlap by half: their power spectra `[block, block]` in squared levels, summed over
     blocks and images, and how many there were. A wave of root mean square r that fills a bin has r² there."""
     image = image.clamp(0, 1).float()
-    levels = 255 * (luma(image) if image.shape[1] == 3 else image)[:, 0]
+    levels = 255 * (rgb_to_luma(image) if image.shape[1] == 3 else image)[:, 0]
     window = torch.hann_window(block, device=image.device)
     window = window[:, None] * window
     blocks = levels.unfold(-2, block, block // 2).unfold(-2, block, block // 2)  # [B, rows, columns, K, K]

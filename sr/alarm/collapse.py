@@ -22,7 +22,7 @@ class Collapse(Rule):
         self._spreads: list[Tensor] = []  # [2]: variance within pictures of results and HR, summed over a batch
         self._thumbs: list[Tensor] = []  # [B, 2, C·8·8]: results and inputs
 
-    def picture(self, lr: Tensor, sr: Tensor, hr: Tensor) -> None:
+    def observe_images(self, lr: Tensor, sr: Tensor, hr: Tensor) -> None:
         sr = sr.clamp(0, 1)
         self._spreads.append(torch.stack([i.float().var(dim=(-2, -1)).sum() for i in (sr, hr)]))
         self._thumbs.append(torch.stack([F.adaptive_avg_pool2d(i.float(), THUMB).flatten(1) for i in (sr, lr)], dim=1))

@@ -33,7 +33,7 @@ class ColorDrift(Rule):
         self._pictures: list[Tensor] = []  # [5, B]: ΔE from input and HR, and what makes the correlation
         self._before = math.inf  # ΔE at the last validation
 
-    def picture(self, lr: Tensor, sr: Tensor, hr: Tensor) -> None:
+    def observe_images(self, lr: Tensor, sr: Tensor, hr: Tensor) -> None:
         given, ours, right = (lab(image) for image in _blocks(BLOCK, lr, sr, hr))
         far = [delta_e(ours, other).mean(dim=(-2, -1)) for other in (given, right)]
         x, y = (i.mean(dim=1) for i in _blocks(FINE, lr, sr))

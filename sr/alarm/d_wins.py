@@ -37,11 +37,11 @@ class DWins(Rule):
         self._ceiling: float | None = 1.0  # of the belief in real images; None: no reading is a belief
         self._floor = 0.0  # of D's loss
 
-    def begin(self, game: object | None) -> None:
+    def start(self, game: object | None) -> None:
         self._ceiling, self._floor = getattr(game, "ceiling", 1.0), getattr(game, "floor", 0.0)
         self.advice = self.FLAT if self._ceiling is None else self.LOUD
 
-    def step(self, step: int, signals: Mapping[str, float]) -> str | None:
+    def observe_step(self, step: int, signals: Mapping[str, float]) -> str | None:
         """Says it at every step that ends such a window."""
         if "train/d_real" not in signals or not self._window.take(signals):
             return None

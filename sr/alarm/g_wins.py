@@ -26,7 +26,7 @@ class GWins(Rule):
         self.gap = gap
         self._window = Window(window)
 
-    def step(self, step: int, signals: Mapping[str, float]) -> str | None:
+    def observe_step(self, step: int, signals: Mapping[str, float]) -> str | None:
         """Says it at every step that ends such a window."""
         if "train/d_real" not in signals or not self._window.take(signals):
             return None

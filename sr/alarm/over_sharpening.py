@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sr.alarm.rule import Rule
-from sr.image.color import luma
-from sr.image.resize import bicubic
+from sr.image.color import rgb_to_luma
+from sr.image.resize import upscale_bicubic
 
 
 class OverSharpening(Rule):
@@ -24,9 +24,9 @@ class OverSharpening(Rule):
         self.gain = gain
         self._pulls: list[Tensor] = []  # [2]: detail of results and of HR along that of the input
 
-    def picture(self, lr: Tensor, sr: Tensor, hr: Tensor) -> None:
+    def observe_images(self, lr: Tensor, sr: Tensor, hr: Tensor) -> None:
         scale = hr.shape[-1] // lr.shape[-1]
-        shown, ours, theirs = (_detail(i, scale) for i in (bicubic(lr.float(), scale), sr, hr))
+        shown, ours, theirs = (_detail(i, scale) for i in (upscale_bicubic(lr.float(), scale), sr, hr))
         self._pulls.append(torch.stack([(shown * i).sum() for i in (ours, theirs)]))
 
     def verdict(self) -> str | None:
@@ -42,5 +42,5 @@ class OverSharpening(Rule):
 def _detail(image: Tensor, scale: int) -> Tensor:
     """What a box of `2·scale + 1` pixels blurs away, of the luma: `[B, C, H, W]` -> `[B, 1, H, W]`."""
     image = image.clamp(0, 1).float()
-    light = luma(image) if image.shape[1] == 3 else image
+    light = rgb_to_luma(image) if image.shape[1] == 3 else image
     return light - F.avg_pool2d(light, 2 * scale + 1, stride=1, padding=scale, count_include_pad=False)

@@ -15,13 +15,13 @@ class Rule:
     advice: str  # what to turn, in the words that are typed
     signals: ClassVar[tuple[str, ...]] = ()  # what `step` looks at, by their names in `module.signals`
 
-    def begin(self, game: object | None) -> None:
+    def start(self, game: object | None) -> None:
         """Before the first step: what is played, `model/adversarial`; None of a net that learns alone."""
 
-    def step(self, step: int, signals: Mapping[str, float]) -> str | None:
+    def observe_step(self, step: int, signals: Mapping[str, float]) -> str | None:
         """After each step of the generator, with those of `signals` that there were: what is seen, where it is wrong."""
 
-    def picture(self, lr: Tensor, sr: Tensor, hr: Tensor) -> None:
+    def observe_images(self, lr: Tensor, sr: Tensor, hr: Tensor) -> None:
         """Of a validation: float 0…1, `[B, C, h, w]` and twice `[B, C, s·h, s·w]`; the result may leave 0…1."""
 
     def verdict(self) -> str | None:

@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from sr.checkpoint import architecture
-from sr.config import build
-from sr.image.color import luma
+from sr.config.build import build_part
+from sr.image.color import rgb_to_luma
 from sr.runtime import malloc
 
 SECONDS = 1.0  # of a turn, about
@@ -40,7 +40,7 @@ def rows(config: dict[str, Any]) -> list[dict[str, Any]]:
         "channels_last, compiled": Gear(full, channels_last=True, compile=True),
         "one thread": Gear(1),
     }
-    malloc.keep()  # as a training does
+    malloc.retain_freed_memory()  # as a training does
     found = []
     for name in config["nets"]:
         plain = _loop(name, config, Gear(full))
@@ -59,14 +59,14 @@ def _loop(name: str, config: dict[str, Any], gear: Gear) -> Callable[[int], None
     """A function that trains so many steps on one batch of noise; warmed up."""
     torch.manual_seed(0)
     scale, patch, batch = config["scale"], config["data"]["patch"], config["data"]["batch"]
-    net = build.part(architecture.node(name, scale, config["channels"]), "model.net")
+    net = build_part(architecture.compose_net_config(name, scale, config["channels"]), "model.net")
     layout = torch.channels_last if gear.channels_last else torch.contiguous_format
     net.to(memory_format=layout)
     if gear.compile:
         net.compile()
     optimizer, error = torch.optim.Adam(net.parameters()), nn.L1Loss()
     hr = torch.rand(batch, 3, patch, patch)
-    hr = luma(hr) if config["channels"] == 1 else hr
+    hr = rgb_to_luma(hr) if config["channels"] == 1 else hr
     lr = nn.functional.avg_pool2d(hr, scale)
     lr, hr = (image.to(memory_format=layout) for image in (lr, hr))
 

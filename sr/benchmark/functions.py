@@ -19,10 +19,11 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from skimage.transform import resize
 from torch import Tensor
 
-from sr.config import build, schema
+from sr.config import schema
+from sr.config.build import build_part
 from sr.data.cache import Cache
-from sr.data.patches import Draw, Patches
-from sr.data.pictures import Pictures
+from sr.data.patches import PatchDraw, Patches
+from sr.data.pictures import ImageSet
 from sr.data.sample import TRAIN
 from sr.degrade.chain import Chain
 from sr.image.resize import imresize
@@ -106,16 +107,16 @@ def cropping() -> Iterator[Race]:
     with tempfile.TemporaryDirectory() as folder:
         for most in (0, 256):
             files = [_png(where / name, Path(folder) / f"{most or 'whole'}", most) for name in TRAIN]
-            pictures = Pictures(files, 2, memory=0, cache=Cache(Path(folder) / "cache", math.inf))
+            pictures = ImageSet(files, 2, memory=0, cache=Cache(Path(folder) / "cache", math.inf))
             pictures.load()
             chance = np.random.default_rng(0)
             index, place = chance.permutation(np.resize(np.arange(len(files)), CROPS)), chance.random((CROPS, 2))
-            draw, patches = Draw(index, place, np.zeros(CROPS, np.uint8)), Patches(pictures, SIDE)
+            draw, patches = PatchDraw(index, place, np.zeros(CROPS, np.uint8)), Patches(pictures, SIDE)
 
-            def ours(patches: Patches = patches, draw: Draw = draw) -> Tensor:
+            def ours(patches: Patches = patches, draw: PatchDraw = draw) -> Tensor:
                 return patches[draw].hr
 
-            def decoding(files: list[Path] = files, draw: Draw = draw) -> Tensor:
+            def decoding(files: list[Path] = files, draw: PatchDraw = draw) -> Tensor:
                 crops = [_decoded(files[k], *corner) for k, corner in zip(draw.index, draw.place, strict=True)]
                 return torch.stack(crops)
 
@@ -140,8 +141,8 @@ def degrading() -> Iterator[Race]:
     images = [photo for photo in photos if photo.shape[:2] == (side, side)]
     images = [np.ascontiguousarray(images[k % len(images)][:, :: 1 - 2 * (k // 8)]) for k in range(16)]
     hr = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()
-    node = OmegaConf.load(schema.conf_dir() / "data/degrade/real.yaml")
-    chain = build.part(
+    node = OmegaConf.load(schema.find_conf_dir() / "data/degrade/real.yaml")
+    chain = build_part(
         OmegaConf.to_container(OmegaConf.merge({"scale": scale}, {"it": node}), resolve=True)["it"], "it"
     )
     turns = [list(range(k, k + 16)) for k in range(0, 16 * 8, 16)]  # of seeds, one after the other

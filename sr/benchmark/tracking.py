@@ -24,11 +24,11 @@ from pytorch_lightning.loggers import MLFlowLogger
 from torch import nn
 
 from sr.benchmark.fault_proxy import Gate, Server
-from sr.callback.panels import panel
-from sr.config import build
-from sr.image.resize import bicubic, imresize
+from sr.callback.panels import draw_panel
+from sr.config.build import build_model
+from sr.image.resize import imresize, upscale_bicubic
 from sr.metric.protocol import Protocol
-from sr.model.measured import Shown
+from sr.model.measured import EvaluationOutput
 from sr.runtime import malloc
 from sr.runtime.error import UserError
 from sr.track.mlflow import MLflow
@@ -69,7 +69,7 @@ class Clocked:
         self.count, self.seconds = self.count + 1, self.seconds + time.perf_counter() - start
 
 
-class Way(NamedTuple):
+class TrackerCalls(NamedTuple):
     """One tracker's way of telling: so many calls at each step, or at the end of each stretch of steps, and `settle`."""
 
     call: Callable[[int], Any]
@@ -91,7 +91,7 @@ class Costs(NamedTuple):
 
 def rows(config: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Rows for the bench."""
-    malloc.keep()  # as a training does
+    malloc.retain_freed_memory()  # as a training does
     before = torch.get_num_threads()
     torch.set_num_threads(config["threads"])
     try:
@@ -110,12 +110,15 @@ def _scalars(config: dict[str, Any]) -> Iterator[dict[str, Any]]:
         scalars = {f"train/{i}": torch.tensor(1 / (i + 3)) for i in range(SCALARS)}  # a step makes them anyway
 
         def told(k: int) -> None:
-            track.points(scalars, k)
+            track.log_points(scalars, k)
 
         def logged(k: int) -> None:
             lightning.log_metrics({f"train/{i}": float(k) for i in range(SCALARS)}, k)
 
-        ways = [Way(told, 1, 0, max(LEAST, config["seconds"]), EVERY, track.settled, sent), Way(logged, 1)]
+        ways = [
+            TrackerCalls(told, 1, 0, max(LEAST, config["seconds"]), EVERY, track.mark_saved, sent),
+            TrackerCalls(logged, 1),
+        ]
         ours, rival = _costs(_work(), ways, config["rounds"], "scalars")
         what = f"tracking a step with {SCALARS} scalars"
         yield _row(f"{what}, the call", ours.calls, rival.calls, "ms", LIGHTNING)
@@ -133,18 +136,23 @@ def _pictures(config: dict[str, Any]) -> Iterator[dict[str, Any]]:
         client, run = MlflowClient(track.uri), track.run_id
 
         def told(k: int) -> None:
-            track.image("panel", draw, k)
+            track.log_image("panel", draw, k)
 
         def logged(k: int) -> None:
             client.log_image(run, draw(), key="x", step=k, synchronous=True)
 
-        ways = [Way(told, 0, PANELS, max(LEAST, config["seconds"]), EVERY, track.settled, sent), Way(logged, 0, PANELS)]
+        ways = [
+            TrackerCalls(told, 0, PANELS, max(LEAST, config["seconds"]), EVERY, track.mark_saved, sent),
+            TrackerCalls(logged, 0, PANELS),
+        ]
         ours, rival = _costs(_work(), ways, config["rounds"], "panels")
     yield _row("tracking a panel, the call", ours.calls, rival.calls, "ms", LOG_IMAGE)
     yield _row("tracking a panel, all that the loop loses", ours.whole, rival.whole, "ms", LOG_IMAGE)
 
 
-def _costs(work: Callable[[], Any], ways: list[Way], rounds: int, what: str, least: float = LEAST) -> list[Costs]:
+def _costs(
+    work: Callable[[], Any], ways: list[TrackerCalls], rounds: int, what: str, least: float = LEAST
+) -> list[Costs]:
     """Of each way; a bare turn of `least` seconds stands between any two turns."""
     costs = [Costs([], [], []) for _ in ways]
     _run(work, 1.0)  # warms up
@@ -165,9 +173,9 @@ def _costs(work: Callable[[], Any], ways: list[Way], rounds: int, what: str, lea
     return costs
 
 
-def _run(work: Callable[[], Any], seconds: float, way: Way | None = None, step: int = 0) -> Turn:
+def _run(work: Callable[[], Any], seconds: float, way: TrackerCalls | None = None, step: int = 0) -> Turn:
     """Whole stretches of steps, one at least, until so many seconds are over."""
-    way = way or Way(lambda k: None, stretch=EVERY)
+    way = way or TrackerCalls(lambda k: None, stretch=EVERY)
     start, first = time.perf_counter(), step
     while step == first or time.perf_counter() - start < seconds:
         for _ in range(way.stretch):
@@ -225,15 +233,15 @@ def _rate(step: Callable[[], dict[str, Any]], uri: str, events: list[tuple[float
         start, k = time.perf_counter(), 0
         while time.perf_counter() - start < WARMING:
             k += 1
-            track.points(step(), k)
+            track.log_points(step(), k)
         warm, start = k, time.perf_counter()
         while (seconds := time.perf_counter() - start) < OUTAGE:
             if events and seconds >= events[0][0]:
                 events.pop(0)[1]()
             k += 1
-            track.points(step(), k)
+            track.log_points(step(), k)
             if k % OFTEN == 0:
-                track.settled(k)
+                track.mark_saved(k)
         for _, event in events:  # of a turn in which a step took that long
             event()
     return (k - warm) / seconds
@@ -241,7 +249,7 @@ def _rate(step: Callable[[], dict[str, Any]], uri: str, events: list[tuple[float
 
 def _training(config: dict[str, Any]) -> Callable[[], dict[str, Any]]:
     """A step of the default net on one batch; what it would tell."""
-    model = build.model(config)
+    model = build_model(config)
     net, optimizer = model.net, model.optimizer(model.net.parameters())
     side = config["data"]["patch"]
     hr = torch.rand(config["data"]["batch"], 3, side, side)
@@ -264,7 +272,7 @@ def _panel(scale: int) -> Callable[[], Image.Image]:
     hr = torch.from_numpy(data.astronaut()).permute(2, 0, 1)[None].float() / 255
     hr = hr[..., : 512 // scale * scale, : 512 // scale * scale]
     lr = imresize(hr, 1 / scale)
-    return partial(panel, Shown(lr, bicubic(lr, scale), hr), Protocol("edsr", scale, "rgb"))
+    return partial(draw_panel, EvaluationOutput(lr, upscale_bicubic(lr, scale), hr), Protocol("edsr", scale, "rgb"))
 
 
 def _work() -> Callable[[], Any]:
@@ -290,7 +298,7 @@ def _tracker(uri: str | None = None) -> Iterator[tuple[MLflow, Callable[[], bool
         try:
             yield track, lambda: Upload(folder, track.uri, track.runs).complete
         finally:
-            track.end("FINISHED")
+            track.close("FINISHED")
 
 
 def _row(name: str, ours: list[float], rival: list[float], unit: str, rival_is: str) -> dict[str, Any]:

@@ -15,16 +15,16 @@ import torch
 from torch import Tensor
 
 from sr.callback import progress_bar
-from sr.callback.best import Judge
-from sr.callback.checkpointing import Keeper
-from sr.callback.metrics import Record
-from sr.callback.panels import Panels
-from sr.callback.throughput import Clock, Waiting
+from sr.callback.best import BestCheckpoint
+from sr.callback.checkpointing import CheckpointWriter
+from sr.callback.metrics import MetricLogger
+from sr.callback.panels import PanelLogger
+from sr.callback.throughput import DataWaitProfiler, TrainingClock
 from sr.checkpoint import architecture
-from sr.config import build
+from sr.config.build import build_data, build_model, build_part, build_trainer
 from sr.data.patches import Patches
 from sr.model.cnn import CNN
-from sr.model.module import trainable
+from sr.model.module import list_trainable
 from sr.runtime import malloc, terminal
 from sr.runtime.error import UserError
 
@@ -43,10 +43,10 @@ class Timed(NamedTuple):
 
 def compare(config: dict[str, Any]) -> list[dict[str, Any]]:
     """The rows of all `nets`."""
-    malloc.keep()  # the bare loop gains by it as well
+    malloc.retain_freed_memory()  # the bare loop gains by it as well
     found = []
     for name in config["nets"]:
-        node = architecture.node(name, config["scale"], config["channels"])
+        node = architecture.compose_net_config(name, config["scale"], config["channels"])
         found += Comparison(config | {"model": config["model"] | {"net": node}}).rows()
     return found
 
@@ -55,14 +55,14 @@ class Comparison:
     """Both sides of one config, which must train a CNN on pictures."""
 
     def __init__(self, config: dict[str, Any]) -> None:
-        terminal.quiet()
+        terminal.silence_library_warnings()
         self.config = config
         self.steps, self.batch = config["steps"], config["data"].get("batch")
         torch.set_num_threads(config["threads"])
-        self.data = build.data(config)
+        self.data = build_data(config)
         self.data.prepare_data()
         self.data.setup("fit")
-        if not isinstance(self.data.train_set, Patches) or not isinstance(build.model(config), CNN):
+        if not isinstance(self.data.train_set, Patches) or not isinstance(build_model(config), CNN):
             raise UserError("sr.bench compares model=cnn on pictures: data=sample or data=folder")
 
     def rows(self) -> list[dict[str, Any]]:
@@ -93,22 +93,29 @@ class Comparison:
     def _framework(self) -> Timed:
         with tempfile.TemporaryDirectory() as folder:
             own = {"runs": folder, "uri": None} if "runs" in self.config["track"] else {}  # never the user's database
-            track = build.part(self.config["track"] | own, "track")
-            model, clock, waiting = build.model(self.config), Clock(), Waiting()
-            judge = Judge(Path(folder), self.config["watch"], self.config)
-            keeper = Keeper(judge, self.config, track)
-            callbacks = [judge, clock, progress_bar.Bar(), Record(track), Panels(track), keeper]
-            trainer = build.trainer(self.config, callbacks, track, manual=False)
+            track = build_part(self.config["track"] | own, "track")
+            model, clock, waiting = build_model(self.config), TrainingClock(), DataWaitProfiler()
+            judge = BestCheckpoint(Path(folder), self.config["watch"], self.config)
+            keeper = CheckpointWriter(judge, self.config, track)
+            callbacks = [
+                judge,
+                clock,
+                progress_bar.TrainingProgressBar(),
+                MetricLogger(track),
+                PanelLogger(track),
+                keeper,
+            ]
+            trainer = build_trainer(self.config, callbacks, track, manual=False)
             trainer.profiler = waiting
             self.device = trainer.strategy.root_device  # where the rival will run as well
             track.start("bench", Path(folder), self.config, [], {})
             trainer.fit(model, datamodule=self.data)
-            track.end("FINISHED")
+            track.close("FINISHED")
             return Timed(self.steps / clock.seconds, waiting.seconds / clock.seconds)
 
     def _bare(self, steps: int | None = None) -> Timed:
         steps = steps or self.steps
-        model = build.model(self.config)
+        model = build_model(self.config)
         device = self.device
         channels_last = self.config["trainer"]["channels_last"]
         layout = torch.channels_last if channels_last else torch.contiguous_format
@@ -116,7 +123,7 @@ class Comparison:
         precision = torch.autocast(
             device.type, torch.bfloat16, enabled=self.config["trainer"]["precision"] == "bf16-mixed"
         )
-        optimizer = model.optimizer(trainable(net))
+        optimizer = model.optimizer(list_trainable(net))
         batches, waited = self._batches(), 0.0
         start = time.perf_counter()
         for _ in range(steps):

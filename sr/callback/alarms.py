@@ -12,9 +12,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from sr.alarm.rule import Rule
-from sr.model.measured import Shown
+from sr.model.measured import EvaluationOutput
 from sr.model.module import SRModule
-from sr.track.none import Nothing
+from sr.track.none import NoTracker
 
 LOOK = 50  # steps whose signals are fetched from the device at once
 REST = 1000  # steps without it, after which a failure of the signals that comes again is told of again
@@ -24,7 +24,7 @@ SIDE = 384  # HR pixels: rules see the middle of a picture
 TAG_LENGTH = 4000  # characters of a tag that every MLflow takes
 
 
-class Alarms(Callback):
+class AlarmMonitor(Callback):
     """Tells of each failure once, when it begins: a line in the terminal and a tag `sr.alarm.NAME` of the run. `told` has
     what was said, by name. A failure in pictures has to be there at three validations in a row, or at the last: nets that
     learn fast have it now and then.
@@ -32,7 +32,7 @@ class Alarms(Callback):
     Of several processes the first one looks, at its own share.
     """
 
-    def __init__(self, track: Nothing, rules: Mapping[str, Rule]) -> None:
+    def __init__(self, track: NoTracker, rules: Mapping[str, Rule]) -> None:
         self.track, self.rules = track, dict(rules)
         self.told: dict[str, list[str]] = {}
         self._wanted = sorted({name for rule in self.rules.values() for name in rule.signals})
@@ -58,7 +58,7 @@ class Alarms(Callback):
     def on_train_start(self, trainer: Trainer, module: SRModule) -> None:
         self._seen = trainer.global_step
         for rule in self.rules.values():
-            rule.begin(getattr(module, "adversarial", None))
+            rule.start(getattr(module, "adversarial", None))
 
     def on_train_batch_end(self, trainer: Trainer, module: SRModule, *_: object) -> None:
         if not self._wanted or not trainer.is_global_zero or trainer.global_step == self._seen:
@@ -79,11 +79,17 @@ class Alarms(Callback):
             self._look()
 
     def on_validation_batch_end(
-        self, trainer: Trainer, module: SRModule, shown: Shown, batch: object, batch_idx: int, dataloader_idx: int = 0
+        self,
+        trainer: Trainer,
+        module: SRModule,
+        shown: EvaluationOutput,
+        batch: object,
+        batch_idx: int,
+        dataloader_idx: int = 0,
     ) -> None:
         if trainer.is_global_zero and self._judges(trainer, module):
             for rule in self.rules.values():
-                rule.picture(*_middle(shown))
+                rule.observe_images(*_middle(shown))
 
     def on_validation_end(self, trainer: Trainer, module: SRModule) -> None:
         if not self._judges(trainer, module):
@@ -99,12 +105,14 @@ class Alarms(Callback):
 
     def _judges(self, trainer: Trainer, module: SRModule) -> bool:
         """Not before a net has learned something, nor a generator before it plays."""
-        return not trainer.sanity_checking and module.counts and trainer.global_step >= EARLY * module.total_steps
+        return (
+            not trainer.sanity_checking and module.may_become_best and trainer.global_step >= EARLY * module.total_steps
+        )
 
     def _look(self) -> None:
         for step, signals in _fetched(self._steps):
             for name, rule in self.rules.items():
-                seen = rule.step(step, signals)
+                seen = rule.observe_step(step, signals)
                 if seen and step - self._last.get(name, -REST) >= REST:
                     self._tell(name, step, seen)
                 if seen:
@@ -114,7 +122,7 @@ class Alarms(Callback):
     def _tell(self, name: str, step: int, seen: str) -> None:
         tqdm.write(f"ALARM {name} at step {step}: {seen}; {self.rules[name].advice}", file=sys.stderr)
         self.told.setdefault(name, []).append(f"step {step}: {seen}")
-        self.track.tag(f"sr.alarm.{name}", "; ".join(self.told[name])[:TAG_LENGTH])
+        self.track.set_tag(f"sr.alarm.{name}", "; ".join(self.told[name])[:TAG_LENGTH])
 
 
 def _fetched(steps: list[tuple[int, dict[str, Tensor | float]]]) -> list[tuple[int, dict[str, float]]]:
@@ -127,12 +135,12 @@ def _fetched(steps: list[tuple[int, dict[str, Tensor | float]]]) -> list[tuple[i
     ]
 
 
-def _middle(shown: Shown) -> Shown:
+def _middle(shown: EvaluationOutput) -> EvaluationOutput:
     """Cut on LR's grid: failures of a net are everywhere, and large pictures take long."""
     scale = shown.hr.shape[-1] // shown.lr.shape[-1]
     height, width = (min(side, SIDE // scale) for side in shown.lr.shape[-2:])
     top, left = (shown.lr.shape[-2] - height) // 2, (shown.lr.shape[-1] - width) // 2
-    return Shown(
+    return EvaluationOutput(
         *(
             image[..., top * k : (top + height) * k, left * k : (left + width) * k]
             for image, k in ((shown.lr, 1), (shown.sr, scale), (shown.hr, scale))

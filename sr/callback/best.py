@@ -6,16 +6,16 @@ from typing import Any
 
 from pytorch_lightning import Callback, Trainer
 
-from sr.checkpoint.atomic import link
+from sr.checkpoint.atomic import link_file
 from sr.checkpoint.load import KEY
 from sr.model.module import SRModule
-from sr.pretrained import state_dict
+from sr.pretrained.state_dict import read_weights
 from sr.runtime.error import UserError
 
 PERCEPTUAL = ("lpips", "lpips_vgg", "dists", "spectrum")  # the first that is measured is a GAN's watch_also=auto
 
 
-class Judge(Callback):
+class BestCheckpoint(Callback):
     """Knows the best step by `watch` and the best by `watch_also`, and stops a training that gets no better.
 
     A run that goes on keeps its best steps. One that begins with another's checkpoint takes over the best files beside
@@ -34,7 +34,7 @@ class Judge(Callback):
         self.also: str | None = None  # of watch_also what `key` is of watch; known at the first validation
         self.second: dict[str, float] = {}  # by `also` what `module.best` is by `key`
         self.measured: dict[str, str] = {}  # digests of the validation sets: what is in them, and how it is measured
-        self.alike = True  # whether these are the checkpoint's: numbers of others are no measure
+        self.is_comparable = True  # whether these are the checkpoint's: numbers of others are no measure
         self.better: list[Path] = []  # the best files that the last validation has outdone
 
     @property
@@ -47,7 +47,7 @@ class Judge(Callback):
         """Where the best by `also` is, or will be, named by that metric: `best_spectrum.ckpt`."""
         return self.folder / f"best_{self.also.rpartition('/')[2]}.ckpt" if self.also else None
 
-    def kept(self) -> list[Path]:
+    def list_files(self) -> list[Path]:
         """The files that are there, the best first."""
         return [path for path in (self.best, self.best_also, self.folder / "last.ckpt") if path and path.exists()]
 
@@ -57,8 +57,8 @@ class Judge(Callback):
 
     def on_load_checkpoint(self, trainer: Trainer, module: SRModule, checkpoint: dict[str, Any]) -> None:
         entry = checkpoint[KEY]
-        self.alike = _of_first(trainer, entry.get("measured", self.measured) == self.measured)
-        if not self.alike:
+        self.is_comparable = _of_first(trainer, entry.get("measured", self.measured) == self.measured)
+        if not self.is_comparable:
             self._anew(trainer, checkpoint["global_step"])
             return
         self.also = entry.get("also")
@@ -70,7 +70,7 @@ class Judge(Callback):
             self.second = dict(entry["second"])
         if self._inherited:
             for name, path in there.items():
-                link(path, self.folder / name)
+                link_file(path, self.folder / name)
         if self.patience and self._waited >= self.patience and self._inherited is None:
             trainer.should_stop = True  # it was stopped then, and only its end is missing
 
@@ -89,7 +89,7 @@ class Judge(Callback):
         found = [folder / path.name for path in (self.best, self.best_also) if path]
         found = [path for path in found if path.exists()]
         if self._inherited:
-            found = [path for path in found if state_dict.read(path)["global_step"] <= step]
+            found = [path for path in found if read_weights(path)["global_step"] <= step]
         return {path.name: path for path in found}
 
     def on_validation_end(self, trainer: Trainer, module: SRModule) -> None:
@@ -101,7 +101,7 @@ class Judge(Callback):
         self.better = [self.best] * better + [self.best_also] * better_also
         counted = {k: v for k, v in module.metrics.items() if k.startswith("val/") and not k.endswith("_raw")}
         counted["step"] = trainer.global_step
-        self._waited = 0 if better else self._waited + module.counts
+        self._waited = 0 if better else self._waited + module.may_become_best
         module.best = counted if better else module.best
         self.second = counted if better_also else self.second
         if self.patience and self._waited >= self.patience and not trainer.should_stop:
@@ -130,4 +130,4 @@ def _of_first(trainer: Trainer, value: Any) -> Any:
 
 def _better(module: SRModule, key: str, best: dict[str, float]) -> bool:
     sign = module.metric.sign(key.rpartition("/")[2])
-    return module.counts and sign * module.metrics[key] > sign * best.get(key, -sign * math.inf)
+    return module.may_become_best and sign * module.metrics[key] > sign * best.get(key, -sign * math.inf)

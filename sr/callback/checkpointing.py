@@ -12,19 +12,19 @@ from typing import Any
 import torch
 from pytorch_lightning import Callback, Trainer
 
-from sr.callback.best import Judge
-from sr.checkpoint.atomic import link, pour, settle
+from sr.callback.best import BestCheckpoint
+from sr.checkpoint.atomic import link_file, sync_folder, write_checkpoint
 from sr.checkpoint.load import KEY
 from sr.model.module import SRModule
 from sr.runtime import rng_state
 from sr.runtime.error import DiskError
 from sr.runtime.signals import signals
-from sr.track.none import Nothing
+from sr.track.none import NoTracker
 
 LOOK = 50  # steps between two looks at the clock where several processes have to agree on it
 
 
-class Keeper(Callback):
+class CheckpointWriter(Callback):
     """Writes `last.ckpt` at each validation and, between two steps, every `minutes` and every `steps`; `previous.ckpt`
     is the last one before it, and the best files are links to what was the last one then.
 
@@ -32,7 +32,7 @@ class Keeper(Callback):
     the scaler of half precision), what module and callbacks keep, and every state of chance.
     """
 
-    def __init__(self, judge: Judge, config: dict[str, Any], track: Nothing, minutes: float | None = None,
+    def __init__(self, judge: BestCheckpoint, config: dict[str, Any], track: NoTracker, minutes: float | None = None,
                  steps: int | None = None) -> None:  # fmt: skip
         self.judge, self.track = judge, track
         self.minutes, self.steps = minutes, steps
@@ -45,12 +45,12 @@ class Keeper(Callback):
 
     def on_save_checkpoint(self, trainer: Trainer, module: SRModule, checkpoint: dict[str, Any]) -> None:
         known = {"config": self.config, "metrics": dict(module.metrics), "bicubic": dict(module.bicubic)}
-        checkpoint.setdefault(KEY, {}).update(known, leaks=self.leaks, chance=_of_all(trainer, rng_state.states()))
+        checkpoint.setdefault(KEY, {}).update(known, leaks=self.leaks, chance=_of_all(trainer, rng_state.capture()))
         _at_rest(checkpoint, trainer.num_training_batches)
 
     def on_load_checkpoint(self, trainer: Trainer, module: SRModule, checkpoint: dict[str, Any]) -> None:
         entry = checkpoint[KEY]
-        if self.judge.alike:
+        if self.judge.is_comparable:
             module.metrics, module.bicubic = dict(entry["metrics"]), dict(entry["bicubic"])
         self._saved = checkpoint["global_step"]
         states = entry.get("chance")  # files of earlier versions have none
@@ -62,36 +62,36 @@ class Keeper(Callback):
             for part in self._last.parent.glob(f"{self._last.name}.*.part"):  # of a process that was killed
                 part.unlink()
         if trainer.world_size == 1:  # several would have to agree on the step at which to stop
-            signals.wait()
+            signals.defer()
 
     def on_train_batch_start(self, trainer: Trainer, module: SRModule, *_: object) -> None:
         """Between two steps: only now are all hooks of the last one done, also the module's own."""
         if self._chance is not None:
             rng_state.restore(self._chance)
             self._chance = None
-        if module.at_rest and trainer.global_step != self._saved and self._due(trainer):
+        if module.is_between_steps and trainer.global_step != self._saved and self._due(trainer):
             self._save(trainer, module)
-        if module.at_rest:
-            signals.obey()
+        if module.is_between_steps:
+            signals.raise_if_requested()
 
     def on_validation_end(self, trainer: Trainer, module: SRModule) -> None:
         if trainer.sanity_checking:
             return
         self._save(trainer, module, self.judge.better)
-        signals.obey()
+        signals.raise_if_requested()
 
     def on_train_end(self, trainer: Trainer, module: SRModule) -> None:
         if self._saved != trainer.global_step:  # nothing was validated: what was trained is kept all the same
             self._save(trainer, module)
-        self.track.barrier()  # all of its files are there
-        signals.wait_no_more()
+        self.track.flush()  # all of its files are there
+        signals.stop_deferring()
 
     def on_exception(self, *_: object) -> None:
         """In the middle of a step there is nothing that could be resumed exactly: the last file stays the last."""
         signals.waits = False
 
     def _due(self, trainer: Trainer) -> bool:
-        if signals.asked or (self.steps and trainer.global_step % self.steps == 0):
+        if signals.is_requested or (self.steps and trainer.global_step % self.steps == 0):
             return True
         late = self.minutes is not None and time.monotonic() - self._when >= 60 * self.minutes
         if trainer.world_size == 1:
@@ -100,11 +100,13 @@ class Keeper(Callback):
 
     def _save(self, trainer: Trainer, module: SRModule, better: list[Path] | None = None) -> None:
         step = trainer.global_step
-        with module.settled():  # what is kept is what is measured; the content is the weights themselves, no copy
+        with (
+            module.use_eval_weights()
+        ):  # what is kept is what is measured; the content is the weights themselves, no copy
             content = trainer._checkpoint_connector.dump_checkpoint(False)  # its public way would write twice
             part = self._written(content, step) if trainer.is_global_zero else None
         if part:
-            self.track.after(partial(self._put_in_place, part, step, better or []))
+            self.track.call_when_flushed(partial(self._put_in_place, part, step, better or []))
         self._saved, self._when = step, time.monotonic()
 
     def _written(self, content: dict[str, Any], step: int) -> Path:
@@ -112,7 +114,7 @@ class Keeper(Callback):
         part = self._last.with_name(f"{self._last.name}.{step}.part")
         try:
             with part.open("wb") as file:
-                pour(content, file)
+                write_checkpoint(content, file)
         except OSError as error:
             part.unlink(missing_ok=True)
             raise self._lost(step, error) from None
@@ -122,15 +124,15 @@ class Keeper(Callback):
         """At every moment there is a `last.ckpt` that is whole, and a best one at least as late as it tells of."""
         try:
             for path in better:
-                link(part, path)
+                link_file(part, path)
             if self._last.exists():
-                link(self._last, self._last.with_name("previous.ckpt"))
+                link_file(self._last, self._last.with_name("previous.ckpt"))
             part.replace(self._last)
-            settle(self._last.parent)
+            sync_folder(self._last.parent)
         except OSError as error:
             part.unlink(missing_ok=True)
             raise self._lost(step, error) from None
-        self.track.settled(step)
+        self.track.mark_saved(step)
 
     @property
     def _last(self) -> Path:

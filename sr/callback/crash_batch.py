@@ -5,13 +5,13 @@ from pathlib import Path
 import torch
 from pytorch_lightning import Callback, Trainer
 
-from sr.inference.memory import out_of_memory
+from sr.inference.memory import is_out_of_memory
 from sr.model.guard import ExplodedError
 from sr.model.module import SRModule
 from sr.runtime.error import UserError
 
 
-class Evidence(Callback):
+class CrashBatch(Callback):
     """Saves the batch of the last bad step as `offending_step_N.pt` (`lr` and `hr`, float 0…1), and says so."""
 
     def __init__(self, folder: Path) -> None:
@@ -22,7 +22,7 @@ class Evidence(Callback):
             path = self.folder / f"offending_step_{exception.step}.pt"
             torch.save({name: image.cpu() for name, image in exception.batch._asdict().items()}, path)
             exception.args = (f"{exception}. What it was fed is in {path}",)
-        elif isinstance(exception, RuntimeError) and out_of_memory(exception) and trainer.training:
+        elif isinstance(exception, RuntimeError) and is_out_of_memory(exception) and trainer.training:
             raise UserError(_advice(trainer)) from exception
 
 

@@ -6,43 +6,43 @@ from pytorch_lightning import Callback, Trainer
 from torch import Tensor
 
 from sr.callback.panels import TILE
-from sr.data.module import SRData
-from sr.image.color import gray
-from sr.image.panel import sheet
+from sr.data.module import SRDataModule
+from sr.image.color import rgb_to_gray
+from sr.image.panel import draw_tiles
 from sr.image.write import to_pil
 from sr.model.module import SRModule
-from sr.track.none import Nothing
+from sr.track.none import NoTracker
 
 PICTURES, DRAWS = 3, 5
 CROP = 192  # HR pixels, at most
 
 
-class Sheet(Callback):
+class DegradationSheet(Callback):
     """The middle of the first validation pictures, beside LR as it is drawn for the seeds 0, 1, 2 …: the same pictures
     and seeds in every run, so that the sheets of two runs can be compared. None where nothing is left to chance."""
 
-    def __init__(self, track: Nothing) -> None:
+    def __init__(self, track: NoTracker) -> None:
         self.track = track
 
     def on_fit_start(self, trainer: Trainer, module: SRModule) -> None:
         data = trainer.datamodule
         if not getattr(data.degrade, "fixed", True) and data.eval_sets.get("val"):
-            self.track.image("degradation", contact(data), trainer.global_step)
+            self.track.log_image("degradation", draw_degradations(data), trainer.global_step)
 
 
-def contact(data: SRData) -> Image.Image:
+def draw_degradations(data: SRDataModule) -> Image.Image:
     """A row for each picture: HR, then its LR, enlarged by whole pixels."""
     chosen, s = data.eval_sets["val"][0], data.scale
     pictures = [chosen[[k]].hr for k in range(min(PICTURES, len(chosen)))]
     side = min(CROP, *(n for hr in pictures for n in hr.shape[-2:])) // s * s
     tiles: dict[str, Image.Image] = {}
     for k, whole in enumerate(pictures):
-        hr = _middle(gray(whole) if data.color == "gray" else whole, side, s)
+        hr = _middle(rgb_to_gray(whole) if data.color == "gray" else whole, side, s)
         lr = data.degrade(hr.expand(DRAWS, -1, -1, -1), torch.arange(DRAWS))
         zoom = -(-TILE // side)
         tiles[chosen.names[k]] = _enlarged(hr[0], zoom)
         tiles |= {f"{chosen.names[k]}, LR {seed}": _enlarged(image, zoom * s) for seed, image in enumerate(lr)}
-    return sheet(tiles, columns=1 + DRAWS)
+    return draw_tiles(tiles, columns=1 + DRAWS)
 
 
 def _middle(hr: Tensor, side: int, scale: int) -> Tensor:

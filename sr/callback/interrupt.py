@@ -5,8 +5,8 @@ from pytorch_lightning import Callback
 from sr.runtime.signals import signals
 
 
-class Listening(Callback):
+class InterruptHandler(Callback):
     """The first to hear of an interruption: Lightning turns a deaf ear to Ctrl-C after the first one."""
 
     def on_exception(self, *_: object) -> None:
-        signals.listen()
+        signals.install_handlers()

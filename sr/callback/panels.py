@@ -11,55 +11,67 @@ from PIL import Image
 from pytorch_lightning import Callback, Trainer
 from torch import Tensor
 
-from sr.image.panel import repeat_pixels, sheet
-from sr.image.resize import bicubic
+from sr.image.panel import draw_tiles, repeat_pixels
+from sr.image.resize import upscale_bicubic
 from sr.metric.protocol import Protocol
 from sr.metric.psnr import psnr
 from sr.metric.ssim import WINDOW
-from sr.model.measured import Shown
+from sr.model.measured import EvaluationOutput
 from sr.model.module import SRModule
-from sr.track.none import Nothing
+from sr.track.none import NoTracker
 
 CROP = 64  # HR pixels, at most
 TILE = 128  # screen pixels that a tile should have, at least
 
 
-class Panels(Callback):
+class PanelLogger(Callback):
     """The first `track.panels` pictures of each set at every validation and test, always the same crop of each."""
 
-    def __init__(self, track: Nothing) -> None:
+    def __init__(self, track: NoTracker) -> None:
         self.track = track
 
     def on_validation_batch_end(
-        self, trainer: Trainer, module: SRModule, shown: Shown, batch: object, batch_idx: int, dataloader_idx: int = 0
+        self,
+        trainer: Trainer,
+        module: SRModule,
+        shown: EvaluationOutput,
+        batch: object,
+        batch_idx: int,
+        dataloader_idx: int = 0,
     ) -> None:
         self._show("val", trainer, module, shown, batch_idx, dataloader_idx)
 
     def on_test_batch_end(
-        self, trainer: Trainer, module: SRModule, shown: Shown, batch: object, batch_idx: int, dataloader_idx: int = 0
+        self,
+        trainer: Trainer,
+        module: SRModule,
+        shown: EvaluationOutput,
+        batch: object,
+        batch_idx: int,
+        dataloader_idx: int = 0,
     ) -> None:
         self._show("test", trainer, module, shown, batch_idx, dataloader_idx)
 
     def _show(
-        self, part: str, trainer: Trainer, module: SRModule, shown: Shown, batch_idx: int, set_index: int
+        self, part: str, trainer: Trainer, module: SRModule, shown: EvaluationOutput, batch_idx: int, set_index: int
     ) -> None:
         data = trainer.datamodule
         chosen = data.eval_sets[part][set_index]
         first = batch_idx * getattr(chosen, "batch", 1)
         for k in range(min(len(shown.hr), max(0, self.track.panels - first))):
-            one = Shown(*(image[k : k + 1] for image in shown))
+            one = EvaluationOutput(*(image[k : k + 1] for image in shown))
             key = f"panels/{part}/{data.set_name(part, set_index)}/{chosen.names[first + k]}"
-            self.track.image(key, partial(panel, one, module.metric), trainer.global_step)
+            self.track.log_image(key, partial(draw_panel, one, module.metric), trainer.global_step)
 
 
-def panel(shown: Shown, protocol: Protocol, crop: int = CROP, strip: bool = False) -> Image.Image:
+def draw_panel(shown: EvaluationOutput, protocol: Protocol, crop: int = CROP, strip: bool = False) -> Image.Image:
     """One picture, `[1, C, H, W]` each, as a panel. Its crop is where bicubic errs most: the same for every net.
 
     `strip` puts LR | bicubic | SR | HR into one row.
     """
     lr, sr, hr = (image.detach().cpu().to(torch.promote_types(image.dtype, torch.float32)) for image in shown)
     s = hr.shape[-1] // lr.shape[-1]
-    guess = bicubic(lr, s)
+    guess = upscale_bicubic(lr, s)
     side = min(crop, *hr.shape[-2:]) // s * s
     top, left = _hardest(guess, hr, side, s)
     cut = [image[..., top : top + side, left : left + side] for image in (guess, sr, hr)]
@@ -72,13 +84,13 @@ def panel(shown: Shown, protocol: Protocol, crop: int = CROP, strip: bool = Fals
         f"SR {_psnr(protocol, cut[1], cut[2])}": result,
     }
     tiles = {**reduced, **results} if strip else {**results, **reduced}
-    return sheet({**tiles, "HR": original}, columns=4 if strip else 2)
+    return draw_tiles({**tiles, "HR": original}, columns=4 if strip else 2)
 
 
 def _psnr(protocol: Protocol, sr: Tensor, hr: Tensor) -> str:
     if min(sr.shape[-2:]) < WINDOW + 2 * protocol.scale:
         return ""
-    seen = protocol.seen(sr, hr)
+    seen = protocol.prepare(sr, hr)
     return f"{psnr(seen.x, seen.y).item():.2f} dB"
 
 

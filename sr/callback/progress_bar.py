@@ -10,7 +10,7 @@ from sr.model.module import SRModule
 from sr.runtime.terminal import QUIET_INTERVAL
 
 
-class Bar(Callback):
+class TrainingProgressBar(Callback):
     """Steps, rate, time left, loss and the best PSNR so far."""
 
     def __init__(self) -> None:

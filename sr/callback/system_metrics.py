@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import torch
 
-from sr.track.none import Nothing
+from sr.track.none import NoTracker
 
 RAPL = Path("/sys/class/powercap")
 PACKAGE = "intel-rapl:[0-9]*"  # a processor; its parts have a second colon. AMD's are called so as well
@@ -18,13 +18,13 @@ WH = 3600.0  # J
 MB = 1e6
 
 
-class Sampler:
+class SystemMetrics:
     """From `start` to `stop`, a sample every `every` seconds (None: never) at the step that `step` tells. What cannot be
     read is left out, and nothing ever fails. `wh` is what was spent so far, by this machine's processors and by the GPUs
     that this process may use, whoever else worked on them, as far as they tell.
     """
 
-    def __init__(self, track: Nothing, folder: Path, every: float | None, step: Callable[[], int]) -> None:
+    def __init__(self, track: NoTracker, folder: Path, every: float | None, step: Callable[[], int]) -> None:
         self.track, self.folder, self.every, self._step = track, folder, every, step
         self.wh: dict[str, float] = {}
         self._stop = threading.Event()
@@ -47,7 +47,7 @@ class Sampler:
     def _run(self) -> None:
         process = psutil.Process()
         psutil.cpu_percent(None)
-        energy, then = rapl(), time.monotonic()
+        energy, then = read_rapl(), time.monotonic()
         while not self._stop.is_set():
             self._stop.wait(self.every)
             try:
@@ -55,13 +55,13 @@ class Sampler:
                 values = dict(_of_machine(process, self.folder)) | dict(_of_gpus())
                 energy = self._add_energy(values, energy, now - then)
                 then = now
-                self.track.points({f"system/{name}": value for name, value in values.items()}, self._step())
+                self.track.log_points({f"system/{name}": value for name, value in values.items()}, self._step())
             except Exception as error:  # whatever a driver raises: a sample is not worth a run
                 self._tell(error)
 
     def _add_energy(self, values: dict[str, float], before: dict[str, int], seconds: float) -> dict[str, int]:
         """Count what was spent since the sample before; a counter that was full began at 0 again: that time is lost."""
-        energy = rapl()
+        energy = read_rapl()
         joules = [energy[name] - before[name] for name in energy if energy[name] >= before.get(name, energy[name])]
         watts = [value for name, value in values.items() if name.endswith("_power_usage_watts")]
         for kind, spent in (("cpu", sum(joules) / 1e6 if energy else None), ("gpu", sum(watts) * seconds)):
@@ -116,7 +116,7 @@ def _memory_used(device: int) -> int | None:
     return total - free
 
 
-def rapl(root: Path = RAPL) -> dict[str, int]:
+def read_rapl(root: Path = RAPL) -> dict[str, int]:
     """µJ that each processor has counted; empty where there is no counter, or only root may read it."""
     found = {}
     for package in root.glob(PACKAGE):

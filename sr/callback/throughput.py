@@ -10,13 +10,13 @@ from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.profilers import PassThroughProfiler, Profiler
 
 from sr.model.module import SRModule
-from sr.track.none import Nothing
+from sr.track.none import NoTracker
 
 _NEXT = "train_dataloader_next"  # Lightning's name for getting the next batch
 _NOTHING = contextlib.nullcontext()
 
 
-class Clock(Callback):
+class TrainingClock(Callback):
     """Seconds of training, without those of validation."""
 
     def __init__(self) -> None:
@@ -47,7 +47,7 @@ class Clock(Callback):
             self.on_train_end()
 
 
-class Waiting(Profiler):
+class DataWaitProfiler(Profiler):
     """Sums up the time that Lightning spends in the data loader's `next`. Nothing else is looked at, which makes it
     cheaper than Lightning's own profiler that does nothing."""
 
@@ -67,15 +67,15 @@ class Waiting(Profiler):
             self.seconds += time.perf_counter() - self._since
 
 
-class Pace(Callback):
+class Throughput(Callback):
     """Between two validations: `train/steps_per_second`, and `train/data_wait`, the share of the time in which the loop
     waited for a batch, 0…1. `train/peak_memory_gb` is the most so far: of the GPU, else of the process.
 
     It stands behind the `clock` among the callbacks. Where `trainer.profiler` is set, the waiting is not measured.
     """
 
-    def __init__(self, track: Nothing, clock: Clock) -> None:
-        self.track, self.clock, self.waiting = track, clock, Waiting()
+    def __init__(self, track: NoTracker, clock: TrainingClock) -> None:
+        self.track, self.clock, self.waiting = track, clock, DataWaitProfiler()
         self._before = (0, 0.0, 0.0)  # steps, seconds of training, seconds of waiting
 
     def on_fit_start(self, trainer: Trainer, module: SRModule) -> None:
@@ -93,12 +93,15 @@ class Pace(Callback):
         if steps <= 0 or seconds <= 0:
             return
         self._before = now
-        found = {"steps_per_second": steps / seconds, "peak_memory_gb": peak_memory(trainer.strategy.root_device) / 1e9}
+        found = {
+            "steps_per_second": steps / seconds,
+            "peak_memory_gb": read_peak_memory(trainer.strategy.root_device) / 1e9,
+        }
         found |= {"data_wait": min(1.0, waited / seconds)} if trainer.profiler is self.waiting else {}
-        self.track.points({f"train/{name}": value for name, value in found.items()}, trainer.global_step)
+        self.track.log_points({f"train/{name}": value for name, value in found.items()}, trainer.global_step)
 
 
-def peak_memory(device: torch.device) -> int:
+def read_peak_memory(device: torch.device) -> int:
     """Bytes: of the GPU what PyTorch had at most, else what this process had."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)

@@ -10,9 +10,9 @@ from hydra.core.object_type import ObjectType
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from sr.config import build, schema
-from sr.pretrained import state_dict
-from sr.pretrained.state_dict import Misfit, State
+from sr.config import schema
+from sr.config.build import build_part
+from sr.pretrained.state_dict import Misfit, State, find_misfit, translate_names
 from sr.runtime.error import UserError
 
 CHANNELS = (3, 1, 4)
@@ -20,7 +20,7 @@ TRIED = 4  # nets that share the most with the file, tried at every scale and ch
 LEAST = 0.1  # share of names below which a net is none of them
 
 
-class Fit(NamedTuple):
+class DetectedNet(NamedTuple):
     """A net that takes a file's weights as they are."""
 
     name: str  # as in model/net=NAME
@@ -29,13 +29,13 @@ class Fit(NamedTuple):
     channels: int
 
 
-def node(name: str, scale: int, channels: int) -> dict[str, Any]:
+def compose_net_config(name: str, scale: int, channels: int) -> dict[str, Any]:
     """The resolved config of `model/net=name`."""
     with _hydra():
         return _resolved(_composed(name), scale, channels)
 
 
-def find(state: State) -> Fit | None:
+def detect_net(state: State) -> DetectedNet | None:
     """The net whose names and shapes are exactly those of `state`; None when there is none."""
     for name, cfg in _ranked(state)[:TRIED]:
         for channels in CHANNELS:
@@ -46,11 +46,11 @@ def find(state: State) -> Fit | None:
                 if _misfit(node, state) == Misfit([], [], [])
             }
             if fits:
-                return Fit(name, next(iter(fits.values())), tuple(fits), channels)
+                return DetectedNet(name, next(iter(fits.values())), tuple(fits), channels)
     return None
 
 
-def nearest(state: State) -> str:
+def describe_nearest(state: State) -> str:
     """What to say of a file that fits no net: the one that comes closest, and what is in the way."""
     ranked = _ranked(state)
     if not ranked:
@@ -71,21 +71,21 @@ def _ranked(state: State) -> list[tuple[str, DictConfig]]:
     """The nets, with their unresolved configs, by the share of names that they have in common with the file."""
     shares, known = {}, _all()
     for name, (_, wanted) in known.items():
-        ours, theirs = set(wanted.state_dict()), set(state_dict.translated(wanted, state))
+        ours, theirs = set(wanted.state_dict()), set(translate_names(wanted, state))
         shares[name] = len(ours & theirs) / len(ours | theirs)
     return [(name, known[name][0]) for name in sorted(shares, key=shares.get, reverse=True) if shares[name] > LEAST]
 
 
 def _misfit(node: dict[str, Any], state: State) -> Misfit | None:
     net = _net(node)
-    return None if net is None else state_dict.misfit(net, state_dict.translated(net, state))
+    return None if net is None else find_misfit(net, translate_names(net, state))
 
 
 def _net(node: dict[str, Any]) -> nn.Module | None:
     """The net without its weights; None for one that needs more than a scale and channels (spandrel's a file)."""
     try:
         with torch.device("meta"):
-            return build.part(node, "model.net")
+            return build_part(node, "model.net")
     except UserError:
         return None
 
@@ -122,7 +122,7 @@ class _hydra:  # noqa: N801  a context, used like a function
     def __enter__(self) -> None:
         self.own = not GlobalHydra.instance().is_initialized()
         if self.own:
-            hydra.initialize_config_dir(str(schema.conf_dir()), version_base="1.3")
+            hydra.initialize_config_dir(str(schema.find_conf_dir()), version_base="1.3")
 
     def __exit__(self, *_: object) -> None:
         if self.own:

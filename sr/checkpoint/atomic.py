@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 
-def pour(content: dict[str, Any], file: Any) -> None:
+def write_checkpoint(content: dict[str, Any], file: Any) -> None:
     """Onto the disk, by way of memory: what PyTorch says of a full disk is not that it is full."""
     buffer = io.BytesIO()
     torch.save(content, buffer)
@@ -18,7 +18,7 @@ def pour(content: dict[str, Any], file: Any) -> None:
     os.fsync(file.fileno())
 
 
-def link(there: Path, path: Path) -> None:
+def link_file(there: Path, path: Path) -> None:
     """`path` becomes the same file as `there`, or a copy where links cannot be; at no moment is it gone or cut off."""
     new = path.with_suffix(".link")
     new.unlink(missing_ok=True)
@@ -33,7 +33,7 @@ def link(there: Path, path: Path) -> None:
     new.unlink(missing_ok=True)  # of two names of one file, `replace` leaves both
 
 
-def settle(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """The names in a folder, too, are on the disk only when they were told to be; Windows has no such thing."""
     if os.name == "posix":
         handle = os.open(folder, os.O_RDONLY)

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 from sr.runtime.error import UserError
 
 if TYPE_CHECKING:
-    from sr.checkpoint.load import Loaded
+    from sr.checkpoint.load import LoadedNet
 
-DIALS = ("checkpoint", "interpolate", "alpha")  # what names such a net
+OPTIONS = ("checkpoint", "interpolate", "alpha")  # what names such a net
 
 
-def check(config: dict[str, Any]) -> None:
+def check_options(config: dict[str, Any]) -> None:
     """Raise unless there are both dials and a checkpoint, or neither; before torch is imported."""
     other, alpha = config["interpolate"], config["alpha"]
     if alpha is not None and other is None:
@@ -30,18 +30,18 @@ def check(config: dict[str, Any]) -> None:
         raise UserError(f"alpha={alpha}: expected a number from 0 (the net of interpolate=) to 1 (the checkpoint's)")
 
 
-def described(config: dict[str, Any]) -> dict[str, Any]:
+def describe_interpolation(config: dict[str, Any]) -> dict[str, Any]:
     """What to write beside the results of an interpolated net; of any other, nothing."""
-    return {"interpolated": {dial: config[dial] for dial in DIALS}} if config["interpolate"] is not None else {}
+    return {"interpolated": {dial: config[dial] for dial in OPTIONS}} if config["interpolate"] is not None else {}
 
 
-def label(config: dict[str, Any]) -> str:
+def format_label(config: dict[str, Any]) -> str:
     """What to add to the name of an interpolated net; to any other's, nothing."""
-    checkpoint, other, alpha = (config[dial] for dial in DIALS)
+    checkpoint, other, alpha = (config[dial] for dial in OPTIONS)
     return f" at alpha={alpha} between interpolate={other} and checkpoint={checkpoint}" if other is not None else ""
 
 
-def between(loaded: "Loaded", path: Path, alpha: float, **how: Any) -> "Loaded":
+def interpolate_weights(loaded: "LoadedNet", path: Path, alpha: float, **how: Any) -> "LoadedNet":
     """`θ = (1 − α)·θ_file + α·θ_loaded`, in the net of `loaded`; `how` is what `checkpoint.load` takes besides.
 
     Running means of a batch norm are interpolated as well; whole numbers, such as its count of batches, are `loaded`'s.
@@ -50,8 +50,8 @@ def between(loaded: "Loaded", path: Path, alpha: float, **how: Any) -> "Loaded":
 
     from sr.checkpoint import load as checkpoint
 
-    with checkpoint.named("interpolate", path):
-        other = checkpoint.load(path, scale=loaded.config["scale"], **how)
+    with checkpoint.rename_option("interpolate", path):
+        other = checkpoint.load_checkpoint(path, scale=loaded.config["scale"], **how)
         _need_same_kind(loaded, other, path)
     theirs = other.net.state_dict()
     mixed = {
@@ -62,8 +62,8 @@ def between(loaded: "Loaded", path: Path, alpha: float, **how: Any) -> "Loaded":
     return loaded._replace(metrics={}, step=0, leaks=tuple(dict.fromkeys((*loaded.leaks, *other.leaks))))
 
 
-def _need_same_kind(loaded: "Loaded", other: "Loaded", path: Path) -> None:
-    from sr.pretrained import state_dict
+def _need_same_kind(loaded: "LoadedNet", other: "LoadedNet", path: Path) -> None:
+    from sr.pretrained.state_dict import find_misfit
 
     if other.config["color"] != loaded.config["color"]:
         colors = f"color={other.config['color']}, what it is to be mixed with of color={loaded.config['color']}"
@@ -71,7 +71,7 @@ def _need_same_kind(loaded: "Loaded", other: "Loaded", path: Path) -> None:
     here, there = loaded.config["model"]["net"], other.config["model"]["net"]
     both = [key for key in here if key in there and key != "file"]  # a dial that one of them did not have has no say
     changed = [f"{key}: {there[key]} and {here[key]}" for key in both if here[key] != there[key]]
-    wrong = state_dict.misfit(loaded.net, other.net.state_dict())
+    wrong = find_misfit(loaded.net, other.net.state_dict())
     if changed or wrong:
         how = "; ".join(changed).replace("_target_", "class") or wrong
         raise UserError(f"checkpoint={path} holds another net ({how}): only weights of the same one can be mixed")

@@ -32,7 +32,7 @@ PLAIN = (dict, list, tuple, str, int, float, bool, type(None))
 MOST = 100  # levels of a config
 
 
-def refuse_strangers(node: Any, trust: Sequence[str], where: str, key: str = "") -> None:
+def check_targets(node: Any, trust: Sequence[str], where: str, key: str = "") -> None:
     """Raise where a config, or any part of it, wants anything else to be built. `trust` adds prefixes of modules.
 
     `where` is what the user typed to get this config, as in `checkpoint=FILE`; `key` is where in a whole one `node` stands.

@@ -11,7 +11,7 @@ from pytorch_lightning.loggers import Logger
 from sr.runtime.error import UserError
 
 
-def part(node: dict[str, Any], key: str, **given: Any) -> Any:
+def build_part(node: dict[str, Any], key: str, **given: Any) -> Any:
     """The object that `node` describes, with everything below it; `key` is its place in the config."""
     if not isinstance(node, dict) or "_target_" not in node:
         raise UserError(f"{key}={node}: a part is chosen with a slash, as in {key.replace('.', '/')}={node}")
@@ -26,17 +26,17 @@ def part(node: dict[str, Any], key: str, **given: Any) -> Any:
         raise UserError(f"{'.'.join(filter(None, (key, where)))}: {reason}") from error
 
 
-def data(config: dict[str, Any]) -> LightningDataModule:
+def build_data(config: dict[str, Any]) -> LightningDataModule:
     """`data=…`."""
-    return part(config["data"], "data")
+    return build_part(config["data"], "data")
 
 
-def model(config: dict[str, Any]) -> LightningModule:
+def build_model(config: dict[str, Any]) -> LightningModule:
     """`model=…` with its net, losses and optimizers."""
     node = dict(config["model"])
     if "loss" in node:
         node["loss"] = _objective(node["loss"])
-    return part(node, "model")
+    return build_part(node, "model")
 
 
 def _objective(terms: dict[str, Any]) -> dict[str, Any]:
@@ -53,7 +53,7 @@ def _objective(terms: dict[str, Any]) -> dict[str, Any]:
     return {"_target_": "sr.model.objective.Objective", "terms": without, "weights": weights}
 
 
-def trainer(config: dict[str, Any], callbacks: list[Callback], logger: Logger, manual: bool) -> Trainer:
+def build_trainer(config: dict[str, Any], callbacks: list[Callback], logger: Logger, manual: bool) -> Trainer:
     """`trainer=…`. Its steps are the generator's; clipping is the model's, and with `manual` optimization accumulation."""
     node = dict(config["trainer"])
     if node["accelerator"] == "auto" and torch.backends.mps.is_available():
@@ -66,7 +66,7 @@ def trainer(config: dict[str, Any], callbacks: list[Callback], logger: Logger, m
         node["accumulate_grad_batches"] = 1
     if node["strategy"] == "ddp":  # of a GAN's two players only one gets a gradient at a time
         node["strategy"] = "ddp_find_unused_parameters_true" if manual else "ddp"
-    return part(
+    return build_part(
         node,
         "trainer",
         callbacks=callbacks,
@@ -81,7 +81,7 @@ def trainer(config: dict[str, Any], callbacks: list[Callback], logger: Logger, m
     )
 
 
-def device(name: str, measuring: bool = False) -> torch.device:
+def select_device(name: str, measuring: bool = False) -> torch.device:
     """`device=…`: auto takes what is there; for `measuring` not Apple's GPUs, which lack the protocols' float64."""
     if name == "auto":
         found = torch.accelerator.current_accelerator(check_available=True)

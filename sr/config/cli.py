@@ -16,9 +16,9 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from sr.config.schema import conf_dir
-from sr.runtime.error import UserError, nearest
-from sr.runtime.launch import own_parts, quoted
+from sr.config.schema import find_conf_dir
+from sr.runtime.error import UserError, suggest_nearest
+from sr.runtime.launch import list_config_dirs, quote_override
 
 # Hydra neither makes folders nor logs: each verb says itself where its results are.
 QUIET = (
@@ -38,7 +38,7 @@ PATHS = (
 )  # fmt: skip
 
 
-def start(
+def run_command(
     name: str, task: Callable[[DictConfig], Any], argv: list[str] | None = None,
     read: Callable[[list[str]], list[str]] = list,
 ) -> None:  # fmt: skip
@@ -54,7 +54,7 @@ def start(
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us instead of being printed by Hydra
     before, sys.argv = sys.argv, [f"sr-{name}", *_sorted(typed), f"hydra/help={name}", *QUIET]
     try:
-        hydra.main(config_path=str(conf_dir()), config_name=name, version_base="1.3")(_answering(task))()
+        hydra.main(config_path=str(find_conf_dir()), config_name=name, version_base="1.3")(_answering(task))()
     except (HydraException, OmegaConfBaseException) as error:
         _exit(_explain(error, name, typed))
     except KeyboardInterrupt:
@@ -91,7 +91,7 @@ def _exit(message: str, code: int = 2) -> NoReturn:
 
 def _admit_own_parts(typed: list[str]) -> None:
     """A user's parts may lie beside their YAMLs: DIR of --config-dir joins the import path."""
-    for option in own_parts(typed):
+    for option in list_config_dirs(typed):
         sys.path.insert(0, str(Path(option.partition("=")[2]).resolve()))
 
 
@@ -121,7 +121,7 @@ def _quoted(word: str) -> str:
         or re.fullmatch(r"[\w./-]+", value)
     ):
         return word
-    return f"{key}={quoted(value)}"
+    return f"{key}={quote_override(value)}"
 
 
 def _explain(error: Exception, name: str, typed: list[str]) -> str:
@@ -138,22 +138,22 @@ def _explain(error: Exception, name: str, typed: list[str]) -> str:
     unknown = re.search(r"Could not override '(.+?)'", text)
     if unknown:
         key = unknown[1]
-        if "/" in key and (conf_dir() / key).is_dir():
+        if "/" in key and (find_conf_dir() / key).is_dir():
             parent = key.rpartition("/")[0]
             return f"{key} is not part of the chosen {parent}: choose another {parent}=… that has it (see --help)"
-        return f'there is no dial or group "{key}".{nearest(key, _keys(name, typed))} See --help'
+        return f'there is no dial or group "{key}".{suggest_nearest(key, _keys(name, typed))} See --help'
     return str(getattr(cause, "msg", None) or text).splitlines()[0] + f" ({getattr(cause, 'full_key', '') or 'config'})"
 
 
 def _nothing(typed: list[str]) -> str:
     """The words that choose null for a group, of whose choices Hydra wants a name."""
-    groups = [word for word in typed if (conf_dir() / re.split("[@=]", word)[0]).is_dir()]
+    groups = [word for word in typed if (find_conf_dir() / re.split("[@=]", word)[0]).is_dir()]
     return ", ".join(word for word in groups if word.endswith("=null"))
 
 
 def _own_parts_again(typed: list[str]) -> str:
     """A run that goes on brings its choices with it, but not the folder in which some of them are found."""
-    goes_on = any(word.startswith("resume=") for word in typed) and not own_parts(typed)
+    goes_on = any(word.startswith("resume=") for word in typed) and not list_config_dirs(typed)
     return " If it is a part of your own: --config-dir DIR has to be typed again" if goes_on else ""
 
 
@@ -162,17 +162,19 @@ def _choices(text: str) -> str | None:
     missing = re.search(r"[Cc]ould not (?:find|load) '(.+?)'", text)
     group, _, choice = missing[1].rpartition("/") if missing else ("", "", "")
     options = re.findall(r"^\t(\w+)$", text, re.MULTILINE) or sorted(
-        p.stem for p in (conf_dir() / group).glob("*.yaml")
+        p.stem for p in (find_conf_dir() / group).glob("*.yaml")
     )
-    return f"{group}={choice}: expected one of {', '.join(options)}.{nearest(choice, options)}" if group else None
+    return (
+        f"{group}={choice}: expected one of {', '.join(options)}.{suggest_nearest(choice, options)}" if group else None
+    )
 
 
 def _keys(name: str, typed: list[str]) -> list[str]:
     """All keys and groups that could have been typed, under the groups that were chosen rightly."""
     GlobalHydra.instance().clear()
-    groups = [str(p.relative_to(conf_dir())) for p in conf_dir().rglob("*") if p.is_dir()]
+    groups = [str(p.relative_to(find_conf_dir())) for p in find_conf_dir().rglob("*") if p.is_dir()]
     choices = [word for word in typed if re.fullmatch(r"[\w/]+=\w+", word) and word.split("=")[0] in groups]
-    with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
+    with hydra.initialize_config_dir(str(find_conf_dir()), version_base="1.3"):
         try:
             cfg = hydra.compose(name, choices)
         except HydraException:  # one of them is wrong as well, and will be answered next

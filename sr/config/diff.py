@@ -21,9 +21,9 @@ class Change(NamedTuple):
         return f"{self.key} {format_value(self.there)} -> {format_value(self.here)}"
 
 
-def differences(there: Mapping[str, Any], here: Mapping[str, Any], derived: Iterable[str] = ()) -> list[Change]:
+def find_differences(there: Mapping[str, Any], here: Mapping[str, Any], derived: Iterable[str] = ()) -> list[Change]:
     """A dial that a part has got, or lost, with a newer version of sr is no difference, where the part itself is in both."""
-    then, now = flat(there), flat(here)
+    then, now = flatten(there), flatten(here)
     parts = [{key.rpartition(".")[0] for key in dials} for dials in (then, now)]
     skipped = {*derived}
     return [
@@ -37,11 +37,11 @@ def differences(there: Mapping[str, Any], here: Mapping[str, Any], derived: Iter
     ]
 
 
-def flat(node: Any, key: str = "") -> dict[str, Any]:
+def flatten(node: Any, key: str = "") -> dict[str, Any]:
     """`{"model.net.width": 32, …}`."""
     if not isinstance(node, Mapping) or not node:
         return {key: node}
-    return {name: value for k, part in node.items() for name, value in flat(part, f"{key}.{k}".lstrip(".")).items()}
+    return {name: value for k, part in node.items() for name, value in flatten(part, f"{key}.{k}".lstrip(".")).items()}
 
 
 def is_under(key: str, names: Iterable[str]) -> bool:

@@ -10,7 +10,12 @@ from typing import Any
 # Dotted key of the option, old -> new. A `*` stands for one name, as in `model.penalty.*.every`.
 OPTIONS: dict[str, str] = {}
 # Class path of a `_target_`, old -> new.
-TARGETS = {"sr.trainer.Trainer": "sr.trainer.default.Trainer"}
+TARGETS = {
+    "sr.trainer.Trainer": "sr.trainer.default.Trainer",
+    "sr.track.none.Nothing": "sr.track.none.NoTracker",
+    "sr.loss.ms_ssim.MSSSIM": "sr.loss.ms_ssim.MSSSIMLoss",
+    "sr.net.bicubic.Bicubic": "sr.net.bicubic.BicubicNet",
+}
 
 
 def find_new_name(key: str) -> str | None:

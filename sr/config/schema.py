@@ -9,7 +9,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from sr.config.signature import check_parts
-from sr.runtime.error import UserError, nearest
+from sr.runtime.error import UserError, suggest_nearest
 
 SCALES = (2, 3, 4, 8)
 COLORS = {"rgb": 3, "y": 1, "gray": 1}  # channels that a net sees
@@ -33,7 +33,7 @@ class Paths:
 
 
 @dataclass
-class Dials:
+class SharedOptions:
     """What all parts share; see conf/run.yaml for what each means."""
 
     paths: Paths
@@ -50,13 +50,13 @@ class Dials:
     save_steps: int | None = None
 
 
-def conf_dir() -> Path:
+def find_conf_dir() -> Path:
     """`conf`: inside the package when installed from a wheel, beside it in a checkout."""
     here = Path(__file__).resolve().parents[1]
     return here / "conf" if (here / "conf").is_dir() else here.parent / "conf"
 
 
-def complete(cfg: DictConfig, groups: Iterable[str] = ()) -> dict[str, Any]:
+def resolve_config(cfg: DictConfig, groups: Iterable[str] = ()) -> dict[str, Any]:
     """Check the composed config and return it resolved, as plain values, with what follows from other dials.
 
     `groups` are Hydra's choices (`model/net`, `model/optimizer@model.discriminator_optimizer`).
@@ -64,10 +64,10 @@ def complete(cfg: DictConfig, groups: Iterable[str] = ()) -> dict[str, Any]:
     _check_groups(cfg, groups)
     check_lists(cfg, "stages", "data.val", "data.test")
     dials = _typed(cfg)
-    one_of("scale", dials.scale, SCALES)
-    one_of("color", dials.color, COLORS)
+    check_choice("scale", dials.scale, SCALES)
+    check_choice("color", dials.color, COLORS)
     for stage in dials.stages:
-        one_of("stages", stage, STAGES)
+        check_choice("stages", stage, STAGES)
     if dials.channels is None:
         cfg.channels = COLORS[dials.color]
     try:
@@ -99,12 +99,12 @@ def check_flags(config: dict[str, Any], *keys: str) -> None:
             raise UserError(f"{key}={config[key]}: expected true or false")
 
 
-def plain(cfg: DictConfig) -> Any:
+def to_plain(cfg: DictConfig) -> Any:
     """Resolved, as plain values."""
     return OmegaConf.to_container(cfg, resolve=True)
 
 
-def need(cfg: DictConfig, *keys: str) -> None:
+def require_options(cfg: DictConfig, *keys: str) -> None:
     """Raise unless each of these dials was given."""
     missing = [key for key in keys if OmegaConf.is_missing(cfg, key)]
     if missing:
@@ -130,20 +130,20 @@ def check_lists(cfg: DictConfig, *keys: str) -> None:
             raise UserError(f"{key}={value}: a name stands there twice, and its numbers could not be told apart")
 
 
-def _typed(cfg: DictConfig) -> Dials:
-    known = {f.name: cfg[f.name] for f in fields(Dials) if f.name in cfg}
+def _typed(cfg: DictConfig) -> SharedOptions:
+    known = {f.name: cfg[f.name] for f in fields(SharedOptions) if f.name in cfg}
     try:
-        return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Dials), known))
+        return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(SharedOptions), known))
     except OmegaConfBaseException as error:
         raise UserError(
             f"{error.full_key}={OmegaConf.select(cfg, error.full_key)}: {str(error.msg or error).splitlines()[0]}"
         ) from None
 
 
-def one_of(key: str, value: Any, choices: Any) -> None:
+def check_choice(key: str, value: Any, choices: Any) -> None:
     """Raise unless `value` is one of `choices`, with the nearest one."""
     if value not in choices:
-        hint = nearest(str(value), map(str, choices)) if isinstance(value, str) else ""
+        hint = suggest_nearest(str(value), map(str, choices)) if isinstance(value, str) else ""
         raise UserError(f"{key}={value}: expected one of {', '.join(map(str, choices))}.{hint}")
 
 
@@ -173,7 +173,7 @@ def check_counts(config: dict[str, Any]) -> None:
             raise UserError(f"{key}={node}: expected a whole number, 1 or more")
 
 
-def processes(trainer: dict[str, Any]) -> int:
+def count_processes(trainer: dict[str, Any]) -> int:
     """How many processes of this machine train together: one for each device."""
     if trainer.get("devices", 1) != "auto":
         return trainer.get("devices", 1)
@@ -188,7 +188,7 @@ def _check_trainer(config: dict[str, Any], trainer: dict[str, Any]) -> None:
         raise UserError(f"trainer.devices={devices}: expected a count, 1 or more, or auto")
     if devices != 1 and trainer.get("strategy", "auto") == "auto":
         raise UserError(f"trainer.devices={devices}: several devices are trainer=ddp trainer.devices={devices}")
-    one_of("trainer.precision", str(trainer.get("precision", "32")), PRECISIONS)
+    check_choice("trainer.precision", str(trainer.get("precision", "32")), PRECISIONS)
     if trainer.get("precision") == "16-mixed" and "adversarial" in config["model"]:
         raise UserError("trainer.precision=16-mixed: a GAN's two players cannot share one loss scale; use bf16-mixed")
     if trainer.get("precision") == "16-mixed" and config["model"].get("optimizer", {}).get("fused"):

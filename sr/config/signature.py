@@ -6,7 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from sr.runtime.error import UserError, nearest
+from sr.runtime.error import UserError, suggest_nearest
 
 
 def check_parts(node: Any, key: str = "") -> None:
@@ -24,7 +24,7 @@ def check_parts(node: Any, key: str = "") -> None:
     for name in node:
         if takes is not None and not name.startswith("_") and name not in takes:
             raise UserError(
-                f'{key} ({node["_target_"]}) has no dial "{name}"; it has {", ".join(takes)}.{nearest(name, takes)}'
+                f'{key} ({node["_target_"]}) has no dial "{name}"; it has {", ".join(takes)}.{suggest_nearest(name, takes)}'
             )
 
 
@@ -35,7 +35,9 @@ def _parameters(target: str, key: str) -> list[str] | None:
         raise UserError(f"{key}._target_={target}: there is no module {module or target}")
     where, found = _definition(module, name)
     if found is None and where is None:
-        raise UserError(f"{key}._target_={target}: there is no {name} in {module}.{nearest(name, _names(module))}")
+        raise UserError(
+            f"{key}._target_={target}: there is no {name} in {module}.{suggest_nearest(name, _names(module))}"
+        )
     bases = found.bases if isinstance(found, ast.ClassDef) else []
     if isinstance(found, ast.ClassDef):
         found = next((n for n in found.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None)

@@ -2,15 +2,15 @@
 
 from torch.utils.data import Dataset
 
-from sr.data.module import SRData
+from sr.data.module import SRDataModule
 from sr.runtime.error import UserError
 
 
-class Benchmark(SRData):
+class Benchmark(SRDataModule):
     """`root/NAME/HR/*.png` for each name in `val` and `test`."""
 
-    def training(self) -> Dataset | None:
+    def build_training_set(self) -> Dataset | None:
         return None
 
-    def held_out(self, stage: str) -> Dataset:
+    def build_held_out_set(self, stage: str) -> Dataset:
         raise UserError(f"data.{stage}: data=benchmark has no set of its own; name one of your folders, such as Set5")

@@ -21,8 +21,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sr.data.file_digest import NAME, WHOLE, Memo, write
-from sr.image.read import read
+from sr.data.file_digest import NAME, WHOLE, DigestCache, write_atomic
+from sr.image.read import read_image
 
 TRAILER, MAGIC = struct.Struct("<8s4I"), b"sr.pix01"  # magic, C, H, W, CRC-32; another decoder needs another magic
 FILES = "files"  # what is known of the pictures' files (`sr.data.file_digest`)
@@ -46,7 +46,7 @@ class Cache:
 
     def __init__(self, folder: Path, limit: float) -> None:
         self.folder, self.limit = folder.expanduser(), limit
-        self._memo = Memo(self.folder / FILES)
+        self._memo = DigestCache(self.folder / FILES)
         self._born = time.time_ns()
         self._old: list[Entry] | None = None  # those used longest ago last
         self._free = 0.0
@@ -65,7 +65,7 @@ class Cache:
         found = self.find(file, kind)
         if found is None:
             entry = None if self._closed else self._entry(file, kind)
-            decoded = make() if make else read(file).pixels
+            decoded = make() if make else read_image(file).pixels
             if entry is None or entry != self._entry(file, kind) or not self._write(entry, decoded):
                 return decoded, False
             found = _mapped(entry)
@@ -92,7 +92,7 @@ class Cache:
             return False
         data = pixels.contiguous().numpy()
         try:
-            write(entry, data, TRAILER.pack(MAGIC, *data.shape, zlib.crc32(data)))
+            write_atomic(entry, data, TRAILER.pack(MAGIC, *data.shape, zlib.crc32(data)))
         except OSError as error:
             self._close(f"cannot be written ({error.strerror or error})")
             return False

@@ -18,10 +18,10 @@ from filelock import FileLock
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from sr.data.module import SRData
-from sr.data.patches import Draw, turned
+from sr.data.module import SRDataModule
+from sr.data.patches import PatchDraw, flip_patches
 from sr.image.batch import Raw
-from sr.pretrained.download import fetch, verify
+from sr.pretrained.download import download_file, verify_checksum
 from sr.runtime.error import UserError
 
 FOLDER, BINARY, ARCHIVE = "cifar-10-batches-py", "cifar-10-batches-bin", "cifar-10-python.tar.gz"
@@ -29,7 +29,7 @@ SIDE = 32
 KEPT_BACK = 500  # training images kept back for validation; of a small subset, a tenth at most
 
 
-class CIFAR10(SRData):
+class CIFAR10(SRDataModule):
     """Trains on whole 32×32 images; the last training images are held out for validation, `test_batch` is the test."""
 
     name = "cifar10"
@@ -52,16 +52,16 @@ class CIFAR10(SRData):
                 return
             archive = self.root / ARCHIVE
             if archive.exists():
-                verify(archive, self.sha256)
+                verify_checksum(archive, self.sha256)
             else:
-                fetch(self.url, archive, self.sha256)
+                download_file(self.url, archive, self.sha256)
             unpack(archive, self.root)
 
-    def training(self) -> "Tiles":
+    def build_training_set(self) -> "Tiles":
         images = self._read("train")
         return Tiles(images[: len(images) - self._kept_back(images)], self.scale, batches(self.root, "train"))
 
-    def held_out(self, stage: str) -> "Tiles":
+    def build_held_out_set(self, stage: str) -> "Tiles":
         if stage == "test":
             return Tiles(self._read("test"), self.scale, batches(self.root, "test"))
         images = self._read("train")
@@ -91,10 +91,10 @@ class Tiles(Dataset):
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, at: int | list[int] | Draw) -> Raw:
-        if isinstance(at, Draw):
+    def __getitem__(self, at: int | list[int] | PatchDraw) -> Raw:
+        if isinstance(at, PatchDraw):
             index, turn = (torch.from_numpy(x).to(self.images.device) for x in (at.index, at.turn))
-            return Raw(turned(self.images[index], turn), seed=at.seed)
+            return Raw(flip_patches(self.images[index], turn), seed=at.seed)
         return Raw(self.images[at])
 
     @property

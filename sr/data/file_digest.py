@@ -13,7 +13,7 @@ SETTLED = 2.0  # seconds after which another change would show in a file's times
 NAME = re.compile(r"[0-9a-f]{64}")
 
 
-class Memo:
+class DigestCache:
     """One small file for each path in `folder`; without a folder, or one that can be written, nothing is remembered."""
 
     def __init__(self, folder: Path | None) -> None:
@@ -30,7 +30,7 @@ class Memo:
                 name = hashlib.file_digest(content, "sha256").hexdigest()
             if row and remember and time.time() - max(state.st_mtime, state.st_ctime) > SETTLED:
                 with contextlib.suppress(OSError):  # then it is read again next time
-                    write(row, f"{now} {name}".encode(), sync=False)  # half a row is seen to be one
+                    write_atomic(row, f"{now} {name}".encode(), sync=False)  # half a row is seen to be one
         return name
 
 
@@ -43,7 +43,7 @@ def _known(row: Path, now: str) -> str | None:
     return name if state == now and NAME.fullmatch(name) else None
 
 
-def write(path: Path, *parts: bytes, sync: bool = True) -> None:
+def write_atomic(path: Path, *parts: bytes, sync: bool = True) -> None:
     """Whole or not at all; with `sync`, it is on the disk before it gets its name."""
     part = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.part")
     try:

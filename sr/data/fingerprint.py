@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
-from sr.data.file_digest import Memo
-from sr.data.module import SRData
+from sr.data.file_digest import DigestCache
+from sr.data.module import SRDataModule
 from sr.runtime.error import UserError
 
 LENGTH = 32  # digits of a set's digest: MLflow takes 36
@@ -25,7 +25,7 @@ ADDRESS = re.compile(r" at 0x[0-9a-f]+")  # in the repr of a function, another o
 HALVES = ("HR", "LR")  # folders inside of a set's
 
 
-class Used(NamedTuple):
+class UsedSet(NamedTuple):
     """A set and what it was used for: `train`, `val`, `test`, or `OTHER`."""
 
     context: str
@@ -35,7 +35,7 @@ class Used(NamedTuple):
     root: Path | None = None  # what its files' names are relative to; None: `paths.data`
 
 
-class Print(NamedTuple):
+class SetFingerprint(NamedTuple):
     """The fingerprint of a set."""
 
     context: str
@@ -46,16 +46,16 @@ class Print(NamedTuple):
     files: dict[str, str]  # name -> sha256
 
 
-def used(data: SRData, describe: Callable[[str], dict[str, Any]]) -> list[Used]:
+def list_used_sets(data: SRDataModule, describe: Callable[[str], dict[str, Any]]) -> list[UsedSet]:
     """The sets that are set up. `describe` tells the protocol, given where LR comes from (`Protocol.describe`)."""
     found = []
     if data.train_set is not None:
         lr = "files" if getattr(data.train_set, "is_paired", False) else repr(data.degrade)
-        found.append(Used("train", data.training_name, _files(data.train_set), {"lr": lr}))
+        found.append(UsedSet("train", data.training_name, _files(data.train_set), {"lr": lr}))
     for part, sets in data.eval_sets.items():
         for k, chosen in enumerate(sets):
-            lr = data.lr_from(part, k)
-            found.append(Used(part, data.set_name(part, k), _files(chosen), {"lr": lr, "protocol": describe(lr)}))
+            lr = data.describe_lr(part, k)
+            found.append(UsedSet(part, data.set_name(part, k), _files(chosen), {"lr": lr, "protocol": describe(lr)}))
     return found
 
 
@@ -64,7 +64,7 @@ def _files(chosen: Any) -> Sequence[Path]:
     return getattr(chosen, "files", ())
 
 
-def prints(sets: Iterable[Used], root: Path, memo: Memo) -> list[Print]:
+def compute_fingerprints(sets: Iterable[UsedSet], root: Path, memo: DigestCache) -> list[SetFingerprint]:
     """Read all files that `memo` does not know, side by side. Names are those under `root`, where a file is there."""
     sets = list(sets)
     paths = list(dict.fromkeys(file.absolute() for one in sets for file in one.files))
@@ -74,22 +74,22 @@ def prints(sets: Iterable[Used], root: Path, memo: Memo) -> list[Print]:
     return [_print(one, root, known) for one in sets]
 
 
-def _digest(file: Path, memo: Memo) -> str:
+def _digest(file: Path, memo: DigestCache) -> str:
     try:
         return memo.digest(file)
     except OSError as error:
         raise UserError(f"{file}: cannot be read ({error.strerror or error})") from None
 
 
-def _print(one: Used, root: Path, known: dict[Path, str]) -> Print:
+def _print(one: UsedSet, root: Path, known: dict[Path, str]) -> SetFingerprint:
     paths = [file.absolute() for file in one.files]
-    files = dict(sorted(zip(names(paths, one.root or root), (known[path] for path in paths), strict=True)))
+    files = dict(sorted(zip(name_files(paths, one.root or root), (known[path] for path in paths), strict=True)))
     content = ADDRESS.sub("", json.dumps([files, one.made], sort_keys=True, default=str)).encode()
     source = os.path.commonpath([path.parent for path in paths]) if paths else ""
-    return Print(one.context, one.name, source, hashlib.sha256(content).hexdigest()[:LENGTH], one.made, files)
+    return SetFingerprint(one.context, one.name, source, hashlib.sha256(content).hexdigest()[:LENGTH], one.made, files)
 
 
-def names(paths: Sequence[Path], root: Path) -> list[str]:
+def name_files(paths: Sequence[Path], root: Path) -> list[str]:
     """Each file's path under `root`, or with its set's folder alone, so that it is the same wherever that lies."""
     root = root.expanduser().absolute()
     found = [
@@ -99,7 +99,7 @@ def names(paths: Sequence[Path], root: Path) -> list[str]:
     return [path.as_posix() for path in (found if len(set(found)) == len(set(paths)) else paths)]
 
 
-def as_tree(found: Iterable[Print]) -> dict[str, dict[str, Any]]:
+def to_tree(found: Iterable[SetFingerprint]) -> dict[str, dict[str, Any]]:
     """As it stands in data.json: `{"train": {"T91": {"digest": …, "files": {"T91/HR/t1.png": sha256}}}}`."""
     tree: dict[str, dict[str, Any]] = {}
     for one in found:
@@ -108,7 +108,7 @@ def as_tree(found: Iterable[Print]) -> dict[str, dict[str, Any]]:
     return tree
 
 
-def differences(there: dict[str, dict[str, Any]], here: dict[str, dict[str, Any]]) -> list[str]:
+def find_data_differences(there: dict[str, dict[str, Any]], here: dict[str, dict[str, Any]]) -> list[str]:
     """What of two data.json's is not the same, file by file."""
     found = []
     for context in dict.fromkeys([*there, *here]):

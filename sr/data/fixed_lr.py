@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sr.image.color import gray as to_gray
+from sr.image.color import rgb_to_gray as to_gray
 
 SIDE = 24  # LR pixels a side of the picture by which degradations are told apart
 PLAIN = (str, int, float, bool, type(None), Path)
 
 
-class Shrink:
+class FixedLR:
     """How LR is made of a whole picture, where that is the same each time. HR is turned gray first with `gray`."""
 
     def __init__(self, degrade: Callable[[Tensor], Tensor], scale: int, gray: bool) -> None:

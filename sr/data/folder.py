@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sr.data.module import SRData, check_sizes, hr_folder, split
+from sr.data.module import SRDataModule, check_sizes, hr_folder, split_held_out
 from sr.data.patches import Patches
-from sr.data.pictures import Pictures
+from sr.data.pictures import ImageSet
 from sr.image.read import list_images
-from sr.runtime.error import UserError, nearest
+from sr.runtime.error import UserError, suggest_nearest
 
 
-class Folder(SRData):
+class Folder(SRDataModule):
     """Trains on the pictures of `path`; every tenth (one at least, twenty at most) is held out as the set `folder`."""
 
     name = "folder"
@@ -23,15 +23,15 @@ class Folder(SRData):
         if not path:
             raise UserError("data=folder needs to know the folder of your HR images: data.path=DIR")
         self.path, self.patch, self.exclude = path, patch, exclude
-        self._parts: tuple[Pictures, Pictures] | None = None
+        self._parts: tuple[ImageSet, ImageSet] | None = None
 
-    def training(self) -> Patches:
+    def build_training_set(self) -> Patches:
         pictures, held = self._split()
-        patches = self.patches(pictures, self.patch)
+        patches = self.build_patches(pictures, self.patch)
         patches.pictures.load(held)
         return patches
 
-    def held_out(self, stage: str) -> Pictures:
+    def build_held_out_set(self, stage: str) -> ImageSet:
         held = self._split()[1]
         check_sizes(held, f"data.{stage}={self.name}")
         return held
@@ -41,10 +41,10 @@ class Folder(SRData):
         """The folders' names, as they were typed: `T91+train`."""
         return "+".join(Path(str(name)).name for name in _listed(self.path))
 
-    def _all(self) -> Pictures:
-        return self.pictures(listed(self.path, self.exclude, self.root))
+    def _all(self) -> ImageSet:
+        return self.open_images(list_folder_images(self.path, self.exclude, self.root))
 
-    def _split(self) -> tuple[Pictures, Pictures]:
+    def _split(self) -> tuple[ImageSet, ImageSet]:
         if self._parts is None:
             pictures = self._all()
             if self.name not in self.sets["val"] + self.sets["test"]:
@@ -55,12 +55,12 @@ class Folder(SRData):
                     "add images, or validate on another set (data.val=[Set5] data.test=[Set5])"
                 )
             else:
-                train, held = split(len(pictures))
+                train, held = split_held_out(len(pictures))
                 self._parts = pictures.subset(train), pictures.subset(held)
         return self._parts
 
 
-def listed(path: str | Sequence[str], exclude: Sequence[Any] | None, root: Path) -> list[Path]:
+def list_folder_images(path: str | Sequence[str], exclude: Sequence[Any] | None, root: Path) -> list[Path]:
     """The pictures of `data.path`, one folder or several, without those that `data.exclude` names.
 
     A folder is a path, or the NAME of a set under `root`; its pictures lie in `HR`, if there is such a folder in it.
@@ -76,7 +76,7 @@ def listed(path: str | Sequence[str], exclude: Sequence[Any] | None, root: Path)
     there = {word for file in files for word in (file.stem, file.name)}
     for name in sorted(out - there):
         raise UserError(
-            f"data.exclude={name}: no image of this name in data.path={_shown(path)}.{nearest(name, there)}"
+            f"data.exclude={name}: no image of this name in data.path={_shown(path)}.{suggest_nearest(name, there)}"
         )
     kept = [file for file in files if not {file.stem, file.name} & out]
     if not kept:
@@ -95,7 +95,7 @@ def _place(name: str, root: Path) -> Path:
     if not path.exists():
         there = [p.name for p in root.iterdir() if p.is_dir()] if root.is_dir() else []
         raise UserError(
-            f"data.path={name}: there is no such folder, nor one under paths.data={root}.{nearest(name, there)}"
+            f"data.path={name}: there is no such folder, nor one under paths.data={root}.{suggest_nearest(name, there)}"
         )
     return hr_folder(path)
 

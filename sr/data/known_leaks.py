@@ -22,7 +22,7 @@ CLOSE = (
 SIDE = 96  # pixels of the shorter side that are enough for the hash
 
 
-class Known(NamedTuple):
+class KnownPhotograph(NamedTuple):
     """One photograph: `training` is where it was met outside of the set, empty where only the set's own copy is known."""
 
     signs: np.ndarray  # [256] of ±1
@@ -44,7 +44,7 @@ class Leak(NamedTuple):
         return f"{self.training} shows {self.set}/{self.picture}"
 
 
-def known_leaks(pictures: Iterable[tuple[str, Tensor]]) -> list[Leak]:
+def find_known_leaks(pictures: Iterable[tuple[str, Tensor]]) -> list[Leak]:
     """Every training picture that is known to stand in one of the field's evaluation sets.
 
     `pictures` are (name, uint8 `[3 or 1, H, W]`). Found even when mirrored, resized or compressed, but not when cropped
@@ -54,14 +54,14 @@ def known_leaks(pictures: Iterable[tuple[str, Tensor]]) -> list[Leak]:
     matrix = np.stack([entry.signs for entry in known])
     found: dict[tuple[str, str, str], Leak] = {}  # the first row that fits tells the most
     for name, pixels in pictures:
-        agreement = (matrix @ signs(pixels).T).max(axis=1)
+        agreement = (matrix @ hash_image(pixels).T).max(axis=1)
         for k in np.flatnonzero(agreement >= SIGNS * SIGNS - 2 * CLOSE):
             leak = Leak(name, known[k].set, known[k].picture, known[k].note)
             found.setdefault(leak[:3], leak)
     return list(found.values())
 
 
-def signs(pixels: Tensor) -> np.ndarray:
+def hash_image(pixels: Tensor) -> np.ndarray:
     """float32 `[2, 256]` of ±1: the hash of a uint8 picture `[C, H, W]` and of its mirror image."""
     step = max(1, min(pixels.shape[1:]) // (2 * SIDE))
     array = pixels[:, ::step, ::step].permute(1, 2, 0).contiguous().numpy()
@@ -72,10 +72,13 @@ def signs(pixels: Tensor) -> np.ndarray:
 
 
 @lru_cache
-def _table() -> list[Known]:
+def _table() -> list[KnownPhotograph]:
     with Path(__file__).with_name("leaks.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    return [Known(_unpacked(row["phash"]), row["set"], row["picture"], row["training"], row["note"]) for row in rows]
+    return [
+        KnownPhotograph(_unpacked(row["phash"]), row["set"], row["picture"], row["training"], row["note"])
+        for row in rows
+    ]
 
 
 def _unpacked(text: str) -> np.ndarray:

@@ -19,23 +19,23 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset
 from tqdm import tqdm
 
 from sr.data.cache import Cache
-from sr.data.fixed_lr import Shrink
-from sr.data.known_leaks import Leak, known_leaks
-from sr.data.patches import START, Draws, Patches
-from sr.data.pictures import Pictures
-from sr.data.prefetch import Ahead
+from sr.data.fixed_lr import FixedLR
+from sr.data.known_leaks import Leak, find_known_leaks
+from sr.data.patches import START, Patches, PatchSampler
+from sr.data.pictures import ImageSet
+from sr.data.prefetch import Prefetcher
 from sr.image.batch import Pair, Raw
-from sr.image.color import gray
+from sr.image.color import rgb_to_gray
 from sr.image.read import list_images
 from sr.metric.ssim import WINDOW
-from sr.runtime.error import UserError, nearest
-from sr.runtime.signals import deaf
+from sr.runtime.error import UserError, suggest_nearest
+from sr.runtime.signals import ignore_signals
 
 GB = 1e9
 RESIDENT = 0.25  # of a GPU's free memory that a training set may take
 
 
-class SRData(LightningDataModule):
+class SRDataModule(LightningDataModule):
     """The base of all sources.
 
     `val` and `test` name evaluation sets: the source's own `name`, or a folder `root/NAME` (a path works as well)
@@ -74,36 +74,38 @@ class SRData(LightningDataModule):
             if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
                 raise UserError(f"data.{key}={value}: expected a number of GB, 0 or more")
         self.memory, self.cache = memory * GB, Cache(Path(cache), disk * GB) if cache else None
-        self.view: Callable[[Tensor, bool], Tensor] = lambda hr, gray: hr  # of whole pictures: `Protocol.view`
-        self.seen = START  # where a training that is resumed was
+        self.select_channels: Callable[[Tensor, bool], Tensor] = lambda hr, gray: (
+            hr
+        )  # of whole pictures: `Protocol.view`
+        self.position = START  # where a training that is resumed was
         self.allow_zero_length_dataloader_with_multiple_devices = True  # fewer pictures than processes
         self.train_set: Dataset | None = None
         self.eval_sets: dict[str, list[Any]] = {}
 
-    def training(self) -> Dataset | None:
+    def build_training_set(self) -> Dataset | None:
         """The training set, or None for a source that only measures."""
         raise NotImplementedError
 
-    def held_out(self, stage: str) -> Dataset:
+    def build_held_out_set(self, stage: str) -> Dataset:
         """The source's own evaluation set of `stage` (val or test): `names`, and whole pictures as items."""
         raise NotImplementedError
 
-    def pictures(self, hr: Sequence[Path], lr: Sequence[Path] | None = None) -> Pictures:
+    def open_images(self, hr: Sequence[Path], lr: Sequence[Path] | None = None) -> ImageSet:
         """A set of these files, checked by their headers; kept where this source keeps its pictures."""
-        return Pictures(hr, self.scale, lr, self.memory, self.cache)
+        return ImageSet(hr, self.scale, lr, self.memory, self.cache)
 
-    def patches(self, pictures: Pictures, patch: int) -> Patches:
+    def build_patches(self, pictures: ImageSet, patch: int) -> Patches:
         """The training set of these pictures. What a fixed degradation makes of them is made once, as the field does;
         any other works on each batch of patches, on the device.
         """
         if getattr(self.degrade, "fixed", False) and not pictures.has_lr:
-            pictures = pictures.shrunk(Shrink(self.degrade, self.scale, self.color == "gray"))
+            pictures = pictures.add_fixed_lr(FixedLR(self.degrade, self.scale, self.color == "gray"))
         return Patches(pictures, patch)
 
     def setup(self, stage: str | None = None) -> None:
         """Find and check all pictures of the stage (fit, validate or test); done once, whoever calls."""
         if stage in ("fit", None) and self.train_set is None:
-            self.train_set = self.training()
+            self.train_set = self.build_training_set()
         for part in ("test",) if stage == "test" else ("val",):
             if part not in self.eval_sets:
                 self.eval_sets[part] = [self._named(name, part) for name in self.sets[part]]
@@ -121,16 +123,16 @@ class SRData(LightningDataModule):
     def train_dataloader(self) -> DataLoader:
         world, rank = self._share()
         steps = self.trainer.accumulate_grad_batches if self.trainer else 1  # an epoch is of whole steps
-        draws = Draws(len(self.train_set), self.batch, self.repeat, self.seed, world, rank, steps, self.seen)
+        draws = PatchSampler(len(self.train_set), self.batch, self.repeat, self.seed, world, rank, steps, self.position)
         resident = self._reside()
-        kind = DataLoader if self.workers or resident else Ahead
+        kind = DataLoader if self.workers or resident else Prefetcher
         return kind(
             self.train_set,
             sampler=draws,
             batch_size=None,  # a draw already is a batch
             num_workers=self.workers,
             persistent_workers=self.workers > 0,
-            worker_init_fn=deaf,
+            worker_init_fn=ignore_signals,
             pin_memory=not resident and torch.cuda.is_available(),
             generator=torch.Generator().manual_seed(self.seed),
         )
@@ -146,11 +148,14 @@ class SRData(LightningDataModule):
             return None
         hr, lr = batch.hr, batch.lr
         if self.color == "gray":
-            hr, lr = gray(hr), gray(lr) if lr is not None else None
+            hr, lr = rgb_to_gray(hr), rgb_to_gray(lr) if lr is not None else None
         if batch.seed is None:  # whole pictures, to be measured
-            hr, lr = self.view(hr, batch.gray), self.view(lr, batch.gray) if lr is not None else None
+            hr, lr = (
+                self.select_channels(hr, batch.gray),
+                self.select_channels(lr, batch.gray) if lr is not None else None,
+            )
         if lr is None:
-            lr = self.degrade(hr) if getattr(self.degrade, "fixed", True) else self.degrade(hr, seeds(batch))
+            lr = self.degrade(hr) if getattr(self.degrade, "fixed", True) else self.degrade(hr, draw_seeds(batch))
         pair = Pair(*(image.to(hr.dtype) / 255 for image in (lr, hr)))  # bytes give float32
         if batch.seed is not None and self.augment:
             chance = torch.Generator().manual_seed(batch.seed)
@@ -158,15 +163,15 @@ class SRData(LightningDataModule):
                 pair = augment(pair, chance)
         return pair
 
-    def leaks(self) -> list[Leak]:
+    def find_leaks(self) -> list[Leak]:
         """Training pictures that are known to stand in one of the field's evaluation sets, named here or not."""
         pictures = getattr(self.train_set, "pictures", None)
         if pictures is None:
             return []
         names = tqdm(pictures.names, desc="known leaks", unit="image", delay=2)
-        return known_leaks((name, pictures[k].hr) for k, name in enumerate(names))
+        return find_known_leaks((name, pictures[k].hr) for k, name in enumerate(names))
 
-    def lr_from(self, part: str, index: int) -> str:
+    def describe_lr(self, part: str, index: int) -> str:
         """Where an evaluation set's LR pictures come from: files, or the degradation."""
         return "files" if getattr(self.eval_sets[part][index], "has_lr", False) else repr(self.degrade)
 
@@ -193,13 +198,13 @@ class SRData(LightningDataModule):
         sets, loaders = self.eval_sets[part], []
         for chosen in sets:
             chance = torch.Generator().manual_seed(self.seed)
-            batches = BatchSampler(share(len(chosen), world, rank), chosen.batch, False)
+            batches = BatchSampler(select_shard(len(chosen), world, rank), chosen.batch, False)
             loaders.append(DataLoader(chosen, sampler=batches, batch_size=None, generator=chance))
         if loaders and not any(map(len, loaders)):  # Lightning would skip it all, and others wait for its share
             loaders[0] = DataLoader([None], batch_size=None)
         return loaders
 
-    def example(self) -> Pair:
+    def draw_example(self) -> Pair:
         """The first training batch, on the CPU."""
         loader = self.train_dataloader()
         pair = self.on_after_batch_transfer(loader.dataset[next(iter(loader.sampler))], 0)
@@ -208,13 +213,13 @@ class SRData(LightningDataModule):
     def _named(self, name: str, part: str) -> Dataset:
         key = f"data.{part}"
         if name == self.name:
-            return self.held_out(part)
-        chosen = self.pictures(list_images(hr_folder(find_set(self.root, name, key, self.name)), key))
+            return self.build_held_out_set(part)
+        chosen = self.open_images(list_images(hr_folder(find_set(self.root, name, key, self.name)), key))
         check_sizes(chosen, f"{key}={name}")
         return chosen
 
 
-def seeds(batch: Raw) -> Tensor:
+def draw_seeds(batch: Raw) -> Tensor:
     """A seed for each image of a batch, int64 `[B]`, of what a random degradation does to it.
 
     In training, of the batch's seed and the image's place in it. A picture to be measured has the same one in every
@@ -226,7 +231,7 @@ def seeds(batch: Raw) -> Tensor:
     return torch.from_numpy((words >> np.uint64(1)).astype(np.int64))
 
 
-def share(n: int, world: int, rank: int) -> range:
+def select_shard(n: int, world: int, rank: int) -> range:
     """Which of `n` pictures process `rank` of `world` has: a run of them, rank 0 the first."""
     return range(-(-n * rank // world), -(-n * (rank + 1) // world))
 
@@ -239,7 +244,7 @@ def find_set(root: Path, name: str, key: str, own: str = "") -> Path:
         there = [p.name for p in root.iterdir() if p.is_dir()] if root.is_dir() else []
         raise UserError(
             f"{key}={name}: expected {expected}. Put its HR images into {root / name / 'HR'}, "
-            f"or say where your sets are: paths.data=FOLDER or the variable SR_DATA.{nearest(name, there)}"
+            f"or say where your sets are: paths.data=FOLDER or the variable SR_DATA.{suggest_nearest(name, there)}"
         )
     return path
 
@@ -249,7 +254,7 @@ def hr_folder(path: Path) -> Path:
     return path / "HR" if (path / "HR").is_dir() else path
 
 
-def check_sizes(pictures: Pictures, key: str) -> None:
+def check_sizes(pictures: ImageSet, key: str) -> None:
     """Raise where a picture, less its border, is smaller than SSIM's window; `key` is the dial that named the set."""
     s = pictures.scale
     for image, (h, w) in zip(pictures.names, pictures.sizes, strict=True):
@@ -257,7 +262,7 @@ def check_sizes(pictures: Pictures, key: str) -> None:
             raise UserError(f"{key}: image {image} ({w}×{h}) is too small to be measured at scale {s}")
 
 
-def split(count: int, every: int = 10, most: int = 20) -> tuple[list[int], list[int]]:
+def split_held_out(count: int, every: int = 10, most: int = 20) -> tuple[list[int], list[int]]:
     """Indices (training, held out) of a folder: every tenth picture is held out, one at least, twenty at most."""
     held = list(range(0, count, every))[:most]
     return [i for i in range(count) if i not in set(held)], held

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sr.data.folder import Folder
-from sr.data.pictures import Pictures
+from sr.data.pictures import ImageSet
 from sr.image.read import list_images, probe
 from sr.runtime.error import UserError
 
@@ -22,10 +22,10 @@ class PairFolder(Folder):
         super().__init__(path=hr, **dials)
         self.lr, self.hr = Path(lr).expanduser(), Path(hr).expanduser()
 
-    def _all(self) -> Pictures:
+    def _all(self) -> ImageSet:
         faults: list[str] = []
         hr = _by_name(list_images(self.hr, "data.hr"), lambda stem: stem, faults)
-        lr = _by_name(list_images(self.lr, "data.lr"), lambda stem: hr_name(stem, hr, self.scale), faults)
+        lr = _by_name(list_images(self.lr, "data.lr"), lambda stem: find_hr_name(stem, hr, self.scale), faults)
         faults += [f"{lr[name]}: no HR image of this name in data.hr={self.hr}" for name in lr if name not in hr]
         faults += [f"{hr[name]}: no LR image of this name in data.lr={self.lr}" for name in hr if name not in lr]
         names = [name for name in hr if name in lr]
@@ -33,7 +33,7 @@ class PairFolder(Folder):
             faults += self._faults(lr[name], hr[name])
         if faults:
             raise UserError(f"data=pair: {len(faults)} fault(s) found\n" + "\n".join(faults))
-        return self.pictures([hr[name] for name in names], [lr[name] for name in names])
+        return self.open_images([hr[name] for name in names], [lr[name] for name in names])
 
     def _faults(self, lr: Path, hr: Path) -> list[str]:
         headers, damaged = [], []
@@ -55,7 +55,7 @@ class PairFolder(Folder):
         return []
 
 
-def hr_name(stem: str, hr: Container[str], scale: int) -> str:
+def find_hr_name(stem: str, hr: Container[str], scale: int) -> str:
     """The name of the HR file that an LR file belongs to: its own, or without the scale at its end."""
     return stem if stem in hr else re.sub(rf"[-_]?x{scale}$", "", stem, flags=re.IGNORECASE)
 

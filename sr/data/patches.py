@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from sr.data.pictures import Pictures
+from sr.data.pictures import ImageSet
 from sr.image.batch import Raw
 from sr.runtime.error import UserError
 
 
-class Draw(NamedTuple):
+class PatchDraw(NamedTuple):
     """What one batch is made of."""
 
     index: np.ndarray  # int64 [B]: which picture
@@ -25,17 +25,17 @@ class Draw(NamedTuple):
     seed: int = 0  # of whatever else is done to the batch by chance
 
 
-class Seen(NamedTuple):
+class DataPosition(NamedTuple):
     """Where a training was interrupted."""
 
     epoch: int
     batches: int  # of that epoch
 
 
-START = Seen(0, 0)
+START = DataPosition(0, 0)
 
 
-class Draws(Sampler[Draw]):
+class PatchSampler(Sampler[PatchDraw]):
     """An epoch shows each of `n` pictures `repeat` times, in batches; a last, smaller batch is left out.
 
     Of `world` processes each has its part of every batch: together they see what one process with a batch `world` times
@@ -45,7 +45,7 @@ class Draws(Sampler[Draw]):
 
     def __init__(
         self, n: int, batch: int, repeat: int, seed: int, world: int = 1, rank: int = 0, steps: int = 1,
-        seen: Seen = START,
+        seen: DataPosition = START,
     ) -> None:  # fmt: skip
         self.n, self.batch, self.repeat, self.seed, self.steps = n, batch, repeat, seed, steps
         self.epoch, self._skip = seen
@@ -59,7 +59,7 @@ class Draws(Sampler[Draw]):
         whole = self.n * self.repeat // (self.batch * self.world)
         return max(self.steps, whole // self.steps * self.steps)
 
-    def __iter__(self) -> Iterator[Draw]:
+    def __iter__(self) -> Iterator[PatchDraw]:
         chance = np.random.default_rng([self.seed, self.epoch])
         count = len(self) * self.batch * self.world
         shown = np.resize(np.tile(np.arange(self.n), self.repeat), max(count, self.n * self.repeat))
@@ -70,13 +70,13 @@ class Draws(Sampler[Draw]):
         seen, self._skip = self._skip % len(self), 0
         for k in range(self.rank + seen * self.world, count // self.batch, self.world):
             part = slice(k * self.batch, (k + 1) * self.batch)
-            yield Draw(order[part], place[part], turn[part], seeds[k])
+            yield PatchDraw(order[part], place[part], turn[part], seeds[k])
 
 
 class Patches(Dataset):
     """`Draw` -> `Raw` of square HR patches `[B, C, patch, patch]` and, where LR files exist, their LR patches."""
 
-    def __init__(self, pictures: Pictures, patch: int) -> None:
+    def __init__(self, pictures: ImageSet, patch: int) -> None:
         s = pictures.scale
         if patch % s:
             raise UserError(f"data.patch={patch} is in HR pixels and must be a multiple of scale={s}")
@@ -105,7 +105,7 @@ class Patches(Dataset):
         """Whether LR comes from files."""
         return self.pictures.is_paired
 
-    def __getitem__(self, draw: Draw) -> Raw:
+    def __getitem__(self, draw: PatchDraw) -> Raw:
         s, p = self.pictures.scale, self.patch
         corners = (draw.place * self._places[draw.index]).astype(np.int64)  # [B, 2], in LR pixels
         if self._resident:
@@ -114,7 +114,7 @@ class Patches(Dataset):
                 for r, zoom in zip(self._resident, (s, 1), strict=False)
             ]
             turn = torch.from_numpy(draw.turn).to(cut[0].device)
-            return Raw(*(turned(piece, turn) for piece in cut), seed=draw.seed)
+            return Raw(*(flip_patches(piece, turn) for piece in cut), seed=draw.seed)
         wholes = [self.pictures[k] for k in draw.index.tolist()]
         hr = _cut([whole.hr for whole in wholes], s * corners, p, draw.turn)
         lr = _cut([whole.lr for whole in wholes], corners, p // s, draw.turn) if self.pictures.has_lr else None
@@ -127,7 +127,7 @@ class Patches(Dataset):
         self._resident = [Resident(part, device) for part in parts]
 
 
-def turned(images: Tensor, turn: Tensor) -> Tensor:
+def flip_patches(images: Tensor, turn: Tensor) -> Tensor:
     """Each image of `[B, C, N, N]` flipped and transposed by its own `turn` (bits of `Draw`)."""
     for bit, move in enumerate((lambda x: x.flip(-1), lambda x: x.flip(-2), lambda x: x.transpose(-1, -2))):
         chosen = (turn >> bit & 1).bool()[:, None, None, None]

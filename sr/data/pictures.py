@@ -16,18 +16,18 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from sr.data.cache import Cache
-from sr.data.fixed_lr import Shrink
+from sr.data.fixed_lr import FixedLR
 from sr.image.batch import Raw
-from sr.image.read import Header, probe, read
+from sr.image.read import Header, probe, read_image
 from sr.runtime.error import UserError
 
 MEMORY = 4e9  # bytes of decoded pictures that one set may keep
-Source = tuple[Path, Shrink | None]  # a file, and what is made of it
+Source = tuple[Path, FixedLR | None]  # a file, and what is made of it
 Make = Callable[[], Tensor]
 MAPS = 30_000  # pictures mapped at once; Linux allows a process 65,530 maps
 
 
-class Pictures(Dataset):
+class ImageSet(Dataset):
     """HR pictures, with or without their LR counterparts; item `i` is a whole picture as `Raw`, `[C, H, W]`.
 
     HR is cropped at the bottom and right to a multiple of `scale`, as every protocol of the field does. A set of up to
@@ -46,9 +46,9 @@ class Pictures(Dataset):
         cache: Cache | None = None,
     ) -> None:
         self.scale, self.memory, self.cache = scale, memory, cache
-        self._hr, self._lr, self._headers = list(hr), list(lr) if lr else None, headers(hr)
-        self._shrink: Shrink | None = None
-        self.names = names(self._hr)
+        self._hr, self._lr, self._headers = list(hr), list(lr) if lr else None, read_headers(hr)
+        self._shrink: FixedLR | None = None
+        self.names = name_images(self._hr)
         self._begin()
 
     def _begin(self) -> None:
@@ -92,7 +92,7 @@ class Pictures(Dataset):
             return self._kept[index]
         return self._open(index, self.cache.pixels if self.is_mapped else _in_memory)
 
-    def subset(self, indices: Sequence[int]) -> "Pictures":
+    def subset(self, indices: Sequence[int]) -> "ImageSet":
         """The pictures of these indices, as a set of their own."""
         part = copy(self)
         part._hr, part._headers = [self._hr[i] for i in indices], [self._headers[i] for i in indices]
@@ -101,14 +101,14 @@ class Pictures(Dataset):
         part._begin()
         return part
 
-    def shrunk(self, shrink: Shrink) -> "Pictures":
+    def add_fixed_lr(self, shrink: FixedLR) -> "ImageSet":
         """The same pictures with LR made of each of them, as whole as it is, once."""
         part = copy(self)
         part._shrink = shrink
         part._begin()
         return part
 
-    def load(self, *more: "Pictures") -> None:
+    def load(self, *more: "ImageSet") -> None:
         """Decode what fits in memory or is not in the cache, side by side, with a progress bar; every damaged file is
         named at once."""
         jobs = [(pictures, index) for pictures in (self, *more) for index in range(len(pictures))]
@@ -126,7 +126,7 @@ class Pictures(Dataset):
         lr = [(self._lr[index], None)] if self._lr else [(self._hr[index], self._shrink)] if self._shrink else []
         return [(self._hr[index], None), *lr]
 
-    def _open(self, index: int, pixels: Callable[[Path, Shrink | None, Make | None], tuple[Tensor, bool]]) -> Raw:
+    def _open(self, index: int, pixels: Callable[[Path, FixedLR | None, Make | None], tuple[Tensor, bool]]) -> Raw:
         """The picture, of what `pixels` gives for each source: its pixels, and whether they are mapped."""
         h, w = self.sizes[index]
         opened: list[tuple[Tensor, bool]] = []
@@ -144,11 +144,11 @@ class Pictures(Dataset):
         return raw
 
 
-def _in_memory(file: Path, shrink: Shrink | None, make: Make | None) -> tuple[Tensor, bool]:
-    return (make() if make else read(file).pixels), False
+def _in_memory(file: Path, shrink: FixedLR | None, make: Make | None) -> tuple[Tensor, bool]:
+    return (make() if make else read_image(file).pixels), False
 
 
-def _find(job: tuple[Pictures, int]) -> bool:
+def _find(job: tuple[ImageSet, int]) -> bool:
     """Open a picture whose files are in the cache; whether they are."""
     pictures, index = job
     if not pictures.is_mapped:
@@ -160,7 +160,7 @@ def _find(job: tuple[Pictures, int]) -> bool:
     return True
 
 
-def _fault(pictures: Pictures, index: int) -> str | None:
+def _fault(pictures: ImageSet, index: int) -> str | None:
     try:
         pictures[index]
     except UserError as error:
@@ -168,7 +168,7 @@ def _fault(pictures: Pictures, index: int) -> str | None:
     return None
 
 
-def headers(paths: Sequence[Path]) -> list[Header]:
+def read_headers(paths: Sequence[Path]) -> list[Header]:
     """What the headers tell, side by side; all faults are listed at once, before any training."""
 
     def one(path: Path) -> Header | UserError:
@@ -185,7 +185,7 @@ def headers(paths: Sequence[Path]) -> list[Header]:
     return found
 
 
-def names(paths: Sequence[Path]) -> list[str]:
+def name_images(paths: Sequence[Path]) -> list[str]:
     """Each picture's shortest name that no other has: a, else a.png, else HR/a.png, else T91/HR/a.png."""
     found = [path.stem for path in paths]
     for depth in range(1, max((len(path.parts) for path in paths), default=0) + 1):

@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader
 _END = object()
 
 
-class Ahead(DataLoader):
+class Prefetcher(DataLoader):
     """Cuts the next batch on a thread while the net works on this one: NumPy and PyTorch let go of Python meanwhile."""
 
     def __iter__(self) -> Iterator[Any]:

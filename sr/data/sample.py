@@ -6,9 +6,9 @@ The split is fixed. No picture of one part appears in another.
 from pathlib import Path
 from typing import Any
 
-from sr.data.module import SRData
+from sr.data.module import SRDataModule
 from sr.data.patches import Patches
-from sr.data.pictures import Pictures
+from sr.data.pictures import ImageSet
 
 TRAIN = (
     "coffee.png", "rocket.jpg", "retina.jpg", "ihc.png", "hubble_deep_field.jpg", "brick.png", "grass.png", "gravel.png"
@@ -16,7 +16,7 @@ TRAIN = (
 HELD_OUT = {"val": ("camera.png", "coins.png"), "test": ("astronaut.png", "chelsea.png", "motorcycle_left.png")}
 
 
-class Sample(SRData):
+class Sample(SRDataModule):
     """Eight photographs to learn from, two to validate on, three to test on."""
 
     name = "sample"
@@ -25,16 +25,16 @@ class Sample(SRData):
         super().__init__(**dials)
         self.patch = patch
 
-    def training(self) -> Patches:
-        patches = self.patches(self._pictures(TRAIN), self.patch)
+    def build_training_set(self) -> Patches:
+        patches = self.build_patches(self._pictures(TRAIN), self.patch)
         patches.pictures.load()
         return patches
 
-    def held_out(self, stage: str) -> Pictures:
+    def build_held_out_set(self, stage: str) -> ImageSet:
         return self._pictures(HELD_OUT[stage])
 
-    def _pictures(self, names: tuple[str, ...]) -> Pictures:
+    def _pictures(self, names: tuple[str, ...]) -> ImageSet:
         import skimage  # here, because only this source needs it
 
         where = Path(skimage.__file__).parent / "data"
-        return self.pictures([where / name for name in names])
+        return self.open_images([where / name for name in names])

@@ -17,7 +17,7 @@ from sr.degrade.op import Images, Op, Size, Step
 from sr.degrade.order import Steps
 from sr.image.resize import imresize
 from sr.runtime.error import UserError
-from sr.runtime.parallel import side_by_side
+from sr.runtime.parallel import map_parallel
 
 
 class Chain(nn.Module):
@@ -53,7 +53,7 @@ class Chain(nn.Module):
             apart = [[piece] for piece in some] if hr.device.type == "cpu" else [some]
             return [lr for together in apart for lr in self._degraded(together, size)]
 
-        return torch.stack(side_by_side(work, pieces, hr.device)).to(hr.dtype)
+        return torch.stack(map_parallel(work, pieces, hr.device)).to(hr.dtype)
 
     def _degraded(self, pieces: Sequence[tuple[Tensor, int]], size: Size) -> Images:
         images, plans = (

@@ -16,7 +16,7 @@ _CROSS = ((0.0, 0.25, 0.0), (0.25, 1.0, 0.25), (0.0, 0.25, 0.0))
 _SQUARE = ((0.25, 0.5, 0.25), (0.5, 1.0, 0.5), (0.25, 0.5, 0.25))
 
 
-class Seen(NamedTuple):
+class MosaicDraw(NamedTuple):
     shot: float
     read: float
     down: int
@@ -37,21 +37,21 @@ class Mosaic(Op):
         super().__init__(probability)
         self.shot, self.read = span("Mosaic.shot", shot, high=255), span("Mosaic.read", read, high=255)
 
-    def draw(self, chance: np.random.Generator) -> Seen:
+    def draw(self, chance: np.random.Generator) -> MosaicDraw:
         moved = chance.integers(0, 2, 2).tolist()
-        return Seen(chance.uniform(*self.shot) / 255, chance.uniform(*self.read) / 255, *moved, new_seed(chance))
+        return MosaicDraw(chance.uniform(*self.shot) / 255, chance.uniform(*self.read) / 255, *moved, new_seed(chance))
 
-    def forward(self, images: Images, draws: Sequence[Seen], lr: Size) -> Images:
+    def forward(self, images: Images, draws: Sequence[MosaicDraw], lr: Size) -> Images:
         return [_demosaiced(_sensed(image, draw), draw) for image, draw in zip(images, draws, strict=True)]
 
 
-def _sensed(image: Tensor, draw: Seen) -> Tensor:
+def _sensed(image: Tensor, draw: MosaicDraw) -> Tensor:
     image = image.clamp(0, 1)
     noise = torch.randn(image.shape[1:], generator=generator(draw.seed, image.device), device=image.device)
     return (draw.shot**2 * image + draw.read**2).sqrt_().mul_(noise).add_(image).clamp_(0, 1)
 
 
-def _demosaiced(image: Tensor, draw: Seen) -> Tensor:
+def _demosaiced(image: Tensor, draw: MosaicDraw) -> Tensor:
     """Of each channel only its own pixels are looked at; mirrored by an even period, so that colours stay in place."""
     if len(image) != 3:
         return image

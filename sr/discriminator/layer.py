@@ -7,7 +7,7 @@ the gradient for each image (`model/penalty`) want one of the others: `spectral`
 from torch import nn
 
 from sr.discriminator.spectral import SpectralConv
-from sr.runtime.error import UserError, nearest
+from sr.runtime.error import UserError, suggest_nearest
 
 NORMS = ("batch", "spectral", "none")
 
@@ -16,7 +16,7 @@ def layer(c_in: int, c_out: int, kernel: int, stride: int, norm: str) -> list[nn
     """The modules of one layer; padded by 1. With batch normalization the convolution has no bias of its own."""
     if norm not in NORMS:
         raise UserError(
-            f"model.discriminator.norm={norm}: expected one of {', '.join(NORMS)}.{nearest(str(norm), NORMS)}"
+            f"model.discriminator.norm={norm}: expected one of {', '.join(NORMS)}.{suggest_nearest(str(norm), NORMS)}"
         )
     if norm == "batch":
         body = [nn.Conv2d(c_in, c_out, kernel, stride, padding=1, bias=False), nn.BatchNorm2d(c_out)]

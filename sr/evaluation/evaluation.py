@@ -15,25 +15,28 @@ from omegaconf import DictConfig
 from torch import Tensor
 from torch.utils.data import BatchSampler, Dataset
 
-from sr.callback.panels import panel
-from sr.callback.system_metrics import Sampler
-from sr.checkpoint import interpolate, load
-from sr.config import build, schema
+from sr.callback.panels import draw_panel
+from sr.callback.system_metrics import SystemMetrics
+from sr.checkpoint.interpolate import OPTIONS, describe_interpolation, format_label, interpolate_weights
+from sr.checkpoint.load import LoadedNet, load_checkpoint, rename_option
+from sr.config import schema
+from sr.config.build import build_data, build_part, select_device
 from sr.data.folder import Folder
-from sr.evaluation import predictor, published, report
-from sr.evaluation.reference import Beside, Mistakes, Way
+from sr.evaluation import predictor, report
+from sr.evaluation.published import find_model, recognize_model
+from sr.evaluation.reference import InferenceSettings, ProtocolMistakes, Reference
 from sr.image.batch import Raw
-from sr.image.resize import bicubic
-from sr.inference.memory import MEASURE_LESS, telling_memory
-from sr.metric.score import Score, by_picture
-from sr.model.measured import Shown
-from sr.model.module import trainable
+from sr.image.resize import upscale_bicubic
+from sr.inference.memory import FEWER_METRICS, report_out_of_memory
+from sr.metric.score import Score, group_by_image
+from sr.model.measured import EvaluationOutput
+from sr.model.module import list_trainable
 from sr.runtime import terminal
 from sr.runtime.error import UserError
-from sr.track import provenance
-from sr.track.columns import in_columns
-from sr.track.run_end import closing, end, on_disk
-from sr.track.run_start import Begun, as_json, keep, make_folder
+from sr.track.columns import name_columns
+from sr.track.provenance import fingerprint_data, save_fingerprint
+from sr.track.run_end import close_on_exit, end_run, raise_disk_errors
+from sr.track.run_start import RunStart, create_run_folder, save_text, to_json
 
 AHEAD = 4  # pictures read before they are wanted
 
@@ -42,65 +45,67 @@ class Evaluation:
     """Measures what a config names. `choices` are the groups' names, `typed` the command line."""
 
     def __init__(self, cfg: DictConfig, choices: dict[str, str], typed: list[str]) -> None:
-        self.track = build.part(schema.plain(cfg.track), "track")
-        self.device = build.device(cfg.device, measuring=True)
+        self.track = build_part(schema.to_plain(cfg.track), "track")
+        self.device = select_device(cfg.device, measuring=True)
         loaded = self._load(cfg, "model/net" in choices)
         self.leaks = loaded.leaks if loaded else ()
-        self.config = schema.complete(cfg, choices)
-        self.begun = Begun("evaluate", self.config, choices, typed)
-        self.data = build.data(self.config)
-        self.protocol = build.part(self.config["metric"], "metric")
-        self.data.view = self.protocol.view
+        self.config = schema.resolve_config(cfg, choices)
+        self.begun = RunStart("evaluate", self.config, choices, typed)
+        self.data = build_data(self.config)
+        self.protocol = build_part(self.config["metric"], "metric")
+        self.data.select_channels = self.protocol.select_channels
         self.data.prepare_data()
         self.data.setup("test")
         self.names = [self.data.set_name("test", k) for k in range(len(self.data.eval_sets["test"]))]
-        self.fingerprint = provenance.fingerprint(self.config, self.data, self.protocol)
+        self.fingerprint = fingerprint_data(self.config, self.data, self.protocol)
         self.subject = self._subject(loaded)
         self.model = self._published_name()
-        lr = [self.data.lr_from("test", k) for k in range(len(self.names))]
+        lr = [self.data.describe_lr("test", k) for k in range(len(self.names))]
         conditions = {name: self.protocol.describe(made) for name, made in zip(self.names, lr, strict=True)}
         pictures = dict(zip(self.names, (chosen.names for chosen in self.data.eval_sets["test"]), strict=True))
-        way = Way(self.config["ensemble"], self.config["tile"])
-        self.beside = Beside(self.model, self.config["against"], self.protocol, way, conditions, pictures)
+        way = InferenceSettings(self.config["ensemble"], self.config["tile"])
+        self.beside = Reference(self.model, self.config["against"], self.protocol, way, conditions, pictures)
         self.opened = False  # only then the folder is this run's
         self.sets: dict[str, dict[str, Any]] = {}
         self.unfinished: dict[str, dict[str, Any]] = {}  # a set that was broken off
 
-    def go(self) -> None:
+    def run(self) -> None:
         """Measure all sets; whatever was measured is kept, however it ends."""
         what = re.sub(r"\W+", "-", self.subject.name.lower())
         what += "" if self.config["interpolate"] is None else f"-alpha-{self.config['alpha']}"
         title = f"evaluate-{what}_{'-'.join(self.names)}_x{self.config['scale']}"
-        self.folder = make_folder(self.config["paths"]["runs"], title[:100])
-        self.system = Sampler(self.track, self.folder, self.track.system_every, lambda: 0)
-        with closing(self._close):
-            with on_disk(self.folder):
-                self.begun.open(self.track, self.folder, self.protocol.name, predictor.tags(self.config), self.device)
+        self.folder = create_run_folder(self.config["paths"]["runs"], title[:100])
+        self.system = SystemMetrics(self.track, self.folder, self.track.system_every, lambda: 0)
+        with close_on_exit(self._close):
+            with raise_disk_errors(self.folder):
+                self.begun.open(
+                    self.track, self.folder, self.protocol.name, predictor.list_tags(self.config), self.device
+                )
                 self.opened = True
                 self.system.start()
-                provenance.keep_fingerprint(self.fingerprint, self.track, self.folder)
+                save_fingerprint(self.fingerprint, self.track, self.folder)
             cost = {"parameters": self.subject.parameters, "multiply_adds_1280x720": self.subject.multiply_adds}
-            self.track.points({f"cost/{key}": value for key, value in cost.items() if value is not None}, 0)
+            self.track.log_points({f"cost/{key}": value for key, value in cost.items() if value is not None}, 0)
             for index, name in enumerate(self.names):
                 self.sets[name] = self._measured(index, name)
                 self._send(name)
-                self.track.settled(0)  # what was measured is not measured again
+                self.track.mark_saved(0)  # what was measured is not measured again
 
-    def _load(self, cfg: DictConfig, chosen: bool) -> load.Loaded | None:
+    def _load(self, cfg: DictConfig, chosen: bool) -> LoadedNet | None:
         """The checkpoint; what it knows of scale and color is filled into the config."""
         if cfg.color is None and (cfg.checkpoint is None or chosen):
             cfg.color = "y" if cfg.metric.channel == "y8" else "rgb"
         cfg.channels = schema.COLORS[cfg.color] if cfg.color else None
         if cfg.checkpoint is None:
             return None
-        net = schema.plain(cfg)["model"]["net"] if chosen else None
-        loaded = load.load(self._file(cfg, "checkpoint"), self.device, cfg.trust, cfg.scale, net)
+        net = schema.to_plain(cfg)["model"]["net"] if chosen else None
+        loaded = load_checkpoint(self._file(cfg, "checkpoint"), self.device, cfg.trust, cfg.scale, net)
         if cfg.color not in (None, loaded.config["color"]):
             raise UserError(f"color={cfg.color}: checkpoint={cfg.checkpoint} is of color={loaded.config['color']}")
         cfg.scale, cfg.color = loaded.config["scale"], loaded.config["color"]
         if cfg.interpolate is not None:
             other = self._file(cfg, "interpolate")
-            loaded = interpolate.between(loaded, other, cfg.alpha, device=self.device, trust=cfg.trust, net=net)
+            loaded = interpolate_weights(loaded, other, cfg.alpha, device=self.device, trust=cfg.trust, net=net)
         return loaded
 
     def _file(self, cfg: DictConfig, dial: str) -> Path:
@@ -108,60 +113,62 @@ class Evaluation:
         typed = str(cfg[dial])
         if not typed.startswith("mlflow:"):
             return Path(typed).expanduser()
-        with load.named(dial, typed):
-            return Path(self.track.checkpoint_of(typed.removeprefix("mlflow:")))
+        with rename_option(dial, typed):
+            return Path(self.track.find_checkpoint(typed.removeprefix("mlflow:")))
 
-    def _subject(self, loaded: load.Loaded | None) -> predictor.Subject:
+    def _subject(self, loaded: LoadedNet | None) -> predictor.Predictor:
         c = self.config
         if c["images"] is not None:
             chosen = dict(zip(self.names, (s.names for s in self.data.eval_sets["test"]), strict=True))
-            return predictor.Images(Path(c["images"]).expanduser(), chosen, self.protocol)
-        net = loaded.net if loaded else build.part(c["model"]["net"], "model.net")
-        if loaded is None and trainable(net):
+            return predictor.ImagePredictor(Path(c["images"]).expanduser(), chosen, self.protocol)
+        net = loaded.net if loaded else build_part(c["model"]["net"], "model.net")
+        if loaded is None and list_trainable(net):
             name = self.begun.choices["model/net"]
             raise UserError(f"model/net={name} is not trained: give its weights, checkpoint=FILE, or train it: sr.run")
-        return predictor.Net(net, c["scale"], c["color"], self.device, c["ensemble"], c["tile"])
+        return predictor.NetPredictor(net, c["scale"], c["color"], self.device, c["ensemble"], c["tile"])
 
     def _published_name(self) -> str | None:
         if self.config["published"] is not None:
-            return published.named(self.config["published"])
+            return find_model(self.config["published"])
         known = self.subject.parameters is not None and self.config["interpolate"] is None
-        return published.recognise(self.subject.name, self.subject.parameters) if known else None
+        return recognize_model(self.subject.name, self.subject.parameters) if known else None
 
     def _measured(self, index: int, name: str) -> dict[str, Any]:
         """Everything there is to say of one set."""
         chosen = self.data.eval_sets["test"][index]
         ours, guess = Score(self.protocol), Score(self.protocol)
-        mistakes = Mistakes(self.protocol)
-        self.subject.begin()
+        mistakes = ProtocolMistakes(self.protocol)
+        self.subject.start_set()
         done = 0
         try:
             for raw, names in self._pictures(chosen, name):
                 pair = self.data.on_after_batch_transfer(raw, 0)
-                sr = self.subject.result(pair, names, name, raw.gray)
+                sr = self.subject.predict(pair, names, name, raw.gray)
                 if not sr.isfinite().all():
                     raise UserError(f"{name}/{names[0]}: this net gives NaN or infinity; its weights are spoiled")
-                small = bicubic(pair.lr, self.config["scale"])
-                with telling_memory(f"{name}/{names[0]}: a picture of {sr.shape[-1]}×{sr.shape[-2]}", MEASURE_LESS):
+                small = upscale_bicubic(pair.lr, self.config["scale"])
+                with report_out_of_memory(
+                    f"{name}/{names[0]}: a picture of {sr.shape[-1]}×{sr.shape[-2]}", FEWER_METRICS
+                ):
                     ours.update(sr, pair.hr, pair.lr)
                     guess.update(small, pair.hr, pair.lr)
-                if self.beside.row(name):
+                if self.beside.find_row(name):
                     mistakes.update(sr, pair.hr)
-                self._show(name, names, chosen, Shown(pair.lr, sr, pair.hr))
+                self._show(name, names, chosen, EvaluationOutput(pair.lr, sr, pair.hr))
                 done += len(names)
         except BaseException:  # Ctrl-C as well: what was measured of this set is kept
             if done:
-                per_image = by_picture(chosen.names[:done], _first(done, ours), _first(done, guess))
-                begun = {"unfinished": True, "n": done, **interpolate.described(self.config)}
+                per_image = group_by_image(chosen.names[:done], _first(done, ours), _first(done, guess))
+                begun = {"unfinished": True, "n": done, **describe_interpolation(self.config)}
                 self.unfinished[name] = begun | {"per_image": per_image}
             raise
         result = {"n": len(chosen), **ours.compute(), "protocol": self.beside.conditions[name]}
-        result |= interpolate.described(self.config)
+        result |= describe_interpolation(self.config)
         result["bicubic"] = guess.compute()
-        result["per_image"] = by_picture(chosen.names, ours.per_image(), guess.per_image())
-        result |= self.subject.spent()
+        result["per_image"] = group_by_image(chosen.names, ours.per_image(), guess.per_image())
+        result |= self.subject.measure_cost()
         leaks = [str(leak) for leak in self.leaks if leak.set == name]
-        result |= self.beside.of(name, result, mistakes) | ({"leaks": leaks} if leaks else {})
+        result |= self.beside.compare(name, result, mistakes) | ({"leaks": leaks} if leaks else {})
         if isinstance(self.data, Folder) and self.data.sets["test"][index] == self.data.name:
             held = f"these are the {len(chosen)} pictures that data={self.data.name} holds out, not the whole folder"
             result["notes"] = [*result.get("notes", []), held]
@@ -171,7 +178,7 @@ class Evaluation:
         """Batches on the device with their names, read ahead by threads; nothing is kept that was used."""
         chosen.keep = False
         indices = list(BatchSampler(range(len(chosen)), chosen.batch, False))
-        with ThreadPoolExecutor(2) as pool, terminal.progress(len(chosen), name) as bar:
+        with ThreadPoolExecutor(2) as pool, terminal.create_progress_bar(len(chosen), name) as bar:
             waiting: deque[Any] = deque()
             for index in indices[:AHEAD]:
                 waiting.append(pool.submit(chosen.__getitem__, index))
@@ -182,25 +189,25 @@ class Evaluation:
                 yield _on(raw, self.device), [chosen.names[i] for i in index]
                 bar.update(len(index))
 
-    def _show(self, name: str, names: list[str], chosen: Dataset, shown: Shown) -> None:
+    def _show(self, name: str, names: list[str], chosen: Dataset, shown: EvaluationOutput) -> None:
         """A panel of the first `track.panels` pictures."""
         for k, picture in enumerate(names):
             if picture in chosen.names[: self.track.panels]:
-                one = Shown(*(image[k : k + 1] for image in shown))
-                self.track.image(f"panels/test/{name}/{picture}", partial(panel, one, self.protocol), 0)
+                one = EvaluationOutput(*(image[k : k + 1] for image in shown))
+                self.track.log_image(f"panels/test/{name}/{picture}", partial(draw_panel, one, self.protocol), 0)
 
     def _send(self, name: str) -> None:
         found = self.sets[name]
-        points = {f"test/{name}/{key}": found[key] for key in self.protocol.measures}
+        points = {f"test/{name}/{key}": found[key] for key in self.protocol.metric_names}
         points |= {f"test/{name}/{key}_bicubic": value for key, value in found["bicubic"].items()}
         points |= {f"test/{name}/{key}": found[key] for key in ("ms_per_image", "peak_memory_mb") if key in found}
         known = {key: value for key, value in points.items() if not math.isnan(value)}
-        self.track.points(in_columns(known, self.data, self.protocol), 0)
+        self.track.log_points(name_columns(known, self.data, self.protocol), 0)
 
     def _close(self, status: str, exit: str | None) -> None:
-        cost = report.cost_line(self.subject.parameters, self.subject.multiply_adds)
-        table = report.report(self.sets, self.protocol, cost)
-        end(self.track, self.folder, status, exit, lambda: self._write_down(status, table))
+        cost = report.format_cost(self.subject.parameters, self.subject.multiply_adds)
+        table = report.format_report(self.sets, self.protocol, cost)
+        end_run(self.track, self.folder, status, exit, lambda: self._write_down(status, table))
         if self.opened:
             self._tell(status, table)
 
@@ -210,11 +217,11 @@ class Evaluation:
             with contextlib.suppress(OSError):
                 self.folder.rmdir()
             return
-        keep(self.track, self.folder, "evaluate.json", as_json(self.sets | self.unfinished))
-        keep(self.track, self.folder, "summary.json", as_json(self._summary(status)))
+        save_text(self.track, self.folder, "evaluate.json", to_json(self.sets | self.unfinished))
+        save_text(self.track, self.folder, "summary.json", to_json(self._summary(status)))
         if self.sets:
             lines = [f"    {line}" for line in table.splitlines()]
-            self.track.tag(
+            self.track.set_tag(
                 "mlflow.note.content", "\n".join([f"{self._label()}, protocol {self.protocol.name}", "", *lines])
             )
 
@@ -226,14 +233,14 @@ class Evaluation:
         if self.track.run_id:
             print(f"run         {self.track.run_id}")
         print(f"folder      {self.folder}")
-        if self.track.where:
-            print(f"MLflow      {self.track.where}")
+        if self.track.location:
+            print(f"MLflow      {self.track.location}")
 
     def _label(self) -> str:
         """The net's name with all that makes its numbers other ones: IMDN+ is IMDN with self-ensemble."""
         c = self.config
         tile = f" in tiles of {c['tile']}" if c["tile"] else ""
-        return f"{self.subject.name}{'+' * bool(c['ensemble'])}{interpolate.label(c)}{tile}"
+        return f"{self.subject.name}{'+' * bool(c['ensemble'])}{format_label(c)}{tile}"
 
     def _summary(self, status: str) -> dict[str, Any]:
         s = self.subject
@@ -246,7 +253,7 @@ class Evaluation:
             "scale": self.config["scale"],
             "parameters": s.parameters,
             "multiply_adds_1280x720": s.multiply_adds,
-            **{key: self.config[key] for key in interpolate.DIALS},
+            **{key: self.config[key] for key in OPTIONS},
             "images": self.config["images"],
         }
 

@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-from sr.runtime.error import UserError, nearest
+from sr.runtime.error import UserError, suggest_nearest
 
 DIGITS = 0.01  # dB: a published figure is rounded to this
 NEAR = 0.04  # share by which a net's parameters may differ from the published count; papers round, and leave biases out
@@ -34,7 +34,7 @@ class Row(NamedTuple):
 
 
 @lru_cache
-def rows() -> tuple[Row, ...]:
+def read_rows() -> tuple[Row, ...]:
     """All published rows."""
     return tuple(
         Row(r["model"], int(r["scale"]), r["set"], float(r["psnr"]), float(r["ssim"]), r["protocol"],
@@ -44,7 +44,7 @@ def rows() -> tuple[Row, ...]:
 
 
 @lru_cache
-def bicubic() -> dict[tuple[str, int, str], tuple[float, float]]:
+def read_bicubic() -> dict[tuple[str, int, str], tuple[float, float]]:
     """Our reference for bicubic: (set, scale, protocol) -> (PSNR to 0.001 dB, SSIM to 0.0001)."""
     return {
         (r["set"], int(r["scale"]), r["protocol"]): (float(r["psnr"]), float(r["ssim"])) for r in _read("bicubic.csv")
@@ -56,43 +56,43 @@ def _read(name: str) -> Iterator[dict[str, str]]:
         yield from csv.DictReader(file)
 
 
-def named(model: str) -> str:
+def find_model(model: str) -> str:
     """The table's spelling of a model's name. Raises when there is none of that name."""
-    names = {row.model.lower(): row.model for row in rows()}
+    names = {row.model.lower(): row.model for row in read_rows()}
     if model.lower() not in names:
-        known = ", ".join(dict.fromkeys(row.model for row in rows()))
-        raise UserError(f"published={model}: the tables have {known}.{nearest(model, names.values())}")
+        known = ", ".join(dict.fromkeys(row.model for row in read_rows()))
+        raise UserError(f"published={model}: the tables have {known}.{suggest_nearest(model, names.values())}")
     return names[model.lower()]
 
 
-def recognise(net: str, parameters: int) -> str | None:
+def recognize_model(net: str, parameters: int) -> str | None:
     """The published model that a net of this class name and size is: `EDSR` of 1.37 M is `EDSR-baseline`."""
     if not parameters:
         return "bicubic" if net.lower() == "bicubic" else None
     name = ALIASES.get(_plain(net), _plain(net))
-    kin = [row for row in rows() if row.params_k and _plain(row.model.partition("-")[0]) == name]
+    kin = [row for row in read_rows() if row.params_k and _plain(row.model.partition("-")[0]) == name]
     best = min(kin, key=lambda row: abs(parameters / 1000 - row.params_k), default=None)
     near = best is not None and abs(parameters / 1000 - best.params_k) <= max(1, NEAR * best.params_k)
     return best.model if near else None
 
 
-def find(model: str | None, scale: int, set_name: str, protocol: str) -> Row | None:
+def find_row(model: str | None, scale: int, set_name: str, protocol: str) -> Row | None:
     """The row of the very same net, scale, set and protocol; nothing else may stand beside ours."""
     return next(
-        (r for r in rows() if (r.model, r.scale, r.set, r.protocol) == (model, scale, set_name, protocol)), None
+        (r for r in read_rows() if (r.model, r.scale, r.set, r.protocol) == (model, scale, set_name, protocol)), None
     )
 
 
-def other_protocols(model: str, scale: int, set_name: str, protocol: str) -> list[str]:
+def list_other_protocols(model: str, scale: int, set_name: str, protocol: str) -> list[str]:
     """Protocols under which there are such rows, when there is none under this one."""
-    found = {r.protocol for r in rows() if (r.model, r.scale, r.set) == (model, scale, set_name)}
+    found = {r.protocol for r in read_rows() if (r.model, r.scale, r.set) == (model, scale, set_name)}
     return [] if protocol in found else sorted(found)
 
 
 SIZES = {"Set5": 5, "Set14": 14, "BSD100": 100, "Urban100": 100, "Manga109": 109}  # pictures of the papers' sets
 
 
-class Known(NamedTuple):
+class KnownGap(NamedTuple):
     """A gap that has been seen before."""
 
     gap: float  # ours - theirs, dB
@@ -101,18 +101,20 @@ class Known(NamedTuple):
 
 
 KNOWN = (
-    Known(-1.322, ".*", "full-range luma here, BT.601's 16…235 there: 20·log10(219/255) = -1.322 dB exactly"),
-    Known(1.322, ".*", "BT.601's luma 16…235 here, full-range luma there: 20·log10(255/219) = 1.322 dB exactly"),
-    Known(
+    KnownGap(-1.322, ".*", "full-range luma here, BT.601's 16…235 there: 20·log10(219/255) = -1.322 dB exactly"),
+    KnownGap(1.322, ".*", "BT.601's luma 16…235 here, full-range luma there: 20·log10(255/219) = 1.322 dB exactly"),
+    KnownGap(
         0.09, "Set14", "Set14/bridge, a gray file: read as RGB here (its luma spans 219 levels), as gray there (255)"
     ),
-    Known(
+    KnownGap(
         -0.09, "Set14", "Set14/bridge, a gray file: read as gray here (its luma spans 255 levels), as RGB there (219)"
     ),
 )
 
 
-def cause(gap: float, set_name: str, alternatives: dict[str, float] | None = None, theirs: float = 0.0) -> str | None:
+def explain_gap(
+    gap: float, set_name: str, alternatives: dict[str, float] | None = None, theirs: float = 0.0
+) -> str | None:
     """The likely reason for `gap` = ours - theirs in dB; None within rounding, or when none is known.
 
     `alternatives` are the means that mistakes of measuring would give here (`sr.metric.traps`): the one that meets

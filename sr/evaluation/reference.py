@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from sr.evaluation import published
+from sr.evaluation.published import DIGITS, SIZES, Row, explain_gap, list_other_protocols
 from sr.metric import traps
-from sr.metric.protocol import Protocol, need_same
+from sr.metric.protocol import Protocol, require_same_protocol
 from sr.runtime.error import UserError
 
 
-class Mistakes:
+class ProtocolMistakes:
     """PSNR of one set under each usual mistake of measuring luma."""
 
     def __init__(self, protocol: Protocol) -> None:
@@ -36,14 +37,14 @@ class Mistakes:
         return {cause: statistics.fmean(values) for cause, values in self._values.items()} | pooled
 
 
-class Way(NamedTuple):
+class InferenceSettings(NamedTuple):
     """How the net was applied."""
 
     ensemble: bool
     tile: int | None
 
 
-class Beside:
+class Reference:
     """The published `model` (None: not known) and the file `against`. By set: `conditions`, as `Protocol.describe` has
     them, and names of `pictures`."""
 
@@ -52,7 +53,7 @@ class Beside:
         model: str | None,
         against: str | None,
         protocol: Protocol,
-        way: Way,
+        way: InferenceSettings,
         conditions: dict[str, dict[str, Any]],
         pictures: dict[str, list[str]],
     ) -> None:
@@ -73,30 +74,30 @@ class Beside:
             raise UserError(f"against={file} has none of {', '.join(self.conditions)}; it has {', '.join(there)}")
         for name in both:
             protocol, pictures = there[name]
-            need_same(self.conditions[name], protocol, f"against={file}: {name}")
+            require_same_protocol(self.conditions[name], protocol, f"against={file}: {name}")
             others = pictures ^ set(self.pictures[name])
             if others:
                 some = ", ".join(sorted(others)[:5])
                 raise UserError(f"against={file}: its {name} is of other pictures ({len(others)} differ: {some})")
         return {name: numbers[name] for name in both}
 
-    def row(self, name: str) -> published.Row | None:
+    def find_row(self, name: str) -> Row | None:
         """The published row of this very net, scale, set and protocol; of a part of a set there is none."""
-        usual = self.conditions[name] == self.protocol.describe(self.protocol.usual_lr)
-        whole = len(self.pictures[name]) == published.SIZES.get(name)
+        usual = self.conditions[name] == self.protocol.describe(self.protocol.standard_lr)
+        whole = len(self.pictures[name]) == SIZES.get(name)
         if self.way.ensemble or not (usual and whole):
             return None
-        return published.find(self.model, self.protocol.scale, name, self.protocol.name)
+        return published.find_row(self.model, self.protocol.scale, name, self.protocol.name)
 
-    def of(self, name: str, found: dict[str, Any], mistakes: Mistakes) -> dict[str, Any]:
+    def compare(self, name: str, found: dict[str, Any], mistakes: ProtocolMistakes) -> dict[str, Any]:
         """Each with its difference, and what there is to remark."""
         more: dict[str, Any] = {}
-        row = self.row(name)
+        row = self.find_row(name)
         if row:
             gap = found["psnr"] - row.psnr
             means = mistakes.means([values["psnr"] for values in found["per_image"].values()])
-            cause = published.cause(gap, name, means, row.psnr)
-            if self.way.tile and abs(gap) > published.DIGITS:
+            cause = explain_gap(gap, name, means, row.psnr)
+            if self.way.tile and abs(gap) > DIGITS:
                 cause = f"measured in tiles of {self.way.tile}, the papers measured whole pictures"
             more["published"] = {**row._asdict(), "delta_psnr": gap, "delta_ssim": found["ssim"] - row.ssim}
             more["published"] |= {"likely_cause": cause} if cause else {}
@@ -109,11 +110,11 @@ class Beside:
 
     def _why_none(self, name: str) -> str | None:
         scale, protocol = self.protocol.scale, self.protocol.name
-        others = published.other_protocols(self.model, scale, name, protocol)
+        others = list_other_protocols(self.model, scale, name, protocol)
         if others:
             return f"{self.model}'s published figures are of metric={' and '.join(others)}, and cannot stand here"
         if self.way.ensemble:
             return f"{self.model}'s published figures are without self-ensemble, and cannot stand here"
-        if published.find(self.model, scale, name, protocol):
+        if published.find_row(self.model, scale, name, protocol):
             return f"{self.model}'s published figures are of other pictures, or of other LR, and cannot stand here"
         return None

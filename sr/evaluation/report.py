@@ -10,19 +10,19 @@ from sr.runtime import terminal
 SIGNS = {"higher": "↑", "lower": "↓"}
 
 
-def report(sets: Mapping[str, Mapping[str, Any]], protocol: Protocol, cost: str) -> str:
+def format_report(sets: Mapping[str, Mapping[str, Any]], protocol: Protocol, cost: str) -> str:
     """All sets under one protocol; `cost` is the line about the net."""
-    parts = [terminal.grid(_main(sets))]
+    parts = [terminal.format_table(_main(sets))]
     if protocol.also and sets:
-        parts.append(terminal.grid(_also(sets, protocol)))
+        parts.append(terminal.format_table(_also(sets, protocol)))
     for title, key in (("published", "published"), ("against", "against")):
         if any(key in found for found in sets.values()):
-            parts.append(terminal.grid(_beside(sets, title, key)))
+            parts.append(terminal.format_table(_beside(sets, title, key)))
     parts += [cost] if cost else []
     return "\n\n".join([*parts, *_remarks(sets)])
 
 
-def cost_line(parameters: int | None, multiply_adds: int | None) -> str:
+def format_cost(parameters: int | None, multiply_adds: int | None) -> str:
     """`694,404 parameters, 158.8 G multiply-adds for a 1280×720 output`."""
     if not parameters:
         return ""

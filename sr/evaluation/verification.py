@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 import torch
 
 from sr.config import schema
-from sr.data.pictures import Pictures
+from sr.data.pictures import ImageSet
 from sr.degrade.bicubic import Bicubic
-from sr.evaluation import published
+from sr.evaluation.published import find_row, read_bicubic
 from sr.image.read import list_images, read_rgb
-from sr.image.resize import bicubic
+from sr.image.resize import upscale_bicubic
 from sr.metric.protocol import STANDARD, Protocol
 from sr.runtime import terminal
 from sr.runtime.error import UserError
@@ -23,7 +23,7 @@ PSNR, SSIM = 0.001, 0.0001  # how near our reference a row has to come: dB, and 
 BORDER = {8: "replicate"}  # old MATLABs, which made the ×8 files, did not mirror
 
 
-class Found(NamedTuple):
+class VerifiedImage(NamedTuple):
     """What one picture gave at one scale."""
 
     values: dict[str, tuple[float, float]]  # protocol -> PSNR, SSIM
@@ -38,7 +38,7 @@ class Verification:
     ) -> None:
         for key, given, choices in (("scales", scales, schema.SCALES), ("protocols", protocols, ("edsr", "vdsr"))):
             for value in given:
-                schema.one_of(key, value, choices)
+                schema.check_choice(key, value, choices)
         root = Path(paths["data"]).expanduser()
         self.sets = {name: root / name for name in sets if (root / name / "HR").is_dir()}
         self.absent = [name for name in sets if name not in self.sets]
@@ -69,10 +69,10 @@ class Verification:
             "Δ",
             "verdict",
         )
-        print("\n" + terminal.grid([head, *map(_cells, rows)]))
+        print("\n" + terminal.format_table([head, *map(_cells, rows)]))
         if files:
             head = ("LR files", "scale", "border", "files", "bit for bit", "differing pixels", "verdict")
-            print("\n" + terminal.grid([head, *(tuple(map(str, file.values())) for file in files)]))
+            print("\n" + terminal.format_table([head, *(tuple(map(str, file.values())) for file in files)]))
         failed = [row for row in (*rows, *files) if row["verdict"].startswith("FAILED")]
         unknown = sum(row["verdict"] == "no reference" for row in rows)
         holds = f"every row holds{f' that has a reference; {unknown} have none' * bool(unknown)}"
@@ -86,13 +86,13 @@ class Verification:
         print(f"written to {self.out.resolve()}")
         return not failed and (unknown < len(rows) or bool(files))
 
-    def _measured(self) -> dict[tuple[str, int], list[Found]]:
-        pictures = {key: Pictures(list_images(self.sets[key[0]] / "HR", "sets"), key[1]) for key in self._keys()}
+    def _measured(self) -> dict[tuple[str, int], list[VerifiedImage]]:
+        pictures = {key: ImageSet(list_images(self.sets[key[0]] / "HR", "sets"), key[1]) for key in self._keys()}
         for chosen in pictures.values():
             chosen.keep = False
         jobs = [(key, k) for key, chosen in pictures.items() for k in range(len(chosen))]
-        found: dict[tuple[str, int], list[Found]] = {key: [] for key in pictures}
-        with ThreadPoolExecutor() as pool, terminal.progress(len(jobs), "bicubic") as bar:
+        found: dict[tuple[str, int], list[VerifiedImage]] = {key: [] for key in pictures}
+        with ThreadPoolExecutor() as pool, terminal.create_progress_bar(len(jobs), "bicubic") as bar:
             done = pool.map(lambda job: (job[0], self._one(pictures[job[0]], *job)), jobs)
             for key, one in done:
                 found[key].append(one)
@@ -103,17 +103,17 @@ class Verification:
         return product(self.sets, self.scales)
 
     @torch.inference_mode()
-    def _one(self, chosen: Pictures, key: tuple[str, int], k: int) -> Found:
+    def _one(self, chosen: ImageSet, key: tuple[str, int], k: int) -> VerifiedImage:
         (name, scale), raw = key, chosen[[k]]
         values = {}
         for protocol in self.protocols:
             measure = Protocol(protocol, scale, "y" if protocol == "vdsr" else "rgb", STANDARD[protocol])
-            hr = measure.view(raw.hr, raw.gray)
+            hr = measure.select_channels(raw.hr, raw.gray)
             lr = Bicubic(scale)(hr)
             exact = torch.float64 if hr.dtype == torch.float64 else torch.float32
-            result = measure(bicubic(lr.to(exact) / 255, scale), hr.to(exact) / 255)
+            result = measure(upscale_bicubic(lr.to(exact) / 255, scale), hr.to(exact) / 255)
             values[protocol] = result["psnr"].item(), result["ssim"].item()
-        return Found(values, self._differing(self.sets[name], chosen.names[k], raw.hr, scale))
+        return VerifiedImage(values, self._differing(self.sets[name], chosen.names[k], raw.hr, scale))
 
     def _differing(self, place: Path, picture: str, hr: torch.Tensor, scale: int) -> int | None:
         file = place / "LR_bicubic" / f"X{scale}" / f"{picture}x{scale}.png"
@@ -122,12 +122,12 @@ class Verification:
         ours, theirs = Bicubic(scale, BORDER.get(scale, "mirror"))(hr)[0], read_rgb(file)
         return ours[0].numel() if ours.shape != theirs.shape else int((ours != theirs).any(dim=0).sum())
 
-    def _rows(self, found: dict[tuple[str, int], list[Found]]) -> Iterator[dict[str, Any]]:
+    def _rows(self, found: dict[tuple[str, int], list[VerifiedImage]]) -> Iterator[dict[str, Any]]:
         for (name, scale), protocol in product(found, self.protocols):
             values = [one.values[protocol] for one in found[name, scale]]
             psnr, ssim = (sum(column) / len(values) for column in zip(*values, strict=True))
-            reference = published.bicubic().get((name, scale, protocol))
-            paper = published.find("bicubic", scale, name, protocol)
+            reference = read_bicubic().get((name, scale, protocol))
+            paper = find_row("bicubic", scale, name, protocol)
             right = reference and abs(psnr - reference[0]) <= PSNR and abs(ssim - reference[1]) <= SSIM
             yield {
                 "set": name,
@@ -141,7 +141,7 @@ class Verification:
                 "verdict": "no reference" if reference is None else "ok" if right else "FAILED",
             }
 
-    def _files(self, found: dict[tuple[str, int], list[Found]]) -> Iterator[dict[str, Any]]:
+    def _files(self, found: dict[tuple[str, int], list[VerifiedImage]]) -> Iterator[dict[str, Any]]:
         for (name, scale), ones in found.items():
             counts = [one.differing for one in ones if one.differing is not None]
             if counts:

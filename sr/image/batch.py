@@ -24,7 +24,7 @@ class Pair(NamedTuple):
     hr: Tensor  # [B, C, s·h, s·w]
 
 
-class Seen(NamedTuple):
+class MetricInput(NamedTuple):
     """What a measure may look at: a batch of results, and what belongs to them."""
 
     x: Tensor  # the result as the protocol measures it: levels 0…255, border cut, float64 [B, 1 or C, H-2b, W-2b]

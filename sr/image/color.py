@@ -24,7 +24,7 @@ def _einsum(weight: Tensor, image: Tensor) -> Tensor:
         return torch.einsum("kc,...chw->...khw", weight, image)
 
 
-def luma(rgb: Tensor) -> Tensor:
+def rgb_to_luma(rgb: Tensor) -> Tensor:
     """Y' of BT.601 for float RGB in 0…1, `[..., 3, H, W]` -> `[..., 1, H, W]`, in 0…1 (16/255 … 235/255), unrounded."""
     return (_mix(rgb, _YCBCR[:1]) + _OFFSET[0]) / 255
 
@@ -42,7 +42,7 @@ def ycbcr_to_rgb(ycbcr: Tensor) -> Tensor:
     return _einsum(inverse, ycbcr * 255 - offset)
 
 
-def gray(rgb: Tensor) -> Tensor:
+def rgb_to_gray(rgb: Tensor) -> Tensor:
     """Full-range grayscale of uint8 RGB, `[..., 3, H, W]` -> uint8 `[..., 1, H, W]`, rounded; 1 channel passes through."""
     if rgb.shape[-3] == 1:
         return rgb

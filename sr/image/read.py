@@ -22,7 +22,7 @@ _ORIENTATION = 0x0112
 _DAMAGE = (OSError, SyntaxError, ValueError, TypeError, EOFError, struct.error)  # what Pillow raises over bad bytes
 
 
-class Picture(NamedTuple):
+class DecodedImage(NamedTuple):
     """A decoded file, with what is needed to write it back."""
 
     pixels: Tensor  # uint8 [3 or 1, H, W]: 1 channel only when the file is gray
@@ -66,11 +66,11 @@ def probe(path: Path) -> Header:
 
 def read_rgb(path: Path) -> Tensor:
     """uint8 `[3, H, W]`: gray is repeated, alpha is dropped, EXIF orientation applied."""
-    pixels = read(path).pixels
+    pixels = read_image(path).pixels
     return pixels.expand(3, -1, -1).contiguous() if pixels.shape[0] == 1 else pixels
 
 
-def read(path: Path) -> Picture:
+def read_image(path: Path) -> DecodedImage:
     """The file at `path`, upright by its EXIF orientation."""
     with _opened(path) as image:
         try:
@@ -84,7 +84,7 @@ def read(path: Path) -> Picture:
     if upright.mode in _ALPHA or "transparency" in upright.info:
         upright = upright.convert("RGBA")
         alpha = _tensor(upright.getchannel("A"))
-    return Picture(_tensor(upright.convert("L" if gray else "RGB")), alpha, icc)
+    return DecodedImage(_tensor(upright.convert("L" if gray else "RGB")), alpha, icc)
 
 
 def _opened(path: Path) -> Image.Image:

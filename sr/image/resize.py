@@ -12,9 +12,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from sr.runtime import precision
 from sr.runtime.error import UserError
-from sr.runtime.parallel import alone
+from sr.runtime.parallel import use_one_thread
+from sr.runtime.precision import is_full_precision
 
 Border = Literal["mirror", "replicate"]
 
@@ -46,7 +46,7 @@ def imresize(
         return image.new_empty(*image.shape[:-2], *out_size)
     passes = [(axis, (in_size[axis], out_size[axis], factors[axis], antialias, border)) for axis in axes]
     # between two layers of a net that learns, going to one thread and back costs more than it saves
-    threads = contextlib.nullcontext() if torch.is_grad_enabled() else alone(image.device)
+    threads = contextlib.nullcontext() if torch.is_grad_enabled() else use_one_thread(image.device)
     with torch.autocast(image.device.type, enabled=False), threads:  # no mixed precision in the baseline
         return _byte_passes(image, passes) if image.dtype == torch.uint8 else _float_passes(image, passes)
 
@@ -55,7 +55,7 @@ def _byte_passes(image: Tensor, passes: list[tuple[int, tuple]]) -> Tensor:
     """Rounded half up after each pass: a cast to uint8 cuts off the fraction. On a CPU, a few planes at a time."""
     planes = image.reshape(-1, *image.shape[-2:])
     count = max(1, _PLANES // planes[0].numel()) if image.device.type == "cpu" else len(planes)
-    short = precision.whole(image.device)
+    short = is_full_precision(image.device)
     done = []
     for some in planes.split(count):
         for axis, shape in passes:
@@ -81,7 +81,7 @@ def _along(axis: int, shape: tuple, image: Tensor) -> Tensor:
     return torch.cat([torch.matmul(image[..., taps], band.T) for band, taps in bands], dim=-1)
 
 
-def bicubic(lr: Tensor, scale: int) -> Tensor:
+def upscale_bicubic(lr: Tensor, scale: int) -> Tensor:
     """The baseline of all tables: 8-bit LR, here as float 0…1, enlarged as MATLAB enlarges uint8; float 0…1 again.
 
     float64 is an LR that was never rounded, and stays so (`sr.image.batch.Pair`).

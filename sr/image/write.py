@@ -9,7 +9,7 @@ from torch import Tensor
 from sr.runtime.error import UserError
 
 
-def to_bytes(image: Tensor) -> Tensor:
+def to_uint8(image: Tensor) -> Tensor:
     """Float 0…1 to uint8, clamped and rounded half up."""
     return (image * 255 + 0.5).clamp(0, 255).to(torch.uint8)
 

@@ -17,12 +17,12 @@ PARTS = 12  # of a net, at most, that are worth a line each
 OUTPUT = (720, 1280)  # rows and columns of the picture that the field counts multiply-adds for
 
 
-def parameters(net: nn.Module) -> int:
+def count_parameters(net: nn.Module) -> int:
     """All weights, in units."""
     return sum(p.numel() for p in net.parameters())
 
 
-def multiply_adds(net: nn.Module, channels: int, scale: int) -> int | None:
+def count_multiply_adds(net: nn.Module, channels: int, scale: int) -> int | None:
     """Multiply-adds of convolutions, linear layers and matrix products for one 1280×720 *output*, as in the tables
     since CARN (2018); nothing is computed, only shapes. None where a net cannot be followed that way."""
     lr = torch.empty(1, channels, *(math.ceil(n / scale) for n in OUTPUT), device="meta")
@@ -36,16 +36,16 @@ def multiply_adds(net: nn.Module, channels: int, scale: int) -> int | None:
     return counter.get_total_flops() // 2
 
 
-def summary(net: nn.Module, channels: int) -> str:
+def format_summary(net: nn.Module, channels: int) -> str:
     """What is known of a net before it has seen a picture, a line each, and the parameters of its parts."""
     form = net.deploy() if hasattr(net, "deploy") else net
-    work, size = multiply_adds(form, channels, net.scale), parameters(form)
+    work, size = count_multiply_adds(form, channels, net.scale), count_parameters(form)
     field = getattr(net, "receptive_field", "not declared")  # by a net of the user's own
     looks = f"{field}×{field} LR pixels" if isinstance(field, int) else field
-    merged = f", and {size:,} deployed, as the multiply-adds are counted" if size < parameters(net) else ""
+    merged = f", and {size:,} deployed, as the multiply-adds are counted" if size < count_parameters(net) else ""
     lines = [
         f"{type(net).__name__} ×{net.scale}, {channels} channel{'s' * (channels > 1)}",
-        f"parameters        {parameters(net):,}{merged}",
+        f"parameters        {count_parameters(net):,}{merged}",
         f"multiply-adds     {'unknown' if work is None else f'{work / 1e9:,.1f} G'} for a 1280×720 output",
         f"receptive field   {looks or 'whole picture: tiles change the result'}",
     ]
@@ -58,7 +58,7 @@ def _parts(net: nn.Module, prefix: str = "") -> list[tuple[str, int]]:
     if len(parts) == 1 and 0 < len(list(parts[0][1].children())) <= PARTS:
         return _parts(parts[0][1], f"{prefix}{parts[0][0]}.")
     own = sum(p.numel() for p in net.parameters(recurse=False))
-    return [*((f"{prefix}{name}", parameters(part)) for name, part in parts), (f"{prefix}(itself)", own)]
+    return [*((f"{prefix}{name}", count_parameters(part)) for name, part in parts), (f"{prefix}(itself)", own)]
 
 
 class Meter:
@@ -75,7 +75,7 @@ class Meter:
         return 1000 * statistics.median(self.seconds[1:] or self.seconds or [math.nan])
 
     @contextlib.contextmanager
-    def measuring(self, count: int = 1) -> Iterator[None]:
+    def measure_call(self, count: int = 1) -> Iterator[None]:
         """Around one call, which works on `count` pictures."""
         before = self._reset()
         start = time.perf_counter()

@@ -2,10 +2,10 @@
 
 from torch import Tensor
 
-from sr.inference.tile import Enlarger
+from sr.inference.tile import Upscaler
 
 
-def ensembled(net: Enlarger, lr: Tensor) -> Tensor:
+def apply_self_ensemble(net: Upscaler, lr: Tensor) -> Tensor:
     """The mean over the eight flips and turns of the input (Timofte et al., "Seven ways to improve example-based single
     image super resolution", 2016, section 3.5; EDSR's self-ensemble): names ending in + in the tables."""
     total = None

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import ImageOps
 from tqdm import tqdm
 
-from sr.inspection.faults import Look
+from sr.inspection.faults import FileReport
 from sr.inspection.finding import Finding
 from sr.inspection.leaks import usable
 from sr.inspection.register import same_photograph, shared
@@ -20,9 +20,9 @@ from sr.inspection.windows import CLOSE, Guess
 WHOLE = 0.8  # share of both pictures that must be common: crops of one photograph are many patches' good right
 
 
-def exact(looks: Sequence[Look], where: str) -> Finding:
+def find_exact_duplicates(looks: Sequence[FileReport], where: str) -> Finding:
     """Files whose decoded pixels are the same, whatever their format."""
-    first: dict[str, Look] = {}
+    first: dict[str, FileReport] = {}
     items = []
     for x in looks:
         if not x.fault and first.setdefault(x.digest, x) is not x:
@@ -33,9 +33,9 @@ def exact(looks: Sequence[Look], where: str) -> Finding:
     )
 
 
-def near(looks: Sequence[Look], where: str) -> Finding:
+def find_near_duplicates(looks: Sequence[FileReport], where: str) -> Finding:
     """The same photograph, re-encoded, resized or mirrored: ImageHash's `phash` sifts, pixels decide."""
-    kept: dict[str, Look] = {x.digest: x for x in reversed(usable(looks))}
+    kept: dict[str, FileReport] = {x.digest: x for x in reversed(usable(looks))}
     single = list(kept.values())[::-1]  # exact duplicates have been told already
     upright = [imagehash.phash(x.small).hash.ravel() for x in single]
     mirror = [imagehash.phash(ImageOps.mirror(x.small)).hash.ravel() for x in single]
@@ -55,7 +55,7 @@ def near(looks: Sequence[Look], where: str) -> Finding:
     )
 
 
-def _alike(a: Look, b: Look, mirrored: bool) -> float:
+def _alike(a: FileReport, b: FileReport, mirrored: bool) -> float:
     """Likeness 0…1 where both show nearly the same part of one photograph, otherwise 0."""
     boxes = (np.array([0.0, 0.0, *x.small.size]) for x in (a, b))
     fit = same_photograph(a.small, ImageOps.mirror(a.small), b.small, [Guess(0, mirrored, *boxes)])

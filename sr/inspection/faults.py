@@ -9,14 +9,14 @@ from typing import Any, NamedTuple
 from PIL import Image
 from tqdm import tqdm
 
-from sr.image.read import Picture, read
+from sr.image.read import DecodedImage, read_image
 from sr.inspection.finding import Finding
 from sr.runtime.error import UserError
 
 SIDE = 256  # pixels of the longer side of the small gray copy that hashes and registration work on
 
 
-class Look(NamedTuple):
+class FileReport(NamedTuple):
     """What a file turned out to be. `fault` says why it could not be read; the rest is then empty."""
 
     path: Path
@@ -33,33 +33,33 @@ class Look(NamedTuple):
         return self.path.name
 
 
-def look(paths: Sequence[Path], title: str) -> list[Look]:
+def inspect_files(paths: Sequence[Path], title: str) -> list[FileReport]:
     """Decode all files, side by side, with a progress bar; never raises over a picture."""
     with ThreadPoolExecutor() as pool:
         bar = tqdm(pool.map(_one, paths), total=len(paths), desc=f"decoding {title}", unit="image", delay=1)
         return list(bar)
 
 
-def _one(path: Path) -> Look:
+def _one(path: Path) -> FileReport:
     try:
-        picture = read(path)
+        picture = read_image(path)
         with Image.open(path) as image:
             palette = image.mode in ("P", "PA")
     except UserError as error:
-        return Look(path, str(error).removeprefix(f"{path}: "))
+        return FileReport(path, str(error).removeprefix(f"{path}: "))
     except Exception as error:  # a decoder's own bug over bad bytes must not end the inspection either
-        return Look(path, f"cannot be decoded ({type(error).__name__}: {error})")
+        return FileReport(path, f"cannot be decoded ({type(error).__name__}: {error})")
     height, width = picture.pixels.shape[1:]
     oddity = "palette" if palette else "alpha" if picture.alpha is not None else ""
     digest = hashlib.sha256(bytes(f"{height}×{width}", "utf-8") + _rgb_bytes(picture)).hexdigest()
-    return Look(path, "", height, width, oddity, picture.pixels.shape[0] == 1, digest, _small(picture))
+    return FileReport(path, "", height, width, oddity, picture.pixels.shape[0] == 1, digest, _small(picture))
 
 
-def _rgb_bytes(picture: Picture) -> bytes:
+def _rgb_bytes(picture: DecodedImage) -> bytes:
     return picture.pixels.expand(3, -1, -1).numpy().tobytes()
 
 
-def _small(picture: Picture) -> Image.Image:
+def _small(picture: DecodedImage) -> Image.Image:
     """Gray and shrunk, never enlarged."""
     pixels = picture.pixels.permute(1, 2, 0).numpy()
     image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels).convert("L")
@@ -68,7 +68,7 @@ def _small(picture: Picture) -> Image.Image:
     return image.resize(size, Image.Resampling.LANCZOS) if factor < 1 else image
 
 
-def faults(looks: Sequence[Look], where: str, least: int, why: str) -> list[Finding]:
+def find_defects(looks: Sequence[FileReport], where: str, least: int, why: str) -> list[Finding]:
     """Findings over the files of one set; `least` is the shortest side that serves, in pixels, and `why` says so."""
     bad = [x for x in looks if x.fault]
     good = [x for x in looks if not x.fault]
@@ -91,10 +91,10 @@ def faults(looks: Sequence[Look], where: str, least: int, why: str) -> list[Find
     ]  # fmt: skip
 
 
-def _odd(kind: str, where: str, what: str, good: Sequence[Look]) -> Finding:
+def _odd(kind: str, where: str, what: str, good: Sequence[FileReport]) -> Finding:
     items: list[dict[str, Any]] = [{"file": x.name, "says": _size(x)} for x in good if x.oddity == kind]
     return Finding(kind, where, what, "have a look at them; convert them to RGB if they shall serve", items, False)
 
 
-def _size(x: Look) -> str:
+def _size(x: FileReport) -> str:
     return f"{x.width}×{x.height}"

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sr.runtime.error import UserError
-from sr.runtime.terminal import grid
+from sr.runtime.terminal import format_table
 
 SHOWN = 8  # lines of one finding that are printed; the file holds all
 
@@ -31,7 +31,7 @@ class Report:
         self.sets: list[dict[str, Any]] = []
 
     @property
-    def spoiled(self) -> bool:
+    def has_errors(self) -> bool:
         """Whether anything was found that would spoil a result."""
         return any(finding.spoils for finding in self.findings)
 
@@ -44,7 +44,7 @@ class Report:
         """All of it as JSON."""
         findings = [{**f._asdict(), "count": len(f.items)} for f in self.findings]
         whole = {
-            "spoiled": self.spoiled,
+            "spoiled": self.has_errors,
             "sets": self.sets,
             "findings": findings,
             "checked": self.checked,
@@ -59,7 +59,7 @@ class Report:
     def text(self) -> str:
         """The report as it is printed."""
         rows = [(s["set"], s["pictures"], s["readable"], s["smallest"], s["largest"]) for s in self.sets]
-        parts = [grid([("set", "pictures", "readable", "smallest", "largest"), *rows])] if rows else []
+        parts = [format_table([("set", "pictures", "readable", "smallest", "largest"), *rows])] if rows else []
         parts += [_paragraph(f) for f in sorted(self.findings, key=lambda f: not f.spoils)]
         parts += ["Checked\n" + "\n".join(f"  {line}" for line in self.checked)] if self.checked else []
         parts += ["Not checked\n" + "\n".join(f"  {line}" for line in self.unchecked)] if self.unchecked else []

@@ -6,17 +6,17 @@ from typing import Any
 
 from torch import Tensor
 
-from sr.config import build
+from sr.config.build import build_data
 from sr.data.cifar10 import CIFAR10
 from sr.inspection import duplicates
-from sr.inspection.faults import Look, faults, look
+from sr.inspection.faults import FileReport, find_defects, inspect_files
 from sr.inspection.finding import Finding, Report
 from sr.inspection.kernels import KERNELS
-from sr.inspection.leaks import LEAST, leaks, usable
+from sr.inspection.leaks import LEAST, find_leaks, usable
 from sr.inspection.pairs import examine, matched
-from sr.inspection.source import TRAINING, Source, kind, source
+from sr.inspection.source import TRAINING, Source, kind, list_source
 from sr.metric.ssim import WINDOW
-from sr.runtime.error import UserError, nearest
+from sr.runtime.error import UserError, suggest_nearest
 
 BLIND = "leaks and near duplicates that are turned by 90° or upside down, or share less than a fifth of the picture"
 
@@ -26,17 +26,17 @@ def inspect(config: dict[str, Any]) -> bool:
     expect = config["expect"]
     if expect not in (*KERNELS, "any"):
         known = [*KERNELS, "any"]
-        raise UserError(f"expect={expect}: expected one of {', '.join(known)}.{nearest(str(expect), known)}")
+        raise UserError(f"expect={expect}: expected one of {', '.join(known)}.{suggest_nearest(str(expect), known)}")
     chosen = kind(config)
     report = Report()
     if issubclass(chosen, CIFAR10):
         _tiles(config, report)
     else:
-        _files(source(config, chosen), config["scale"], expect, report)
+        _files(list_source(config, chosen), config["scale"], expect, report)
     out = Path(config["out"]).expanduser()
     report.write(out)
     print(f"{report.text()}\n\nwritten to {out.resolve()}")
-    return report.spoiled
+    return report.has_errors
 
 
 def _files(found: Source, scale: int, expect: str, report: Report) -> None:
@@ -58,35 +58,35 @@ def _files(found: Source, scale: int, expect: str, report: Report) -> None:
         report.unchecked.append(f"leaks and near duplicates of {lost} picture(s) narrower than {LEAST} pixels")
 
 
-def _looked(name: str, files: Sequence[Path], least: int, why: str, report: Report) -> list[Look]:
+def _looked(name: str, files: Sequence[Path], least: int, why: str, report: Report) -> list[FileReport]:
     """Decode one set; its faults and its size go to the report."""
     if not files:
         return []
-    looks = look(files, name)
+    looks = inspect_files(files, name)
     good = [x for x in looks if not x.fault]
     sizes = sorted((x.height * x.width, f"{x.width}×{x.height}") for x in good) or [(0, "–")]
     report.sets.append({"set": name, "pictures": len(looks), "readable": len(good),
                         "smallest": sizes[0][1], "largest": sizes[-1][1]})  # fmt: skip
-    for finding in faults(looks, name, least, why):
+    for finding in find_defects(looks, name, least, why):
         report.add(finding)
     report.checked.append(f"{name}: {len(looks)} file(s), decoded to the end")
     return looks
 
 
-def _twins(train: Sequence[Look], sets: Mapping[str, Sequence[Look]], report: Report) -> None:
-    report.add(duplicates.exact(train, TRAINING))
-    report.add(duplicates.near(train, TRAINING))
+def _twins(train: Sequence[FileReport], sets: Mapping[str, Sequence[FileReport]], report: Report) -> None:
+    report.add(duplicates.find_exact_duplicates(train, TRAINING))
+    report.add(duplicates.find_near_duplicates(train, TRAINING))
     report.checked.append(f"{TRAINING}: duplicates, exact, re-encoded, resized and mirrored")
     if sets:
-        report.add(leaks(train, sets, TRAINING))
+        report.add(find_leaks(train, sets, TRAINING))
         report.checked.append(f"leaks of {', '.join(sets)}: cropped, mirrored, resized, compressed")
 
 
-def _between(sets: Mapping[str, Sequence[Look]], report: Report) -> None:
+def _between(sets: Mapping[str, Sequence[FileReport]], report: Report) -> None:
     """Nothing trains here: a photograph in two sets counts twice in a mean over both, no more."""
     names = list(sets)
     for k, name in enumerate(names[:-1]):
-        found = leaks(sets[name], {other: sets[other] for other in names[k + 1 :]}, name)
+        found = find_leaks(sets[name], {other: sets[other] for other in names[k + 1 :]}, name)
         report.add(found._replace(kind="shared", what="picture(s) show a photograph of another set", spoils=False,
                                   todo="a mean over both sets counts them twice"))  # fmt: skip
     report.checked.append(f"photographs that {', '.join(names)} share")
@@ -94,10 +94,13 @@ def _between(sets: Mapping[str, Sequence[Look]], report: Report) -> None:
 
 def _tiles(config: dict[str, Any], report: Report) -> None:
     """`data=cifar10`: equal tiles. They are counted as notes, for nobody can mend that set."""
-    data = build.data(config)
+    data = build_data(config)
     data.prepare_data()
-    parts: dict[str, Tensor] = {"training set": data.training().images}
-    parts |= {"validation set": data.held_out("val").images, "test set": data.held_out("test").images}
+    parts: dict[str, Tensor] = {"training set": data.build_training_set().images}
+    parts |= {
+        "validation set": data.build_held_out_set("val").images,
+        "test set": data.build_held_out_set("test").images,
+    }
     first: dict[bytes, str] = {}
     for part, images in parts.items():
         items = []

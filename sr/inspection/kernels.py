@@ -71,7 +71,7 @@ def displacement(kernel: str, scale: int) -> float:
     return 0.0 if first is None else ((scale - 1) / 2 - first) / scale
 
 
-def judge(lr: Tensor, hr: Tensor, scale: int, first: str) -> dict[str, float]:
+def score_kernels(lr: Tensor, hr: Tensor, scale: int, first: str) -> dict[str, float]:
     """PSNR of `lr` `[C, h, w]` against what each kernel makes of `hr` `[C, s·h, s·w]`, both uint8; best first.
 
     Where the kernel `first` gives `lr` bit for bit, the others are spared.

@@ -8,9 +8,9 @@ import numpy as np
 from PIL import ImageOps
 from tqdm import tqdm
 
-from sr.inspection.faults import Look
+from sr.inspection.faults import FileReport
 from sr.inspection.finding import Finding
-from sr.inspection.register import Fit, same_photograph, shared
+from sr.inspection.register import Registration, same_photograph, shared
 from sr.inspection.windows import Gallery, Guess, Windows
 
 LEAST = 24  # pixels of the shorter side of the small copy; of less, no photograph can be recognised
@@ -19,12 +19,12 @@ LEAST = 24  # pixels of the shorter side of the small copy; of less, no photogra
 class Twin(NamedTuple):
     """Two pictures of one photograph."""
 
-    first: Look
-    second: Look
-    fit: Fit
+    first: FileReport
+    second: FileReport
+    fit: Registration
 
 
-def leaks(train: Sequence[Look], sets: Mapping[str, Sequence[Look]], where: str) -> Finding:
+def find_leaks(train: Sequence[FileReport], sets: Mapping[str, Sequence[FileReport]], where: str) -> Finding:
     """Look for every evaluation picture in every training picture and the other way round, with a progress bar."""
     shelf = [(name, x) for name, looks in sets.items() for x in usable(looks)]
     with ThreadPoolExecutor() as pool:
@@ -33,7 +33,7 @@ def leaks(train: Sequence[Look], sets: Mapping[str, Sequence[Look]], where: str)
         )
         gallery = Gallery(list(bar))
 
-        def twins(look: Look) -> list[tuple[str, Twin]]:
+        def twins(look: FileReport) -> list[tuple[str, Twin]]:
             found = _twins(look, gallery.guesses(Windows(look.small)), [x for _, x in shelf])
             return [(shelf[index][0], twin) for index, twin in found]
 
@@ -46,12 +46,14 @@ def leaks(train: Sequence[Look], sets: Mapping[str, Sequence[Look]], where: str)
     )  # fmt: skip
 
 
-def usable(looks: Sequence[Look]) -> list[Look]:
+def usable(looks: Sequence[FileReport]) -> list[FileReport]:
     """Those in which a photograph can be recognised at all."""
     return [x for x in looks if not x.fault and min(x.small.size) >= LEAST]
 
 
-def _twins(look: Look, guesses: Mapping[int, list[Guess]], others: Sequence[Look]) -> list[tuple[int, Twin]]:
+def _twins(
+    look: FileReport, guesses: Mapping[int, list[Guess]], others: Sequence[FileReport]
+) -> list[tuple[int, Twin]]:
     mirror = ImageOps.mirror(look.small)
     found = []
     for index, chosen in guesses.items():

@@ -9,13 +9,13 @@ import numpy as np
 from torch import Tensor
 from tqdm import tqdm
 
-from sr.data.pair import hr_name
-from sr.image.color import gray
+from sr.data.pair import find_hr_name
+from sr.image.color import rgb_to_gray
 from sr.image.read import read_rgb
 from sr.image.resize import imresize
-from sr.inspection.faults import Look
+from sr.inspection.faults import FileReport
 from sr.inspection.finding import Finding, Report
-from sr.inspection.kernels import KERNELS, displacement, judge
+from sr.inspection.kernels import KERNELS, displacement, score_kernels
 from sr.inspection.shift import shift
 from sr.inspection.source import TRAINING
 
@@ -32,13 +32,15 @@ class Made(NamedTuple):
     moved: tuple[float, float] | None  # rows, columns in LR pixels
 
 
-def matched(hr: Sequence[Look], lr: Sequence[Look], scale: int, where: str, report: Report) -> list[tuple[Look, Look]]:
+def matched(
+    hr: Sequence[FileReport], lr: Sequence[FileReport], scale: int, where: str, report: Report
+) -> list[tuple[FileReport, FileReport]]:
     """Pairs by name (as data=pair does: `x2`, `_x2`, `-x2` at the end may stand or not) of right sizes, (LR, HR)."""
     big = {x.path.stem: x for x in hr}
-    small: dict[str, Look] = {}
+    small: dict[str, FileReport] = {}
     lonely = []
     for x in lr:
-        stem = hr_name(x.path.stem, big, scale)
+        stem = find_hr_name(x.path.stem, big, scale)
         first = small.setdefault(stem, x)
         if first is not x:
             lonely.append({"file": x.name, "says": f"belongs to the same pair as {first.name}"})
@@ -62,15 +64,15 @@ def matched(hr: Sequence[Look], lr: Sequence[Look], scale: int, where: str, repo
     return right
 
 
-def _color(x: Look) -> str:
+def _color(x: FileReport) -> str:
     return "gray" if x.gray else "colour"
 
 
-def _expected(high: Look, scale: int) -> tuple[int, int]:
+def _expected(high: FileReport, scale: int) -> tuple[int, int]:
     return high.width // scale, high.height // scale
 
 
-def _wrong_size(low: Look, high: Look, scale: int) -> dict[str, Any]:
+def _wrong_size(low: FileReport, high: FileReport, scale: int) -> dict[str, Any]:
     w, h = _expected(high, scale)
     return {
         "file": low.name,
@@ -79,7 +81,9 @@ def _wrong_size(low: Look, high: Look, scale: int) -> dict[str, Any]:
     }
 
 
-def examine(pairs: Sequence[tuple[Look, Look]], scale: int, expect: str, where: str, report: Report) -> None:
+def examine(
+    pairs: Sequence[tuple[FileReport, FileReport]], scale: int, expect: str, where: str, report: Report
+) -> None:
     """Kernel and shift of every pair. `expect` names the kernel that should have made LR, or `any`."""
     if not pairs:
         return
@@ -95,7 +99,7 @@ def examine(pairs: Sequence[tuple[Look, Look]], scale: int, expect: str, where: 
 def _made(lr_path: Path, hr_path: Path, scale: int, expect: str) -> Made:
     lr, hr = read_rgb(lr_path), read_rgb(hr_path)
     hr = hr[:, : lr.shape[1] * scale, : lr.shape[2] * scale]
-    found = judge(lr, hr, scale, expect)
+    found = score_kernels(lr, hr, scale, expect)
     closest, best = next(iter(found.items()))
     alike = [name for name, value in found.items() if value == best and best >= FITS]
     alike.sort(key=lambda name: name != expect)
@@ -104,7 +108,7 @@ def _made(lr_path: Path, hr_path: Path, scale: int, expect: str) -> Made:
 
 
 def _luma(image: Tensor) -> np.ndarray:
-    return gray(image)[0].numpy()
+    return rgb_to_gray(image)[0].numpy()
 
 
 def _name(kernel: str) -> str:

@@ -32,7 +32,7 @@ PASSES = (
 )
 
 
-class Fit(NamedTuple):
+class Registration(NamedTuple):
     """`other = zoom · asked + offset`, in pixels of the small copies; `asked` mirrored first, where it is."""
 
     likeness: float  # correlation of details, −1…1
@@ -41,7 +41,9 @@ class Fit(NamedTuple):
     mirrored: bool
 
 
-def same_photograph(asked: Image.Image, mirror: Image.Image, other: Image.Image, guesses: list[Guess]) -> Fit | None:
+def same_photograph(
+    asked: Image.Image, mirror: Image.Image, other: Image.Image, guesses: list[Guess]
+) -> Registration | None:
     """The best fit over all guesses, or None when they show different things. `mirror` is `asked` mirrored."""
     best = None
     for guess in guesses:
@@ -60,11 +62,11 @@ def shared(size: tuple[int, int], other: tuple[int, int], zoom: float, offset: n
     return np.concatenate([low, high]) if min(high - low) >= LEAST else None
 
 
-def _fit(image: Image.Image, other: Image.Image, guess: Guess) -> Fit | None:
+def _fit(image: Image.Image, other: Image.Image, guess: Guess) -> Registration | None:
     extent = (guess.other[2:] - guess.other[:2]) / (guess.box[2:] - guess.box[:2])
     zoom = float(np.sqrt(extent.prod()))
     offset = (guess.other[:2] + guess.other[2:]) / 2 - zoom * (guess.box[:2] + guess.box[2:]) / 2
-    fit = Fit(-1.0, zoom, offset, guess.mirrored)
+    fit = Registration(-1.0, zoom, offset, guess.mirrored)
     for rule in PASSES:
         tried = [
             _place(image, other, fit, 1 + rule.zoom * k / rule.steps, rule) for k in range(-rule.steps, rule.steps + 1)
@@ -78,7 +80,9 @@ def _fit(image: Image.Image, other: Image.Image, guess: Guess) -> Fit | None:
     return fit
 
 
-def _place(image: Image.Image, other: Image.Image, guess: Fit, factor: float, rule: Pass) -> Fit | None:
+def _place(
+    image: Image.Image, other: Image.Image, guess: Registration, factor: float, rule: Pass
+) -> Registration | None:
     """The best place for `image`, enlarged by `factor` more than guessed; it turns about the middle of what is shared."""
     middle = shared(image.size, other.size, guess.zoom, guess.offset)
     if middle is None:
@@ -102,7 +106,7 @@ def _place(image: Image.Image, other: Image.Image, guess: Fit, factor: float, ru
     answer = correlation(field, piece)
     row, column = np.unravel_index(answer.argmax(), answer.shape)
     moved = (_peak(answer, row, column) - rim) * pixel
-    return Fit(float(answer[row, column]), zoom, offset + moved, guess.mirrored)
+    return Registration(float(answer[row, column]), zoom, offset + moved, guess.mirrored)
 
 
 def _details(image: Image.Image, box: np.ndarray, grid: np.ndarray, sigma: float) -> np.ndarray:

@@ -7,8 +7,8 @@ from typing import Any
 
 from sr.data.benchmark import Benchmark
 from sr.data.cifar10 import CIFAR10
-from sr.data.folder import Folder, listed
-from sr.data.module import SRData, find_set, hr_folder, split
+from sr.data.folder import Folder, list_folder_images
+from sr.data.module import SRDataModule, find_set, hr_folder, split_held_out
 from sr.data.pair import PairFolder
 from sr.data.sample import HELD_OUT, TRAIN, Sample
 from sr.image.read import list_images
@@ -28,7 +28,7 @@ class Source:
 TRAINING = "training set"
 
 
-def kind(config: dict[str, Any]) -> type[SRData]:
+def kind(config: dict[str, Any]) -> type[SRDataModule]:
     """The class that `data=…` chooses; it must be one whose files are known here, or be made from one of them."""
     module, _, name = config["data"]["_target_"].rpartition(".")
     chosen = getattr(import_module(module), name)
@@ -40,7 +40,7 @@ def kind(config: dict[str, Any]) -> type[SRData]:
     return chosen
 
 
-def source(config: dict[str, Any], chosen: type[SRData]) -> Source:
+def list_source(config: dict[str, Any], chosen: type[SRDataModule]) -> Source:
     """List the files; only a folder that is missing or empty is an error."""
     dials, found = config["data"], Source(patch=config["data"].get("patch", 0))
     names = list(dict.fromkeys([*dials["val"], *dials["test"]]))
@@ -61,7 +61,7 @@ def source(config: dict[str, Any], chosen: type[SRData]) -> Source:
     return found
 
 
-def _folder(found: Source, chosen: type[SRData], dials: dict[str, Any], own: bool) -> None:
+def _folder(found: Source, chosen: type[SRDataModule], dials: dict[str, Any], own: bool) -> None:
     """`data.path`, or `data.hr` and `data.lr`; what the source holds out for itself is a set of its own."""
     paired = issubclass(chosen, PairFolder)
     path = dials.get("hr" if paired else "path")
@@ -69,11 +69,11 @@ def _folder(found: Source, chosen: type[SRData], dials: dict[str, Any], own: boo
         needs = "two folders: data.lr=DIR data.hr=DIR" if paired else "the folder of your HR images: data.path=DIR"
         raise UserError(f"data={chosen.name} needs {needs}")
     if not paired:
-        files = listed(path, dials.get("exclude"), Path(dials["root"]))
+        files = list_folder_images(path, dials.get("exclude"), Path(dials["root"]))
     else:
         files = list_images(Path(path).expanduser(), "data.hr")
         found.lr[TRAINING] = list_images(Path(dials["lr"]).expanduser(), "data.lr")
-    train, held = split(len(files)) if own and len(files) > 1 else (range(len(files)), [])
+    train, held = split_held_out(len(files)) if own and len(files) > 1 else (range(len(files)), [])
     found.train = [files[i] for i in train]
     if held:
         found.sets[chosen.name] = [files[i] for i in held]

@@ -39,11 +39,11 @@ class Windows:
         self.width = picture.width
         unit = np.array([picture.width / size[0], picture.height / size[1]] * 2)
         dense, probes = squares(*size, DENSE, STEP), squares(*size, PROBES, PROBE_STEP)
-        kept, self.dense = signs(image, dense)
+        kept, self.dense = hash_windows(image, dense)
         self.dense_boxes = dense[kept] * unit
         self.probes, self.probe_boxes = [], []
         for turned in (image, ImageOps.mirror(image)):
-            kept, bits = signs(turned, probes)
+            kept, bits = hash_windows(turned, probes)
             self.probes.append(bits)
             self.probe_boxes.append(probes[kept] * unit)
 
@@ -108,7 +108,7 @@ def squares(width: int, height: int, sides: Sequence[float], step: float) -> np.
     return np.array(boxes)
 
 
-def signs(image: Image.Image, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def hash_windows(image: Image.Image, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(indices of the windows that are not flat, their hashes `[N, 64]` as ±1): the bits of `imagehash.phash`."""
     fine = [np.asarray(image.resize((FINE, FINE), Image.Resampling.LANCZOS, box=tuple(box))) for box in boxes]
     pixels = np.stack(fine).astype(np.float64)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from sr.loss.feature_extractor import colored, load
 from sr.loss.full_precision import full
-from sr.pretrained.backbone import find
+from sr.pretrained.backbone import find_weight_file
 
 KEY = "model.loss.dists_like"
 TINY = 1e-6  # c1 and c2
@@ -25,7 +25,7 @@ class DISTSLike(nn.Module):
 
     def __init__(self, weights: str | None = None) -> None:
         super().__init__()
-        self.stack = load(find("vgg19", weights, KEY), KEY)
+        self.stack = load(find_weight_file("vgg19", weights, KEY), KEY)
 
     def forward(self, sr: Tensor, hr: Tensor) -> Tensor:
         pairs = [tuple(colored(image) for image in full(sr, hr)), *self.stack(sr, hr)]

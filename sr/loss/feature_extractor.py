@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sr.pretrained.backbone import MEAN, STD, Widths, fill, read, through, vgg, widths_of
-from sr.runtime.error import UserError, nearest
+from sr.pretrained.backbone import MEAN, STD, Widths, compute_taps, fill_layers, read_layers, vgg, widths_of
+from sr.runtime.error import UserError, suggest_nearest
 
 
 class Stack(nn.Module):
@@ -40,7 +40,7 @@ class Stack(nn.Module):
     def _seen(self, image: Tensor) -> list[Tensor]:
         image = colored(image.to(next(self.net.parameters()).dtype))
         mean, std = (image.new_tensor(values).view(3, 1, 1) for values in (MEAN, STD))
-        return through(self.net, (image - mean) / std, self.taps)
+        return compute_taps(self.net, (image - mean) / std, self.taps)
 
 
 def colored(image: Tensor) -> Tensor:
@@ -50,7 +50,7 @@ def colored(image: Tensor) -> Tensor:
 
 def load(file: Path, key: str, layers: Iterable[str] | None = None, before_relu: bool = False) -> Stack:
     """From a file in torchvision's layout, whichever VGG it is; without `layers`, the last convolution of each stage."""
-    state = read(file, key)
+    state = read_layers(file, key)
     widths = widths_of(state)
     if not widths:
         raise UserError(
@@ -62,12 +62,12 @@ def load(file: Path, key: str, layers: Iterable[str] | None = None, before_relu:
     for name in names:
         if name not in known:
             raise UserError(
-                f"{key}.layers: there is no {name} in {file.name}; it has {', '.join(known)}.{nearest(name, known)}"
+                f"{key}.layers: there is no {name} in {file.name}; it has {', '.join(known)}.{suggest_nearest(name, known)}"
             )
     taps = [known[name] + (not before_relu) for name in names]
     with torch.device("meta"):
         net = vgg(widths)
-    return Stack(fill(net[: max(taps) + 1], state, file, key), taps, key)
+    return Stack(fill_layers(net[: max(taps) + 1], state, file, key), taps, key)
 
 
 def numbers(widths: Widths) -> dict[str, int]:

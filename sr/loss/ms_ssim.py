@@ -17,7 +17,7 @@ WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # fine to coarse
 FLOOR = 1e-4  # a mean below has no gradient: that of a power has no bound at 0, and is no number below
 
 
-class MSSSIM(nn.Module):
+class MSSSIMLoss(nn.Module):
     """1 − MS-SSIM, mean over images: 0 (equal) … 1. H and W must be 11 or more."""
 
     def forward(self, sr: Tensor, hr: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from sr.loss.feature_extractor import load
-from sr.pretrained.backbone import find
+from sr.pretrained.backbone import find_weight_file
 from sr.runtime.error import UserError
 
 
@@ -84,4 +84,4 @@ class Perceptual(nn.Module):
         return asked
 
     def _file(self, weights: str | None) -> Path:
-        return find("vgg19", weights, self.key)
+        return find_weight_file("vgg19", weights, self.key)

@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from sr.image.batch import Seen
+from sr.image.batch import MetricInput
 
 # Linear BT.709 RGB to XYZ, and the white of D65, 2° observer: the digits of scikit-image and OpenCV.
 _XYZ = ((0.412453, 0.357580, 0.180423), (0.212671, 0.715160, 0.072169), (0.019334, 0.119193, 0.950227))
@@ -77,7 +77,7 @@ class ColorShift:
     unit = "ΔE"
     better: Literal["higher", "lower"] = "lower"
 
-    def __call__(self, seen: Seen) -> Tensor:
+    def __call__(self, seen: MetricInput) -> Tensor:
         """`[B]`, 0 or more, or nan."""
         if seen.sr.shape[1] != 3:
             return torch.full((len(seen.sr),), torch.nan, dtype=torch.float64, device=seen.sr.device)

@@ -13,8 +13,8 @@ import torch.nn.functional as F
 import torchmetrics
 from torch import Tensor, nn
 
-from sr.image.batch import Seen
-from sr.pretrained.backbone import MEAN, STD, look, three, trained
+from sr.image.batch import MetricInput
+from sr.pretrained.backbone import MEAN, STD, extract_features, load_backbone, to_three_channels
 
 TAPS = (3, 8, 15, 22, 29)  # after the last ReLU of each stage
 CHANNELS = (3, 64, 128, 256, 512, 512)  # of the picture itself and of the taps
@@ -41,7 +41,7 @@ def dists(sr: Tensor, hr: Tensor, net: nn.Sequential, alpha: Tensor, beta: Tenso
     `alpha` and `beta` `[1475]` weigh texture and structure of every channel; together they sum to one.
     """
     mean, std = (torch.tensor(v, device=sr.device).view(3, 1, 1) for v in (MEAN, STD))
-    x, y = ([image, *look(net, (image - mean) / std, TAPS)] for image in (sr, hr))
+    x, y = ([image, *extract_features(net, (image - mean) / std, TAPS)] for image in (sr, hr))
     result = torch.ones(len(sr), dtype=torch.float64, device=sr.device)
     for one, other, texture, structure in zip(x, y, alpha.split(CHANNELS), beta.split(CHANNELS), strict=True):
         a, b = one.double().flatten(2), other.double().flatten(2)  # [B, C, pixels]
@@ -70,12 +70,12 @@ class DISTS:
 
     def __init__(self, weights: str | None = None) -> None:
         self.alpha, self.beta = channel_weights()
-        self.net = pooled(trained("vgg", weights, "metric.also.dists"))
+        self.net = pooled(load_backbone("vgg", weights, "metric.also.dists"))
 
     @torch.no_grad()
-    def __call__(self, seen: Seen) -> Tensor:
+    def __call__(self, seen: MetricInput) -> Tensor:
         """`[B]`, 0…1."""
         device = seen.sr.device
         net, alpha, beta = self.net.to(device), self.alpha.to(device), self.beta.to(device)
-        pairs = zip(three(seen.sr).split(1), three(seen.hr).split(1), strict=True)
+        pairs = zip(to_three_channels(seen.sr).split(1), to_three_channels(seen.hr).split(1), strict=True)
         return torch.cat([dists(x, y, net, alpha, beta) for x, y in pairs])

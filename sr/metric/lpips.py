@@ -11,8 +11,8 @@ import torch
 import torchmetrics
 from torch import Tensor, nn
 
-from sr.image.batch import Seen
-from sr.pretrained.backbone import look, three, trained
+from sr.image.batch import MetricInput
+from sr.pretrained.backbone import extract_features, load_backbone, to_three_channels
 from sr.runtime.error import UserError
 
 TAPS = {"alex": (1, 4, 7, 9, 11), "vgg": (3, 8, 15, 22, 29)}  # after these ReLUs
@@ -26,7 +26,7 @@ def lpips(sr: Tensor, hr: Tensor, net: nn.Sequential, linear: list[Tensor], taps
     `linear` holds a weight for each channel of each tap, `[C]`.
     """
     shift, scale = (torch.tensor(v, device=sr.device).view(3, 1, 1) for v in (_SHIFT, _SCALE))
-    x, y = (look(net, (2 * image - 1 - shift) / scale, taps) for image in (sr, hr))
+    x, y = (extract_features(net, (2 * image - 1 - shift) / scale, taps) for image in (sr, hr))
     result = torch.zeros(len(sr), dtype=torch.float64, device=sr.device)
     for a, b, weight in zip(x, y, linear, strict=True):
         error = (_unit(a) - _unit(b)).square() * weight.view(-1, 1, 1)
@@ -60,14 +60,14 @@ class LPIPS:
             raise UserError(f"metric.also.lpips.net={net}: expected alex or vgg")
         self.name, self.linear = net, linear_weights(net)
         self.label = "lpips" if net == "alex" else f"lpips_{net}"  # two scales of numbers, never under one name
-        self.net = trained(net, weights, "metric.also.lpips")
+        self.net = load_backbone(net, weights, "metric.also.lpips")
 
     @torch.no_grad()
-    def __call__(self, seen: Seen) -> Tensor:
+    def __call__(self, seen: MetricInput) -> Tensor:
         """`[B]`, 0 or more, or nan."""
         device = seen.sr.device
         if min(seen.sr.shape[-2:]) < SMALLEST[self.name]:
             return torch.full((len(seen.sr),), torch.nan, dtype=torch.float64, device=device)
         net, linear = self.net.to(device), [weight.to(device) for weight in self.linear]
-        pairs = zip(three(seen.sr).split(1), three(seen.hr).split(1), strict=True)
+        pairs = zip(to_three_channels(seen.sr).split(1), to_three_channels(seen.hr).split(1), strict=True)
         return torch.cat([lpips(x, y, net, linear, TAPS[self.name]) for x, y in pairs])

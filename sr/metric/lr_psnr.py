@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from sr.image.batch import Seen
+from sr.image.batch import MetricInput
 from sr.metric.psnr import psnr
 from sr.runtime.error import UserError
 
@@ -51,7 +51,7 @@ class LRPSNR:
             )
         self.degrade = degrade
 
-    def __call__(self, seen: Seen) -> Tensor:
+    def __call__(self, seen: MetricInput) -> Tensor:
         """`[B]` in dB; infinite where the LR comes back exactly."""
         if seen.lr is None:
             raise UserError("metric/also=[lr_psnr]: the LR pictures are needed, and were not given to the protocol")

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sr.image.batch import Seen
+from sr.image.batch import MetricInput
 from sr.metric.ssim import WINDOW, terms
 from sr.runtime.error import UserError
 
@@ -44,7 +44,7 @@ class MSSSIM:
     unit = ""
     better: Literal["higher", "lower"] = "higher"
 
-    def __call__(self, seen: Seen) -> Tensor:
+    def __call__(self, seen: MetricInput) -> Tensor:
         """`[B]`, 0…1, or nan."""
         if min(seen.x.shape[-2:]) < SMALLEST:
             return torch.full((len(seen.x),), torch.nan, dtype=torch.float64, device=seen.x.device)

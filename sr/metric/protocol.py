@@ -6,15 +6,15 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from sr.image.batch import Seen
-from sr.image.color import luma
+from sr.image.batch import MetricInput
+from sr.image.color import rgb_to_luma
 from sr.metric.psnr import psnr
 from sr.metric.ssim import ssim
 from sr.runtime.error import UserError
 
 Channel = Literal["y", "y8", "rgb"]
 STANDARD: dict[str, Channel] = {"edsr": "y", "vdsr": "y8", "ntire": "rgb"}  # what each name promises
-Measure = Callable[[Seen], Tensor]  # one value an image, [B]; `unit` and `better` beside it
+Measure = Callable[[MetricInput], Tensor]  # one value an image, [B]; `unit` and `better` beside it
 
 
 class Protocol:
@@ -41,7 +41,7 @@ class Protocol:
         self.name = "-".join([name, *own, *["gray"] * (color == "gray")])
 
     @property
-    def measures(self) -> tuple[str, ...]:
+    def metric_names(self) -> tuple[str, ...]:
         """The names of all that is measured, in the order of the tables."""
         return ("psnr", "ssim", *self.also)
 
@@ -50,7 +50,7 @@ class Protocol:
         return -1 if getattr(self.also.get(name), "better", "higher") == "lower" else 1
 
     @property
-    def usual_lr(self) -> str:
+    def standard_lr(self) -> str:
         """How all published tables made their LR, in the words of `sr.data.module.SRData.lr_from`."""
         return f"Bicubic(scale={self.scale}, border=mirror)"
 
@@ -68,40 +68,40 @@ class Protocol:
             **made,
         }
 
-    def view(self, hr: Tensor, gray: bool = False) -> Tensor:
+    def select_channels(self, hr: Tensor, gray: bool = False) -> Tensor:
         """What of 8-bit pictures `[B, C, H, W]` there is to enlarge: the pictures; by `y8` their luma, rounded, in
         levels 0…255 of float64, so that the LR made of it stays unrounded. A gray *file* is its own luma, as in MATLAB
         (`gray`: the channels are one, repeated)."""
         if self.channel != "y8" or hr.shape[1] == 1:
             return hr
-        return hr[:, :1].double() if gray else (luma(hr.double() / 255) * 255 + 0.5).floor()
+        return hr[:, :1].double() if gray else (rgb_to_luma(hr.double() / 255) * 255 + 0.5).floor()
 
     def __call__(self, sr: Tensor, hr: Tensor, lr: Tensor | None = None) -> dict[str, Tensor]:
         """PSNR in dB, SSIM and what `also` adds, of each image: float 0…1 `[B, C, H, W]` -> `{"psnr": [B], …}`."""
-        seen = self.seen(sr, hr, lr)
+        seen = self.prepare(sr, hr, lr)
         return {"psnr": psnr(seen.x, seen.y), "ssim": ssim(seen.x, seen.y)} | {
             name: measure(seen) for name, measure in self.also.items()
         }
 
-    def seen(self, sr: Tensor, hr: Tensor, lr: Tensor | None = None) -> Seen:
+    def prepare(self, sr: Tensor, hr: Tensor, lr: Tensor | None = None) -> MetricInput:
         """The batch as it is measured."""
         if sr.shape != hr.shape:
             raise UserError(
                 f"result {tuple(sr.shape)} and HR {tuple(hr.shape)} differ in size: is scale={self.scale} right?"
             )
         (x, sr), (y, hr) = self._prepared(sr), self._prepared(hr)
-        return Seen(x, y, sr, hr, lr)
+        return MetricInput(x, y, sr, hr, lr)
 
     def _prepared(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Levels as measured, border cut; and the whole picture, 8 bits in 0…1."""
         level = (image.clamp(0, 1).to(torch.float32) * 255 + 0.5).floor().double()  # 8-bit levels
         measured, b = level, self.scale
         if self.channel == "y" and level.shape[1] == 3:
-            measured = luma(level / 255) * 255
+            measured = rgb_to_luma(level / 255) * 255
         return measured[..., b:-b, b:-b], level / 255
 
 
-def need_same(ours: dict[str, Any], theirs: dict[str, Any], what: str) -> None:
+def require_same_protocol(ours: dict[str, Any], theirs: dict[str, Any], what: str) -> None:
     """Raise unless numbers of two protocols (`Protocol.describe()`) may stand in one column; `what` names the other."""
     keys = [key for key in {**ours, **theirs} if ours.get(key) != theirs.get(key)]
     if keys:

@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from sr.metric.decibel import decibel
-from sr.runtime.parallel import alone
+from sr.runtime.parallel import use_one_thread
 
 
 def psnr(sr: Tensor, hr: Tensor) -> Tensor:
@@ -11,6 +11,6 @@ def psnr(sr: Tensor, hr: Tensor) -> Tensor:
 
     Infinite for equal images. The mean belongs over these values: one error pooled from all images is another number.
     """
-    with alone(sr.device):
+    with use_one_thread(sr.device):
         error = (sr.double() - hr.double()).square_().mean(dim=(1, 2, 3))
     return decibel(255**2 / error)

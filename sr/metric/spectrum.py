@@ -17,8 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sr.image.batch import Seen
-from sr.image.color import luma
+from sr.image.batch import MetricInput
+from sr.image.color import rgb_to_luma
 from sr.metric.decibel import decibel
 from sr.runtime.error import UserError
 
@@ -63,8 +63,10 @@ class Spectrum:
     unit = "dB"
     better: Literal["higher", "lower"] = "lower"
 
-    def __call__(self, seen: Seen) -> Tensor:
+    def __call__(self, seen: MetricInput) -> Tensor:
         """`[B]` in dB, 0 or more, or nan."""
         if min(seen.sr.shape[-2:]) < BLOCK:
             return torch.full((len(seen.sr),), torch.nan, dtype=torch.float64, device=seen.sr.device)
-        return spectrum(*((luma(i.double()) if i.shape[1] == 3 else i.double()) * 255 for i in (seen.sr, seen.hr)))
+        return spectrum(
+            *((rgb_to_luma(i.double()) if i.shape[1] == 3 else i.double()) * 255 for i in (seen.sr, seen.hr))
+        )

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from sr.runtime.error import UserError
-from sr.runtime.parallel import side_by_side
+from sr.runtime.parallel import map_parallel
 
 WINDOW, SIGMA = 11, 1.5
 C1, C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
@@ -46,7 +46,7 @@ def terms(sr: Tensor, hr: Tensor) -> tuple[Tensor, Tensor]:
         for k in range(0, b * c, images)
         for top in range(0, h - _EDGE, _ROWS)
     ]
-    for (some, _), sums in zip(strips, side_by_side(partial(_strips, x, y), strips, x.device), strict=True):
+    for (some, _), sums in zip(strips, map_parallel(partial(_strips, x, y), strips, x.device), strict=True):
         total[:, some] += sums
     index, contrast = total.view(2, b, c).mean(dim=2) / ((h - _EDGE) * (w - _EDGE))
     return index, contrast

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from sr.image.color import GRAY, luma
+from sr.image.color import GRAY, rgb_to_luma
 from sr.metric.psnr import psnr
 
 
@@ -36,7 +36,7 @@ def pooled(psnrs: list[float], pixels: list[int]) -> float:
 
 
 def _luma(image: Tensor) -> Tensor:
-    return luma(image) if image.shape[1] == 3 else image
+    return rgb_to_luma(image) if image.shape[1] == 3 else image
 
 
 def _cut(image: Tensor, border: int) -> Tensor:

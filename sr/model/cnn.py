@@ -5,7 +5,7 @@ from typing import Any
 from torch import Tensor
 
 from sr.image.batch import Pair
-from sr.model.module import SRModule, trainable
+from sr.model.module import SRModule, list_trainable
 from sr.model.objective import Objective
 
 
@@ -28,6 +28,6 @@ class CNN(SRModule):
         return loss
 
     def configure_optimizers(self) -> dict[str, Any]:
-        optimizer = self.optimizer(trainable(self.net))
+        optimizer = self.optimizer(list_trainable(self.net))
         schedule = self.schedule(optimizer, total=self.budget())
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from sr.image.batch import Pair
-from sr.model.module import SRModule, trainable
+from sr.model.module import SRModule, list_trainable
 from sr.model.objective import Objective
 from sr.runtime.error import UserError
 
@@ -67,11 +67,11 @@ class GAN(SRModule):
         self._batches = 0  # since the start: an epoch's length need not be a multiple of what a step takes
 
     @property
-    def at_rest(self) -> bool:
+    def is_between_steps(self) -> bool:
         return self._batches % (self.accumulate * self.d_steps) == 0
 
     @property
-    def counts(self) -> bool:
+    def may_become_best(self) -> bool:
         return self.global_step > self.warmup_steps
 
     @property
@@ -80,8 +80,8 @@ class GAN(SRModule):
         return min(1.0, (self.global_step - self.warmup_steps + 1) / max(1, self.ramp_steps))
 
     def configure_optimizers(self) -> tuple[list[Optimizer], list[Any]]:
-        generator = self.optimizer(trainable(self.net))
-        discriminator = self.discriminator_optimizer(trainable(self.discriminator))
+        generator = self.optimizer(list_trainable(self.net))
+        discriminator = self.discriminator_optimizer(list_trainable(self.discriminator))
         steps = self.budget(self.accumulate * self.d_steps)
         if steps <= self.warmup_steps:
             warnings.warn(
@@ -102,8 +102,8 @@ class GAN(SRModule):
         super().on_load_checkpoint(checkpoint)
         self._batches = checkpoint.get("module", {}).get("batches", 0)
 
-    def _rehearse(self, lr: Tensor, hr: Tensor) -> Tensor:
-        sr = super()._rehearse(lr, hr)
+    def _dry_run(self, lr: Tensor, hr: Tensor) -> Tensor:
+        sr = super()._dry_run(lr, hr)
         self.discriminator(sr)
         return sr
 

@@ -9,9 +9,9 @@ from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 
 from sr.image.batch import Pair
-from sr.image.resize import bicubic
-from sr.inference.memory import MEASURE_LESS, out_of_memory, telling_memory
-from sr.inference.upscale import enlarge
+from sr.image.resize import upscale_bicubic
+from sr.inference.memory import FEWER_METRICS, is_out_of_memory, report_out_of_memory
+from sr.inference.upscale import upscale
 from sr.metric.protocol import Protocol
 from sr.metric.score import Score
 from sr.model.ema import EMA
@@ -19,7 +19,7 @@ from sr.model.ema import EMA
 SMALLEST_TILE = 64  # LR pixels; what does not fit in memory then will not fit at all
 
 
-class Shown(NamedTuple):
+class EvaluationOutput(NamedTuple):
     """What a measuring step hands to the callbacks; float 0…1."""
 
     lr: Tensor  # [B, C, h, w]
@@ -27,7 +27,7 @@ class Shown(NamedTuple):
     hr: Tensor  # [B, C, s·h, s·w]
 
 
-class Measured(LightningModule):
+class EvaluationModule(LightningModule):
     """After a validation or test, `metrics` and `bicubic` hold means by name (`val/Set5/psnr`), and `per_image` the single
     values by `val/Set5`. Where there is an `ema`, its averaged weights are what is measured; the last step's are
     measured beside them (`val/Set5/psnr_raw`).
@@ -44,14 +44,14 @@ class Measured(LightningModule):
         self._tile: int | None = None  # LR pixels, once a picture did not fit in memory
 
     @property
-    def final(self) -> nn.Module:
+    def eval_net(self) -> nn.Module:
         """The net whose numbers count: the averaged one where there is one."""
         return self.net if self.ema is None else self.ema.net
 
-    def validation_step(self, pair: Pair | None, batch_idx: int, dataloader_idx: int = 0) -> Shown | None:
+    def validation_step(self, pair: Pair | None, batch_idx: int, dataloader_idx: int = 0) -> EvaluationOutput | None:
         return self._measure("val", pair, dataloader_idx)
 
-    def test_step(self, pair: Pair | None, batch_idx: int, dataloader_idx: int = 0) -> Shown | None:
+    def test_step(self, pair: Pair | None, batch_idx: int, dataloader_idx: int = 0) -> EvaluationOutput | None:
         return self._measure("test", pair, dataloader_idx)
 
     def on_validation_epoch_start(self) -> None:
@@ -86,20 +86,20 @@ class Measured(LightningModule):
 
     on_test_epoch_end = on_validation_epoch_end
 
-    def _measure(self, part: str, pair: Pair | None, set_index: int) -> Shown | None:
+    def _measure(self, part: str, pair: Pair | None, set_index: int) -> EvaluationOutput | None:
         if pair is None:  # of several processes, one that has none
             return None
         key = self._key(part, set_index)
-        sr = self._enlarged(self.final, pair.lr)
+        sr = self._enlarged(self.eval_net, pair.lr)
         self._score(key, sr, pair)
         if f"raw/{key}" in self._scores:
             self._score(f"raw/{key}", self._enlarged(self.net, pair.lr), pair)
         if f"bicubic/{key}" in self._scores:
-            self._score(f"bicubic/{key}", bicubic(pair.lr, self.metric.scale), pair)
-        return Shown(pair.lr, sr, pair.hr)
+            self._score(f"bicubic/{key}", upscale_bicubic(pair.lr, self.metric.scale), pair)
+        return EvaluationOutput(pair.lr, sr, pair.hr)
 
     def _score(self, key: str, sr: Tensor, pair: Pair) -> None:
-        with telling_memory(f"{key}: a picture of {sr.shape[-1]}×{sr.shape[-2]}", MEASURE_LESS):
+        with report_out_of_memory(f"{key}: a picture of {sr.shape[-1]}×{sr.shape[-2]}", FEWER_METRICS):
             self._scores[key].update(sr, pair.hr, pair.lr)
 
     def _key(self, part: str, set_index: int) -> str:
@@ -110,10 +110,10 @@ class Measured(LightningModule):
         while True:
             try:
                 with self._uncompiled():
-                    return enlarge(net, lr, self.color, tile=self._tile)
+                    return upscale(net, lr, self.color, tile=self._tile)
             except RuntimeError as error:
                 side = self._tile or max(lr.shape[-2:])
-                if not out_of_memory(error) or side <= SMALLEST_TILE:
+                if not is_out_of_memory(error) or side <= SMALLEST_TILE:
                     raise
             torch.cuda.empty_cache()
             self._tile = max(SMALLEST_TILE, side // 2)

@@ -14,18 +14,18 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from sr.image.batch import Pair
-from sr.image.color import luma
+from sr.image.color import rgb_to_luma
 from sr.metric.protocol import Protocol
 from sr.model.ema import EMA
 from sr.model.guard import Bad, Guard
-from sr.model.measured import Measured
-from sr.model.objective import Objective, shares
+from sr.model.measured import EvaluationModule
+from sr.model.objective import Objective, gradient_shares
 from sr.runtime.error import UserError
 
 UNUSABLE = "cannot work with its dials as they are set"
 
 
-class SRModule(Measured):
+class SRModule(EvaluationModule):
     """A net, how it learns, and the protocol it is measured by.
 
     One clock: `global_step` counts updates of the net (the generator). `best` holds the metrics of the best step, and
@@ -51,7 +51,7 @@ class SRModule(Measured):
         init: str | None = None,
         alarm: Mapping[str, object] | None = None,
     ) -> None:
-        super().__init__(net, EMA(net, ema) if ema is not None and trainable(net) else None, metric, color)
+        super().__init__(net, EMA(net, ema) if ema is not None and list_trainable(net) else None, metric, color)
         self.guard = guard or Guard()
         self.clip, self.share_every, self.init = clip, share_every, init
         self.alarm = dict(alarm or {})
@@ -69,7 +69,7 @@ class SRModule(Measured):
 
     def visible(self, pair: Pair) -> Pair:
         """The pair as the net sees it in training: with `color=y`, luma alone."""
-        return Pair(luma(pair.lr), luma(pair.hr)) if self.color == "y" else pair
+        return Pair(rgb_to_luma(pair.lr), rgb_to_luma(pair.hr)) if self.color == "y" else pair
 
     def shown(self, pair: Pair) -> Pair:
         """This step's batch, as the net sees it, and as the device likes it."""
@@ -92,20 +92,20 @@ class SRModule(Measured):
         return [(pair, told) for pair, told in self._fed if told is not None]
 
     @property
-    def at_rest(self) -> bool:
+    def is_between_steps(self) -> bool:
         """Whether a step is done and no batch of the next one was taken: what is kept then can be resumed exactly."""
         return not self._fed
 
     @property
-    def counts(self) -> bool:
+    def may_become_best(self) -> bool:
         """Whether the weights of this step may become the best: not before the training proper has begun."""
         return True
 
-    def rehearse(self, pair: Pair) -> None:
+    def dry_run(self, pair: Pair) -> None:
         """One pass before there is a run that could fail: parts that do not fit one another are told of at once."""
         self.eval()
         with _blamed(f"model.optimizer: {UNUSABLE}"):
-            optimizer = self.optimizer(trainable(self.net))
+            optimizer = self.optimizer(list_trainable(self.net))
         with _blamed(f"model.schedule: {UNUSABLE}"), warnings.catch_warnings(action="ignore"):  # they come in earnest
             self.schedule(optimizer, total=1000)
         if hasattr(optimizer, "eval") and self.ema is not None:
@@ -114,10 +114,10 @@ class SRModule(Measured):
                 "model.ema: a schedule-free optimizer averages by itself, so no average is kept", stacklevel=1
             )
         with _blamed("model: its parts do not fit these images or one another"), torch.no_grad():
-            self._rehearse(*self.visible(Pair(pair.lr[:2], pair.hr[:2])))
+            self._dry_run(*self.visible(Pair(pair.lr[:2], pair.hr[:2])))
         self.train()
 
-    def _rehearse(self, lr: Tensor, hr: Tensor) -> Tensor:
+    def _dry_run(self, lr: Tensor, hr: Tensor) -> Tensor:
         sr = self.net(lr)
         if sr.shape != hr.shape:
             raise UserError(f"model/net: from {tuple(lr.shape)} came {tuple(sr.shape)}, expected {tuple(hr.shape)}")
@@ -142,7 +142,7 @@ class SRModule(Measured):
         if self.global_rank:  # all began alike; noise, and places between pictures, are each process's own
             torch.manual_seed(torch.initial_seed() + self.global_rank)
         # walking through all modules takes its time, each step
-        self._buffers_now, self._learning = list(self.buffers()), trainable(self.net)
+        self._buffers_now, self._learning = list(self.buffers()), list_trainable(self.net)
         self.settle(training=True)
         _put(self._averaging(), self._learned)
         self._learned = []
@@ -161,7 +161,7 @@ class SRModule(Measured):
             self.guard.load_state_dict(kept["guard"])
 
     @contextlib.contextmanager
-    def settled(self) -> Iterator[None]:
+    def use_eval_weights(self) -> Iterator[None]:
         """The weights that are measured and kept; afterwards those to learn with are back, to the last bit: what is
         written in between steps must not be seen in the result."""
         learning = [optimizer for optimizer in self._averaging() if optimizer.param_groups[0]["train_mode"]]
@@ -191,7 +191,7 @@ class SRModule(Measured):
             if self.share_every and self.global_step % self.share_every == 0:
                 large = self._scaler.get_scale() if self._scaler else 1.0  # half precision loses small gradients
                 pulls = {name: large * weights[name] * term for name, term in terms.items()}
-                pulls = shares(pulls, trainable(self.net))
+                pulls = gradient_shares(pulls, list_trainable(self.net))
                 self.signals |= {f"train/share_{name}": share for name, share in pulls.items()}
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
@@ -246,7 +246,7 @@ class SRModule(Measured):
     def on_validation_start(self) -> None:
         self.settle(training=False)
         if self.trainer.world_size > 1:  # statistics of a batch norm differ, and the first process's are kept
-            for buffer in (*self.net.buffers(), *self.final.buffers()):
+            for buffer in (*self.net.buffers(), *self.eval_net.buffers()):
                 torch.distributed.broadcast(buffer, 0)
 
     def on_validation_end(self) -> None:
@@ -271,7 +271,7 @@ def _blamed(what: str) -> Iterator[None]:
         raise UserError(f"{what} ({error})") from error
 
 
-def trainable(module: nn.Module) -> list[nn.Parameter]:
+def list_trainable(module: nn.Module) -> list[nn.Parameter]:
     """The parameters that learn."""
     return [p for p in module.parameters() if p.requires_grad]
 

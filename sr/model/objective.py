@@ -22,7 +22,7 @@ class Objective(nn.Module):
         return sum(self.weights[name] * term for name, term in terms.items())
 
 
-def shares(terms: Mapping[str, Tensor], parameters: list[nn.Parameter]) -> dict[str, Tensor]:
+def gradient_shares(terms: Mapping[str, Tensor], parameters: list[nn.Parameter]) -> dict[str, Tensor]:
     """How much each term pulls at the parameters: its gradient's norm over the sum of all norms, 0…1.
 
     Costs one backward pass for each term; the graph is kept.

@@ -24,7 +24,7 @@ class BasicBlock(nn.Module):
         return self.body(x)
 
 
-class ResidualBlock(nn.Module):
+class CARNResidualBlock(nn.Module):
     """Two 3×3 convolutions, ReLU after the sum."""
 
     def __init__(self, width: int) -> None:
@@ -56,12 +56,12 @@ class Cascade(nn.Module):
         return x
 
 
-class Block(Cascade):
+class CascadingBlock(Cascade):
     """A cascading block of three residual blocks."""
 
     def __init__(self, width: int) -> None:
         super().__init__(width)
-        self.b1, self.b2, self.b3 = (ResidualBlock(width) for _ in range(3))
+        self.b1, self.b2, self.b3 = (CARNResidualBlock(width) for _ in range(3))
 
 
 class Upsample(nn.Module):
@@ -93,7 +93,7 @@ class CARN(Cascade):
 
     def block(self, width: int, group: int) -> Cascade:
         """What is cascaded; the official code groups the upsampler's convolutions alone."""
-        return Block(width)
+        return CascadingBlock(width)
 
     def forward(self, lr: Tensor) -> Tensor:
         x = super().forward(self.entry(lr - self.mean))  # [B, width, h, w]

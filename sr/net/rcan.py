@@ -28,7 +28,7 @@ class CALayer(nn.Module):
         return x * self.conv_du(x.mean((2, 3), keepdim=True))  # [B, width, 1, 1] -> [B, width, h, w]
 
 
-class Residual(nn.Module):
+class RCANResidual(nn.Module):
     """`x + body(x)`: the block (RCAB), and the group of blocks with a convolution after them."""
 
     def __init__(self, *body: nn.Module) -> None:
@@ -50,11 +50,13 @@ class RCAN(nn.Module):
         self.receptive_field = None  # the attention is that of the whole picture
         self.register_buffer("mean", mean_color(channels), persistent=False)
 
-        def block() -> Residual:
-            return Residual(_conv(width, width), nn.ReLU(inplace=True), _conv(width, width), CALayer(width, reduction))
+        def block() -> RCANResidual:
+            return RCANResidual(
+                _conv(width, width), nn.ReLU(inplace=True), _conv(width, width), CALayer(width, reduction)
+            )
 
-        def group() -> Residual:
-            return Residual(*(block() for _ in range(blocks)), _conv(width, width))
+        def group() -> RCANResidual:
+            return RCANResidual(*(block() for _ in range(blocks)), _conv(width, width))
 
         self.head = nn.Sequential(_conv(channels, width))
         self.body = nn.Sequential(*(group() for _ in range(groups)), _conv(width, width))

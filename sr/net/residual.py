@@ -11,7 +11,7 @@ from sr.image.resize import imresize
 from sr.net.receptive_field import field
 
 
-class Block(nn.Module):
+class ResidualBlock(nn.Module):
     """`x + conv(relu(conv(x)))`."""
 
     def __init__(self, width: int) -> None:
@@ -31,7 +31,7 @@ class Residual(nn.Module):
         self.scale = scale
         self.receptive_field = field(2 * blocks + 2)
         self.head = nn.Conv2d(channels, width, 3, padding=1)
-        self.body = nn.Sequential(*(Block(width) for _ in range(blocks)))
+        self.body = nn.Sequential(*(ResidualBlock(width) for _ in range(blocks)))
         self.tail = nn.Conv2d(width, channels * scale**2, 3, padding=1)
         self.shuffle = nn.PixelShuffle(scale)
         self._initialise()

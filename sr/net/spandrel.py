@@ -11,7 +11,7 @@ from typing import Self
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sr.pretrained import state_dict
+from sr.pretrained.state_dict import State, read_weights, unwrap_state_dict
 from sr.runtime.error import UserError
 
 
@@ -28,14 +28,14 @@ class Spandrel(nn.Module):
         self._adopt(_read(file), f"model.net.file={file}", scale, channels)
 
     @classmethod
-    def recognise(cls, state: state_dict.State, scale: int | None = None, channels: int | None = None) -> Self:
+    def recognise(cls, state: State, scale: int | None = None, channels: int | None = None) -> Self:
         """The network of a state dict that was read already."""
         net = cls.__new__(cls)
         nn.Module.__init__(net)
         net._adopt(state, "the weights", scale, channels)
         return net
 
-    def _adopt(self, state: state_dict.State, where: str, scale: int | None, channels: int | None) -> None:
+    def _adopt(self, state: State, where: str, scale: int | None, channels: int | None) -> None:
         """Let spandrel find the architecture, and see that it enlarges as it should."""
         spandrel = _spandrel()
         try:
@@ -71,9 +71,9 @@ class Spandrel(nn.Module):
         return self._call(self.model, x)[..., : self.scale * h, : self.scale * w]  # [B, C, h, w] -> [B, C, s·h, s·w]
 
 
-def _read(file: str) -> state_dict.State:
+def _read(file: str) -> State:
     try:
-        return state_dict.peel(state_dict.read(Path(file)))
+        return unwrap_state_dict(read_weights(Path(file)))
     except UserError as error:
         raise UserError(str(error).replace("checkpoint=", "model.net.file=", 1)) from None
 

@@ -10,7 +10,7 @@ from sr.net.edsr import factors
 from sr.net.receptive_field import field
 
 
-class ResidualBlock(nn.Module):
+class SRResNetBlock(nn.Module):
     """Convolution, batch norm, PReLU, convolution, batch norm, sum."""
 
     def __init__(self, width: int) -> None:
@@ -35,7 +35,7 @@ class SRResNet(nn.Module):
         self.scale = scale
         self.head = nn.Sequential(nn.Conv2d(channels, width, 9, padding=4), nn.PReLU())
         self.body = nn.Sequential(
-            *(ResidualBlock(width) for _ in range(blocks)),
+            *(SRResNetBlock(width) for _ in range(blocks)),
             nn.Conv2d(width, width, 3, padding=1, bias=False),
             nn.BatchNorm2d(width),
         )

@@ -9,18 +9,18 @@ from torch import Tensor
 from tqdm import tqdm
 
 from sr.checkpoint import load as checkpoints
-from sr.checkpoint.interpolate import between, label
-from sr.config import build
-from sr.image.color import gray
-from sr.image.read import Picture, list_images, read
+from sr.checkpoint.interpolate import format_label, interpolate_weights
+from sr.config.build import select_device
+from sr.image.color import rgb_to_gray
+from sr.image.read import DecodedImage, list_images, read_image
 from sr.image.resize import imresize
-from sr.image.write import to_bytes, to_pil, write_png
-from sr.inference.memory import telling_memory
-from sr.inference.upscale import enlarge
+from sr.image.write import to_pil, to_uint8, write_png
+from sr.inference.memory import report_out_of_memory
+from sr.inference.upscale import upscale
 from sr.runtime.error import UserError
 
 
-def enlarge_all(
+def upscale_files(
     checkpoint: str,
     input: str,
     output: str,
@@ -40,15 +40,15 @@ def enlarge_all(
     for dial, file in (("checkpoint", checkpoint), ("interpolate", interpolate)):
         if str(file).startswith("mlflow:"):
             raise UserError(f"{dial}={file}: expected a file; that run's summary.json says where its own lies")
-    there = build.device(device)
-    loaded = checkpoints.load(Path(checkpoint).expanduser(), there, trust, scale)
+    there = select_device(device)
+    loaded = checkpoints.load_checkpoint(Path(checkpoint).expanduser(), there, trust, scale)
     if interpolate is not None:
-        loaded = between(loaded, Path(interpolate).expanduser(), alpha, device=there, trust=trust)
+        loaded = interpolate_weights(loaded, Path(interpolate).expanduser(), alpha, device=there, trust=trust)
     jobs = _jobs(Path(input).expanduser(), _folder(output), loaded.config["scale"], overwrite)
     faults = []
     for source, target in tqdm(jobs, unit="image", desc="enlarge", disable=len(jobs) == 1):
         try:
-            picture = read(source)
+            picture = read_image(source)
             pixels, opacity = _enlarged(picture, loaded, source, ensemble, tile)
             same_kind = pixels.shape[0] == picture.pixels.shape[0]
             write_png(target, to_pil(pixels, opacity), picture.icc if same_kind else None)
@@ -58,31 +58,31 @@ def enlarge_all(
     if faults:
         count = f"{len(faults)} of {len(jobs)} pictures could not be enlarged:\n" if len(jobs) > 1 else ""
         raise UserError(count + "\n".join(faults))
-    way = label({"checkpoint": checkpoint, "interpolate": interpolate, "alpha": alpha})
+    way = format_label({"checkpoint": checkpoint, "interpolate": interpolate, "alpha": alpha})
     print(f"{len(jobs)} picture(s) enlarged ×{loaded.config['scale']}{way} into {jobs[0][1].parent}")
 
 
 @torch.inference_mode()
 def _enlarged(
-    picture: Picture, loaded: checkpoints.Loaded, source: Path, ensemble: bool, tile: int | None
+    picture: DecodedImage, loaded: checkpoints.LoadedNet, source: Path, ensemble: bool, tile: int | None
 ) -> tuple[Tensor, Tensor | None]:
     """uint8 pixels `[1 or 3, s·h, s·w]`, and alpha `[1, s·h, s·w]` enlarged bicubically."""
     color, scale = loaded.config["color"], loaded.config["scale"]
     pixels = picture.pixels
     was_gray = pixels.shape[0] == 1
     if color == "gray":
-        pixels = gray(pixels)
+        pixels = rgb_to_gray(pixels)
     elif was_gray:
         pixels = pixels.expand(3, -1, -1)
     device = next(iter(loaded.net.parameters()), torch.empty(0)).device
-    with telling_memory(f"{source}: a picture of {pixels.shape[2]}×{pixels.shape[1]}"):
+    with report_out_of_memory(f"{source}: a picture of {pixels.shape[2]}×{pixels.shape[1]}"):
         lr = pixels[None].to(device).float() / 255
-        sr = enlarge(loaded.net, lr, color, ensemble, tile)[0]
+        sr = upscale(loaded.net, lr, color, ensemble, tile)[0]
     if not sr.isfinite().all():
         raise UserError(f"{source}: this net gives NaN or infinity, and no picture; its weights are spoiled")
-    result = to_bytes(sr).cpu()
+    result = to_uint8(sr).cpu()
     if was_gray:
-        result = gray(result)
+        result = rgb_to_gray(result)
     return result, imresize(picture.alpha, scale) if picture.alpha is not None else None
 
 

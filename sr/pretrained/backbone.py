@@ -18,10 +18,10 @@ import torch
 from filelock import FileLock
 from torch import Tensor, nn
 
-from sr.pretrained.download import fetch
-from sr.pretrained.state_dict import misfit
-from sr.runtime import precision
+from sr.pretrained.download import download_file
+from sr.pretrained.state_dict import find_misfit
 from sr.runtime.error import UserError
+from sr.runtime.precision import use_full_precision
 
 SITE = "https://download.pytorch.org/models/"
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's RGB, by which pictures are normalised
@@ -29,7 +29,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's RGB, b
 Widths = Sequence[Sequence[int]]  # of a VGG: channels of each convolution, by stage
 
 
-class Published(NamedTuple):
+class PublishedFile(NamedTuple):
     """One file of torchvision's; its checksum begins with the digits in its name."""
 
     file: str
@@ -72,25 +72,25 @@ def vgg19() -> nn.Sequential:
 
 
 PUBLISHED = {
-    "alex": Published(
+    "alex": PublishedFile(
         "alexnet-owt-7be5be79.pth", 244, "7be5be791159472b1fbf3c69796f7cb30dca7ad8466c2df70058c37116cdee02", alexnet
     ),
-    "vgg": Published(
+    "vgg": PublishedFile(
         "vgg16-397923af.pth", 553, "397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0", vgg16
     ),
-    "vgg19": Published("vgg19-dcbb9e9d.pth", 575, "dcbb9e9d", vgg19),
+    "vgg19": PublishedFile("vgg19-dcbb9e9d.pth", 575, "dcbb9e9d", vgg19),
 }
 
 
-def trained(name: str, weights: str | None, key: str) -> nn.Sequential:
+def load_backbone(name: str, weights: str | None, key: str) -> nn.Sequential:
     """The layers of one of `PUBLISHED` with weights, ready to look and not to learn; see `find` for `weights`, `key`."""
-    path = find(name, weights, key)
+    path = find_weight_file(name, weights, key)
     with torch.device("meta"):
         net = PUBLISHED[name].build()
-    return fill(net, read(path, key), path, key)
+    return fill_layers(net, read_layers(path, key), path, key)
 
 
-def find(name: str, weights: str | None, key: str) -> Path:
+def find_weight_file(name: str, weights: str | None, key: str) -> Path:
     """The file of one of `PUBLISHED`: `weights`, where given, which may be another of that layout.
 
     Without one, PyTorch's own cache (TORCH_HOME) is used, where other tools may have put the file already; otherwise it
@@ -109,13 +109,13 @@ def find(name: str, weights: str | None, key: str) -> Path:
     return path
 
 
-def look(net: nn.Sequential, image: Tensor, taps: Sequence[int]) -> list[Tensor]:
+def extract_features(net: nn.Sequential, image: Tensor, taps: Sequence[int]) -> list[Tensor]:
     """What the net sees after each of the layers `taps`, full float32 on every device."""
-    with precision.full(image.device.type):
-        return through(net, image, taps)
+    with use_full_precision(image.device.type):
+        return compute_taps(net, image, taps)
 
 
-def through(net: nn.Sequential, image: Tensor, taps: Sequence[int]) -> list[Tensor]:
+def compute_taps(net: nn.Sequential, image: Tensor, taps: Sequence[int]) -> list[Tensor]:
     """What the net sees after each of the layers `taps`, in float32, whose products a GPU may round (TF32)."""
     seen = {}
     with torch.autocast(image.device.type, enabled=False):
@@ -126,7 +126,7 @@ def through(net: nn.Sequential, image: Tensor, taps: Sequence[int]) -> list[Tens
     return [seen[k] for k in taps]
 
 
-def three(image: Tensor) -> Tensor:
+def to_three_channels(image: Tensor) -> Tensor:
     """float32 RGB of `[B, 3 or 1, H, W]`: these networks know no gray, so it is given to them three times."""
     return image.float().expand(-1, 3, -1, -1)
 
@@ -151,7 +151,7 @@ def widths_of(state: dict[str, Tensor]) -> Widths:
     return stages if found else []
 
 
-def read(path: Path, key: str) -> dict[str, Tensor]:
+def read_layers(path: Path, key: str) -> dict[str, Tensor]:
     """The weights in a file, by name, without running anything that may be in it."""
     try:
         if path.suffix == ".safetensors":
@@ -168,11 +168,11 @@ def read(path: Path, key: str) -> dict[str, Tensor]:
         raise UserError(f"{key}.weights={path}: cannot be read ({error.strerror or error})") from None
 
 
-def fill(net: nn.Sequential, state: dict[str, Tensor], path: Path, key: str) -> nn.Sequential:
+def fill_layers(net: nn.Sequential, state: dict[str, Tensor], path: Path, key: str) -> nn.Sequential:
     """Put `features.*` into `net`, which may lie on the meta device; those of layers after its last are left out."""
     ours = {name.removeprefix("features."): value for name, value in state.items() if name.startswith("features.")}
     ours = {name: value for name, value in ours.items() if int(re.match(r"\d*", name)[0] or 0) < len(net)}
-    wrong = misfit(net, ours)
+    wrong = find_misfit(net, ours)
     if wrong:
         raise _alien(path, key, str(wrong))
     net.load_state_dict({name: value.float() for name, value in ours.items()}, assign=True)
@@ -183,7 +183,7 @@ def _alien(path: Path, key: str, reason: str) -> UserError:
     return UserError(f"{key}.weights={path}: not a file of this network's weights, or a damaged one ({reason})")
 
 
-def _cached(published: Published, key: str) -> Path:
+def _cached(published: PublishedFile, key: str) -> Path:
     path = Path(torch.hub.get_dir()) / "checkpoints" / published.file
     if path.exists():
         return path
@@ -191,7 +191,7 @@ def _cached(published: Published, key: str) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_name(f".{path.name}.lock")):  # several runs that start at once fetch it once
             if not path.exists():
-                fetch(SITE + published.file, path, published.sha256)
+                download_file(SITE + published.file, path, published.sha256)
     except (UserError, OSError) as error:
         group, _, name = key.rpartition(".")
         raise UserError(

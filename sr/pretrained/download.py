@@ -14,7 +14,7 @@ CHUNK = 1 << 20
 TIMEOUT = 30  # seconds without an answer
 
 
-def fetch(url: str, path: Path, sha256: str) -> None:
+def download_file(url: str, path: Path, sha256: str) -> None:
     """Bring `url` to `path`. A `.part` file left by a break is continued; one that proves wrong is removed."""
     part = path.with_name(path.name + ".part")
     by_hand = f"Or download {url} elsewhere and put the file here: {path}"
@@ -27,7 +27,7 @@ def fetch(url: str, path: Path, sha256: str) -> None:
     except OSError as error:
         raise UserError(f"{part}: cannot be written ({error.strerror or error})") from None
     try:
-        verify(part, sha256)
+        verify_checksum(part, sha256)
     except UserError:
         part.unlink()
         raise UserError(
@@ -36,7 +36,7 @@ def fetch(url: str, path: Path, sha256: str) -> None:
     part.replace(path)
 
 
-def verify(path: Path, sha256: str) -> None:
+def verify_checksum(path: Path, sha256: str) -> None:
     """Raise unless the file has this checksum, or one that begins with these digits, where no more are published."""
     with path.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()

@@ -19,7 +19,7 @@ DAMAGED = "not a file of weights, or a damaged one; expected .ckpt, .pth, .safet
 SHOWN = 4  # keys of each kind in a message
 
 
-def read(path: Path) -> dict[str, Any]:
+def read_weights(path: Path) -> dict[str, Any]:
     """What is in a `.safetensors`, a `.npz`, or a file of `torch.save`; only data, never code (`weights_only`)."""
     try:
         if path.suffix == ".safetensors":
@@ -54,7 +54,7 @@ def _code_in(path: Path, error: pickle.UnpicklingError) -> str:
     )
 
 
-def peel(content: dict[str, Any]) -> State:
+def unwrap_state_dict(content: dict[str, Any]) -> State:
     """The state dict inside of the usual wrappers (`params_ema`, `params`, `state_dict` …), without `module.`."""
     for _ in WRAPPERS:  # no deeper: a file may hold itself
         content = next((content[key] for key in WRAPPERS if isinstance(content.get(key), dict)), content)
@@ -72,7 +72,7 @@ def _tensors(content: dict[Any, Any]) -> State:
     return {key: value for key, value in content.items() if isinstance(key, str) and isinstance(value, Tensor)}
 
 
-def without_first_word(state: State, words: int = 1) -> State:
+def strip_prefix(state: State, words: int = 1) -> State:
     """Names less their first words, where all names share them; otherwise nothing."""
     starts = {tuple(key.split(".")[:words]) for key in state}
     if len(starts) != 1 or any(key.count(".") <= words for key in state):
@@ -103,7 +103,7 @@ def _few(keys: list[str]) -> str:
     return ", ".join(keys[:SHOWN]) + (", …" if len(keys) > SHOWN else "")
 
 
-def misfit(net: nn.Module, state: State) -> Misfit:
+def find_misfit(net: nn.Module, state: State) -> Misfit:
     """Compare names and shapes with those of `net`, which may lie on the meta device."""
     wanted = {key: tuple(value.shape) for key, value in net.state_dict().items()}
     return Misfit(
@@ -117,6 +117,6 @@ def misfit(net: nn.Module, state: State) -> Misfit:
     )
 
 
-def translated(net: nn.Module | type[nn.Module], state: State) -> State:
+def translate_names(net: nn.Module | type[nn.Module], state: State) -> State:
     """The authors' names and value range turned into the net's, where they differ (`from_published`)."""
     return net.from_published(state) if hasattr(net, "from_published") else state

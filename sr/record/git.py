@@ -27,18 +27,18 @@ class Changes(NamedTuple):
     whole: bool = True  # False: git failed, or took too long
 
 
-def checkout() -> Path | None:
+def find_checkout() -> Path | None:
     """The git checkout that `sr` runs from; None where it is installed from a wheel."""
     folder = Path(__file__).resolve().parents[2]
     return folder if (folder / ".git").exists() else None  # a wheel may lie inside somebody else's repository
 
 
-def state(folder: Path | None) -> dict[str, str]:
+def read_state(folder: Path | None) -> dict[str, str]:
     """SHA, branch and whether the tree is dirty; empty outside of a checkout."""
-    sha = git(folder, "rev-parse", "HEAD") if folder else None
+    sha = run_git(folder, "rev-parse", "HEAD") if folder else None
     if not sha:
         return {}
-    branch, status = git(folder, "rev-parse", "--abbrev-ref", "HEAD"), git(folder, "status", "--porcelain")
+    branch, status = run_git(folder, "rev-parse", "--abbrev-ref", "HEAD"), run_git(folder, "status", "--porcelain")
     return {
         "folder": str(folder),
         "sha": sha.decode().strip(),
@@ -47,27 +47,29 @@ def state(folder: Path | None) -> dict[str, str]:
     }
 
 
-def changes(folder: Path, apart: Sequence[Path] = ()) -> Changes:
+def read_changes(folder: Path, apart: Sequence[Path] = ()) -> Changes:
     """The difference of the tree in `folder` to its commit; what lies in the folders `apart` (runs, data) is no code."""
     apart = [place for place in apart if place != folder and place.is_relative_to(folder)]
     with tempfile.TemporaryDirectory(prefix="sr-") as own:
         env = _own_index(folder, Path(own))
-        found = git(folder, "ls-files", "--others", "--exclude-standard", "-z", env=env) if env else None
+        found = run_git(folder, "ls-files", "--others", "--exclude-standard", "-z", env=env) if env else None
         if env is None or found is None:
             return Changes(whole=False)
         untracked = [name for name in found.split(b"\0") if name and not _within(folder / os.fsdecode(name), apart)]
         held = _held(folder, untracked)
-        done = [git(folder, "add", "--update", env=env)]
-        done += [git(folder, "update-index", "--add", "-z", "--stdin", env=env, fed=b"\0".join(held))] if held else []
+        done = [run_git(folder, "add", "--update", env=env)]
+        done += (
+            [run_git(folder, "update-index", "--add", "-z", "--stdin", env=env, fed=b"\0".join(held))] if held else []
+        )
         words = ("diff-index", "--cached", "--binary", "--full-index", "--no-renames", "--no-ext-diff", "--no-textconv")
-        patch = git(folder, *words, "HEAD", env=env)
+        patch = run_git(folder, *words, "HEAD", env=env)
     left_out = tuple(os.fsdecode(name) for name in untracked if name not in held)
     return Changes(patch or b"", left_out, patch is not None and None not in done)
 
 
 def _own_index(folder: Path, own: Path) -> dict[str, str] | None:
     """Git's variables for a copy of the index, whose objects go to `own` as well; None where git does not answer."""
-    places = git(folder, "rev-parse", "--path-format=absolute", "--git-path", "index", "--git-path", "objects")
+    places = run_git(folder, "rev-parse", "--path-format=absolute", "--git-path", "index", "--git-path", "objects")
     if not places:
         return None
     index, objects = os.fsdecode(places).splitlines()
@@ -103,19 +105,19 @@ def _within(file: Path, folders: Sequence[Path]) -> bool:
     return any(file.is_relative_to(folder) for folder in folders)
 
 
-def git(folder: Path, *words: str, env: dict[str, str] | None = None, fed: bytes | None = None) -> bytes | None:
+def run_git(folder: Path, *words: str, env: dict[str, str] | None = None, fed: bytes | None = None) -> bytes | None:
     """What git prints; None where there is no git or it fails."""
     command = ["git", "-c", "core.splitIndex=false", "-c", "core.fsmonitor=false", "-C", str(folder), *words]
     try:
         done = subprocess.run(
-            command, input=fed, capture_output=True, env=environment() | (env or {}), timeout=SECONDS, check=False
+            command, input=fed, capture_output=True, env=clean_environment() | (env or {}), timeout=SECONDS, check=False
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout if done.returncode == 0 else None
 
 
-def environment() -> dict[str, str]:
+def clean_environment() -> dict[str, str]:
     """This process's, in which git takes no locks that it does not need, and knows no repository but the one it is given."""
     others = {key: value for key, value in os.environ.items() if not key.startswith("GIT_") or "CONFIG" in key}
     return others | {"GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}

@@ -15,7 +15,7 @@ ALWAYS = (
 )  # fmt: skip
 
 
-def of(config: dict[str, Any], typed: list[str], kept: Literal["short", "all"]) -> dict[str, str]:
+def select_hyperparameters(config: dict[str, Any], typed: list[str], kept: Literal["short", "all"]) -> dict[str, str]:
     """The dials to show: all of them, or what most runs differ in."""
     flat = _flat(config)
     return flat if kept == "all" else _short(flat, typed)
@@ -46,6 +46,6 @@ def _short(flat: dict[str, str], typed: list[str]) -> dict[str, str]:
     return {k: v for k, v in flat.items() if k in keys or k in ALWAYS or k.startswith("model.net.")}
 
 
-def key(name: str) -> str:
+def sanitize_key(name: str) -> str:
     """A name of a metric, a parameter or an image that MLflow takes."""
     return re.sub(r"[^\w\-./ :]", "_", name, flags=re.ASCII)

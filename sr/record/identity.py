@@ -16,7 +16,7 @@ from filelock import BaseFileLock, FileLock, Timeout
 
 from sr.runtime.error import UserError
 
-NAME, LOCK = "run.json", ".lock"
+RUN_FILE, LOCK = "run.json", ".lock"
 RUNNING, FINISHED, FAILED, KILLED = "RUNNING", "FINISHED", "FAILED", "KILLED"
 SAME = 1.0  # seconds that two readings of a process's start may differ by
 SILENT = 600.0  # seconds without a sign of life, after which a run of another machine is believed dead
@@ -40,13 +40,13 @@ class Identity:
     attempts: int = 0
     seen: float = 0.0  # when its last sign of life was: the time of `run.json`
 
-    def mine(self) -> None:
+    def claim(self) -> None:
         """From here on this process is the run's."""
         self.host, self.pid, self.born = socket.gethostname(), os.getpid(), psutil.Process().create_time()
         self.status, self.exit, self.attempts = RUNNING, None, self.attempts + 1
 
     @property
-    def lives(self) -> bool:
+    def is_alive(self) -> bool:
         """Whether its process is there; of another machine's, whether there was a sign of life lately."""
         if self.status != RUNNING:
             return False
@@ -60,30 +60,30 @@ class Identity:
             return False
 
     @property
-    def gone(self) -> bool:
+    def is_orphaned(self) -> bool:
         """Whether its process ended without a word."""
-        return self.status == RUNNING and not self.lives
+        return self.status == RUNNING and not self.is_alive
 
 
-def read(folder: Path) -> Identity | None:
+def read_identity(folder: Path) -> Identity | None:
     """The identity of a run's folder, or None where there is none that can be read."""
     try:
-        known = json.loads((folder / NAME).read_text(encoding="utf-8"))
-        known["seen"] = (folder / NAME).stat().st_mtime
+        known = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
+        known["seen"] = (folder / RUN_FILE).stat().st_mtime
         names = Identity.__dataclass_fields__
         return Identity(**{key: value for key, value in known.items() if key in names})
     except (OSError, ValueError, AttributeError, TypeError):
         return None
 
 
-def write(folder: Path, identity: Identity) -> None:
+def write_identity(folder: Path, identity: Identity) -> None:
     """Whole or not at all."""
-    replace(folder / NAME, _text(identity))
+    write_atomic(folder / RUN_FILE, _text(identity))
 
 
-def overwrite(folder: Path, identity: Identity) -> None:
+def overwrite_identity(folder: Path, identity: Identity) -> None:
     """In the place of the old one, which takes no room on a full disk."""
-    with (folder / NAME).open("r+", encoding="utf-8") as file:
+    with (folder / RUN_FILE).open("r+", encoding="utf-8") as file:
         file.write(_text(identity))
         file.truncate()
 
@@ -94,7 +94,7 @@ def _text(identity: Identity) -> str:
     return json.dumps(known, indent=2, ensure_ascii=False)
 
 
-def hold(folder: Path, seconds: float = 0.0) -> BaseFileLock | None:
+def lock_run(folder: Path, seconds: float = 0.0) -> BaseFileLock | None:
     """The lock of a run's folder, which its process has from its start to its end; None where somebody has it still after so
     many seconds. Where files cannot be locked, nothing is."""
     lock = FileLock(folder / LOCK, thread_local=False)
@@ -107,13 +107,13 @@ def hold(folder: Path, seconds: float = 0.0) -> BaseFileLock | None:
     return lock
 
 
-def beat(folder: Path) -> None:
+def touch_heartbeat(folder: Path) -> None:
     """A sign of life, for other machines that share the folder."""
     with contextlib.suppress(OSError):
-        os.utime(folder / NAME)
+        os.utime(folder / RUN_FILE)
 
 
-def replace(path: Path, text: str) -> None:
+def write_atomic(path: Path, text: str) -> None:
     """Write a small file so that there is the old one or the new one, whatever happens."""
     part = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.part")
     try:
@@ -128,20 +128,20 @@ def replace(path: Path, text: str) -> None:
         raise
 
 
-def known(runs: Path) -> Iterator[tuple[Path, Identity]]:
+def list_runs(runs: Path) -> Iterator[tuple[Path, Identity]]:
     """All runs in `paths.runs`, the newest first."""
-    for path in sorted(runs.glob(f"*/{NAME}"), reverse=True):
-        found = read(path.parent)
+    for path in sorted(runs.glob(f"*/{RUN_FILE}"), reverse=True):
+        found = read_identity(path.parent)
         if found is not None:
             yield path.parent, found
 
 
-def find(runs: Path, word: str, dial: str) -> Path:
+def find_run(runs: Path, word: str, dial: str) -> Path:
     """The folder of a run that `word` names: the folder itself, its name, our id or MLflow's (or their beginning)."""
     for path in (Path(word).expanduser(), runs / word):
         if path.is_dir():
             return path
-    ids = {folder: (one.id, one.run_id or "") for folder, one in known(runs)}
+    ids = {folder: (one.id, one.run_id or "") for folder, one in list_runs(runs)}
     found = [folder for folder, both in ids.items() if len(word) >= 6 and any(i.startswith(word) for i in both)]
     if len(found) == 1:
         return found[0]

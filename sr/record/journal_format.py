@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-NAME = "journal.jsonl"
+JOURNAL_FILE = "journal.jsonl"
 
 Entry = dict[str, Any]
 
@@ -36,13 +36,13 @@ class Placed(NamedTuple):
     entry: Entry
 
 
-def encode(entry: Entry) -> bytes:
+def encode_entry(entry: Entry) -> bytes:
     """A whole line."""
     body = json.dumps(entry, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
     return b"%08x %s\n" % (zlib.crc32(body), body)
 
 
-def read(path: Path, start: int = 0, only: tuple[bytes, ...] = ()) -> Iterator[Placed]:
+def read_entries(path: Path, start: int = 0, only: tuple[bytes, ...] = ()) -> Iterator[Placed]:
     """All whole entries from the byte `start` on, or those that begin with one of `only`. What was torn off at the end is
     left out, and so is a damaged line."""
     if not path.exists():
@@ -68,44 +68,44 @@ def _decoded(line: bytes) -> Entry | None:
         return None
 
 
-def whole(path: Path) -> int:
+def find_end(path: Path) -> int:
     """Where the last whole entry ends: what follows was torn off."""
-    return max((placed.end for placed in read(path)), default=0)
+    return max((placed.end for placed in read_entries(path)), default=0)
 
 
-def append(path: Path, entries: list[Entry]) -> None:
+def append_entries(path: Path, entries: list[Entry]) -> None:
     """To the journal of a run that is not running."""
     with path.open("r+b") as file:
-        file.truncate(whole(path))
+        file.truncate(find_end(path))
         file.seek(0, os.SEEK_END)
-        file.write(b"".join(map(encode, entries)))
+        file.write(b"".join(map(encode_entry, entries)))
         file.flush()
         os.fsync(file.fileno())
 
 
-def now() -> int:
+def current_time_ms() -> int:
     """ms since 1970."""
     return int(time.time() * 1000)
 
 
-def standing(entries: Iterator[Placed]) -> list[Entry]:
+def drop_superseded(entries: Iterator[Placed]) -> list[Entry]:
     """All entries but those that a later `back` supersedes."""
     found: list[Entry] = []
     for placed in entries:
         entry = placed.entry
         if "back" in entry:
-            found = [kept for kept in found if not later(kept, entry["back"])]
+            found = [kept for kept in found if not is_later(kept, entry["back"])]
         found.append(entry)
     return found
 
 
-def later(entry: Entry, step: int) -> bool:
+def is_later(entry: Entry, step: int) -> bool:
     """Whether it is a point or an image of a later step."""
     return ("points" in entry or "image" in entry) and entry["step"] > step
 
 
-def points(folder: Path) -> Iterator[tuple[str, int, float]]:
+def list_points(folder: Path) -> Iterator[tuple[str, int, float]]:
     """Name, step and value of all points of a run that stand, in their order."""
-    for entry in standing(read(folder / NAME)):
+    for entry in drop_superseded(read_entries(folder / JOURNAL_FILE)):
         for name, value in entry.get("points", {}).items():
             yield name, entry["step"], float(value)

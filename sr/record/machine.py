@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from sr.runtime import precision
+from sr.runtime.precision import read_settings
 
 # Points that no machine repeats: whoever compares two runs leaves them out.
 OF_MACHINE = re.compile(
@@ -22,7 +22,7 @@ VARIABLES = ("CUBLAS_WORKSPACE_CONFIG", "CUDA_VISIBLE_DEVICES", "MKL_NUM_THREADS
 SECONDS, LEAST, MOST = 0.1, 3, 100  # of the speed's measurement, and its rounds
 
 
-def facts() -> dict[str, Any]:
+def describe_machine() -> dict[str, Any]:
     """CPU, memory, GPUs and their libraries."""
     cuda = torch.cuda.is_available()
     return {
@@ -39,12 +39,12 @@ def facts() -> dict[str, Any]:
     }
 
 
-def flags() -> dict[str, Any]:
+def read_flags() -> dict[str, Any]:
     """What PyTorch was told that changes the last digits, or more."""
     backends = torch.backends
     return {
         "threads": torch.get_num_threads(),
-        **precision.told(),
+        **read_settings(),
         "cudnn_benchmark": backends.cudnn.benchmark,
         "cudnn_deterministic": backends.cudnn.deterministic,
         "deterministic": torch.are_deterministic_algorithms_enabled(),
@@ -54,7 +54,7 @@ def flags() -> dict[str, Any]:
 
 
 @torch.no_grad()
-def speed(device: torch.device) -> float | None:
+def measure_gflops(device: torch.device) -> float | None:
     """GFLOP/s of one 3×3 convolution, 32 channels to 32, in float32: the median of rounds of a tenth of a second in all.
 
     No random number is drawn: what follows is the same with and without it. None where the device is full.

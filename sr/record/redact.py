@@ -6,6 +6,6 @@ MASK = "…@"  # what stands for one
 _PASSWORD = re.compile(r"(://[^/\s:@]*:)[^/\s@]+@")  # `://user:password@`
 
 
-def masked(text: str) -> str:
+def mask_passwords(text: str) -> str:
     """The text with a mask for each password."""
     return _PASSWORD.sub(rf"\1{MASK}", text)

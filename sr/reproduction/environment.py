@@ -4,14 +4,14 @@ import platform
 from pathlib import Path
 from typing import Any
 
-from sr.config import diff
+from sr.config.diff import NOTHING, find_differences, flatten
 from sr.data.cache import FILES
-from sr.data.file_digest import Memo
-from sr.data.fingerprint import differences
+from sr.data.file_digest import DigestCache
+from sr.data.fingerprint import find_data_differences
 from sr.record import machine
 from sr.reproduction.past import Past, versions
-from sr.runtime.terminal import progress
-from sr.track import provenance
+from sr.runtime.terminal import create_progress_bar
+from sr.track.provenance import list_packages
 
 ABSENT = "none"
 TOLD_OTHERWISE = ("variables.OMP_NUM_THREADS", "variables.MKL_NUM_THREADS", "variables.SR_DATA")
@@ -19,27 +19,27 @@ TOLD_OTHERWISE = ("variables.OMP_NUM_THREADS", "variables.MKL_NUM_THREADS", "var
 
 def of_packages(past: Past) -> list[str]:
     """`torch 2.13.0 there, 2.12.0 here`."""
-    return _told(past.packages, versions(provenance.packages()))
+    return _told(past.packages, versions(list_packages()))
 
 
 def of_machine(past: Past) -> list[str]:
     """Python, hardware and its libraries; flags are set as they were."""
-    here = {"python": platform.python_version(), **machine.facts()}
+    here = {"python": platform.python_version(), **machine.describe_machine()}
     there = {"python": past.about.get("python"), **part(past.about, "machine")}
     return _told(there, {key: here[key] for key in here if key in there})
 
 
 def of_flags(there: dict[str, Any], here: dict[str, Any]) -> list[str]:
     """Of two environment.yaml's: of both runs, as they ran. The count of threads counts, not who set it."""
-    sides = [diff.flat(part(about, "flags")) for about in (there, here)]
+    sides = [flatten(part(about, "flags")) for about in (there, here)]
     return _told(*({k: v for k, v in flags.items() if k not in ("variables", *TOLD_OTHERWISE)} for flags in sides))
 
 
 def of_config(there: dict[str, Any], here: dict[str, Any]) -> list[str]:
     """Dials that are not the same in two configs; where things lie and who is told is not looked at."""
-    changed = diff.differences(there, here)
-    one = {c.key: c.there for c in changed if c.there is not diff.NOTHING}
-    other = {c.key: c.here for c in changed if c.here is not diff.NOTHING}
+    changed = find_differences(there, here)
+    one = {c.key: c.there for c in changed if c.there is not NOTHING}
+    other = {c.key: c.here for c in changed if c.here is not NOTHING}
     paths = {value for c in (there, here) for value in part(c, "paths").values()}  # and parts' copies of them
     return _told(one, other, paths)
 
@@ -62,17 +62,17 @@ def part(node: dict[str, Any], key: str) -> dict[str, Any]:
 def of_images(past: Past, root: Path, cache: Path | None) -> list[str]:
     """Which of the files that the run used are other ones here, or missing; they are looked for in `root`, and where they
     were. What is new in a folder shows only when the run is repeated."""
-    memo = Memo(cache / FILES if cache else None)
+    memo = DigestCache(cache / FILES if cache else None)
     sets = [one for sets in past.data.values() for one in sets.values()]
     here: dict[tuple[str, str], str] = {}
-    with progress(sum(len(one["files"]) for one in sets), "fingerprint", "file") as bar:
+    with create_progress_bar(sum(len(one["files"]) for one in sets), "fingerprint", "file") as bar:
         for one in sets:
             for name in one["files"]:
                 file = _found(name, root, str(one["source"]))
                 if file is not None:
                     here[one["source"], name] = memo.digest(file)
                 bar.update()
-    return differences(past.data, _as_found(past.data, here))
+    return find_data_differences(past.data, _as_found(past.data, here))
 
 
 def _found(name: str, root: Path, source: str) -> Path | None:

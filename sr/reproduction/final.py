@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sr.pretrained import state_dict
+from sr.pretrained.state_dict import State, read_weights
 from sr.reproduction.points import CLOSE, EQUAL, OTHER, Outcome
 
 FILES = ("best.ckpt", "best_perceptual.ckpt", "last.ckpt")
@@ -17,17 +17,16 @@ def compare(there: Path, here: Path, tolerance: float) -> list[Outcome]:
     """One outcome a file that both have."""
     both = [name for name in FILES if (there / name).is_file() and (here / name).is_file()]
     return [
-        _outcome(name, *(_tensors(state_dict.read(folder / name)) for folder in (there, here)), tolerance)
-        for name in both
+        _outcome(name, *(_tensors(read_weights(folder / name)) for folder in (there, here)), tolerance) for name in both
     ]
 
 
-def _tensors(content: dict[str, Any]) -> state_dict.State:
+def _tensors(content: dict[str, Any]) -> State:
     state = content.get("state_dict", content)
     return {name: value for name, value in state.items() if isinstance(value, Tensor)}
 
 
-def _outcome(file: str, there: state_dict.State, here: state_dict.State, tolerance: float) -> Outcome:
+def _outcome(file: str, there: State, here: State, tolerance: float) -> Outcome:
     kind, gap, where = EQUAL, 0.0, ""
     for name in {**there, **here}:
         if name not in there or name not in here or there[name].shape != here[name].shape:

@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sr.record import identity, journal_format
+from sr.record.identity import find_run
+from sr.record.journal_format import JOURNAL_FILE, Entry, append_entries
 from sr.reproduction.past import NAMES, NEEDED
 from sr.runtime.error import UserError
-from sr.track.artifact import fetch
+from sr.track.artifact import download_artifact
 from sr.track.server import VARIABLES
 
 ID = re.compile(r"(mlflow:)?([0-9a-f]{32})")
@@ -32,7 +33,7 @@ def found(word: str, uri: str | None, runs: Path) -> Iterator[Found]:
     """By its folder, that folder's name, our id or MLflow's in `paths.runs`; else by MLflow's id at `uri`: then what MLflow
     has is in a folder of its own as long as the block lasts."""
     try:
-        here = identity.find(runs, word.removeprefix("mlflow:"), "run").resolve()
+        here = find_run(runs, word.removeprefix("mlflow:"), "run").resolve()
     except UserError:
         if not ID.fullmatch(word):
             raise
@@ -58,7 +59,7 @@ def _fetch(run_id: str, uri: str, folder: Path) -> None:
         run = client.get_run(run_id)
         for name in NAMES:
             with contextlib.suppress(*(() if name in NEEDED else (UserError,))):  # what a run need not have
-                fetch(client, run_id, name, folder)
+                download_artifact(client, run_id, name, folder)
         points = [point for name in run.data.metrics for point in client.get_metric_history(run_id, name)]
     except UserError:
         raise
@@ -66,12 +67,12 @@ def _fetch(run_id: str, uri: str, folder: Path) -> None:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(f"run={run_id}: no run of this id in paths.runs, nor at uri={uri} ({reason})") from None
     finite = [point for point in points if math.isfinite(point.value)]
-    (folder / journal_format.NAME).touch()
-    journal_format.append(
-        folder / journal_format.NAME, [_entry(point) for point in sorted(finite, key=lambda p: (p.step, p.timestamp))]
+    (folder / JOURNAL_FILE).touch()
+    append_entries(
+        folder / JOURNAL_FILE, [_entry(point) for point in sorted(finite, key=lambda p: (p.step, p.timestamp))]
     )
 
 
-def _entry(point: Any) -> journal_format.Entry:
+def _entry(point: Any) -> Entry:
     """As a journal has it."""
     return {"points": {point.key: point.value}, "step": point.step, "time": point.timestamp}

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from sr.record import hyperparameters, journal_format
+from sr.record.hyperparameters import sanitize_key
+from sr.record.journal_format import JOURNAL_FILE, list_points
 from sr.record.machine import OF_MACHINE
 
 EQUAL, CLOSE, OTHER = "equal", "close", "other"
@@ -30,11 +31,7 @@ class Outcome(NamedTuple):
 def points(folder: Path) -> Iterator[Point]:
     """Name, step and value of all points of a run that stand; of a run without a journal (track=none), of the last metrics
     that its summary has."""
-    return (
-        journal_format.points(folder)
-        if (folder / journal_format.NAME).exists()
-        else _of_summary(folder / "summary.json")
-    )
+    return list_points(folder) if (folder / JOURNAL_FILE).exists() else _of_summary(folder / "summary.json")
 
 
 def _of_summary(path: Path) -> Iterator[Point]:
@@ -46,7 +43,7 @@ def _of_summary(path: Path) -> Iterator[Point]:
 
 def as_tracked(side: Iterable[Point]) -> Iterator[Point]:
     """As MLflow has them: finite ones, under names that it takes."""
-    return ((hyperparameters.key(name), step, value) for name, step, value in side if math.isfinite(value))
+    return ((sanitize_key(name), step, value) for name, step, value in side if math.isfinite(value))
 
 
 def compare(there: Iterable[Point], here: Iterable[Point], tolerance: float, last: int | None = None) -> list[Outcome]:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from sr.data.fingerprint import find_data_differences
 from sr.record.machine import VARIABLES
 from sr.reproduction import environment, final, past, points
 from sr.reproduction.found import Found
@@ -139,7 +140,7 @@ class Reproduction:
             _tell("code", ["is not the run's to the last byte: see changes.patch of both"])
         _tell("config", environment.of_config(run.config, again.config))
         _tell("flags", environment.of_flags(run.about, again.about))
-        _tell("images", environment.differences(run.data, again.data))
+        _tell("images", find_data_differences(run.data, again.data))
         there = list(points.points(run.folder))
         last = None if run.finished else max((step for _, step, _ in there), default=0)
         if last is not None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import sr
-from sr.config.allowlist import refuse_strangers
+from sr.config.allowlist import check_targets
 from sr.record import git
 from sr.reproduction.past import Past
 from sr.reproduction.worktree import touched
@@ -22,9 +22,9 @@ MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 def refuse(run: Past, clone: Path, trust: Sequence[str]) -> None:
     """Raise where the run's config, or what was typed, names anything else."""
     own = Own(run, clone)
-    refuse_strangers(_without(run.config, own), trust, f"run={run.folder.name}")
+    check_targets(_without(run.config, own), trust, f"run={run.folder.name}")
     for target in re.findall(r"_target_\W+([\w.]+)", " ".join(run.typed)):
-        refuse_strangers(_without({"_target_": target}, own), trust, f"run={run.folder.name}, overrides.yaml:")
+        check_targets(_without({"_target_": target}, own), trust, f"run={run.folder.name}, overrides.yaml:")
 
 
 class Own:
@@ -45,7 +45,7 @@ class Own:
         """Whether the run's tree has this file, and not with the content that it has here."""
         if file in self.changed:
             return True
-        there = git.git(self.clone, "show", f"{self.run.sha}:{file}")
+        there = git.run_git(self.clone, "show", f"{self.run.sha}:{file}")
         return there is not None and not ((HERE / file).is_file() and (HERE / file).read_bytes() == there)
 
 

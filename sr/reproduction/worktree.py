@@ -15,17 +15,17 @@ from sr.runtime.error import UserError
 
 def repository(named: str | None) -> Path:
     """The clone that `repository=` names, or the one that `sr` runs from."""
-    folder = Path(named).expanduser() if named else git.checkout()
+    folder = Path(named).expanduser() if named else git.find_checkout()
     if folder is None:
         raise UserError("sr does not run from a git checkout here: say where one is, repository=CLONE")
-    if git.git(folder, "rev-parse", "--git-dir") is None:
+    if git.run_git(folder, "rev-parse", "--git-dir") is None:
         raise UserError(f"repository={folder}: expected a git clone of sr")
     return folder.resolve()
 
 
 def check_commit(clone: Path, sha: str) -> None:
     """Raise unless the clone has it."""
-    if git.git(clone, "cat-file", "-e", f"{sha}^{{commit}}") is None:
+    if git.run_git(clone, "cat-file", "-e", f"{sha}^{{commit}}") is None:
         raise UserError(
             f"commit {sha[:12]} of this run is not in {clone}: git fetch there, or name a clone that has it: repository=CLONE"
         )
@@ -44,7 +44,7 @@ def worktree(clone: Path, sha: str, patch: bytes) -> Iterator[Path]:
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-            git.git(clone, "worktree", "prune")
+            git.run_git(clone, "worktree", "prune")
             signal.signal(signal.SIGTERM, before)
 
 
@@ -56,7 +56,7 @@ def touched(patch: bytes) -> list[str]:
 
 def _git(folder: Path, *words: str, fed: bytes | None = None) -> None:
     command = ["git", "-c", "core.hooksPath=/dev/null", "-C", str(folder), *words]  # a hook may do anything
-    done = subprocess.run(command, input=fed, capture_output=True, env=git.environment(), check=False)
+    done = subprocess.run(command, input=fed, capture_output=True, env=git.clean_environment(), check=False)
     if done.returncode:
         reason = done.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"]
         raise UserError(f"git {words[0]} failed in {folder}: {reason[-1]}")

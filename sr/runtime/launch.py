@@ -15,7 +15,7 @@ FAILED = 2.0  # … and when this process has failed, for they would wait for it
 
 
 @contextlib.contextmanager
-def crew(count: int, words: Sequence[str]) -> Iterator[None]:
+def launch_processes(count: int, words: Sequence[str]) -> Iterator[None]:
     """Run `python -m sr.run WORDS` in `count` - 1 further processes, which find each other as torchrun's would.
 
     Nothing is started where somebody else has done so (torchrun, SLURM). When one of them fails, this process is
@@ -46,7 +46,7 @@ def crew(count: int, words: Sequence[str]) -> Iterator[None]:
             os.environ.pop(name, None) if value is None else os.environ.update({name: value})
 
 
-def own_parts(typed: list[str]) -> list[str]:
+def list_config_dirs(typed: list[str]) -> list[str]:
     """`--config-dir=DIR`, where the words have it, however it was typed."""
     found = []
     for i, word in enumerate(typed):
@@ -56,7 +56,7 @@ def own_parts(typed: list[str]) -> list[str]:
     return found
 
 
-def quoted(value: str) -> str:
+def quote_override(value: str) -> str:
     """A word as Hydra's grammar reads it whole."""
     escaped = value.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'

@@ -13,7 +13,7 @@ KEPT = 2**31 - 1  # bytes, the most that it takes
 VARIABLES = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES")
 
 
-def keep() -> None:
+def retain_freed_memory() -> None:
     """From here on this process keeps what it frees, for its next step. Does nothing where the user has tuned glibc, or
     where there is none."""
     if any(name in os.environ for name in VARIABLES):

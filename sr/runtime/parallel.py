@@ -12,7 +12,7 @@ FEW = 8  # pieces that are not worth starting threads for
 
 
 @contextlib.contextmanager
-def alone(device: torch.device) -> Iterator[None]:
+def use_one_thread(device: torch.device) -> Iterator[None]:
     """On a CPU, PyTorch's operations inside run on the calling thread alone.
 
     Each of them would be shared out and waited for otherwise: idle cores gain a little by that, but while another
@@ -29,7 +29,7 @@ def alone(device: torch.device) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def side_by_side(
+def map_parallel(
     work: Callable[[Sequence[Any]], list[Tensor]], pieces: Sequence[Any], device: torch.device
 ) -> list[Tensor]:
     """What `work` makes of the pieces, in their order. On a CPU each of PyTorch's threads gets a run of them, alone."""
@@ -37,7 +37,7 @@ def side_by_side(
     share = -(-len(pieces) // threads)
 
     def one(start: int) -> list[Tensor]:
-        with alone(device), torch.no_grad():  # a new thread knows nothing of the caller's mode
+        with use_one_thread(device), torch.no_grad():  # a new thread knows nothing of the caller's mode
             return work(pieces[start : start + share])
 
     starts = range(0, len(pieces), share)

@@ -14,7 +14,7 @@ WHOLE = ("none", "ieee")  # what a setting says that drops no digits
 
 
 @contextlib.contextmanager
-def full(device: str) -> Iterator[None]:
+def use_full_precision(device: str) -> Iterator[None]:
     """All of float32's digits, on every device, and no half precision; afterwards as it was."""
     with torch.autocast(device, enabled=False), contextlib.ExitStack() as after:
         for knob in _newer().values():  # put back last, since the older interface sets them as well
@@ -31,7 +31,7 @@ def full(device: str) -> Iterator[None]:
         yield
 
 
-def whole(device: torch.device) -> bool:
+def is_full_precision(device: torch.device) -> bool:
     """Whether a product of float32 keeps all its digits there, whatever PyTorch was told."""
     if device.type != "cpu":
         return device.type == "mps"  # a GPU may drop digits, and a TPU always does
@@ -39,7 +39,7 @@ def whole(device: torch.device) -> bool:
     return knob.fp32_precision in WHOLE if knob else torch.get_float32_matmul_precision() == "highest"
 
 
-def told() -> dict[str, Any]:
+def read_settings() -> dict[str, Any]:
     """What PyTorch was told of it, for the record."""
     try:
         return {

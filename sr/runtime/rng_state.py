@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 
-def states() -> dict[str, Any]:
+def capture() -> dict[str, Any]:
     """Of Python, NumPy, torch, and torch on each CUDA device that this process has used."""
     kind, keys, position, has_gauss, gauss = np.random.get_state()
     found = {

@@ -26,7 +26,7 @@ class Signals:
         self._heard = False  # by us, not by whoever hears signals where no run lives
 
     @contextlib.contextmanager
-    def heard(self) -> Iterator[None]:
+    def handle(self) -> Iterator[None]:
         """Of one run, from its beginning to its end. Signals come to the main thread alone: elsewhere they are not ours."""
         self.first, self.waits, self.closing = None, False, False
         if threading.current_thread() is not threading.main_thread():
@@ -41,28 +41,28 @@ class Signals:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def listen(self) -> None:
+    def install_handlers(self) -> None:
         """Again: Lightning puts handlers of its own in place, and is deaf to Ctrl-C after the first one."""
         if self._heard:
             for number in SIGNALS:
                 signal.signal(number, self)
 
-    def wait(self) -> None:
+    def defer(self) -> None:
         """From here on the first signal is only noted, until `obey`."""
-        self.listen()
+        self.install_handlers()
         self.waits = self._heard
 
     @property
-    def asked(self) -> bool:
+    def is_requested(self) -> bool:
         """Whether there is something to obey."""
         return self.waits and self.first is not None
 
-    def obey(self) -> None:
+    def raise_if_requested(self) -> None:
         """End the run if that was asked."""
-        if self.asked:
-            self.wait_no_more()
+        if self.is_requested:
+            self.stop_deferring()
 
-    def wait_no_more(self) -> None:
+    def stop_deferring(self) -> None:
         """Also ends a run that was asked to."""
         waited, self.waits = self.waits, False
         if waited and self.first is not None:
@@ -82,7 +82,7 @@ class Signals:
 signals = Signals()
 
 
-def deaf(*_: object) -> None:
+def ignore_signals(*_: object) -> None:
     """For a process that loads: a terminal's Ctrl-C and SLURM's SIGTERM come to every process of a run, and the one that
     trains still needs its loaders for the step that it ends with. That one alone may end them: where one of them is stuck,
     PyTorch does so with SIGTERM, and would wait for ever for a process that ignores it.

@@ -13,14 +13,14 @@ from tqdm import tqdm
 QUIET_INTERVAL = 15.0  # seconds between lines where there is no terminal to redraw
 
 
-def progress(total: int, desc: str, unit: str = "image") -> tqdm:
+def create_progress_bar(total: int, desc: str, unit: str = "image") -> tqdm:
     """A bar with rate and time left; shown after a second, and seldom where there is no terminal to redraw."""
     live = sys.stderr.isatty()
     interval = 0.1 if live else QUIET_INTERVAL
     return tqdm(total=total, desc=desc, unit=unit, delay=1, mininterval=interval, maxinterval=max(10.0, interval))
 
 
-def table(metrics: dict[str, float], bicubic: dict[str, float]) -> str:
+def format_metrics_table(metrics: dict[str, float], bicubic: dict[str, float]) -> str:
     """One row a set: set, bicubic, this run, Δ dB, SSIM, and what else was measured, with bicubic's value."""
     sets = sorted(k.removesuffix("/psnr") for k in metrics if k.endswith("/psnr") and k in bicubic)
     others = dict.fromkeys(k.rpartition("/")[2] for k in metrics if k in bicubic)  # each once, in their order
@@ -32,20 +32,20 @@ def table(metrics: dict[str, float], bicubic: dict[str, float]) -> str:
         gain = f"{ours - guess:+.2f}" if math.isfinite(ours - guess) else "–"
         cells = ("–" if None in pair else f"{pair[0]:.4f} ({pair[1]:.4f})" for pair in pairs)
         rows.append((key, f"{guess:.2f}", f"{ours:.2f}", gain, *cells))
-    return grid(rows)
+    return format_table(rows)
 
 
-def both_best(best: dict[str, dict[str, float]], keys: Iterable[str]) -> str:
+def format_checkpoint_table(best: dict[str, dict[str, float]], keys: Iterable[str]) -> str:
     """One row a checkpoint: file, step, and what it measured at that step by `keys`, without repetitions."""
     keys = list(dict.fromkeys(keys))
     rows = [("checkpoint", "step", *keys)]
     for file, measured in best.items():
         values = (f"{measured[key]:.{2 if key.endswith('/psnr') else 4}f}" if key in measured else "–" for key in keys)
         rows.append((file, int(measured.get("step", 0)), *values))
-    return grid(rows)
+    return format_table(rows)
 
 
-def grid(rows: list[tuple[Any, ...]]) -> str:
+def format_table(rows: list[tuple[Any, ...]]) -> str:
     """Rows in columns; the first row is the head, the first column is flushed left."""
     widths = [max(len(str(row[k])) for row in rows) for k in range(len(rows[0]))]
     lines = [
@@ -57,7 +57,7 @@ def grid(rows: list[tuple[Any, ...]]) -> str:
     return "\n".join([lines[0], "─" * len(lines[0]), *lines[1:]])
 
 
-def quiet() -> None:
+def silence_library_warnings() -> None:
     """Lightning's hints that do not hold here are left out; a warning of ours is one line, without its place in the code."""
     usual = warnings.formatwarning
 

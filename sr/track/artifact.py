@@ -30,7 +30,7 @@ def safe(root: Path, name: str, run_id: str = "") -> Path:
     return path
 
 
-def fetch(client: Any, run_id: str, name: str, folder: Path) -> Path:
+def download_artifact(client: Any, run_id: str, name: str, folder: Path) -> Path:
     """Download the file `name` of an MLflow run to its place in `folder`; whole or not at all.
 
     Before anything is written, all names that the server lists beside it are judged as well, for MLflow's client follows

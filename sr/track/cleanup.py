@@ -16,16 +16,16 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from sr.data.cache import Cache
-from sr.record import identity
-from sr.record.orphans import set_right
+from sr.record.identity import FAILED, KILLED, RUN_FILE, RUNNING, list_runs, read_identity
+from sr.record.orphans import mark_orphaned_runs
 from sr.runtime import terminal
-from sr.track.server import address
+from sr.track.server import resolve_address
 from sr.track.upload import Upload
 
 KINDS = ("cache", "checkpoints", "failed", "artifacts")
 RUN = re.compile(r"\d{8}-\d{6}_.+")  # a run's folder
 ID = re.compile(r"[0-9a-f]{32}")  # MLflow's of a run
-ENDED = (identity.FAILED, identity.KILLED)
+ENDED = (FAILED, KILLED)
 DAY = 86_400.0  # seconds; a folder without run.json, of an older sr, in which nothing has changed for one is nobody's
 SQLITE = "sqlite:///"
 
@@ -63,7 +63,7 @@ class Leftover(NamedTuple):
         return count, freed
 
 
-def find(runs: Path, cache: Path, what: Collection[str], days: float) -> list[Leftover]:
+def find_leftovers(runs: Path, cache: Path, what: Collection[str], days: float) -> list[Leftover]:
     """Leftovers of these kinds; runs that failed longer than `days` ago. No file is in two of them."""
     runs, cache = runs.expanduser().resolve(), cache.expanduser().resolve()
     deleted = _deleted(runs) if {"checkpoints", "artifacts"} & set(what) else set()
@@ -76,10 +76,10 @@ def find(runs: Path, cache: Path, what: Collection[str], days: float) -> list[Le
     return found + (list(_artifacts(runs, deleted)) if "artifacts" in what else [])
 
 
-def clean(runs: Path, cache: Path, what: Collection[str], days: float, apply: bool) -> None:
+def remove_leftovers(runs: Path, cache: Path, what: Collection[str], days: float, apply: bool) -> None:
     """Tell of all leftovers, row by row; remove them with `apply`."""
-    set_right(runs.expanduser().resolve())
-    found = find(runs, cache, what, days)
+    mark_orphaned_runs(runs.expanduser().resolve())
+    found = find_leftovers(runs, cache, what, days)
     if not found:
         print(f"nothing to remove in {runs} and {cache} (what=[{','.join(what)}])")
         return
@@ -88,7 +88,7 @@ def clean(runs: Path, cache: Path, what: Collection[str], days: float, apply: bo
     for leftover, (count, size) in zip(found, counts, strict=True):
         rows.append((leftover.kind, leftover.what, count, f"{size / 1e9:.3g}"))
     rows.append(("in all", "", sum(count for count, _ in counts), f"{sum(size for _, size in counts) / 1e9:.3g}"))
-    print(terminal.grid(rows))
+    print(terminal.format_table(rows))
     print("\nremoved" if apply else "\nnothing was removed: apply=true removes these files")
 
 
@@ -102,9 +102,9 @@ def _cached(folder: Path) -> Iterator[Leftover]:
 def _failed(runs: Path, days: float) -> Iterator[Leftover]:
     """Whole folders of runs that ended as FAILED or KILLED; what MLflow has not got is told of, and stays."""
     for folder in _folders(runs):
-        known = identity.read(folder)
-        if known and known.status in ENDED and time.time() - _changed(folder / identity.NAME) >= days * DAY:
-            if Upload(folder, address(known, runs), runs).complete:
+        known = read_identity(folder)
+        if known and known.status in ENDED and time.time() - _changed(folder / RUN_FILE) >= days * DAY:
+            if Upload(folder, resolve_address(known, runs), runs).complete:
                 yield Leftover("failed", f"{folder.name} ({known.status})", runs, *_content(folder))
             else:
                 first = f"python -m sr.sync {folder} comes first"
@@ -117,8 +117,8 @@ def _failed(runs: Path, days: float) -> Iterator[Leftover]:
 def _orphaned(runs: Path, deleted: Collection[str]) -> Iterator[Leftover]:
     """Checkpoints of which nobody knows any more, and those that were never written to the end."""
     for folder in _folders(runs):
-        known, (files, _) = identity.read(folder), _content(folder)
-        if known.status == identity.RUNNING if known else _may_run(folder, files):
+        known, (files, _) = read_identity(folder), _content(folder)
+        if known.status == RUNNING if known else _may_run(folder, files):
             continue
         summary = _summary(folder)
         run_id = known.run_id if known else (summary or {}).get("run_id")
@@ -131,7 +131,7 @@ def _orphaned(runs: Path, deleted: Collection[str]) -> Iterator[Leftover]:
 
 def _may_run(folder: Path, files: list[Path]) -> bool:
     """Of a folder without an identity that can be read: whether there may be a run at work all the same."""
-    return (folder / identity.NAME).exists() or time.time() - max(map(_changed, files), default=0) < DAY
+    return (folder / RUN_FILE).exists() or time.time() - max(map(_changed, files), default=0) < DAY
 
 
 def _artifacts(runs: Path, deleted: Collection[str]) -> Iterator[Leftover]:
@@ -145,7 +145,7 @@ def _artifacts(runs: Path, deleted: Collection[str]) -> Iterator[Leftover]:
 
 def _deleted(runs: Path) -> set[str]:
     """The runs that were deleted in the local databases that runs of this folder belong to."""
-    addresses = {known.uri for _, known in identity.known(runs) if known.uri and known.uri.startswith(SQLITE)}
+    addresses = {known.uri for _, known in list_runs(runs) if known.uri and known.uri.startswith(SQLITE)}
     found: set[str] = set()
     for file in {runs / "mlflow.db", *(Path(one.removeprefix(SQLITE)) for one in addresses)}:
         if file.is_file():

@@ -20,10 +20,19 @@ from filelock import BaseFileLock
 from PIL.Image import Image
 
 from sr.record import hyperparameters as params
-from sr.record import identity, journal_format
-from sr.record.orphans import set_right
+from sr.record.identity import (
+    Identity,
+    lock_run,
+    overwrite_identity,
+    read_identity,
+    touch_heartbeat,
+    write_atomic,
+    write_identity,
+)
+from sr.record.journal_format import JOURNAL_FILE, Entry, current_time_ms, is_later, read_entries
+from sr.record.orphans import mark_orphaned_runs
 from sr.runtime.error import DiskError, UserError
-from sr.track.none import Nothing
+from sr.track.none import NoTracker
 from sr.track.writer import Writer
 
 PICTURES = "panels"
@@ -47,7 +56,7 @@ class Shown(NamedTuple):
     time: int
 
 
-class Journal(Nothing):
+class Journal(NoTracker):
     """One run. `group` ties runs together by tag; `params` is `short` or `all` (`sr.record.hyperparameters`)."""
 
     def __init__(
@@ -76,76 +85,76 @@ class Journal(Nothing):
     def start(self, title: str, folder: Path, config: dict[str, Any], typed: list[str], tags: dict[str, str]) -> None:
         """Open the run, or go on with the one that has this folder already."""
         self._lock = _claimed(folder)
-        known = identity.read(folder)
-        self._folder, self._path = folder, folder / journal_format.NAME
-        self.identity = known or identity.Identity(experiment=self.experiment, typed=list(typed))
+        known = read_identity(folder)
+        self._folder, self._path = folder, folder / JOURNAL_FILE
+        self.identity = known or Identity(experiment=self.experiment, typed=list(typed))
         self.identity.verb = tags.get("sr.verb", self.identity.verb)
-        self.identity.mine()
+        self.identity.claim()
         self._note()
-        self._orphans = set_right(self.runs)
-        self._writer = Writer(self._path, self._entries, partial(identity.beat, folder))
+        self._orphans = mark_orphaned_runs(self.runs)
+        self._writer = Writer(self._path, self._entries, partial(touch_heartbeat, folder))
         tags = {"sr.id": self.identity.id, "sr.folder": str(folder), **tags}
         tags |= {"sr.group": self.group} if self.group else {}
         if known is None:
             opened = {"id": self.identity.id, "title": title, "experiment": self.experiment, "tags": tags}
-            opened["params"] = params.of(config, typed, self.params)
-            self._writer.put({"open": opened, "time": journal_format.now()})
+            opened["params"] = params.select_hyperparameters(config, typed, self.params)
+            self._writer.put({"open": opened, "time": current_time_ms()})
         else:
-            self._writer.put({"again": self.identity.attempts, "time": journal_format.now()})
+            self._writer.put({"again": self.identity.attempts, "time": current_time_ms()})
             for key, value in (tags | {"sr.exit": ""}).items():
-                self.tag(key, value)
-        self.barrier()
+                self.set_tag(key, value)
+        self.flush()
 
-    def points(self, values: dict[str, Any], step: int) -> None:
+    def log_points(self, values: dict[str, Any], step: int) -> None:
         """On a CPU there is nothing to wait for, and a tensor that is kept, however small, splits the memory that the next
         step could have used again."""
-        self._put(Told({name: _read(value) for name, value in values.items()}, step, journal_format.now()))
+        self._put(Told({name: _read(value) for name, value in values.items()}, step, current_time_ms()))
 
-    def image(self, key: str, image: Image | Callable[[], Image], step: int) -> None:
-        self._put(Shown(key, image, step, journal_format.now()))
+    def log_image(self, key: str, image: Image | Callable[[], Image], step: int) -> None:
+        self._put(Shown(key, image, step, current_time_ms()))
 
-    def file(self, path: Path, folder: str = "") -> None:
+    def log_file(self, path: Path, folder: str = "") -> None:
         self._put({"file": path.resolve().relative_to(self._folder.resolve()).as_posix(), "to": folder})
 
-    def text(self, name: str, text: str) -> None:
+    def log_text(self, name: str, text: str) -> None:
         path = self._folder / name
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            identity.replace(path, text)
+            write_atomic(path, text)
         except OSError as error:
             self._writer.release()
             raise DiskError(f"{path}: cannot be written ({error.strerror or error})") from error
-        self.file(path, str(Path(name).parent).removeprefix("."))
+        self.log_file(path, str(Path(name).parent).removeprefix("."))
 
-    def tag(self, key: str, value: str) -> None:
+    def set_tag(self, key: str, value: str) -> None:
         self._put({"tag": key, "value": str(value)})
 
-    def dataset(self, name: str, digest: str, source: str, context: str) -> None:
+    def log_dataset(self, name: str, digest: str, source: str, context: str) -> None:
         self._put({"dataset": {"name": name, "digest": digest, "source": source, "context": context}})
 
-    def after(self, do: Callable[[], None]) -> None:
+    def call_when_flushed(self, do: Callable[[], None]) -> None:
         if self._writer is not None:
             self._writer.check()
-            self._writer.after(do)
+            self._writer.call_when_flushed(do)
 
-    def settled(self, step: int) -> None:
+    def mark_saved(self, step: int) -> None:
         self._put({"settled": step})
 
-    def back(self, step: int) -> None:
+    def rewind(self, step: int) -> None:
         """What was said of later steps is remembered: what is said of them again in the same words gets its old time and
         its old name, so that a tracker that had it already has it once."""
-        for placed in journal_format.read(self._path):
+        for placed in read_entries(self._path):
             entry = placed.entry
-            if journal_format.later(entry, step - 1):  # of this very step a test may be told again
+            if is_later(entry, step - 1):  # of this very step a test may be told again
                 self._before[_words(entry)] = entry.get("files", entry["time"])
         self._put({"back": step})
-        self.barrier()
+        self.flush()
 
-    def barrier(self) -> None:
+    def flush(self) -> None:
         if self._writer is not None:
-            self._writer.barrier()
+            self._writer.flush()
 
-    def end(self, status: str, exit: str | None = None) -> None:
+    def close(self, status: str, exit: str | None = None) -> None:
         """The status is true before anything else is tried."""
         if self._lock is None:
             return
@@ -153,7 +162,7 @@ class Journal(Nothing):
             if self._writer is not None:
                 if exit:
                     self._writer.put({"tag": "sr.exit", "value": exit})
-                self._writer.put({"status": status, "time": journal_format.now()})
+                self._writer.put({"status": status, "time": current_time_ms()})
                 self._writer.close()
         except DiskError as error:
             print(f"\n{error}", file=sys.stderr)
@@ -178,12 +187,12 @@ class Journal(Nothing):
             for name, value in changes.items():
                 setattr(self.identity, name, value)
             try:
-                identity.write(self._folder, self.identity)
+                write_identity(self._folder, self.identity)
             except OSError:
                 with contextlib.suppress(OSError):
-                    identity.overwrite(self._folder, self.identity)
+                    overwrite_identity(self._folder, self.identity)
 
-    def _entries(self, items: list[Any]) -> Iterator[journal_format.Entry]:
+    def _entries(self, items: list[Any]) -> Iterator[Entry]:
         """With one wait for the device for all of them."""
         values = [value for item in items if isinstance(item, Told) for value in item.values.values()]
         numbers = iter(_numbers(values))
@@ -200,15 +209,15 @@ class Journal(Nothing):
             else:
                 yield item
 
-    def _points(self, numbers: dict[str, float], told: Told) -> journal_format.Entry:
+    def _points(self, numbers: dict[str, float], told: Told) -> Entry:
         entry = {"points": {k: v if math.isfinite(v) else str(v) for k, v in numbers.items()}, "step": told.step}
         return entry | {"time": self._before.get(_words(entry), told.time)}
 
-    def _drawn(self, shown: Shown) -> journal_format.Entry:
+    def _drawn(self, shown: Shown) -> Entry:
         """The two files that MLflow's image grid looks for: its own `log_image` would shrink and blur the second."""
         picture = shown.image() if callable(shown.image) else shown.image
         entry = {"image": shown.key, "step": shown.step}
-        name = params.key(shown.key).replace("/", "~")
+        name = params.sanitize_key(shown.key).replace("/", "~")
         stem = f"{PICTURES}/{name}+step+{shown.step}+timestamp+{shown.time}+{uuid.uuid4()}"
         files = self._before.get(_words(entry), [f"{stem}.png", f"{stem}+compressed.webp"])
         (self._folder / PICTURES).mkdir(exist_ok=True)
@@ -219,16 +228,16 @@ class Journal(Nothing):
 
 def _claimed(folder: Path) -> BaseFileLock:
     """The lock of a run's folder, which nobody else may have."""
-    known = identity.read(folder)
+    known = read_identity(folder)
     mine = known is not None and known.pid == os.getpid()
-    lock = None if known and known.lives and not mine else identity.hold(folder, ORPHANS)
+    lock = None if known and known.is_alive and not mine else lock_run(folder, ORPHANS)
     if lock is None:
         who = f" (process {known.pid} of {known.host})" if known else ""
         raise UserError(f"{folder}: this run is running already{who}")
     return lock
 
 
-def _words(entry: journal_format.Entry) -> Any:
+def _words(entry: Entry) -> Any:
     """What makes two entries the same."""
     return entry["step"], tuple(entry["points"].items()) if "points" in entry else entry["image"]
 

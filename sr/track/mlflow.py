@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sr.runtime.error import UserError
-from sr.track.artifact import fetch
+from sr.track.artifact import download_artifact
 from sr.track.journal import Journal
-from sr.track.server import connected, plain, reason
+from sr.track.server import connect, describe_error, plain
 from sr.track.upload import Upload
 
 OPENING = 30.0  # seconds that a run waits for its page in MLflow before it begins without
@@ -43,7 +43,7 @@ class MLflow(Journal):
         if uri:
             _check(uri)
         self.uri = uri or f"sqlite:///{self.runs / 'mlflow.db'}"
-        self.where = self.uri.removeprefix("sqlite:///")
+        self.location = self.uri.removeprefix("sqlite:///")
         self._sender: subprocess.Popen[str] | None = None
         self._ending = False
 
@@ -78,16 +78,18 @@ class MLflow(Journal):
             left = f"{upload.left} points and pictures wait for MLflow"
             print(f"{left}: python -m sr.sync {self._folder}", file=sys.stderr)
 
-    def checkpoint_of(self, run_id: str) -> str:
+    def find_checkpoint(self, run_id: str) -> str:
         """Where the run's summary says that its best checkpoint is."""
         what = f"checkpoint=mlflow:{run_id}"
         try:
-            client, _ = connected(self.uri, self.experiment, self.runs)
+            client, _ = connect(self.uri, self.experiment, self.runs)
             with tempfile.TemporaryDirectory() as folder:
-                file = fetch(client, run_id, "summary.json", Path(folder))
+                file = download_artifact(client, run_id, "summary.json", Path(folder))
                 path = json.loads(file.read_text(encoding="utf-8"))["checkpoint"]
         except Exception as error:  # whatever MLflow raises
-            raise UserError(f"{what}: no finished run of that id at {self.where} ({reason(error)})") from error
+            raise UserError(
+                f"{what}: no finished run of that id at {self.location} ({describe_error(error)})"
+            ) from error
         if path is None or not Path(path).exists():
             raise UserError(f"{what}: its checkpoint is not on this machine ({path})")
         return path
@@ -98,10 +100,10 @@ class MLflow(Journal):
             told = json.loads(line)
             if "known" in told:
                 self.run_id, experiment_id = told["known"]
-                self.page = self._page(experiment_id)
+                self.view_command = self._page(experiment_id)
                 self._note(run_id=self.run_id)
             if "failed" in told:
-                what = f"MLflow at {self.where} does not answer ({told['failed']})"
+                what = f"MLflow at {self.location} does not answer ({told['failed']})"
                 print(f"\n{what}: the run goes on, and it is tried again", file=sys.stderr)
             if "tried" in told:
                 opened.set()

@@ -10,12 +10,12 @@ from pytorch_lightning.loggers import Logger
 from sr.runtime.error import UserError
 
 
-class Nothing(Logger):
+class NoTracker(Logger):
     """A tracker that tracks nothing."""
 
     run_id: str | None = None
-    where: str | None = None  # where the runs are, for the user
-    page: str | None = None  # how to look at them, for the user
+    location: str | None = None  # where the runs are, for the user
+    view_command: str | None = None  # how to look at them, for the user
 
     def __init__(self, panels: int = 0, system_every: float | None = None) -> None:
         super().__init__()
@@ -36,47 +36,47 @@ class Nothing(Logger):
     def start(self, title: str, folder: Path, config: dict[str, Any], typed: list[str], tags: dict[str, str]) -> None:
         """Open the run; `folder` is where it may keep files, `typed` the overrides of the command line."""
 
-    def points(self, values: dict[str, Any], step: int) -> None:
+    def log_points(self, values: dict[str, Any], step: int) -> None:
         """Record scalars; tensors may be given as they are; those of a GPU are read later, in another thread."""
 
-    def image(self, key: str, image: Image | Callable[[], Image], step: int) -> None:
+    def log_image(self, key: str, image: Image | Callable[[], Image], step: int) -> None:
         """Record a picture, or what makes one: that is called later, in another thread."""
 
-    def file(self, path: Path, folder: str = "") -> None:
+    def log_file(self, path: Path, folder: str = "") -> None:
         """Keep a file of this path."""
 
-    def text(self, name: str, text: str) -> None:
+    def log_text(self, name: str, text: str) -> None:
         """Keep a text under this file name."""
 
-    def tag(self, key: str, value: str) -> None:
+    def set_tag(self, key: str, value: str) -> None:
         """Set a tag of the run."""
 
-    def dataset(self, name: str, digest: str, source: str, context: str) -> None:
+    def log_dataset(self, name: str, digest: str, source: str, context: str) -> None:
         """Say which images this run used: their set, its fingerprint, where they lie, and what for (train, val, test)."""
 
-    def barrier(self) -> None:
+    def flush(self) -> None:
         """Returns when all that was recorded so far is safe on the disk; raises `UserError` where it cannot be."""
 
-    def after(self, do: Callable[[], None]) -> None:
+    def call_when_flushed(self, do: Callable[[], None]) -> None:
         """Call `do` once all that was recorded so far is safe on the disk: at once, or later in another thread."""
         do()
 
-    def settled(self, step: int) -> None:
+    def mark_saved(self, step: int) -> None:
         """A checkpoint of this step is on the disk: what was recorded up to it will not be superseded any more."""
 
-    def back(self, step: int) -> None:
+    def rewind(self, step: int) -> None:
         """Training goes on from a checkpoint of this step: points and pictures of later ones are superseded."""
 
-    def checkpoint_of(self, run_id: str) -> str:
+    def find_checkpoint(self, run_id: str) -> str:
         """The path of the best checkpoint of a tracked run."""
         raise UserError(f"checkpoint=mlflow:{run_id} needs track=mlflow: this tracker knows no runs")
 
-    def end(self, status: str, exit: str | None = None) -> None:
+    def close(self, status: str, exit: str | None = None) -> None:
         """Close the run: FINISHED, FAILED or KILLED, and `exit` says why it is not FINISHED."""
 
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         """Lightning's own way in; the same as `points`."""
-        self.points(metrics, step or 0)
+        self.log_points(metrics, step or 0)
 
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
         """Nothing: the whole config goes in at the start."""

@@ -6,23 +6,23 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from sr.inference.memory import out_of_memory
+from sr.inference.memory import is_out_of_memory
 from sr.model.guard import ExplodedError
 from sr.record.identity import FAILED, FINISHED, KILLED
 from sr.runtime.error import DiskError, UserError
 from sr.runtime.signals import signals
-from sr.track.none import Nothing
+from sr.track.none import NoTracker
 
 REASON_LENGTH = 200  # characters
 
 
 @contextlib.contextmanager
-def closing(close: Callable[[str, str | None], None]) -> Iterator[None]:
+def close_on_exit(close: Callable[[str, str | None], None]) -> Iterator[None]:
     """Call `close` with how the block ended, FINISHED, FAILED or KILLED, and why it is not FINISHED. A run that was asked to
     end is KILLED, whatever that has led to.
     """
     status, why = FAILED, None
-    with signals.heard():
+    with signals.handle():
         try:
             yield
             status = FINISHED
@@ -37,12 +37,12 @@ def closing(close: Callable[[str, str | None], None]) -> Iterator[None]:
             raise KeyboardInterrupt from None
         finally:
             signals.closing = True
-            signals.listen()
+            signals.install_handlers()
             close(status, why)
 
 
 @contextlib.contextmanager
-def on_disk(folder: Path) -> Iterator[None]:
+def raise_disk_errors(folder: Path) -> Iterator[None]:
     """What cannot be written in the block is a `DiskError`."""
     try:
         yield
@@ -50,10 +50,10 @@ def on_disk(folder: Path) -> Iterator[None]:
         raise DiskError(f"{error.filename or folder}: cannot be written ({error.strerror or error})") from error
 
 
-def end(track: Nothing, folder: Path, status: str, why: str | None, last: Callable[[], None]) -> None:
+def end_run(track: NoTracker, folder: Path, status: str, why: str | None, last: Callable[[], None]) -> None:
     """Write down what is `last`, and close the run in the tracker, whatever comes of that."""
     try:
-        with on_disk(folder):
+        with raise_disk_errors(folder):
             last()
     except DiskError as error:
         if status == FINISHED:
@@ -61,14 +61,14 @@ def end(track: Nothing, folder: Path, status: str, why: str | None, last: Callab
             raise
         print(f"\n{error}", file=sys.stderr)  # why it ended is told as well, and matters more
     finally:
-        track.end(status, why)
+        track.close(status, why)
 
 
 def _reason(error: BaseException) -> str:
     """In few words, for a tag by which runs can be found."""
     kinds = {ExplodedError: "NaN or explosion", DiskError: "disk", MemoryError: "out of memory"}
     named = next((words for kind, words in kinds.items() if isinstance(error, kind)), None)
-    if named is None and any(isinstance(e, RuntimeError) and out_of_memory(e) for e in (error, error.__cause__)):
+    if named is None and any(isinstance(e, RuntimeError) and is_out_of_memory(e) for e in (error, error.__cause__)):
         return "out of memory"
     text = str(error).splitlines()
     return named or f"{type(error).__name__}: {text[0] if text else ''}"[:REASON_LENGTH]

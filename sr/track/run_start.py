@@ -12,17 +12,17 @@ from typing import Any
 import torch
 
 from sr.record import git as code
-from sr.record import identity
+from sr.record.identity import write_atomic
 from sr.runtime.error import UserError
-from sr.track import provenance
-from sr.track.none import Nothing
+from sr.track.none import NoTracker
+from sr.track.provenance import DIALS, choose_path, collect_files
 
 REPRODUCES = "SR_REPRODUCES"  # the variable by which sr.reproduce tells the run that it starts whose repetition it is
 CPU = torch.device("cpu")
 _CHOICES = {"model": "model", "net": "model/net", "data": "data", "experiment": "experiment"}
 
 
-def make_folder(runs: str, title: str) -> Path:
+def create_run_folder(runs: str, title: str) -> Path:
     """A new folder `runs/DATE-TIME_title`, never one that is there already."""
     stem = Path(runs).resolve() / f"{datetime.now():%Y%m%d-%H%M%S}_{title}"
     for attempt in range(1000):
@@ -37,22 +37,22 @@ def make_folder(runs: str, title: str) -> Path:
     raise UserError(f"paths.runs={runs}: a thousand runs of this second are there already")
 
 
-class Begun:
+class RunStart:
     """What a verb knows of its run before it is opened: what was chosen, and what was typed."""
 
     def __init__(self, verb: str, config: dict[str, Any], choices: dict[str, str], typed: list[str]) -> None:
         self.verb, self.config, self.choices, self.typed = verb, config, choices, typed
 
     def open(
-        self, track: Nothing, folder: Path, protocol: str, more: dict[str, str], device: torch.device = CPU
+        self, track: NoTracker, folder: Path, protocol: str, more: dict[str, str], device: torch.device = CPU
     ) -> None:
         """Open the run in the tracker, with its tags (`more` adds to them) and all that tells where it comes from."""
         title = f"{folder.name.partition('_')[2]} s{self.config['seed']} {datetime.now():%H%M}"
         track.start(title, folder, self.config, self.typed, self._tags(protocol) | more)
-        for name, content in provenance.files(self.verb, self.config, self.choices, self.typed, device).items():
-            path = provenance.place(folder, name)
-            identity.replace(path, content.decode()) if name in provenance.DIALS else path.write_bytes(content)
-            track.file(path)
+        for name, content in collect_files(self.verb, self.config, self.choices, self.typed, device).items():
+            path = choose_path(folder, name)
+            write_atomic(path, content.decode()) if name in DIALS else path.write_bytes(content)
+            track.log_file(path)
 
     def _tags(self, protocol: str) -> dict[str, str]:
         c, config = self.choices, self.config
@@ -62,7 +62,7 @@ class Begun:
         if os.environ.get(REPRODUCES):
             tags["sr.reproduces"] = os.environ[REPRODUCES]
         tags |= {"mlflow.source.name": f"sr.{self.verb}", "mlflow.source.type": "LOCAL"}
-        git = code.state(code.checkout())
+        git = code.read_state(code.find_checkout())
         if git:
             tags |= {"mlflow.source.git.commit": git["sha"], "mlflow.source.git.branch": git["branch"]}
             tags["sr.git.dirty"] = git["dirty"]
@@ -71,15 +71,15 @@ class Begun:
         return tags
 
 
-def keep(track: Nothing, folder: Path, name: str, text: str) -> None:
+def save_text(track: NoTracker, folder: Path, name: str, text: str) -> None:
     """A text in the run's folder, whole or not at all, and in the tracker; track=none has only the folder."""
-    track.text(name, text)
+    track.log_text(name, text)
     path = folder / name
     if not path.exists() or path.read_text(encoding="utf-8") != text:
-        identity.replace(path, text)
+        write_atomic(path, text)
 
 
-def as_json(node: Any) -> str:
+def to_json(node: Any) -> str:
     """JSON knows no infinity: such a value becomes the word inf, -inf or nan."""
 
     def plain(node: Any) -> Any:

@@ -18,8 +18,8 @@ from io import RawIOBase
 from pathlib import Path
 from typing import Any
 
-from sr.track.server import reason
-from sr.track.upload import Upload, send
+from sr.track.server import describe_error
+from sr.track.upload import Upload, send_run
 
 PAUSE, LONGEST, DOUBLINGS = 5.0, 60.0, 5  # seconds between two uploads, which double after each that failed
 TRIES = 3  # of an upload at the end, if MLflow had answered until then
@@ -66,7 +66,7 @@ class Sender:
                 self._beaten = time.monotonic()
         except Exception as error:  # whatever MLflow raises: sqlalchemy's, requests', its own
             if not self.fails:
-                self._tell(failed=reason(error))
+                self._tell(failed=describe_error(error))
             self.fails += 1
             return False
         self.fails = 0
@@ -108,7 +108,7 @@ def _bury(orphans: list[str], uri: str) -> None:
     os.nice(NICE)
     for folder in orphans:
         with contextlib.suppress(Exception):  # the next run, or `python -m sr.sync`, tries again
-            send(Path(folder), uri)
+            send_run(Path(folder), uri)
 
 
 if __name__ == "__main__":

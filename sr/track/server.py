@@ -8,7 +8,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from sr.record import identity
+from sr.record.identity import Identity
 
 VARIABLES = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",  # seconds; its own, with its retries, hang for minutes
@@ -17,7 +17,7 @@ VARIABLES = {
 }
 
 
-def connected(uri: str, experiment: str, runs: Path) -> tuple[Any, str]:
+def connect(uri: str, experiment: str, runs: Path) -> tuple[Any, str]:
     """A client, and the id of the experiment, which is made where it is not there."""
     for name, value in VARIABLES.items():
         os.environ.setdefault(name, value)
@@ -41,7 +41,7 @@ def connected(uri: str, experiment: str, runs: Path) -> tuple[Any, str]:
         return client, made
 
 
-def address(known: identity.Identity | None, runs: Path) -> str:
+def resolve_address(known: Identity | None, runs: Path) -> str:
     """Where a run belongs: where it began, or the database beside it. What is kept of an address has no password; the
     environment may have it."""
     there = os.environ.get("MLFLOW_TRACKING_URI", "")
@@ -50,7 +50,7 @@ def address(known: identity.Identity | None, runs: Path) -> str:
     return there if plain(there) == known.uri else known.uri
 
 
-def reason(error: Exception) -> str:
+def describe_error(error: Exception) -> str:
     """What is wrong, in few words, of an error whose text may be pages long."""
     text = str(error)
     found = re.search(r"\[Errno -?\d+\] ([\w ]+)|(timed out)|(\d{3} error)", text)

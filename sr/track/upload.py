@@ -11,10 +11,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from sr.record import hyperparameters, identity, journal_format
+from sr.record.hyperparameters import sanitize_key
+from sr.record.identity import FINISHED, RUNNING, lock_run, read_identity, write_atomic, write_identity
+from sr.record.journal_format import CONTROL, JOURNAL_FILE, Entry, Placed, is_later, read_entries
 from sr.runtime.error import UserError
 from sr.track import artifact
-from sr.track.server import connected, plain, reason
+from sr.track.server import connect, describe_error, plain
 
 LINES = 200  # sent at a time
 UNTOLD = -1  # no step is covered by a checkpoint yet, not even the untrained net's
@@ -37,7 +39,7 @@ class Upload:
         self._client: Any = None
         known = _cursor(folder, uri)
         self.run_id: str | None = known.get("run_id")
-        size = (folder / journal_format.NAME).stat().st_size if (folder / journal_format.NAME).exists() else 0
+        size = (folder / JOURNAL_FILE).stat().st_size if (folder / JOURNAL_FILE).exists() else 0
         if known.get("offset", 0) > size:  # a machine that crashed has lost what MLflow has
             known = {}
         self._at = known.get("offset", 0)  # before the first entry that is not sent, or may not be yet
@@ -50,7 +52,7 @@ class Upload:
     @property
     def left(self) -> int:
         """Points and images that MLflow has not got, with those that may not be sent yet."""
-        entries = (placed.entry for placed in journal_format.read(self.folder / journal_format.NAME, self._at))
+        entries = (placed.entry for placed in read_entries(self.folder / JOURNAL_FILE, self._at))
         return sum(len(entry.get("points", ())) + ("image" in entry) for entry in entries)
 
     @property
@@ -73,7 +75,7 @@ class Upload:
 
     def _look(self) -> None:
         """What the lines that were written since say of others."""
-        for placed in journal_format.read(self.folder / journal_format.NAME, self._read, journal_format.CONTROL):
+        for placed in read_entries(self.folder / JOURNAL_FILE, self._read, CONTROL):
             self._read, entry = placed.end, placed.entry
             if "settled" in entry:
                 self._settled = max(self._settled, entry["settled"])
@@ -82,12 +84,12 @@ class Upload:
                 self._settled, self._past = entry["back"], self._at
             else:
                 self._ended = "status" in entry
-                self._over = entry.get("status") == identity.FINISHED  # then nothing is done again
+                self._over = entry.get("status") == FINISHED  # then nothing is done again
 
-    def _sendable(self) -> Iterator[journal_format.Placed]:
+    def _sendable(self) -> Iterator[Placed]:
         """What may be sent and was not: points and images of steps that a checkpoint covers, and all that is of no step.
         What waits for a checkpoint holds up what comes after it, unless the run has ended."""
-        for placed in journal_format.read(self.folder / journal_format.NAME, self._past if self._ended else self._at):
+        for placed in read_entries(self.folder / JOURNAL_FILE, self._past if self._ended else self._at):
             if self._superseded(placed) or placed.entry.keys() & {"settled", "back"}:
                 continue
             if self._waits(placed.entry):
@@ -96,16 +98,16 @@ class Upload:
             elif placed.start >= self._past:
                 yield placed
 
-    def _superseded(self, placed: journal_format.Placed) -> bool:
-        return any(at > placed.start and journal_format.later(placed.entry, step) for at, step in self._backs)
+    def _superseded(self, placed: Placed) -> bool:
+        return any(at > placed.start and is_later(placed.entry, step) for at, step in self._backs)
 
-    def _waits(self, entry: journal_format.Entry) -> bool:
-        return not self._over and journal_format.later(entry, self._settled)
+    def _waits(self, entry: Entry) -> bool:
+        return not self._over and is_later(entry, self._settled)
 
     def _forward(self) -> None:
         """The cursor goes to the first entry that waits."""
         at = self._at
-        for placed in journal_format.read(self.folder / journal_format.NAME, self._at):
+        for placed in read_entries(self.folder / JOURNAL_FILE, self._at):
             if placed.start >= self._past or (not self._superseded(placed) and self._waits(placed.entry)):
                 break
             at = placed.end
@@ -113,18 +115,18 @@ class Upload:
         known = {"uri": plain(self.uri), "run_id": self.run_id, "offset": self._at, "past": self._past}
         text = json.dumps(known | {"settled": self._settled})
         if text != self._kept:
-            identity.replace(self.folder / CURSOR, text)
+            write_atomic(self.folder / CURSOR, text)
             self._kept = text
 
     def connect(self) -> None:
         """Find the run in MLflow, or make it."""
         if self._client is not None:
             return
-        read = journal_format.read(self.folder / journal_format.NAME)
+        read = read_entries(self.folder / JOURNAL_FILE)
         opened = next((placed.entry["open"] for placed in read if "open" in placed.entry), None)
         if opened is None:
             raise UserError(f"{self.folder}: there is no journal of a run")
-        client, self.experiment_id = connected(self.uri, opened["experiment"], self.runs)
+        client, self.experiment_id = connect(self.uri, opened["experiment"], self.runs)
         if self.run_id is None:  # it may have been made, and the answer lost on its way
             own = f"tags.`sr.id` = '{opened['id']}'"
             found = client.search_runs([self.experiment_id], own, max_results=1)
@@ -140,7 +142,7 @@ class Upload:
         if self._client is not None:
             self._client.set_tag(self.run_id, "sr.heartbeat", time)
 
-    def _send(self, entries: list[journal_format.Entry]) -> None:
+    def _send(self, entries: list[Entry]) -> None:
         """A status is said last: only then does MLflow have all."""
         self._batches(entries)
         for entry in entries:
@@ -152,15 +154,15 @@ class Upload:
                 self._refusable(self._dataset, entry["dataset"])
         for entry in entries:
             if "again" in entry:
-                self._client.update_run(self.run_id, status=identity.RUNNING)
+                self._client.update_run(self.run_id, status=RUNNING)
             elif "status" in entry:
                 self._client.set_terminated(self.run_id, entry["status"], entry["time"])
 
-    def _batches(self, entries: list[journal_format.Entry]) -> None:
+    def _batches(self, entries: list[Entry]) -> None:
         from mlflow.entities import Metric, Param, RunTag
 
         opened = [entry["open"] for entry in entries if "open" in entry]
-        dials = {hyperparameters.key(key): value for one in opened for key, value in one["params"].items()}
+        dials = {sanitize_key(key): value for one in opened for key, value in one["params"].items()}
         tags = dict(_tags(entries))
         kinds = (
             ("metrics", [Metric(*point) for point in _points(entries)], METRICS),
@@ -203,39 +205,39 @@ class Upload:
             if self._client.get_run(self.run_id).info.lifecycle_stage != "active":
                 raise UserError(f"the run {self.run_id} was deleted there") from None
             if tell:
-                print(f"\nMLflow refuses a part of {self.folder.name} ({reason(error)})", file=sys.stderr)
+                print(f"\nMLflow refuses a part of {self.folder.name} ({describe_error(error)})", file=sys.stderr)
             return False
         return True
 
 
-def send(folder: Path, uri: str, elsewhere: bool = False) -> Upload | None:
+def send_run(folder: Path, uri: str, elsewhere: bool = False) -> Upload | None:
     """Send what is left of a run that is not running, where it belongs to the MLflow at `uri`, or `elsewhere` is meant; None
     where it is running."""
-    lock = identity.hold(folder)
+    lock = lock_run(folder)
     if lock is None:
         return None
     try:
-        known = identity.read(folder)
+        known = read_identity(folder)
         upload = Upload(folder, uri, folder.parent)
         own = known is None or known.uri in (None, plain(uri))
         if own or elsewhere:
             upload.pump()
         if own and known is not None and known.run_id is None:
             known.run_id = upload.run_id
-            identity.write(folder, known)
+            write_identity(folder, known)
         return upload
     finally:
         lock.release()
 
 
-def _points(entries: list[journal_format.Entry]) -> Iterator[tuple[str, float, int, int]]:
+def _points(entries: list[Entry]) -> Iterator[tuple[str, float, int, int]]:
     for entry in entries:
         for name, value in entry.get("points", {}).items():
             if not isinstance(value, str):
-                yield hyperparameters.key(name), value, entry["time"], entry["step"]
+                yield sanitize_key(name), value, entry["time"], entry["step"]
 
 
-def _tags(entries: list[journal_format.Entry]) -> Iterator[tuple[str, str]]:
+def _tags(entries: list[Entry]) -> Iterator[tuple[str, str]]:
     for entry in entries:
         if "tag" in entry:
             yield entry["tag"], entry["value"]
@@ -243,7 +245,7 @@ def _tags(entries: list[journal_format.Entry]) -> Iterator[tuple[str, str]]:
             yield "mlflow.loggedImages", "True"
         for name, value in entry.get("points", {}).items():
             if isinstance(value, str):  # MLflow would store 1.8e308, or nothing
-                yield f"nonfinite.{hyperparameters.key(name)}", f"{value} at step {entry['step']}"
+                yield f"nonfinite.{sanitize_key(name)}", f"{value} at step {entry['step']}"
 
 
 def _cursor(folder: Path, uri: str) -> dict[str, Any]:

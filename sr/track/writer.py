@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sr.record import journal_format
+from sr.record.journal_format import Entry, encode_entry, find_end
 from sr.runtime.error import DiskError
 
 PAUSE = 2.0  # seconds between two writes
@@ -31,16 +31,14 @@ class Writer:
     Once something could not be written, `check` and `barrier` raise `DiskError`; writing is tried again all the same.
     """
 
-    def __init__(
-        self, path: Path, entries: Callable[[list[Any]], Iterator[journal_format.Entry]], beat: Callable[[], None]
-    ) -> None:
+    def __init__(self, path: Path, entries: Callable[[list[Any]], Iterator[Entry]], beat: Callable[[], None]) -> None:
         self.path, self._entries, self._beat = path, entries, beat
         self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._wake, self._stop = threading.Event(), threading.Event()
         self._pending: list[bytes] = []  # lines that are not in the file yet
         self._broken: Exception | None = None
         try:
-            self._end = journal_format.whole(path)
+            self._end = find_end(path)
             self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
             os.ftruncate(self._file, self._end)  # what a kill or a full disk tore off
             path.with_name(RESERVE).write_bytes(bytes(RESERVED))
@@ -53,7 +51,7 @@ class Writer:
         """To be written soon."""
         self._queue.put(item)
 
-    def after(self, do: Callable[[], None]) -> None:
+    def call_when_flushed(self, do: Callable[[], None]) -> None:
         """Call `do` when all that was put so far is on the disk; never, where that fails."""
         self._queue.put(Then(do))
         self._wake.set()
@@ -63,7 +61,7 @@ class Writer:
         if self._broken:
             raise self._unwritable(self._broken)
 
-    def barrier(self) -> None:
+    def flush(self) -> None:
         """Returns when all that was put so far is on the disk, and what was to be done then is done."""
         written = threading.Event()
         self._queue.put(Then(written.set, always=True))
@@ -118,7 +116,7 @@ class Writer:
 
     def _write(self, items: list[Any]) -> None:
         try:
-            self._pending += [journal_format.encode(entry) for entry in self._entries(items)]
+            self._pending += [encode_entry(entry) for entry in self._entries(items)]
             self._flush()
         except Exception as error:  # the thread must live, and the run must know
             self._break(error)

@@ -7,13 +7,13 @@ from typing import Any
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
-from sr.config.diff import Change, differences, flat, format_value, is_under
+from sr.config.diff import Change, find_differences, flatten, format_value, is_under
 from sr.config.renamed import update_config
 from sr.runtime.error import UserError
-from sr.training import resume
+from sr.training.resume import FIXED, parse_key, read_overrides
 
 
-def changes(folder: Path, cfg: DictConfig, config: dict[str, Any], typed: Iterable[str]) -> list[Change]:
+def find_changes(folder: Path, cfg: DictConfig, config: dict[str, Any], typed: Iterable[str]) -> list[Change]:
     """What differs between the run of this folder and what was composed for it now (`cfg`, and resolved `config`).
 
     Raises where nobody has typed that it should: a file in `conf/` that was edited since, another environment. Where things
@@ -25,8 +25,8 @@ def changes(folder: Path, cfg: DictConfig, config: dict[str, Any], typed: Iterab
         return []
     if isinstance(there, dict):
         there = update_config(there)
-    found = differences(there, config, _derived(cfg))
-    named = {resume.key(word).partition("@")[0].replace("/", ".") for word in set(typed) - set(resume.stored(folder))}
+    found = find_differences(there, config, _derived(cfg))
+    named = {parse_key(word).partition("@")[0].replace("/", ".") for word in set(typed) - set(read_overrides(folder))}
     unasked = [change for change in found if not is_under(change.key, named)]
     if unasked:
         raise UserError(
@@ -34,7 +34,7 @@ def changes(folder: Path, cfg: DictConfig, config: dict[str, Any], typed: Iterab
             f"{', '.join(map(str, unasked))}. Type those that are meant, such as "
             f"{unasked[0].key}={format_value(unasked[0].there)}"
         )
-    fixed = [change for change in found if is_under(change.key, resume.FIXED) or _averages(change)]
+    fixed = [change for change in found if is_under(change.key, FIXED) or _averages(change)]
     if fixed:
         raise UserError(
             f"resume={folder}: {', '.join(map(str, fixed))}: a run that goes on keeps its weights, optimizers "
@@ -50,5 +50,5 @@ def _averages(change: Change) -> bool:
 
 def _derived(cfg: DictConfig) -> list[str]:
     """Dials whose value stands at another dial; one that stands in the environment is its own."""
-    raw = flat(OmegaConf.to_container(cfg, resolve=False))
+    raw = flatten(OmegaConf.to_container(cfg, resolve=False))
     return ["channels", *(k for k, v in raw.items() if isinstance(v, str) and "${" in v and "${oc.env:" not in v)]

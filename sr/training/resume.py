@@ -18,10 +18,10 @@ from typing import Any, NamedTuple
 import yaml
 
 from sr.config.renamed import update_override
-from sr.record import identity
-from sr.record.redact import MASK, masked
+from sr.record.identity import RUN_FILE, find_run, read_identity
+from sr.record.redact import MASK, mask_passwords
 from sr.runtime.error import UserError
-from sr.runtime.launch import quoted
+from sr.runtime.launch import quote_override
 
 AUTO = "auto"
 FILES = ("last.ckpt", "previous.ckpt")  # the newer first
@@ -31,12 +31,12 @@ FIXED = (
 )  # fmt: skip
 
 
-class Known(NamedTuple):
+class PastRun(NamedTuple):
     """What a run's folder tells of it."""
 
     folder: Path
     status: str | None
-    lives: bool  # its process is there still
+    is_alive: bool  # its process is there still
 
     @property
     def typed(self) -> list[str] | None:
@@ -49,7 +49,7 @@ class Known(NamedTuple):
         )
 
 
-def words(typed: list[str]) -> list[str]:
+def expand_overrides(typed: list[str]) -> list[str]:
     """The command line with what it takes over from the run that `resume=` names, and that run's folder in its place."""
     given = [word for word in typed if word.startswith("resume=")]
     wanted = _plain(given[-1].partition("=")[2]) if given else ""
@@ -64,17 +64,17 @@ def words(typed: list[str]) -> list[str]:
         return rest
     if wanted == AUTO:
         print(f"resume=auto: {run.folder} goes on")
-    typed_now = set(map(key, rest))
-    before = [word for word in stored(run.folder) if key(word) not in typed_now]
+    typed_now = set(map(parse_key, rest))
+    before = [word for word in read_overrides(run.folder) if parse_key(word) not in typed_now]
     if "track" in typed_now:  # another tracker has other dials
-        before = [word for word in before if not key(word).startswith("track.")]
-    lost = [key(word) for word in before if MASK in word]
+        before = [word for word in before if not parse_key(word).startswith("track.")]
+    lost = [parse_key(word) for word in before if MASK in word]
     if lost:
         raise UserError(f"resume={run.folder}: a password in {', '.join(lost)} was not kept: type this again")
-    return [*before, *rest, f"resume={quoted(str(run.folder))}"]
+    return [*before, *rest, f"resume={quote_override(str(run.folder))}"]
 
 
-def stored(folder: Path) -> list[str]:
+def read_overrides(folder: Path) -> list[str]:
     """What was typed when the run of this folder began. Options and Hydra's own dials are none of it, whoever wrote them;
     nor is `trust`: a folder cannot say of itself that it is trusted.
     """
@@ -88,11 +88,11 @@ def stored(folder: Path) -> list[str]:
     return [update_override(word) for word in found if not {"resume", "trust"} & _rooms(word)]
 
 
-def newest(folder: Path) -> Path | None:
+def find_newest_checkpoint(folder: Path) -> Path | None:
     """The newest checkpoint of a run that is whole; None where it was killed before the first one."""
     there = [path for path in (folder / name for name in FILES) if path.exists()]
     for path in there:
-        if whole(path):
+        if is_intact(path):
             return path
         print(f"resume: {path.name} is cut off or damaged, so the one before it is taken", file=sys.stderr)
     if there:
@@ -100,7 +100,7 @@ def newest(folder: Path) -> Path | None:
     return None
 
 
-def whole(path: Path) -> bool:
+def is_intact(path: Path) -> bool:
     """Whether every byte of a file of torch.save is as it was written; neither torch nor time is needed to tell."""
     try:
         with zipfile.ZipFile(path) as archive:
@@ -109,47 +109,47 @@ def whole(path: Path) -> bool:
         return False
 
 
-def known(folder: Path) -> Known:
+def read_past_run(folder: Path) -> PastRun:
     """From `run.json`, or where there is none, as without a tracker, from the summary that was written at the end."""
-    run = identity.read(folder)
-    return Known(folder, run.status if run else _summary(folder).get("status"), bool(run and run.lives))
+    run = read_identity(folder)
+    return PastRun(folder, run.status if run else _summary(folder).get("status"), bool(run and run.is_alive))
 
 
-def key(word: str) -> str:
+def parse_key(word: str) -> str:
     """`model/net` of `model/net=edsr`, `seed` of `+seed=3`."""
     return word.partition("=")[0].strip().lstrip("+~").strip()
 
 
 def _rooms(word: str) -> set[str]:
     """Where in the config a word leads: `data/degrade@trust.x=real` is of the group `data`, and goes into `trust`."""
-    return {re.split(r"[./\[\s]", part.strip())[0] for part in key(word).replace(":", "@").split("@")}
+    return {re.split(r"[./\[\s]", part.strip())[0] for part in parse_key(word).replace(":", "@").split("@")}
 
 
-def _named(wanted: str, runs: Path) -> Known:
+def _named(wanted: str, runs: Path) -> PastRun:
     """The run of a folder or an id; older runs have MLflow's id in their summary."""
     word = wanted.removeprefix("mlflow:")
     older = [path for path in _folders(runs) if _summary(path).get("run_id") == word]
-    run = known((older[0] if older else identity.find(runs, word, "resume")).resolve())
-    if not any((run.folder / name).exists() for name in (identity.NAME, "config.yaml", "summary.json", *FILES)):
+    run = read_past_run((older[0] if older else find_run(runs, word, "resume")).resolve())
+    if not any((run.folder / name).exists() for name in (RUN_FILE, "config.yaml", "summary.json", *FILES)):
         raise UserError(
             f"resume={wanted}: expected a run's folder; there is neither config.yaml nor a checkpoint in it"
         )
-    made = identity.read(run.folder)
+    made = read_identity(run.folder)
     if made and made.verb not in ("", "run"):
         raise UserError(f"resume={wanted}: this is no training, but was made by sr.{made.verb}: begin that anew")
-    if run.lives and not _rank():  # where several train, the first one may have opened it already
+    if run.is_alive and not _rank():  # where several train, the first one may have opened it already
         raise UserError(f"resume={wanted}: this run is still running, in {run.folder}; stop it first")
     return run
 
 
-def _newest_like(typed: list[str]) -> Known | None:
+def _newest_like(typed: list[str]) -> PastRun | None:
     """The newest run that was begun by the same words, is neither finished nor running, and can be resumed."""
-    wanted = {masked(_plain(word)) for word in typed if not word.startswith("-")}
+    wanted = {mask_passwords(_plain(word)) for word in typed if not word.startswith("-")}
     for folder in reversed(_folders(_runs(typed))):
-        run = known(folder)
-        known_as = {masked(_plain(word)) for word in run.typed or () if key(word) != "resume"}
+        run = read_past_run(folder)
+        known_as = {mask_passwords(_plain(word)) for word in run.typed or () if parse_key(word) != "resume"}
         same = run.typed is not None and known_as == wanted
-        if same and run.status != "FINISHED" and not run.lives and any(whole(folder / name) for name in FILES):
+        if same and run.status != "FINISHED" and not run.is_alive and any(is_intact(folder / name) for name in FILES):
             return run
     return None
 
@@ -178,7 +178,7 @@ def _folders(runs: Path) -> list[Path]:
 
 def _runs(typed: list[str]) -> Path:
     """`paths.runs`, before there is a config."""
-    said = [word.partition("=")[2] for word in typed if key(word) == "paths.runs"]
+    said = [word.partition("=")[2] for word in typed if parse_key(word) == "paths.runs"]
     return Path(_plain(said[-1]) if said else os.environ.get("SR_RUNS", "runs")).expanduser().resolve()
 
 

@@ -14,35 +14,35 @@ from pytorch_lightning import seed_everything
 from pytorch_lightning.utilities import rank_zero_only
 
 from sr.callback import progress_bar
-from sr.callback.alarms import Alarms
-from sr.callback.best import Judge
-from sr.callback.checkpointing import Keeper
-from sr.callback.crash_batch import Evidence
-from sr.callback.degradation_sheet import Sheet
-from sr.callback.interrupt import Listening
-from sr.callback.metrics import Record
-from sr.callback.panels import Panels
-from sr.callback.system_metrics import Sampler
-from sr.callback.throughput import Clock, Pace
-from sr.checkpoint import load
-from sr.config import build
+from sr.callback.alarms import AlarmMonitor
+from sr.callback.best import BestCheckpoint
+from sr.callback.checkpointing import CheckpointWriter
+from sr.callback.crash_batch import CrashBatch
+from sr.callback.degradation_sheet import DegradationSheet
+from sr.callback.interrupt import InterruptHandler
+from sr.callback.metrics import MetricLogger
+from sr.callback.panels import PanelLogger
+from sr.callback.system_metrics import SystemMetrics
+from sr.callback.throughput import Throughput, TrainingClock
+from sr.checkpoint.load import initialize_weights, restore_weights
+from sr.config.build import build_data, build_model, build_part, build_trainer
 from sr.config.diff import Change
-from sr.data.fingerprint import Print
+from sr.data.fingerprint import SetFingerprint
 from sr.data.known_leaks import Leak
-from sr.data.patches import START, Seen
-from sr.metric.score import by_picture
-from sr.model.module import trainable
-from sr.pretrained import state_dict
+from sr.data.patches import START, DataPosition
+from sr.metric.score import group_by_image
+from sr.model.module import list_trainable
+from sr.pretrained.state_dict import read_weights
 from sr.runtime import malloc, terminal
 from sr.runtime.error import UserError
-from sr.runtime.launch import own_parts
-from sr.track import provenance
-from sr.track.columns import in_columns
-from sr.track.none import Nothing
-from sr.track.run_end import closing, end, on_disk
-from sr.track.run_start import Begun, as_json, keep, make_folder
-from sr.training import resume
-from sr.training.branch import first_file
+from sr.runtime.launch import list_config_dirs
+from sr.track.columns import name_columns
+from sr.track.none import NoTracker
+from sr.track.provenance import fingerprint_data, save_fingerprint
+from sr.track.run_end import close_on_exit, end_run, raise_disk_errors
+from sr.track.run_start import RunStart, create_run_folder, save_text, to_json
+from sr.training.branch import find_checkpoint
+from sr.training.resume import find_newest_checkpoint
 
 TAG_LENGTH = 4000  # characters of a tag that every MLflow takes
 LEAKS_SHOWN = 3  # of each set
@@ -53,7 +53,7 @@ class Reached(NamedTuple):
     """Where the checkpoint was that a training goes on from."""
 
     step: int
-    seen: Seen
+    seen: DataPosition
 
 
 class Training:
@@ -65,48 +65,56 @@ class Training:
         self, config: dict[str, Any], choices: dict[str, str], overrides: list[str], changes: Sequence[Change] = ()
     ) -> None:
         self.config, self.choices = config, choices
-        self.begun = Begun("run", config, choices, overrides)
+        self.begun = RunStart("run", config, choices, overrides)
         self.started = time.perf_counter()
         self.first = rank_zero_only.rank == 0  # of several processes, the one that tracks, writes and speaks
         if not self.first:
             sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - as long as the process lives
-        terminal.quiet()
-        malloc.keep()
+        terminal.silence_library_warnings()
+        malloc.retain_freed_memory()
         seed_everything(config["seed"], workers=True, verbose=False)
-        self.data, self.model = build.data(config), build.model(config)
-        self.data.view = self.model.metric.view
+        self.data, self.model = build_data(config), build_model(config)
+        self.data.select_channels = self.model.metric.select_channels
         self.protocol = self.model.metric.describe(str(self.data.degrade))
-        self.track = build.part(config["track"], "track") if self.first else Nothing()
+        self.track = build_part(config["track"], "track") if self.first else NoTracker()
         self.changes = changes
         self.resumed = _run_of(config)
-        self.resume = resume.newest(self.resumed) if self.resumed else first_file(config)  # the file
+        self.resume = find_newest_checkpoint(self.resumed) if self.resumed else find_checkpoint(config)  # the file
         self.reached = _reached(self.resume) if self.resume else None
         self.opened = False  # only then the folder is this run's
         if self.model.init is not None and self.resume is None:
-            load.begin(self.model, Path(self.model.init).expanduser())
+            initialize_weights(self.model, Path(self.model.init).expanduser())
         self.stages = self._stages()
         self.leaks: list[Leak] = []
-        self.fingerprint: list[Print] = []
+        self.fingerprint: list[SetFingerprint] = []
 
-    def go(self) -> float | None:
+    def run(self) -> float | None:
         """Do all stages; returns the best watched value, or the first tested PSNR when nothing was trained."""
         self._check_data()
         self.folder = self._folder()
-        self.clock = Clock()
+        self.clock = TrainingClock()
         inherited = self.resume.parent if self.resume and not self.resumed else None
-        self.best = Judge(self.folder, self.config["watch"], self.config, self.config["patience"], inherited)
+        self.best = BestCheckpoint(self.folder, self.config["watch"], self.config, self.config["patience"], inherited)
         self.best.measured = {one.name: one.digest for one in self.fingerprint if one.context == "val"}
-        keeper = Keeper(self.best, self.config, self.track, self.config["save_minutes"], self.config["save_steps"])
+        keeper = CheckpointWriter(
+            self.best, self.config, self.track, self.config["save_minutes"], self.config["save_steps"]
+        )
         keeper.leaks = [list(leak) for leak in self.leaks]
-        callbacks = [Listening(), self.best, self.clock, Pace(self.track, self.clock), Record(self.track)]
-        callbacks += [progress_bar.Bar()] if self.first else []
-        callbacks += [Panels(self.track)] if self.track.panels else []
-        callbacks += [Sheet(self.track)] if self.track.panels else []
-        self.alarms = Alarms(self.track, self.model.alarm)
-        callbacks += [self.alarms, Evidence(self.folder), keeper]  # the last: what others tell is told before
-        self.trainer = build.trainer(self.config, callbacks, self.track, not self.model.automatic_optimization)
-        self.system = Sampler(self.track, self.folder, self.track.system_every, lambda: self.trainer.global_step)
-        with closing(self._close):
+        callbacks = [
+            InterruptHandler(),
+            self.best,
+            self.clock,
+            Throughput(self.track, self.clock),
+            MetricLogger(self.track),
+        ]
+        callbacks += [progress_bar.TrainingProgressBar()] if self.first else []
+        callbacks += [PanelLogger(self.track)] if self.track.panels else []
+        callbacks += [DegradationSheet(self.track)] if self.track.panels else []
+        self.alarms = AlarmMonitor(self.track, self.model.alarm)
+        callbacks += [self.alarms, CrashBatch(self.folder), keeper]  # the last: what others tell is told before
+        self.trainer = build_trainer(self.config, callbacks, self.track, not self.model.automatic_optimization)
+        self.system = SystemMetrics(self.track, self.folder, self.track.system_every, lambda: self.trainer.global_step)
+        with close_on_exit(self._close):
             self._open()
             self._do_stages()
         return self.model.best.get(self.best.key, next(iter(self.model.metrics.values()), None))
@@ -115,14 +123,14 @@ class Training:
         """Of the first process; the others write nothing."""
         if self.resumed and self.first:
             return self.resumed
-        return make_folder(self.config["paths"]["runs"], self._title()) if self.first else Path(os.devnull)
+        return create_run_folder(self.config["paths"]["runs"], self._title()) if self.first else Path(os.devnull)
 
     def _stages(self) -> list[str]:
         stages = list(self.config["stages"])
-        if "fit" in stages and not trainable(self.model.net):
+        if "fit" in stages and not list_trainable(self.model.net):
             print(f"model/net={self.choices.get('model/net')} has nothing to learn: it is only tested")
             stages.remove("fit")
-        if stages == ["test"] and trainable(self.model.net):
+        if stages == ["test"] and list_trainable(self.model.net):
             raise UserError(
                 f"stages=[test]: model/net={self.choices.get('model/net')} is not trained yet; add fit, or test what you "
                 f"have: python -m sr.evaluate checkpoint=FILE"
@@ -138,14 +146,14 @@ class Training:
                 raise UserError(
                     f"data={self.choices['data']} has nothing to train on: name other data, or measure model/net=bicubic"
                 )
-            self.model.rehearse(self.data.example())
-            self.leaks = self.data.leaks()
+            self.model.dry_run(self.data.draw_example())
+            self.leaks = self.data.find_leaks()
             if self.first:
                 self._warn_of_leaks()
         if "test" in self.stages:
             self.data.setup("test")
         if self.first:
-            self.fingerprint = provenance.fingerprint(self.config, self.data, self.model.metric)
+            self.fingerprint = fingerprint_data(self.config, self.data, self.model.metric)
 
     def _warn_of_leaks(self) -> None:
         """Loudly for the sets that this run measures; the others are named, for nobody should test on them later."""
@@ -171,25 +179,25 @@ class Training:
         more |= {"sr.resume.changed": "; ".join(map(str, self.changes))[:TAG_LENGTH]} if self.changes else {}
         more |= {"sr.resumed_from": str(self.resume)} if self.resume and not self.resumed else {}
         device = self.trainer.strategy.root_device
-        with on_disk(self.folder):
+        with raise_disk_errors(self.folder):
             self.begun.open(self.track, self.folder, self.model.metric.name, more, device)
             self.opened = True
             if self.resumed:
                 (self.folder / "summary.json").unlink(missing_ok=True)  # it told of an end
                 step = self.reached.step if self.reached else UNMEASURED
-                self.track.back(step)
-                self.track.settled(step)
+                self.track.rewind(step)
+                self.track.mark_saved(step)
             self.system.start()
-            provenance.keep_fingerprint(self.fingerprint, self.track, self.folder)
-            self.track.text("protocol.json", as_json(self.protocol))
+            save_fingerprint(self.fingerprint, self.track, self.folder)
+            self.track.log_text("protocol.json", to_json(self.protocol))
 
     def _do_stages(self) -> None:
         if "fit" in self.stages:
-            self.data.seen = self.reached.seen if self.reached else START
+            self.data.position = self.reached.seen if self.reached else START
             self.trainer.fit(self.model, datamodule=self.data, ckpt_path=self.resume, weights_only=True)
             best = self.trainer.strategy.broadcast(self.best.best)
             if best.exists():  # what is tested is what is kept
-                load.restore(self.model.final, best)
+                restore_weights(self.model.eval_net, best)
                 last = {name: v for name, v in self.model.metrics.items() if not name.endswith("_raw")}
                 self.model.metrics = last | {name: v for name, v in self.model.best.items() if name != "step"}
         if "test" in self.stages:
@@ -197,22 +205,22 @@ class Training:
             self.trainer.test(self.model, datamodule=self.data, verbose=False)
             tested = {k: v for k, v in self.model.metrics.items() if k.startswith("test/")}
             guessed = {f"{k}_bicubic": v for k, v in self.model.bicubic.items() if k.startswith("test/")}
-            self.track.points(in_columns(tested | guessed, self.data, self.model.metric), step)
-            self.track.text("per_image.json", as_json(self._per_image()))
+            self.track.log_points(name_columns(tested | guessed, self.data, self.model.metric), step)
+            self.track.log_text("per_image.json", to_json(self._per_image()))
 
     def _per_image(self) -> dict[str, Any]:
         """`{"test/Set5": {"protocol": …, "images": {"baby": {"psnr": …, "ssim": …, "bicubic_psnr": …}}}}`."""
         result: dict[str, Any] = {}
         for index, chosen in enumerate(self.data.eval_sets["test"]):
             key = f"test/{self.data.set_name('test', index)}"
-            images = by_picture(chosen.names, self.model.per_image[key], self.model.per_image[f"bicubic/{key}"])
+            images = group_by_image(chosen.names, self.model.per_image[key], self.model.per_image[f"bicubic/{key}"])
             result[key] = {"protocol": self.model.metric.name, "images": images}
         return result
 
     def _close(self, status: str, exit: str | None) -> None:
         if not self.first:
             return
-        end(self.track, self.folder, status, exit, lambda: self._write_down(status))
+        end_run(self.track, self.folder, status, exit, lambda: self._write_down(status))
         if self.opened:
             self._report(status)
 
@@ -222,9 +230,9 @@ class Training:
             with contextlib.suppress(OSError):
                 self.folder.rmdir()
             return
-        keep(self.track, self.folder, "summary.json", as_json(self._summary(status)))
+        save_text(self.track, self.folder, "summary.json", to_json(self._summary(status)))
         if self.model.metrics:
-            self.track.tag("mlflow.note.content", self._note())
+            self.track.set_tag("mlflow.note.content", self._note())
 
     def _summary(self, status: str) -> dict[str, Any]:
         steps, seconds = self.trainer.global_step, self.clock.seconds
@@ -246,46 +254,50 @@ class Training:
             "alarms": self.alarms.told,
             "metrics": self.model.metrics | best,
             "bicubic": self.model.bicubic,
-            "checkpoint": str(kept[0]) if (kept := self.best.kept()) else None,
+            "checkpoint": str(kept[0]) if (kept := self.best.list_files()) else None,
         }
 
     def _note(self) -> str:
         """The run's description in MLflow."""
-        lines = [f"    {line}" for line in terminal.table(self.model.metrics, self.model.bicubic).splitlines()]
+        lines = [
+            f"    {line}" for line in terminal.format_metrics_table(self.model.metrics, self.model.bicubic).splitlines()
+        ]
         return "\n".join([f"Protocol {self.model.metric.name}, folder `{self.folder}`", "", *lines])
 
     def _report(self, status: str) -> None:
         print(f"\n{status.lower()}: {self.trainer.global_step} steps, protocol {self.model.metric.name}")
         if self.model.metrics:
-            print("\n" + terminal.table(self.model.metrics, self.model.bicubic) + "\n")
+            print("\n" + terminal.format_metrics_table(self.model.metrics, self.model.bicubic) + "\n")
         if self.best.second and self.best.best_also:
             best = {self.best.best.name: self.model.best, self.best.best_also.name: self.best.second}
-            print(terminal.both_best(best, (self.best.key, self.best.also)) + "\n")
+            print(terminal.format_checkpoint_table(best, (self.best.key, self.best.also)) + "\n")
         for name in self.alarms.told:
             print(f"ALARM       {name}: {'; '.join(self.alarms.told[name])}")
-        kept = self.best.kept()
+        kept = self.best.list_files()
         if self.track.run_id:
             print(f"run         {self.track.run_id}")
         print(f"folder      {self.folder}")
         if kept:
             print(f"checkpoint  {kept[0]}")
-        if self.track.where:
-            print(f"MLflow      {self.track.where}")
-        if kept or self.track.page:
+        if self.track.location:
+            print(f"MLflow      {self.track.location}")
+        if kept or self.track.view_command:
             print("\nnext:")
         if status != "FINISHED" and kept:
-            print(f"  {_python()} -m sr.run {shlex.join([*own_parts(sys.argv), f'resume={_short(self.folder)}'])}")
+            print(
+                f"  {_python()} -m sr.run {shlex.join([*list_config_dirs(sys.argv), f'resume={_short(self.folder)}'])}"
+            )
         if kept:
             print(f"  {_python()} -m sr.predict checkpoint={_short(kept[0])} input=YOUR.png output=enlarged")
             print(f"  {_python()} -m sr.evaluate checkpoint={_short(kept[0])} data.test=[Set5,Set14]")
-        if self.track.page:
-            print(f"  {self.track.page if self.track.page.startswith('http') else f'{_python()} -m {self.track.page}'}")
+        if page := self.track.view_command:
+            print(f"  {page if page.startswith('http') else f'{_python()} -m {page}'}")
 
 
 def _reached(path: Path) -> Reached:
-    content = state_dict.read(path)
+    content = read_weights(path)
     batches = content["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]["completed"]
-    return Reached(content["global_step"], Seen(content["epoch"], batches))
+    return Reached(content["global_step"], DataPosition(content["epoch"], batches))
 
 
 def _run_of(config: dict[str, Any]) -> Path | None:

@@ -8,9 +8,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from sr.image.read import read
+from sr.image.read import read_image
 from sr.image.resize import imresize
-from sr.inference.complexity import parameters
+from sr.inference.complexity import count_parameters
 from sr.metric.protocol import Protocol
 from sr.net.carn import CARN
 from sr.net.carn_m import CARNM
@@ -25,7 +25,7 @@ from sr.net.span import SPAN
 from sr.net.spandrel import Spandrel
 from sr.net.swinir import SwinIR
 from sr.net.vdsr import VDSR
-from sr.pretrained import state_dict
+from sr.pretrained.state_dict import read_weights, translate_names, unwrap_state_dict
 from sr.runtime.error import UserError
 
 # file: net, scale, PSNR and SSIM of Set5 by protocol edsr, as published; CARN-M's and RFDN's files are not those of
@@ -41,7 +41,7 @@ FILES = {
 
 
 def loaded(net: nn.Module, file: Path) -> nn.Module:
-    net.load_state_dict(state_dict.translated(net, state_dict.peel(state_dict.read(file))))
+    net.load_state_dict(translate_names(net, unwrap_state_dict(read_weights(file))))
     return net.eval()
 
 
@@ -50,7 +50,7 @@ def on_set5(net: nn.Module, protocol: Protocol, data: Path) -> tuple[float, floa
     """Mean PSNR and SSIM; LR is made here, from uint8 HR cut to multiples of the scale."""
     s, values = protocol.scale, []
     for path in sorted((data / "Set5" / "HR").glob("*.png")):
-        hr = read(path).pixels[None]
+        hr = read_image(path).pixels[None]
         hr = hr[..., : hr.shape[2] // s * s, : hr.shape[3] // s * s]
         measured = protocol(net(imresize(hr, 1 / s).float() / 255), hr.float() / 255)
         values.append(torch.stack([measured["psnr"][0], measured["ssim"][0]]).double())
@@ -74,8 +74,8 @@ def test_vdsr_of_the_authors(sr_data: Path) -> None:
         [],
     )
     for path in sorted((sr_data / "Set5" / "HR").glob("*.png")):
-        hr = read(path).pixels[None]
-        y = protocol.view(hr[..., : hr.shape[2] // 4 * 4, : hr.shape[3] // 4 * 4]) / 255
+        hr = read_image(path).pixels[None]
+        y = protocol.select_channels(hr[..., : hr.shape[2] // 4 * 4, : hr.shape[3] // 4 * 4]) / 255
         with torch.no_grad():
             values.append([value.item() for value in protocol(net(imresize(y, 1 / 4).float()), y).values()])
     psnr, ssim = torch.tensor(values).mean(dim=0).tolist()
@@ -236,4 +236,4 @@ def test_swinir_is_the_one_of_its_own_file() -> None:
 def test_craft_through_spandrel(sr_data: Path) -> None:
     pytest.importorskip("spandrel", reason="spandrel is not installed: pip install 'sr[zoo]'")
     net = Spandrel(str(sr_data / "weights/NTIRE_ESR/team34_craft.pth"), 4, 3)
-    assert (net.architecture, parameters(net)) == ("CRAFT", 753_344)
+    assert (net.architecture, count_parameters(net)) == ("CRAFT", 753_344)

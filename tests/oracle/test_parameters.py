@@ -5,10 +5,10 @@ import torch
 from torch import nn
 
 from sr.checkpoint import architecture
-from sr.config import build
-from sr.config.cli import conf_dir
-from sr.evaluation import published
-from sr.inference.complexity import parameters
+from sr.config.build import build_part
+from sr.config.cli import find_conf_dir
+from sr.evaluation.published import read_rows
+from sr.inference.complexity import count_parameters
 from sr.net.carn import CARN
 from sr.net.carn_m import CARNM
 from sr.net.edsr import EDSR
@@ -34,7 +34,11 @@ def kernels(net: nn.Module) -> int:
 
 def cascaded(net: nn.Module) -> int:
     """CARN's authors train ×2, ×3 and ×4 in one, and count all three upsamplers."""
-    return parameters(net) - parameters(net.upsample) + sum(parameters(CARN(scale).upsample) for scale in (2, 3, 4))
+    return (
+        count_parameters(net)
+        - count_parameters(net.upsample)
+        + sum(count_parameters(CARN(scale).upsample) for scale in (2, 3, 4))
+    )
 
 
 def unbiased(net: nn.Module) -> int:
@@ -42,8 +46,8 @@ def unbiased(net: nn.Module) -> int:
     return sum(p.numel() for name, p in net.named_parameters() if "bias_table" not in name)
 
 
-NETS = sorted(path.stem for path in (conf_dir() / "model" / "net").glob("*.yaml"))
-ROWS = {(row.model, row.scale): row.params_k for row in published.rows()} | {("EDSR", 4): 43090}  # a slip: 43900 there
+NETS = sorted(path.stem for path in (find_conf_dir() / "model" / "net").glob("*.yaml"))
+ROWS = {(row.model, row.scale): row.params_k for row in read_rows()} | {("EDSR", 4): 43090}  # a slip: 43900 there
 NAMES = {"edsr": "EDSR-baseline", "edsr_large": "EDSR", "swinir_light": "SwinIR-light"}  # of our YAMLs in the tables
 TWINS = {"SRGAN": "SRResNet"}  # another name of the same generator
 UNPUBLISHED = {
@@ -69,9 +73,9 @@ def test_as_many_parameters_as_published(choice: str) -> None:
         "one with another name there in NAMES"
     )
     for scale, thousands in rows.items():
-        node = architecture.node(choice, scale, 1 if choice in LUMA else 3) | DIALS.get(choice, {})
+        node = architecture.compose_net_config(choice, scale, 1 if choice in LUMA else 3) | DIALS.get(choice, {})
         with torch.device("cpu" if "swinir" in choice else "meta"):
-            counted = COUNTED.get(choice, parameters)(build.part(node, "model.net")) / 1000
+            counted = COUNTED.get(choice, count_parameters)(build_part(node, "model.net")) / 1000
         printed = str(thousands)
         digit = 10 ** (len(printed) - len(printed.rstrip("0"))) if thousands else 0
         assert abs(counted - thousands) <= digit, f"×{scale}: {counted:.1f} K here, {thousands} K published"
@@ -85,25 +89,25 @@ def test_every_published_model_is_a_net_of_ours() -> None:
 @pytest.mark.parametrize(("scale", "thousands"), [(2, 1370), (3, 1555), (4, 1518)])
 def test_edsr_baseline(scale: int, thousands: int) -> None:
     """As in the tables of the efficient-SR papers (CARN, IMDN: EDSR-baseline 1,370 K, 1,555 K, 1,518 K)."""
-    assert abs(parameters(EDSR(scale)) / 1000 - thousands) < 1
+    assert abs(count_parameters(EDSR(scale)) / 1000 - thousands) < 1
 
 
 @pytest.mark.parametrize(("scale", "millions"), [(2, 40.73), (3, 43.68), (4, 43.09)])
 def test_edsr_of_the_challenge(scale: int, millions: float) -> None:
     """43 M at ×4 (Lim et al., table 1); to two decimals in later papers' tables."""
     with torch.device("meta"):
-        assert round(parameters(EDSR(scale, width=256, blocks=32, res_scale=0.1)) / 1e6, 2) == millions
+        assert round(count_parameters(EDSR(scale, width=256, blocks=32, res_scale=0.1)) / 1e6, 2) == millions
 
 
 def test_srcnn_and_espcn() -> None:
     """SRCNN 9-1-5: 8,032 weights (Dong et al., section 4.3). ESPCN ×3 by hand: 5-3-3, 64-32-9 with biases."""
     assert kernels(SRCNN(2)) == 8032
-    assert parameters(ESPCN(3)) == (25 * 64 + 64) + (9 * 64 * 32 + 32) + (9 * 32 * 9 + 9)
+    assert count_parameters(ESPCN(3)) == (25 * 64 + 64) + (9 * 64 * 32 + 32) + (9 * 32 * 9 + 9)
 
 
 def test_srresnet() -> None:
     """×4: 1.5 M, the usual figure for Ledig et al.'s generator."""
-    assert round(parameters(SRResNet(4)) / 1e5) == 15
+    assert round(count_parameters(SRResNet(4)) / 1e5) == 15
 
 
 def test_fsrcnn_and_vdsr() -> None:
@@ -116,7 +120,7 @@ def test_fsrcnn_and_vdsr() -> None:
 @pytest.mark.parametrize(("scale", "thousands"), [(2, 694), (3, 703), (4, 715)])
 def test_imdn(scale: int, thousands: int) -> None:
     """As in Hui et al. and the tables of all later papers."""
-    assert round(parameters(IMDN(scale)) / 1000) == thousands
+    assert round(count_parameters(IMDN(scale)) / 1000) == thousands
 
 
 def test_carn_m() -> None:
@@ -128,19 +132,19 @@ def test_carn_m() -> None:
 def test_rcan() -> None:
     """As the official code prints them, mean shifts included: 15,444,667 at ×2 and 15,592,379 at ×4."""
     with torch.device("meta"):
-        assert [parameters(RCAN(scale)) + SHIFTS for scale in (2, 4)] == [15_444_667, 15_592_379]
+        assert [count_parameters(RCAN(scale)) + SHIFTS for scale in (2, 4)] == [15_444_667, 15_592_379]
 
 
 def test_rrdb() -> None:
     """ESRGAN's ×4: 16.70 M."""
     with torch.device("meta"):
-        assert parameters(RRDBNet(4)) == 16_697_987
+        assert count_parameters(RRDBNet(4)) == 16_697_987
 
 
 def test_span_and_the_windowed_ones() -> None:
     """SPAN-S 411 K and 426 K, SPAN 498 K at ×4, as deployed (Wan et al.). SwinIR 11.8 M, HAT 20.8 M at ×4."""
-    assert [round(parameters(SPAN(scale, deployed=True)) / 1000) for scale in (2, 4)] == [411, 426]
-    assert round(parameters(SPAN(4, width=52).deploy()) / 1000) == 498
+    assert [round(count_parameters(SPAN(scale, deployed=True)) / 1000) for scale in (2, 4)] == [411, 426]
+    assert round(count_parameters(SPAN(4, width=52).deploy()) / 1000) == 498
     pytest.importorskip("spandrel", reason="spandrel is not installed: pip install 'sr[zoo]'")
     classical = SwinIR(2, width=180, depths=[6] * 6, heads=[6] * 6, direct=False)
-    assert [round(parameters(net) / 1e5) for net in (classical, HAT(4))] == [118, 208]
+    assert [round(count_parameters(net) / 1e5) for net in (classical, HAT(4))] == [118, 208]
