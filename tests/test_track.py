@@ -162,8 +162,6 @@ def test_several_runs_started_at_once_on_a_fresh_database_all_succeed(tmp_path: 
     program = f"""
 import os, mlflow.store.tracking.sqlalchemy_store
 from pathlib import Path
-from sr.track import lines
-from sr.track.catching_up import catch_up
 from sr.track.mlflow import MLflow
 for _ in range(3):  # 8 processes, each with everything imported already
     os.fork()
