@@ -84,3 +84,15 @@ def test_weights_are_compared_tensor_by_tensor(tmp_path: Path) -> None:
     assert kind({"net.b": torch.tensor([1.0, 1.0, 1.1])}).kind == OTHER
     assert kind({"net.b": torch.ones(4)}).kind == OTHER
     assert kind({"net.c": torch.ones(1)}).kind == OTHER
+
+
+def test_second_best_checkpoint_is_compared_and_superseded_files_are_not(tmp_path: Path) -> None:
+    before, after = tmp_path / "before", tmp_path / "after"
+    names = ("best.ckpt", "best_spectrum.ckpt", "last.ckpt", "previous.ckpt", "best_spectrum_until_20.ckpt")
+    for folder in (before, after):
+        folder.mkdir()
+        for name in names:
+            changed = folder == after and "spectrum" in name
+            torch.save({"state_dict": {"net.a": torch.ones(3) * (2 if changed else 1)}}, folder / name)
+    outcomes = {outcome.name: outcome.kind for outcome in final.compare(before, after, 1e-3)}
+    assert outcomes == {"best.ckpt": EQUAL, "best_spectrum.ckpt": OTHER, "last.ckpt": EQUAL}

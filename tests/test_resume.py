@@ -9,9 +9,10 @@ import pytest
 import torch
 import yaml
 
+from sr.record.checkpoint_files import RESUMABLE
 from sr.record.identity import Identity, write_identity
 from sr.runtime.error import UserError
-from sr.training.resume import FILES, expand_overrides, is_intact
+from sr.training.resume import expand_overrides, is_intact
 
 WORDS = (
     "data=folder", "data.patch=32", "data.batch=4", "model/net=plain", "model.net.width=4", "model/schedule=constant",
@@ -213,7 +214,7 @@ def test_a_torn_file_is_told_of_and_the_one_before_is_taken(sr: Any, run: Any, t
     assert "last.ckpt is cut off or damaged, so the one before it is taken" in answer.err
     assert step(folder) == 4
     assert is_intact(folder / "last.ckpt")
-    for name in FILES:
+    for name in RESUMABLE:
         (folder / name).write_bytes(whole[:1000])
     interrupted(folder)
     answer = sr("run", f"resume={folder}")

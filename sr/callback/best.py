@@ -10,6 +10,7 @@ from sr.checkpoint.atomic import link_file
 from sr.checkpoint.load import KEY
 from sr.model.module import SRModule
 from sr.pretrained.state_dict import read_weights
+from sr.record import checkpoint_files
 from sr.runtime.error import UserError
 
 PERCEPTUAL = ("lpips", "lpips_vgg", "dists", "spectrum")  # the first that is measured is a GAN's watch_also=auto
@@ -40,16 +41,18 @@ class BestCheckpoint(Callback):
     @property
     def best(self) -> Path:
         """Where the best checkpoint is, or will be."""
-        return self.folder / "best.ckpt"
+        return self.folder / checkpoint_files.BEST
 
     @property
     def best_also(self) -> Path | None:
         """Where the best by `also` is, or will be, named by that metric: `best_spectrum.ckpt`."""
-        return self.folder / f"best_{self.also.rpartition('/')[2]}.ckpt" if self.also else None
+        return self.folder / checkpoint_files.name_best(self.also.rpartition("/")[2]) if self.also else None
 
     def list_files(self) -> list[Path]:
         """The files that are there, the best first."""
-        return [path for path in (self.best, self.best_also, self.folder / "last.ckpt") if path and path.exists()]
+        return [
+            path for path in (self.best, self.best_also, self.folder / checkpoint_files.LAST) if path and path.exists()
+        ]
 
     def on_save_checkpoint(self, trainer: Trainer, module: SRModule, checkpoint: dict[str, Any]) -> None:
         best = {"best": dict(module.best), "second": dict(self.second), "also": self.also, "waited": self._waited}
@@ -79,9 +82,8 @@ class BestCheckpoint(Callback):
         if not trainer.is_global_zero:
             return
         print(f"resume: other validation sets, or LR made otherwise, than until step {step}: the best is sought anew")
-        for path in self.folder.glob("best*.ckpt"):
-            if "_until_" not in path.stem:
-                path.replace(path.with_stem(f"{path.stem}_until_{step}"))
+        for path in checkpoint_files.list_best(self.folder):
+            path.replace(checkpoint_files.name_superseded(path, step))
 
     def _there(self, step: int) -> dict[str, Path]:
         """The best files that a training at this step goes on with."""

@@ -16,6 +16,7 @@ from sr.callback.best import BestCheckpoint
 from sr.checkpoint.atomic import link_file, sync_folder, write_checkpoint
 from sr.checkpoint.load import KEY
 from sr.model.module import SRModule
+from sr.record.checkpoint_files import LAST, PART_SUFFIX, PREVIOUS
 from sr.runtime import rng_state
 from sr.runtime.error import DiskError
 from sr.runtime.signals import signals
@@ -59,7 +60,7 @@ class CheckpointWriter(Callback):
     def on_train_start(self, trainer: Trainer, module: SRModule) -> None:
         self._when = time.monotonic()
         if trainer.is_global_zero:
-            for part in self._last.parent.glob(f"{self._last.name}.*.part"):  # of a process that was killed
+            for part in self._last.parent.glob(f"{self._last.name}.*{PART_SUFFIX}"):  # of a process that was killed
                 part.unlink()
         if trainer.world_size == 1:  # several would have to agree on the step at which to stop
             signals.defer()
@@ -111,7 +112,7 @@ class CheckpointWriter(Callback):
 
     def _written(self, content: dict[str, Any], step: int) -> Path:
         """Under a name of its own, until the journal has all that was told before this step."""
-        part = self._last.with_name(f"{self._last.name}.{step}.part")
+        part = self._last.with_name(f"{self._last.name}.{step}{PART_SUFFIX}")
         try:
             with part.open("wb") as file:
                 write_checkpoint(content, file)
@@ -126,7 +127,7 @@ class CheckpointWriter(Callback):
             for path in better:
                 link_file(part, path)
             if self._last.exists():
-                link_file(self._last, self._last.with_name("previous.ckpt"))
+                link_file(self._last, self._last.with_name(PREVIOUS))
             part.replace(self._last)
             sync_folder(self._last.parent)
         except OSError as error:
@@ -136,7 +137,7 @@ class CheckpointWriter(Callback):
 
     @property
     def _last(self) -> Path:
-        return self.judge.folder / "last.ckpt"
+        return self.judge.folder / LAST
 
     def _lost(self, step: int, error: OSError) -> DiskError:
         whole = "; the one before it is whole" if self._last.exists() else ""

@@ -21,6 +21,7 @@ from sr.data.known_leaks import Leak
 from sr.model.module import SRModule
 from sr.net.spandrel import Spandrel
 from sr.pretrained.state_dict import State, find_misfit, read_weights, strip_prefix, translate_names, unwrap_state_dict
+from sr.record.checkpoint_files import BEST
 from sr.runtime.error import UserError
 
 SPANDREL = "sr.net.spandrel.Spandrel"
@@ -50,7 +51,7 @@ def load_checkpoint(
     is a config to be used instead, and `scale` is needed where the weights serve several.
     """
     if path.is_dir():  # a run's
-        path = path / "best.ckpt"
+        path = path / BEST
     content = read_weights(path)
     if KEY not in content:
         loaded = _published(path, unwrap_state_dict(content), scale, net)
@@ -95,7 +96,7 @@ def restore_weights(net: nn.Module, path: Path, content: dict[str, Any] | None =
 
 def initialize_weights(module: SRModule, path: Path) -> None:
     """Give a module's net, and its averaged one, the weights of any file, ours or published, that hold such a net's."""
-    path = path / "best.ckpt" if path.is_dir() else path
+    path = path / BEST if path.is_dir() else path
     with rename_option("model.init", path):
         content = read_weights(path)
         state = (

@@ -8,14 +8,13 @@ import torch
 from torch import Tensor
 
 from sr.pretrained.state_dict import State, read_weights
+from sr.record.checkpoint_files import list_final
 from sr.reproduction.points import CLOSE, EQUAL, OTHER, Outcome
-
-FILES = ("best.ckpt", "best_perceptual.ckpt", "last.ckpt")
 
 
 def compare(there: Path, here: Path, tolerance: float) -> list[Outcome]:
     """One outcome a file that both have."""
-    both = [name for name in FILES if (there / name).is_file() and (here / name).is_file()]
+    both = [path.name for path in list_final(there) if (here / path.name).is_file()]
     return [
         _outcome(name, *(_tensors(read_weights(folder / name)) for folder in (there, here)), tolerance) for name in both
     ]

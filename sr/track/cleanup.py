@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from sr.data.cache import Cache
+from sr.record.checkpoint_files import PART_SUFFIX, SUFFIX
 from sr.record.identity import FAILED, KILLED, RUN_FILE, RUNNING, list_runs, read_identity
 from sr.record.orphans import mark_orphaned_runs
 from sr.runtime import terminal
@@ -124,7 +125,7 @@ def _orphaned(runs: Path, deleted: Collection[str]) -> Iterator[Leftover]:
         run_id = known.run_id if known else (summary or {}).get("run_id")
         lost = known is None and summary is None and not (folder / "config.yaml").exists()  # track=none has only this
         why = "of no run" if lost else "its MLflow run was deleted" if run_id in deleted else None
-        kept = [file for file in files if file.suffix == ".part" or (why and file.suffix == ".ckpt")]
+        kept = [file for file in files if file.suffix == PART_SUFFIX or (why and file.suffix == SUFFIX)]
         if kept:
             yield Leftover("checkpoints", f"{folder.name} ({why or 'half-written'})", runs, kept, [])
 

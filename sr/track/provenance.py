@@ -21,6 +21,7 @@ from sr.data.fingerprint import OTHER, SetFingerprint, UsedSet, compute_fingerpr
 from sr.data.module import SRDataModule
 from sr.metric.protocol import Protocol
 from sr.record import git, machine
+from sr.record.checkpoint_files import list_checkpoints
 from sr.record.redact import mask_passwords
 from sr.track.none import NoTracker
 
@@ -107,7 +108,7 @@ def _others(config: dict[str, Any]) -> list[UsedSet]:
         for word in dial.split("."):
             node = node.get(word) if isinstance(node, dict) else None
         path = Path(str(node)).expanduser()
-        files = sorted(path.glob("*.ckpt")) if path.is_dir() and dial != "resume" else [path]  # which is the run itself
+        files = list_checkpoints(path) if path.is_dir() and dial != "resume" else [path]  # which is the run itself
         if node is not None and files and files[0].is_file():
             found.append(UsedSet(OTHER, dial, files, {}))
     checkout = git.find_checkout()

@@ -18,13 +18,13 @@ from typing import Any, NamedTuple
 import yaml
 
 from sr.config.renamed import update_override
+from sr.record.checkpoint_files import RESUMABLE
 from sr.record.identity import RUN_FILE, find_run, read_identity
 from sr.record.redact import MASK, mask_passwords
 from sr.runtime.error import UserError
 from sr.runtime.launch import quote_override
 
 AUTO = "auto"
-FILES = ("last.ckpt", "previous.ckpt")  # the newer first
 FIXED = (
     "model._target_", "model.net", "model.discriminator", "model.optimizer", "model.discriminator_optimizer", "metric",
     "color", "scale",
@@ -90,7 +90,7 @@ def read_overrides(folder: Path) -> list[str]:
 
 def find_newest_checkpoint(folder: Path) -> Path | None:
     """The newest checkpoint of a run that is whole; None where it was killed before the first one."""
-    there = [path for path in (folder / name for name in FILES) if path.exists()]
+    there = [path for path in (folder / name for name in RESUMABLE) if path.exists()]
     for path in there:
         if is_intact(path):
             return path
@@ -130,7 +130,7 @@ def _named(wanted: str, runs: Path) -> PastRun:
     word = wanted.removeprefix("mlflow:")
     older = [path for path in _folders(runs) if _summary(path).get("run_id") == word]
     run = read_past_run((older[0] if older else find_run(runs, word, "resume")).resolve())
-    if not any((run.folder / name).exists() for name in (RUN_FILE, "config.yaml", "summary.json", *FILES)):
+    if not any((run.folder / name).exists() for name in (RUN_FILE, "config.yaml", "summary.json", *RESUMABLE)):
         raise UserError(
             f"resume={wanted}: expected a run's folder; there is neither config.yaml nor a checkpoint in it"
         )
@@ -149,7 +149,12 @@ def _newest_like(typed: list[str]) -> PastRun | None:
         run = read_past_run(folder)
         known_as = {mask_passwords(_plain(word)) for word in run.typed or () if parse_key(word) != "resume"}
         same = run.typed is not None and known_as == wanted
-        if same and run.status != "FINISHED" and not run.is_alive and any(is_intact(folder / name) for name in FILES):
+        if (
+            same
+            and run.status != "FINISHED"
+            and not run.is_alive
+            and any(is_intact(folder / name) for name in RESUMABLE)
+        ):
             return run
     return None
 
