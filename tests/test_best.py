@@ -12,6 +12,8 @@ import torch
 
 from sr.callback.best import BestCheckpoint
 from sr.callback.checkpointing import CheckpointWriter
+from sr.metric.dists import DISTS
+from sr.metric.lpips import LPIPS
 from sr.metric.protocol import Protocol
 from sr.metric.spectrum import Spectrum
 from sr.runtime import terminal
@@ -21,6 +23,8 @@ from sr.track.none import NoTracker
 CONFIG: dict[str, Any] = {"data": {"val": ["Set5"]}, "model": {"adversarial": {}}, "watch_also": "auto"}
 PROGRESS = ("ready", "started", "processed", "completed")
 PSNR, SPECTRUM = "val/Set5/psnr", "val/Set5/spectrum"
+# Two without their networks, which need files: only their attributes are used.
+METRICS = {"spectrum": Spectrum(), "dists": DISTS.__new__(DISTS), "lpips": LPIPS.__new__(LPIPS)}
 
 
 class Kept:
@@ -32,7 +36,7 @@ class Kept:
         self.keeper = CheckpointWriter(self.best, CONFIG | dials, NoTracker())
         self.module = SimpleNamespace(
             best={}, bicubic={}, may_become_best=True, use_eval_weights=nullcontext,
-            metric=Protocol("edsr", 2, "rgb", also={"spectrum": Spectrum()}),
+            metric=Protocol("edsr", 2, "rgb", also=METRICS),
         )  # fmt: skip
         self.trainer = SimpleNamespace(
             sanity_checking=False, is_global_zero=True, should_stop=False, world_size=1, num_training_batches=100,

@@ -246,19 +246,24 @@ def test_further_measure(choice: str, compose: Any, build: Any, tmp_path: Path) 
     import torch
     from specimen import weight_files
 
+    from sr.metric.metric import Metric
+
     weights = [f"metric.also.{choice}.weights={weight_files(tmp_path)[LEARNED[choice]]}"] if choice in LEARNED else []
     config = compose(f"metric/also=[{choice}]", *weights)
     protocol = build.build_part(config["metric"], "metric")
     measure = protocol.also[choice]
+    assert isinstance(measure, Metric)
     assert isinstance(measure.unit, str)
     assert measure.better in ("higher", "lower")
+    assert measure.label in (None, choice)
+    assert measure.perceptual_rank >= 0
     side = 180 if choice == "ms_ssim" else 48  # which halves its pictures four times
     hr = torch.randint(0, 256, (2, 3, side, side + 12)) / 255
     sr = (hr + 0.1 * torch.randn_like(hr)).clamp(0, 1)
     degrade = build.build_part(config["data"]["degrade"], "data.degrade")
     lr = degrade((hr * 255).round().to(torch.uint8)).float() / 255
     values = protocol(sr, hr, lr)[choice]
-    assert values.shape == (2,)
+    assert (values.shape, values.dtype) == ((2,), torch.float64)
     alone = torch.cat([protocol(sr[k : k + 1], hr[k : k + 1], lr[k : k + 1])[choice] for k in range(2)])
     torch.testing.assert_close(values, alone, rtol=1e-6, atol=1e-6)
     best = protocol(hr, hr, lr)[choice]

@@ -1,8 +1,10 @@
 """What measures promise: the sizes they take, that each image is judged alone, and what makes them better or worse."""
 
 import importlib
+import json
 import math
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,8 +25,9 @@ from sr.metric.dists import DISTS
 from sr.metric.lpips import LPIPS
 from sr.metric.lr_psnr import LRPSNR
 from sr.metric.ms_ssim import MSSSIM, ms_ssim
+from sr.metric.protocol import Protocol
 from sr.metric.psnr import psnr
-from sr.metric.spectrum import Spectrum, spectra, spectrum
+from sr.metric.spectrum import Spectrum, compute_spectra, spectrum
 from sr.metric.ssim import ssim
 from sr.runtime.error import UserError
 
@@ -99,12 +102,12 @@ def test_ssim_takes_any_size_from_its_window_up(height: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("measure", "name", "smallest"), [(ssim, "SSIM", 11), (ms_ssim, "MS-SSIM", 176), (spectra, "spectrum", 16)]
+    ("measure", "name", "smallest"), [(ssim, "SSIM", 11), (ms_ssim, "MS-SSIM", 176), (compute_spectra, "spectrum", 16)]
 )
 def test_a_picture_too_small_is_told_the_smallest_size(measure: Any, name: str, smallest: int) -> None:
     fits, short = levels(1, 1, smallest, smallest + 3), levels(1, 1, smallest - 2, smallest + 2)
     say = rf"{name} needs at least {smallest}×{smallest} pixels.*, got {smallest - 2}×{smallest + 2}"
-    both = (lambda i: (i,)) if measure is spectra else (lambda i: (i, i))
+    both = (lambda i: (i,)) if measure is compute_spectra else (lambda i: (i, i))
     assert measure(*both(fits)).isfinite().all()
     with pytest.raises(UserError, match=say):
         measure(*both(short))
@@ -146,9 +149,9 @@ def test_lr_psnr_of_an_unrounded_lr_is_not_rounded() -> None:
 
 
 def test_lr_psnr_asks_for_the_lr_and_for_its_degradation() -> None:
-    with pytest.raises(UserError, match="data/degrade has to be the one"):
+    with pytest.raises(UserError, match="data/degrade must be the degradation"):
         LRPSNR(Bicubic(4))(see(1, 40, 40))
-    with pytest.raises(UserError, match="LR pictures are needed"):
+    with pytest.raises(UserError, match="LR images are needed"):
         LRPSNR(Bicubic(2))(see(1, 40, 40)._replace(lr=None))
 
 
@@ -194,7 +197,7 @@ def test_spectrum_is_calibrated() -> None:
     """White noise of σ levels has 10·log10(σ² + 1) dB at every frequency; other noise of its strength is near."""
     chance = torch.Generator().manual_seed(0)
     one, other = (20 * torch.randn(1, 1, 512, 512, generator=chance, dtype=torch.float64) for _ in range(2))
-    assert spectra(one).mean(dim=-1).median().item() == pytest.approx(10 * math.log10(401), abs=0.2)
+    assert compute_spectra(one).mean(dim=-1).median().item() == pytest.approx(10 * math.log10(401), abs=0.2)
     assert spectrum(one, other).item() == pytest.approx(1.3, abs=0.2)
     assert spectrum(2 * one, one).item() == pytest.approx(10 * math.log10(4), abs=0.1)
 
@@ -233,3 +236,64 @@ def test_another_network_s_file_is_refused(made_up: dict[str, Path]) -> None:
         LPIPS("vgg", str(made_up["alex"]))
     with pytest.raises(UserError, match="expected alex or vgg"):
         LPIPS("squeeze")
+
+
+# A metric of one's own: two files
+
+
+YAML = "largest_error:\n  _target_: my_metrics.LargestError\n"
+PYTHON = """
+from sr.metric.metric import Metric
+
+
+class LargestError(Metric):
+    better = "lower"
+    perceptual_rank = 9
+
+    def __call__(self, images):
+        return (images.x - images.y).abs().flatten(1).amax(1)
+"""
+
+
+@pytest.fixture
+def own_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A `--config-dir` with a metric of the user's own."""
+    folder = tmp_path / "parts"
+    (folder / "metric" / "also").mkdir(parents=True)
+    (folder / "metric" / "also" / "largest_error.yaml").write_text(YAML)
+    (folder / "my_metrics.py").write_text(PYTHON)
+    monkeypatch.syspath_prepend(str(folder))  # what sr.config.cli adds is removed after the test
+    yield folder
+    sys.modules.pop("my_metrics", None)
+
+
+def test_a_new_metric_is_two_files_and_may_select_a_best_checkpoint(
+    own_parts: Path, sr: Any, world: Path, tmp_path: Path
+) -> None:
+    words = (
+        "--config-dir", str(own_parts), "metric/also=[largest_error]", "data=folder", f"data.path={world}/photos",
+        "data.patch=32", "data.batch=2", "track=none", "trainer.max_steps=2", "trainer.accelerator=cpu",
+    )  # fmt: skip
+    answer = sr("run", *words, "model/net=plain", "watch_also=largest_error", "data.test=[]")
+    assert answer.code == 0, answer.err
+    (checkpoint,) = (tmp_path / "runs").glob("*/best_largest_error.ckpt")
+    summary = json.loads((checkpoint.parent / "summary.json").read_text())
+    assert summary["metrics"]["val/folder/largest_error"] > 0
+
+    words = ("--config-dir", str(own_parts), "metric/also=[largest_error]", "data.test=[Set5]", f"paths.data={world}")
+    answer = sr("evaluate", *words, f"checkpoint={checkpoint}", "track=none")
+    assert answer.code == 0, answer.err
+    assert "largest_error ↓" in answer.out
+
+
+def test_the_perceptual_metric_of_highest_rank_comes_first(own_parts: Path) -> None:
+    largest_error = importlib.import_module("my_metrics").LargestError()
+    metrics = {"ms_ssim": MSSSIM(), "spectrum": Spectrum(), "largest_error": largest_error}
+    assert Protocol("edsr", 2, "rgb", also=metrics).perceptual_names == ["largest_error", "spectrum"]
+
+
+def test_what_is_no_metric_is_refused() -> None:
+    with pytest.raises(
+        UserError, match=r"metric/also=\[plain\]: expected a metric with better, unit, .*\(found function"
+    ):
+        Protocol("edsr", 2, "rgb", also={"plain": lambda images: images.x})

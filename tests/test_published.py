@@ -5,7 +5,7 @@ import torch
 
 from sr.evaluation.published import explain_gap, find_row, list_other_protocols, read_rows, recognize_model
 from sr.metric.protocol import Protocol, require_same_protocol
-from sr.metric.traps import alternatives, pooled
+from sr.metric.protocol_variants import compute_psnr_variants, pool_psnr
 from sr.runtime.error import UserError
 
 
@@ -42,21 +42,21 @@ def test_each_mistake_is_the_number_that_it_would_give() -> None:
     gray = torch.randint(40, 200, (2, 1, 40, 44), generator=chance).expand(-1, 3, -1, -1) / 255
     noisy = (gray + 0.1 * torch.randn(gray[:, :1].shape, generator=chance)).clamp(0, 1)
     right = Protocol("edsr", 2, "rgb")(noisy, gray)["psnr"]
-    found = alternatives(noisy, gray, 2)
+    found = compute_psnr_variants(noisy, gray, 2)
     full = next(values for cause, values in found.items() if "full-range" in cause)
     assert (full - right).tolist() == pytest.approx([-1.322] * 2, abs=1e-3)
     ntire = Protocol("ntire", 2, "rgb", "rgb")(noisy, gray)["psnr"]
     assert found["RGB instead of luma"].tolist() == pytest.approx(ntire.tolist(), abs=1e-6)
     assert (found["the result is not rounded to 8 bits"] - right).abs().max() < 0.05
     assert set(found) > {"the border is not cut"}
-    assert pooled([20.0, 40.0], [100, 100]) == pytest.approx(22.967, abs=1e-3)  # not 30: protocols.md's own example
+    assert pool_psnr([20.0, 40.0], [100, 100]) == pytest.approx(22.967, abs=1e-3)  # not 30: protocols.md's own example
 
 
 def test_numbers_of_two_protocols_are_never_compared() -> None:
     ours = Protocol("edsr", 2, "rgb").describe("Bicubic(scale=2, border=mirror)")
     require_same_protocol(ours, dict(ours), "theirs")
     for other in (Protocol("edsr", 3, "rgb"), Protocol("vdsr", 2, "y", "y8"), Protocol("edsr", 2, "gray")):
-        with pytest.raises(UserError, match="theirs was measured by another protocol"):
+        with pytest.raises(UserError, match="theirs was measured under another protocol"):
             require_same_protocol(ours, other.describe("Bicubic(scale=2, border=mirror)"), "theirs")
     with pytest.raises(UserError, match=r"lr: Bicubic.* here, files there"):
         require_same_protocol(ours, Protocol("edsr", 2, "rgb").describe("files"), "theirs")

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sr.alarm.rule import Rule
-from sr.metric.color_shift import delta_e, lab
+from sr.metric.color_shift import delta_e, rgb_to_lab
 
 BLOCK = 16  # LR pixels
 FINE = 4  # LR pixels: of blocks that show whether a result follows its input
@@ -34,7 +34,7 @@ class ColorDrift(Rule):
         self._before = math.inf  # ΔE at the last validation
 
     def observe_images(self, lr: Tensor, sr: Tensor, hr: Tensor) -> None:
-        given, ours, right = (lab(image) for image in _blocks(BLOCK, lr, sr, hr))
+        given, ours, right = (rgb_to_lab(image) for image in _blocks(BLOCK, lr, sr, hr))
         far = [delta_e(ours, other).mean(dim=(-2, -1)) for other in (given, right)]
         x, y = (i.mean(dim=1) for i in _blocks(FINE, lr, sr))
         x, y = (i - i.mean(dim=(-2, -1), keepdim=True) for i in (x, y))

@@ -13,8 +13,6 @@ from sr.pretrained.state_dict import read_weights
 from sr.record import checkpoint_files
 from sr.runtime.error import UserError
 
-PERCEPTUAL = ("lpips", "lpips_vgg", "dists", "spectrum")  # the first that is measured is a GAN's watch_also=auto
-
 
 class BestCheckpoint(Callback):
     """Knows the best step by `watch` and the best by `watch_also`, and stops a training that gets no better.
@@ -115,7 +113,7 @@ class BestCheckpoint(Callback):
         known = sorted(name for name in module.metrics if not name.endswith("_raw"))
         also = self.config.get("watch_also")
         if also == "auto":
-            names = PERCEPTUAL if "adversarial" in self.config["model"] else ()
+            names = module.metric.perceptual_names if "adversarial" in self.config["model"] else []
             also = next((name for name in names if self._set + name in {*known} - {self.key}), None)
         also = also if also is None or "/" in also else self._set + also
         self.second = self.second if also == self.also else {}  # of a resumed run, by what it watched there

@@ -15,7 +15,7 @@ from sr.image.panel import draw_tiles, repeat_pixels
 from sr.image.resize import upscale_bicubic
 from sr.metric.protocol import Protocol
 from sr.metric.psnr import psnr
-from sr.metric.ssim import WINDOW
+from sr.metric.ssim import WINDOW_SIZE
 from sr.model.measured import EvaluationOutput
 from sr.model.module import SRModule
 from sr.track.none import NoTracker
@@ -88,7 +88,7 @@ def draw_panel(shown: EvaluationOutput, protocol: Protocol, crop: int = CROP, st
 
 
 def _psnr(protocol: Protocol, sr: Tensor, hr: Tensor) -> str:
-    if min(sr.shape[-2:]) < WINDOW + 2 * protocol.scale:
+    if min(sr.shape[-2:]) < WINDOW_SIZE + 2 * protocol.scale:
         return ""
     seen = protocol.prepare(sr, hr)
     return f"{psnr(seen.x, seen.y).item():.2f} dB"

@@ -27,7 +27,7 @@ from sr.data.prefetch import Prefetcher
 from sr.image.batch import Pair, Raw
 from sr.image.color import rgb_to_gray
 from sr.image.read import list_images
-from sr.metric.ssim import WINDOW
+from sr.metric.ssim import WINDOW_SIZE
 from sr.runtime.error import UserError, suggest_nearest
 from sr.runtime.signals import ignore_signals
 
@@ -258,7 +258,7 @@ def check_sizes(pictures: ImageSet, key: str) -> None:
     """Raise where a picture, less its border, is smaller than SSIM's window; `key` is the dial that named the set."""
     s = pictures.scale
     for image, (h, w) in zip(pictures.names, pictures.sizes, strict=True):
-        if min(h, w) < WINDOW + 2 * s:
+        if min(h, w) < WINDOW_SIZE + 2 * s:
             raise UserError(f"{key}: image {image} ({w}×{h}) is too small to be measured at scale {s}")
 
 

@@ -117,7 +117,7 @@ def explain_gap(
 ) -> str | None:
     """The likely reason for `gap` = ours - theirs in dB; None within rounding, or when none is known.
 
-    `alternatives` are the means that mistakes of measuring would give here (`sr.metric.traps`): the one that meets
+    `alternatives` are the means that mistakes of measuring would give here (`sr.metric.protocol_variants`): the one that meets
     the published value `theirs` is named first.
     """
     if abs(gap) <= DIGITS:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sr.evaluation import published
 from sr.evaluation.published import DIGITS, SIZES, Row, explain_gap, list_other_protocols
-from sr.metric import traps
+from sr.metric import protocol_variants
 from sr.metric.protocol import Protocol, require_same_protocol
 from sr.runtime.error import UserError
 
@@ -26,14 +26,18 @@ class ProtocolMistakes:
     def update(self, sr: Tensor, hr: Tensor) -> None:
         """A batch of float 0…1 images `[B, C, H, W]`."""
         if self.protocol.channel == "y" and hr.shape[1] == 3:
-            for cause, values in traps.alternatives(sr, hr, self.protocol.scale).items():
+            for cause, values in protocol_variants.compute_psnr_variants(sr, hr, self.protocol.scale).items():
                 self._values[cause] += values.tolist()
         b = self.protocol.scale
         self._pixels += [(hr.shape[2] - 2 * b) * (hr.shape[3] - 2 * b)] * len(hr)
 
     def means(self, psnrs: list[float]) -> dict[str, float]:
         """What each would have made of the set; `psnrs` are the right values of its pictures."""
-        pooled = {"errors pooled over all pixels instead of the mean of images": traps.pooled(psnrs, self._pixels)}
+        pooled = {
+            "errors pooled over all pixels instead of the mean of images": protocol_variants.pool_psnr(
+                psnrs, self._pixels
+            )
+        }
         return {cause: statistics.fmean(values) for cause, values in self._values.items()} | pooled
 
 

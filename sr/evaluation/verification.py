@@ -15,7 +15,7 @@ from sr.degrade.bicubic import Bicubic
 from sr.evaluation.published import find_row, read_bicubic
 from sr.image.read import list_images, read_rgb
 from sr.image.resize import upscale_bicubic
-from sr.metric.protocol import STANDARD, Protocol
+from sr.metric.protocol import STANDARD_CHANNELS, Protocol
 from sr.runtime import terminal
 from sr.runtime.error import UserError
 
@@ -107,7 +107,7 @@ class Verification:
         (name, scale), raw = key, chosen[[k]]
         values = {}
         for protocol in self.protocols:
-            measure = Protocol(protocol, scale, "y" if protocol == "vdsr" else "rgb", STANDARD[protocol])
+            measure = Protocol(protocol, scale, "y" if protocol == "vdsr" else "rgb", STANDARD_CHANNELS[protocol])
             hr = measure.select_channels(raw.hr, raw.gray)
             lr = Bicubic(scale)(hr)
             exact = torch.float64 if hr.dtype == torch.float64 else torch.float32

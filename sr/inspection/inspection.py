@@ -15,7 +15,7 @@ from sr.inspection.kernels import KERNELS
 from sr.inspection.leaks import LEAST, find_leaks, usable
 from sr.inspection.pairs import examine, matched
 from sr.inspection.source import TRAINING, Source, kind, list_source
-from sr.metric.ssim import WINDOW
+from sr.metric.ssim import WINDOW_SIZE
 from sr.runtime.error import UserError, suggest_nearest
 
 BLIND = "leaks and near duplicates that are turned by 90° or upside down, or share less than a fifth of the picture"
@@ -41,7 +41,7 @@ def inspect(config: dict[str, Any]) -> bool:
 
 def _files(found: Source, scale: int, expect: str, report: Report) -> None:
     train = _looked(TRAINING, found.train, found.patch, f"the size of a patch (data.patch={found.patch})", report)
-    least = WINDOW + 2 * scale
+    least = WINDOW_SIZE + 2 * scale
     why = f"what can be measured at scale={scale}"
     sets = {name: _looked(name, files, least, why, report) for name, files in found.sets.items()}
     for name, files in found.lr.items():

@@ -1,10 +1,13 @@
-"""Decibels, the same ones on every device."""
+"""Decibels, equal on every device."""
 
 import math
 
 from torch import Tensor
 
 
-def decibel(ratio: Tensor) -> Tensor:
-    """10·log10 of a ratio of powers. By way of ln: XLA's log10 of float64 is 2·10⁻⁸ off, with a float32 1/ln 10."""
+def to_decibel(ratio: Tensor) -> Tensor:
+    """Return 10·log10 of a ratio of powers.
+
+    It is computed from ln: XLA's log10 of float64 multiplies by 1/ln 10 in float32 and is 2·10⁻⁸ off.
+    """
     return ratio.log() * (10 / math.log(10))

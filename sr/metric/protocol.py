@@ -1,6 +1,6 @@
-"""`metric=…`: the evaluation protocol, which travels with every number it made."""
+"""`metric=…`: the evaluation protocol, which is stored with every number that was measured under it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
@@ -8,55 +8,74 @@ from torch import Tensor
 
 from sr.image.batch import MetricInput
 from sr.image.color import rgb_to_luma
+from sr.metric.metric import Metric
 from sr.metric.psnr import psnr
 from sr.metric.ssim import ssim
 from sr.runtime.error import UserError
 
 Channel = Literal["y", "y8", "rgb"]
-STANDARD: dict[str, Channel] = {"edsr": "y", "vdsr": "y8", "ntire": "rgb"}  # what each name promises
-Measure = Callable[[MetricInput], Tensor]  # one value an image, [B]; `unit` and `better` beside it
+STANDARD_CHANNELS: dict[str, Channel] = {
+    "edsr": "y",
+    "vdsr": "y8",
+    "ntire": "rgb",
+}  # the channel of each named protocol
 
 
 class Protocol:
-    """Rounds to 8 bits, takes the luma, cuts the border, then measures each image.
+    """Rounds to 8 bits, converts to luma, cuts the border of `scale` pixels, then measures each image.
 
-    `channel` is what is measured of an RGB picture: `y` (BT.601, 16…235, in float, not rounded), `rgb`, or `y8`: the
-    luma is rounded to 8 bits *before* anything else, and the net sees it alone. One-channel pictures are measured as
-    they are. The border is `scale` pixels wide. `also` names further measures, such as `sr.metric.lr_psnr.LRPSNR`.
+    `channel` says what of an RGB image is measured: `y` (BT.601, 16…235, in float, not rounded), `rgb`, or `y8`: the
+    luma is rounded to 8 bits *before* anything else, and the net's input is luma only. One-channel images are measured
+    as they are. `also` holds further metrics by name, such as `sr.metric.lr_psnr.LRPSNR`.
     """
 
     def __init__(
-        self, name: str, scale: int, color: str, channel: Channel = "y", also: Mapping[str, Measure] | None = None
+        self, name: str, scale: int, color: str, channel: Channel = "y", also: Mapping[str, Metric] | None = None
     ) -> None:
-        if channel not in STANDARD.values():
-            raise UserError(f"metric.channel={channel}: expected one of {', '.join(STANDARD.values())}")
+        if channel not in STANDARD_CHANNELS.values():
+            raise UserError(f"metric.channel={channel}: expected one of {', '.join(STANDARD_CHANNELS.values())}")
         if channel == "y8" and color != "y":
             raise UserError(
-                f"metric={name} measures nets that see luma alone, and this one sees color={color}: "
-                f"say color=y (a net of one channel), or measure it by metric=edsr"
+                f"metric={name}: expected a net on luma, color=y (found color={color}); "
+                f"use color=y (a net of one channel) or metric=edsr"
             )
+        for key, metric in (also or {}).items():
+            if not isinstance(metric, Metric):
+                raise UserError(
+                    f"metric/also=[{key}]: expected a metric with better, unit, label and perceptual_rank (found "
+                    f"{type(metric).__name__}); let its class inherit from sr.metric.metric.Metric"
+                )
         self.scale, self.color, self.channel = scale, color, channel
-        self.also = {getattr(measure, "label", key): measure for key, measure in (also or {}).items()}
-        own = [channel] * (channel != STANDARD.get(name, channel))
-        self.name = "-".join([name, *own, *["gray"] * (color == "gray")])
+        self.also = {metric.label or key: metric for key, metric in (also or {}).items()}
+        changed = [channel] * (channel != STANDARD_CHANNELS.get(name, channel))
+        self.name = "-".join([name, *changed, *["gray"] * (color == "gray")])
 
     @property
     def metric_names(self) -> tuple[str, ...]:
-        """The names of all that is measured, in the order of the tables."""
+        """The names of all metrics, in the order of the tables."""
         return ("psnr", "ssim", *self.also)
 
+    @property
+    def perceptual_names(self) -> list[str]:
+        """The names of the perceptual metrics, the one that monitor_also=auto selects first."""
+        ranks = {name: metric.perceptual_rank for name, metric in self.also.items() if metric.perceptual_rank > 0}
+        return sorted(ranks, key=lambda name: (-ranks[name], name))
+
     def sign(self, name: str) -> int:
-        """1 where a higher value is better, -1 where a lower one is."""
-        return -1 if getattr(self.also.get(name), "better", "higher") == "lower" else 1
+        """Return 1 if a higher value of this metric is better, -1 if a lower one is."""
+        return -1 if name in self.also and self.also[name].better == "lower" else 1
 
     @property
     def standard_lr(self) -> str:
-        """How all published tables made their LR, in the words of `sr.data.module.SRData.lr_from`."""
+        """The degradation of all published tables, as `SRData.describe_lr` in `sr.data.module` writes it.
+
+        This text is stored in every evaluate.json and must never change.
+        """
         return f"Bicubic(scale={self.scale}, border=mirror)"
 
     def describe(self, lr: str = "") -> dict[str, str | int]:
-        """What has to be equal before two numbers may be compared; `lr` says where the LR pictures came from."""
-        made = {"lr": f"{lr}{', not rounded' if self.channel == 'y8' else ''}"} if lr else {}
+        """Return everything that must be equal before two numbers may be compared; `lr` describes how the LR was made."""
+        lr_source = {"lr": f"{lr}{', not rounded' if self.channel == 'y8' else ''}"} if lr else {}
         return {
             "protocol": self.name,
             "channel": "gray" if self.color == "gray" else self.channel,
@@ -65,45 +84,47 @@ class Protocol:
             "rounding": "8 bit",
             "psnr": "peak 255, mean of images",
             "ssim": "11×11 Gaussian 1.5, valid, mean of images",
-            **made,
+            **lr_source,
         }
 
     def select_channels(self, hr: Tensor, gray: bool = False) -> Tensor:
-        """What of 8-bit pictures `[B, C, H, W]` there is to enlarge: the pictures; by `y8` their luma, rounded, in
-        levels 0…255 of float64, so that the LR made of it stays unrounded. A gray *file* is its own luma, as in MATLAB
-        (`gray`: the channels are one, repeated)."""
+        """Return the HR that the LR is made from: 8-bit images `[B, C, H, W]` -> the same, or their luma `[B, 1, H, W]`.
+
+        With `y8` it is the luma rounded to levels 0…255, as float64, so that the LR made from it is not rounded. A gray
+        *file* is its own luma, as in MATLAB (`gray`: the channels are one channel, repeated).
+        """
         if self.channel != "y8" or hr.shape[1] == 1:
             return hr
         return hr[:, :1].double() if gray else (rgb_to_luma(hr.double() / 255) * 255 + 0.5).floor()
 
     def __call__(self, sr: Tensor, hr: Tensor, lr: Tensor | None = None) -> dict[str, Tensor]:
-        """PSNR in dB, SSIM and what `also` adds, of each image: float 0…1 `[B, C, H, W]` -> `{"psnr": [B], …}`."""
-        seen = self.prepare(sr, hr, lr)
-        return {"psnr": psnr(seen.x, seen.y), "ssim": ssim(seen.x, seen.y)} | {
-            name: measure(seen) for name, measure in self.also.items()
+        """Return PSNR in dB, SSIM and the metrics of `also`: float `[B, C, H, W]` in 0…1 -> `{"psnr": [B], …}`."""
+        images = self.prepare(sr, hr, lr)
+        return {"psnr": psnr(images.x, images.y), "ssim": ssim(images.x, images.y)} | {
+            name: metric(images) for name, metric in self.also.items()
         }
 
     def prepare(self, sr: Tensor, hr: Tensor, lr: Tensor | None = None) -> MetricInput:
-        """The batch as it is measured."""
+        """Round, convert and cut a batch of float images `[B, C, H, W]` in 0…1 for the metrics."""
         if sr.shape != hr.shape:
             raise UserError(
                 f"result {tuple(sr.shape)} and HR {tuple(hr.shape)} differ in size: is scale={self.scale} right?"
             )
-        (x, sr), (y, hr) = self._prepared(sr), self._prepared(hr)
+        (x, sr), (y, hr) = self._prepare_image(sr), self._prepare_image(hr)
         return MetricInput(x, y, sr, hr, lr)
 
-    def _prepared(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Levels as measured, border cut; and the whole picture, 8 bits in 0…1."""
-        level = (image.clamp(0, 1).to(torch.float32) * 255 + 0.5).floor().double()  # 8-bit levels
-        measured, b = level, self.scale
-        if self.channel == "y" and level.shape[1] == 3:
-            measured = rgb_to_luma(level / 255) * 255
-        return measured[..., b:-b, b:-b], level / 255
+    def _prepare_image(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the levels that PSNR and SSIM are measured on, border cut, and the whole image, 8 bits in 0…1."""
+        levels = (image.clamp(0, 1).to(torch.float32) * 255 + 0.5).floor().double()  # 8-bit levels
+        luma_or_levels, b = levels, self.scale
+        if self.channel == "y" and levels.shape[1] == 3:
+            luma_or_levels = rgb_to_luma(levels / 255) * 255
+        return luma_or_levels[..., b:-b, b:-b], levels / 255
 
 
-def require_same_protocol(ours: dict[str, Any], theirs: dict[str, Any], what: str) -> None:
-    """Raise unless numbers of two protocols (`Protocol.describe()`) may stand in one column; `what` names the other."""
-    keys = [key for key in {**ours, **theirs} if ours.get(key) != theirs.get(key)]
+def require_same_protocol(own: dict[str, Any], other: dict[str, Any], source: str) -> None:
+    """Raise unless numbers of two protocols (`Protocol.describe()`) may be compared; `source` names the other one."""
+    keys = [key for key in {**own, **other} if own.get(key) != other.get(key)]
     if keys:
-        sides = "; ".join(f"{key}: {ours.get(key, '–')} here, {theirs.get(key, '–')} there" for key in keys)
-        raise UserError(f"{what} was measured by another protocol, and cannot be compared ({sides})")
+        differences = "; ".join(f"{key}: {own.get(key, '–')} here, {other.get(key, '–')} there" for key in keys)
+        raise UserError(f"{source} was measured under another protocol and cannot be compared ({differences})")

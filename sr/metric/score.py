@@ -1,17 +1,19 @@
-"""Per-image scores of one set, as a torchmetrics metric: right under DDP and with unequal batches."""
+"""Per-image values of one image set as a torchmetrics metric: correct under DDP and with batches of unequal size."""
 
 from typing import Any
 
 import torch
+import torchmetrics
 from torch import Tensor
-from torchmetrics import Metric
 
 from sr.metric.protocol import Protocol
 
 
-class Score(Metric):
-    """Gathers each image's PSNR, SSIM and whatever else the protocol measures; the result is their mean over images,
-    never a pooled error."""
+class Score(torchmetrics.Metric):
+    """Collects PSNR, SSIM and the protocol's further metrics of each image; the result is their mean over images.
+
+    The error is never pooled over images.
+    """
 
     full_state_update = False
 
@@ -22,35 +24,42 @@ class Score(Metric):
             self.add_state(name, default=[], dist_reduce_fx="cat")
 
     def update(self, sr: Tensor, hr: Tensor, lr: Tensor | None = None) -> None:
-        """Measure a batch of float 0…1 images `[B, C, H, W]`."""
+        """Evaluate a batch of float images `[B, C, H, W]` in 0…1."""
         for name, values in self.protocol(sr, hr, lr).items():
             getattr(self, name).append(values)
 
     def _sync_dist(self, *args: Any, **kwargs: Any) -> None:
-        """A process that had no picture answers with none: torchmetrics would leave it out, and the others waiting."""
+        """Gather the values of all processes.
+
+        A process without images contributes an empty tensor: torchmetrics would leave it out, and the others would wait.
+        """
         for name in self.protocol.metric_names:
             if not len(getattr(self, name)):
                 setattr(self, name, [torch.zeros(0, dtype=torch.float64, device=self.device)])
         super()._sync_dist(*args, **kwargs)
 
     def per_image(self) -> dict[str, list[float]]:
-        """Every image's values, in the order in which they came."""
-        return {name: _cat(getattr(self, name)).tolist() for name in self.protocol.metric_names}
+        """Return the values of every image, in the order of the updates."""
+        return {name: _concatenate(getattr(self, name)).tolist() for name in self.protocol.metric_names}
 
     def compute(self) -> dict[str, float]:
-        """Means over images; an image without any error makes the mean PSNR infinite, and it is said so. An image that
-        a measure cannot judge (nan: too small for MS-SSIM, without colour) is left out of that measure's mean."""
-        values = {name: _cat(getattr(self, name)) for name in self.protocol.metric_names}
+        """Return the means over images.
+
+        One image without any error makes the mean PSNR infinite, which is reported as it is. An image for which a
+        further metric has no value (nan: too small for MS-SSIM, no color) is left out of the mean of that metric.
+        """
+        values = {name: _concatenate(getattr(self, name)) for name in self.protocol.metric_names}
         return {name: (v.nanmean() if name in self.protocol.also else v.mean()).item() for name, v in values.items()}
 
 
 def group_by_image(
-    names: list[str], ours: dict[str, list[float]], guess: dict[str, list[float]]
+    names: list[str], values: dict[str, list[float]], bicubic: dict[str, list[float]]
 ) -> dict[str, dict[str, float]]:
-    """`{"baby": {"psnr": …, "ssim": …, "bicubic_psnr": …}}`, from `per_image()` of a net and of bicubic."""
-    columns = {**ours, **{f"bicubic_{name}": values for name, values in guess.items()}}
+    """Return `{"baby": {"psnr": …, "ssim": …, "bicubic_psnr": …}}` from `Score.per_image()` of a net and of bicubic."""
+    columns = {**values, **{f"bicubic_{name}": column for name, column in bicubic.items()}}
     return {name: dict(zip(columns, row, strict=True)) for name, *row in zip(names, *columns.values(), strict=True)}
 
 
-def _cat(state: list[Tensor] | Tensor) -> Tensor:
+def _concatenate(state: list[Tensor] | Tensor) -> Tensor:
+    """Return a state as one tensor: a list before synchronization, a tensor after it."""
     return torch.cat(state) if isinstance(state, list) else state

@@ -103,7 +103,7 @@ class Exact(Protocol):
     def __init__(self, scale: int) -> None:
         super().__init__("exact", scale, "rgb", "rgb")
 
-    def _prepared(self, image: Tensor) -> tuple[Tensor, Tensor]:
+    def _prepare_image(self, image: Tensor) -> tuple[Tensor, Tensor]:
         return image.double() * 255, image.double()
 
 
