@@ -26,7 +26,7 @@ def main() -> None:
     if INFO in words:
         cli.run_command("run", info, [word for word in words if word != INFO])
     else:
-        cli.run_command("run", run, read=expand_overrides)
+        cli.run_command("run", run, expand=expand_overrides)
 
 
 def run(cfg: DictConfig) -> float | None:

@@ -31,7 +31,7 @@ def refused(answer: Any, *words: str) -> None:
         ("modle.net=edsr", ['Did you mean "model.net"']),
         ("model/discriminator=vgg", ["model/discriminator", "not part of the chosen model"]),
         ("model.net=edsr", ["model/net=edsr"]),
-        ("model/net.width=32", ["a dial is set with dots, model.net.width=32"]),
+        ("model/net.width=32", ["an option is set with dots, model.net.width=32"]),
         ("track=null", ["track=null: a group cannot be null"]),
         ("model.schedule.final=x", ["model.schedule: cannot work with its dials"]),
         ("+model.net.wdth=3", ["wdth", 'Did you mean "width"']),

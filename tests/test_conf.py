@@ -38,7 +38,7 @@ NEEDS = {
         "model.net.heads=[2]",
         "model.net.width=12",
         "model.net.window=8",
-        "model.net.squeeze=4",
+        "model.net.squeeze_factor=4",
     ],
 }
 SMALL = {"data": ["data.batch=4", "data.patch=32"], "data=cifar10": ["data.batch=4"], "data=benchmark": []}

@@ -1,14 +1,21 @@
-"""Old names of options and classes, with the names that they have now.
+"""Old names of options, choices and classes, with the names that they have now.
 
-The one table for all: a command line that uses an old name is answered with the new one, and configs of old checkpoints
-and runs are translated when they are read.
+The one table for all: a command line or a YAML that uses an old name is answered with the new one, and the configs of
+old checkpoints and runs are translated when they are read.
 """
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
-# Dotted key of the option, old -> new. A `*` stands for one name, as in `model.penalty.*.every`.
-OPTIONS: dict[str, str] = {}
+# Dotted key of an option, old -> new. A `*` stands for one name, as in `model.penalty.*.every`.
+OPTIONS: dict[str, str] = {
+    "model.net.start": "model.net.initialization",
+    "model.net.compress": "model.net.compress_ratio",
+    "model.net.squeeze": "model.net.squeeze_factor",
+}
+# Choice of a config group, old -> new, as in `model/net=old`: `model/net=new`.
+CHOICES: dict[str, str] = {}
 # Class path of a `_target_`, old -> new.
 TARGETS = {
     "sr.trainer.Trainer": "sr.trainer.default.Trainer",
@@ -21,49 +28,77 @@ TARGETS = {
 def find_new_name(key: str) -> str | None:
     """Return the present name of the option `key` (`model.net.width`), or None if `key` is no old name."""
     for old, new in OPTIONS.items():
-        found = re.match(re.escape(old).replace(r"\*", r"([^.]+)") + r"(?=\.|$)", key)
-        if found:
-            names = iter(found.groups())
+        match = re.match(re.escape(old).replace(r"\*", r"([^.\[]+)") + r"(?=\.|$)", key)
+        if match:
+            names = iter(match.groups())
             words = (next(names) if word == "*" else word for word in new.split("."))
-            return ".".join(words) + key[found.end() :]
+            return ".".join(words) + key[match.end() :]
     return None
 
 
-def update_config(config: dict[str, Any]) -> dict[str, Any]:
+def find_old_names(config: Any) -> dict[str, str]:
+    """Return the old option names that a nested config contains, each with its present name."""
+    return {".".join(map(str, path)): new for path, _, new in _list_options(config) if new is not None}
+
+
+def update_config(config: Any) -> Any:
     """Return a copy of a stored config in which every old option and `_target_` has its present name.
 
-    A value that already stands under the present name is not overwritten.
+    A value that already stands under the present name is not overwritten. What is no dictionary is returned as it is.
     """
-    moved: dict[str, Any] = {}
-    result = _copy(config, "", moved)
-    for key, value in moved.items():
-        *parents, last = key.split(".")
-        node = result
-        for parent in parents:
-            node = node.setdefault(parent, {})
-        node.setdefault(last, value)
+    if not isinstance(config, dict):
+        return config
+    result: dict[str, Any] = {}
+    options = list(_list_options(config))
+    for path, value, new in options:
+        if new is None:
+            _set_default(result, path, _update_targets(value, path[-1]))
+    for _, value, new in options:  # last: the present name has precedence, wherever it stands
+        if new is not None:
+            _set_default(result, tuple(new.split(".")), _update_targets(value, None))
     return result
 
 
 def update_override(word: str) -> str:
-    """Return an override of a stored command line, `watch=ssim`, with the present name of its option."""
-    found = re.match(r"([+~]*)([\w./]+)", word)
-    new = find_new_name(found[2]) if found else None
-    return word if new is None else f"{found[1]}{new}{word[found.end() :]}"
+    """Return an override (`watch=ssim`, `model/net=old`) with the present name of its option or choice."""
+    match = re.match(r"([+~]*)([\w./@]+)(=?)(.*)", word, re.DOTALL)
+    if match is None:
+        return word
+    prefix, key, equals, value = match.groups()
+    if equals and any(choice.startswith(f"{key}=") for choice in CHOICES):  # one choice, or a list: [one,another]
+        value = re.sub(r"\w+", lambda name: CHOICES.get(f"{key}={name[0]}", f"={name[0]}").partition("=")[2], value)
+    return f"{prefix}{find_new_name(key) or key}{equals}{value}"
 
 
-def _copy(node: Any, key: str, moved: dict[str, Any]) -> Any:
-    """Copy a node; what is found under an old name goes into `moved`, by its new one."""
-    if isinstance(node, list):
-        return [_copy(item, key, moved) for item in node]
-    if not isinstance(node, dict):
-        return TARGETS.get(node, node) if key.rpartition(".")[2] == "_target_" and isinstance(node, str) else node
-    result = {}
-    for name, part in node.items():
-        place = f"{key}.{name}" if key else str(name)
-        value, new = _copy(part, place, moved), find_new_name(place)
-        if new is None:
-            result[name] = value
-        elif not isinstance(part, dict):  # the values of a renamed group have moved one by one
-            moved[new] = value
-    return result
+def _list_options(
+    node: Any, path: tuple[Any, ...] = (), is_own: bool = False
+) -> Iterator[tuple[tuple[Any, ...], Any, str | None]]:
+    """Yield path, value and new name (None: it has not changed) of every option in a nested config.
+
+    Lists are values, and so are empty dictionaries. The options of a user's own part (`is_own`) have no new names.
+    """
+    if isinstance(node, dict) and (node or not path):
+        is_own = not node["_target_"].startswith("sr.") if isinstance(node.get("_target_"), str) else is_own
+        for name, value in node.items():
+            yield from _list_options(value, (*path, name), is_own)
+    elif path:
+        yield path, node, None if is_own else find_new_name(".".join(map(str, path)))
+
+
+def _update_targets(value: Any, name: Any) -> Any:
+    """Return a value with present class paths, also inside a list of parts."""
+    if isinstance(value, list):
+        return [_update_targets(item, None) for item in value]
+    if isinstance(value, dict):
+        return {key: _update_targets(item, key) for key, item in value.items()}
+    return TARGETS.get(value, value) if name == "_target_" and isinstance(value, str) else value
+
+
+def _set_default(config: dict[Any, Any], path: tuple[Any, ...], value: Any) -> None:
+    """Set the value at `path`, unless there is one already, or one of its parents is not a dictionary."""
+    *parents, name = path
+    for parent in parents:
+        config = config.setdefault(parent, {})
+        if not isinstance(config, dict):
+            return
+    config.setdefault(name, value)

@@ -8,6 +8,7 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from sr.config.renamed import find_old_names
 from sr.config.signature import check_parts
 from sr.runtime.error import UserError, suggest_nearest
 
@@ -74,11 +75,18 @@ def resolve_config(cfg: DictConfig, groups: Iterable[str] = ()) -> dict[str, Any
         config = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
         raise UserError(str(error).splitlines()[0]) from None
+    _check_names(config)
     _check_shared(config)
     _check_numbers(config)
     check_flags(config, "ensemble")
     check_parts(config)
     return config
+
+
+def _check_names(config: dict[str, Any]) -> None:
+    """Raise where an old option name was added, by a YAML of the user's or with a +: it would have no effect."""
+    for old, new in find_old_names(config).items():
+        raise UserError(f"{old}: this option is now called {new}; write {new} in your command or YAML")
 
 
 def _check_shared(config: dict[str, Any]) -> None:

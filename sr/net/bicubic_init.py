@@ -1,5 +1,7 @@
-"""Initial weights that let an image through: a net without a skip connection then starts at the bicubic guess instead of
-spending its first hours on learning to copy (measured in experiments/fsrcnn_x2).
+"""Initial weights with which a net without a skip connection starts as bicubic upscaling.
+
+With a paper's random weights such a net spends its first hours on learning to copy its input; how much is saved was
+measured in experiments/fsrcnn_x2.
 """
 
 import torch
@@ -9,20 +11,20 @@ from sr.image.resize import imresize
 from sr.runtime.error import UserError
 
 
-def begins_as_bicubic(start: str) -> bool:
-    """What `model.net.start` asks for: the paper's initial weights, or these."""
-    if start not in ("paper", "bicubic"):
-        raise UserError(f"model.net.start={start}: expected paper or bicubic")
-    return start == "bicubic"
+def is_bicubic_initialization(name: str) -> bool:
+    """Return True if `model.net.initialization` is `bicubic`, False if it is `paper`."""
+    if name not in ("paper", "bicubic"):
+        raise UserError(f"model.net.initialization={name}: expected paper or bicubic")
+    return name == "bicubic"
 
 
 @torch.no_grad()
-def carry(conv: nn.Conv2d, channels: int, first: bool = False) -> None:
-    """Features 0 … `channels` - 1 become those of the layer before, untouched, and no other feature looks at them.
+def initialize_as_identity(conv: nn.Conv2d, channels: int, is_first: bool = False) -> None:
+    """Let features 0 … `channels` - 1 copy those of the layer before; the other features do not use these.
 
-    In the `first` layer the others do look at the image, through filters of zero mean.
+    In the first layer the other features do use the image, through filters of zero mean.
     """
-    if first:
+    if is_first:
         conv.weight -= conv.weight.mean(dim=(1, 2, 3), keepdim=True)
     else:
         conv.weight[:, :channels] = 0
@@ -32,14 +34,17 @@ def carry(conv: nn.Conv2d, channels: int, first: bool = False) -> None:
         conv.weight[c, c, middle, middle] = 1
 
 
-def enlarging(size: int, scale: int) -> Tensor:
-    """The kernel `[size, size]` with which a transposed convolution of stride `scale` and padding `size // 2` enlarges
-    bicubically; where MATLAB's is larger, it is cut, and each phase sums to one again."""
+def make_bicubic_kernel(size: int, scale: int) -> Tensor:
+    """Return the kernel `[size, size]` of a transposed convolution that upscales bicubically.
+
+    The convolution has stride `scale` and padding `size // 2`. Where MATLAB's kernel is larger than `size` it is cut,
+    and each of its `scale`² phases is normalized to a sum of one.
+    """
     reach = size // scale + 2
-    point = torch.zeros(2 * reach + 1, 2 * reach + 1, dtype=torch.float64)
-    point[reach, reach] = 1
+    impulse = torch.zeros(2 * reach + 1, 2 * reach + 1, dtype=torch.float64)
+    impulse[reach, reach] = 1
     top = scale * reach - size // 2
-    kernel = imresize(point[None], scale)[0, top : top + size, top : top + size].clone()
+    kernel = imresize(impulse[None], scale)[0, top : top + size, top : top + size].clone()
     for phase in range(scale**2):
         part = kernel[phase // scale :: scale, phase % scale :: scale]
         part /= part.sum()

@@ -7,34 +7,40 @@ The authors' code is Caffe and MATLAB; parameter names follow the common port (y
 import torch
 from torch import Tensor, nn
 
-from sr.net.bicubic_init import begins_as_bicubic, carry, enlarging
+from sr.net.bicubic_init import initialize_as_identity, is_bicubic_initialization, make_bicubic_kernel
 from sr.net.receptive_field import field
 
 
 class FSRCNN(nn.Module):
     """FSRCNN(d=56, s=12, m=4): 12,464 weights for luma at every scale, as the paper counts (without biases and slopes).
 
-    `start=bicubic` changes the initial weights alone: the net begins as a bicubic enlargement.
+    `initialization=bicubic` changes only the initial weights: the untrained net upscales bicubically.
     """
 
     def __init__(
-        self, scale: int, channels: int = 1, width: int = 56, shrunk: int = 12, depth: int = 4, start: str = "paper"
+        self,
+        scale: int,
+        channels: int = 1,
+        width: int = 56,
+        shrunk: int = 12,
+        depth: int = 4,
+        initialization: str = "paper",
     ) -> None:
         super().__init__()
-        self.scale = scale
-        self.receptive_field = field(2 + depth + 1 + 3 // scale)  # the last looks farther to the right and below
+        self.scale, self.channels = scale, channels
+        self.receptive_field = field(2 + depth + 1 + 3 // scale)  # the last layer sees farther to the right and down
         self.first_part = nn.Sequential(nn.Conv2d(channels, width, 5, padding=2), nn.PReLU(width))
         middle = [nn.Conv2d(width, shrunk, 1), nn.PReLU(shrunk)]
         for _ in range(depth):
             middle += [nn.Conv2d(shrunk, shrunk, 3, padding=1), nn.PReLU(shrunk)]
         self.mid_part = nn.Sequential(*middle, nn.Conv2d(shrunk, width, 1), nn.PReLU(width))
         self.last_part = nn.ConvTranspose2d(width, channels, 9, stride=scale, padding=4, output_padding=scale - 1)
-        self._initialise()
-        if begins_as_bicubic(start):
-            self._begin_as_bicubic(channels)
+        self._initialize_as_in_paper()
+        if is_bicubic_initialization(initialization):
+            self._initialize_as_bicubic()
 
-    def _initialise(self) -> None:
-        """As in the paper: He's for PReLU (slope 0.25), and N(0, 0.001) for the transposed convolution."""
+    def _initialize_as_in_paper(self) -> None:
+        """Use He initialization for PReLU (slope 0.25), and N(0, 0.001) for the transposed convolution."""
         for layer in (*self.first_part, *self.mid_part):
             if isinstance(layer, nn.Conv2d):
                 nn.init.kaiming_normal_(layer.weight, a=0.25)
@@ -43,12 +49,12 @@ class FSRCNN(nn.Module):
         nn.init.zeros_(self.last_part.bias)
 
     @torch.no_grad()
-    def _begin_as_bicubic(self, channels: int) -> None:
+    def _initialize_as_bicubic(self) -> None:
         for conv in (layer for layer in (*self.first_part, *self.mid_part) if isinstance(layer, nn.Conv2d)):
-            carry(conv, channels, first=conv is self.first_part[0])
-        self.last_part.weight[:channels] = 0
-        for c in range(channels):
-            self.last_part.weight[c, c] = enlarging(9, self.scale)
+            initialize_as_identity(conv, self.channels, is_first=conv is self.first_part[0])
+        self.last_part.weight[: self.channels] = 0
+        for c in range(self.channels):
+            self.last_part.weight[c, c] = make_bicubic_kernel(9, self.scale)
 
     def forward(self, lr: Tensor) -> Tensor:
         return self.last_part(self.mid_part(self.first_part(lr)))  # [B, C, h, w] -> [B, C, s·h, s·w]

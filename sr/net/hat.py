@@ -10,10 +10,11 @@ from sr.net.windowed import Windowed
 
 
 class HAT(Windowed):
-    """The paper's size: 20.6 M parameters at ×2. HAT-S: width=144 compress=24 squeeze=24.
+    """The paper's size: 20.6 M parameters at ×2. HAT-S: width=144 compress_ratio=24 squeeze_factor=24.
 
-    `depths` and `heads` are the attention layers and their heads in each group; beside each layer channels are weighed,
-    by two convolutions `compress` times narrower and an attention `squeeze` times narrower.
+    `depths` and `heads` are the numbers of attention layers and of their heads in each group. Parallel to each layer a
+    channel attention block runs: two convolutions that are `compress_ratio` times narrower, and an attention whose
+    bottleneck is `squeeze_factor` times narrower.
     """
 
     def __init__(
@@ -25,11 +26,12 @@ class HAT(Windowed):
         heads: Sequence[int] = (6, 6, 6, 6, 6, 6),
         window: int = 16,
         ratio: float = 2.0,
-        compress: int = 3,
-        squeeze: int = 30,
+        compress_ratio: int = 3,
+        squeeze_factor: int = 30,
     ) -> None:
         super().__init__(
             "HAT", scale, channels, width, depths, heads, window, ratio,
-            compress_ratio=compress, squeeze_factor=min(squeeze, width), conv_scale=0.01, overlap_ratio=0.5,
+            compress_ratio=compress_ratio, squeeze_factor=min(squeeze_factor, width), conv_scale=0.01,
+            overlap_ratio=0.5,
         )  # fmt: skip
-        self.receptive_field = None  # the channels' weights are of the whole picture
+        self.receptive_field = None  # unbounded: the channel attention pools over the whole image

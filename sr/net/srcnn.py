@@ -1,28 +1,33 @@
 """SRCNN 9-1-5 (Dong et al., "Image Super-Resolution Using Deep Convolutional Networks", 2014,
 https://arxiv.org/abs/1501.00092).
 
-Differs from the paper: convolutions are padded, so that the output is as large as HR (the paper trains on the valid
-region and cuts the border).
+Differs from the paper: the convolutions are padded, so that the output has the size of HR (the paper trains on the
+valid region and cuts the border).
 """
 
 from torch import Tensor, nn
 
 from sr.image.resize import imresize
-from sr.net.bicubic_init import begins_as_bicubic, carry
+from sr.net.bicubic_init import initialize_as_identity, is_bicubic_initialization
 from sr.net.receptive_field import over_bicubic
 
 
 class SRCNN(nn.Module):
-    """8,032 weights for luma, as in the paper's table (8,129 with biases); works on a bicubic guess.
+    """8,032 weights for luma, as in the paper's table (8,129 with biases); the input is upscaled bicubically first.
 
-    `start=bicubic` changes the initial weights alone: the net begins by handing that guess on.
+    `initialization=bicubic` changes only the initial weights: the untrained net copies its upscaled input.
     """
 
     def __init__(
-        self, scale: int, channels: int = 1, width: tuple[int, int] = (64, 32), middle: int = 1, start: str = "paper"
+        self,
+        scale: int,
+        channels: int = 1,
+        width: tuple[int, int] = (64, 32),
+        middle: int = 1,
+        initialization: str = "paper",
     ) -> None:
         super().__init__()
-        self.scale = scale
+        self.scale, self.channels = scale, channels
         self.receptive_field = over_bicubic(scale, 4 + middle // 2 + 2)
         self.conv1 = nn.Conv2d(channels, width[0], 9, padding=4, padding_mode="replicate")
         self.conv2 = nn.Conv2d(width[0], width[1], middle, padding=middle // 2, padding_mode="replicate")
@@ -30,14 +35,14 @@ class SRCNN(nn.Module):
         for conv in (self.conv1, self.conv2, self.conv3):
             nn.init.normal_(conv.weight, std=0.001)  # section 4.1; the biases start at zero
             nn.init.zeros_(conv.bias)
-        if begins_as_bicubic(start):
-            self._begin_as_bicubic(channels)
+        if is_bicubic_initialization(initialization):
+            self._initialize_as_bicubic()
 
-    def _begin_as_bicubic(self, channels: int) -> None:
+    def _initialize_as_bicubic(self) -> None:
         for conv in (self.conv1, self.conv2):
             nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
         for conv in (self.conv1, self.conv2, self.conv3):
-            carry(conv, channels, first=conv is self.conv1)
+            initialize_as_identity(conv, self.channels, is_first=conv is self.conv1)
 
     def forward(self, lr: Tensor) -> Tensor:
         x = imresize(lr, self.scale)  # [B, C, h, w] -> [B, C, s·h, s·w]
