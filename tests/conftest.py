@@ -105,7 +105,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if marker:
         extra = metafunc.config.getoption("--config-dir")
         places = [find_conf_dir(), *([Path(extra)] if extra else [])]
-        found = sorted({p.stem for place in places for p in (place / marker.args[0]).glob("*.yaml")})
+        found = sorted({p.stem for place in places for p in (place / marker.args[0]).glob("[!_]*.yaml")})
         metafunc.parametrize("choice", found)
 
 

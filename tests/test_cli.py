@@ -85,6 +85,14 @@ def test_help_lists_groups_and_choices(sr: Any) -> None:
     assert "max_steps: 1200" in answer.out
 
 
+def test_files_that_others_share_lines_with_are_no_choices(sr: Any) -> None:
+    """`conf/data/_files.yaml` is listed neither by --help nor by the answer to a wrong choice."""
+    assert "data: benchmark, cifar10, folder, pair, sample\n" in sr("run", "--help").out
+    answer = sr("run", "data=sampel")
+    refused(answer, "data=sampel", 'Did you mean "sample"')
+    assert "_files" not in answer.err
+
+
 def test_empty_folder(sr: Any, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     refused(sr("run", *FAST, "data=folder", "data.path=empty"), "data.path=empty", "no images")

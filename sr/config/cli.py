@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import hydra
+from hydra._internal.config_repository import ConfigRepository
+from hydra.core.object_type import ObjectType
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
@@ -56,6 +58,7 @@ def run_command(
         _exit(str(error))
     for option in list_config_dirs(words):  # a user's own parts may lie next to their YAMLs
         sys.path.insert(0, str(Path(option.partition("=")[2]).resolve()))
+    ConfigRepository.get_group_options = _list_choices
     os.environ["HYDRA_FULL_ERROR"] = "1"  # raise errors instead of printing them
     old_argv, sys.argv = sys.argv, [f"sr-{name}", *_prepare_words(words), f"hydra/help={name}", *HYDRA_OVERRIDES]
     try:
@@ -74,6 +77,20 @@ def run_command(
         _exit(f"unexpected error, possibly a bug in sr: {type(error).__name__}: {error}", 1)
     finally:
         sys.argv = old_argv
+
+
+_list_all_choices = ConfigRepository.get_group_options
+
+
+def _list_choices(
+    repository: ConfigRepository, group_name: str, results_filter: ObjectType | None = ObjectType.CONFIG
+) -> list[str]:
+    """List the choices of a config group for --help, errors and glob(*), without the files named `_NAME.yaml`.
+
+    Such a file is no choice: it holds lines that the other files of the group share through their defaults lists.
+    """
+    names = _list_all_choices(repository, group_name, results_filter)
+    return [name for name in names if not name.startswith("_")]
 
 
 def _exit_on_user_error(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:

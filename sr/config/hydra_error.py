@@ -47,7 +47,7 @@ def _explain_missing_choice(text: str, words: list[str]) -> str:
         return _list_new_names(words)
     # If one item of a list is missing, Hydra does not list the choices.
     choices = re.findall(r"^\t(\w+)$", text, re.MULTILINE)
-    choices = choices or sorted(path.stem for path in (find_conf_dir() / group).glob("*.yaml"))
+    choices = choices or sorted(path.stem for path in (find_conf_dir() / group).glob("[!_]*.yaml"))
     message = f"{group}={choice}: expected one of {', '.join(choices)}.{suggest_nearest(choice, choices)}"
     # A resumed run brings its choices with it, but not the folder of the user's own parts.
     if any(word.startswith("resume=") for word in words) and not list_config_dirs(words):
