@@ -23,8 +23,8 @@ from sr.data import file_digest
 from sr.data.cache import Cache
 from sr.data.fixed_lr import FixedLR
 from sr.data.folder import Folder
+from sr.data.image_set import ImageSet
 from sr.data.pair import PairFolder
-from sr.data.pictures import ImageSet
 from sr.image.color import rgb_to_gray as to_gray
 from sr.runtime.error import UserError
 

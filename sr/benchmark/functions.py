@@ -22,8 +22,8 @@ from torch import Tensor
 from sr.config import schema
 from sr.config.build import build_part
 from sr.data.cache import Cache
+from sr.data.image_set import ImageSet
 from sr.data.patches import PatchDraw, Patches
-from sr.data.pictures import ImageSet
 from sr.data.sample import TRAIN
 from sr.degrade.chain import Chain
 from sr.image.resize import imresize

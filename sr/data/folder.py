@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from sr.data.image_set import ImageSet
 from sr.data.module import SRDataModule, check_sizes, hr_folder, split_held_out
 from sr.data.patches import Patches
-from sr.data.pictures import ImageSet
 from sr.image.read import list_images
 from sr.runtime.error import UserError, suggest_nearest
 

@@ -20,9 +20,9 @@ from tqdm import tqdm
 
 from sr.data.cache import Cache
 from sr.data.fixed_lr import FixedLR
+from sr.data.image_set import ImageSet
 from sr.data.known_leaks import Leak, find_known_leaks
 from sr.data.patches import START, Patches, PatchSampler
-from sr.data.pictures import ImageSet
 from sr.data.prefetch import Prefetcher
 from sr.image.batch import Pair, Raw
 from sr.image.color import rgb_to_gray

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sr.data.folder import Folder
-from sr.data.pictures import ImageSet
+from sr.data.image_set import ImageSet
 from sr.image.read import list_images, probe
 from sr.runtime.error import UserError
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from sr.data.pictures import ImageSet
+from sr.data.image_set import ImageSet
 from sr.image.batch import Raw
 from sr.runtime.error import UserError
 

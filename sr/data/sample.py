@@ -6,9 +6,9 @@ The split is fixed. No picture of one part appears in another.
 from pathlib import Path
 from typing import Any
 
+from sr.data.image_set import ImageSet
 from sr.data.module import SRDataModule
 from sr.data.patches import Patches
-from sr.data.pictures import ImageSet
 
 TRAIN = (
     "coffee.png", "rocket.jpg", "retina.jpg", "ihc.png", "hubble_deep_field.jpg", "brick.png", "grass.png", "gravel.png"

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 
 from sr.config import schema
-from sr.data.pictures import ImageSet
+from sr.data.image_set import ImageSet
 from sr.degrade.bicubic import Bicubic
 from sr.evaluation.published import find_row, read_bicubic
 from sr.image.read import list_images, read_rgb

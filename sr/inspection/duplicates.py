@@ -11,7 +11,7 @@ import numpy as np
 from PIL import ImageOps
 from tqdm import tqdm
 
-from sr.inspection.faults import FileReport
+from sr.inspection.defects import FileReport
 from sr.inspection.finding import Finding
 from sr.inspection.leaks import usable
 from sr.inspection.register import same_photograph, shared

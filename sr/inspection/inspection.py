@@ -9,7 +9,7 @@ from torch import Tensor
 from sr.config.build import build_data
 from sr.data.cifar10 import CIFAR10
 from sr.inspection import duplicates
-from sr.inspection.faults import FileReport, find_defects, inspect_files
+from sr.inspection.defects import FileReport, find_defects, inspect_files
 from sr.inspection.finding import Finding, Report
 from sr.inspection.kernels import KERNELS
 from sr.inspection.leaks import LEAST, find_leaks, usable

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import ImageOps
 from tqdm import tqdm
 
-from sr.inspection.faults import FileReport
+from sr.inspection.defects import FileReport
 from sr.inspection.finding import Finding
 from sr.inspection.register import Registration, same_photograph, shared
 from sr.inspection.windows import Gallery, Guess, Windows

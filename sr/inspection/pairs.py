@@ -13,7 +13,7 @@ from sr.data.pair import find_hr_name
 from sr.image.color import rgb_to_gray
 from sr.image.read import read_rgb
 from sr.image.resize import imresize
-from sr.inspection.faults import FileReport
+from sr.inspection.defects import FileReport
 from sr.inspection.finding import Finding, Report
 from sr.inspection.kernels import KERNELS, displacement, score_kernels
 from sr.inspection.shift import shift
