@@ -49,7 +49,9 @@ def _goes_on(cfg: DictConfig, config: dict[str, Any], typed: list[str]) -> list[
     """What differs from the run that goes on; None where there is nothing left for it to do."""
     folder = Path(config["resume"])
     check_targets(config, config["trust"], f"resume={folder}")
-    if (folder / RUN_FILE).exists() and config["track"]["_target_"].startswith("sr.track.none."):
+    from hydra.utils import get_object
+
+    if (folder / RUN_FILE).exists() and not getattr(get_object(config["track"]["_target_"]), "is_tracking", True):
         raise UserError(f"resume={folder}: a tracked run cannot go on with track=none: type track=journal, or no track")
     if int(os.environ.get("LOCAL_RANK", "0")):  # the first process has asked all the rest
         return []

@@ -48,7 +48,7 @@ def test_a_run_that_only_mlflow_has_is_compared_by_what_mlflow_has(sr: Any, worl
     """Its files and points come; nothing is left of them afterwards."""
     from test_run import start
 
-    _, summary, _ = start(sr, world, tmp_path / "runs", "track.system_every=null")
+    _, summary, _ = start(sr, world, tmp_path / "runs", "track.system_interval=null")
     (folder,) = (path.parent for path in (tmp_path / "runs").glob("*/summary.json"))
     before = {p for p in points(folder) if math.isfinite(p[2])}
     run = past.read(folder)

@@ -142,8 +142,8 @@ def test_no_context_is_opened_on_a_gpu_that_the_run_does_not_use(
 
 @pytest.mark.parametrize("every", [0, -1, True, "often"])
 def test_the_dial_is_seconds(every: Any) -> None:
-    with pytest.raises(UserError, match=rf"track\.system_every={every}: expected seconds"):
-        NoTracker(system_every=every)
+    with pytest.raises(UserError, match=rf"track\.system_interval={every}: expected seconds"):
+        NoTracker(system_interval=every)
 
 
 def test_waiting_is_the_time_in_the_loaders_next() -> None:
@@ -156,7 +156,7 @@ def test_waiting_is_the_time_in_the_loaders_next() -> None:
 
 
 def test_every_validation_tells_the_pace(sr: Any, world: Path, runs: Path) -> None:
-    words = ("trainer.val_check_interval=2", "track.system_every=0.5", "data.workers=1")
+    words = ("trainer.val_check_interval=2", "track.system_interval=0.5", "data.workers=1")
     _, summary, run = start(sr, world, runs, *words)
     from test_run import client
 

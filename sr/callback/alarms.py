@@ -14,7 +14,7 @@ from tqdm import tqdm
 from sr.alarm.rule import Rule
 from sr.model.measured import EvaluationOutput
 from sr.model.module import SRModule
-from sr.track.none import NoTracker
+from sr.track.tracker import Tracker
 
 LOOK = 50  # steps whose signals are fetched from the device at once
 REST = 1000  # steps without it, after which a failure of the signals that comes again is told of again
@@ -32,8 +32,8 @@ class AlarmMonitor(Callback):
     Of several processes the first one looks, at its own share.
     """
 
-    def __init__(self, track: NoTracker, rules: Mapping[str, Rule]) -> None:
-        self.track, self.rules = track, dict(rules)
+    def __init__(self, tracker: Tracker, rules: Mapping[str, Rule]) -> None:
+        self.tracker, self.rules = tracker, dict(rules)
         self.told: dict[str, list[str]] = {}
         self._wanted = sorted({name for rule in self.rules.values() for name in rule.signals})
         self._steps: list[tuple[int, dict[str, Tensor | float]]] = []  # not yet looked at
@@ -122,7 +122,7 @@ class AlarmMonitor(Callback):
     def _tell(self, name: str, step: int, seen: str) -> None:
         tqdm.write(f"ALARM {name} at step {step}: {seen}; {self.rules[name].advice}", file=sys.stderr)
         self.told.setdefault(name, []).append(f"step {step}: {seen}")
-        self.track.set_tag(f"sr.alarm.{name}", "; ".join(self.told[name])[:TAG_LENGTH])
+        self.tracker.set_tag(f"sr.alarm.{name}", "; ".join(self.told[name])[:TAG_LENGTH])
 
 
 def _fetched(steps: list[tuple[int, dict[str, Tensor | float]]]) -> list[tuple[int, dict[str, float]]]:

@@ -20,7 +20,7 @@ from sr.record.checkpoint_files import LAST, PART_SUFFIX, PREVIOUS
 from sr.runtime import rng_state
 from sr.runtime.error import DiskError
 from sr.runtime.signals import signals
-from sr.track.none import NoTracker
+from sr.track.tracker import Tracker
 
 LOOK = 50  # steps between two looks at the clock where several processes have to agree on it
 
@@ -33,9 +33,9 @@ class CheckpointWriter(Callback):
     the scaler of half precision), what module and callbacks keep, and every state of chance.
     """
 
-    def __init__(self, judge: BestCheckpoint, config: dict[str, Any], track: NoTracker, minutes: float | None = None,
+    def __init__(self, judge: BestCheckpoint, config: dict[str, Any], tracker: Tracker, minutes: float | None = None,
                  steps: int | None = None) -> None:  # fmt: skip
-        self.judge, self.track = judge, track
+        self.judge, self.tracker = judge, tracker
         self.minutes, self.steps = minutes, steps
         self.config = {key: part for key, part in config.items() if key != "track"}  # its address may hold a password
         self.leaks: list[
@@ -84,7 +84,7 @@ class CheckpointWriter(Callback):
     def on_train_end(self, trainer: Trainer, module: SRModule) -> None:
         if self._saved != trainer.global_step:  # nothing was validated: what was trained is kept all the same
             self._save(trainer, module)
-        self.track.flush()  # all of its files are there
+        self.tracker.flush()  # all of its files are there
         signals.stop_deferring()
 
     def on_exception(self, *_: object) -> None:
@@ -107,7 +107,7 @@ class CheckpointWriter(Callback):
             content = trainer._checkpoint_connector.dump_checkpoint(False)  # its public way would write twice
             part = self._written(content, step) if trainer.is_global_zero else None
         if part:
-            self.track.call_when_flushed(partial(self._put_in_place, part, step, better or []))
+            self.tracker.call_when_flushed(partial(self._put_in_place, part, step, better or []))
         self._saved, self._when = step, time.monotonic()
 
     def _written(self, content: dict[str, Any], step: int) -> Path:
@@ -133,7 +133,7 @@ class CheckpointWriter(Callback):
         except OSError as error:
             part.unlink(missing_ok=True)
             raise self._lost(step, error) from None
-        self.track.mark_saved(step)
+        self.tracker.mark_saved(step)
 
     @property
     def _last(self) -> Path:

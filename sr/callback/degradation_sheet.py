@@ -11,7 +11,7 @@ from sr.image.color import rgb_to_gray
 from sr.image.panel import draw_tiles
 from sr.image.write import to_pil
 from sr.model.module import SRModule
-from sr.track.none import NoTracker
+from sr.track.tracker import Tracker
 
 PICTURES, DRAWS = 3, 5
 CROP = 192  # HR pixels, at most
@@ -21,13 +21,13 @@ class DegradationSheet(Callback):
     """The middle of the first validation pictures, beside LR as it is drawn for the seeds 0, 1, 2 …: the same pictures
     and seeds in every run, so that the sheets of two runs can be compared. None where nothing is left to chance."""
 
-    def __init__(self, track: NoTracker) -> None:
-        self.track = track
+    def __init__(self, tracker: Tracker) -> None:
+        self.tracker = tracker
 
     def on_fit_start(self, trainer: Trainer, module: SRModule) -> None:
         data = trainer.datamodule
         if not getattr(data.degrade, "fixed", True) and data.eval_sets.get("val"):
-            self.track.log_image("degradation", draw_degradations(data), trainer.global_step)
+            self.tracker.log_image("degradation", draw_degradations(data), trainer.global_step)
 
 
 def draw_degradations(data: SRDataModule) -> Image.Image:

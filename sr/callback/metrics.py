@@ -6,14 +6,14 @@ from torch import Tensor
 
 from sr.model.module import SRModule
 from sr.track.columns import name_columns
-from sr.track.none import NoTracker
+from sr.track.tracker import Tracker
 
 
 class MetricLogger(Callback):
     """All x-axes are the generator's steps."""
 
-    def __init__(self, track: NoTracker) -> None:
-        self.track = track
+    def __init__(self, tracker: Tracker) -> None:
+        self.tracker = tracker
         self._seen = 0
 
     def on_train_start(self, trainer: Trainer, *_: object) -> None:
@@ -22,13 +22,13 @@ class MetricLogger(Callback):
     def on_train_batch_end(self, trainer: Trainer, module: SRModule, *_: object) -> None:
         if trainer.global_step != self._seen and module.signals:  # under accumulation, several batches are one step
             self._seen = trainer.global_step
-            self.track.log_points(_of_all(trainer, module.signals), self._seen)
+            self.tracker.log_points(_of_all(trainer, module.signals), self._seen)
 
     def on_validation_end(self, trainer: Trainer, module: SRModule) -> None:
         shown = {k: v for k, v in module.metrics.items() if k.startswith("val/")}
         shown |= {f"{k}_bicubic": v for k, v in module.bicubic.items() if k.startswith("val/")}
         shown |= {f"best/{k}": v for k, v in module.best.items()}
-        self.track.log_points(name_columns(shown, trainer.datamodule, module.metric), trainer.global_step)
+        self.tracker.log_points(name_columns(shown, trainer.datamodule, module.metric), trainer.global_step)
 
 
 def _of_all(trainer: Trainer, signals: dict[str, Tensor | float]) -> dict[str, Tensor | float]:

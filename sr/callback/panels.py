@@ -18,7 +18,7 @@ from sr.metric.psnr import psnr
 from sr.metric.ssim import WINDOW_SIZE
 from sr.model.measured import EvaluationOutput
 from sr.model.module import SRModule
-from sr.track.none import NoTracker
+from sr.track.tracker import Tracker
 
 CROP = 64  # HR pixels, at most
 TILE = 128  # screen pixels that a tile should have, at least
@@ -27,8 +27,8 @@ TILE = 128  # screen pixels that a tile should have, at least
 class PanelLogger(Callback):
     """The first `track.panels` pictures of each set at every validation and test, always the same crop of each."""
 
-    def __init__(self, track: NoTracker) -> None:
-        self.track = track
+    def __init__(self, tracker: Tracker) -> None:
+        self.tracker = tracker
 
     def on_validation_batch_end(
         self,
@@ -58,10 +58,10 @@ class PanelLogger(Callback):
         data = trainer.datamodule
         chosen = data.eval_sets[part][set_index]
         first = batch_idx * getattr(chosen, "batch", 1)
-        for k in range(min(len(shown.hr), max(0, self.track.panels - first))):
+        for k in range(min(len(shown.hr), max(0, self.tracker.panels - first))):
             one = EvaluationOutput(*(image[k : k + 1] for image in shown))
             key = f"panels/{part}/{data.set_name(part, set_index)}/{chosen.names[first + k]}"
-            self.track.log_image(key, partial(draw_panel, one, module.metric), trainer.global_step)
+            self.tracker.log_image(key, partial(draw_panel, one, module.metric), trainer.global_step)
 
 
 def draw_panel(shown: EvaluationOutput, protocol: Protocol, crop: int = CROP, strip: bool = False) -> Image.Image:

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import torch
 
-from sr.track.none import NoTracker
+from sr.track.tracker import Tracker
 
 RAPL = Path("/sys/class/powercap")
 PACKAGE = "intel-rapl:[0-9]*"  # a processor; its parts have a second colon. AMD's are called so as well
@@ -24,8 +24,8 @@ class SystemMetrics:
     that this process may use, whoever else worked on them, as far as they tell.
     """
 
-    def __init__(self, track: NoTracker, folder: Path, every: float | None, step: Callable[[], int]) -> None:
-        self.track, self.folder, self.every, self._step = track, folder, every, step
+    def __init__(self, tracker: Tracker, folder: Path, every: float | None, step: Callable[[], int]) -> None:
+        self.tracker, self.folder, self.every, self._step = tracker, folder, every, step
         self.wh: dict[str, float] = {}
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -55,7 +55,7 @@ class SystemMetrics:
                 values = dict(_of_machine(process, self.folder)) | dict(_of_gpus())
                 energy = self._add_energy(values, energy, now - then)
                 then = now
-                self.track.log_points({f"system/{name}": value for name, value in values.items()}, self._step())
+                self.tracker.log_points({f"system/{name}": value for name, value in values.items()}, self._step())
             except Exception as error:  # whatever a driver raises: a sample is not worth a run
                 self._tell(error)
 

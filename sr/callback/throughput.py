@@ -10,7 +10,7 @@ from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.profilers import PassThroughProfiler, Profiler
 
 from sr.model.module import SRModule
-from sr.track.none import NoTracker
+from sr.track.tracker import Tracker
 
 _NEXT = "train_dataloader_next"  # Lightning's name for getting the next batch
 _NOTHING = contextlib.nullcontext()
@@ -74,8 +74,8 @@ class Throughput(Callback):
     It stands behind the `clock` among the callbacks. Where `trainer.profiler` is set, the waiting is not measured.
     """
 
-    def __init__(self, track: NoTracker, clock: TrainingClock) -> None:
-        self.track, self.clock, self.waiting = track, clock, DataWaitProfiler()
+    def __init__(self, tracker: Tracker, clock: TrainingClock) -> None:
+        self.tracker, self.clock, self.waiting = tracker, clock, DataWaitProfiler()
         self._before = (0, 0.0, 0.0)  # steps, seconds of training, seconds of waiting
 
     def on_fit_start(self, trainer: Trainer, module: SRModule) -> None:
@@ -98,7 +98,7 @@ class Throughput(Callback):
             "peak_memory_gb": read_peak_memory(trainer.strategy.root_device) / 1e9,
         }
         found |= {"data_wait": min(1.0, waited / seconds)} if trainer.profiler is self.waiting else {}
-        self.track.log_points({f"train/{name}": value for name, value in found.items()}, trainer.global_step)
+        self.tracker.log_points({f"train/{name}": value for name, value in found.items()}, trainer.global_step)
 
 
 def read_peak_memory(device: torch.device) -> int:

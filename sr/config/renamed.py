@@ -13,6 +13,7 @@ OPTIONS: dict[str, str] = {
     "model.net.start": "model.net.initialization",
     "model.net.compress": "model.net.compress_ratio",
     "model.net.squeeze": "model.net.squeeze_factor",
+    "track.system_every": "track.system_interval",
 }
 # Choice of a config group, old -> new, as in `model/net=old`: `model/net=new`.
 CHOICES: dict[str, str] = {}

@@ -45,7 +45,7 @@ class Evaluation:
     """Measures what a config names. `choices` are the groups' names, `typed` the command line."""
 
     def __init__(self, cfg: DictConfig, choices: dict[str, str], typed: list[str]) -> None:
-        self.track = build_part(schema.to_plain(cfg.track), "track")
+        self.tracker = build_part(schema.to_plain(cfg.track), "track")
         self.device = select_device(cfg.device, measuring=True)
         loaded = self._load(cfg, "model/net" in choices)
         self.leaks = loaded.leaks if loaded else ()
@@ -75,21 +75,21 @@ class Evaluation:
         what += "" if self.config["interpolate"] is None else f"-alpha-{self.config['alpha']}"
         title = f"evaluate-{what}_{'-'.join(self.names)}_x{self.config['scale']}"
         self.folder = create_run_folder(self.config["paths"]["runs"], title[:100])
-        self.system = SystemMetrics(self.track, self.folder, self.track.system_every, lambda: 0)
+        self.system = SystemMetrics(self.tracker, self.folder, self.tracker.system_interval, lambda: 0)
         with close_on_exit(self._close):
             with raise_disk_errors(self.folder):
                 self.begun.open(
-                    self.track, self.folder, self.protocol.name, predictor.list_tags(self.config), self.device
+                    self.tracker, self.folder, self.protocol.name, predictor.list_tags(self.config), self.device
                 )
                 self.opened = True
                 self.system.start()
-                save_fingerprint(self.fingerprint, self.track, self.folder)
+                save_fingerprint(self.fingerprint, self.tracker, self.folder)
             cost = {"parameters": self.subject.parameters, "multiply_adds_1280x720": self.subject.multiply_adds}
-            self.track.log_points({f"cost/{key}": value for key, value in cost.items() if value is not None}, 0)
+            self.tracker.log_points({f"cost/{key}": value for key, value in cost.items() if value is not None}, 0)
             for index, name in enumerate(self.names):
                 self.sets[name] = self._measured(index, name)
                 self._send(name)
-                self.track.mark_saved(0)  # what was measured is not measured again
+                self.tracker.mark_saved(0)  # what was measured is not measured again
 
     def _load(self, cfg: DictConfig, chosen: bool) -> LoadedNet | None:
         """The checkpoint; what it knows of scale and color is filled into the config."""
@@ -114,7 +114,7 @@ class Evaluation:
         if not typed.startswith("mlflow:"):
             return Path(typed).expanduser()
         with rename_option(dial, typed):
-            return Path(self.track.find_checkpoint(typed.removeprefix("mlflow:")))
+            return self.tracker.find_checkpoint(typed.removeprefix("mlflow:"))
 
     def _subject(self, loaded: LoadedNet | None) -> predictor.Predictor:
         c = self.config
@@ -192,9 +192,9 @@ class Evaluation:
     def _show(self, name: str, names: list[str], chosen: Dataset, shown: EvaluationOutput) -> None:
         """A panel of the first `track.panels` pictures."""
         for k, picture in enumerate(names):
-            if picture in chosen.names[: self.track.panels]:
+            if picture in chosen.names[: self.tracker.panels]:
                 one = EvaluationOutput(*(image[k : k + 1] for image in shown))
-                self.track.log_image(f"panels/test/{name}/{picture}", partial(draw_panel, one, self.protocol), 0)
+                self.tracker.log_image(f"panels/test/{name}/{picture}", partial(draw_panel, one, self.protocol), 0)
 
     def _send(self, name: str) -> None:
         found = self.sets[name]
@@ -202,12 +202,12 @@ class Evaluation:
         points |= {f"test/{name}/{key}_bicubic": value for key, value in found["bicubic"].items()}
         points |= {f"test/{name}/{key}": found[key] for key in ("ms_per_image", "peak_memory_mb") if key in found}
         known = {key: value for key, value in points.items() if not math.isnan(value)}
-        self.track.log_points(name_columns(known, self.data, self.protocol), 0)
+        self.tracker.log_points(name_columns(known, self.data, self.protocol), 0)
 
     def _close(self, status: str, exit: str | None) -> None:
         cost = report.format_cost(self.subject.parameters, self.subject.multiply_adds)
         table = report.format_report(self.sets, self.protocol, cost)
-        end_run(self.track, self.folder, status, exit, lambda: self._write_down(status, table))
+        end_run(self.tracker, self.folder, status, exit, lambda: self._write_down(status, table))
         if self.opened:
             self._tell(status, table)
 
@@ -217,24 +217,22 @@ class Evaluation:
             with contextlib.suppress(OSError):
                 self.folder.rmdir()
             return
-        save_text(self.track, self.folder, "evaluate.json", to_json(self.sets | self.unfinished))
-        save_text(self.track, self.folder, "summary.json", to_json(self._summary(status)))
+        save_text(self.tracker, self.folder, "evaluate.json", to_json(self.sets | self.unfinished))
+        save_text(self.tracker, self.folder, "summary.json", to_json(self._summary(status)))
         if self.sets:
             lines = [f"    {line}" for line in table.splitlines()]
-            self.track.set_tag(
-                "mlflow.note.content", "\n".join([f"{self._label()}, protocol {self.protocol.name}", "", *lines])
-            )
+            self.tracker.set_description("\n".join([f"{self._label()}, protocol {self.protocol.name}", "", *lines]))
 
     def _tell(self, status: str, table: str) -> None:
         print(f"\n{status.lower()}: {self._label()} ×{self.config['scale']}, protocol {self.protocol.name}\n")
         print(f"{table}\n" if self.sets else "", end="")
         for name, part in self.unfinished.items():
             print(f"{name}: broken off; the values of its first {part['n']} pictures are in evaluate.json")
-        if self.track.run_id:
-            print(f"run         {self.track.run_id}")
+        if self.tracker.run_id:
+            print(f"run         {self.tracker.run_id}")
         print(f"folder      {self.folder}")
-        if self.track.location:
-            print(f"MLflow      {self.track.location}")
+        if self.tracker.location_line:
+            print(self.tracker.location_line)
 
     def _label(self) -> str:
         """The net's name with all that makes its numbers other ones: IMDN+ is IMDN with self-ensemble."""
@@ -245,7 +243,7 @@ class Evaluation:
     def _summary(self, status: str) -> dict[str, Any]:
         s = self.subject
         return {
-            "run_id": self.track.run_id,
+            "run_id": self.tracker.run_id,
             "status": status,
             "protocol": {name: found["protocol"] for name, found in self.sets.items()},
             "net": self._label(),

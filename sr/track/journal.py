@@ -32,7 +32,7 @@ from sr.record.identity import (
 from sr.record.journal_format import JOURNAL_FILE, Entry, current_time_ms, is_later, read_entries
 from sr.record.orphans import mark_orphaned_runs
 from sr.runtime.error import DiskError, UserError
-from sr.track.none import NoTracker
+from sr.track.tracker import Tracker
 from sr.track.writer import Writer
 
 PICTURES = "panels"
@@ -56,7 +56,7 @@ class Shown(NamedTuple):
     time: int
 
 
-class Journal(NoTracker):
+class Journal(Tracker):
     """One run. `group` ties runs together by tag; `params` is `short` or `all` (`sr.record.hyperparameters`)."""
 
     def __init__(
@@ -66,9 +66,9 @@ class Journal(NoTracker):
         group: str | None = None,
         panels: int = 4,
         params: Literal["short", "all"] = "short",
-        system_every: float | None = None,
+        system_interval: float | None = None,
     ) -> None:
-        super().__init__(panels, system_every)
+        super().__init__(panels, system_interval)
         if params not in ("short", "all"):
             raise UserError(f"track.params={params}: expected short or all")
         self.runs, self.experiment, self.group = Path(runs).resolve(), experiment, group
@@ -82,12 +82,14 @@ class Journal(NoTracker):
     def name(self) -> str:
         return self.experiment
 
-    def start(self, title: str, folder: Path, config: dict[str, Any], typed: list[str], tags: dict[str, str]) -> None:
+    def start(
+        self, title: str, folder: Path, config: dict[str, Any], overrides: list[str], tags: dict[str, str]
+    ) -> None:
         """Open the run, or go on with the one that has this folder already."""
         self._lock = _claimed(folder)
         known = read_identity(folder)
         self._folder, self._path = folder, folder / JOURNAL_FILE
-        self.identity = known or Identity(experiment=self.experiment, typed=list(typed))
+        self.identity = known or Identity(experiment=self.experiment, typed=list(overrides))
         self.identity.verb = tags.get("sr.verb", self.identity.verb)
         self.identity.claim()
         self._note()
@@ -97,7 +99,7 @@ class Journal(NoTracker):
         tags |= {"sr.group": self.group} if self.group else {}
         if known is None:
             opened = {"id": self.identity.id, "title": title, "experiment": self.experiment, "tags": tags}
-            opened["params"] = params.select_hyperparameters(config, typed, self.params)
+            opened["params"] = params.select_hyperparameters(config, overrides, self.params)
             self._writer.put({"open": opened, "time": current_time_ms()})
         else:
             self._writer.put({"again": self.identity.attempts, "time": current_time_ms()})
@@ -129,13 +131,16 @@ class Journal(NoTracker):
     def set_tag(self, key: str, value: str) -> None:
         self._put({"tag": key, "value": str(value)})
 
+    def set_description(self, text: str) -> None:
+        self.set_tag("mlflow.note.content", text)
+
     def log_dataset(self, name: str, digest: str, source: str, context: str) -> None:
         self._put({"dataset": {"name": name, "digest": digest, "source": source, "context": context}})
 
-    def call_when_flushed(self, do: Callable[[], None]) -> None:
+    def call_when_flushed(self, callback: Callable[[], None]) -> None:
         if self._writer is not None:
             self._writer.check()
-            self._writer.call_when_flushed(do)
+            self._writer.call_when_flushed(callback)
 
     def mark_saved(self, step: int) -> None:
         self._put({"settled": step})

@@ -37,19 +37,22 @@ class MLflow(Journal):
         group: str | None = None,
         panels: int = 4,
         params: Literal["short", "all"] = "short",
-        system_every: float | None = None,
+        system_interval: float | None = None,
     ) -> None:
-        super().__init__(runs, experiment, group, panels, params, system_every)
+        super().__init__(runs, experiment, group, panels, params, system_interval)
         if uri:
             _check(uri)
         self.uri = uri or f"sqlite:///{self.runs / 'mlflow.db'}"
         self.location = self.uri.removeprefix("sqlite:///")
+        self.location_line = f"MLflow      {self.location}"
         self._sender: subprocess.Popen[str] | None = None
         self._ending = False
 
-    def start(self, title: str, folder: Path, config: dict[str, Any], typed: list[str], tags: dict[str, str]) -> None:
+    def start(
+        self, title: str, folder: Path, config: dict[str, Any], overrides: list[str], tags: dict[str, str]
+    ) -> None:
         """An MLflow that does not answer is waited for in the background."""
-        super().start(title, folder, config, typed, tags)
+        super().start(title, folder, config, overrides, tags)
         self._note(uri=plain(self.uri))
         opened = threading.Event()
         try:
@@ -78,7 +81,7 @@ class MLflow(Journal):
             left = f"{upload.left} points and pictures wait for MLflow"
             print(f"{left}: python -m sr.sync {self._folder}", file=sys.stderr)
 
-    def find_checkpoint(self, run_id: str) -> str:
+    def find_checkpoint(self, run_id: str) -> Path:
         """Where the run's summary says that its best checkpoint is."""
         what = f"checkpoint=mlflow:{run_id}"
         try:
@@ -92,7 +95,7 @@ class MLflow(Journal):
             ) from error
         if path is None or not Path(path).exists():
             raise UserError(f"{what}: its checkpoint is not on this machine ({path})")
-        return path
+        return Path(path)
 
     def _listen(self, opened: threading.Event) -> None:
         """To what the sender tells, until it ends."""

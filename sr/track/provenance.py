@@ -23,7 +23,7 @@ from sr.metric.protocol import Protocol
 from sr.record import git, machine
 from sr.record.checkpoint_files import list_checkpoints
 from sr.record.redact import mask_passwords
-from sr.track.none import NoTracker
+from sr.track.tracker import Tracker
 
 FILE_DIALS = ("model.init", "model.net.file", "resume", "checkpoint", "interpolate")
 DIALS = ("config.yaml", "overrides.yaml", "choices.yaml")
@@ -90,14 +90,14 @@ def fingerprint_data(config: dict[str, Any], data: SRDataModule, protocol: Proto
     )
 
 
-def save_fingerprint(found: list[SetFingerprint], track: NoTracker, folder: Path) -> None:
+def save_fingerprint(found: list[SetFingerprint], tracker: Tracker, folder: Path) -> None:
     """`data.json` in the run's folder, and the sets in the tracker."""
     path = choose_path(folder, "data.json")
     path.write_text(json.dumps(to_tree(found), indent=1, ensure_ascii=False), encoding="utf-8")
-    track.log_file(path)
+    tracker.log_file(path)
     for one in found:
         if one.context != OTHER and one.files:
-            track.log_dataset(one.name, one.digest, one.source, one.context)
+            tracker.log_dataset(one.name, one.digest, one.source, one.context)
 
 
 def _others(config: dict[str, Any]) -> list[UsedSet]:

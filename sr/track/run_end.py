@@ -11,7 +11,7 @@ from sr.model.guard import ExplodedError
 from sr.record.identity import FAILED, FINISHED, KILLED
 from sr.runtime.error import DiskError, UserError
 from sr.runtime.signals import signals
-from sr.track.none import NoTracker
+from sr.track.tracker import Tracker
 
 REASON_LENGTH = 200  # characters
 
@@ -50,7 +50,7 @@ def raise_disk_errors(folder: Path) -> Iterator[None]:
         raise DiskError(f"{error.filename or folder}: cannot be written ({error.strerror or error})") from error
 
 
-def end_run(track: NoTracker, folder: Path, status: str, why: str | None, last: Callable[[], None]) -> None:
+def end_run(tracker: Tracker, folder: Path, status: str, why: str | None, last: Callable[[], None]) -> None:
     """Write down what is `last`, and close the run in the tracker, whatever comes of that."""
     try:
         with raise_disk_errors(folder):
@@ -61,7 +61,7 @@ def end_run(track: NoTracker, folder: Path, status: str, why: str | None, last: 
             raise
         print(f"\n{error}", file=sys.stderr)  # why it ended is told as well, and matters more
     finally:
-        track.close(status, why)
+        tracker.close(status, why)
 
 
 def _reason(error: BaseException) -> str:

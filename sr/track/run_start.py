@@ -14,8 +14,8 @@ import torch
 from sr.record import git as code
 from sr.record.identity import write_atomic
 from sr.runtime.error import UserError
-from sr.track.none import NoTracker
 from sr.track.provenance import DIALS, choose_path, collect_files
+from sr.track.tracker import Tracker
 
 REPRODUCES = "SR_REPRODUCES"  # the variable by which sr.reproduce tells the run that it starts whose repetition it is
 CPU = torch.device("cpu")
@@ -44,15 +44,15 @@ class RunStart:
         self.verb, self.config, self.choices, self.typed = verb, config, choices, typed
 
     def open(
-        self, track: NoTracker, folder: Path, protocol: str, more: dict[str, str], device: torch.device = CPU
+        self, tracker: Tracker, folder: Path, protocol: str, more: dict[str, str], device: torch.device = CPU
     ) -> None:
         """Open the run in the tracker, with its tags (`more` adds to them) and all that tells where it comes from."""
         title = f"{folder.name.partition('_')[2]} s{self.config['seed']} {datetime.now():%H%M}"
-        track.start(title, folder, self.config, self.typed, self._tags(protocol) | more)
+        tracker.start(title, folder, self.config, self.typed, self._tags(protocol) | more)
         for name, content in collect_files(self.verb, self.config, self.choices, self.typed, device).items():
             path = choose_path(folder, name)
             write_atomic(path, content.decode()) if name in DIALS else path.write_bytes(content)
-            track.log_file(path)
+            tracker.log_file(path)
 
     def _tags(self, protocol: str) -> dict[str, str]:
         c, config = self.choices, self.config
@@ -71,9 +71,9 @@ class RunStart:
         return tags
 
 
-def save_text(track: NoTracker, folder: Path, name: str, text: str) -> None:
+def save_text(tracker: Tracker, folder: Path, name: str, text: str) -> None:
     """A text in the run's folder, whole or not at all, and in the tracker; track=none has only the folder."""
-    track.log_text(name, text)
+    tracker.log_text(name, text)
     path = folder / name
     if not path.exists() or path.read_text(encoding="utf-8") != text:
         write_atomic(path, text)

@@ -76,7 +76,7 @@ class Training:
         self.data, self.model = build_data(config), build_model(config)
         self.data.select_channels = self.model.metric.select_channels
         self.protocol = self.model.metric.describe(str(self.data.degrade))
-        self.track = build_part(config["track"], "track") if self.first else NoTracker()
+        self.tracker = build_part(config["track"], "track") if self.first else NoTracker()
         self.changes = changes
         self.resumed = _run_of(config)
         self.resume = find_newest_checkpoint(self.resumed) if self.resumed else find_checkpoint(config)  # the file
@@ -97,23 +97,25 @@ class Training:
         self.best = BestCheckpoint(self.folder, self.config["watch"], self.config, self.config["patience"], inherited)
         self.best.measured = {one.name: one.digest for one in self.fingerprint if one.context == "val"}
         keeper = CheckpointWriter(
-            self.best, self.config, self.track, self.config["save_minutes"], self.config["save_steps"]
+            self.best, self.config, self.tracker, self.config["save_minutes"], self.config["save_steps"]
         )
         keeper.leaks = [list(leak) for leak in self.leaks]
         callbacks = [
             InterruptHandler(),
             self.best,
             self.clock,
-            Throughput(self.track, self.clock),
-            MetricLogger(self.track),
+            Throughput(self.tracker, self.clock),
+            MetricLogger(self.tracker),
         ]
         callbacks += [progress_bar.TrainingProgressBar()] if self.first else []
-        callbacks += [PanelLogger(self.track)] if self.track.panels else []
-        callbacks += [DegradationSheet(self.track)] if self.track.panels else []
-        self.alarms = AlarmMonitor(self.track, self.model.alarm)
+        callbacks += [PanelLogger(self.tracker)] if self.tracker.panels else []
+        callbacks += [DegradationSheet(self.tracker)] if self.tracker.panels else []
+        self.alarms = AlarmMonitor(self.tracker, self.model.alarm)
         callbacks += [self.alarms, CrashBatch(self.folder), keeper]  # the last: what others tell is told before
-        self.trainer = build_trainer(self.config, callbacks, self.track, not self.model.automatic_optimization)
-        self.system = SystemMetrics(self.track, self.folder, self.track.system_every, lambda: self.trainer.global_step)
+        self.trainer = build_trainer(self.config, callbacks, self.tracker, not self.model.automatic_optimization)
+        self.system = SystemMetrics(
+            self.tracker, self.folder, self.tracker.system_interval, lambda: self.trainer.global_step
+        )
         with close_on_exit(self._close):
             self._open()
             self._do_stages()
@@ -180,16 +182,16 @@ class Training:
         more |= {"sr.resumed_from": str(self.resume)} if self.resume and not self.resumed else {}
         device = self.trainer.strategy.root_device
         with raise_disk_errors(self.folder):
-            self.begun.open(self.track, self.folder, self.model.metric.name, more, device)
+            self.begun.open(self.tracker, self.folder, self.model.metric.name, more, device)
             self.opened = True
             if self.resumed:
                 (self.folder / "summary.json").unlink(missing_ok=True)  # it told of an end
                 step = self.reached.step if self.reached else UNMEASURED
-                self.track.rewind(step)
-                self.track.mark_saved(step)
+                self.tracker.rewind(step)
+                self.tracker.mark_saved(step)
             self.system.start()
-            save_fingerprint(self.fingerprint, self.track, self.folder)
-            self.track.log_text("protocol.json", to_json(self.protocol))
+            save_fingerprint(self.fingerprint, self.tracker, self.folder)
+            self.tracker.log_text("protocol.json", to_json(self.protocol))
 
     def _do_stages(self) -> None:
         if "fit" in self.stages:
@@ -205,8 +207,8 @@ class Training:
             self.trainer.test(self.model, datamodule=self.data, verbose=False)
             tested = {k: v for k, v in self.model.metrics.items() if k.startswith("test/")}
             guessed = {f"{k}_bicubic": v for k, v in self.model.bicubic.items() if k.startswith("test/")}
-            self.track.log_points(name_columns(tested | guessed, self.data, self.model.metric), step)
-            self.track.log_text("per_image.json", to_json(self._per_image()))
+            self.tracker.log_points(name_columns(tested | guessed, self.data, self.model.metric), step)
+            self.tracker.log_text("per_image.json", to_json(self._per_image()))
 
     def _per_image(self) -> dict[str, Any]:
         """`{"test/Set5": {"protocol": …, "images": {"baby": {"psnr": …, "ssim": …, "bicubic_psnr": …}}}}`."""
@@ -220,7 +222,7 @@ class Training:
     def _close(self, status: str, exit: str | None) -> None:
         if not self.first:
             return
-        end_run(self.track, self.folder, status, exit, lambda: self._write_down(status))
+        end_run(self.tracker, self.folder, status, exit, lambda: self._write_down(status))
         if self.opened:
             self._report(status)
 
@@ -230,9 +232,9 @@ class Training:
             with contextlib.suppress(OSError):
                 self.folder.rmdir()
             return
-        save_text(self.track, self.folder, "summary.json", to_json(self._summary(status)))
+        save_text(self.tracker, self.folder, "summary.json", to_json(self._summary(status)))
         if self.model.metrics:
-            self.track.set_tag("mlflow.note.content", self._note())
+            self.tracker.set_description(self._note())
 
     def _summary(self, status: str) -> dict[str, Any]:
         steps, seconds = self.trainer.global_step, self.clock.seconds
@@ -240,7 +242,7 @@ class Training:
         if self.best.best_also:
             best |= {f"{self.best.best_also.stem}/{name}": value for name, value in self.best.second.items()}
         return {
-            "run_id": self.track.run_id,
+            "run_id": self.tracker.run_id,
             "status": status,
             "steps": steps,
             "skipped": self.model.guard.skipped,
@@ -258,7 +260,7 @@ class Training:
         }
 
     def _note(self) -> str:
-        """The run's description in MLflow."""
+        """The run's description for the tracker."""
         lines = [
             f"    {line}" for line in terminal.format_metrics_table(self.model.metrics, self.model.bicubic).splitlines()
         ]
@@ -274,14 +276,14 @@ class Training:
         for name in self.alarms.told:
             print(f"ALARM       {name}: {'; '.join(self.alarms.told[name])}")
         kept = self.best.list_files()
-        if self.track.run_id:
-            print(f"run         {self.track.run_id}")
+        if self.tracker.run_id:
+            print(f"run         {self.tracker.run_id}")
         print(f"folder      {self.folder}")
         if kept:
             print(f"checkpoint  {kept[0]}")
-        if self.track.location:
-            print(f"MLflow      {self.track.location}")
-        if kept or self.track.view_command:
+        if self.tracker.location_line:
+            print(self.tracker.location_line)
+        if kept or self.tracker.view_command:
             print("\nnext:")
         if status != "FINISHED" and kept:
             print(
@@ -290,7 +292,7 @@ class Training:
         if kept:
             print(f"  {_python()} -m sr.predict checkpoint={_short(kept[0])} input=YOUR.png output=enlarged")
             print(f"  {_python()} -m sr.evaluate checkpoint={_short(kept[0])} data.test=[Set5,Set14]")
-        if page := self.track.view_command:
+        if page := self.tracker.view_command:
             print(f"  {page if page.startswith('http') else f'{_python()} -m {page}'}")
 
 

@@ -1,0 +1,109 @@
+"""The interface of a tracker: where a run reports its metrics, images, files and tags.
+
+A tracker of your own takes two files: a module with a subclass of `Tracker`, and `conf/track/NAME.yaml` (or the same below a
+folder that `--config-dir` names) with its `_target_` and the arguments of its constructor; `track=NAME` then selects it.
+Implement the abstract methods. The others have defaults that are right for a tracker that reports at once, never goes
+back to an earlier step, and cannot be asked for the checkpoints of other runs.
+"""
+
+from abc import abstractmethod
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar
+
+from PIL.Image import Image
+from pytorch_lightning.loggers import Logger
+
+from sr.runtime.error import UserError
+
+
+class Tracker(Logger):
+    """One run as a tracker sees it: `start`, then any number of reports from any thread, then `close`.
+
+    Only the first of several processes has a tracker; the others have a `NoTracker`. The training thread reports at every
+    step, so that no method may wait for a network, and tensors of a GPU should be read in another thread. Lightning's
+    `Trainer` takes a tracker as its logger.
+    """
+
+    is_tracking: ClassVar[bool] = True  # False: reports are dropped, and a run cannot be resumed from what was tracked
+    run_id: str | None = None  # the tracker's own ID of the run, once it has one
+    location_line: str | None = None  # a line for the end of a run, `MLflow      http://…`: where its results are shown
+    view_command: str | None = None  # how to open them: an address, or what to type after `python -m`
+
+    def __init__(self, panels: int = 0, system_interval: float | None = None) -> None:
+        super().__init__()
+        is_number = isinstance(system_interval, int | float) and not isinstance(system_interval, bool)
+        if system_interval is not None and not (is_number and system_interval > 0):
+            raise UserError(f"track.system_interval={system_interval}: expected seconds, above 0, or null for none")
+        self.panels = panels  # images of each set to show in panels
+        self.system_interval = system_interval  # seconds between two samples of the system metrics; None: no samples
+
+    @property
+    def version(self) -> str | None:
+        return self.run_id
+
+    @abstractmethod
+    def start(
+        self, title: str, folder: Path, config: dict[str, Any], overrides: list[str], tags: dict[str, str]
+    ) -> None:
+        """Open the run, or reopen it if `folder` holds a run that is resumed.
+
+        `folder` is the run's own and may hold files of the tracker. `overrides` are the words of the command line.
+        Tags begin with `sr.`: `sr.verb` (the command), `sr.seed`, `sr.git.commit`, `sr.user` and so on.
+        """
+
+    @abstractmethod
+    def log_points(self, values: dict[str, Any], step: int) -> None:
+        """Report scalars by name, such as `val/Set5/psnr`: numbers, or tensors of one element on any device."""
+
+    @abstractmethod
+    def log_image(self, key: str, image: Image | Callable[[], Image], step: int) -> None:
+        """Report an image, or a function that draws it, which may be called later and in another thread."""
+
+    @abstractmethod
+    def log_file(self, path: Path, folder: str = "") -> None:
+        """Store a file that lies in the run's folder; `folder` is where it goes among the stored files."""
+
+    @abstractmethod
+    def log_text(self, name: str, text: str) -> None:
+        """Store a text as a file of this name (`summary.json`, or with folders: `crash/note.txt`)."""
+
+    @abstractmethod
+    def set_tag(self, key: str, value: str) -> None:
+        """Set a tag of the run, or change it; a tracker may cut a long value off."""
+
+    @abstractmethod
+    def set_description(self, text: str) -> None:
+        """Set the description of the run, in Markdown, for its page."""
+
+    @abstractmethod
+    def log_dataset(self, name: str, digest: str, source: str, context: str) -> None:
+        """Report a set of images that the run uses: name, fingerprint, folder and use (`train`, `val` or `test`)."""
+
+    @abstractmethod
+    def close(self, status: str, exit: str | None = None) -> None:
+        """Close the run as FINISHED, FAILED or KILLED; `exit` says why it is not FINISHED. Must not raise."""
+
+    def flush(self) -> None:
+        """Return when all that was reported so far is safe on the disk; raise `DiskError` if it cannot be written."""
+
+    def call_when_flushed(self, callback: Callable[[], None]) -> None:
+        """Call `callback` once all that was reported so far is safe on the disk: at once, or later in another thread."""
+        callback()
+
+    def mark_saved(self, step: int) -> None:
+        """Note that a checkpoint of `step` is on the disk, so that nothing up to this step will be reported again."""
+
+    def rewind(self, step: int) -> None:
+        """Note that training resumes from a checkpoint of `step`, so that points and images of later steps are void."""
+
+    def find_checkpoint(self, run_id: str) -> Path:
+        """Return the best checkpoint of the tracked run with this ID; raise `UserError` if there is none here."""
+        raise UserError(f"run {run_id}: this tracker cannot find the checkpoints of other runs; give the file instead")
+
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        """Report scalars; the name under which Lightning calls `log_points`."""
+        self.log_points(metrics, step or 0)
+
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        """Ignore Lightning's call: the tracker has the whole config from `start`."""
