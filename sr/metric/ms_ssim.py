@@ -18,7 +18,7 @@ from sr.metric.metric import Metric
 from sr.metric.ssim import WINDOW_SIZE, compute_ssim_terms
 from sr.runtime.error import UserError
 
-WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # fine to coarse
+WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # from the finest scale to the coarsest
 MIN_SIDE = WINDOW_SIZE * 2 ** (len(WEIGHTS) - 1)  # 176 pixels: the window still fits after four halvings
 
 
