@@ -1,4 +1,4 @@
-"""`python -m sr.reproduce RUN`: does this run, done again here, give the same numbers?"""
+"""`python -m sr.reproduce RUN`: repeat a run on this machine and compare every number with the recorded ones."""
 
 import sys
 from pathlib import Path
@@ -8,42 +8,39 @@ from omegaconf import DictConfig
 from sr.config import cli, schema
 from sr.runtime.error import UserError
 
-NOT_EQUAL = 3  # the exit code; 2 is that it could not be tried
+NOT_REPRODUCED = 3  # the exit code; 2: it could not be tried
 
 
 def main() -> None:
-    """The console script `sr-reproduce`."""
-    cli.run_command("reproduce", reproduce, [_dial(word) for word in sys.argv[1:]])
-
-
-def _dial(word: str) -> str:
-    """A bare word is the run; `--dry` is `dry=true`."""
-    if word == "--dry":
-        return "dry=true"
-    dial = word.startswith("-") or ("=" in word and not Path(word).is_dir())
-    return word if dial else f"run={word}"
+    """Run the console script `sr-reproduce`."""
+    cli.run_command("reproduce", reproduce, [_to_override(word) for word in sys.argv[1:]])
 
 
 def reproduce(cfg: DictConfig) -> None:
-    """Say what differs here, run it again, and compare; exit code 3 where the numbers are not the same."""
+    """Print what differs on this machine, repeat the run and compare; exit with 3 if the numbers are not reproduced."""
     schema.require_options(cfg, "run")
     schema.check_lists(cfg, "trust")
     config = schema.to_plain(cfg)
     schema.check_flags(config, "dry", "force")
-    if (
-        isinstance(config["tolerance"], bool)
-        or not isinstance(config["tolerance"], int | float)
-        or config["tolerance"] < 0
-    ):
-        raise UserError(f"tolerance={config['tolerance']}: expected a number, 0 or more")
-    from sr.reproduction.found import found  # torch: only now, when the config is right
+    tolerance = config["tolerance"]
+    if isinstance(tolerance, bool) or not isinstance(tolerance, int | float) or tolerance < 0:
+        raise UserError(f"tolerance={tolerance}: expected a number, 0 or more")
+    from sr.reproduction.locate import locate_run  # these import torch: only now, when the config is right
     from sr.reproduction.reproduction import Reproduction
 
     runs = Path(config["paths"]["runs"]).expanduser().resolve()
-    with found(str(config.pop("run")), config.pop("uri"), runs) as run:
-        equal = Reproduction(run, **config).go()
-    if not equal:
-        sys.exit(NOT_EQUAL)
+    with locate_run(str(config.pop("run")), config.pop("uri"), runs) as located:
+        is_reproduced = Reproduction(located, **config).execute()
+    if not is_reproduced:
+        sys.exit(NOT_REPRODUCED)
+
+
+def _to_override(word: str) -> str:
+    """Return a word of the command line as Hydra reads it: a bare word is the run, `--dry` is `dry=true`."""
+    if word == "--dry":
+        return "dry=true"
+    is_override = word.startswith("-") or ("=" in word and not Path(word).is_dir())
+    return word if is_override else f"run={word}"
 
 
 if __name__ == "__main__":

@@ -16,10 +16,14 @@ from test_provenance import content, git, spoil, tree
 
 from sr.record import git as code
 from sr.record.identity import find_run
-from sr.reproduction import environment, found, past, strangers
-from sr.reproduction.points import points
+from sr.reproduction import environment
+from sr.reproduction.locate import LocatedRun, locate_run
+from sr.reproduction.metrics import read_points
+from sr.reproduction.recorded_run import read_run
+from sr.reproduction.repetition import build_command, build_variables
 from sr.reproduction.reproduction import Reproduction
-from sr.reproduction.worktree import check_commit, repository, touched, worktree
+from sr.reproduction.targets import check_run_targets
+from sr.reproduction.worktree import check_commit, create_worktree, find_clone, list_changed_files
 from sr.runtime.error import UserError
 
 __all__ = ["tree"]  # a fixture
@@ -50,17 +54,18 @@ def test_a_run_that_only_mlflow_has_is_compared_by_what_mlflow_has(sr: Any, worl
 
     _, summary, _ = start(sr, world, tmp_path / "runs", "track.system_interval=null")
     (folder,) = (path.parent for path in (tmp_path / "runs").glob("*/summary.json"))
-    before = {p for p in points(folder) if math.isfinite(p[2])}
-    run = past.read(folder)
+    before = {p for p in read_points(folder) if math.isfinite(p.value)}
+    run = read_run(folder)
     shutil.rmtree(folder)
-    with found.found(f"mlflow:{summary['run_id']}", None, tmp_path / "runs") as one:
-        again = past.read(*one)
-        assert (again.config, again.typed, again.data, again.patch) == (run.config, run.typed, run.data, run.patch)
-        assert set(points(one.folder)) == before
+    with locate_run(f"mlflow:{summary['run_id']}", None, tmp_path / "runs") as located:
+        again = read_run(*located)
+        expected = (run.config, run.overrides, run.data, run.patch)
+        assert (again.config, again.overrides, again.data, again.patch) == expected
+        assert set(read_points(located.folder)) == before
         assert len(before) > 20
-        assert again.id == one.tracked == summary["run_id"]
-    assert not one.folder.exists()
-    with pytest.raises(UserError, match=r"no run of this id in paths\.runs, nor at uri="), found.found(
+        assert again.id == located.tracker_id == summary["run_id"]
+    assert not located.folder.exists()
+    with pytest.raises(UserError, match=r"no run of this id in paths\.runs, nor at uri="), locate_run(
         "0" * 32, None, tmp_path / "runs"):  # fmt: skip
         pass
 
@@ -79,9 +84,9 @@ def test_a_run_is_found_by_its_folder_its_name_and_its_id(tmp_path: Path) -> Non
     ("file", "value", "says"),
     [
         ("config_yaml", ["a"], "config.yaml or environment.yaml was not written by sr"),
-        ("environment_yaml", {"verb": "run", "git": {}}, "its commit is not known"),
-        ("environment_yaml", {"verb": "run", "git": {"sha": "--upload-pack=evil"}}, "its commit is not known"),
-        ("environment_yaml", {"verb": "os.system", "git": {"sha": SHA}}, "only run and evaluate can be repeated"),
+        ("environment_yaml", {"verb": "run", "git": {}}, "its commit is unknown"),
+        ("environment_yaml", {"verb": "run", "git": {"sha": "--upload-pack=evil"}}, "its commit is unknown"),
+        ("environment_yaml", {"verb": "os.system", "git": {"sha": SHA}}, "only sr.run and sr.evaluate can be repeated"),
         ("overrides_yaml", "seed=1", "expected a list of words"),
         ("overrides_yaml", ["--config-dir=/tmp"], "expected a list of words"),
         ("data_json", {"train": {"a": {"digest": "", "source": "/", "files": {"../../etc/passwd": ""}}}}, "data.json"),
@@ -90,7 +95,7 @@ def test_a_run_is_found_by_its_folder_its_name_and_its_id(tmp_path: Path) -> Non
 )
 def test_a_folder_that_is_damaged_or_doctored_is_refused(tmp_path: Path, file: str, value: Any, says: str) -> None:
     with pytest.raises(UserError, match=says):
-        past.read(run_folder(tmp_path / "run", **{file: value}))
+        read_run(run_folder(tmp_path / "run", **{file: value}))
 
 
 STRANGER = b"""diff --git a/sr/net/odd.py b/sr/net/odd.py
@@ -126,12 +131,12 @@ def test_a_stranger_may_not_name_any_class(tmp_path: Path, typed: list[str], tar
         environment_yaml={"verb": "run", "git": {"sha": sha, "folder": "/c"}, "parts": ["/c/mine"]},
     )  # fmt: skip
     (folder / "changes.patch").write_bytes(STRANGER + STRANGER.replace(b"sr/net/odd.py", b"mine/tiny.py"))
-    run = past.read(folder)
+    run = read_run(folder)
     if refused:
         with pytest.raises(UserError, match="os.system" if typed else target):
-            strangers.refuse(run, ROOT, [])
+            check_run_targets(run, ROOT, [])
     else:
-        strangers.refuse(run, ROOT, [])
+        check_run_targets(run, ROOT, [])
 
 
 def test_the_run_may_be_typed_alone(sr: Any, tmp_path: Path) -> None:
@@ -154,13 +159,13 @@ def test_images_are_found_where_they_lay_or_in_another_root_and_named(tmp_path: 
     files = {f"T91/HR/t{k}.png": picture(old / f"T91/HR/t{k}.png", seed=k).read_bytes() for k in range(3)}
     one = {"digest": "d", "source": str(old / "T91" / "HR")}
     one["files"] = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
-    run = past.read(run_folder(tmp_path / "run", data_json={"train": {"T91": one}}))
-    assert environment.of_images(run, tmp_path / "nowhere", None) == []
+    run = read_run(run_folder(tmp_path / "run", data_json={"train": {"T91": one}}))
+    assert environment.find_image_differences(run, tmp_path / "nowhere", None) == []
     shutil.copytree(old, tmp_path / "new")
     shutil.rmtree(old)
     picture(tmp_path / "new" / "T91/HR/t1.png", seed=9)
     (tmp_path / "new" / "T91/HR/t2.png").unlink()
-    assert environment.of_images(run, tmp_path / "new", tmp_path / "cache") == [
+    assert environment.find_image_differences(run, tmp_path / "new", tmp_path / "cache") == [
         "T91/HR/t1.png differs", "T91/HR/t2.png is missing",
     ]  # fmt: skip
 
@@ -176,14 +181,14 @@ def test_the_command_is_the_runs_with_the_places_of_here(tmp_path: Path, monkeyp
              "flags": {"threads": 2, "variables": {"OMP_NUM_THREADS": "5", "LD_PRELOAD": "evil.so"}}}  # fmt: skip
     folder = run_folder(tmp_path / "run", overrides_yaml=typed, environment_yaml=about)
     paths = {"runs": str(tmp_path / "runs"), "data": str(tmp_path / "sets"), "cache": None}
-    dials = {"dry": False, "force": False, "tolerance": 0.0, "repository": None, "trust": [], "paths": paths}
-    again = Reproduction(found.Found(folder), **dials)
-    assert again._command(tmp_path / "tree")[3:] == [
+    options = {"dry": False, "force": False, "tolerance": 0.0, "repository": None, "trust": [], "paths": paths}
+    again = Reproduction(LocatedRun(folder), **options)
+    assert build_command(again.run, tmp_path / "tree", again.paths)[3:] == [
         f"--config-dir={tmp_path}/tree/mine", "seed=3", "resume=start.ckpt", "track.group=a",
         f"paths.data={tmp_path}/sets", f"paths.runs={tmp_path}/runs",
     ]  # fmt: skip
-    env = again._environment(tmp_path / "tree")
-    assert (env["OMP_NUM_THREADS"], env["PYTHONSAFEPATH"], env["SR_REPRODUCES"]) == ("2", "1", again.past.id)
+    env = build_variables(again.run, tmp_path / "tree")
+    assert (env["OMP_NUM_THREADS"], env["PYTHONSAFEPATH"], env["SR_REPRODUCES"]) == ("2", "1", again.run.id)
     assert env["PYTHONPATH"].split(os.pathsep)[0] == str(tmp_path / "tree")
     assert "LD_PRELOAD" not in env
 
@@ -191,17 +196,17 @@ def test_the_command_is_the_runs_with_the_places_of_here(tmp_path: Path, monkeyp
 def test_packages_and_machine_are_compared_one_by_one(tmp_path: Path) -> None:
     folder = run_folder(tmp_path / "run")
     (folder / "packages.txt").write_text(f"torch==0.1\npytest=={pytest.__version__}\n")
-    run = past.read(folder)
-    told = environment.of_packages(run)
-    assert f"torch 0.1 there, {torch.__version__} here" in told
-    assert not [line for line in told if line.startswith("pytest ")]
-    assert environment.of_machine(run) == [f"python 3.1 there, {sys.version.split()[0]} here"]
+    run = read_run(folder)
+    lines = environment.find_package_differences(run)
+    assert f"torch: 0.1 in the run, {torch.__version__} here" in lines
+    assert not [line for line in lines if line.startswith("pytest:")]
+    assert environment.find_machine_differences(run) == [f"python: 3.1 in the run, {sys.version.split()[0]} here"]
 
 
 def test_configs_are_compared_but_for_where_things_lie() -> None:
     there = {"scale": 2, "paths": {"data": "/a"}, "data": {"root": "/a"}, "track": {"uri": "x"}, "model": {"width": 8}}
     here = {"scale": 2, "paths": {"data": "/b"}, "data": {"root": "/b"}, "track": {}, "model": {"width": 9}}
-    assert environment.of_config(there, here) == ["model.width 8 there, 9 here"]
+    assert environment.find_config_differences(there, here) == ["model.width: 8 in the run, 9 here"]
 
 
 # the worktree
@@ -211,15 +216,15 @@ def test_the_runs_code_is_there_while_it_is_needed(tree: Path, tmp_path: Path) -
     git(tmp_path, "clone", "-q", str(tree), "clone")
     spoil(tree)
     sha, patch = code.read_state(tree)["sha"], code.read_changes(tree).patch
-    clone = repository(str(tmp_path / "clone"))
-    with pytest.raises(KeyboardInterrupt), worktree(clone, sha, patch) as folder:
+    clone = find_clone(str(tmp_path / "clone"))
+    with pytest.raises(KeyboardInterrupt), create_worktree(clone, sha, patch) as folder:
         assert content(folder) == content(tree)
         assert code.read_changes(folder).patch == patch
         raise KeyboardInterrupt
     assert not folder.exists()
     assert git(clone, "worktree", "list").count("\n") == 1
     assert git(clone, "status", "--porcelain") == ""
-    assert set(touched(patch)) >= {"sr/net.py", "gone.py", "new/weights.bin"}
+    assert set(list_changed_files(patch)) >= {"sr/net.py", "gone.py", "new/weights.bin"}
 
 
 def test_a_commit_or_a_patch_that_does_not_fit_is_told_of(tree: Path) -> None:
@@ -227,7 +232,25 @@ def test_a_commit_or_a_patch_that_does_not_fit_is_told_of(tree: Path) -> None:
         check_commit(tree, SHA)
     with (
         pytest.raises(UserError, match="git apply failed"),
-        worktree(tree, code.read_state(tree)["sha"], b"diff --git a/x b/x\n--- a/x\n+++ b/x\n@@ -1 +1 @@\n-a\n+b\n"),
+        create_worktree(
+            tree, code.read_state(tree)["sha"], b"diff --git a/x b/x\n--- a/x\n+++ b/x\n@@ -1 +1 @@\n-a\n+b\n"
+        ),
     ):
         pass
     assert git(tree, "worktree", "list").count("\n") == 1
+
+
+def test_a_second_best_checkpoint_that_differs_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """As of a GAN: its best checkpoint by PSNR is equal, the one by a perceptual metric is not."""
+    folders = [run_folder(tmp_path / name) for name in ("original", "repetition")]
+    for k, folder in enumerate(folders):
+        for name in ("best.ckpt", "best_spectrum.ckpt", "last.ckpt"):
+            weight = torch.ones(3) + (k if name == "best_spectrum.ckpt" else 0)
+            torch.save({"state_dict": {"net.a": weight}}, folder / name)
+    paths = {"runs": str(tmp_path), "data": None, "cache": None}
+    options = {"dry": False, "force": False, "tolerance": 1e-3, "repository": None, "trust": [], "paths": paths}
+    assert not Reproduction(LocatedRun(folders[0]), **options)._compare(read_run(folders[1]))
+    out = capsys.readouterr().out
+    assert "2 equal to the last bit" in out
+    assert "best_spectrum.ckpt: most in net.a" in out
+    assert "NOT reproduced" in out

@@ -9,14 +9,15 @@ from typing import Any
 import pytest
 import torch
 
-from sr.reproduction import final
-from sr.reproduction.points import CLOSE, EQUAL, OTHER, compare, points, relative
+from sr.reproduction.metrics import compare_metrics, compute_relative_difference, read_points
+from sr.reproduction.outcome import CLOSE, DIFFERENT, EQUAL
+from sr.reproduction.weights import compare_weights
 
 # points
 
 
 def outcome(there: list[Any], here: list[Any], tolerance: float = 1e-3) -> Any:
-    (only,) = compare([("loss", *p) for p in there], [("loss", *p) for p in here], tolerance)
+    (only,) = compare_metrics([("loss", *p) for p in there], [("loss", *p) for p in here], tolerance)
     return only
 
 
@@ -25,31 +26,31 @@ def outcome(there: list[Any], here: list[Any], tolerance: float = 1e-3) -> Any:
     [
         ([(1, 0.5), (2, 0.25), (3, math.nan)], EQUAL, None),
         ([(1, 0.5), (2, 0.25000001), (3, math.nan)], CLOSE, 2),
-        ([(1, 0.5000001), (2, 0.3), (3, math.nan)], OTHER, 2),
-        ([(1, 0.5), (2, 0.25), (3, 1.0)], OTHER, 3),
-        ([(1, 0.5), (2, 0.25)], OTHER, 3),
-        ([(1, 0.5), (2, 0.25), (3, math.nan), (4, 1.0)], OTHER, 4),
+        ([(1, 0.5000001), (2, 0.3), (3, math.nan)], DIFFERENT, 2),
+        ([(1, 0.5), (2, 0.25), (3, 1.0)], DIFFERENT, 3),
+        ([(1, 0.5), (2, 0.25)], DIFFERENT, 3),
+        ([(1, 0.5), (2, 0.25), (3, math.nan), (4, 1.0)], DIFFERENT, 4),
     ],
 )
 def test_points_are_equal_close_or_other_and_from_which_step_on(here: list[Any], kind: str, step: int | None) -> None:
     found = outcome([(1, 0.5), (2, 0.25), (3, math.nan)], here)
     assert found.kind == kind
-    assert found.where == "" if step is None else found.where.startswith((f"from step {step} on", f"step {step} is"))
+    assert found.detail == "" if step is None else found.detail.startswith((f"from step {step} on", f"step {step} is"))
 
 
 def test_the_tolerance_is_relative_and_zero_means_equal() -> None:
-    assert relative(1000.0, 1001.0) == pytest.approx(1 / 1001)
+    assert compute_relative_difference(1000.0, 1001.0) == pytest.approx(1 / 1001)
     assert outcome([(1, 1000.0)], [(1, 1000.5)], 1e-3).kind == CLOSE
-    assert outcome([(1, 1e-9)], [(1, 2e-9)], 1e-3).kind == OTHER
-    assert outcome([(1, 1.0)], [(1, math.nextafter(1.0, 2))], 0.0).kind == OTHER
+    assert outcome([(1, 1e-9)], [(1, 2e-9)], 1e-3).kind == DIFFERENT
+    assert outcome([(1, 1.0)], [(1, math.nextafter(1.0, 2))], 0.0).kind == DIFFERENT
     assert outcome([(1, math.inf)], [(1, math.inf)]).kind == EQUAL
 
 
 def test_metrics_that_one_run_lacks_are_told_and_those_of_machines_left_out() -> None:
     there = [("loss", 1, 1.0), ("train/data_wait", 1, 0.3), ("system/cpu_utilization_percentage", 1, 7.0)]
     here = [("loss", 1, 1.0), ("train/data_wait", 1, 0.9), ("psnr", 1, 30.0)]
-    assert [(one.name, one.kind) for one in compare(there, here, 0.1)] == [("loss", EQUAL), ("psnr", OTHER)]
-    assert compare([("loss", 1, 1.0)], [("loss", 1, 1.0), ("loss", 2, 0.5)], 0.1, last=1)[0].kind == EQUAL
+    assert [(one.name, one.kind) for one in compare_metrics(there, here, 0.1)] == [("loss", EQUAL), ("psnr", DIFFERENT)]
+    assert compare_metrics([("loss", 1, 1.0)], [("loss", 1, 1.0), ("loss", 2, 0.5)], 0.1, last_step=1)[0].kind == EQUAL
 
 
 def test_the_journal_is_read_without_what_was_superseded_or_torn(tmp_path: Path) -> None:
@@ -58,7 +59,7 @@ def test_the_journal_is_read_without_what_was_superseded_or_torn(tmp_path: Path)
     lines = [json.dumps(entry).encode() for entry in entries]
     whole = b"".join(b"%08x %s\n" % (zlib.crc32(line), line) for line in lines)
     (tmp_path / "journal.jsonl").write_bytes(whole + whole[:20])
-    found = list(points(tmp_path))
+    found = list(read_points(tmp_path))
     assert [p for p in found if p[0] == "a"] == [("a", 1, 1.0), ("a", 2, 20.0)]
     assert [(name, step) for name, step, value in found if math.isnan(value)] == [("b", 1)]
 
@@ -75,15 +76,15 @@ def test_weights_are_compared_tensor_by_tensor(tmp_path: Path) -> None:
     def kind(other: dict[str, torch.Tensor]) -> Any:
         for folder, state in ((there, weight), (here, weight | other)):
             torch.save({"state_dict": state}, folder / "last.ckpt")
-        (only,) = final.compare(there, here, 1e-3)
+        (only,) = compare_weights(there, here, 1e-3)
         return only
 
     assert kind({}).kind == EQUAL
     close = kind({"net.b": torch.tensor([1.0, 1.0, 1.0 + 1e-6])})
-    assert (close.kind, close.where) == (CLOSE, "most in net.b")
-    assert kind({"net.b": torch.tensor([1.0, 1.0, 1.1])}).kind == OTHER
-    assert kind({"net.b": torch.ones(4)}).kind == OTHER
-    assert kind({"net.c": torch.ones(1)}).kind == OTHER
+    assert (close.kind, close.detail) == (CLOSE, "most in net.b")
+    assert kind({"net.b": torch.tensor([1.0, 1.0, 1.1])}).kind == DIFFERENT
+    assert kind({"net.b": torch.ones(4)}).kind == DIFFERENT
+    assert kind({"net.c": torch.ones(1)}).kind == DIFFERENT
 
 
 def test_second_best_checkpoint_is_compared_and_superseded_files_are_not(tmp_path: Path) -> None:
@@ -94,5 +95,5 @@ def test_second_best_checkpoint_is_compared_and_superseded_files_are_not(tmp_pat
         for name in names:
             changed = folder == after and "spectrum" in name
             torch.save({"state_dict": {"net.a": torch.ones(3) * (2 if changed else 1)}}, folder / name)
-    outcomes = {outcome.name: outcome.kind for outcome in final.compare(before, after, 1e-3)}
-    assert outcomes == {"best.ckpt": EQUAL, "best_spectrum.ckpt": OTHER, "last.ckpt": EQUAL}
+    outcomes = {outcome.name: outcome.kind for outcome in compare_weights(before, after, 1e-3)}
+    assert outcomes == {"best.ckpt": EQUAL, "best_spectrum.ckpt": DIFFERENT, "last.ckpt": EQUAL}

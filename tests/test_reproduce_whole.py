@@ -15,7 +15,7 @@ from test_provenance import git
 from test_reproduce import ROOT
 
 from sr.record import git as code
-from sr.reproduction import past
+from sr.reproduction.recorded_run import read_run
 
 # the whole
 
@@ -71,7 +71,7 @@ def test_a_run_of_a_dirty_tree_is_reproduced_from_another_clone_to_the_last_bit(
 
     ids = [json.loads((path / "summary.json").read_text())["run_id"] for path in (folder, other)]
     tags = MlflowClient(f"sqlite:///{runs}/mlflow.db").get_run(ids[1]).data.tags
-    assert tags["sr.reproduces"] == past.read(folder).id
+    assert tags["sr.reproduces"] == read_run(folder).id
 
     spoiled = bytearray((photos / "p2.png").read_bytes())
     spoiled[-1] ^= 1

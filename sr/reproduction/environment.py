@@ -1,6 +1,7 @@
-"""What is not here as it was there: packages, machine, flags, and images to the last byte."""
+"""Find what differs between a run and this machine: packages, hardware, flags, config, and every byte of the images."""
 
 import platform
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -9,84 +10,89 @@ from sr.data.cache import FILES
 from sr.data.file_digest import DigestCache
 from sr.data.fingerprint import find_data_differences
 from sr.record import machine
-from sr.reproduction.past import Past, versions
+from sr.reproduction.recorded_run import RecordedRun, parse_versions
 from sr.runtime.terminal import create_progress_bar
 from sr.track.provenance import list_packages
 
 ABSENT = "none"
-TOLD_OTHERWISE = ("variables.OMP_NUM_THREADS", "variables.MKL_NUM_THREADS", "variables.SR_DATA")
+IGNORED_FLAGS = ("variables", "variables.OMP_NUM_THREADS", "variables.MKL_NUM_THREADS", "variables.SR_DATA")
 
 
-def of_packages(past: Past) -> list[str]:
-    """`torch 2.13.0 there, 2.12.0 here`."""
-    return _told(past.packages, versions(list_packages()))
+def find_package_differences(run: RecordedRun) -> list[str]:
+    """Return lines such as `torch: 2.13.0 in the run, 2.12.0 here`."""
+    return _list_differences(run.packages, parse_versions(list_packages()))
 
 
-def of_machine(past: Past) -> list[str]:
-    """Python, hardware and its libraries; flags are set as they were."""
-    here = {"python": platform.python_version(), **machine.describe_machine()}
-    there = {"python": past.about.get("python"), **part(past.about, "machine")}
-    return _told(there, {key: here[key] for key in here if key in there})
+def find_machine_differences(run: RecordedRun) -> list[str]:
+    """Compare Python, hardware and its libraries. Flags are not compared: the repetition sets them as they were."""
+    current = {"python": platform.python_version(), **machine.describe_machine()}
+    recorded = {"python": run.environment.get("python"), **get_section(run.environment, "machine")}
+    return _list_differences(recorded, {key: current[key] for key in current if key in recorded})
 
 
-def of_flags(there: dict[str, Any], here: dict[str, Any]) -> list[str]:
-    """Of two environment.yaml's: of both runs, as they ran. The count of threads counts, not who set it."""
-    sides = [flatten(part(about, "flags")) for about in (there, here)]
-    return _told(*({k: v for k, v in flags.items() if k not in ("variables", *TOLD_OTHERWISE)} for flags in sides))
+def find_flag_differences(recorded: dict[str, Any], repeated: dict[str, Any]) -> list[str]:
+    """Compare the flags in two environment.yaml files. Of threads only their number counts, not the variable that set it."""
+    flags = [flatten(get_section(environment, "flags")) for environment in (recorded, repeated)]
+    return _list_differences(*({key: v for key, v in side.items() if key not in IGNORED_FLAGS} for side in flags))
 
 
-def of_config(there: dict[str, Any], here: dict[str, Any]) -> list[str]:
-    """Dials that are not the same in two configs; where things lie and who is told is not looked at."""
-    changed = find_differences(there, here)
-    one = {c.key: c.there for c in changed if c.there is not NOTHING}
-    other = {c.key: c.here for c in changed if c.here is not NOTHING}
-    paths = {value for c in (there, here) for value in part(c, "paths").values()}  # and parts' copies of them
-    return _told(one, other, paths)
+def find_config_differences(recorded: dict[str, Any], repeated: dict[str, Any]) -> list[str]:
+    """Compare the options of two configs, without paths and tracking."""
+    changes = find_differences(recorded, repeated)
+    before = {c.key: c.there for c in changes if c.there is not NOTHING}
+    after = {c.key: c.here for c in changes if c.here is not NOTHING}
+    paths = {value for config in (recorded, repeated) for value in get_section(config, "paths").values()}
+    return _list_differences(before, after, ignored=paths)  # other options may repeat a path
 
 
-def _told(there: dict[str, Any], here: dict[str, Any], apart: Any = ()) -> list[str]:
-    found = []
-    for key in dict.fromkeys([*there, *here]):
-        one, other = there.get(key), here.get(key)
-        if one != other and not (str(one) in apart and str(other) in apart):
-            found.append(f"{key} {ABSENT if one is None else one} there, {ABSENT if other is None else other} here")
-    return found
+def get_section(node: dict[str, Any], key: str) -> dict[str, Any]:
+    """Return `node[key]` if it is a dict, else an empty one."""
+    section = node.get(key)
+    return section if isinstance(section, dict) else {}
 
 
-def part(node: dict[str, Any], key: str) -> dict[str, Any]:
-    """`node[key]` where that is a dict, else an empty one."""
-    found = node.get(key)
-    return found if isinstance(found, dict) else {}
+def find_image_differences(run: RecordedRun, root: Path, cache: Path | None) -> list[str]:
+    """Return which files of the run differ or are missing; they are looked for in `root` and where they were.
 
-
-def of_images(past: Past, root: Path, cache: Path | None) -> list[str]:
-    """Which of the files that the run used are other ones here, or missing; they are looked for in `root`, and where they
-    were. What is new in a folder shows only when the run is repeated."""
-    memo = DigestCache(cache / FILES if cache else None)
-    sets = [one for sets in past.data.values() for one in sets.values()]
-    here: dict[tuple[str, str], str] = {}
-    with create_progress_bar(sum(len(one["files"]) for one in sets), "fingerprint", "file") as bar:
-        for one in sets:
-            for name in one["files"]:
-                file = _found(name, root, str(one["source"]))
+    Files that were added to a folder show only when the run is repeated.
+    """
+    digests = DigestCache(cache / FILES if cache else None)
+    sets = [image_set for sets in run.data.values() for image_set in sets.values()]
+    current: dict[tuple[str, str], str] = {}
+    with create_progress_bar(sum(len(s["files"]) for s in sets), "fingerprint", "file") as bar:
+        for image_set in sets:
+            for name in image_set["files"]:
+                file = _find_file(name, root, str(image_set["source"]))
                 if file is not None:
-                    here[one["source"], name] = memo.digest(file)
+                    current[image_set["source"], name] = digests.digest(file)
                 bar.update()
-    return find_data_differences(past.data, _as_found(past.data, here))
+    return find_data_differences(run.data, _replace_digests(run.data, current))
 
 
-def _found(name: str, root: Path, source: str) -> Path | None:
-    """The file of this name under `root`, or where its set lay."""
-    places = [root, Path(source), *Path(source).parents]
-    return next((place / name for place in places if (place / name).is_file()), None)
+def _list_differences(recorded: dict[str, Any], current: dict[str, Any], ignored: Collection[Any] = ()) -> list[str]:
+    """Return a line for each key of two flat dicts whose values differ, unless both values are in `ignored`."""
+    lines = []
+    for key in dict.fromkeys([*recorded, *current]):
+        before, after = recorded.get(key), current.get(key)
+        if before != after and not (str(before) in ignored and str(after) in ignored):
+            before, after = (ABSENT if value is None else value for value in (before, after))
+            lines.append(f"{key}: {before} in the run, {after} here")
+    return lines
 
 
-def _as_found(there: dict[str, dict[str, Any]], here: dict[tuple[str, str], str]) -> dict[str, dict[str, Any]]:
-    """data.json with the digests of here; a set that is whole keeps its digest."""
+def _find_file(name: str, root: Path, source: str) -> Path | None:
+    """Return the file of this name below `root`, or below the folder that its set came from or a parent of it."""
+    folders = [root, Path(source), *Path(source).parents]
+    return next((folder / name for folder in folders if (folder / name).is_file()), None)
+
+
+def _replace_digests(data: dict[str, dict[str, Any]], current: dict[tuple[str, str], str]) -> dict[str, dict[str, Any]]:
+    """Return data.json with the current digests; a set without any difference stays as it is, digest included."""
     tree: dict[str, dict[str, Any]] = {}
-    for context, sets in there.items():
-        for name, one in sets.items():
-            files = {file: here[one["source"], file] for file in one["files"] if (one["source"], file) in here}
-            digest = one["digest"] if files == one["files"] else ""
-            tree.setdefault(context, {})[name] = one | {"files": files, "digest": digest}
+    for context, sets in data.items():
+        for name, image_set in sets.items():
+            source, recorded = image_set["source"], image_set["files"]
+            files = {file: current[source, file] for file in recorded if (source, file) in current}
+            digest = image_set["digest"] if files == recorded else ""
+            tree.setdefault(context, {})[name] = image_set | {"files": files, "digest": digest}
     return tree

@@ -1,183 +1,110 @@
-"""A run done again, in its own commit with its own changes, and set beside the first number by number."""
+"""Repeat a run in its own commit with its own changes, and compare every number of both."""
 
-import os
-import re
 import shlex
-import signal
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from sr.data.fingerprint import find_data_differences
-from sr.record.machine import VARIABLES
-from sr.reproduction import environment, final, past, points
-from sr.reproduction.found import Found
-from sr.reproduction.points import CLOSE, EQUAL, OTHER, Outcome
-from sr.reproduction.strangers import refuse
-from sr.reproduction.worktree import check_commit, repository, touched, worktree
+from sr.reproduction import environment
+from sr.reproduction.locate import LocatedRun
+from sr.reproduction.metrics import compare_metrics, read_points, select_trackable
+from sr.reproduction.outcome import CLOSE, DIFFERENT, EQUAL, Outcome
+from sr.reproduction.recorded_run import RecordedRun, read_run
+from sr.reproduction.repetition import build_command, repeat_run, resolve_paths
+from sr.reproduction.targets import check_run_targets
+from sr.reproduction.weights import compare_weights
+from sr.reproduction.worktree import check_commit, create_worktree, find_clone, list_changed_files
 from sr.runtime.error import UserError
-from sr.track.run_start import REPRODUCES
 
-OURS = ("paths.", "track.uri", "track.runs", "hydra", "resume")  # what is never taken from the run's command line
-NOT_SET = ("SR_DATA", "CUDA_VISIBLE_DEVICES")  # variables that are this machine's own
-ENDING = 120.0  # seconds that an interrupted run has for keeping what it has
-SHOWN = 20  # lines of one kind
+MAX_LINES = 20  # printed of one kind
 
 
 class Reproduction:
-    """What `conf/reproduce.yaml` describes."""
+    """Repeats one run; the arguments are the options of `conf/reproduce.yaml`."""
 
     def __init__(
-        self, run: Found, *, dry: bool, force: bool, tolerance: float, repository: str | None, trust: Sequence[str],
-        paths: dict[str, str | None],
+        self, located: LocatedRun, *, dry: bool, force: bool, tolerance: float, repository: str | None,
+        trust: Sequence[str], paths: dict[str, str | None],
     ) -> None:  # fmt: skip
-        self.dry, self.force, self.tolerance, self.named = dry, force, tolerance, repository
-        self.runs = Path(paths["runs"]).expanduser().resolve()
-        self.cache = Path(paths["cache"]).expanduser().resolve() if paths["cache"] else None
-        self.past, self.tracked = past.read(*run), run.tracked
-        self.trust = trust
-        self.data = self._data(paths["data"])
+        self.dry, self.force, self.tolerance, self.repository, self.trust = dry, force, tolerance, repository, trust
+        self.run, self.tracker_id = read_run(*located), located.tracker_id
+        self.paths = resolve_paths(self.run, paths)
 
-    def go(self) -> bool:
-        """Whether all is equal, or within the tolerance; with `dry`, whether it would be tried."""
-        run = self.past
-        clone = repository(self.named)
-        check_commit(clone, run.sha)
-        refuse(run, clone, self.trust)
-        self._announce(clone)
-        images = environment.of_images(run, self.data, self.cache)
-        _tell("machine", environment.of_machine(run))
-        _tell("packages", environment.of_packages(run))
-        _tell("images", images)
+    def execute(self) -> bool:
+        """Return whether everything is equal, or within the tolerance; with `dry`, whether the run would be repeated."""
+        run = self.run
+        clone = find_clone(self.repository)
+        check_commit(clone, run.commit)
+        check_run_targets(run, clone, self.trust)
+        self._print_plan(clone)
+        images = environment.find_image_differences(run, self.paths.data, self.paths.cache)
+        _print_lines("machine", environment.find_machine_differences(run))
+        _print_lines("packages", environment.find_package_differences(run))
+        _print_lines("images", images)
         if images and not (self.force or self.dry):
-            raise UserError(f"{len(images)} file(s) are not those of the run (see above): mend that, or force=true")
+            raise UserError(f"{len(images)} file(s) are not those of the run (see above): restore them, or force=true")
         if self.dry:
             return not images
-        with worktree(clone, run.sha, run.patch) as folder:
-            again = self._repeat(folder)
-        return self._compare(past.read(again))
+        with create_worktree(clone, run.commit, run.patch) as tree:
+            folder = repeat_run(run, tree, self.paths)
+        return self._compare(read_run(folder))
 
-    def _data(self, typed: str | None) -> Path:
-        """Where the image sets lie: as typed, else where they lay, else in SR_DATA."""
-        there = Path(str(environment.part(self.past.config, "paths").get("data")))
-        there = there if there.is_absolute() else self._cwd() / there
-        found = typed or (str(there) if there.is_dir() else os.environ.get("SR_DATA") or str(there))
-        return Path(found).expanduser().resolve()
-
-    def _cwd(self) -> Path:
-        """Where the run was typed, if that is on this machine: paths on its command line may be relative to it."""
-        there = Path(str(self.past.about.get("folder")))
-        return there if there.is_dir() else Path.cwd()
-
-    def _announce(self, clone: Path) -> None:
-        run, changed = self.past, touched(self.past.patch)
+    def _print_plan(self, clone: Path) -> None:
+        run, changed = self.run, list_changed_files(self.run.patch)
+        state = f"with changes to {len(changed)} file(s)" if changed else "clean"
         print(f"run       {run.id} in {run.folder}")
-        print(
-            f"commit    {run.sha[:12]} of {clone}, {f'with changes to {len(changed)} file(s)' if changed else 'clean'}"
+        print(f"commit    {run.commit[:12]} of {clone}, {state}")
+        _print_lines("changes", changed)
+        if run.environment.get("patch_is_whole") is False:
+            _print_lines("changes", ["could not be saved: git failed when the run began"])
+        _print_lines(
+            "changes", [f"resumed under commit {commit}, which is not repeated" for commit in run.later_commits]
         )
-        _tell("changes", changed)
-        if run.about.get("patch_is_whole") is False:
-            _tell("changes", ["could not be kept: git failed when the run began"])
-        _tell("changes", [f"it went on under commit {sha}, which is not repeated" for sha in run.other_code])
-        _tell("not kept", [str(name) for name in run.about.get("not_in_patch") or []])
-        print(f"command   {shlex.join(self._command(Path('COMMIT')))}")
-        print(f"in        {self._cwd()}")
+        _print_lines("not saved", [str(name) for name in run.environment.get("not_in_patch") or []])
+        print(f"command   {shlex.join(build_command(run, Path('COMMIT'), self.paths))}")
+        print(f"in        {self.paths.working_dir}")
 
-    def _command(self, tree: Path) -> list[str]:
-        """The run's own words, with this machine's places."""
-        typed = [word for word in self.past.typed if not word.lstrip("+~").startswith(OURS) or self._begins(word)]
-        places = [f"paths.data={self.data}", f"paths.runs={self.runs}"]
-        places += [f"paths.cache={self.cache}"] if self.cache else []
-        inside = [f"--config-dir={tree / part}" for part in self.past.parts_inside]
-        parts = inside or [f"--config-dir={part}" for part in self.past.parts]  # Hydra takes one
-        return ["python", "-m", f"sr.{self.past.verb}", *parts, *typed, *places]
+    def _compare(self, repetition: RecordedRun) -> bool:
+        """Print all differences between the run and its repetition; return whether it is reproduced."""
+        run = self.run
+        print(f"\n{run.folder.name} and its repetition, {repetition.folder.name}:")
+        if (repetition.commit, repetition.patch) != (run.commit, run.patch):
+            _print_lines("code", ["differs from the run's: see changes.patch of both"])
+        _print_lines("config", environment.find_config_differences(run.config, repetition.config))
+        _print_lines("flags", environment.find_flag_differences(run.environment, repetition.environment))
+        _print_lines("images", find_data_differences(run.data, repetition.data))
 
-    def _begins(self, word: str) -> bool:
-        """Whether it names a checkpoint that the run began with; a run that went on is repeated from its beginning."""
-        key, _, value = word.partition("=")
-        return key == "resume" and (self._cwd() / Path(value.strip("'\"")).expanduser()).is_file()
+        # Metrics and weights; of a run that did not finish, the metrics up to its last step.
+        points, last_step = list(read_points(run.folder)), None
+        if not run.is_finished:
+            last_step = max((point.step for point in points), default=0)
+            print(f"the run did not finish: it is compared up to step {last_step}, its last logged one")
+        repeated = read_points(repetition.folder)
+        repeated = select_trackable(repeated) if self.tracker_id else repeated
+        metrics = compare_metrics(points, repeated, self.tolerance, last_step)
+        weights = compare_weights(run.folder, repetition.folder, self.tolerance) if run.is_finished else []
+        _print_outcomes("metrics", metrics, "points")
+        _print_outcomes("weights", weights, "tensors")
 
-    def _environment(self, tree: Path) -> dict[str, str]:
-        """Variables of a process whose `sr` is the worktree's, and whose flags are the run's."""
-        flags = environment.part(self.past.about, "flags")
-        there = environment.part(flags, "variables") | {"OMP_NUM_THREADS": flags.get("threads")}
-        kept = {k: str(v) for k, v in there.items() if k in VARIABLES and k not in NOT_SET and v is not None}
-        mine = {k: v for k, v in os.environ.items() if k not in VARIABLES or k in NOT_SET}
-        python = {"PYTHONPATH": os.pathsep.join(filter(None, (str(tree), os.environ.get("PYTHONPATH"))))}
-        safe = {"PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1"}  # the folder where it was typed has an sr of its own
-        return mine | kept | python | safe | {REPRODUCES: self.past.id}
-
-    def _repeat(self, tree: Path) -> Path:
-        """Run it; the folder of the new run."""
-        command = [sys.executable, *self._command(tree)[1:]]
-        print(flush=True)
-        folder = None
-        process = subprocess.Popen(
-            command, cwd=self._cwd(), env=self._environment(tree), stdout=subprocess.PIPE, text=True, errors="replace",
-            start_new_session=True,
-        )  # fmt: skip
-        try:
-            for line in process.stdout:
-                print(line, end="", flush=True)
-                found = re.fullmatch(r"folder\s+(/.+)", line.rstrip("\n"))
-                folder = Path(found[1]) if found else folder
-            code = process.wait()
-        except BaseException:  # Ctrl-C as well: it keeps what it has
-            process.send_signal(signal.SIGINT)
-            _wait(process)
-            raise
-        finally:
-            process.stdout.close()
-        if code or folder is None:
-            raise UserError(f"the run ended with exit code {code}, so there is nothing to compare")
-        return folder
-
-    def _compare(self, again: past.Past) -> bool:
-        run = self.past
-        print(f"\n{run.folder.name} and its repetition, {again.folder.name}:")
-        if (again.sha, again.patch) != (run.sha, run.patch):
-            _tell("code", ["is not the run's to the last byte: see changes.patch of both"])
-        _tell("config", environment.of_config(run.config, again.config))
-        _tell("flags", environment.of_flags(run.about, again.about))
-        _tell("images", find_data_differences(run.data, again.data))
-        there = list(points.points(run.folder))
-        last = None if run.finished else max((step for _, step, _ in there), default=0)
-        if last is not None:
-            print(f"the run did not finish: it is compared up to step {last}, the last that it told of")
-        here = points.points(again.folder)
-        here = points.as_tracked(here) if self.tracked else here
-        outcomes = points.compare(there, here, self.tolerance, last)
-        files = [] if last is not None else final.compare(run.folder, again.folder, self.tolerance)
-        _report("metrics", outcomes, "points")
-        _report("weights", files, "tensors")
-        if not outcomes and not files:
-            raise UserError("neither points nor weights of the first run are here, so there is nothing to compare")
-        kinds = {one.kind for one in (*outcomes, *files)}
-        bits = "equal to the last bit" if kinds == {EQUAL} else f"equal within {self.tolerance:g}"
-        print(f"\nreproduced: {bits}" if OTHER not in kinds else "\nNOT reproduced")
-        return OTHER not in kinds
+        kinds = {outcome.kind for outcome in (*metrics, *weights)}
+        if not kinds:
+            raise UserError("the run has neither metrics nor weights here, so there is nothing to compare")
+        quality = "equal to the last bit" if kinds == {EQUAL} else f"equal within {self.tolerance:g}"
+        print(f"\nreproduced: {quality}" if DIFFERENT not in kinds else "\nNOT reproduced")
+        return DIFFERENT not in kinds
 
 
-def _wait(process: subprocess.Popen) -> None:
-    try:
-        process.wait(ENDING)
-    except (subprocess.TimeoutExpired, KeyboardInterrupt):  # a second Ctrl-C
-        process.kill()
-        process.wait()
+def _print_lines(label: str, lines: Sequence[str]) -> None:
+    for line in lines[:MAX_LINES]:
+        print(f"{label:<9} {line}")
+    if len(lines) > MAX_LINES:
+        print(f"{label:<9} … and {len(lines) - MAX_LINES} more")
 
 
-def _tell(what: str, lines: Sequence[str]) -> None:
-    for line in lines[:SHOWN]:
-        print(f"{what:<9} {line}")
-    if len(lines) > SHOWN:
-        print(f"{what:<9} … and {len(lines) - SHOWN} more")
-
-
-def _report(what: str, outcomes: Sequence[Outcome], unit: str) -> None:
-    for kind, words in ((EQUAL, "equal to the last bit"), (CLOSE, "within the tolerance"), (OTHER, "NOT equal")):
-        ours = [one for one in outcomes if one.kind == kind]
-        if ours:
-            print(f"{what:<9} {len(ours)} {words} ({sum(one.count for one in ours)} {unit})")
+def _print_outcomes(label: str, outcomes: Sequence[Outcome], unit: str) -> None:
+    for kind, words in ((EQUAL, "equal to the last bit"), (CLOSE, "within the tolerance"), (DIFFERENT, "NOT equal")):
+        selected = [outcome for outcome in outcomes if outcome.kind == kind]
+        if selected:
+            print(f"{label:<9} {len(selected)} {words} ({sum(outcome.count for outcome in selected)} {unit})")
         if kind != EQUAL:
-            _tell("", [str(one) for one in ours])
+            _print_lines("", [str(outcome) for outcome in selected])

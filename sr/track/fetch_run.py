@@ -1,0 +1,51 @@
+"""Download what MLflow has of a run, in the form of a run's folder."""
+
+import contextlib
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from sr.record.journal_format import JOURNAL_FILE, Entry, append_entries
+from sr.runtime.error import UserError
+from sr.track.artifact import download_artifact
+from sr.track.server import VARIABLES
+
+
+def fetch_run(
+    run_id: str, uri: str | None, runs: Path, folder: Path, required: Sequence[str], optional: Sequence[str]
+) -> None:
+    """Download these files of an MLflow run to `folder`, and its metrics to a journal there.
+
+    `uri` is the tracking server; None: the database in `runs` (`paths.runs`). MLflow has no values that are not finite.
+    """
+    uri = uri or f"sqlite:///{runs / 'mlflow.db'}"
+    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():  # MLflow would create it
+        raise UserError(f"run={run_id}: no run of this id in paths.runs, and no database at uri={uri}")
+    for name, value in VARIABLES.items():
+        os.environ.setdefault(name, value)
+    from mlflow import MlflowClient
+
+    try:
+        client = MlflowClient(uri)
+        run = client.get_run(run_id)
+        for name in required:
+            download_artifact(client, run_id, name, folder)
+        for name in optional:
+            with contextlib.suppress(UserError):
+                download_artifact(client, run_id, name, folder)
+        points = [point for name in run.data.metrics for point in client.get_metric_history(run_id, name)]
+    except UserError:
+        raise
+    except Exception as error:  # whatever MLflow raises
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"run={run_id}: no run of this id in paths.runs, nor at uri={uri} ({reason})") from None
+    finite = sorted((p for p in points if math.isfinite(p.value)), key=lambda p: (p.step, p.timestamp))
+    (folder / JOURNAL_FILE).touch()
+    append_entries(folder / JOURNAL_FILE, [_to_entry(point) for point in finite])
+
+
+def _to_entry(point: Any) -> Entry:
+    """Return a point of MLflow in the form of a journal entry."""
+    return {"points": {point.key: point.value}, "step": point.step, "time": point.timestamp}
