@@ -13,16 +13,18 @@ import torch
 from sr.callback.best import BestCheckpoint
 from sr.callback.checkpointing import CheckpointWriter
 from sr.metric.dists import DISTS
+from sr.metric.key import SetKey, StepMetrics
 from sr.metric.lpips import LPIPS
 from sr.metric.protocol import Protocol
 from sr.metric.spectrum import Spectrum
-from sr.runtime import terminal
 from sr.runtime.error import UserError
 from sr.track.none import NoTracker
+from sr.training.tables import format_checkpoint_table
 
 CONFIG: dict[str, Any] = {"data": {"val": ["Set5"]}, "model": {"adversarial": {}}, "watch_also": "auto"}
 PROGRESS = ("ready", "started", "processed", "completed")
-PSNR, SPECTRUM = "val/Set5/psnr", "val/Set5/spectrum"
+SET5 = SetKey("val", "Set5")
+PSNR, SPECTRUM = SET5.metric("psnr"), SET5.metric("spectrum")
 # Two without their networks, which need files: only their attributes are used.
 METRICS = {"spectrum": Spectrum(), "dists": DISTS.__new__(DISTS), "lpips": LPIPS.__new__(LPIPS)}
 
@@ -35,7 +37,7 @@ class Kept:
         self.best = BestCheckpoint(folder, watch, CONFIG | dials, inherited=inherited)
         self.keeper = CheckpointWriter(self.best, CONFIG | dials, NoTracker())
         self.module = SimpleNamespace(
-            best={}, bicubic={}, may_become_best=True, use_eval_weights=nullcontext,
+            best=StepMetrics(), bicubic={}, may_become_best=True, use_eval_weights=nullcontext,
             metric=Protocol("edsr", 2, "rgb", also=METRICS),
         )  # fmt: skip
         self.trainer = SimpleNamespace(
@@ -45,7 +47,7 @@ class Kept:
 
     def validate(self, step: int, **measured: float) -> None:
         self.trainer.global_step = step
-        self.module.metrics = {f"val/Set5/{name}": value for name, value in measured.items()}
+        self.module.metrics = {SET5.metric(name): value for name, value in measured.items()}
         self.best.on_validation_end(self.trainer, self.module)
         self.keeper.on_validation_end(self.trainer, self.module)
 
@@ -72,7 +74,7 @@ def test_both_are_kept_and_a_resumed_run_goes_on_from_both(tmp_path: Path) -> No
         first.validate(step, psnr=psnr, spectrum=spectrum)
     assert steps(tmp_path / "first") == {"best": 1, "best_spectrum": 2, "last": 3, "previous": 2}
     assert [path.stem for path in first.best.list_files()] == ["best", "best_spectrum", "last"]
-    assert (first.module.best["step"], first.best.second["step"]) == (1, 2)
+    assert (first.module.best.step, first.best.second.step) == (1, 2)
 
     second = Kept(tmp_path / "second", tmp_path / "first")
     second.resume(tmp_path / "first" / "last.ckpt")
@@ -80,10 +82,10 @@ def test_both_are_kept_and_a_resumed_run_goes_on_from_both(tmp_path: Path) -> No
     assert steps(tmp_path / "second") == {"best": 1, "best_spectrum": 2, "last": 4}
     second.validate(5, psnr=29.5, spectrum=3.9)
     assert steps(tmp_path / "second") == {"best": 1, "best_spectrum": 5, "last": 5, "previous": 4}
-    shown = terminal.format_checkpoint_table({"best.ckpt": second.module.best, "best_spectrum.ckpt": second.best.second},
+    shown = format_checkpoint_table({"best.ckpt": second.module.best, "best_spectrum.ckpt": second.best.second},
                                (PSNR, PSNR, SPECTRUM)).splitlines()  # fmt: skip
     assert [line.split() for line in shown if "─" not in line] == [
-        ["checkpoint", "step", PSNR, SPECTRUM],
+        ["checkpoint", "step", str(PSNR), str(SPECTRUM)],
         ["best.ckpt", "1", "30.00", "5.0000"],
         ["best_spectrum.ckpt", "5", "29.50", "3.9000"],
     ]
@@ -94,7 +96,7 @@ def test_a_resumed_run_that_watches_another_metric_begins_with_no_second_best(tm
     second = Kept(tmp_path / "second", tmp_path / "first", watch="spectrum", watch_also="psnr")
     second.resume(tmp_path / "first" / "last.ckpt")
     second.validate(2, psnr=29.0, spectrum=6.0)
-    assert steps(tmp_path / "second")["best_psnr"] == second.best.second["step"] == 2
+    assert steps(tmp_path / "second")["best_psnr"] == second.best.second.step == 2
 
 
 @pytest.mark.parametrize(
@@ -116,7 +118,7 @@ def test_what_chooses_the_second(
 ) -> None:
     keeper = Kept(tmp_path, **dials)
     keeper.validate(1, psnr=30.0, **measured)
-    assert keeper.best.also == (also and f"val/Set5/{also}")
+    assert keeper.best.also == (also and SET5.metric(also))
     assert steps(tmp_path) == {"best": 1, "last": 1} | ({f"best_{also}": 1} if also else {})
 
 

@@ -69,8 +69,10 @@ def trained(config: dict[str, Any], choices: dict[str, str], folder: Path, steps
 
 
 def two_steps(config: dict[str, Any], choices: dict[str, str], folder: Path) -> dict[str, float]:
-    """Train two steps, validate, test; returns the metrics."""
-    return trained(config, choices, folder).model.metrics
+    """Train two steps, validate and test; return the metrics by name."""
+    from sr.metric.key import name_metrics
+
+    return name_metrics(trained(config, choices, folder).model.metrics)
 
 
 def test_every_yaml_lies_in_a_tested_group() -> None:

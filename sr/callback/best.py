@@ -8,6 +8,7 @@ from pytorch_lightning import Callback, Trainer
 
 from sr.checkpoint.atomic import link_file
 from sr.checkpoint.load import KEY
+from sr.metric.key import MetricKey, SetKey, StepMetrics
 from sr.model.module import SRModule
 from sr.pretrained.state_dict import read_weights
 from sr.record import checkpoint_files
@@ -28,10 +29,10 @@ class BestCheckpoint(Callback):
         self._inherited = inherited
         self._waited = 0  # validations since the best one
         first = config["data"]["val"][0] if config["data"]["val"] else None
-        self._set = f"val/{Path(first).name if first else ''}/"
-        self.key = watch if "/" in watch else self._set + watch
-        self.also: str | None = None  # of watch_also what `key` is of watch; known at the first validation
-        self.second: dict[str, float] = {}  # by `also` what `module.best` is by `key`
+        self._set = SetKey("val", Path(first).name if first else "")
+        self.key = self._parse("watch", watch)
+        self.also: MetricKey | None = None  # of watch_also what `key` is of watch; known at the first validation
+        self.second = StepMetrics()  # by `also` what `module.best` is by `key`
         self.measured: dict[str, str] = {}  # digests of the validation sets: what is in them, and how it is measured
         self.is_comparable = True  # whether these are the checkpoint's: numbers of others are no measure
         self.better: list[Path] = []  # the best files that the last validation has outdone
@@ -44,7 +45,7 @@ class BestCheckpoint(Callback):
     @property
     def best_also(self) -> Path | None:
         """Where the best by `also` is, or will be, named by that metric: `best_spectrum.ckpt`."""
-        return self.folder / checkpoint_files.name_best(self.also.rpartition("/")[2]) if self.also else None
+        return self.folder / checkpoint_files.name_best(self.also.measure) if self.also else None
 
     def list_files(self) -> list[Path]:
         """The files that are there, the best first."""
@@ -53,7 +54,12 @@ class BestCheckpoint(Callback):
         ]
 
     def on_save_checkpoint(self, trainer: Trainer, module: SRModule, checkpoint: dict[str, Any]) -> None:
-        best = {"best": dict(module.best), "second": dict(self.second), "also": self.also, "waited": self._waited}
+        best = {
+            "best": module.best.to_plain(),
+            "second": self.second.to_plain(),
+            "also": str(self.also) if self.also else None,
+            "waited": self._waited,
+        }
         checkpoint.setdefault(KEY, {}).update(best, measured=self.measured)
 
     def on_load_checkpoint(self, trainer: Trainer, module: SRModule, checkpoint: dict[str, Any]) -> None:
@@ -62,13 +68,13 @@ class BestCheckpoint(Callback):
         if not self.is_comparable:
             self._anew(trainer, checkpoint["global_step"])
             return
-        self.also = entry.get("also")
+        self.also = MetricKey.parse(entry["also"]) if entry.get("also") else None
         there = self._there(checkpoint["global_step"]) if trainer.is_global_zero else {}  # the others have no folder
         names = _of_first(trainer, list(there))
         if self.best.name in names:
-            module.best, self._waited = dict(entry["best"]), entry["waited"]
+            module.best, self._waited = StepMetrics.from_plain(entry["best"]), entry["waited"]
         if self.best_also and self.best_also.name in names:
-            self.second = dict(entry["second"])
+            self.second = StepMetrics.from_plain(entry["second"])
         if self._inherited:
             for name, path in there.items():
                 link_file(path, self.folder / name)
@@ -99,8 +105,8 @@ class BestCheckpoint(Callback):
         better = _better(module, self.key, module.best)
         better_also = self.also is not None and _better(module, self.also, self.second)
         self.better = [self.best] * better + [self.best_also] * better_also
-        counted = {k: v for k, v in module.metrics.items() if k.startswith("val/") and not k.endswith("_raw")}
-        counted["step"] = trainer.global_step
+        counted = {key: value for key, value in module.metrics.items() if key.stage == "val" and not key.weights}
+        counted = StepMetrics(trainer.global_step, counted)
         self._waited = 0 if better else self._waited + module.may_become_best
         module.best = counted if better else module.best
         self.second = counted if better_also else self.second
@@ -110,17 +116,26 @@ class BestCheckpoint(Callback):
 
     def _know(self, module: SRModule) -> None:
         """Find the second metric among those that are measured; raises where one is not."""
-        known = sorted(name for name in module.metrics if not name.endswith("_raw"))
+        known = sorted(key for key in module.metrics if not key.weights)
         also = self.config.get("watch_also")
         if also == "auto":
             names = module.metric.perceptual_names if "adversarial" in self.config["model"] else []
-            also = next((name for name in names if self._set + name in {*known} - {self.key}), None)
-        also = also if also is None or "/" in also else self._set + also
-        self.second = self.second if also == self.also else {}  # of a resumed run, by what it watched there
+            also = next((name for name in names if self._set.metric(name) in {*known} - {self.key}), None)
+        also = None if also is None else self._parse("watch_also", also)
+        self.second = self.second if also == self.also else StepMetrics()  # of a resumed run, by what it watched there
         self.also = also
         for dial, key in (("watch", self.key), ("watch_also", self.also)):
             if key is not None and key not in known:
-                raise UserError(f"{dial}={key}: no such metric; there are {', '.join(known)}")
+                raise UserError(f"{dial}={key}: no such metric; there are {', '.join(map(str, known))}")
+
+    def _parse(self, option: str, name: str) -> MetricKey:
+        """Return the metric that an option names: in full, or by its measure on the first validation set."""
+        if "/" not in name:
+            return self._set.metric(name)
+        try:
+            return MetricKey.parse(name)
+        except ValueError:
+            raise UserError(f"{option}={name}: expected a metric, such as psnr or {self._set.metric('psnr')}") from None
 
 
 def _of_first(trainer: Trainer, value: Any) -> Any:
@@ -128,6 +143,6 @@ def _of_first(trainer: Trainer, value: Any) -> Any:
     return value if trainer.world_size == 1 else trainer.strategy.broadcast(value)
 
 
-def _better(module: SRModule, key: str, best: dict[str, float]) -> bool:
-    sign = module.metric.sign(key.rpartition("/")[2])
-    return module.may_become_best and sign * module.metrics[key] > sign * best.get(key, -sign * math.inf)
+def _better(module: SRModule, key: MetricKey, best: StepMetrics) -> bool:
+    sign = module.metric.sign(key.measure)
+    return module.may_become_best and sign * module.metrics[key] > sign * best.values.get(key, -sign * math.inf)

@@ -15,6 +15,7 @@ from pytorch_lightning import Callback, Trainer
 from sr.callback.best import BestCheckpoint
 from sr.checkpoint.atomic import link_file, sync_folder, write_checkpoint
 from sr.checkpoint.load import KEY
+from sr.metric.key import name_metrics, parse_metrics
 from sr.model.module import SRModule
 from sr.record.checkpoint_files import LAST, PART_SUFFIX, PREVIOUS
 from sr.runtime import rng_state
@@ -45,14 +46,18 @@ class CheckpointWriter(Callback):
         self._chance: dict[str, Any] | None = None  # of a run that goes on, until its first batch
 
     def on_save_checkpoint(self, trainer: Trainer, module: SRModule, checkpoint: dict[str, Any]) -> None:
-        known = {"config": self.config, "metrics": dict(module.metrics), "bicubic": dict(module.bicubic)}
+        known = {
+            "config": self.config,
+            "metrics": name_metrics(module.metrics),
+            "bicubic": name_metrics(module.bicubic),
+        }
         checkpoint.setdefault(KEY, {}).update(known, leaks=self.leaks, chance=_of_all(trainer, rng_state.capture()))
         _at_rest(checkpoint, trainer.num_training_batches)
 
     def on_load_checkpoint(self, trainer: Trainer, module: SRModule, checkpoint: dict[str, Any]) -> None:
         entry = checkpoint[KEY]
         if self.judge.is_comparable:
-            module.metrics, module.bicubic = dict(entry["metrics"]), dict(entry["bicubic"])
+            module.metrics, module.bicubic = (parse_metrics(entry[name]) for name in ("metrics", "bicubic"))
         self._saved = checkpoint["global_step"]
         states = entry.get("chance")  # files of earlier versions have none
         self._chance = states[min(trainer.global_rank, len(states) - 1)] if states else None

@@ -25,10 +25,12 @@ class MetricLogger(Callback):
             self.tracker.log_points(_of_all(trainer, module.signals), self._seen)
 
     def on_validation_end(self, trainer: Trainer, module: SRModule) -> None:
-        shown = {k: v for k, v in module.metrics.items() if k.startswith("val/")}
-        shown |= {f"{k}_bicubic": v for k, v in module.bicubic.items() if k.startswith("val/")}
-        shown |= {f"best/{k}": v for k, v in module.best.items()}
-        self.tracker.log_points(name_columns(shown, trainer.datamodule, module.metric), trainer.global_step)
+        values = {key: value for key, value in module.metrics.items() if key.stage == "val"}
+        values |= {k._replace(weights="bicubic"): value for k, value in module.bicubic.items() if k.stage == "val"}
+        values |= {key._replace(checkpoint="best"): value for key, value in module.best.values.items()}
+        columns = name_columns(values, trainer.datamodule, module.metric)
+        columns |= {"best/step": module.best.step} if module.best.values else {}
+        self.tracker.log_points(columns, trainer.global_step)
 
 
 def _of_all(trainer: Trainer, signals: dict[str, Tensor | float]) -> dict[str, Tensor | float]:

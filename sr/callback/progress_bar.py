@@ -53,7 +53,7 @@ class TrainingProgressBar(Callback):
         for name in ("loss", "loss_g", "loss_d"):
             if f"train/{name}" in signals:
                 shown[name] = f"{float(signals[f'train/{name}']):.4f}"
-        best = [value for name, value in module.best.items() if name.endswith("/psnr")]
+        best = [value for key, value in module.best.values.items() if key.measure == "psnr"]
         if best:
             shown["best"] = f"{best[0]:.2f} dB"
         self._bar.set_postfix(shown, refresh=False)

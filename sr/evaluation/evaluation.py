@@ -28,6 +28,7 @@ from sr.evaluation.reference import InferenceSettings, ProtocolMistakes, Referen
 from sr.image.batch import Raw
 from sr.image.resize import upscale_bicubic
 from sr.inference.memory import FEWER_METRICS, report_out_of_memory
+from sr.metric.key import MetricKey
 from sr.metric.score import Score, group_by_image
 from sr.model.measured import EvaluationOutput
 from sr.model.module import list_trainable
@@ -198,9 +199,9 @@ class Evaluation:
 
     def _send(self, name: str) -> None:
         found = self.sets[name]
-        points = {f"test/{name}/{key}": found[key] for key in self.protocol.metric_names}
-        points |= {f"test/{name}/{key}_bicubic": value for key, value in found["bicubic"].items()}
-        points |= {f"test/{name}/{key}": found[key] for key in ("ms_per_image", "peak_memory_mb") if key in found}
+        measures = (*self.protocol.metric_names, "ms_per_image", "peak_memory_mb")
+        points = {MetricKey("test", name, key): found[key] for key in measures if key in found}
+        points |= {MetricKey("test", name, key, "bicubic"): value for key, value in found["bicubic"].items()}
         known = {key: value for key, value in points.items() if not math.isnan(value)}
         self.tracker.log_points(name_columns(known, self.data, self.protocol), 0)
 

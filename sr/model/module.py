@@ -15,6 +15,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from sr.image.batch import Pair
 from sr.image.color import rgb_to_luma
+from sr.metric.key import StepMetrics
 from sr.metric.protocol import Protocol
 from sr.model.ema import EMA
 from sr.model.guard import Bad, Guard
@@ -28,8 +29,8 @@ UNUSABLE = "cannot work with its dials as they are set"
 class SRModule(EvaluationModule):
     """A net, how it learns, and the protocol it is measured by.
 
-    One clock: `global_step` counts updates of the net (the generator). `best` holds the metrics of the best step, and
-    `step`. During training, `signals` holds the last step's detached scalars by name. `clip` bounds the gradient's norm.
+    One clock: `global_step` counts updates of the net (the generator). `best` holds the best step and its metrics.
+    During training, `signals` holds the last step's detached scalars by name. `clip` bounds the gradient's norm.
     Every `share_every` steps `signals` tells how much of the gradient each term of the loss has. `init` names the file whose
     weights the net begins with (`sr.checkpoint.load.begin`).
     """
@@ -56,7 +57,7 @@ class SRModule(EvaluationModule):
         self.clip, self.share_every, self.init = clip, share_every, init
         self.alarm = dict(alarm or {})
         self.optimizer, self.schedule = optimizer, schedule
-        self.best: dict[str, float] = {}
+        self.best = StepMetrics()
         self.signals: dict[str, Tensor | float] = {}
         self.total_steps = 0
         self._followed = 0  # steps of the clock

@@ -1,11 +1,9 @@
-"""What the user sees: the progress bar, the table at the end, and no hint of a library that does not hold."""
+"""What the user sees: progress bars, tables, and no hint of a library that does not hold."""
 
 import logging
-import math
 import re
 import sys
 import warnings
-from collections.abc import Iterable
 from typing import Any
 
 from tqdm import tqdm
@@ -18,31 +16,6 @@ def create_progress_bar(total: int, desc: str, unit: str = "image") -> tqdm:
     live = sys.stderr.isatty()
     interval = 0.1 if live else QUIET_INTERVAL
     return tqdm(total=total, desc=desc, unit=unit, delay=1, mininterval=interval, maxinterval=max(10.0, interval))
-
-
-def format_metrics_table(metrics: dict[str, float], bicubic: dict[str, float]) -> str:
-    """One row a set: set, bicubic, this run, Δ dB, SSIM, and what else was measured, with bicubic's value."""
-    sets = sorted(k.removesuffix("/psnr") for k in metrics if k.endswith("/psnr") and k in bicubic)
-    others = dict.fromkeys(k.rpartition("/")[2] for k in metrics if k in bicubic)  # each once, in their order
-    others = [name for name in others if name not in ("psnr", "ssim")]
-    rows = [("set", "bicubic", "this run", "Δ dB", "SSIM (bicubic)", *(f"{name} (bicubic)" for name in others))]
-    for key in sets:
-        ours, guess = metrics[f"{key}/psnr"], bicubic[f"{key}/psnr"]
-        pairs = [(metrics.get(f"{key}/{name}"), bicubic.get(f"{key}/{name}")) for name in ("ssim", *others)]
-        gain = f"{ours - guess:+.2f}" if math.isfinite(ours - guess) else "–"
-        cells = ("–" if None in pair else f"{pair[0]:.4f} ({pair[1]:.4f})" for pair in pairs)
-        rows.append((key, f"{guess:.2f}", f"{ours:.2f}", gain, *cells))
-    return format_table(rows)
-
-
-def format_checkpoint_table(best: dict[str, dict[str, float]], keys: Iterable[str]) -> str:
-    """One row a checkpoint: file, step, and what it measured at that step by `keys`, without repetitions."""
-    keys = list(dict.fromkeys(keys))
-    rows = [("checkpoint", "step", *keys)]
-    for file, measured in best.items():
-        values = (f"{measured[key]:.{2 if key.endswith('/psnr') else 4}f}" if key in measured else "–" for key in keys)
-        rows.append((file, int(measured.get("step", 0)), *values))
-    return format_table(rows)
 
 
 def format_table(rows: list[tuple[Any, ...]]) -> str:

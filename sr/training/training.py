@@ -30,6 +30,7 @@ from sr.config.diff import Change
 from sr.data.fingerprint import SetFingerprint
 from sr.data.known_leaks import Leak
 from sr.data.patches import START, DataPosition
+from sr.metric.key import SetKey, name_metrics
 from sr.metric.score import group_by_image
 from sr.model.module import list_trainable
 from sr.pretrained.state_dict import read_weights
@@ -43,6 +44,7 @@ from sr.track.run_end import close_on_exit, end_run, raise_disk_errors
 from sr.track.run_start import RunStart, create_run_folder, save_text, to_json
 from sr.training.branch import find_checkpoint
 from sr.training.resume import find_newest_checkpoint
+from sr.training.tables import format_checkpoint_table, format_metrics_table
 
 TAG_LENGTH = 4000  # characters of a tag that every MLflow takes
 LEAKS_SHOWN = 3  # of each set
@@ -119,7 +121,7 @@ class Training:
         with close_on_exit(self._close):
             self._open()
             self._do_stages()
-        return self.model.best.get(self.best.key, next(iter(self.model.metrics.values()), None))
+        return self.model.best.values.get(self.best.key, next(iter(self.model.metrics.values()), None))
 
     def _folder(self) -> Path:
         """Of the first process; the others write nothing."""
@@ -200,23 +202,25 @@ class Training:
             best = self.trainer.strategy.broadcast(self.best.best)
             if best.exists():  # what is tested is what is kept
                 restore_weights(self.model.eval_net, best)
-                last = {name: v for name, v in self.model.metrics.items() if not name.endswith("_raw")}
-                self.model.metrics = last | {name: v for name, v in self.model.best.items() if name != "step"}
+                last = {key: value for key, value in self.model.metrics.items() if not key.weights}
+                self.model.metrics = last | self.model.best.values
         if "test" in self.stages:
             step = self.trainer.global_step
             self.trainer.test(self.model, datamodule=self.data, verbose=False)
-            tested = {k: v for k, v in self.model.metrics.items() if k.startswith("test/")}
-            guessed = {f"{k}_bicubic": v for k, v in self.model.bicubic.items() if k.startswith("test/")}
-            self.tracker.log_points(name_columns(tested | guessed, self.data, self.model.metric), step)
+            values = {key: value for key, value in self.model.metrics.items() if key.stage == "test"}
+            bicubic = {key: value for key, value in self.model.bicubic.items() if key.stage == "test"}
+            values |= {key._replace(weights="bicubic"): value for key, value in bicubic.items()}
+            self.tracker.log_points(name_columns(values, self.data, self.model.metric), step)
             self.tracker.log_text("per_image.json", to_json(self._per_image()))
 
     def _per_image(self) -> dict[str, Any]:
         """`{"test/Set5": {"protocol": …, "images": {"baby": {"psnr": …, "ssim": …, "bicubic_psnr": …}}}}`."""
         result: dict[str, Any] = {}
         for index, chosen in enumerate(self.data.eval_sets["test"]):
-            key = f"test/{self.data.set_name('test', index)}"
-            images = group_by_image(chosen.names, self.model.per_image[key], self.model.per_image[f"bicubic/{key}"])
-            result[key] = {"protocol": self.model.metric.name, "images": images}
+            key = SetKey("test", self.data.set_name("test", index))
+            values, bicubic = (self.model.per_image[k] for k in (key, key._replace(weights="bicubic")))
+            images = group_by_image(chosen.names, values, bicubic)
+            result[str(key)] = {"protocol": self.model.metric.name, "images": images}
         return result
 
     def _close(self, status: str, exit: str | None) -> None:
@@ -238,9 +242,9 @@ class Training:
 
     def _summary(self, status: str) -> dict[str, Any]:
         steps, seconds = self.trainer.global_step, self.clock.seconds
-        best = {f"best/{name}": value for name, value in self.model.best.items()}
+        best = self.model.best.to_plain("best")
         if self.best.best_also:
-            best |= {f"{self.best.best_also.stem}/{name}": value for name, value in self.best.second.items()}
+            best |= self.best.second.to_plain(self.best.best_also.stem)
         return {
             "run_id": self.tracker.run_id,
             "status": status,
@@ -254,25 +258,23 @@ class Training:
             "protocol": self.protocol,
             "leaks": [str(leak) for leak in self.leaks],
             "alarms": self.alarms.told,
-            "metrics": self.model.metrics | best,
-            "bicubic": self.model.bicubic,
+            "metrics": name_metrics(self.model.metrics) | best,
+            "bicubic": name_metrics(self.model.bicubic),
             "checkpoint": str(kept[0]) if (kept := self.best.list_files()) else None,
         }
 
     def _note(self) -> str:
         """The run's description for the tracker."""
-        lines = [
-            f"    {line}" for line in terminal.format_metrics_table(self.model.metrics, self.model.bicubic).splitlines()
-        ]
+        lines = [f"    {line}" for line in format_metrics_table(self.model.metrics, self.model.bicubic).splitlines()]
         return "\n".join([f"Protocol {self.model.metric.name}, folder `{self.folder}`", "", *lines])
 
     def _report(self, status: str) -> None:
         print(f"\n{status.lower()}: {self.trainer.global_step} steps, protocol {self.model.metric.name}")
         if self.model.metrics:
-            print("\n" + terminal.format_metrics_table(self.model.metrics, self.model.bicubic) + "\n")
-        if self.best.second and self.best.best_also:
+            print("\n" + format_metrics_table(self.model.metrics, self.model.bicubic) + "\n")
+        if self.best.second.values and self.best.best_also:
             best = {self.best.best.name: self.model.best, self.best.best_also.name: self.best.second}
-            print(terminal.format_checkpoint_table(best, (self.best.key, self.best.also)) + "\n")
+            print(format_checkpoint_table(best, (self.best.key, self.best.also)) + "\n")
         for name in self.alarms.told:
             print(f"ALARM       {name}: {'; '.join(self.alarms.told[name])}")
         kept = self.best.list_files()
