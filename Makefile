@@ -4,25 +4,28 @@ RUNS ?= $(or $(SR_RUNS),runs)
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/'
 
-run: .venv/ready  ## the main job: train on the sample photographs, test, track (about two minutes)
+run: .venv/ready  ## train on the sample photographs, test and track (about two minutes)
 	$(PY) -m sr.run $(ARGS)
 
-test: .venv/ready  ## all fast tests
+test: .venv/ready  ## run the fast tests (about three minutes)
 	$(PY) -m pytest -n 2 -q $(ARGS)
 
-slow: .venv/ready  ## the tests that are left out there: minutes; CI runs both
+slow: .venv/ready  ## run the tests that are slow (many minutes); CI runs both
 	$(PY) -m pytest -m slow -n 2 -q $(ARGS)
 
-lint: .venv/ready  ## ruff, format, import contracts
+lint: .venv/ready  ## check style, formatting and import layers
 	.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/lint-imports
 
-bench: .venv/ready  ## training against a bare loop, imresize, metrics and cache against rivals; writes bench.json
+language: .venv/ready  ## check words, names and docstrings (tests/language.py); PATHS=sr/net for a part
+	$(PY) tests/language.py $(PATHS)
+
+bench: .venv/ready  ## measure speed against a bare training loop and other libraries; writes bench.json
 	$(PY) -m sr.bench $(ARGS)
 
-ui: .venv/ready  ## MLflow's own page of the runs, on http://127.0.0.1:5000
+ui: .venv/ready  ## show the runs in MLflow, on http://127.0.0.1:5000
 	.venv/bin/mlflow ui --host 127.0.0.1 --backend-store-uri $(or $(MLFLOW_TRACKING_URI),sqlite:///$(abspath $(RUNS))/mlflow.db) $(ARGS)
 
-clean:  ## remove caches and build products; runs stay
+clean:  ## delete caches and build products, not the runs
 	rm -rf .pytest_cache .ruff_cache .import_linter_cache build dist bench.json
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 
@@ -31,4 +34,4 @@ clean:  ## remove caches and build products; runs stay
 	.venv/bin/pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-.PHONY: help run test slow lint bench ui clean
+.PHONY: help run test slow lint language bench ui clean
