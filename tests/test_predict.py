@@ -171,7 +171,7 @@ def test_bad_pictures_are_named_and_the_others_written(tmp_path: Path, sr: Any) 
     path = saved(tmp_path / "best.ckpt")
     answer = sr("predict", f"checkpoint={path}", f"input={tmp_path}/in", f"output={tmp_path}/out", "device=cpu")
     assert answer.code == 2
-    assert "2 of 4 pictures could not be enlarged" in answer.err
+    assert "2 of 4 images could not be upscaled" in answer.err
     assert "b.png: this is not an image" in answer.err
     assert "c.jpg: mode CMYK" in answer.err
     assert "Traceback" not in answer.err
@@ -185,7 +185,7 @@ def test_a_picture_that_does_not_fit_in_memory_is_named(
         raise torch.OutOfMemoryError("out of memory")
 
     monkeypatch.setattr(Plain, "forward", full)
-    with pytest.raises(UserError, match=r"a\.png: a picture of 56×48 does not fit in memory"):
+    with pytest.raises(UserError, match=r"a\.png: an image of 56×48 does not fit in memory"):
         predict(picture(tmp_path / "a.png"))
 
 

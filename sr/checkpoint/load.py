@@ -29,13 +29,33 @@ KEY = "sr"  # our entry in Lightning's checkpoint
 
 
 class LoadedNet(NamedTuple):
-    """A net ready to enlarge."""
+    """A net in eval mode, with what its file says about it."""
 
     net: nn.Module
     config: dict[str, Any]  # of the run that trained it; of a published file: scale, color, model.net
     metrics: dict[str, float]
     step: int
     leaks: tuple[Leak, ...] = ()  # of its training, where they are known
+
+    @property
+    def scale(self) -> int:
+        """The factor by which the net upscales."""
+        return self.config["scale"]
+
+    @property
+    def color(self) -> str:
+        """What the net is applied to: rgb, y (luma; chroma is upscaled bicubically) or gray."""
+        return self.config["color"]
+
+    @property
+    def channels(self) -> int:
+        """The number of channels of the net: 3 or 1."""
+        return schema.COLORS[self.color]
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the weights; the CPU for a net without weights."""
+        return next((weight.device for weight in self.net.parameters()), torch.device("cpu"))
 
 
 def load_checkpoint(

@@ -43,7 +43,12 @@ def ycbcr_to_rgb(ycbcr: Tensor) -> Tensor:
 
 
 def rgb_to_gray(rgb: Tensor) -> Tensor:
-    """Full-range grayscale of uint8 RGB, `[..., 3, H, W]` -> uint8 `[..., 1, H, W]`, rounded; 1 channel passes through."""
+    """Return full-range grayscale: `[..., 3, H, W]` -> `[..., 1, H, W]`; one channel is returned as it is.
+
+    uint8 is rounded and stays uint8; float stays float, unrounded.
+    """
     if rgb.shape[-3] == 1:
         return rgb
+    if rgb.is_floating_point():
+        return _mix(rgb, (GRAY,))
     return (_mix(rgb.float(), (GRAY,)) + 0.5).clamp(0, 255).to(torch.uint8)
