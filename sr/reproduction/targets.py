@@ -9,13 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import sr
 from sr.config.allowlist import check_targets
 from sr.record import git
 from sr.reproduction.recorded_run import RecordedRun
 from sr.reproduction.worktree import list_changed_files
 
-ROOT = Path(sr.__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
 
