@@ -42,6 +42,11 @@ class AlarmMonitor(Callback):
         self._doubted: dict[str, int] = {}  # failures in the last validation's pictures, and at how many in a row
         self._lasting: set[str] = set()  # those of them that were told of
 
+    @property
+    def state_key(self) -> str:
+        """The key of `state_dict()` in a checkpoint: the name that this class had when the first ones were written."""
+        return "Alarms"
+
     def state_dict(self) -> dict[str, Any]:
         """All that later answers depend on; steps that were not looked at are looked at first."""
         self._look()

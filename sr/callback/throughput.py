@@ -22,6 +22,11 @@ class TrainingClock(Callback):
     def __init__(self) -> None:
         self.seconds, self._since = 0.0, 0.0
 
+    @property
+    def state_key(self) -> str:
+        """The key of `state_dict()` in a checkpoint: the name that this class had when the first ones were written."""
+        return "Clock"
+
     def state_dict(self) -> dict[str, float]:
         return {"seconds": self.seconds + (time.perf_counter() - self._since if self._since else 0.0)}
 
