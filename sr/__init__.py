@@ -10,8 +10,6 @@ The Python API; everything is imported on first use:
 import importlib
 from typing import TYPE_CHECKING, Any
 
-import sr.runtime.torchvision_shim  # noqa: F401  before anything that imports torchvision
-
 if TYPE_CHECKING:
     from sr.evaluation.score import score
     from sr.prediction.api import load, upscale

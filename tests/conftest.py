@@ -16,6 +16,9 @@ from PIL import Image
 
 from sr.config import schema
 from sr.config.cli import find_conf_dir
+from sr.runtime import torchvision_shim
+
+torchvision_shim.install()  # tests import Lightning, torchmetrics and spandrel themselves
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two test processes on two cores
 os.environ.pop("MLFLOW_TRACKING_URI", None)

@@ -7,6 +7,8 @@ of the bare turns before and after it. No short blocks in turns, and no medians 
 bare blocks, or out of sight.
 """
 
+import sr.runtime.torchvision_shim  # noqa: F401  before Lightning and torchmetrics
+
 import contextlib
 import io
 import sys

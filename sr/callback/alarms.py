@@ -1,5 +1,7 @@
 """The watch: rules look at every step's signals and every validation's pictures, and name what goes wrong while it does."""
 
+import sr.runtime.torchvision_shim  # noqa: F401  before Lightning and torchmetrics
+
 import contextlib
 import copy
 import sys

@@ -1,5 +1,7 @@
 """Which step of a training is the best."""
 
+import sr.runtime.torchvision_shim  # noqa: F401  before Lightning and torchmetrics
+
 import math
 from pathlib import Path
 from typing import Any

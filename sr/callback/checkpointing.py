@@ -4,6 +4,8 @@
 tracker, which has it on the disk before a checkpoint of that step is in place.
 """
 
+import sr.runtime.torchvision_shim  # noqa: F401  before Lightning and torchmetrics
+
 import time
 from functools import partial
 from pathlib import Path

@@ -1,5 +1,7 @@
 """What is left behind of a training that failed: the batch that it failed on, and advice where memory ran out."""
 
+import sr.runtime.torchvision_shim  # noqa: F401  before Lightning and torchmetrics
+
 from pathlib import Path
 
 import torch

@@ -1,5 +1,7 @@
 """What a random degradation makes of a few pictures: one sheet at the start of a run, for one look before hours of it."""
 
+import sr.runtime.torchvision_shim  # noqa: F401  before Lightning and torchmetrics
+
 import torch
 from PIL import Image
 from pytorch_lightning import Callback, Trainer

@@ -1,5 +1,7 @@
 """Keep our signal handlers during a training."""
 
+import sr.runtime.torchvision_shim  # noqa: F401  before Lightning and torchmetrics
+
 from pytorch_lightning import Callback
 
 from sr.runtime.signals import signals

@@ -1,5 +1,7 @@
 """From the training loop to the tracker: every step's signals, every validation's metrics."""
 
+import sr.runtime.torchvision_shim  # noqa: F401  before Lightning and torchmetrics
+
 import torch
 from pytorch_lightning import Callback, Trainer
 from torch import Tensor

@@ -3,6 +3,8 @@
 Two rows, bicubic | SR over LR | HR: what is to be compared lies side by side, and MLflow's grid shows 260 pixels 1:1.
 """
 
+import sr.runtime.torchvision_shim  # noqa: F401  before Lightning and torchmetrics
+
 from functools import partial
 
 import torch

@@ -1,5 +1,7 @@
 """The progress bar of a training: rate, time left, losses and the best value so far."""
 
+import sr.runtime.torchvision_shim  # noqa: F401  before Lightning and torchmetrics
+
 import sys
 import time
 

@@ -1,5 +1,7 @@
 """How fast a training is, what it waits for, and what it takes: one point of each at every validation."""
 
+import sr.runtime.torchvision_shim  # noqa: F401  before Lightning and torchmetrics
+
 import contextlib
 import resource
 import sys

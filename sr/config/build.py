@@ -1,5 +1,7 @@
 """The one door from config to objects."""
 
+import sr.runtime.torchvision_shim  # noqa: F401  before Lightning and torchmetrics
+
 from typing import Any
 
 import torch

@@ -1,5 +1,7 @@
 """Run a command: find `conf`, prepare the command line for Hydra, print errors as messages for the user."""
 
+import sr.runtime.torchvision_shim  # noqa: F401  before anything that imports torchvision
+
 import functools
 import os
 import re

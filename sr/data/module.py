@@ -6,6 +6,8 @@ on the device. Of several processes (DDP) each loads its share. Loaders draw not
 generator of its own, else an epoch that begins would be seen in the noise that follows, and one that is resumed in other.
 """
 
+import sr.runtime.torchvision_shim  # noqa: F401  before Lightning and torchmetrics
+
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path

@@ -5,6 +5,8 @@ VGG16 with its max poolings replaced by blurred L2 poolings; α and β come with
 The authors' script first resizes an image to 256 pixels; like their module, this measures it at its own size.
 """
 
+import sr.runtime.torchvision_shim  # noqa: F401  before Lightning and torchmetrics
+
 from pathlib import Path
 from typing import Literal
 

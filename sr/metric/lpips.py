@@ -5,6 +5,8 @@ The linear weights come with torchmetrics and are the authors' own files; the ne
 authors' are.
 """
 
+import sr.runtime.torchvision_shim  # noqa: F401  before Lightning and torchmetrics
+
 from pathlib import Path
 from typing import Literal
 

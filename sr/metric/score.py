@@ -1,5 +1,7 @@
 """Per-image values of one image set as a torchmetrics metric: correct under DDP and with batches of unequal size."""
 
+import sr.runtime.torchvision_shim  # noqa: F401  before Lightning and torchmetrics
+
 from typing import Any
 
 import torch

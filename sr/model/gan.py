@@ -5,6 +5,8 @@ rises to its full size within `ramp_steps`. One step is one update of the genera
 Lightning's step counter, so that `trainer.max_steps` and all clocks mean G.
 """
 
+import sr.runtime.torchvision_shim  # noqa: F401  before Lightning and torchmetrics
+
 import contextlib
 import warnings
 from collections.abc import Callable, Mapping

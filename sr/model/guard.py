@@ -1,5 +1,7 @@
 """What stands between a training and its NaN: bad steps are skipped, repeated ones take the training back."""
 
+import sr.runtime.torchvision_shim  # noqa: F401  before Lightning and torchmetrics
+
 import copy
 import math
 import sys

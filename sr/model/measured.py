@@ -1,5 +1,7 @@
 """Measuring a net, and bicubic beside it, on every evaluation set, while it learns and when it has learned."""
 
+import sr.runtime.torchvision_shim  # noqa: F401  before Lightning and torchmetrics
+
 import contextlib
 import sys
 from typing import NamedTuple

@@ -1,5 +1,7 @@
 """What CNN and GAN have in common: the engine around each step."""
 
+import sr.runtime.torchvision_shim  # noqa: F401  before Lightning and torchmetrics
+
 import contextlib
 import math
 import warnings

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sr.pretrained.state_dict import State, read_weights, unwrap_state_dict
+from sr.runtime import torchvision_shim
 from sr.runtime.error import UserError
 
 
@@ -79,6 +80,7 @@ def _read(file: str) -> State:
 
 
 def _spandrel() -> ModuleType:
+    torchvision_shim.install()
     try:
         import spandrel
     except ImportError as error:

@@ -1,8 +1,12 @@
-"""Lets torchvision be imported beside a torch that it was not built for, as PyPI's wheel is beside a torch for CPUs.
+"""Install a shim that makes `import torchvision` work next to a torch build that it was not compiled for.
 
-There it cannot load its operators, and stops at the first mention of them ("operator torchvision::nms does not exist").
-torchmetrics imports torchvision wherever it is installed, so that an optional package would break everything. Naming
-the two operators beforehand is enough; none is ever called.
+PyPI's torchvision wheel next to a CPU-only torch cannot load its C++ operators, and its import fails with "operator
+torchvision::nms does not exist". torchmetrics, and through it Lightning, imports torchvision wherever it is installed, so
+an optional package would break every import. It is enough to declare the two operators that the import mentions; nothing
+here ever calls them.
+
+A module that imports Lightning, torchmetrics or spandrel imports this module before them (isort has a section of its own
+for that), which installs the shim. It costs nothing until torchvision is imported.
 """
 
 import importlib.abc
@@ -17,19 +21,28 @@ OPERATORS = (
 )
 
 
-class BeforeTorchvision(importlib.abc.MetaPathFinder):
-    """Finds nothing; it only sees torchvision coming."""
+class TorchvisionFinder(importlib.abc.MetaPathFinder):
+    """An import hook that finds no module itself: it declares the operators just before torchvision is imported."""
+
+    library: Any = None  # torch.library.Library; the operators exist as long as this object
 
     def find_spec(self, fullname: str, path: Any, target: Any = None) -> None:
         if fullname != "torchvision":
             return
         sys.meta_path.remove(self)
-        found = PathFinder.find_spec(fullname)
-        if found and not any(_loads(file) for file in Path(found.origin).parent.glob("_C.*")):
-            _name_operators()
+        spec = PathFinder.find_spec(fullname)
+        if spec and not any(can_load_operators(file) for file in Path(spec.origin).parent.glob("_C.*")):
+            TorchvisionFinder.library = declare_operators()
 
 
-def _loads(file: Path) -> bool:
+def install() -> None:
+    """Install the import hook, unless it is installed already or torchvision has been imported."""
+    if "torchvision" not in sys.modules and not any(isinstance(finder, TorchvisionFinder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, TorchvisionFinder())
+
+
+def can_load_operators(file: Path) -> bool:
+    """Return True if torch can load torchvision's C++ library `file`."""
     import torch
 
     try:
@@ -39,13 +52,14 @@ def _loads(file: Path) -> bool:
     return True
 
 
-def _name_operators() -> None:
+def declare_operators() -> Any:
+    """Declare the operators' signatures to torch, without an implementation."""
     from torch import library
 
-    ours = library.Library("torchvision", "FRAGMENT")
+    fragment = library.Library("torchvision", "FRAGMENT")
     for operator in OPERATORS:
-        ours.define(operator)
-    BeforeTorchvision.kept = ours  # the operators live as long as it does
+        fragment.define(operator)
+    return fragment
 
 
-sys.meta_path.insert(0, BeforeTorchvision())
+install()

@@ -1,5 +1,7 @@
 """Lightning's Trainer with the dials that it lacks; SRModule reads them at the start of training."""
 
+import sr.runtime.torchvision_shim  # noqa: F401  before Lightning and torchmetrics
+
 from typing import Any
 
 import torch

@@ -1,5 +1,7 @@
 """One run: data checked, run opened, net trained, best checkpoint tested, everything written down, however it ends."""
 
+import sr.runtime.torchvision_shim  # noqa: F401  before Lightning and torchmetrics
+
 import contextlib
 import os
 import shlex
