@@ -6,6 +6,8 @@ Implement the abstract methods. The others have defaults that are right for a tr
 back to an earlier step, and cannot be asked for the checkpoints of other runs.
 """
 
+import sr.runtime.torchvision_shim  # noqa: F401  before Lightning and torchmetrics
+
 from abc import abstractmethod
 from collections.abc import Callable
 from pathlib import Path
