@@ -1,6 +1,5 @@
 """What a set's numbers stand beside: a paper's row and another evaluation, both only under the very same conditions."""
 
-import json
 import statistics
 from collections import defaultdict
 from pathlib import Path
@@ -12,6 +11,7 @@ from sr.evaluation import published
 from sr.evaluation.published import DIGITS, SIZES, Row, explain_gap, list_other_protocols
 from sr.metric import protocol_variants
 from sr.metric.protocol import Protocol, require_same_protocol
+from sr.record.result import read_set_results
 from sr.runtime.error import UserError
 
 
@@ -68,22 +68,27 @@ class Reference:
     def _read(self, file: str) -> dict[str, Any]:
         """The other evaluation's sets; refused before anything is computed when it measured something else."""
         try:
-            theirs = json.loads(Path(file).expanduser().read_text(encoding="utf-8"))
-            there = {name: (found["protocol"], set(found["per_image"])) for name, found in theirs.items()}
-            numbers = {name: {key: float(found[key]) for key in ("psnr", "ssim")} for name, found in theirs.items()}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UserError(f"against={file}: expected the evaluate.json of an evaluation ({error!r})") from None
-        both = [name for name in self.conditions if name in there]
+            theirs = read_set_results(Path(file).expanduser())
+        except UserError as error:
+            raise UserError(f"against={file}: expected the evaluate.json of an evaluation ({error})") from None
+        if theirs is None:
+            raise UserError(f"against={file}: expected the evaluate.json of an evaluation (there is no such file)")
+        unfinished = [name for name, result in theirs.items() if result.is_unfinished]
+        if unfinished:
+            raise UserError(
+                f"against={file}: expected the evaluate.json of an evaluation that was not interrupted "
+                f"({', '.join(unfinished)} is unfinished); evaluate it again"
+            )
+        both = [name for name in self.conditions if name in theirs]
         if not both:
-            raise UserError(f"against={file} has none of {', '.join(self.conditions)}; it has {', '.join(there)}")
+            raise UserError(f"against={file} has none of {', '.join(self.conditions)}; it has {', '.join(theirs)}")
         for name in both:
-            protocol, pictures = there[name]
-            require_same_protocol(self.conditions[name], protocol, f"against={file}: {name}")
-            others = pictures ^ set(self.pictures[name])
+            require_same_protocol(self.conditions[name], theirs[name].protocol, f"against={file}: {name}")
+            others = theirs[name].per_image.keys() ^ set(self.pictures[name])
             if others:
                 some = ", ".join(sorted(others)[:5])
                 raise UserError(f"against={file}: its {name} is of other pictures ({len(others)} differ: {some})")
-        return {name: numbers[name] for name in both}
+        return {name: {key: theirs[name].metrics[key] for key in ("psnr", "ssim")} for name in both}
 
     def find_row(self, name: str) -> Row | None:
         """The published row of this very net, scale, set and protocol; of a part of a set there is none."""

@@ -1,6 +1,5 @@
 """Compare the metrics of two runs: equal to the last bit, equal within a tolerance, or different, and from which step on."""
 
-import json
 import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import NamedTuple
 from sr.record.hyperparameters import sanitize_key
 from sr.record.journal_format import JOURNAL_FILE, list_points
 from sr.record.machine import OF_MACHINE
+from sr.record.result import TrainingResult, read_run_result
 from sr.reproduction.outcome import CLOSE, DIFFERENT, EQUAL, Outcome
 
 
@@ -28,11 +28,10 @@ def read_points(folder: Path) -> Iterator[Point]:
     if (folder / JOURNAL_FILE).exists():
         yield from (Point(*point) for point in list_points(folder))
         return
-    path = folder / "summary.json"
-    summary = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    for kind in ("metrics", "bicubic"):
-        for name, value in summary.get(kind, {}).items():
-            yield Point(f"{kind}/{name}", summary.get("steps", 0), float(value))
+    result = read_run_result(folder)
+    if isinstance(result, TrainingResult):
+        for kind, metrics in (("metrics", result.metrics), ("bicubic", result.bicubic)):
+            yield from (Point(f"{kind}/{name}", result.steps, value) for name, value in metrics.items())
 
 
 def select_trackable(points: Iterable[Point]) -> Iterator[Point]:

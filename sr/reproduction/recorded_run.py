@@ -7,12 +7,14 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from sr.record.identity import FINISHED, RUN_FILE
+from sr.record.result import SUMMARY_FILE, RunResult, read_run_result
 from sr.runtime.error import UserError
 
 COMMANDS = ("run", "evaluate")  # that can be repeated
 COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 REQUIRED_FILES = ("config.yaml", "overrides.yaml", "environment.yaml")
-OPTIONAL_FILES = ("summary.json", "data.json", "packages.txt", "changes.patch")
+OPTIONAL_FILES = (SUMMARY_FILE, "data.json", "packages.txt", "changes.patch")
 MAX_FILE_SIZE = 100_000_000  # bytes
 
 
@@ -27,7 +29,7 @@ class RecordedRun(NamedTuple):
     environment: dict[str, Any]  # environment.yaml
     packages: dict[str, str]  # name -> version
     data: dict[str, dict[str, Any]]  # data.json
-    summary: dict[str, Any]
+    result: RunResult | None  # None: the run was killed
     patch: bytes
 
     @property
@@ -56,7 +58,7 @@ class RecordedRun(NamedTuple):
     @property
     def is_finished(self) -> bool:
         """True if the run came to its end."""
-        return self.summary.get("status") == "FINISHED"
+        return self.result is not None and self.result.status == FINISHED
 
 
 def read_run(folder: Path, tracker_id: str | None = None) -> RecordedRun:
@@ -67,7 +69,8 @@ def read_run(folder: Path, tracker_id: str | None = None) -> RecordedRun:
             f"run={folder}: {', '.join(missing)} missing: not a run of sr, or one from before sr recorded its provenance"
         )
     config, overrides, environment = (_read_yaml(folder / name) for name in REQUIRED_FILES)
-    identity, summary, data = (_read_json(folder / name) for name in ("run.json", "summary.json", "data.json"))
+    identity, data = (_read_json(folder / name) for name in (RUN_FILE, "data.json"))
+    result = read_run_result(folder)
     if not (isinstance(config, dict) and isinstance(environment, dict) and isinstance(environment.get("git"), dict)):
         raise UserError(f"run={folder}: config.yaml or environment.yaml was not written by sr, or is damaged")
     overrides = overrides or []
@@ -82,11 +85,11 @@ def read_run(folder: Path, tracker_id: str | None = None) -> RecordedRun:
         )
     if not COMMIT.fullmatch(str(environment["git"].get("sha"))):
         raise UserError(f"run={folder}: its commit is unknown, because sr did not run from a git checkout")
-    run_id = identity.get("id") or identity.get("run_id") or summary.get("run_id") or tracker_id or folder.name
+    run_id = identity.get("id") or identity.get("run_id") or (result and result.run_id) or tracker_id or folder.name
     packages = parse_versions(_read_bytes(folder / "packages.txt").decode(errors="replace"))
     patch = _read_bytes(folder / "changes.patch")
     return RecordedRun(
-        folder, str(run_id), command, overrides, config, environment, packages, data, summary, patch
+        folder, str(run_id), command, overrides, config, environment, packages, data, result, patch
     )  # fmt: skip
 
 

@@ -4,7 +4,6 @@ Links are never followed: one that lies in a run's folder is removed as a link, 
 """
 
 import contextlib
-import json
 import os
 import re
 import sqlite3
@@ -12,13 +11,14 @@ import sys
 import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import quote
 
 from sr.data.cache import Cache
 from sr.record.checkpoint_files import PART_SUFFIX, SUFFIX
 from sr.record.identity import FAILED, KILLED, RUN_FILE, RUNNING, list_runs, read_identity
 from sr.record.orphans import mark_orphaned_runs
+from sr.record.result import SUMMARY_FILE, read_run_result
 from sr.runtime import terminal
 from sr.track.server import resolve_address
 from sr.track.upload import Upload
@@ -121,9 +121,9 @@ def _orphaned(runs: Path, deleted: Collection[str]) -> Iterator[Leftover]:
         known, (files, _) = read_identity(folder), _content(folder)
         if known.status == RUNNING if known else _may_run(folder, files):
             continue
-        summary = _summary(folder)
-        run_id = known.run_id if known else (summary or {}).get("run_id")
-        lost = known is None and summary is None and not (folder / "config.yaml").exists()  # track=none has only this
+        recorded = known or read_run_result(folder, skip_damaged=True)
+        run_id = recorded.run_id if recorded else None
+        lost = known is None and not any((folder / name).exists() for name in (SUMMARY_FILE, "config.yaml"))
         why = "of no run" if lost else "its MLflow run was deleted" if run_id in deleted else None
         kept = [file for file in files if file.suffix == PART_SUFFIX or (why and file.suffix == SUFFIX)]
         if kept:
@@ -173,15 +173,6 @@ def _content(folder: Path) -> tuple[list[Path], list[Path]]:
         files += [here / name for name in names] + [here / name for name in inner if (here / name).is_symlink()]
         folders.append(here)
     return files, folders
-
-
-def _summary(folder: Path) -> dict[str, Any] | None:
-    try:
-        return json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError):
-        return {}
 
 
 def _size(file: Path) -> int:

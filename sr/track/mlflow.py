@@ -15,6 +15,7 @@ import threading
 from pathlib import Path
 from typing import Any, Literal
 
+from sr.record.result import SUMMARY_FILE, read_run_result
 from sr.runtime.error import UserError
 from sr.track.artifact import download_artifact
 from sr.track.journal import Journal
@@ -87,8 +88,8 @@ class MLflow(Journal):
         try:
             client, _ = connect(self.uri, self.experiment, self.runs)
             with tempfile.TemporaryDirectory() as folder:
-                file = download_artifact(client, run_id, "summary.json", Path(folder))
-                path = json.loads(file.read_text(encoding="utf-8"))["checkpoint"]
+                download_artifact(client, run_id, SUMMARY_FILE, Path(folder))
+                path = read_run_result(Path(folder)).checkpoint
         except Exception as error:  # whatever MLflow raises
             raise UserError(
                 f"{what}: no finished run of that id at {self.location} ({describe_error(error)})"

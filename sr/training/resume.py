@@ -6,7 +6,6 @@ they have killed it: the newest unfinished run of the same words goes on, and wh
 """
 
 import contextlib
-import json
 import os
 import re
 import shlex
@@ -21,6 +20,7 @@ from sr.config.renamed import update_override
 from sr.record.checkpoint_files import RESUMABLE
 from sr.record.identity import RUN_FILE, find_run, read_identity
 from sr.record.redact import MASK, mask_passwords
+from sr.record.result import SUMMARY_FILE, RunResult, read_run_result
 from sr.runtime.error import UserError
 from sr.runtime.launch import quote_override
 
@@ -112,7 +112,7 @@ def is_intact(path: Path) -> bool:
 def read_past_run(folder: Path) -> PastRun:
     """From `run.json`, or where there is none, as without a tracker, from the summary that was written at the end."""
     run = read_identity(folder)
-    return PastRun(folder, run.status if run else _summary(folder).get("status"), bool(run and run.is_alive))
+    return PastRun(folder, run.status if run else _read_result(folder).status, bool(run and run.is_alive))
 
 
 def parse_key(word: str) -> str:
@@ -128,9 +128,9 @@ def _rooms(word: str) -> set[str]:
 def _named(wanted: str, runs: Path) -> PastRun:
     """The run of a folder or an id; older runs have MLflow's id in their summary."""
     word = wanted.removeprefix("mlflow:")
-    older = [path for path in _folders(runs) if _summary(path).get("run_id") == word]
+    older = [path for path in _folders(runs) if _read_result(path).run_id == word]
     run = read_past_run((older[0] if older else find_run(runs, word, "resume")).resolve())
-    if not any((run.folder / name).exists() for name in (RUN_FILE, "config.yaml", "summary.json", *RESUMABLE)):
+    if not any((run.folder / name).exists() for name in (RUN_FILE, "config.yaml", SUMMARY_FILE, *RESUMABLE)):
         raise UserError(
             f"resume={wanted}: expected a run's folder; there is neither config.yaml nor a checkpoint in it"
         )
@@ -196,12 +196,9 @@ def _plain(word: str) -> str:
     return name + equals + value
 
 
-def _summary(folder: Path) -> dict[str, Any]:
-    try:
-        found = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+def _read_result(folder: Path) -> RunResult:
+    """Return the summary of a run, an empty one if it has none."""
+    return read_run_result(folder, skip_damaged=True) or RunResult()
 
 
 def _yaml(path: Path) -> Any:
