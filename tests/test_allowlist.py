@@ -28,7 +28,7 @@ HARM = (
     "sr.pretrained.download.fetch", "sr.config.build.part", "sr.run.main", "sr.clean.main",
     "sr.checkpoint.load.load", "sr.pretrained.state_dict.read",
     "sr.config.cli.start", "sr.image.write.write", "sr.data.cache._write",
-    "sr.track.run_start.keep", "sr.track.run_start.make_folder",
+    "sr.lifecycle.run_start.save_text", "sr.track.upload.send_run",
     "pytorch_lightning.core.saving._load_from_checkpoint", "pytorch_lightning.core.saving.load_hparams_from_yaml",
     "pytorch_lightning.core.saving.save_hparams_to_yaml", "pytorch_lightning.loggers.csv_logs.CSVLogger",
     "pytorch_lightning.Trainer", "torchmetrics.utilities.imports.package_available", "torch.nn.functional.relu",

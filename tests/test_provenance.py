@@ -10,9 +10,9 @@ import pytest
 import torch
 import yaml
 
+from sr.lifecycle.provenance import choose_path, collect_files
 from sr.record import git as code
 from sr.record import machine
-from sr.track.provenance import choose_path, collect_files
 
 
 def git(folder: Path, *words: str) -> str:

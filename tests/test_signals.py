@@ -14,10 +14,10 @@ import pytest
 import torch
 
 from sr.callback import interrupt
+from sr.lifecycle.run_end import close_on_exit
 from sr.record.identity import RUN_FILE, read_identity
 from sr.record.journal_format import JOURNAL_FILE
 from sr.runtime import signals as polite
-from sr.track.run_end import close_on_exit
 
 WORDS = (
     "trainer.accelerator=cpu", "trainer.max_steps=100000", "trainer.val_check_interval=50000", "track=journal",

@@ -28,16 +28,17 @@ from sr.evaluation.reference import InferenceSettings, ProtocolMistakes, Referen
 from sr.image.batch import Raw
 from sr.image.resize import upscale_bicubic
 from sr.inference.memory import FEWER_METRICS, report_out_of_memory
+from sr.lifecycle.provenance import fingerprint_data, save_fingerprint
+from sr.lifecycle.run_end import close_on_exit, end_run, raise_disk_errors
+from sr.lifecycle.run_start import RunStart, create_run_folder, save_text
 from sr.metric.key import MetricKey
 from sr.metric.score import Score, group_by_image
 from sr.model.measured import EvaluationOutput
 from sr.model.module import list_trainable
+from sr.record.result import to_json
 from sr.runtime import terminal
 from sr.runtime.error import UserError
 from sr.track.columns import name_columns
-from sr.track.provenance import fingerprint_data, save_fingerprint
-from sr.track.run_end import close_on_exit, end_run, raise_disk_errors
-from sr.track.run_start import RunStart, create_run_folder, save_text, to_json
 
 AHEAD = 4  # pictures read before they are wanted
 

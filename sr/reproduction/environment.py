@@ -9,10 +9,10 @@ from sr.config.diff import NOTHING, find_differences, flatten
 from sr.data.cache import FILES
 from sr.data.file_digest import DigestCache
 from sr.data.fingerprint import find_data_differences
+from sr.lifecycle.provenance import list_packages
 from sr.record import machine
 from sr.reproduction.recorded_run import RecordedRun, parse_versions
 from sr.runtime.terminal import create_progress_bar
-from sr.track.provenance import list_packages
 
 ABSENT = "none"
 IGNORED_FLAGS = ("variables", "variables.OMP_NUM_THREADS", "variables.MKL_NUM_THREADS", "variables.SR_DATA")

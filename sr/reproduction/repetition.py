@@ -8,11 +8,11 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+from sr.lifecycle.run_start import REPRODUCES
 from sr.record.machine import VARIABLES
 from sr.reproduction.environment import get_section
 from sr.reproduction.recorded_run import RecordedRun
 from sr.runtime.error import UserError
-from sr.track.run_start import REPRODUCES
 
 REPLACED_OPTIONS = ("paths.", "track.uri", "track.runs", "hydra", "resume")  # not taken from the run's command line
 LOCAL_VARIABLES = ("SR_DATA", "CUDA_VISIBLE_DEVICES")  # this machine's, not the run's

@@ -32,18 +32,19 @@ from sr.config.diff import Change
 from sr.data.fingerprint import SetFingerprint
 from sr.data.known_leaks import Leak
 from sr.data.patches import START, DataPosition
+from sr.lifecycle.provenance import fingerprint_data, save_fingerprint
+from sr.lifecycle.run_end import close_on_exit, end_run, raise_disk_errors
+from sr.lifecycle.run_start import RunStart, create_run_folder, save_text
 from sr.metric.key import SetKey, name_metrics
 from sr.metric.score import group_by_image
 from sr.model.module import list_trainable
 from sr.pretrained.state_dict import read_weights
+from sr.record.result import to_json
 from sr.runtime import malloc, terminal
 from sr.runtime.error import UserError
 from sr.runtime.launch import list_config_dirs
 from sr.track.columns import name_columns
 from sr.track.none import NoTracker
-from sr.track.provenance import fingerprint_data, save_fingerprint
-from sr.track.run_end import close_on_exit, end_run, raise_disk_errors
-from sr.track.run_start import RunStart, create_run_folder, save_text, to_json
 from sr.training.branch import find_checkpoint
 from sr.training.resume import find_newest_checkpoint
 from sr.training.tables import format_checkpoint_table, format_metrics_table

@@ -2,8 +2,6 @@
 
 import contextlib
 import getpass
-import json
-import math
 import os
 from datetime import datetime
 from pathlib import Path
@@ -11,10 +9,10 @@ from typing import Any
 
 import torch
 
+from sr.lifecycle.provenance import DIALS, choose_path, collect_files
 from sr.record import git as code
 from sr.record.identity import write_atomic
 from sr.runtime.error import UserError
-from sr.track.provenance import DIALS, choose_path, collect_files
 from sr.track.tracker import Tracker
 
 REPRODUCES = "SR_REPRODUCES"  # the variable by which sr.reproduce tells the run that it starts whose repetition it is
@@ -77,14 +75,3 @@ def save_text(tracker: Tracker, folder: Path, name: str, text: str) -> None:
     path = folder / name
     if not path.exists() or path.read_text(encoding="utf-8") != text:
         write_atomic(path, text)
-
-
-def to_json(node: Any) -> str:
-    """JSON knows no infinity: such a value becomes the word inf, -inf or nan."""
-
-    def plain(node: Any) -> Any:
-        if isinstance(node, dict):
-            return {key: plain(part) for key, part in node.items()}
-        return str(node) if isinstance(node, float) and not math.isfinite(node) else node
-
-    return json.dumps(plain(node), indent=2, ensure_ascii=False)
