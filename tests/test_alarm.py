@@ -174,10 +174,8 @@ def test_who_wins_the_game() -> None:
     assert GWins(window=1).observe_step(1, {}) is None  # no game yet
     slow, dead = GWins(window=50), GWins(window=50)
     assert spoken(slow, 0.5, 0.499, 1.39)
-    assert "the same for every picture" in spoken(dead, 0.5, 0.5, 1.39)
-    assert "the same for every picture" in spoken(
-        GWins(window=50), 0.5, 0.4997, 1.39
-    )  # it wanders by ten times as much
+    assert "the same for every image" in spoken(dead, 0.5, 0.5, 1.39)
+    assert "the same for every image" in spoken(GWins(window=50), 0.5, 0.4997, 1.39)  # it wanders by ten times as much
     assert "raise model.discriminator_optimizer.lr" in slow.advice
     assert "lower model.discriminator_optimizer.lr" in dead.advice
 
@@ -191,13 +189,13 @@ def judged(game: nn.Module, *readings: float, **more: float) -> str | None:
 
 def test_d_wins_under_smooth_labels_where_its_belief_is_what_the_label_says() -> None:
     """0.9 is as sure as D may be, and 0.325 nats, the label's entropy, the least that its loss can be."""
-    smooth, hard = Vanilla(smooth=0.1), Vanilla()
+    smooth, hard = Vanilla(label_smoothing=0.1), Vanilla()
     assert "D(real)=0.90, D(fake)=0.00" in judged(smooth, 0.9, 0.003, 0.33)
-    assert "its loss is 0.330, 0.005 above the least" in judged(smooth, 0.87, 0.03, 0.33)
+    assert "its loss is 0.330, 0.005 above its minimum" in judged(smooth, 0.87, 0.03, 0.33)
     assert judged(hard, 0.9, 0.003, 0.33) is None
     assert judged(smooth, 0.79, 0.14, 0.57) is None  # of gan_cifar10, which was well
     assert judged(smooth, 0.87, 0.03, 0.005) is None  # nothing of this game
-    assert "D(real)=0.90" in judged(LSGAN(smooth=0.1), 0.9, 0.0, 0.1)
+    assert "D(real)=0.90" in judged(LSGAN(label_smoothing=0.1), 0.9, 0.0, 0.1)
 
 
 def test_on_the_ramp_d_has_as_much_of_the_gradient_as_it_will_have_at_full_weight() -> None:
@@ -216,9 +214,9 @@ def test_a_critic_has_not_won_by_being_sure() -> None:
     rule = DWins(window=50)
     rule.start(game)
     assert "1.0e-05 of G's gradient" in spoken(rule, 1.0, 0.0, -40.0, **{"train/share_adversarial": 1e-5})
-    assert "raise model.weight" in rule.advice
+    assert "raise model.adversarial_weight" in rule.advice
     rule.start(Vanilla())
-    assert "raise model.weight" not in rule.advice
+    assert "raise model.adversarial_weight" not in rule.advice
 
 
 @pytest.mark.parametrize(("game", "rate", "ramp"), [(WGAN(), 1e-2, 0), (Vanilla(saturating=False), 1e-3, 10**6)])
@@ -227,7 +225,9 @@ def test_a_healthy_game_is_let_be(game: nn.Module, rate: float, ramp: int) -> No
     torch.manual_seed(1)
     pairs = [Pair(torch.rand(2, 3, 8, 8), torch.rand(2, 3, 16, 16)) for _ in range(7)]
     judge = nn.Sequential(Patch(width=4, depth=1, norm="none"), nn.AdaptiveAvgPool2d(1))  # one logit
-    module = gan(game, weight=1e-2, warmup_steps=0, ramp_steps=ramp, judge=judge, share_every=10)
+    module = gan(
+        game, adversarial_weight=1e-2, warmup_steps=0, ramp_steps=ramp, judge=judge, gradient_share_interval=10
+    )
     module.discriminator_optimizer = lambda weights: torch.optim.Adam(weights, lr=rate)
     module.optimizer = lambda weights: torch.optim.Adam(weights, lr=1e-4)
     alarms, blind = AlarmMonitor(NoTracker(), {"d_wins": DWins(window=20)}), DWins(window=20)
@@ -248,7 +248,9 @@ def test_a_real_game(rate: float, expected: list[str], capfd: pytest.CaptureFixt
     """D's rate times 100 makes it win; without a rate it never learns; in between both play."""
     torch.manual_seed(1)
     pairs = [Pair(torch.rand(2, 3, 8, 8), torch.rand(2, 3, 16, 16)) for _ in range(7)]
-    module = gan(Vanilla(), weight=1e-3, warmup_steps=0, judge=Patch(width=4, depth=1), share_every=25)
+    module = gan(
+        Vanilla(), adversarial_weight=1e-3, warmup_steps=0, judge=Patch(width=4, depth=1), gradient_share_interval=25
+    )
     module.discriminator_optimizer = lambda weights: torch.optim.Adam(weights, lr=rate)
     module.optimizer = lambda weights: torch.optim.Adam(weights, lr=1e-4)
     alarms = AlarmMonitor(NoTracker(), {"d_wins": DWins(window=20), "g_wins": GWins(window=150)})

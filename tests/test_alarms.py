@@ -10,7 +10,7 @@ import torch
 from sr.alarm.color_drift import ColorDrift
 from sr.alarm.rule import Rule
 from sr.callback.alarms import AlarmMonitor
-from sr.model.measured import EvaluationOutput
+from sr.model.evaluation import EvaluationOutput
 from sr.track.none import NoTracker
 
 

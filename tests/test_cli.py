@@ -33,7 +33,7 @@ def refused(answer: Any, *words: str) -> None:
         ("model.net=edsr", ["model/net=edsr"]),
         ("model/net.width=32", ["an option is set with dots, model.net.width=32"]),
         ("track=null", ["track=null: a group cannot be null"]),
-        ("model.schedule.final=x", ["model.schedule: cannot work with its dials"]),
+        ("model.schedule.final_factor=x", ["model.schedule: cannot work with these values of its options"]),
         ("+model.net.wdth=3", ["wdth", 'Did you mean "width"']),
         ("+model.x=1", ['no dial "x"', "optimizer"]),
         ("+data.batchsize=1", ['no dial "batchsize"', 'Did you mean "batch"']),

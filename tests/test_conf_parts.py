@@ -46,7 +46,7 @@ def test_adversarial_loss(choice: str, compose: Any, build: Any) -> None:
         up, down = torch.autograd.grad(game.discriminator(real, fake), (real, fake))
         assert (up < 0).all()  # a step downhill raises them
         assert (down > 0).all()
-        others = {"real": real.detach()} if game.relative else {}
+        others = {"real": real.detach()} if game.relativistic else {}
         loss = game.generator(fake, **others)
         assert loss.ndim == 0
         assert (torch.autograd.grad(loss, fake)[0] < 0).all()
@@ -55,12 +55,12 @@ def test_adversarial_loss(choice: str, compose: Any, build: Any) -> None:
     losses, beliefs = zip(
         *(said(game, real, fake) for real in range(-200, 201, 5) for fake in range(-200, 201, 10)), strict=True
     )
-    if game.ceiling is None:  # what it says is of any size, and so is its loss
-        assert (game.floor, min(losses)) == (-float("inf"), -40)
+    if game.real_target is None:  # what it says is of any size, and so is its loss
+        assert (game.min_d_loss, min(losses)) == (-float("inf"), -40)
     else:  # D that may say anything is at the least loss there is, and believes in real images no more than that
-        assert min(losses) == pytest.approx(game.floor, abs=0.02)
-        best = [belief for loss, belief in zip(losses, beliefs, strict=True) if loss <= game.floor + 0.02]
-        assert max(best) == pytest.approx(game.ceiling, abs=0.2 * game.floor + 0.03)
+        assert min(losses) == pytest.approx(game.min_d_loss, abs=0.02)
+        best = [belief for loss, belief in zip(losses, beliefs, strict=True) if loss <= game.min_d_loss + 0.02]
+        assert max(best) == pytest.approx(game.real_target, abs=0.2 * game.min_d_loss + 0.03)
 
 
 def said(game: Any, *tenths: int) -> tuple[float, float]:
@@ -82,7 +82,7 @@ def test_penalty(choice: str, compose: Any, build: Any) -> None:
     node = compose("model=gan", f"model/penalty=[{choice}]")["model"]["penalty"][choice]
     penalty = build.build_part(node, f"model.penalty.{choice}")
     assert penalty.weight > 0
-    assert penalty.every >= 1
+    assert penalty.interval >= 1
     image, more = torch.rand(2, 2, 3, 32, 32).unbind()
     for judge in (UNet(width=4), VGG(width=4, dense=8, norm="none")):
         value = penalty(judge, image, more)

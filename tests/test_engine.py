@@ -95,7 +95,7 @@ def test_how_a_net_runs_changes_speed_alone(dials: dict[str, Any]) -> None:
 
 
 def test_each_term_of_a_loss_has_its_curve_and_its_share() -> None:
-    module, seen = cnn({"l1": nn.L1Loss(), "charbonnier": Charbonnier()}, share_every=2), []
+    module, seen = cnn({"l1": nn.L1Loss(), "charbonnier": Charbonnier()}, gradient_share_interval=2), []
     module.loss.weights["charbonnier"] = 0.25
     train(module, 3, lambda m: seen.append({k: float(v) for k, v in m.signals.items()}))
     for signals in seen:
@@ -127,7 +127,7 @@ def test_a_bad_step_is_skipped_and_counted(capfd: pytest.CaptureFixture) -> None
 
 def test_repeated_bad_steps_lead_back_and_lower_the_rate() -> None:
     """At the third within twenty steps: the weights of the last state kept, at half the rate from there on."""
-    module, seen = cnn(guard=Guard(keep_every=4), ema=0.9), []
+    module, seen = cnn(guard=Guard(snapshot_interval=4), ema=0.9), []
     before = {}
 
     def look(m: CNN) -> None:
@@ -135,7 +135,7 @@ def test_repeated_bad_steps_lead_back_and_lower_the_rate() -> None:
         before[m.global_step] = weights(m.net), weights(m.ema.net)
 
     trainer = train(module, 12, look, data=spoiled(pairs(12), 9, 10, 11))
-    assert (module.guard.skipped, module.guard.returned) == (3, 1)
+    assert (module.guard.skipped, module.guard.rollbacks) == (3, 1)
     assert (seen[-1], trainer.optimizers[0].param_groups[0]["lr"]) == (0.1, 0.05)
     kept = (before[4], before[8])
     assert any(torch.equal(weights(module.net), net) for net, _ in kept)
@@ -150,9 +150,9 @@ def test_an_explosion_without_nan_is_bad_as_well() -> None:
 
 
 def test_what_cannot_be_saved_ends_with_the_batch(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"also after going back 2 times.*offending_step_\d+\.pt") as stop:
+    with pytest.raises(UserError, match=r"also after 2 rollbacks.*offending_step_\d+\.pt") as stop:
         trainer_data = spoiled(pairs(40), *range(8, 40))
-        module = cnn(guard=Guard(returns=2))
+        module = cnn(guard=Guard(max_rollbacks=2))
         fit(module, 40, trainer_data, CrashBatch(tmp_path))
     assert isinstance(stop.value, ExplodedError)
     batch = torch.load(next(tmp_path.glob("offending_step_*.pt")), weights_only=True)
@@ -180,9 +180,9 @@ def test_out_of_memory_in_validation_falls_back_to_tiles(capfd: pytest.CaptureFi
     lr = torch.rand(1, 3, 150, 170)
     with torch.no_grad():
         nn.init.normal_(module.net.inner.body[2].weight)
-        result = module.eval()._enlarged(module.net, lr)
+        result = module.eval()._upscale(module.net, lr)
         assert torch.allclose(result, module.net.inner(lr), atol=1e-5)
-    assert "an LR picture of 170×150 does not fit in memory: tiles of" in capfd.readouterr().err
+    assert "an LR image of 170×150 does not fit in memory: now in tiles of" in capfd.readouterr().err
 
 
 def test_out_of_memory_in_training_says_what_to_turn(sr: Any, world: Path, tmp_path: Path) -> None:
@@ -216,13 +216,13 @@ def test_out_of_memory_in_a_measure_says_what_to_leave_out(
 
 def test_a_state_that_is_kept_is_a_copy() -> None:
     """Going back must not find that the optimizer has gone on in the very tensors that were kept."""
-    module = cnn(optimizer=lambda w: torch.optim.Adam(w, lr=1e-2), guard=Guard(keep_every=1000))
+    module = cnn(optimizer=lambda w: torch.optim.Adam(w, lr=1e-2), guard=Guard(snapshot_interval=1000))
     kept = {}
 
     def look(m: CNN) -> None:
-        kept.setdefault("then", copy.deepcopy(m.guard._states[0]))
+        kept.setdefault("then", copy.deepcopy(m.guard._snapshots[0]))
 
     train(module, 5, look)
-    now, then = module.guard._states[0], kept["then"]
+    now, then = module.guard._snapshots[0], kept["then"]
     assert now.step == then.step == 0
     assert all(torch.equal(now.weights[name], value) for name, value in then.weights.items() if torch.is_tensor(value))

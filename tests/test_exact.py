@@ -20,7 +20,8 @@ FOLDER = ("data=folder", "data.patch=32", "data.repeat=6")  # an epoch is of fou
 WARM = ("model.schedule.warmup=2",)
 GAN = (
     "model=gan", "model/discriminator=patch", "model.discriminator.width=4", "model.discriminator.norm=none",
-    "model.warmup_steps=1", "model.weight=1", "model.noise=0.1", "model/penalty=[gradient,r1]", "model.penalty.r1.every=2",
+    "model.warmup_steps=1", "model.adversarial_weight=1", "model.instance_noise=0.1", "model/penalty=[gradient,r1]",
+    "model.penalty.r1.interval=2",
 )  # fmt: skip
 REAL = ("data/degrade=real", "scale=4", "data.patch=32")
 CASES = {
@@ -37,9 +38,9 @@ CASES = {
     "one_cycle": ("model/schedule=one_cycle", "model/optimizer=adamw"),
     "relativistic": (
         *GAN[:1], "model/discriminator=unet_small", "model.discriminator.width=4", "model/adversarial=relativistic",
-        "model.warmup_steps=1", "model.noise=0.1", *WARM,
+        "model.warmup_steps=1", "model.instance_noise=0.1", *WARM,
     ),
-    "shares": ("model/loss=[l1,fft]", "model.share_every=2", *WARM),
+    "shares": ("model/loss=[l1,fft]", "model.gradient_share_interval=2", *WARM),
     "bf16": ("trainer.precision=bf16-mixed", *WARM),
     "no_average": ("model.ema=null", *WARM),
     "alarms": (*GAN, *WARM, "model/alarm=[d_wins,g_wins,color_drift]", "model.alarm.g_wins.window=3", "model.alarm.g_wins.gap=1"),

@@ -70,8 +70,8 @@ def play(module: GAN, steps: int, *looks: Any, **dials: Any) -> Trainer:
 )
 def test_the_adversarial_gradient_reaches_the_generator(adversarial: nn.Module) -> None:
     """With no pixel loss, all that moves G is D's opinion; without its weight, G stands still."""
-    moved = gan(adversarial, NoLoss(), weight=1.0, warmup_steps=0)
-    still = gan(adversarial, NoLoss(), weight=0.0, warmup_steps=0)
+    moved = gan(adversarial, NoLoss(), adversarial_weight=1.0, warmup_steps=0)
+    still = gan(adversarial, NoLoss(), adversarial_weight=0.0, warmup_steps=0)
     before = weights(moved.net)
     norms: list[float] = []
     play(moved, 3, lambda module: norms.append(float(module.signals["train/grad_norm_g"])))
@@ -85,7 +85,7 @@ def test_the_adversarial_gradient_reaches_the_generator(adversarial: nn.Module) 
 def test_the_generators_step_changes_only_the_generator(adversarial: nn.Module) -> None:
     """With D's rate at zero, D stands still while G learns; and no gradient of G's half is left in D, also where G's half
     asks D for its opinion of real images."""
-    module = gan(adversarial, NoLoss(), weight=1.0, warmup_steps=0)
+    module = gan(adversarial, NoLoss(), adversarial_weight=1.0, warmup_steps=0)
     module.discriminator_optimizer = lambda parameters: torch.optim.SGD(parameters, lr=0.0)
     before = weights(module.discriminator)
 
@@ -97,7 +97,7 @@ def test_the_generators_step_changes_only_the_generator(adversarial: nn.Module) 
 
 
 def test_the_discriminators_step_changes_only_the_discriminator() -> None:
-    module = gan(loss=NoLoss(), weight=0.0, warmup_steps=0)
+    module = gan(loss=NoLoss(), adversarial_weight=0.0, warmup_steps=0)
     generator, judge = weights(module.net), weights(module.discriminator)
     play(module, 3)
     assert torch.equal(weights(module.net), generator)
@@ -130,7 +130,7 @@ def test_a_step_is_one_update_of_the_generator(accumulate: int, d_steps: int) ->
 
 def test_the_generator_learns_from_one_of_the_discriminators_batches() -> None:
     """With three D steps, G is still until the last: and what D's batches leave behind in G is no gradient."""
-    module = gan(weight=1.0, warmup_steps=0, d_steps=3, accumulate=1)
+    module = gan(adversarial_weight=1.0, warmup_steps=0, d_steps=3, accumulate=1)
     seen: list[tuple[Tensor, Tensor]] = []
     play(module, 2, lambda m: seen.append((weights(m.net), weights(m.discriminator))))
     still = [torch.equal(one[0], other[0]) for one, other in pairwise(seen)]
@@ -139,7 +139,7 @@ def test_the_generator_learns_from_one_of_the_discriminators_batches() -> None:
 
 
 def test_the_adversarial_weight_rises_on_a_ramp() -> None:
-    module = gan(weight=1e-2, warmup_steps=2, ramp_steps=4)
+    module = gan(adversarial_weight=1e-2, warmup_steps=2, ramp_steps=4)
     ramp: list[float] = []
     play(module, 8, lambda m: ramp.append((m.signals["train/loss_g"] - m.signals["train/loss_pixel"]).item()
          / m.signals["train/loss_adversarial"].item() if "train/loss_adversarial" in m.signals else 0.0))  # fmt: skip
@@ -150,7 +150,7 @@ def test_the_discriminator_sees_noise_where_it_is_asked_for() -> None:
     """Of pictures that are black and a net that stands still, nothing else can tell them apart."""
     for noise in (0.0, 0.3):
         heard: list[float] = []
-        module = gan(noise=noise, warmup_steps=0, rate=0.0)
+        module = gan(instance_noise=noise, warmup_steps=0, rate=0.0)
         module.discriminator.register_forward_hook(
             lambda _, images, out, heard=heard: heard.append(images[0].std().item())
         )
@@ -158,7 +158,7 @@ def test_the_discriminator_sees_noise_where_it_is_asked_for() -> None:
         assert heard == pytest.approx([noise] * 3, rel=0.1)  # real and fake in D's half, fake in G's
 
 
-@pytest.mark.parametrize("dials", [{"warmup_steps": -1}, {"ramp_steps": 0.5}, {"noise": -0.1}])
+@pytest.mark.parametrize("dials", [{"warmup_steps": -1}, {"ramp_steps": 0.5}, {"instance_noise": -0.1}])
 def test_a_dial_that_makes_no_sense_is_named(dials: dict[str, Any]) -> None:
     name, value = next(iter(dials.items()))
     with pytest.raises(UserError, match=f"model.{name}={value}: expected"):
@@ -168,7 +168,7 @@ def test_a_dial_that_makes_no_sense_is_named(dials: dict[str, Any]) -> None:
 class Fine(nn.Module):
     """Pulls D's weights to zero."""
 
-    weight, every = 0.5, 3
+    weight, interval = 0.5, 3
 
     def forward(self, discriminator: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
         assert not fake.requires_grad
@@ -176,7 +176,7 @@ class Fine(nn.Module):
 
 
 def test_a_penalty_is_paid_by_the_discriminator_alone_every_few_updates() -> None:
-    module = gan(penalty={"fine": Fine()}, warmup_steps=1, d_steps=2, loss=NoLoss(), weight=0.0)
+    module = gan(penalty={"fine": Fine()}, warmup_steps=1, d_steps=2, loss=NoLoss(), adversarial_weight=0.0)
     before, paid = weights(module.net), []
     play(module, 5, lambda m: paid.append("train/penalty_fine" in m.signals))
     assert paid[1::2] == [False, True, True, False, True]  # of updates 0, 1 | 2, 3 | 4, 5 | 6, 7 those with 0, 3 and 6
@@ -186,7 +186,7 @@ def test_a_penalty_is_paid_by_the_discriminator_alone_every_few_updates() -> Non
 def test_a_step_tells_the_last_of_what_its_updates_told() -> None:
     """An even number of D's updates to a step, and a penalty at every second: it falls on the first, which tells of it."""
     penalty = Fine()
-    penalty.every = 2
+    penalty.interval = 2
     told: list[dict[str, Any]] = []
     module = gan(penalty={"fine": penalty}, warmup_steps=1, d_steps=2)
     play(module, 3, lambda m: told.append(dict(m.signals)))
@@ -206,7 +206,7 @@ def test_a_step_tells_the_last_of_what_its_updates_told() -> None:
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 def test_both_players_learn_in_either_precision(precision: str) -> None:
-    module = gan(Vanilla(saturating=False), NoLoss(), weight=1.0, warmup_steps=0)
+    module = gan(Vanilla(saturating=False), NoLoss(), adversarial_weight=1.0, warmup_steps=0)
     before = weights(module.net), weights(module.discriminator)
     play(module, 3, precision=precision)
     for player, was in zip((module.net, module.discriminator), before, strict=True):
@@ -246,7 +246,7 @@ def test_the_generator_first_learns_alone() -> None:
 
 def test_clipping_bounds_each_players_step() -> None:
     """With SGD at rate 1, a step is as long as the gradient."""
-    module = gan(loss=nn.MSELoss(), weight=1.0, warmup_steps=0, clip=1e-3, rate=1.0)
+    module = gan(loss=nn.MSELoss(), adversarial_weight=1.0, warmup_steps=0, clip=1e-3, rate=1.0)
     before = weights(module.net), weights(module.discriminator)
     norms: list[float] = []
     play(module, 1, lambda m: norms.extend(float(m.signals[f"train/grad_norm_{k}"]) for k in "gd"))
@@ -263,7 +263,7 @@ def test_accumulated_batches_are_one_larger_batch() -> None:
     for accumulate, loader in ((1, [Pair(lr, hr)]), (2, [Pair(lr[:2], hr[:2]), Pair(lr[2:], hr[2:])])):
         torch.manual_seed(2)
         judge = Patch(width=4, depth=1, norm="none")
-        module = gan(loss=nn.MSELoss(), weight=1.0, warmup_steps=0, accumulate=accumulate, judge=judge)
+        module = gan(loss=nn.MSELoss(), adversarial_weight=1.0, warmup_steps=0, accumulate=accumulate, judge=judge)
         fit(module, 2, loader)
         results.append(torch.cat([weights(module.net), weights(module.discriminator)]))
     assert torch.allclose(*results, atol=1e-6)

@@ -47,7 +47,7 @@ def test_patience_ends_a_training_that_gets_no_better(run: Any) -> None:
 
 
 GAME = (
-    "model=gan", "model/net=plain", "model.weight=1", "model.warmup_steps=1", "model/discriminator=patch",
+    "model=gan", "model/net=plain", "model.adversarial_weight=1", "model.warmup_steps=1", "model/discriminator=patch",
     "model.discriminator.norm=none",  # a batch norm has statistics of its own in each process
     "model.discriminator.depth=1", "model.discriminator.width=8",  # Adam makes steps of gradients that are all but zero
 )  # fmt: skip

@@ -28,10 +28,10 @@ def test_a_bad_batch_leaves_no_trace_in_a_batch_norm() -> None:
 
 def test_a_game_goes_back_although_its_discriminator_gave_the_reason() -> None:
     """Real pictures of NaN spoil D's gradient and G's loss: one bad step each, however many players it concerns."""
-    module = gan(weight=1.0, warmup_steps=0, guard=Guard(keep_every=2))
+    module = gan(adversarial_weight=1.0, warmup_steps=0, guard=Guard(snapshot_interval=2))
     bad = [Pair(lr, hr * math.nan if k in (4, 5, 6) else hr) for k, (lr, hr) in enumerate(pairs(9))]
     fit(module, 9, bad)
-    assert (module.guard.skipped, module.guard.returned) == (3, 1)
+    assert (module.guard.skipped, module.guard.rollbacks) == (3, 1)
     assert all(weights(player).isfinite().all() for player in (module.net, module.discriminator))
 
 
@@ -45,7 +45,7 @@ def test_every_batch_of_an_accumulated_step_is_judged(place: int) -> None:
 
 
 def test_of_an_accumulated_step_the_bad_batch_is_what_is_kept() -> None:
-    module, seen = cnn(guard=Guard(skips=1, returns=0)), []
+    module, seen = cnn(guard=Guard(max_skips=1, max_rollbacks=0)), []
     with pytest.raises(Exception, match="the training has exploded") as stop:
         train(module, 4, lambda m: seen.append(m.global_step), data=spoiled(pairs(), 4), accumulate_grad_batches=2)
     assert stop.value.batch.lr.isnan().all()
@@ -54,8 +54,8 @@ def test_of_an_accumulated_step_the_bad_batch_is_what_is_kept() -> None:
 def test_a_loss_below_zero_has_a_size_too() -> None:
     """Such as −PSNR: it does not explode by being what it always is."""
     guard = Guard()
-    assert all(guard.good(1.0, loss) for loss in [-30.0, -28.0, -32.0] * 20)
-    assert not guard.good(1.0, 1e4)
+    assert all(guard.is_good_step(1.0, loss) for loss in [-30.0, -28.0, -32.0] * 20)
+    assert not guard.is_good_step(1.0, 1e4)
 
 
 def test_a_schedule_free_optimizer_is_measured_by_its_own_average(sr: Any, world: Any, tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ def test_a_schedule_free_optimizer_is_measured_by_its_own_average(sr: Any, world
         ("trainer.gradient_clip_val=-1", "expected a number above 0, or null"),
         ("+model.loss.fft.weight=0.1", "model/loss=[…,fft]"),
         ("model.loss.l1.weight=abc", "model/loss=[…,l1]"),
-        ("model.share_every=0", "model.share_every=0: expected a whole number, 1 or more"),
+        ("model.gradient_share_interval=0", "model.gradient_share_interval=0: expected a whole number, 1 or more"),
         ("model.ema=1", "model.ema=1: expected a decay between 0 and 1"),
         ("trainer.channels_last=maybe", "expected true or false"),
         ("trainer.compile=foo", "expected true, false, or one of"),

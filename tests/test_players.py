@@ -68,7 +68,7 @@ def test_spectral_norm_makes_the_largest_singular_value_one() -> None:
 
     def largest() -> float:
         kernel = torch.eye(72).view(72, 8, 3, 3)  # the response to each unit input is a column of the matrix
-        return torch.linalg.matrix_norm(F.conv2d(kernel, conv._normalized()).flatten(1), 2).item()
+        return torch.linalg.matrix_norm(F.conv2d(kernel, conv._normalized_weight()).flatten(1), 2).item()
 
     assert largest() == pytest.approx(1, abs=0.03)
     with torch.no_grad():
@@ -79,7 +79,7 @@ def test_spectral_norm_makes_the_largest_singular_value_one() -> None:
     assert torch.equal(copy.deepcopy(conv).eval()(x), conv.eval()(x))
     with torch.autocast("cpu", torch.bfloat16):
         torch.testing.assert_close(conv(x).float(), conv(x.float()).float())
-        assert conv._normalized().dtype == torch.float32
+        assert conv._normalized_weight().dtype == torch.float32
 
 
 @pytest.mark.parametrize(("depth", "seen"), [(1, 16), (2, 34), (3, 70), (4, 142)])
@@ -91,7 +91,7 @@ def test_a_logit_of_patch_sees_as_much_as_it_says(depth: int, seen: int) -> None
     assert image.grad[0].any(0).sum(0).count_nonzero() == seen
     smallest = 3 * 2**depth
     assert Patch(width=2, depth=depth)(torch.rand(2, 3, smallest, smallest)).shape == (2, 1, 1, 1)
-    with pytest.raises(UserError, match=rf"depth={depth}: needs images of {smallest} pixels"):
+    with pytest.raises(UserError, match=rf"depth={depth}: expected images of {smallest}×{smallest} pixels"):
         Patch(width=2, depth=depth)(torch.rand(2, 3, smallest, smallest - 1))
 
 
@@ -154,13 +154,13 @@ def test_label_smoothing_is_ds_alone_and_one_sided() -> None:
     label = torch.full_like(REAL, 0.9)
     expected = F.binary_cross_entropy_with_logits(REAL, label)
     expected += F.binary_cross_entropy_with_logits(FAKE, torch.zeros_like(FAKE))
-    torch.testing.assert_close(Vanilla(smooth=0.1).discriminator(REAL, FAKE), expected)
+    torch.testing.assert_close(Vanilla(label_smoothing=0.1).discriminator(REAL, FAKE), expected)
     squares = 0.5 * (1.1**2 + 0.9**2) / 2 + 0.5 * (1 + 1.5**2) / 2
-    assert LSGAN(smooth=0.1).discriminator(REAL, FAKE).item() == pytest.approx(squares)
+    assert LSGAN(label_smoothing=0.1).discriminator(REAL, FAKE).item() == pytest.approx(squares)
     for game in (Vanilla, LSGAN):
-        assert torch.equal(game(smooth=0.1).generator(FAKE), game().generator(FAKE))
-        with pytest.raises(UserError, match=r"model\.adversarial\.smooth=0\.9: expected 0"):
-            game(smooth=0.9)
+        assert torch.equal(game(label_smoothing=0.1).generator(FAKE), game().generator(FAKE))
+        with pytest.raises(UserError, match=r"model\.adversarial\.label_smoothing=0\.9: expected 0"):
+            game(label_smoothing=0.9)
 
 
 class Linear(nn.Module):

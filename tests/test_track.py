@@ -13,7 +13,7 @@ from PIL import Image
 
 from sr.callback.panels import draw_panel
 from sr.metric.protocol import Protocol
-from sr.model.measured import EvaluationOutput
+from sr.model.evaluation import EvaluationOutput
 from sr.record.journal_format import JOURNAL_FILE, append_entries
 from sr.track.mlflow import MLflow
 from sr.track.sync import sync_runs

@@ -1,30 +1,28 @@
 """Least squares (Mao et al., "Least Squares Generative Adversarial Networks", 2017, https://arxiv.org/abs/1611.04076,
 eq. 9: a = 0, b = c = 1)."""
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from sr.adversarial.smoothing import checked
+from sr.adversarial.label_smoothing import check_label_smoothing
+from sr.adversarial.loss import AdversarialLoss
 
 
-class LSGAN(nn.Module):
-    """D's output is a score, 1 for real and 0 for fake; not a logit. `smooth` makes D's score for real 1 - smooth."""
+class LSGAN(AdversarialLoss):
+    """D's output is a score, 1 for real and 0 for fake, and not a logit; D's target for real is 1 - label_smoothing."""
 
-    relative = False
-    floor = 0.0
-
-    def __init__(self, smooth: float = 0.0) -> None:
+    def __init__(self, label_smoothing: float = 0.0) -> None:
         super().__init__()
-        self.smooth = checked(smooth)
-        self.ceiling = 1 - smooth
+        check_label_smoothing(label_smoothing)
+        self.real_target = 1 - label_smoothing
 
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
-        """Half the squared distances of D's scores to 1 - smooth (real) and 0 (fake)."""
-        return 0.5 * (real - (1 - self.smooth)).square().mean() + 0.5 * fake.square().mean()
+        """Return half the squared distances of D's scores to 1 - label_smoothing (real) and 0 (fake)."""
+        return 0.5 * (real - self.real_target).square().mean() + 0.5 * fake.square().mean()
 
     def generator(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
-        """Half the squared distance of D's scores of fakes to 1."""
+        """Return half the squared distance of D's scores of fakes to 1."""
         return 0.5 * (fake - 1).square().mean()
 
-    def probability(self, score: Tensor) -> Tensor:
-        """D's mean score, clamped to 0…1."""
-        return score.mean().clamp(0, 1)
+    def probability(self, logit: Tensor) -> Tensor:
+        """Return D's mean score, clamped to 0…1."""
+        return logit.mean().clamp(0, 1)

@@ -1,39 +1,34 @@
-"""The original game (Goodfellow et al., "Generative Adversarial Nets", 2014, https://arxiv.org/abs/1406.2661, eq. 1):
-min_G max_D E[log D(x)] + E[log(1 - D(G(z)))], on logits, so that no logarithm ever sees a zero.
+"""The original GAN loss (Goodfellow et al., "Generative Adversarial Nets", 2014, https://arxiv.org/abs/1406.2661, eq. 1):
+min_G max_D E[log D(x)] + E[log(1 - D(G(z)))], on logits, so that no logarithm ever gets a zero.
 """
 
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from sr.adversarial.smoothing import checked, entropy
+from sr.adversarial.label_smoothing import check_label_smoothing, smoothed_label_entropy
+from sr.adversarial.loss import AdversarialLoss
 
 
-class Vanilla(nn.Module):
-    """`saturating=False` gives G the paper's practical form, max log D(G(z)), whose gradient survives a strong D.
+class Vanilla(AdversarialLoss):
+    """`saturating=False` gives G the paper's practical loss, max log D(G(z)), whose gradient does not vanish if D is strong.
 
-    `smooth` makes D's label of real images 1 - smooth; G's half does not know of it.
+    `label_smoothing` makes D's label of real images 1 - label_smoothing; G's loss does not depend on it.
     """
 
-    relative = False
-
-    def __init__(self, saturating: bool = True, smooth: float = 0.0) -> None:
+    def __init__(self, saturating: bool = True, label_smoothing: float = 0.0) -> None:
         super().__init__()
-        self.saturating = saturating
-        self.smooth = checked(smooth)
-        self.ceiling, self.floor = 1 - smooth, entropy(smooth)
+        check_label_smoothing(label_smoothing)
+        self.saturating, self.label_smoothing = saturating, label_smoothing
+        self.real_target, self.min_d_loss = 1 - label_smoothing, smoothed_label_entropy(label_smoothing)
 
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
-        """-(E[log D(x)] + E[log(1 - D(G(z)))]) from logits; D minimises it.
+        """Return -(E[log D(x)] + E[log(1 - D(G(z)))]) from logits.
 
-        Smoothed, -E[log D(x)] is the cross entropy with 1 - smooth: since log D - log(1 - D) is the logit, that adds
-        smooth · E[logit].
+        With label smoothing, -E[log D(x)] is the cross entropy with 1 - label_smoothing: since log D - log(1 - D) is the
+        logit, that adds label_smoothing · E[logit].
         """
-        return F.softplus(-real).mean() + self.smooth * real.mean() + F.softplus(fake).mean()
+        return F.softplus(-real).mean() + self.label_smoothing * real.mean() + F.softplus(fake).mean()
 
     def generator(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
-        """E[log(1 - D(G(z)))], or -E[log D(G(z))]; G minimises it."""
+        """Return E[log(1 - D(G(z)))], or -E[log D(G(z))] if not `saturating`."""
         return -F.softplus(fake).mean() if self.saturating else F.softplus(-fake).mean()
-
-    def probability(self, logit: Tensor) -> Tensor:
-        """D's belief that an image is real, mean over the batch, 0…1."""
-        return logit.sigmoid().mean()

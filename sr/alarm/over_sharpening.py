@@ -1,7 +1,7 @@
-"""`model/alarm=[over_sharpening]`: edges of the results are higher than HR's: halos, and detail that overshoots.
+"""`model/alarm=[over_sharpening]`: edges of the results have more contrast than HR's: halos, and detail that overshoots.
 
-A net that is unsure makes edges lower, never higher; one that was trained on blurrier pictures than it is given, or that
-is paid for contrast, overshoots.
+A net that is unsure lowers the contrast of edges and never raises it; one that was trained on blurrier images than its
+inputs, or whose loss rewards contrast, overshoots.
 """
 
 import torch
@@ -14,33 +14,35 @@ from sr.image.resize import upscale_bicubic
 
 
 class OverSharpening(Rule):
-    """Where the input shows detail, the results have more than `gain` times as much of it as HR: at 1.2 the power of
-    that detail is 1.6 dB above HR's, all of it overshoot. Detail or noise elsewhere is not counted.
+    """The results have more than `gain` times as much detail as HR where the input has detail: at 1.2 the power of that
+    detail is 1.6 dB above HR's, all of it overshoot. Detail or noise elsewhere is not counted.
     """
 
-    advice = "lower model.weight, or leave out of model/loss what rewards contrast; are LR made as in training?"
+    advice = (
+        "lower model.adversarial_weight, or remove from model/loss what rewards contrast; is LR made as in training?"
+    )
 
     def __init__(self, gain: float = 1.2) -> None:
         self.gain = gain
-        self._pulls: list[Tensor] = []  # [2]: detail of results and of HR along that of the input
+        self._correlations: list[Tensor] = []  # [2]: detail of results and of HR, correlated with that of the input
 
     def observe_images(self, lr: Tensor, sr: Tensor, hr: Tensor) -> None:
         scale = hr.shape[-1] // lr.shape[-1]
-        shown, ours, theirs = (_detail(i, scale) for i in (upscale_bicubic(lr.float(), scale), sr, hr))
-        self._pulls.append(torch.stack([(shown * i).sum() for i in (ours, theirs)]))
+        lr_detail, sr_detail, hr_detail = (_detail(i, scale) for i in (upscale_bicubic(lr.float(), scale), sr, hr))
+        self._correlations.append(torch.stack([(lr_detail * detail).sum() for detail in (sr_detail, hr_detail)]))
 
     def verdict(self) -> str | None:
-        if not self._pulls:
+        if not self._correlations:
             return None
-        ours, theirs = torch.stack(self._pulls).sum(dim=0).tolist()
-        self._pulls.clear()
-        if theirs <= 0 or ours <= self.gain * theirs:
+        sr_detail, hr_detail = torch.stack(self._correlations).sum(dim=0).tolist()
+        self._correlations.clear()
+        if hr_detail <= 0 or sr_detail <= self.gain * hr_detail:
             return None
-        return f"the results' edges are {ours / theirs:.2f} times as high as HR's"
+        return f"the results' edges have {sr_detail / hr_detail:.2f} times the contrast of HR's"
 
 
 def _detail(image: Tensor, scale: int) -> Tensor:
-    """What a box of `2·scale + 1` pixels blurs away, of the luma: `[B, C, H, W]` -> `[B, 1, H, W]`."""
+    """Return the luma less its mean in a box of `2·scale + 1` pixels: `[B, C, H, W]` -> `[B, 1, H, W]`."""
     image = image.clamp(0, 1).float()
-    light = rgb_to_luma(image) if image.shape[1] == 3 else image
-    return light - F.avg_pool2d(light, 2 * scale + 1, stride=1, padding=scale, count_include_pad=False)
+    luma = rgb_to_luma(image) if image.shape[1] == 3 else image
+    return luma - F.avg_pool2d(luma, 2 * scale + 1, stride=1, padding=scale, count_include_pad=False)

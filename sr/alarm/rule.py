@@ -1,5 +1,5 @@
-"""What every rule of the watch is: it looks at the signals of each step, or at the pictures of a validation, and names
-what goes wrong in one line."""
+"""The interface of alarm rules: each looks at the signals of every step, or at the images of a validation, and describes a
+failure of the training in one line."""
 
 from collections import deque
 from collections.abc import Iterator, Mapping
@@ -10,57 +10,62 @@ from torch import Tensor
 
 
 class Rule:
-    """One failure. Answers as long as it lasts; who asks decides how often to tell of it."""
+    """Detects one kind of failure. It reports as long as the failure lasts; `sr.callback.alarms` decides how often that
+    is shown."""
 
-    advice: str  # what to turn, in the words that are typed
-    signals: ClassVar[tuple[str, ...]] = ()  # what `step` looks at, by their names in `module.signals`
+    advice: str  # which options to change, as they are typed
+    signals: ClassVar[tuple[str, ...]] = ()  # the names in `module.signals` that `observe_step` needs
 
-    def start(self, game: object | None) -> None:
-        """Before the first step: what is played, `model/adversarial`; None of a net that learns alone."""
+    def start(self, adversarial: object | None) -> None:
+        """Prepare for a training; `adversarial` is the loss of `model/adversarial`, or None of a net without one."""
 
     def observe_step(self, step: int, signals: Mapping[str, float]) -> str | None:
-        """After each step of the generator, with those of `signals` that there were: what is seen, where it is wrong."""
+        """Return a description of the failure after this step of the net, or None; `signals` are those that it logged."""
 
     def observe_images(self, lr: Tensor, sr: Tensor, hr: Tensor) -> None:
-        """Of a validation: float 0…1, `[B, C, h, w]` and twice `[B, C, s·h, s·w]`; the result may leave 0…1."""
+        """Add images of a validation: float 0…1, `[B, C, h, w]` and twice `[B, C, s·h, s·w]`; `sr` may be outside 0…1."""
 
     def verdict(self) -> str | None:
-        """At the validation's end: what was seen in its pictures, where it is wrong. Forgets them."""
+        """Return a description of the failure in the images of this validation, or None; discards the images."""
 
     def state_dict(self) -> dict[str, Any]:
-        """What answers after this step, or validation, depend on, plain: for a run that is resumed."""
+        """Return as plain values all that later results depend on, for a resumed run."""
         return {
             name: [dict(signals) for signals in part] for name, part in vars(self).items() if isinstance(part, Window)
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """The way back."""
+        """Restore the state returned by `state_dict()`."""
         for name, steps in state.items():
             for signals in steps:
-                getattr(self, name).take(signals)
+                getattr(self, name).add(signals)
 
 
 class Window:
-    """The last `length` steps of some signals."""
+    """The signals of the last `length` steps."""
 
     def __init__(self, length: int) -> None:
-        self._kept: deque[Mapping[str, float]] = deque(maxlen=length)
+        self._steps: deque[Mapping[str, float]] = deque(maxlen=length)
 
-    def take(self, signals: Mapping[str, float]) -> bool:
-        """One step more; whether there are `length` now."""
-        self._kept.append(signals)
-        return len(self) == self._kept.maxlen
+    @property
+    def is_full(self) -> bool:
+        """True once `length` steps were added."""
+        return len(self._steps) == self._steps.maxlen
+
+    def add(self, signals: Mapping[str, float]) -> None:
+        """Add the signals of one step."""
+        self._steps.append(signals)
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return len(self._steps)
 
     def __iter__(self) -> Iterator[Mapping[str, float]]:
-        return iter(self._kept)
+        return iter(self._steps)
 
     def values(self, name: str) -> list[float]:
-        """Of the steps that had this signal."""
-        return [signals[name] for signals in self._kept if name in signals]
+        """Return a signal of all steps that have it."""
+        return [signals[name] for signals in self._steps if name in signals]
 
     def mean(self, name: str) -> float:
-        """Over the steps that had this signal."""
+        """Return the mean of a signal over all steps that have it."""
         return fmean(self.values(name))

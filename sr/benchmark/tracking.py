@@ -30,7 +30,7 @@ from sr.callback.panels import draw_panel
 from sr.config.build import build_model
 from sr.image.resize import imresize, upscale_bicubic
 from sr.metric.protocol import Protocol
-from sr.model.measured import EvaluationOutput
+from sr.model.evaluation import EvaluationOutput
 from sr.runtime import malloc
 from sr.runtime.error import UserError
 from sr.track.mlflow import MLflow

@@ -24,7 +24,7 @@ from sr.checkpoint import architecture
 from sr.config.build import build_data, build_model, build_part, build_trainer
 from sr.data.patches import Patches
 from sr.model.cnn import CNN
-from sr.model.module import list_trainable
+from sr.model.gradient import list_trainable
 from sr.runtime import malloc, terminal
 from sr.runtime.error import UserError
 

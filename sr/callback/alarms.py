@@ -14,7 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from sr.alarm.rule import Rule
-from sr.model.measured import EvaluationOutput
+from sr.model.evaluation import EvaluationOutput
 from sr.model.module import SRModule
 from sr.track.tracker import Tracker
 

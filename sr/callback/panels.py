@@ -18,7 +18,7 @@ from sr.image.resize import upscale_bicubic
 from sr.metric.protocol import Protocol
 from sr.metric.psnr import psnr
 from sr.metric.ssim import WINDOW_SIZE
-from sr.model.measured import EvaluationOutput
+from sr.model.evaluation import EvaluationOutput
 from sr.model.module import SRModule
 from sr.track.tracker import Tracker
 

@@ -18,8 +18,8 @@ STAGES = ("fit", "test")
 PRECISIONS = ("32-true", "32", "bf16-mixed", "16-mixed")
 COUNTS = (
     "data.batch", "data.patch", "data.repeat",
-    "rounds", "steps", "tile", "patience", "save_steps", "model.share_every", "model.d_steps",
-    "model.penalty.r1.every", "model.penalty.gradient.every",
+    "rounds", "steps", "tile", "patience", "save_steps", "model.gradient_share_interval", "model.d_steps",
+    "model.penalty.r1.interval", "model.penalty.gradient.interval",
     "trainer.max_steps", "trainer.max_epochs", "trainer.val_check_interval", "trainer.accumulate_grad_batches",
 )  # fmt: skip
 

@@ -39,8 +39,11 @@ def _parameters(target: str, key: str) -> list[str] | None:
             f"{key}._target_={target}: there is no {name} in {module}.{suggest_nearest(name, _names(module))}"
         )
     bases = found.bases if isinstance(found, ast.ClassDef) else []
+    inherited = f"{where}.{bases[0].id}" if bases and isinstance(bases[0], ast.Name) else None
     if isinstance(found, ast.ClassDef):
         found = next((n for n in found.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None)
+        if found is None and inherited:  # without a constructor of its own
+            return _parameters(inherited, key)
     if found is None or found.args.vararg:
         return None
     names = [
@@ -48,8 +51,8 @@ def _parameters(target: str, key: str) -> list[str] | None:
     ]
     if not found.args.kwarg:
         return names
-    inherited = _parameters(f"{where}.{bases[0].id}", key) if bases and isinstance(bases[0], ast.Name) else None
-    return None if inherited is None else [*names, *inherited]
+    more = _parameters(inherited, key) if inherited else None
+    return None if more is None else [*names, *more]
 
 
 def _definition(module: str, name: str) -> tuple[str | None, ast.ClassDef | ast.FunctionDef | None]:

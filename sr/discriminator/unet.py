@@ -1,8 +1,9 @@
 """Real-ESRGAN's discriminator (Wang et al., "Real-ESRGAN: Training Real-World Blind Super-Resolution with Pure Synthetic
-Data", 2021, https://arxiv.org/abs/2107.10833, section 3.3, fig. 6): a U-Net that judges each pixel, after Schönfeld et al.,
-"A U-Net Based Discriminator for Generative Adversarial Networks", 2020, https://arxiv.org/abs/2002.12655.
+Data", 2021, https://arxiv.org/abs/2107.10833, section 3.3, fig. 6): a U-Net with one logit for each pixel, after Schönfeld et
+al., "A U-Net Based Discriminator for Generative Adversarial Networks", 2020, https://arxiv.org/abs/2002.12655.
 
-Parameter names follow BasicSR's UNetDiscriminatorSN: its files load as they are. Any size: theirs takes multiples of 8.
+Parameter names follow BasicSR's UNetDiscriminatorSN: its files load as they are. Images may have any size, in BasicSR only
+multiples of 8.
 """
 
 from torch import Tensor, nn
@@ -29,14 +30,20 @@ class UNet(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         height, width = image.shape[2:]
-        x = F.pad(image, (0, -width % 8, 0, -height % 8), mode="reflect")  # three times halved; cropped below
-        seen = []
+        x = F.pad(image, (0, -width % 8, 0, -height % 8), mode="reflect")  # halved three times; cropped below
+
+        # Encoder.
+        skips = []
         for conv in (self.conv0, self.conv1, self.conv2, self.conv3):
             x = _leaky(conv(x))
-            seen.append(x)  # [B, width · 2^k, H / 2^k, W / 2^k]
-        for conv, skip in zip((self.conv4, self.conv5, self.conv6), reversed(seen[:-1]), strict=True):
+            skips.append(x)  # [B, width · 2^k, H / 2^k, W / 2^k]
+
+        # Decoder with skip connections.
+        for conv, skip in zip((self.conv4, self.conv5, self.conv6), reversed(skips[:-1]), strict=True):
             x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
             x = _leaky(conv(x)) + skip
+
+        # Head.
         for conv in (self.conv7, self.conv8):
             x = _leaky(conv(x))
         return self.conv9(x)[..., :height, :width]  # [B, 1, H, W]

@@ -33,8 +33,8 @@ from sr.lifecycle.run_end import close_on_exit, end_run, raise_disk_errors
 from sr.lifecycle.run_start import RunStart, create_run_folder, save_text
 from sr.metric.key import MetricKey
 from sr.metric.score import Score, group_by_image
-from sr.model.measured import EvaluationOutput
-from sr.model.module import list_trainable
+from sr.model.evaluation import EvaluationOutput
+from sr.model.gradient import list_trainable
 from sr.record.result import to_json
 from sr.runtime import terminal
 from sr.runtime.error import UserError

@@ -1,8 +1,8 @@
-"""`model=gan`: a generator (the net) against a discriminator; manual optimization.
+"""`model=gan`: a generator G (the net) against a discriminator D; manual optimization.
 
-The generator first learns alone on the losses of `model/loss` for `warmup_steps`, then against D as well, whose weight
-rises to its full size within `ramp_steps`. One step is one update of the generator: D's updates are hidden from
-Lightning's step counter, so that `trainer.max_steps` and all clocks mean G.
+G is first trained on the losses of `model/loss` alone for `warmup_steps`, then against D as well; the weight of the
+adversarial loss rises to its full size within `ramp_steps`. One step is one update of G: D's updates are hidden from
+Lightning's step counter, so that `trainer.max_steps`, schedules and intervals count updates of G.
 """
 
 import sr.runtime.torchvision_shim  # noqa: F401  before Lightning and torchmetrics
@@ -10,7 +10,7 @@ import sr.runtime.torchvision_shim  # noqa: F401  before Lightning and torchmetr
 import contextlib
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from pytorch_lightning.core.optimizer import LightningOptimizer
@@ -19,54 +19,52 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from sr.image.batch import Pair
-from sr.model.module import SRModule, list_trainable
-from sr.model.objective import Objective
+from sr.model.gradient import list_trainable
+from sr.model.module import SharedParts, SRModule
 from sr.runtime.error import UserError
 
 
 class GAN(SRModule):
-    """Minimises `loss(net(lr), hr) + weight · adversarial(D(net(lr)))` while D learns to tell real from fake.
+    """Minimizes `loss(net(lr), hr) + adversarial_weight · adversarial(D(net(lr)))`; D learns to distinguish real from fake.
 
     Each step takes `accumulate · d_steps` batches: D is updated after every `accumulate` of them, G once, on the last
-    `accumulate`. `clip` bounds each player's gradient norm. `noise` is the standard deviation of Gaussian noise on
-    all that D sees (Sønderby et al., "Amortised MAP Inference for Image Super-resolution", 2017,
-    https://arxiv.org/abs/1610.04490, section 3.4). `penalty` holds what D is fined for, by name.
+    `accumulate`. `clip` bounds the gradient norm of each. `instance_noise` is the standard deviation of Gaussian noise on
+    all images that D receives (Sønderby et al., "Amortised MAP Inference for Image Super-resolution", 2017,
+    https://arxiv.org/abs/1610.04490, section 3.4). `penalty` holds the penalties on D, by name.
     """
 
-    JUDGED = "train/loss_pixel"
+    loss_signal = "train/loss_pixel"
 
     def __init__(
         self,
         discriminator: nn.Module,
-        loss: Objective,
         adversarial: nn.Module,
         discriminator_optimizer: Callable[..., Optimizer],
         penalty: Mapping[str, nn.Module] | None = None,
-        weight: float = 1e-3,
+        adversarial_weight: float = 1e-3,
         warmup_steps: int = 1000,
         ramp_steps: int = 0,
         d_steps: int = 1,
-        noise: float = 0.0,
+        instance_noise: float = 0.0,
         accumulate: int = 1,
-        **parts: Any,
+        **shared: Unpack[SharedParts],
     ) -> None:
-        super().__init__(**parts)
-        for dial, steps in (("warmup_steps", warmup_steps), ("ramp_steps", ramp_steps)):
+        super().__init__(**shared)
+        for option, steps in (("warmup_steps", warmup_steps), ("ramp_steps", ramp_steps)):
             if not isinstance(steps, int) or steps < 0:
-                raise UserError(f"model.{dial}={steps}: expected a whole number of steps, 0 or more")
-        if not isinstance(weight, int | float):
-            raise UserError(f"model.weight={weight}: expected a number")
-        if noise < 0:
-            raise UserError(f"model.noise={noise}: expected a standard deviation, 0 or more")
+                raise UserError(f"model.{option}={steps}: expected a whole number of steps, 0 or more")
+        if not isinstance(adversarial_weight, int | float):
+            raise UserError(f"model.adversarial_weight={adversarial_weight}: expected a number")
+        if instance_noise < 0:
+            raise UserError(f"model.instance_noise={instance_noise}: expected a standard deviation, 0 or more")
         self.automatic_optimization = False
-        self.discriminator = discriminator
-        self.loss, self.adversarial = loss, adversarial
+        self.discriminator, self.adversarial = discriminator, adversarial
         self.penalty = nn.ModuleDict(penalty or {})
         self.discriminator_optimizer = discriminator_optimizer
-        self.weight, self.noise = weight, noise
-        self.warmup_steps, self.ramp_steps, self.d_steps = warmup_steps, ramp_steps, d_steps
-        self.accumulate = accumulate
-        self._batches = 0  # since the start: an epoch's length need not be a multiple of what a step takes
+        self.adversarial_weight, self.instance_noise = adversarial_weight, instance_noise
+        self.warmup_steps, self.ramp_steps = warmup_steps, ramp_steps
+        self.d_steps, self.accumulate = d_steps, accumulate
+        self._batches = 0  # since the start: an epoch's length need not be a multiple of the batches in a step
 
     @property
     def is_between_steps(self) -> bool:
@@ -78,16 +76,16 @@ class GAN(SRModule):
 
     @property
     def ramp(self) -> float:
-        """How much of its weight the adversarial loss has, on the way up to 1."""
+        """The share of its weight, up to 1, that the adversarial loss has at this step."""
         return min(1.0, (self.global_step - self.warmup_steps + 1) / max(1, self.ramp_steps))
 
     def configure_optimizers(self) -> tuple[list[Optimizer], list[Any]]:
         generator = self.optimizer(list_trainable(self.net))
         discriminator = self.discriminator_optimizer(list_trainable(self.discriminator))
-        steps = self.budget(self.accumulate * self.d_steps)
+        steps = self.set_total_steps(self.accumulate * self.d_steps)
         if steps <= self.warmup_steps:
             warnings.warn(
-                f"model.warmup_steps={self.warmup_steps}: with {steps} steps in all, the discriminator never plays",
+                f"model.warmup_steps={self.warmup_steps}: with {steps} steps in all, the discriminator is never used",
                 stacklevel=2,
             )
         schedules = [
@@ -104,90 +102,97 @@ class GAN(SRModule):
         super().on_load_checkpoint(checkpoint)
         self._batches = checkpoint.get("module", {}).get("batches", 0)
 
-    def _dry_run(self, lr: Tensor, hr: Tensor) -> Tensor:
-        sr = super()._dry_run(lr, hr)
+    def _run_parts(self, lr: Tensor, hr: Tensor) -> Tensor:
+        sr = super()._run_parts(lr, hr)
         self.discriminator(sr)
         return sr
 
     def training_step(self, pair: Pair, batch_idx: int) -> None:
-        playing = self.global_step >= self.warmup_steps
-        at = self._batches % (self.accumulate * self.d_steps)
+        # Position of this batch in the step.
+        position = self._batches % (self.accumulate * self.d_steps)
         self._batches += 1
-        enlarging = at >= self.accumulate * (self.d_steps - 1)  # G learns from this batch
-        if not playing and not enlarging:
-            return  # meant for D, which does not play yet: a step takes as many batches as ever
-        if not self._fed:  # the step's first batch; of what several updates of D tell, the last stands
+        trains_d = self.global_step >= self.warmup_steps
+        trains_g = position >= self.accumulate * (self.d_steps - 1)
+        if not trains_d and not trains_g:
+            return  # in the warm-up D's batches are passed over, so that a step takes the same number of batches
+        if self.step.is_empty:  # of several updates of D in a step, the signals of the last one remain
             self.signals = {}
-        lr, hr = self.shown(pair)
-        generator, discriminator = self.optimizers()
-        _hide_from_clock(discriminator)
-        rates = self.lr_schedulers()
-        step_now = (at + 1) % self.accumulate == 0
-        self.signals["train/lr"] = generator.param_groups[0]["lr"]
+        lr, hr = self.take_batch(pair)
+        generator_optimizer, discriminator_optimizer = self.optimizers()
+        _hide_from_step_counter(discriminator_optimizer)
+        generator_schedule, discriminator_schedule = self.lr_schedulers()
+        self.signals["train/lr"] = generator_optimizer.param_groups[0]["lr"]
 
-        with contextlib.nullcontext() if enlarging else torch.no_grad():
+        # Forward and backward passes.
+        with contextlib.nullcontext() if trains_g else torch.no_grad():
             sr = self.net(lr)
-        if playing:
-            update = (self.global_step - self.warmup_steps) * self.d_steps + at // self.accumulate
-            self._judge(hr, sr.detach(), update)
-        if enlarging:
-            self._enlarge(sr, hr, playing)
-        if step_now and playing:  # both have answered the other's last move: accumulated batches are one larger batch
-            _step(discriminator, rates[1])
-        if step_now and enlarging:
-            _step(generator, rates[0])
+        if trains_d:
+            update = (self.global_step - self.warmup_steps) * self.d_steps + position // self.accumulate
+            self._backward_discriminator(hr, sr.detach(), update)
+        if trains_g:
+            self._backward_generator(sr, hr, trains_d)
 
-    def _opinion(self, images: Tensor) -> Tensor:
-        """What D says of them, in full precision."""
-        seen = images + self.noise * torch.randn_like(images) if self.noise else images
-        return self.discriminator(seen).float()
+        # Updates, after both backward passes: accumulated batches give the step of one larger batch.
+        if (position + 1) % self.accumulate == 0:
+            if trains_d:
+                _update(discriminator_optimizer, discriminator_schedule)
+            if trains_g:
+                _update(generator_optimizer, generator_schedule)
 
-    def _judge(self, hr: Tensor, fake: Tensor, update: int) -> None:
-        """D's half of the game, before its update number `update`; `fake` is cut off from G."""
+    def _discriminate(self, images: Tensor) -> Tensor:
+        """Return D's output for the images, with instance noise, in full precision."""
+        noisy = images + self.instance_noise * torch.randn_like(images) if self.instance_noise else images
+        return self.discriminator(noisy).float()
+
+    def _backward_discriminator(self, hr: Tensor, fake: Tensor, update: int) -> None:
+        """Backpropagate D's loss and penalties before D's update number `update`; `fake` is detached from G."""
+        # Adversarial loss.
         self.discriminator.requires_grad_(True)
-        real_logit, fake_logit = self._opinion(hr), self._opinion(fake)
+        real_logit, fake_logit = self._discriminate(hr), self._discriminate(fake)
         loss = self.adversarial.discriminator(real_logit, fake_logit)
         self.signals |= {
             "train/loss_d": loss.detach(),
             "train/d_real": self.adversarial.probability(real_logit.detach()),
             "train/d_fake": self.adversarial.probability(fake_logit.detach()),
         }
+
+        # Penalties, each only every few updates and that many times as strong.
         for name, penalty in self.penalty.items():
-            if update % penalty.every == 0:
-                fine = penalty(self.discriminator, hr, fake)
-                self.signals[f"train/penalty_{name}"] = fine.detach()
-                loss = loss + penalty.weight * penalty.every * fine
+            if update % penalty.interval == 0:
+                value = penalty(self.discriminator, hr, fake)
+                self.signals[f"train/penalty_{name}"] = value.detach()
+                loss = loss + penalty.weight * penalty.interval * value
         self.manual_backward(loss / self.accumulate)
 
-    def _enlarge(self, sr: Tensor, hr: Tensor, playing: bool) -> None:
-        """G's half: the losses and, once D plays, D's opinion. D's weights get no gradient from it."""
+    def _backward_generator(self, sr: Tensor, hr: Tensor, is_adversarial: bool) -> None:
+        """Backpropagate G's losses and, after the warm-up, the adversarial one. D's weights get no gradient from it."""
         terms, weights = self.loss(sr, hr), self.loss.weights
         loss = self.loss.total(terms)
-        self.tell_loss(loss)
-        if playing:
-            terms["adversarial"] = self._believed(sr, hr)
-            weights = weights | {"adversarial": self.weight * self.ramp}
+        self.log_loss(loss)
+        if is_adversarial:
+            terms["adversarial"] = self._adversarial_loss(sr, hr)
+            weights = weights | {"adversarial": self.adversarial_weight * self.ramp}
             loss = loss + weights["adversarial"] * terms["adversarial"]
             if self.ramp < 1:
                 self.signals["train/ramp"] = self.ramp
         self.signals["train/loss_g"] = loss.detach()
-        self.tell_terms(terms, weights)
+        self.log_terms(terms, weights)
         self.manual_backward(loss / self.accumulate)
 
-    def _believed(self, sr: Tensor, hr: Tensor) -> Tensor:
+    def _adversarial_loss(self, sr: Tensor, hr: Tensor) -> Tensor:
         self.discriminator.requires_grad_(False)
-        real_logit = self._opinion(hr) if self.adversarial.relative else None
-        loss = self.adversarial.generator(self._opinion(sr), real_logit)
+        real_logit = self._discriminate(hr) if self.adversarial.relativistic else None
+        loss = self.adversarial.generator(self._discriminate(sr), real_logit)
         self.discriminator.requires_grad_(True)
         return loss
 
 
-def _step(optimizer: LightningOptimizer, schedule: LRScheduler) -> None:
+def _update(optimizer: LightningOptimizer, schedule: LRScheduler) -> None:
     optimizer.step()
     optimizer.zero_grad()
     schedule.step()
 
 
-def _hide_from_clock(optimizer: LightningOptimizer) -> None:
-    """Lightning counts a step in these two hooks, and sets them anew before each batch."""
+def _hide_from_step_counter(optimizer: LightningOptimizer) -> None:
+    """Disable the two hooks by which Lightning counts a step; it sets them again before each batch."""
     optimizer._on_before_step = optimizer._on_after_step = lambda: None

@@ -1,17 +1,15 @@
-"""What CNN and GAN have in common: the engine around each step."""
+"""The LightningModule of `model=cnn` and `model=gan`: everything around the loss of a training step."""
 
 import sr.runtime.torchvision_shim  # noqa: F401  before Lightning and torchmetrics
 
 import contextlib
-import math
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, ClassVar
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, NotRequired, TypedDict
 
 import torch
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor, nn
-from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -19,30 +17,60 @@ from sr.image.batch import Pair
 from sr.image.color import rgb_to_luma
 from sr.metric.key import StepMetrics
 from sr.metric.protocol import Protocol
+from sr.model.distributed import average_over_processes, broadcast_buffers, seed_process
+from sr.model.dry_run import UNUSABLE, check_optimizer, name_part
 from sr.model.ema import EMA
-from sr.model.guard import Bad, Guard
-from sr.model.measured import EvaluationModule
-from sr.model.objective import Objective, gradient_shares
+from sr.model.evaluation import EvaluationModule
+from sr.model.gradient import (
+    clip_gradient,
+    get_loss_scale,
+    gradient_shares,
+    is_overflow,
+    list_parameters,
+    list_trainable,
+)  # fmt: skip
+from sr.model.guard import Guard
+from sr.model.layout import convert_batch, prepare_net
+from sr.model.objective import Objective
+from sr.model.schedule_free import ScheduleFreeWeights, is_schedule_free
+from sr.model.step import BadStep, Step
 from sr.runtime.error import UserError
 
-UNUSABLE = "cannot work with its dials as they are set"
+
+class SharedParts(TypedDict):
+    """The arguments of `SRModule`, for the signatures of subclasses that pass them on."""
+
+    net: nn.Module
+    loss: Objective
+    optimizer: Callable[..., Optimizer]
+    schedule: Callable[..., LRScheduler]
+    metric: Protocol
+    color: str
+    guard: NotRequired[Guard | None]
+    ema: NotRequired[float | None]
+    clip: NotRequired[float | None]
+    gradient_share_interval: NotRequired[int]
+    init: NotRequired[str | None]
+    alarm: NotRequired[Mapping[str, object] | None]
 
 
 class SRModule(EvaluationModule):
-    """A net, how it learns, and the protocol it is measured by.
+    """A net with its loss, optimizer and schedule, and the protocol that it is evaluated by.
 
-    One clock: `global_step` counts updates of the net (the generator). `best` holds the best step and its metrics.
-    During training, `signals` holds the last step's detached scalars by name. `clip` bounds the gradient's norm.
-    Every `share_every` steps `signals` tells how much of the gradient each term of the loss has. `init` names the file whose
-    weights the net begins with (`sr.checkpoint.load.begin`).
+    `global_step` counts updates of the net (the generator). `best` holds the best step and its metrics.
+    During training, `signals` holds the detached scalars of the last step by name (`train/loss`).
+
+    `clip` bounds the gradient's norm. Every `gradient_share_interval` steps `signals` gets the share of each loss term in
+    the gradient. `init` is the file with the weights that the net starts from (`sr.checkpoint.load.initialize_weights`).
+    `alarm` holds rules for `sr.callback.alarms`.
     """
 
-    loss: Objective
-    JUDGED: ClassVar[str]  # the signal by which the guard tells that the net's training explodes
+    loss_signal: ClassVar[str]  # the name in `signals` of the loss that the guard checks
 
     def __init__(
         self,
         net: nn.Module,
+        loss: Objective,
         optimizer: Callable[..., Optimizer],
         schedule: Callable[..., LRScheduler],
         metric: Protocol,
@@ -50,213 +78,65 @@ class SRModule(EvaluationModule):
         guard: Guard | None = None,
         ema: float | None = None,
         clip: float | None = None,
-        share_every: int = 100,
+        gradient_share_interval: int = 100,
         init: str | None = None,
         alarm: Mapping[str, object] | None = None,
     ) -> None:
         super().__init__(net, EMA(net, ema) if ema is not None and list_trainable(net) else None, metric, color)
+        self.loss, self.optimizer, self.schedule = loss, optimizer, schedule
         self.guard = guard or Guard()
-        self.clip, self.share_every, self.init = clip, share_every, init
+        self.clip, self.gradient_share_interval, self.init = clip, gradient_share_interval, init
         self.alarm = dict(alarm or {})
-        self.optimizer, self.schedule = optimizer, schedule
         self.best = StepMetrics()
         self.signals: dict[str, Tensor | float] = {}
         self.total_steps = 0
-        self._followed = 0  # steps of the clock
-        self._fed: list[tuple[Pair, Tensor | None]] = []  # the batches of this step, and their losses
-        self._clean: list[tuple[Tensor, Tensor]] = []  # all buffers, and what was in them before this step
-        self._bad: Bad | None = None  # why this step was skipped
-        self._learned: list[
-            list[Tensor]
-        ] = []  # of schedule-free optimizers, the weights that they learn with, for a file
-
-    def visible(self, pair: Pair) -> Pair:
-        """The pair as the net sees it in training: with `color=y`, luma alone."""
-        return Pair(rgb_to_luma(pair.lr), rgb_to_luma(pair.hr)) if self.color == "y" else pair
-
-    def shown(self, pair: Pair) -> Pair:
-        """This step's batch, as the net sees it, and as the device likes it."""
-        pair = self.visible(pair)
-        if self.trainer.channels_last:
-            pair = Pair(*(image.to(memory_format=torch.channels_last) for image in pair))
-        if not self._fed:  # a bad batch spoils the statistics of a batch norm in its forward pass already
-            self._clean = [(buffer, buffer.clone()) for buffer in self._buffers_now]
-        self._fed.append((pair, None))
-        return pair
-
-    def tell_loss(self, loss: Tensor) -> None:
-        """The loss of the batch that was shown; under accumulation, `signals` gets the mean over the step's batches."""
-        self._fed[-1] = (self._fed[-1][0], loss.detach())
-        self.signals[self.JUDGED] = torch.stack([told for _, told in self._told]).mean()
-
-    @property
-    def _told(self) -> list[tuple[Pair, Tensor]]:
-        """The batches of this step that have a loss: from others, D alone learned."""
-        return [(pair, told) for pair, told in self._fed if told is not None]
+        self.step = Step()
+        self._schedule_free = ScheduleFreeWeights()
+        self._finished_steps = 0  # the last value of `global_step` that was acted on
 
     @property
     def is_between_steps(self) -> bool:
-        """Whether a step is done and no batch of the next one was taken: what is kept then can be resumed exactly."""
-        return not self._fed
+        """True if no batch of the next step was taken yet: a checkpoint written now can be resumed exactly."""
+        return self.step.is_empty
 
     @property
     def may_become_best(self) -> bool:
-        """Whether the weights of this step may become the best: not before the training proper has begun."""
+        """True if this step may become the best checkpoint; False in the warm-up of a GAN."""
         return True
 
+    # Before the training.
+
     def dry_run(self, pair: Pair) -> None:
-        """One pass before there is a run that could fail: parts that do not fit one another are told of at once."""
+        """Run all parts once; raises a `UserError` that names the part which does not fit the images or another part."""
         self.eval()
-        with _blamed(f"model.optimizer: {UNUSABLE}"):
-            optimizer = self.optimizer(list_trainable(self.net))
-        with _blamed(f"model.schedule: {UNUSABLE}"), warnings.catch_warnings(action="ignore"):  # they come in earnest
-            self.schedule(optimizer, total=1000)
-        if hasattr(optimizer, "eval") and self.ema is not None:
+        optimizer = check_optimizer(self.optimizer, self.schedule, list_trainable(self.net))
+        if is_schedule_free(optimizer) and self.ema is not None:
             self.ema = None
-            warnings.warn(
-                "model.ema: a schedule-free optimizer averages by itself, so no average is kept", stacklevel=1
-            )
-        with _blamed("model: its parts do not fit these images or one another"), torch.no_grad():
-            self._dry_run(*self.visible(Pair(pair.lr[:2], pair.hr[:2])))
+            warnings.warn("model.ema: not used, because a schedule-free optimizer averages the weights", stacklevel=1)
+        with name_part("model: its parts do not fit these images or one another"), torch.no_grad():
+            self._run_parts(*self.convert_color(Pair(pair.lr[:2], pair.hr[:2])))
         self.train()
 
-    def _dry_run(self, lr: Tensor, hr: Tensor) -> Tensor:
+    def _run_parts(self, lr: Tensor, hr: Tensor) -> Tensor:
+        """Run the net and the loss; return the result. Subclasses add parts of their own."""
         sr = self.net(lr)
         if sr.shape != hr.shape:
-            raise UserError(f"model/net: from {tuple(lr.shape)} came {tuple(sr.shape)}, expected {tuple(hr.shape)}")
-        with _blamed(f"model.loss: {UNUSABLE}"):
+            raise UserError(
+                f"model/net: expected {tuple(hr.shape)} from LR {tuple(lr.shape)} (found {tuple(sr.shape)})"
+            )
+        with name_part(f"model.loss: {UNUSABLE}"):
             self.loss.total(self.loss(sr, hr))
         return sr
 
     def setup(self, stage: str) -> None:
-        """Before DDP looks at the weights: it mixes up the gradients of those whose memory is laid out anew later."""
-        if stage != "fit":
-            return
-        if self.trainer.channels_last:
-            self.net.to(memory_format=torch.channels_last)
-        if self.trainer.compile:
-            backend = {} if self.trainer.compile is True else {"backend": self.trainer.compile}
-            self.net.compile(**backend)  # in place: a wrapped net would write other names into checkpoints
+        if stage == "fit":
+            prepare_net(self.net, self.trainer)
 
-    def on_train_start(self) -> None:
-        if not self.global_step:
-            self.metrics = {}  # of the untrained net, which are not this run's result
-        self._followed = self.global_step
-        if self.global_rank:  # all began alike; noise, and places between pictures, are each process's own
-            torch.manual_seed(torch.initial_seed() + self.global_rank)
-        # walking through all modules takes its time, each step
-        self._buffers_now, self._learning = list(self.buffers()), list_trainable(self.net)
-        self.settle(training=True)
-        _put(self._averaging(), self._learned)
-        self._learned = []
-        self.guard.keep(self, self.global_step)
+    def set_total_steps(self, accumulate: int = 1) -> int:
+        """Set `total_steps` to the steps of this training, from `trainer.max_steps` or `trainer.max_epochs`.
 
-    def on_train_end(self) -> None:
-        self.settle(training=False)  # what is tested is what is kept
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["module"] = {"guard": self.guard.state_dict(), "learned": self._learned}
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        kept = checkpoint.get("module", {})  # files of earlier versions have none
-        self._learned = kept.get("learned", [])
-        if "guard" in kept:
-            self.guard.load_state_dict(kept["guard"])
-
-    @contextlib.contextmanager
-    def use_eval_weights(self) -> Iterator[None]:
-        """The weights that are measured and kept; afterwards those to learn with are back, to the last bit: what is
-        written in between steps must not be seen in the result."""
-        learning = [optimizer for optimizer in self._averaging() if optimizer.param_groups[0]["train_mode"]]
-        self._learned = [[weight.detach().clone() for weight in _weights(optimizer)] for optimizer in learning]
-        self.settle(training=False)
-        try:
-            yield
-        finally:
-            if learning:
-                self.settle(training=True)
-                _put(learning, self._learned)
-            self._learned = []
-
-    def _averaging(self) -> list[Optimizer]:
-        """The schedule-free ones: turning one's weights and turning them back is exact but for the last bits."""
-        return [optimizer for optimizer in self.trainer.optimizers if hasattr(optimizer, "train")]
-
-    def settle(self, training: bool) -> None:
-        """A schedule-free optimizer holds two sets of weights: one to learn with, one to measure and keep."""
-        for optimizer in self._averaging():
-            optimizer.train() if training else optimizer.eval()
-
-    def tell_terms(self, terms: dict[str, Tensor], weights: dict[str, float]) -> None:
-        """Where a loss has several terms, `signals` gets each of them, and now and then its share of the gradient."""
-        if len(terms) > 1:
-            self.signals |= {f"train/loss_{name}": term.detach() for name, term in terms.items()}
-            if self.share_every and self.global_step % self.share_every == 0:
-                large = self._scaler.get_scale() if self._scaler else 1.0  # half precision loses small gradients
-                pulls = {name: large * weights[name] * term for name, term in terms.items()}
-                pulls = gradient_shares(pulls, list_trainable(self.net))
-                self.signals |= {f"train/share_{name}": share for name, share in pulls.items()}
-
-    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """The gradient is complete and unscaled: measure and clip it; a step that would spoil the weights is left out."""
-        weights = _weights(optimizer)
-        norm = get_total_norm([p.grad for p in weights if p.grad is not None])
-        if self.clip:
-            clip_grads_with_norm_(weights, self.clip, norm)
-        ours = weights[0] is self._learning[0]
-        player = "" if self.automatic_optimization else "_g" if ours else "_d"
-        self.signals[f"train/grad_norm{player}"] = norm
-        if self.guard.skipped:
-            self.signals["train/skipped"] = self.guard.skipped  # so far
-        losses = torch.stack([told for _, told in self._told]).to(norm) if ours else None
-        known = torch.stack([norm, losses.max()] if ours else [norm])
-        if self.trainer.world_size > 1:
-            known = self.trainer.strategy.reduce(known, reduce_op="mean")  # all processes must decide alike
-        self._judge_step(optimizer, losses, *known.tolist())
-
-    def _judge_step(self, optimizer: Optimizer, losses: Tensor | None, norm: float, loss: float | None = None) -> None:
-        overflow = self._scaler is not None and self._scaler.get_scale() > 1 and not math.isfinite(norm)
-        if overflow and math.isfinite(loss or 0):
-            return  # of half precision: the scaler leaves the step out and lowers its scale
-        if not self.guard.good(norm, loss):
-            worst = self._fed[-1] if losses is None else self._told[int(losses.argmax())]
-            self._bad = Bad(norm, loss, worst[0])
-            optimizer.zero_grad()  # without gradients an optimizer does nothing
-
-    @property
-    def _scaler(self) -> torch.amp.GradScaler | None:
-        return getattr(self.trainer.precision_plugin, "scaler", None)
-
-    def on_train_batch_end(self, *_: object) -> None:
-        if self.global_step != self._followed:  # under accumulation, several batches are one step
-            self._followed = self.global_step
-            self._follow_up(self.global_step)
-        if self.global_step >= self.total_steps:
-            self.trainer.should_stop = True  # so that Lightning validates the last step, whatever the interval
-
-    def _follow_up(self, step: int) -> None:
-        bad, self._bad = self._bad, None
-        self._fed.clear()
-        self.guard.count(bad is not None)
-        if bad is not None:
-            for buffer, clean in self._clean:
-                buffer.copy_(clean)
-            self.guard.answer(self, step, bad)
-        if self.ema is not None:
-            self.ema.update(self.net)
-        self.guard.keep(self, step)
-
-    def on_validation_start(self) -> None:
-        self.settle(training=False)
-        if self.trainer.world_size > 1:  # statistics of a batch norm differ, and the first process's are kept
-            for buffer in (*self.net.buffers(), *self.eval_net.buffers()):
-                torch.distributed.broadcast(buffer, 0)
-
-    def on_validation_end(self) -> None:
-        self.settle(training=self.trainer.state.fn == TrainerFn.FITTING)
-
-    def budget(self, accumulate: int = 1) -> int:
-        """Steps of the generator in this training, from `trainer.max_steps` or `trainer.max_epochs`."""
+        `accumulate` is the number of batches in a step where Lightning does not know it (manual optimization).
+        """
         steps = int(self.trainer.estimated_stepping_batches)  # the smaller of both, where a batch is a step
         if accumulate > 1 and (self.trainer.max_epochs or -1) > 0:
             steps = self.trainer.num_training_batches * self.trainer.max_epochs // accumulate
@@ -264,28 +144,101 @@ class SRModule(EvaluationModule):
         self.total_steps = max(1, steps)
         return self.total_steps
 
+    def on_train_start(self) -> None:
+        if not self.global_step:
+            self.metrics = {}  # those of the untrained net are no result of this run
+        self._finished_steps = self.global_step
+        self._trainable = list_trainable(self.net)
+        seed_process(self.trainer)
+        self.step.watch_buffers(self)
+        self._schedule_free.start_training(self.trainer)
+        self.guard.take_snapshot(self, self.global_step)
 
-@contextlib.contextmanager
-def _blamed(what: str) -> Iterator[None]:
-    """What goes wrong inside becomes a `UserError` that begins with `what`."""
-    try:
-        yield
-    except (RuntimeError, ValueError, TypeError, IndexError) as error:
-        raise UserError(f"{what} ({error})") from error
+    # A training step.
 
+    def convert_color(self, pair: Pair) -> Pair:
+        """Return the pair as the net takes it: with `color=y`, luma alone."""
+        return Pair(rgb_to_luma(pair.lr), rgb_to_luma(pair.hr)) if self.color == "y" else pair
 
-def list_trainable(module: nn.Module) -> list[nn.Parameter]:
-    """The parameters that learn."""
-    return [p for p in module.parameters() if p.requires_grad]
+    def take_batch(self, pair: Pair) -> Pair:
+        """Add a batch to this step; return it in the color and memory format of the net."""
+        pair = convert_batch(self.convert_color(pair), self.trainer)
+        self.step.add_batch(pair)
+        return pair
 
+    def log_loss(self, loss: Tensor) -> None:
+        """Log the loss of the batch that was taken last: the mean over the batches of this step so far."""
+        self.step.set_loss(loss)
+        self.signals[self.loss_signal] = self.step.losses.mean()
 
-def _weights(optimizer: Optimizer) -> list[nn.Parameter]:
-    return [weight for group in optimizer.param_groups for weight in group["params"]]
+    def log_terms(self, terms: dict[str, Tensor], weights: dict[str, float]) -> None:
+        """Log the terms of a loss with several, and every `gradient_share_interval` steps their gradient shares."""
+        if len(terms) < 2:
+            return
+        self.signals |= {f"train/loss_{name}": term.detach() for name, term in terms.items()}
+        if self.gradient_share_interval and self.global_step % self.gradient_share_interval == 0:
+            scale = get_loss_scale(self.trainer)  # half precision loses small gradients
+            weighted = {name: scale * weights[name] * term for name, term in terms.items()}
+            shares = gradient_shares(weighted, list_trainable(self.net))
+            self.signals |= {f"train/share_{name}": share for name, share in shares.items()}
 
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Measure and clip the gradient, which is complete and unscaled here; skip the step if the guard finds it bad."""
+        # Norm and clipping.
+        parameters = list_parameters(optimizer)
+        norm = clip_gradient(parameters, self.clip)
+        is_net = parameters[0] is self._trainable[0]
+        suffix = "" if self.automatic_optimization else "_g" if is_net else "_d"
+        self.signals[f"train/grad_norm{suffix}"] = norm
+        if self.guard.skipped:
+            self.signals["train/skipped"] = self.guard.skipped  # so far
 
-@torch.no_grad()
-def _put(optimizers: list[Optimizer], learned: list[list[Tensor]]) -> None:
-    """Give the optimizers' weights these values; there are none for those that average nothing."""
-    for optimizer, values in zip(optimizers, learned, strict=False):
-        for weight, value in zip(_weights(optimizer), values, strict=True):
-            weight.copy_(value)
+        # Decision, the same in all processes.
+        values = torch.stack([norm, self.step.losses.to(norm).max()] if is_net else [norm])
+        mean_norm, *losses = average_over_processes(values, self.trainer).tolist()
+        loss = losses[0] if losses else None
+        if not is_overflow(self.trainer, mean_norm, loss) and not self.guard.is_good_step(mean_norm, loss):
+            batch = self.step.find_worst_batch() if is_net else self.step.last_batch()
+            self.step.bad = BadStep(mean_norm, loss, batch)
+            optimizer.zero_grad()  # without gradients an optimizer changes nothing
+
+    def on_train_batch_end(self, *_: object) -> None:
+        if self.global_step != self._finished_steps:  # under gradient accumulation, several batches are one step
+            self._finished_steps = self.global_step
+            self._finish_step(self.global_step)
+        if self.global_step >= self.total_steps:
+            self.trainer.should_stop = True  # so that Lightning validates the last step, whatever the interval
+
+    def _finish_step(self, step: int) -> None:
+        bad = self.step.finish()
+        self.guard.count_step(bad is not None)
+        if bad is not None:
+            self.guard.handle_bad_step(self, step, bad)
+        if self.ema is not None:
+            self.ema.update(self.net)
+        self.guard.take_snapshot(self, step)
+
+    # Validation and checkpoints.
+
+    def on_validation_start(self) -> None:
+        self._schedule_free.switch(self.trainer, training=False)
+        broadcast_buffers((*self.net.buffers(), *self.eval_net.buffers()), self.trainer)
+
+    def on_validation_end(self) -> None:
+        self._schedule_free.switch(self.trainer, training=self.trainer.state.fn == TrainerFn.FITTING)
+
+    def on_train_end(self) -> None:
+        self._schedule_free.switch(self.trainer, training=False)  # the weights that are tested are those that are saved
+
+    def use_eval_weights(self) -> contextlib.AbstractContextManager[None]:
+        """Use the weights that are evaluated and saved; afterwards those that are trained are back, to the last bit."""
+        return self._schedule_free.use_eval_weights(self.trainer)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["module"] = {"guard": self.guard.state_dict(), "learned": self._schedule_free.training_weights}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        state = checkpoint.get("module", {})  # files of earlier versions have none
+        self._schedule_free.training_weights = state.get("learned", [])
+        if "guard" in state:
+            self.guard.load_state_dict(state["guard"])

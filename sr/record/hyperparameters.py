@@ -9,7 +9,7 @@ REPEATED = (
     "scale", "color", "channels", "seed", "root", "metric", "clip", "accumulate", "url", "sha256", "memory", "disk", "cache",
 )  # fmt: skip
 ALWAYS = (
-    "scale", "seed", "data.batch", "data.patch", "model.optimizer.lr", "model.weight", "model.warmup_steps",
+    "scale", "seed", "data.batch", "data.patch", "model.optimizer.lr", "model.adversarial_weight", "model.warmup_steps",
     "model.ema", "trainer.max_steps", "trainer.max_epochs", "trainer.precision", "trainer.gradient_clip_val",
     "trainer.accumulate_grad_batches",
 )  # fmt: skip

@@ -3,9 +3,9 @@
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from sr.schedule.clock import warmed
+from sr.schedule.warmup import add_warmup
 
 
 def constant(optimizer: Optimizer, total: int, warmup: float = 0) -> LambdaLR:
-    """The rate rises linearly for `warmup` steps (below 1: fraction of `total`) and stays."""
-    return warmed(optimizer, total, warmup, lambda step: 1.0)
+    """Build a schedule that rises linearly for `warmup` steps (below 1: fraction of `total`) and is constant then."""
+    return add_warmup(optimizer, total, warmup, lambda step: 1.0)

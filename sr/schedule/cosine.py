@@ -5,14 +5,14 @@ import math
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from sr.schedule.clock import warmed
+from sr.schedule.warmup import add_warmup
 
 
-def cosine(optimizer: Optimizer, total: int, warmup: float = 50, final: float = 0.0) -> LambdaLR:
-    """The rate rises linearly for `warmup` steps (below 1: fraction of `total`), and falls to `final`, a fraction of it,
-    at step `total`; the fall begins at step 0, and both are multiplied."""
+def cosine(optimizer: Optimizer, total: int, warmup: float = 50, final_factor: float = 0.0) -> LambdaLR:
+    """Build a schedule that rises linearly for `warmup` steps (below 1: fraction of `total`) and falls to `final_factor`
+    times the learning rate at step `total`; the fall begins at step 0, and both are multiplied."""
 
     def factor(step: int) -> float:
-        return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * min(1.0, step / max(1, total))))
+        return final_factor + (1 - final_factor) * 0.5 * (1 + math.cos(math.pi * min(1.0, step / max(1, total))))
 
-    return warmed(optimizer, total, warmup, factor)
+    return add_warmup(optimizer, total, warmup, factor)

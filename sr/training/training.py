@@ -37,7 +37,7 @@ from sr.lifecycle.run_end import close_on_exit, end_run, raise_disk_errors
 from sr.lifecycle.run_start import RunStart, create_run_folder, save_text
 from sr.metric.key import SetKey, name_metrics
 from sr.metric.score import group_by_image
-from sr.model.module import list_trainable
+from sr.model.gradient import list_trainable
 from sr.pretrained.state_dict import read_weights
 from sr.record.result import to_json
 from sr.runtime import malloc, terminal
@@ -253,7 +253,7 @@ class Training:
             "status": status,
             "steps": steps,
             "skipped": self.model.guard.skipped,
-            "returned": self.model.guard.returned,
+            "returned": self.model.guard.rollbacks,
             "steps_per_second": round(steps / seconds, 3) if seconds else None,
             "seconds": round(time.perf_counter() - self.started, 1),
             "train_seconds": round(seconds, 1),

@@ -1,4 +1,4 @@
-"""How steep a discriminator is at an image: what penalties are made of."""
+"""The gradient of the discriminator's output with respect to its input image, of which penalties are made."""
 
 import warnings
 
@@ -7,11 +7,11 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 
-def slope(discriminator: nn.Module, image: Tensor) -> Tensor:
-    """The gradient of D's output with respect to each image, `[B, C·H·W]`, itself differentiable with respect to D.
+def input_gradient(discriminator: nn.Module, image: Tensor) -> Tensor:
+    """Return the gradient of D's output with respect to each image, `[B, C·H·W]`, itself differentiable with respect to D.
 
-    Of a D whose output is a map, it is the gradient of the map's sum. In full precision, also within mixed precision: a
-    gradient's gradient loses too much in half. Costs about two passes through D forward and two back.
+    If D's output is a map, it is the gradient of the map's sum. In full precision, also within mixed precision: a
+    gradient of a gradient loses too much in half precision. Costs about two forward and two backward passes of D.
     """
     if any(isinstance(module, _BatchNorm) for module in discriminator.modules()):
         warnings.warn(

@@ -1,0 +1,26 @@
+"""Training in several processes (`trainer=ddp`): random numbers, decisions and buffers."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from sr.trainer.default import Trainer
+
+
+def seed_process(trainer: Trainer) -> None:
+    """Seed PyTorch's RNG by rank: all processes start from one seed, but noise and crop positions must differ."""
+    if trainer.global_rank:
+        torch.manual_seed(torch.initial_seed() + trainer.global_rank)
+
+
+def average_over_processes(values: Tensor, trainer: Trainer) -> Tensor:
+    """Return the mean of `values` over all processes, so that all take the same decision from it."""
+    return trainer.strategy.reduce(values, reduce_op="mean") if trainer.world_size > 1 else values
+
+
+def broadcast_buffers(buffers: Iterable[Tensor], trainer: Trainer) -> None:
+    """Copy the first process's buffers to all: batch norm statistics differ, and the first process's are saved."""
+    if trainer.world_size > 1:
+        for buffer in buffers:
+            torch.distributed.broadcast(buffer, 0)

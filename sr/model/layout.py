@@ -1,0 +1,34 @@
+"""Execution of the net on the device: memory format (`trainer.channels_last`) and torch.compile (`trainer.compile`)."""
+
+import contextlib
+
+import torch
+from torch import nn
+
+from sr.image.batch import Pair
+from sr.trainer.default import Trainer
+
+
+def prepare_net(net: nn.Module, trainer: Trainer) -> None:
+    """Change the net's memory format and compile it, in place, as the trainer's options say.
+
+    In place, because a net wrapped by torch.compile would write other parameter names into checkpoints. Call it before
+    DDP registers the weights: DDP mixes up the gradients of weights whose memory format changes later.
+    """
+    if trainer.channels_last:
+        net.to(memory_format=torch.channels_last)
+    if trainer.compile:
+        backend = {} if trainer.compile is True else {"backend": trainer.compile}
+        net.compile(**backend)
+
+
+def convert_batch(pair: Pair, trainer: Trainer) -> Pair:
+    """Return the batch in the memory format of the net."""
+    if not trainer.channels_last:
+        return pair
+    return Pair(*(image.to(memory_format=torch.channels_last) for image in pair))
+
+
+def disable_compile(trainer: Trainer) -> contextlib.AbstractContextManager:
+    """Run a compiled net eagerly: images to evaluate have many sizes, and each would be compiled for."""
+    return torch.compiler.set_stance("force_eager") if trainer.compile else contextlib.nullcontext()
