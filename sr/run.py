@@ -9,11 +9,12 @@ from omegaconf import DictConfig
 
 from sr.config import cli, schema
 from sr.config.allowlist import check_targets
+from sr.config.command_line import list_config_dirs
 from sr.config.diff import Change
 from sr.record.identity import RUN_FILE
 from sr.record.journal_format import JOURNAL_FILE
 from sr.runtime.error import UserError
-from sr.runtime.launch import launch_processes, list_config_dirs
+from sr.runtime.launch import launch_processes
 from sr.training import config_changes
 from sr.training.resume import expand_overrides, find_newest_checkpoint, read_past_run
 

@@ -5,6 +5,7 @@ import sys
 from omegaconf import DictConfig
 
 from sr.config import cli, schema
+from sr.config.command_line import quote_override
 
 
 def main() -> None:
@@ -12,7 +13,7 @@ def main() -> None:
     words = sys.argv[1:]
     folders = [word for word in words if "=" not in word and not word.startswith("-")]
     rest = [word for word in words if word not in folders]
-    named = [f"folders=[{','.join(map(cli.quote_override, folders))}]"] if folders else []
+    named = [f"folders=[{','.join(map(quote_override, folders))}]"] if folders else []
     cli.run_command("sync", sync, [*rest, *named])
 
 

@@ -1,4 +1,4 @@
-"""What a training frees stays with its process."""
+"""The process retains the memory that a training step frees."""
 
 import os
 import platform
@@ -11,28 +11,28 @@ PROGRAM = """
 import resource
 from sr.runtime import malloc
 
-def pages():  # that the system had to give for the same 64 MB, ten times over
+def count_page_faults():  # of allocating the same 64 MB ten times
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(10):
         bytearray(64 << 20)
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
-first = pages()
+first = count_page_faults()
 malloc.retain_freed_memory()
 bytearray(64 << 20)
-print(first, pages())
+print(first, count_page_faults())
 """
 
 
-def pages(**variables: str) -> list[int]:
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_"))}
+def count_page_faults(**variables: str) -> list[int]:
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_"))}
     command = [sys.executable, "-c", PROGRAM]
-    return [int(n) for n in subprocess.check_output(command, text=True, env=clean | variables).split()]
+    return [int(n) for n in subprocess.check_output(command, text=True, env=env | variables).split()]
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
 def test_freed_memory_is_used_again_unless_the_user_has_tuned_it() -> None:
-    before, after = pages()
+    before, after = count_page_faults()
     assert after < before / 4
-    before, after = pages(MALLOC_TRIM_THRESHOLD_="131072")
+    before, after = count_page_faults(MALLOC_TRIM_THRESHOLD_="131072")
     assert after > before / 2

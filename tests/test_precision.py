@@ -1,4 +1,4 @@
-"""float32's digits, whatever PyTorch was told of them, and by which of its two interfaces."""
+"""Full float32 precision, whatever PyTorch's settings are, and by which of its two interfaces they were made."""
 
 import subprocess
 import sys
@@ -11,7 +11,7 @@ from sr.image.resize import imresize
 from sr.runtime import precision
 
 def state():
-    return precision.read_settings(), [knob.fp32_precision for knob in precision._newer().values()]
+    return precision.read_settings(), [setting.fp32_precision for setting in precision._list_settings().values()]
 
 cpu, photo = torch.device("cpu"), torch.randint(0, 256, (3, 128, 128), dtype=torch.uint8)
 a = b = torch.rand(512, 512)
@@ -23,7 +23,7 @@ with precision.use_full_precision("cpu"):
 assert state() == before
 exec(sys.argv[1])
 before = state()
-assert not precision.is_full_precision(cpu) and torch.equal(imresize(photo, 0.25), small), "an LR picture of fewer digits"
+assert not precision.is_full_precision(cpu) and torch.equal(imresize(photo, 0.25), small), "an LR image of lower precision"
 with precision.use_full_precision("cpu"):
     assert precision.is_full_precision(cpu) and state() != before
     assert torch.equal(a @ b, exact)
@@ -33,13 +33,13 @@ assert state() == before
 
 
 @pytest.mark.parametrize(
-    "words",
+    "statement",
     [
         "torch.set_float32_matmul_precision('medium')",
         "torch.backends.fp32_precision = 'tf32'",
         "torch.backends.mkldnn.matmul.fp32_precision = 'bf16'",
     ],
 )
-def test_full_precision_inside_and_what_was_told_after(words: str) -> None:
-    done = subprocess.run([sys.executable, "-c", PROGRAM, words], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+def test_full_precision_inside_and_the_old_settings_afterwards(statement: str) -> None:
+    result = subprocess.run([sys.executable, "-c", PROGRAM, statement], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr

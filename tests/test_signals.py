@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, to one process and to all of a run: what is kept, what is said, and how fast it ends."""
+"""Ctrl-C and SIGTERM, sent to one process or to all processes of a run: checkpoint, message, and time to the end."""
 
 import multiprocessing
 import os
@@ -17,7 +17,7 @@ from sr.callback import interrupt
 from sr.lifecycle.run_end import close_on_exit
 from sr.record.identity import RUN_FILE, read_identity
 from sr.record.journal_format import JOURNAL_FILE
-from sr.runtime import signals as polite
+from sr.runtime import signals as signals_module
 
 WORDS = (
     "trainer.accelerator=cpu", "trainer.max_steps=100000", "trainer.val_check_interval=50000", "track=journal",
@@ -25,94 +25,101 @@ WORDS = (
 )  # fmt: skip
 
 
-def wait_for(happened: Callable[[], Any], seconds: float) -> None:
+def wait_for(condition: Callable[[], Any], seconds: float) -> None:
     deadline = time.monotonic() + seconds
-    while not happened():
+    while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.1)
 
 
 class Run:
-    """A process group of its own, as a terminal and SLURM make one."""
+    """A training in a process group of its own, as a terminal and SLURM create one."""
 
-    def __init__(self, where: Path) -> None:
-        self.where, self.log = where, where / "log"
+    def __init__(self, runs: Path) -> None:
+        self.runs, self.log = runs, runs / "log"
 
     def start(self, *words: str) -> None:
         with self.log.open("w") as out:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "sr.run", *WORDS, f"paths.runs={self.where}", *words],
+                [sys.executable, "-m", "sr.run", *WORDS, f"paths.runs={self.runs}", *words],
                 stdout=out, stderr=out, start_new_session=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
             )  # fmt: skip
-        wait_for(lambda: self.told(b"train/loss") or self.process.poll() is not None, 200)
+        wait_for(lambda: self.count_in_journal(b"train/loss") or self.process.poll() is not None, 200)
 
     @property
     def folder(self) -> Path:
-        return next(self.where.glob(f"*/{RUN_FILE}")).parent
+        return next(self.runs.glob(f"*/{RUN_FILE}")).parent
 
-    def told(self, what: bytes) -> int:
-        return sum(path.read_bytes().count(what) for path in self.where.glob(f"*/{JOURNAL_FILE}"))
+    def count_in_journal(self, text: bytes) -> int:
+        return sum(path.read_bytes().count(text) for path in self.runs.glob(f"*/{JOURNAL_FILE}"))
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Iterator[Run]:
-    found = Run(tmp_path)
-    yield found
-    if found.process.poll() is None:
-        os.killpg(found.process.pid, signal.SIGKILL)
-        found.process.wait()
+    started = Run(tmp_path)
+    yield started
+    if started.process.poll() is None:
+        os.killpg(started.process.pid, signal.SIGKILL)
+        started.process.wait()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("number", "why"),
+    ("number", "reason"),
     [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "preempted (SIGTERM)")],
     ids=["ctrl-c", "sigterm"],
 )
-def test_what_comes_to_the_loaders_as_well_ends_with_a_checkpoint(run: Run, number: int, why: str) -> None:
+def test_a_signal_that_reaches_the_loaders_as_well_ends_the_run_with_a_checkpoint(
+    run: Run, number: int, reason: str
+) -> None:
     run.start("data.workers=2")
     os.killpg(run.process.pid, number)
     assert run.process.wait(60) == 130, run.log.read_text()
-    known = read_identity(run.folder)
-    assert (known.status, known.exit) == ("KILLED", why)
+    identity = read_identity(run.folder)
+    assert (identity.status, identity.exit) == ("KILLED", reason)
     assert torch.load(run.folder / "last.ckpt", weights_only=True)["global_step"] > 0
     assert "Traceback" not in run.log.read_text()
 
 
 @pytest.mark.slow
 def test_a_second_ctrl_c_ends_at_once(run: Run) -> None:
-    """While the first one waits for the end of a step, before the run is torn down and written down."""
-    run.start("trainer.accumulate_grad_batches=1000")  # a step takes many seconds, what happens in it none
+    """While the first one waits for the end of a step, before the run is closed."""
+    run.start("trainer.accumulate_grad_batches=1000")  # a step takes many seconds, each batch in it a fraction of one
     os.killpg(run.process.pid, signal.SIGINT)
-    wait_for(lambda: "it ends after this step, with a checkpoint; once more: at once" in run.log.read_text(), 5)
-    time.sleep(polite.ECHO + 0.2)
+    wait_for(
+        lambda: (
+            "the run ends after this step, with a checkpoint; a second signal ends it at once" in run.log.read_text()
+        ),
+        5,
+    )
+    time.sleep(signals_module.ECHO_SECONDS + 0.2)
     assert run.process.poll() is None, run.log.read_text()
     os.killpg(run.process.pid, signal.SIGINT)
     assert run.process.wait(2) == 130
-    assert run.told(b'"status"') == 0
+    assert run.count_in_journal(b'"status"') == 0
 
 
-class AtOnce(BaseException):
-    """Stands for the end of the process, after which nothing is done."""
+class ProcessExitError(BaseException):
+    """Replaces `os._exit`: nothing runs after it."""
 
 
 @pytest.fixture
-def signals(monkeypatch: pytest.MonkeyPatch) -> polite.Signals:
-    def end(code: int) -> None:
-        raise AtOnce(code)
+def signals(monkeypatch: pytest.MonkeyPatch) -> signals_module.SignalHandler:
+    def exit_process(code: int) -> None:
+        raise ProcessExitError(code)
 
-    monkeypatch.setattr(polite, "ECHO", 0.0)
-    monkeypatch.setattr(polite.os, "_exit", end)
-    return polite.signals
+    monkeypatch.setattr(signals_module, "ECHO_SECONDS", 0.0)
+    monkeypatch.setattr(signals_module.os, "_exit", exit_process)
+    return signals_module.signals
 
 
-def test_a_second_signal_ends_at_once_in_every_phase(signals: polite.Signals) -> None:
-    """While the first is noted, while the run is torn down, and while it is written down."""
-    with pytest.raises(AtOnce, match="130"), signals.handle():
+def test_a_second_signal_ends_at_once_in_every_phase(signals: signals_module.SignalHandler) -> None:
+    """While the first is deferred, while the run ends, and while its results are written."""
+    with pytest.raises(ProcessExitError, match="130"), signals.handle():
         signals.defer()
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
-    with pytest.raises(AtOnce, match="143"), signals.handle():
+    with pytest.raises(ProcessExitError, match="143"), signals.handle():
         signals.defer()
         signal.raise_signal(signal.SIGTERM)
         with pytest.raises(KeyboardInterrupt):
@@ -121,35 +128,37 @@ def test_a_second_signal_ends_at_once_in_every_phase(signals: polite.Signals) ->
         interrupt.InterruptHandler().on_exception()
         signal.raise_signal(signal.SIGTERM)
 
-    def close(status: str, why: str | None) -> None:
-        ended.append((status, why))
+    def close(status: str, reason: str | None) -> None:
+        ended.append((status, reason))
         signal.raise_signal(signal.SIGINT)
 
     ended: list[Any] = []
-    with pytest.raises(AtOnce, match="130"), close_on_exit(close):
+    with pytest.raises(ProcessExitError, match="130"), close_on_exit(close):
         signal.raise_signal(signal.SIGINT)
     with close_on_exit(close):
-        pass  # the first one while it is written down changes nothing
+        pass  # a first signal while the results are written changes nothing
     assert ended == [("KILLED", "interrupted"), ("FINISHED", None)]
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_what_follows_a_signal_is_no_failure(signals: polite.Signals, capsys: pytest.CaptureFixture) -> None:
-    """It is told all the same. Without a signal it is one."""
+def test_an_error_that_follows_a_signal_is_no_failure(
+    signals: signals_module.SignalHandler, capsys: pytest.CaptureFixture
+) -> None:
+    """It is printed all the same. Without a signal, the run has failed."""
     ended: list[Any] = []
-    with pytest.raises(KeyboardInterrupt), close_on_exit(lambda *how: ended.append(how)):
+    with pytest.raises(KeyboardInterrupt), close_on_exit(lambda *arguments: ended.append(arguments)):
         signals.defer()
         signal.raise_signal(signal.SIGTERM)
         raise RuntimeError("DataLoader worker is killed by signal")
     assert "RuntimeError: DataLoader worker is killed by signal" in capsys.readouterr().err
-    with pytest.raises(RuntimeError), close_on_exit(lambda *how: ended.append(how)):
+    with pytest.raises(RuntimeError), close_on_exit(lambda *arguments: ended.append(arguments)):
         raise RuntimeError("DataLoader worker is killed by signal")
     assert ended == [
         ("KILLED", "preempted (SIGTERM)"), ("FAILED", "RuntimeError: DataLoader worker is killed by signal"),
     ]  # fmt: skip
 
 
-def test_a_signal_at_the_very_end_of_training_is_obeyed(signals: polite.Signals) -> None:
+def test_a_signal_at_the_very_end_of_training_interrupts_it(signals: signals_module.SignalHandler) -> None:
     with signals.handle():
         signals.defer()
         signals.raise_if_requested()
@@ -158,21 +167,21 @@ def test_a_signal_at_the_very_end_of_training_is_obeyed(signals: polite.Signals)
             signals.stop_deferring()
 
 
-def _loader(ready: Any) -> None:
-    polite.ignore_signals()
+def load_forever(ready: Any) -> None:
+    signals_module.ignore_signals()
     ready.set()
     time.sleep(60)
 
 
-@pytest.mark.skipif(not hasattr(signal, "sigwaitinfo"), reason="nobody tells here who has sent a signal")
-def test_a_loader_is_ended_by_its_parent_alone() -> None:
+@pytest.mark.skipif(not hasattr(signal, "sigwaitinfo"), reason="this system does not report the sender of a signal")
+def test_only_its_parent_ends_a_loader() -> None:
     context = multiprocessing.get_context("fork")
     ready = context.Event()
-    loader = context.Process(target=_loader, args=(ready,), daemon=True)
+    loader = context.Process(target=load_forever, args=(ready,), daemon=True)
     loader.start()
     assert ready.wait(20)
     for name in ("INT", "TERM"):
-        subprocess.run(["kill", f"-{name}", str(loader.pid)], check=True)  # another process's signal
+        subprocess.run(["kill", f"-{name}", str(loader.pid)], check=True)  # a signal from another process
     loader.join(0.3)
     assert loader.is_alive()
     loader.terminate()

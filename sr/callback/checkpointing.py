@@ -96,7 +96,7 @@ class CheckpointWriter(Callback):
 
     def on_exception(self, *_: object) -> None:
         """In the middle of a step there is nothing that could be resumed exactly: the last file stays the last."""
-        signals.waits = False
+        signals.is_deferring = False
 
     def _due(self, trainer: Trainer) -> bool:
         if signals.is_requested or (self.steps and trainer.global_step % self.steps == 0):

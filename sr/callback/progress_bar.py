@@ -9,7 +9,7 @@ from pytorch_lightning import Callback, Trainer
 from tqdm import tqdm
 
 from sr.model.module import SRModule
-from sr.runtime.terminal import QUIET_INTERVAL
+from sr.runtime.terminal import NON_TTY_INTERVAL
 
 
 class TrainingProgressBar(Callback):
@@ -21,7 +21,7 @@ class TrainingProgressBar(Callback):
 
     def on_train_start(self, trainer: Trainer, module: SRModule) -> None:
         live = sys.stderr.isatty()
-        self._interval = 0.5 if live else QUIET_INTERVAL
+        self._interval = 0.5 if live else NON_TTY_INTERVAL
         self._bar = tqdm(
             total=module.total_steps,
             initial=trainer.global_step,

@@ -19,10 +19,10 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from sr.config.command_line import list_config_dirs, quote_override
 from sr.config.hydra_error import explain_hydra_error, explain_null_group
 from sr.config.schema import find_conf_dir
 from sr.runtime.error import UserError
-from sr.runtime.launch import list_config_dirs, quote_override
 
 # Hydra must neither create folders nor configure logging: each command says where it writes its results.
 HYDRA_OVERRIDES = (

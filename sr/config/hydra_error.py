@@ -10,9 +10,9 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from sr.config import renamed
+from sr.config.command_line import list_config_dirs
 from sr.config.schema import find_conf_dir
 from sr.runtime.error import suggest_nearest
-from sr.runtime.launch import list_config_dirs
 
 
 def explain_hydra_error(error: Exception, command: str, words: list[str]) -> str:

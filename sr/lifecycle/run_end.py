@@ -28,15 +28,15 @@ def close_on_exit(close: Callable[[str, str | None], None]) -> Iterator[None]:
             status = FINISHED
         except BaseException as error:
             asked = isinstance(error, KeyboardInterrupt | SystemExit)  # Lightning turns Ctrl-C into an exit
-            if not asked and signals.first is None:
+            if not asked and signals.received is None:
                 why = _reason(error)
                 raise
             if not asked:
                 print(f"\n{error if isinstance(error, UserError) else _reason(error)}", file=sys.stderr)
-            status, why = KILLED, "preempted (SIGTERM)" if signals.first == signal.SIGTERM else "interrupted"
+            status, why = KILLED, "preempted (SIGTERM)" if signals.received == signal.SIGTERM else "interrupted"
             raise KeyboardInterrupt from None
         finally:
-            signals.closing = True
+            signals.is_closing = True
             signals.install_handlers()
             close(status, why)
 

@@ -1,18 +1,18 @@
-"""`UserError`: what the user can mend. The verbs print its text alone, without a traceback, and exit with 2."""
+"""`UserError`: an error that the user can correct. A command prints only its message, no traceback, and exits with 2."""
 
 import difflib
 from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """Says what was expected, what came and what to do, in the words the user typed."""
+    """An error with a message for the user: `KEY=VALUE: what was expected (what was found); what to do`."""
 
 
 class DiskError(UserError):
-    """Something could not be written: the disk is full, or the place is not ours."""
+    """A file could not be written: the disk is full, or the folder is not writable."""
 
 
 def suggest_nearest(word: str, choices: Iterable[str]) -> str:
-    """` Did you mean "…"?` for the choice most like `word`, or an empty string when none is like it."""
+    """Return ` Did you mean "…"?` with the choice most similar to `word`, or an empty string if none is similar."""
     match = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.5)
     return f' Did you mean "{match[0]}"?' if match else ""

@@ -1,24 +1,24 @@
-"""Memory that a training gives back at every step, only to ask for it again at the next one.
+"""Make glibc's malloc retain the memory that a training step frees, for the next step.
 
-glibc returns large blocks to the system as soon as they are freed, until it has seen larger ones come and go. Each step's
-activations then come as new pages, which the system clears one by one: up to a third of a bare loop's step on a CPU. A
-training that has measured whole pictures has mostly taught glibc better, and gains little (experiments/speed).
+glibc returns large blocks to the system as soon as they are freed, until it has seen larger blocks freed (its threshold is
+dynamic). Each step's activations then come as new pages, which the system clears one by one: up to a third of a bare
+loop's step on a CPU. A training that has evaluated whole images has mostly raised the threshold already, and gains little
+(experiments/speed).
 """
 
 import ctypes
 import os
 
-TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # glibc's names for `mallopt`, in malloc.h
-KEPT = 2**31 - 1  # bytes, the most that it takes
+TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # mallopt's parameter numbers, from malloc.h
+MAX_THRESHOLD = 2**31 - 1  # bytes, the largest value that mallopt accepts
 VARIABLES = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES")
 
 
 def retain_freed_memory() -> None:
-    """From here on this process keeps what it frees, for its next step. Does nothing where the user has tuned glibc, or
-    where there is none."""
+    """Make this process retain freed memory. Do nothing if the user has tuned glibc, or on a system without glibc."""
     if any(name in os.environ for name in VARIABLES):
         return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
-        mallopt(MMAP_THRESHOLD, KEPT)
-        mallopt(TRIM_THRESHOLD, KEPT)
+        mallopt(MMAP_THRESHOLD, MAX_THRESHOLD)
+        mallopt(TRIM_THRESHOLD, MAX_THRESHOLD)

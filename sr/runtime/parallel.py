@@ -1,4 +1,4 @@
-"""Work in small pieces: each on one thread, and several side by side where there are many."""
+"""Work on many small items: each item on one thread, and several items at once where there are many."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
@@ -8,40 +8,44 @@ from typing import Any
 import torch
 from torch import Tensor
 
-FEW = 8  # pieces that are not worth starting threads for
+MIN_PARALLEL_ITEMS = 8  # fewer are not worth starting threads
 
 
 @contextlib.contextmanager
 def use_one_thread(device: torch.device) -> Iterator[None]:
-    """On a CPU, PyTorch's operations inside run on the calling thread alone.
+    """Run PyTorch's CPU operations inside the context on the calling thread alone.
 
-    Each of them would be shared out and waited for otherwise: idle cores gain a little by that, but while another
-    process has one of two cores, every wait is a time slice, and SSIM of one picture took 700 ms instead of 25.
+    Otherwise each operation is split over all threads and waits for the last of them. Idle cores gain a little by that,
+    but while another process uses one of two cores, every wait costs a time slice: SSIM of one image took 700 ms instead
+    of 25.
     """
-    before = torch.get_num_threads()
-    if device.type != "cpu" or before == 1:
+    old_count = torch.get_num_threads()
+    if device.type != "cpu" or old_count == 1:
         yield
         return
-    torch.set_num_threads(1)  # of this thread, in effect: OpenMP and MKL keep it for each
+    torch.set_num_threads(1)  # for this thread only, in effect: OpenMP and MKL store the number for each thread
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(old_count)
 
 
 def map_parallel(
-    work: Callable[[Sequence[Any]], list[Tensor]], pieces: Sequence[Any], device: torch.device
+    function: Callable[[Sequence[Any]], list[Tensor]], items: Sequence[Any], device: torch.device
 ) -> list[Tensor]:
-    """What `work` makes of the pieces, in their order. On a CPU each of PyTorch's threads gets a run of them, alone."""
-    threads = torch.get_num_threads() if device.type == "cpu" and len(pieces) >= FEW else 1
-    share = -(-len(pieces) // threads)
+    """Apply `function`, which takes a slice of the items, to all items; return the results in the items' order.
 
-    def one(start: int) -> list[Tensor]:
-        with use_one_thread(device), torch.no_grad():  # a new thread knows nothing of the caller's mode
-            return work(pieces[start : start + share])
+    On a CPU each of PyTorch's threads works alone on one contiguous slice.
+    """
+    threads = torch.get_num_threads() if device.type == "cpu" and len(items) >= MIN_PARALLEL_ITEMS else 1
+    slice_size = -(-len(items) // threads)
 
-    starts = range(0, len(pieces), share)
+    def process_slice(start: int) -> list[Tensor]:
+        with use_one_thread(device), torch.no_grad():  # a new thread does not inherit the caller's grad mode
+            return function(items[start : start + slice_size])
+
+    starts = range(0, len(items), slice_size)
     if threads == 1:
-        return [result for start in starts for result in one(start)]
+        return [result for start in starts for result in process_slice(start)]
     with ThreadPoolExecutor(threads) as pool:
-        return [result for results in pool.map(one, starts) for result in results]
+        return [result for results in pool.map(process_slice, starts) for result in results]

@@ -1,6 +1,6 @@
-"""How many binary digits a product of float32 keeps: fewer (TF32's ten, bfloat16's seven) where PyTorch was told so.
+"""The precision of float32 products, which PyTorch's settings may reduce (TF32: 10 mantissa bits, bfloat16: 7).
 
-PyTorch has two interfaces for it, and refuses to read the older after the newer said something else.
+PyTorch has two interfaces for these settings, and reading the older one raises an error after the newer one has been used.
 """
 
 import contextlib
@@ -10,37 +10,37 @@ from typing import Any
 import torch
 from torch import backends
 
-WHOLE = ("none", "ieee")  # what a setting says that drops no digits
+FULL = ("none", "ieee")  # values of `fp32_precision` that reduce nothing
 
 
 @contextlib.contextmanager
 def use_full_precision(device: str) -> Iterator[None]:
-    """All of float32's digits, on every device, and no half precision; afterwards as it was."""
+    """Compute float32 products in full precision on every device, without autocast; restore the settings afterwards."""
     with torch.autocast(device, enabled=False), contextlib.ExitStack() as after:
-        for knob in _newer().values():  # put back last, since the older interface sets them as well
-            after.callback(setattr, knob, "fp32_precision", knob.fp32_precision)
+        for setting in _list_settings().values():  # restored last, since the older interface changes them as well
+            after.callback(setattr, setting, "fp32_precision", setting.fp32_precision)
         with contextlib.suppress(RuntimeError):
             after.callback(torch.set_float32_matmul_precision, torch.get_float32_matmul_precision())
             torch.set_float32_matmul_precision("highest")
         with contextlib.suppress(RuntimeError):
             after.callback(setattr, backends.cudnn, "allow_tf32", backends.cudnn.allow_tf32)
             backends.cudnn.allow_tf32 = False
-        for knob in _newer().values():
-            if knob.fp32_precision not in WHOLE:
-                knob.fp32_precision = "ieee"
+        for setting in _list_settings().values():
+            if setting.fp32_precision not in FULL:
+                setting.fp32_precision = "ieee"
         yield
 
 
 def is_full_precision(device: torch.device) -> bool:
-    """Whether a product of float32 keeps all its digits there, whatever PyTorch was told."""
+    """Return True if products of float32 have full precision on this device with the present settings."""
     if device.type != "cpu":
-        return device.type == "mps"  # a GPU may drop digits, and a TPU always does
-    knob = _newer().get("mkldnn_matmul")
-    return knob.fp32_precision in WHOLE if knob else torch.get_float32_matmul_precision() == "highest"
+        return device.type == "mps"  # a GPU may use TF32, and a TPU always uses bfloat16
+    setting = _list_settings().get("mkldnn_matmul")
+    return setting.fp32_precision in FULL if setting else torch.get_float32_matmul_precision() == "highest"
 
 
 def read_settings() -> dict[str, Any]:
-    """What PyTorch was told of it, for the record."""
+    """Return PyTorch's precision settings, for the run's record."""
     try:
         return {
             "matmul_precision": torch.get_float32_matmul_precision(),
@@ -48,11 +48,11 @@ def read_settings() -> dict[str, Any]:
             "tf32_cudnn": backends.cudnn.allow_tf32,
         }
     except RuntimeError:
-        return {f"precision_{name}": knob.fp32_precision for name, knob in _newer().items()}
+        return {f"precision_{name}": setting.fp32_precision for name, setting in _list_settings().items()}
 
 
-def _newer() -> dict[str, Any]:
-    """The newer interface, of PyTorch 2.9 and later."""
+def _list_settings() -> dict[str, Any]:
+    """Return the objects of the newer interface (PyTorch 2.9 and later), each with an attribute `fp32_precision`."""
     if not hasattr(backends.mkldnn, "conv"):
         return {}
     return {

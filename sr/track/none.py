@@ -1,7 +1,5 @@
 """`track=none`: nothing is tracked; summary.json and the checkpoints are written all the same."""
 
-import sr.runtime.torchvision_shim  # noqa: F401  before Lightning and torchmetrics
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar

@@ -16,13 +16,13 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from sr.config.command_line import quote_override
 from sr.config.renamed import update_override
 from sr.record.checkpoint_files import RESUMABLE
 from sr.record.identity import RUN_FILE, find_run, read_identity
 from sr.record.redact import MASK, mask_passwords
 from sr.record.result import SUMMARY_FILE, RunResult, read_run_result
 from sr.runtime.error import UserError
-from sr.runtime.launch import quote_override
 
 AUTO = "auto"
 FIXED = (

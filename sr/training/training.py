@@ -28,6 +28,7 @@ from sr.callback.system_metrics import SystemMetrics
 from sr.callback.throughput import Throughput, TrainingClock
 from sr.checkpoint.load import initialize_weights, restore_weights
 from sr.config.build import build_data, build_model, build_part, build_trainer
+from sr.config.command_line import list_config_dirs
 from sr.config.diff import Change
 from sr.data.fingerprint import SetFingerprint
 from sr.data.known_leaks import Leak
@@ -42,7 +43,6 @@ from sr.pretrained.state_dict import read_weights
 from sr.record.result import to_json
 from sr.runtime import malloc, terminal
 from sr.runtime.error import UserError
-from sr.runtime.launch import list_config_dirs
 from sr.track.columns import name_columns
 from sr.track.none import NoTracker
 from sr.training.branch import find_checkpoint
