@@ -95,15 +95,25 @@ def test_each_verb_has_a_module_and_a_help(verb: str, sr: Any) -> None:
 @pytest.mark.group("model/net")
 @pytest.mark.parametrize("scale", schema.SCALES)
 def test_net(choice: str, scale: int, compose: Any, build: Any) -> None:
-    """Any channel count and odd sizes; the output is exactly `scale` times as large; all weights get a gradient."""
+    """The contract of `sr.net.contract.Net`, for any number of channels, odd sizes and a single pixel; gradients for all."""
     import torch
+
+    from sr.net.contract import Net
 
     for channels in (1, 3, 4):
         net = build.build_part(compose.net(choice, scale, channels, *small(choice)), "model.net")
-        assert net.scale == scale
+        assert isinstance(net, Net)
+        assert (net.scale, net.channels) == (scale, channels)
+        assert net.receptive_field is None or (net.receptive_field % 2 == 1 and net.receptive_field > 0)
+        with torch.no_grad():
+            assert net.eval()(torch.rand(1, channels, 1, 1)).shape == (1, channels, scale, scale)
+        net.train()
         lr = torch.rand(2, channels, 9, 13)
+        given = lr.clone()
         result = net(lr)
+        assert torch.equal(lr, given)  # the input is left as it is
         assert result.shape == (2, channels, 9 * scale, 13 * scale)
+        assert result.dtype == lr.dtype
         assert result.isfinite().all()
         if list(net.parameters()):
             result.square().mean().backward()

@@ -21,7 +21,7 @@ class Tiny(nn.Sequential):
             nn.Conv2d(channels, width, 3, padding=1), nn.ReLU(),
             nn.Conv2d(width, channels * scale**2, 3, padding=1), nn.PixelShuffle(scale),
         )
-        self.scale = scale
+        self.scale, self.channels, self.receptive_field = scale, channels, 5
 """
 
 

@@ -92,7 +92,7 @@ def _ours(path: Path, content: dict[str, Any], trust: Sequence[str]) -> LoadedNe
     node = config["model"]["net"]
     check_targets(node, trust, f"checkpoint={path}", "model.net")
     if node["_target_"] == SPANDREL:  # its weight file need not be here any more
-        net = Spandrel.recognise({k.removeprefix("model."): v for k, v in _kept(content["state_dict"]).items()})
+        net = Spandrel.from_state_dict({k.removeprefix("model."): v for k, v in _kept(content["state_dict"]).items()})
     else:
         net = build_part(node, "model.net")
     restore_weights(net, path, content)
@@ -212,7 +212,7 @@ def _fitting(state: State) -> tuple[architecture.DetectedNet | None, State]:
 def _foreign(path: Path, state: State) -> LoadedNet:
     """A net that is not ours, by way of spandrel, where it is installed and knows it."""
     try:
-        net = Spandrel.recognise(state)
+        net = Spandrel.from_state_dict(state)
     except UserError as error:
         raise UserError(
             f"checkpoint={path} fits none of our nets ({architecture.describe_nearest(state)}). {error}"

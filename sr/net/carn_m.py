@@ -1,7 +1,7 @@
 """CARN-M (Ahn et al., "Fast, Accurate, and Lightweight Super-Resolution with Cascading Residual Network", 2018,
-https://arxiv.org/abs/1803.08664): the mobile CARN, grouped convolutions that each block uses three times.
+https://arxiv.org/abs/1803.08664): the mobile CARN, with grouped convolutions that each block uses three times.
 
-Names, range and scales are those of `sr.net.carn`.
+Parameter names, value range and scales are as in `sr.net.carn`.
 """
 
 from torch import Tensor, nn
@@ -10,7 +10,7 @@ from sr.net.carn import CARN, Cascade
 
 
 class EResidualBlock(nn.Module):
-    """Efficient residual block: two grouped 3×3, one 1×1, ReLU after the sum."""
+    """Efficient residual block: two grouped 3×3 convolutions and a 1×1, ReLU after the sum."""
 
     def __init__(self, width: int, group: int) -> None:
         super().__init__()
@@ -27,13 +27,13 @@ class EResidualBlock(nn.Module):
 
 
 class SharedBlock(Cascade):
-    """A cascading block; its three steps share their weights."""
+    """A cascading block whose three steps share their weights."""
 
     def __init__(self, width: int, group: int) -> None:
         super().__init__(width)
         self.b1 = EResidualBlock(width, group)
 
-    def steps(self) -> tuple[nn.Module, ...]:
+    def get_steps(self) -> tuple[nn.Module, ...]:
         return self.b1, self.b1, self.b1
 
 
@@ -43,5 +43,5 @@ class CARNM(CARN):
     def __init__(self, scale: int, channels: int = 3, width: int = 64, group: int = 4) -> None:
         super().__init__(scale, channels, width, group)
 
-    def block(self, width: int, group: int) -> Cascade:
+    def make_block(self, width: int, group: int) -> Cascade:
         return SharedBlock(width, group)

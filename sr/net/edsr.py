@@ -1,31 +1,33 @@
 """EDSR (Lim et al., "Enhanced Deep Residual Networks for Single Image Super-Resolution", 2017,
 https://arxiv.org/abs/1707.02921).
 
-Parameter names follow the official code (sanghyun-son/EDSR-PyTorch), and so do the shifts by DIV2K's mean colour; but
-images are in 0…1 here and in 0…255 there: `from_published` makes up for it.
+Parameter names follow the official code (sanghyun-son/EDSR-PyTorch), and so do the shifts by DIV2K's mean color.
+Images are in 0…1 here and in 0…255 there: `from_published` rescales the weights.
 """
 
 import torch
 from torch import Tensor, nn
 
-from sr.net.receptive_field import field
+from sr.net.receptive_field import compute_receptive_field
 
 MEAN = (0.4488, 0.4371, 0.4040)  # DIV2K, RGB in 0…1
 
 
-def mean_color(channels: int) -> Tensor:
-    """DIV2K's mean colour `[1, C, 1, 1]`; its own mean where the picture is not RGB."""
+def make_mean_color(channels: int) -> Tensor:
+    """Return DIV2K's mean color `[1, C, 1, 1]`; for images that are not RGB, the mean of its three values."""
     return torch.tensor(MEAN if channels == 3 else (sum(MEAN) / 3,) * channels).view(1, -1, 1, 1)
 
 
-def factors(scale: int) -> list[int]:
-    """How an upsampler gets there: once for ×2 and ×3, twice for ×4, three times for ×8."""
+def list_upsampling_factors(scale: int) -> list[int]:
+    """Return the factors of the steps of an upsampler: one step for ×2 and ×3, two ×2 for ×4, three ×2 for ×8."""
     return [3] if scale == 3 else [2] * (scale.bit_length() - 1)
 
 
-def upsampler(scale: int, width: int) -> nn.Sequential:
-    """Convolution and pixel shuffle, for each of the factors."""
-    return nn.Sequential(*(part for s in factors(scale) for part in (_conv(width, width * s * s), nn.PixelShuffle(s))))
+def make_upsampler(scale: int, width: int) -> nn.Sequential:
+    """Return a convolution and a pixel shuffle for each of the upsampling factors."""
+    return nn.Sequential(
+        *(part for s in list_upsampling_factors(scale) for part in (_conv(width, width * s * s), nn.PixelShuffle(s)))
+    )
 
 
 def _conv(c_in: int, c_out: int) -> nn.Conv2d:
@@ -45,18 +47,20 @@ class ResBlock(nn.Module):
 
 
 class EDSR(nn.Module):
-    """The baseline by default: 64 wide, 16 blocks, 1.37 M parameters at ×2; the paper's EDSR is 256, 32, 0.1."""
+    """The EDSR baseline by default: 64 wide, 16 blocks, 1.37 M parameters at ×2; the paper's EDSR has 256, 32, 0.1."""
 
     def __init__(
         self, scale: int, channels: int = 3, width: int = 64, blocks: int = 16, res_scale: float = 1.0
     ) -> None:
         super().__init__()
-        self.scale = scale
-        self.receptive_field = field(2 * blocks + 3, *((s, 1) for s in factors(scale)))
-        self.register_buffer("mean", mean_color(channels), persistent=False)
+        self.scale, self.channels = scale, channels
+        self.receptive_field = compute_receptive_field(
+            2 * blocks + 3, *((s, 1) for s in list_upsampling_factors(scale))
+        )
+        self.register_buffer("mean", make_mean_color(channels), persistent=False)
         self.head = nn.Sequential(_conv(channels, width))
         self.body = nn.Sequential(*(ResBlock(width, res_scale) for _ in range(blocks)), _conv(width, width))
-        self.tail = nn.Sequential(upsampler(scale, width), _conv(width, channels))
+        self.tail = nn.Sequential(make_upsampler(scale, width), _conv(width, channels))
 
     def forward(self, lr: Tensor) -> Tensor:
         x = self.head(lr - self.mean)  # [B, width, h, w]
@@ -65,9 +69,9 @@ class EDSR(nn.Module):
 
     @staticmethod
     def from_published(state: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The authors' file in this net's names and range; any other state dict is returned as it came.
+        """Return the authors' file in this net's names and value range; any other state dict is returned unchanged.
 
-        Convolutions and ReLU commute with a positive factor, so that 0…255 becomes 0…1 by dividing every bias.
+        Convolutions and ReLU commute with a positive factor, so dividing every bias turns 0…255 into 0…1.
         """
         if "sub_mean.bias" not in state:
             return state

@@ -1,14 +1,14 @@
 """EFDN (Wang, "Edge-enhanced Feature Distillation Network for Efficient Super-Resolution", 2022,
-https://arxiv.org/abs/2204.08759), in its deployed form, the one that is published.
+https://arxiv.org/abs/2204.08759), in its deployed form, which is the published one.
 
-The paper trains each 3×3 as a sum of seven branches (EDBB) that are one 3×3 afterwards; here it is one 3×3 from
-the start. Parameter names and range (RGB, 0…1) follow the official code; nothing is clamped here.
+The paper trains each 3×3 convolution as a sum of seven branches (EDBB) that are merged into one afterwards; here it is
+one convolution from the start. Parameter names and range (RGB, 0…1) follow the official code, but nothing is clamped.
 """
 
 import torch
 from torch import Tensor, nn
 
-from sr.net.receptive_field import field
+from sr.net.receptive_field import compute_receptive_field
 from sr.net.rfdn import ESA
 
 
@@ -25,7 +25,7 @@ class Pointwise(nn.Module):
 
 
 class EDBB(nn.Module):
-    """Edge-enhanced diverse branch block, its branches summed into one 3×3 convolution; PReLU."""
+    """Edge-enhanced diverse branch block, with its branches merged into one 3×3 convolution; PReLU."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -37,7 +37,7 @@ class EDBB(nn.Module):
 
 
 class Cell(nn.Module):
-    """Edge-enhanced feature distillation block: half the channels of each step, fused, with attention."""
+    """Edge-enhanced feature distillation block: half of the channels of each step are fused, then attention."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -47,11 +47,11 @@ class Cell(nn.Module):
         self.att = ESA(width)
 
     def forward(self, x: Tensor) -> Tensor:
-        steps = [x]
-        for step in (self.conv1, self.conv2, self.conv3):
-            steps.append(step(steps[-1]))
-        kept = [branch(step) for branch, step in zip(self.branch, steps, strict=True)]  # each [B, width/2, h, w]
-        return x + self.att(self.fuse(torch.cat(kept, dim=1)))
+        outputs = [x]
+        for conv in (self.conv1, self.conv2, self.conv3):
+            outputs.append(conv(outputs[-1]))
+        distilled = [branch(output) for branch, output in zip(self.branch, outputs, strict=True)]  # [B, width/2, h, w]
+        return x + self.att(self.fuse(torch.cat(distilled, dim=1)))
 
 
 class EFDN(nn.Module):
@@ -59,18 +59,21 @@ class EFDN(nn.Module):
 
     def __init__(self, scale: int, channels: int = 3, width: int = 48) -> None:
         super().__init__()
-        self.scale = scale
-        self.receptive_field = field(1 + 4 * (2 + ESA.REACH) + 1)
+        self.scale, self.channels = scale, channels
+        self.receptive_field = compute_receptive_field(1 + 4 * (2 + ESA.REACH) + 1)
         self.head = nn.Conv2d(channels, width, 3, padding=1)
         self.cells = nn.ModuleList(Cell(width) for _ in range(4))
         self.local_fuse = nn.ModuleList(nn.Conv2d(2 * width, width, 1) for _ in range(3))
         self.tail = nn.Sequential(nn.Conv2d(width, channels * scale**2, 3, padding=1), nn.PixelShuffle(scale))
 
     def forward(self, lr: Tensor) -> Tensor:
-        first = self.head(lr)  # [B, width, h, w]
-        one = self.cells[0](first)
-        two = self.cells[1](one)
-        x = self.local_fuse[0](torch.cat([one, two], dim=1))
+        shallow = self.head(lr)  # [B, width, h, w]
+
+        # Deep features. The output of the second cell is fused three times, as in the official code.
+        first = self.cells[0](shallow)
+        second = self.cells[1](first)
+        x = self.local_fuse[0](torch.cat([first, second], dim=1))
         for cell, fuse in zip(self.cells[2:], self.local_fuse[1:], strict=True):
-            x = fuse(torch.cat([two, cell(x)], dim=1))  # the second cell's output is met again, as in the code
-        return self.tail(x + first)  # [B, C, s·h, s·w]
+            x = fuse(torch.cat([second, cell(x)], dim=1))
+
+        return self.tail(x + shallow)  # [B, C, s·h, s·w]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from sr.net.bicubic_init import initialize_as_identity, is_bicubic_initialization, make_bicubic_kernel
-from sr.net.receptive_field import field
+from sr.net.receptive_field import compute_receptive_field
 
 
 class FSRCNN(nn.Module):
@@ -28,7 +28,9 @@ class FSRCNN(nn.Module):
     ) -> None:
         super().__init__()
         self.scale, self.channels = scale, channels
-        self.receptive_field = field(2 + depth + 1 + 3 // scale)  # the last layer sees farther to the right and down
+        self.receptive_field = compute_receptive_field(
+            2 + depth + 1 + 3 // scale
+        )  # the last layer sees farther to the right and down
         self.first_part = nn.Sequential(nn.Conv2d(channels, width, 5, padding=2), nn.PReLU(width))
         middle = [nn.Conv2d(width, shrunk, 1), nn.PReLU(shrunk)]
         for _ in range(depth):

@@ -2,7 +2,7 @@
 https://arxiv.org/abs/1909.11856).
 
 Parameter names and range (RGB, 0…1) follow the official code (Zheng222/IMDN): its files load as they are. Differs in
-one thing: the variance in the contrast stays above 1e-12, because the root of a flat channel has no gradient.
+one thing: the variance in the contrast is at least 1e-12, because the square root has no gradient at 0 (flat channels).
 """
 
 import torch
@@ -14,7 +14,7 @@ def _conv(c_in: int, c_out: int, size: int = 3) -> nn.Conv2d:
 
 
 class CCALayer(nn.Module):
-    """Contrast-aware channel attention: each channel weighed by its mean plus its standard deviation."""
+    """Contrast-aware channel attention: each channel is weighted by a function of its mean plus standard deviation."""
 
     def __init__(self, width: int, reduction: int = 16) -> None:
         super().__init__()
@@ -30,19 +30,19 @@ class CCALayer(nn.Module):
 
 
 class IMDModule(nn.Module):
-    """Information multi-distillation: three times a quarter of the channels is kept, the rest goes on."""
+    """Information multi-distillation: three times a quarter of the channels is split off, the rest is processed on."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        kept = width // 4
-        self.split = (kept, width - kept)
+        distilled = width // 4
+        self.split = (distilled, width - distilled)
         self.c1 = _conv(width, width)
-        self.c2 = _conv(width - kept, width)
-        self.c3 = _conv(width - kept, width)
-        self.c4 = _conv(width - kept, kept)
-        self.c5 = _conv(4 * kept, width, 1)
+        self.c2 = _conv(width - distilled, width)
+        self.c3 = _conv(width - distilled, width)
+        self.c4 = _conv(width - distilled, distilled)
+        self.c5 = _conv(4 * distilled, width, 1)
         self.act = nn.LeakyReLU(0.05, inplace=True)
-        self.cca = CCALayer(4 * kept)
+        self.cca = CCALayer(4 * distilled)
 
     def forward(self, x: Tensor) -> Tensor:
         parts, rest = [], x
@@ -58,8 +58,8 @@ class IMDN(nn.Module):
 
     def __init__(self, scale: int, channels: int = 3, width: int = 64, blocks: int = 6) -> None:
         super().__init__()
-        self.scale = scale
-        self.receptive_field = None  # the contrast is that of the whole picture
+        self.scale, self.channels = scale, channels
+        self.receptive_field = None  # unbounded: the contrast is computed over the whole image
         self.blocks = [f"IMDB{k + 1}" for k in range(blocks)]
         self.fea_conv = _conv(channels, width)
         for name in self.blocks:
@@ -69,7 +69,7 @@ class IMDN(nn.Module):
         self.upsampler = nn.Sequential(_conv(width, channels * scale**2), nn.PixelShuffle(scale))
 
     def forward(self, lr: Tensor) -> Tensor:
-        first = x = self.fea_conv(lr)  # [B, width, h, w]
+        shallow = x = self.fea_conv(lr)  # [B, width, h, w]
         outputs = [x := self.get_submodule(name)(x) for name in self.blocks]
-        x = first + self.LR_conv(self.c(torch.cat(outputs, dim=1)))
+        x = shallow + self.LR_conv(self.c(torch.cat(outputs, dim=1)))
         return self.upsampler(x)  # [B, C, s·h, s·w]

@@ -1,14 +1,14 @@
-"""Plain convolutions at low resolution, pixel shuffle, over a bicubic guess: the smallest net worth a first run.
+"""Plain convolutions at low resolution and pixel shuffle, added to bicubic upscaling: the smallest useful net.
 
 After ABPN (Du et al., "Anchor-based Plain Net for Mobile Image Super-Resolution", 2021,
-https://arxiv.org/abs/2105.09750), whose anchor, the repeated input, is here a bicubic enlargement: the net starts at
-the baseline that it is measured against, so that seconds of training already show.
+https://arxiv.org/abs/2105.09750), whose anchor is the repeated input; here it is the bicubic upscaling, so that the
+untrained net equals the baseline and seconds of training are already visible.
 """
 
 from torch import Tensor, nn
 
 from sr.image.resize import imresize
-from sr.net.receptive_field import field
+from sr.net.receptive_field import compute_receptive_field
 
 
 class Plain(nn.Module):
@@ -16,18 +16,20 @@ class Plain(nn.Module):
 
     def __init__(self, scale: int, channels: int = 3, width: int = 32, depth: int = 6) -> None:
         super().__init__()
-        self.scale = scale
-        self.receptive_field = field(max(depth, 2))  # the guess looks 2 far
+        self.scale, self.channels = scale, channels
+        self.receptive_field = compute_receptive_field(max(depth, 2))  # bicubic upscaling itself has a reach of 2
         layers: list[nn.Module] = [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU()]
         for _ in range(depth - 2):
             layers += [nn.Conv2d(width, width, 3, padding=1), nn.ReLU()]
         layers += [nn.Conv2d(width, channels * scale**2, 3, padding=1), nn.PixelShuffle(scale)]
         self.body = nn.Sequential(*layers)
-        self._initialise()
+        self._initialize()
 
-    def _initialise(self) -> None:
-        """He's, so that six ReLU layers do not fade (PyTorch's default may stand still for hundreds of steps), and a
-        last layer of zeros: the untrained net *is* bicubic."""
+    def _initialize(self) -> None:
+        """Use He initialization, and zeros for the last layer: the untrained net *is* bicubic upscaling.
+
+        With PyTorch's default the signal fades through six ReLU layers, and training may stall for hundreds of steps.
+        """
         convs = [layer for layer in self.body if isinstance(layer, nn.Conv2d)]
         for conv in convs:
             nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")

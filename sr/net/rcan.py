@@ -1,13 +1,13 @@
 """RCAN (Zhang et al., "Image Super-Resolution Using Very Deep Residual Channel Attention Networks", 2018,
 https://arxiv.org/abs/1807.02758).
 
-Parameter names follow the official code (yulunzhang/RCAN). Like there the body sees 0…255, and it must: the sigmoid of
-the channel attention does not scale with its input.
+Parameter names follow the official code (yulunzhang/RCAN). As there, the body works in 0…255; it could not be rescaled
+to 0…1, because the sigmoid of the channel attention does not scale with its input.
 """
 
 from torch import Tensor, nn
 
-from sr.net.edsr import mean_color, upsampler
+from sr.net.edsr import make_mean_color, make_upsampler
 
 
 def _conv(c_in: int, c_out: int) -> nn.Conv2d:
@@ -15,7 +15,7 @@ def _conv(c_in: int, c_out: int) -> nn.Conv2d:
 
 
 class CALayer(nn.Module):
-    """Channel attention: each channel weighed by what all their means say."""
+    """Channel attention: each channel is weighted by a function of the means of all channels."""
 
     def __init__(self, width: int, reduction: int) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class CALayer(nn.Module):
 
 
 class RCANResidual(nn.Module):
-    """`x + body(x)`: the block (RCAB), and the group of blocks with a convolution after them."""
+    """`x + body(x)`: a block (RCAB), or a group of blocks followed by a convolution."""
 
     def __init__(self, *body: nn.Module) -> None:
         super().__init__()
@@ -46,21 +46,21 @@ class RCAN(nn.Module):
         self, scale: int, channels: int = 3, width: int = 64, groups: int = 10, blocks: int = 20, reduction: int = 16
     ) -> None:
         super().__init__()
-        self.scale = scale
-        self.receptive_field = None  # the attention is that of the whole picture
-        self.register_buffer("mean", mean_color(channels), persistent=False)
+        self.scale, self.channels = scale, channels
+        self.receptive_field = None  # unbounded: the channel attention pools over the whole image
+        self.register_buffer("mean", make_mean_color(channels), persistent=False)
 
-        def block() -> RCANResidual:
+        def make_block() -> RCANResidual:
             return RCANResidual(
                 _conv(width, width), nn.ReLU(inplace=True), _conv(width, width), CALayer(width, reduction)
             )
 
-        def group() -> RCANResidual:
-            return RCANResidual(*(block() for _ in range(blocks)), _conv(width, width))
+        def make_group() -> RCANResidual:
+            return RCANResidual(*(make_block() for _ in range(blocks)), _conv(width, width))
 
         self.head = nn.Sequential(_conv(channels, width))
-        self.body = nn.Sequential(*(group() for _ in range(groups)), _conv(width, width))
-        self.tail = nn.Sequential(upsampler(scale, width), _conv(width, channels))
+        self.body = nn.Sequential(*(make_group() for _ in range(groups)), _conv(width, width))
+        self.tail = nn.Sequential(make_upsampler(scale, width), _conv(width, channels))
 
     def forward(self, lr: Tensor) -> Tensor:
         x = self.head((lr - self.mean) * 255)  # [B, width, h, w]
@@ -69,10 +69,10 @@ class RCAN(nn.Module):
 
     @staticmethod
     def from_published(state: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The authors' file without its mean shifts, which are ours; any other state dict is returned as it came.
+        """Return the authors' file without its mean shifts, which are constants here; others are returned unchanged.
 
-        So is one trained on 0…1, which then fits by its shifts no more: channel attention is not homogeneous, and no
-        factor would mend it.
+        A file that was trained on 0…1 is returned unchanged, too, so that its shifts make loading fail: channel
+        attention is not homogeneous, so that no factor could convert its weights.
         """
         if "sub_mean.bias" not in state or state["sub_mean.bias"].abs().max() <= 1:
             return state

@@ -1,27 +1,28 @@
-"""How far a net looks: its receptive field, counted from its layers.
+"""Compute a net's receptive field from its layers.
 
-Here it is the side, in LR pixels, of the square around one LR pixel outside of which nothing reaches that pixel's block
-of s×s outputs. It is odd, for it counts the same number of pixels to each side, the larger one where they differ.
+The receptive field is the side, in LR pixels, of the square around one LR pixel outside of which nothing influences the
+s×s outputs of that pixel. It is odd: it has the same number of pixels on each side, the larger one where they differ.
 """
 
 import math
 
 
-def field(low: int, *finer: tuple[int, int]) -> int:
-    """`low` is how many pixels to each side the layers at LR's size look (a 3×3 looks 1 far, a 9×9 looks 4).
+def compute_receptive_field(reach: int, *upsampled: tuple[int, int]) -> int:
+    """Return the receptive field of a net that works at LR size and upsamples at its end.
 
-    Each of `finer` is an enlargement and what follows it: its factor, and how far those layers look, in *their* pixels.
+    `reach` is the number of pixels that the layers at LR size see to each side (a 3×3 convolution 1, a 9×9 one 4). Each
+    pair of `upsampled` is an upsampling factor and the reach of the layers that follow it, in *their* pixels.
     """
-    reach = 0
-    for factor, far in reversed(finer):
-        reach = math.ceil((reach + far) / factor)
-    return 2 * (low + reach) + 1
+    reach_above = 0
+    for factor, own_reach in reversed(upsampled):
+        reach_above = math.ceil((reach_above + own_reach) / factor)
+    return 2 * (reach + reach_above) + 1
 
 
-def over_bicubic(scale: int, high: int) -> int:
-    """Of layers that look `high` HR pixels to each side of what `imresize` enlarged.
+def compute_receptive_field_over_bicubic(scale: int, reach: int) -> int:
+    """Return the receptive field of layers that see `reach` HR pixels to each side of what `imresize` upscaled.
 
-    Keys' kernel ends two LR pixels from its centre, which for HR pixel i lies at (i + 1/2)/s - 1/2: so the farthest
-    pixel that it takes is ceil((high - 1/2)/s + 5/2) - 1 away.
+    Keys' kernel ends two LR pixels from its center, which for HR pixel i lies at (i + 1/2)/s - 1/2: so the farthest
+    pixel that it uses is ceil((reach - 1/2)/s + 5/2) - 1 away.
     """
-    return 2 * ((2 * high + 5 * scale - 2) // (2 * scale)) + 1
+    return 2 * ((2 * reach + 5 * scale - 2) // (2 * scale)) + 1

@@ -1,15 +1,15 @@
 """RFDN (Liu et al., "Residual Feature Distillation Network for Lightweight Image Super-Resolution", 2020,
 https://arxiv.org/abs/2009.11551), as it won AIM 2020's challenge of efficient super-resolution.
 
-Parameter names follow the official code (njulj/RFDN): its file loads as it is. Like there the net sees 0…255, and for
-its weights it must: the sigmoid of the attention does not scale with its input.
+Parameter names follow the official code (njulj/RFDN): its file loads as it is. As there, the net works in 0…255; its
+weights could not be rescaled to 0…1, because the sigmoid of the attention does not scale with its input.
 """
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sr.net.receptive_field import field
+from sr.net.receptive_field import compute_receptive_field
 
 
 def _conv(c_in: int, c_out: int, size: int = 3) -> nn.Conv2d:
@@ -17,10 +17,10 @@ def _conv(c_in: int, c_out: int, size: int = 3) -> nn.Conv2d:
 
 
 class ESA(nn.Module):
-    """Enhanced spatial attention (RFANet, Liu et al. 2020): a mask made at a sixth of the size, for a wide view."""
+    """Enhanced spatial attention (RFANet, Liu et al. 2020): a mask computed at a sixth of the size, for a large view."""
 
-    SMALLEST = 15  # a stride of 2 and a window of 7 need as much
-    REACH = 40  # LR pixels to each side at most, over all sizes of the picture, which the grid is stretched to
+    MIN_SIDE = 15  # LR pixels that a stride of 2 followed by a window of 7 needs
+    REACH = 40  # LR pixels to each side, the maximum over all image sizes: the grid is stretched to the image
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -35,33 +35,36 @@ class ESA(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         h, w = x.shape[2:]
-        near = wide = self.conv1(x)  # [B, width/4, h, w]
-        if min(h, w) < self.SMALLEST:
-            wide = F.pad(wide, (0, max(self.SMALLEST - w, 0), 0, max(self.SMALLEST - h, 0)), mode="replicate")
-        wide = F.max_pool2d(self.conv2(wide), kernel_size=7, stride=3)  # [B, width/4, ~h/6, ~w/6]
-        wide = self.conv3_(self.conv3(self.conv_max(wide).relu()).relu())
-        wide = F.interpolate(wide, (h, w), mode="bilinear", align_corners=False)
-        return x * self.conv4(wide + self.conv_f(near)).sigmoid()
+        local = pooled = self.conv1(x)  # [B, width/4, h, w]
+
+        # Large view at a sixth of the size; small images are padded.
+        if min(h, w) < self.MIN_SIDE:
+            pooled = F.pad(pooled, (0, max(self.MIN_SIDE - w, 0), 0, max(self.MIN_SIDE - h, 0)), mode="replicate")
+        pooled = F.max_pool2d(self.conv2(pooled), kernel_size=7, stride=3)  # [B, width/4, ~h/6, ~w/6]
+        pooled = self.conv3_(self.conv3(self.conv_max(pooled).relu()).relu())
+        pooled = F.interpolate(pooled, (h, w), mode="bilinear", align_corners=False)  # [B, width/4, h, w]
+
+        return x * self.conv4(pooled + self.conv_f(local)).sigmoid()
 
 
 class RFDB(nn.Module):
-    """Residual feature distillation: each step keeps half the channels by a 1×1 and goes on with all."""
+    """Residual feature distillation: each step distills half of the channels with a 1×1 and refines all of them."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        kept = width // 2
-        self.c1_d, self.c1_r = _conv(width, kept, 1), _conv(width, width)
-        self.c2_d, self.c2_r = _conv(width, kept, 1), _conv(width, width)
-        self.c3_d, self.c3_r = _conv(width, kept, 1), _conv(width, width)
-        self.c4 = _conv(width, kept)
-        self.c5 = _conv(4 * kept, width, 1)
+        distilled = width // 2
+        self.c1_d, self.c1_r = _conv(width, distilled, 1), _conv(width, width)
+        self.c2_d, self.c2_r = _conv(width, distilled, 1), _conv(width, width)
+        self.c3_d, self.c3_r = _conv(width, distilled, 1), _conv(width, width)
+        self.c4 = _conv(width, distilled)
+        self.c5 = _conv(4 * distilled, width, 1)
         self.act = nn.LeakyReLU(0.05, inplace=True)
         self.esa = ESA(width)
 
     def forward(self, x: Tensor) -> Tensor:
         parts = []
-        for keep, refine in ((self.c1_d, self.c1_r), (self.c2_d, self.c2_r), (self.c3_d, self.c3_r)):
-            parts.append(self.act(keep(x)))  # [B, width/2, h, w]
+        for distill, refine in ((self.c1_d, self.c1_r), (self.c2_d, self.c2_r), (self.c3_d, self.c3_r)):
+            parts.append(self.act(distill(x)))  # [B, width/2, h, w]
             x = self.act(refine(x) + x)
         parts.append(self.act(self.c4(x)))
         return self.esa(self.c5(torch.cat(parts, dim=1)))
@@ -72,8 +75,8 @@ class RFDN(nn.Module):
 
     def __init__(self, scale: int, channels: int = 3, width: int = 50, blocks: int = 4) -> None:
         super().__init__()
-        self.scale = scale
-        self.receptive_field = field(1 + blocks * (4 + ESA.REACH) + 2)
+        self.scale, self.channels = scale, channels
+        self.receptive_field = compute_receptive_field(1 + blocks * (4 + ESA.REACH) + 2)
         self.blocks = [f"B{k + 1}" for k in range(blocks)]
         self.fea_conv = _conv(channels, width)
         for name in self.blocks:
@@ -83,7 +86,7 @@ class RFDN(nn.Module):
         self.upsampler = nn.Sequential(_conv(width, channels * scale**2), nn.PixelShuffle(scale))
 
     def forward(self, lr: Tensor) -> Tensor:
-        first = x = self.fea_conv(lr * 255)  # [B, width, h, w]
+        shallow = x = self.fea_conv(lr * 255)  # [B, width, h, w]
         outputs = [x := self.get_submodule(name)(x) for name in self.blocks]
-        x = first + self.LR_conv(self.c(torch.cat(outputs, dim=1)))
+        x = shallow + self.LR_conv(self.c(torch.cat(outputs, dim=1)))
         return self.upsampler(x) / 255  # [B, C, s·h, s·w]

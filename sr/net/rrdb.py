@@ -1,15 +1,15 @@
 """RRDBNet, ESRGAN's generator (Wang et al., "ESRGAN: Enhanced Super-Resolution Generative Adversarial Networks", 2018,
 https://arxiv.org/abs/1809.00219) and Real-ESRGAN's (Wang et al. 2021, https://arxiv.org/abs/2107.10833).
 
-Parameter names and range (RGB, 0…1) follow BasicSR and Real-ESRGAN; `from_published` takes ESRGAN's older names. ×2 is
-theirs too: pixel-unshuffle by 2, then ×4. They have no ×3 and ×8: here one nearest-neighbour ×3 and three times ×2.
+Parameter names and range (RGB, 0…1) follow BasicSR and Real-ESRGAN; `from_published` translates ESRGAN's older ones. Their
+×2 is a pixel unshuffle by 2 followed by ×4. They have no ×3 and ×8; here these are one nearest-neighbor ×3 and three ×2.
 """
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sr.net.receptive_field import field
+from sr.net.receptive_field import compute_receptive_field
 
 OLD_NAMES = {
     "RRDB_trunk.": "body.", ".RDB": ".rdb", "trunk_conv.": "conv_body.", "upconv": "conv_up", "HRconv.": "conv_hr."
@@ -21,7 +21,7 @@ def _conv(c_in: int, c_out: int) -> nn.Conv2d:
 
 
 class ResidualDenseBlock(nn.Module):
-    """Five convolutions that each see everything before them (fig. 4); the sum is scaled by 0.2."""
+    """Five convolutions, the input of each is all outputs before it (fig. 4); the result is scaled by 0.2 and added."""
 
     def __init__(self, width: int, growth: int) -> None:
         super().__init__()
@@ -34,14 +34,14 @@ class ResidualDenseBlock(nn.Module):
             self.add_module(f"conv{k}", conv)
 
     def forward(self, x: Tensor) -> Tensor:
-        seen = x
+        outputs = x
         for conv in (self.conv1, self.conv2, self.conv3, self.conv4):
-            seen = torch.cat([seen, F.leaky_relu(conv(seen), 0.2)], dim=1)  # [B, width + k·growth, h, w]
-        return x + 0.2 * self.conv5(seen)
+            outputs = torch.cat([outputs, F.leaky_relu(conv(outputs), 0.2)], dim=1)  # [B, width + k·growth, h, w]
+        return x + 0.2 * self.conv5(outputs)
 
 
 class RRDB(nn.Module):
-    """Residual in residual dense block: three of them, and once more scaled by 0.2."""
+    """Residual in residual dense block: three dense blocks, whose result is scaled by 0.2 and added."""
 
     def __init__(self, width: int, growth: int) -> None:
         super().__init__()
@@ -56,11 +56,11 @@ class RRDBNet(nn.Module):
 
     def __init__(self, scale: int, channels: int = 3, width: int = 64, blocks: int = 23, growth: int = 32) -> None:
         super().__init__()
-        self.scale = scale
+        self.scale, self.channels = scale, channels
         self.unshuffle = 2 if scale == 2 else 1
         self.factors = [3] if scale == 3 else [2, 2, 2] if scale == 8 else [2, 2]
-        cells = field(15 * blocks + 2, *((s, 1) for s in self.factors[:-1]), (self.factors[-1], 3))
-        self.receptive_field = self.unshuffle * (cells - 1) + 1
+        field = compute_receptive_field(15 * blocks + 2, *((s, 1) for s in self.factors[:-1]), (self.factors[-1], 3))
+        self.receptive_field = self.unshuffle * (field - 1) + 1
         self.conv_first = _conv(channels * self.unshuffle**2, width)
         self.body = nn.Sequential(*(RRDB(width, growth) for _ in range(blocks)))
         self.conv_body = _conv(width, width)
@@ -72,10 +72,14 @@ class RRDBNet(nn.Module):
     def forward(self, lr: Tensor) -> Tensor:
         h, w = lr.shape[2:]
         if self.unshuffle > 1:
-            lr = F.pad(lr, (0, w % 2, 0, h % 2), mode="replicate")  # even sizes only; cropped below
+            lr = F.pad(lr, (0, w % 2, 0, h % 2), mode="replicate")  # to even sizes; cropped below
             lr = F.pixel_unshuffle(lr, self.unshuffle)  # [B, C, h, w] -> [B, 4·C, h/2, w/2]
-        x = self.conv_first(lr)
+
+        # Features.
+        x = self.conv_first(lr)  # [B, width, h, w]
         x = x + self.conv_body(self.body(x))
+
+        # Upsampling.
         for k, s in enumerate(self.factors):
             x = F.interpolate(x, scale_factor=s, mode="nearest")
             x = F.leaky_relu(self.get_submodule(f"conv_up{k + 1}")(x), 0.2)
@@ -84,13 +88,13 @@ class RRDBNet(nn.Module):
 
     @staticmethod
     def from_published(state: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The authors' file in this net's names; any other state dict is returned as it came."""
+        """Return the authors' file in this net's names; any other state dict is returned unchanged."""
         if not any(name.startswith("RRDB_trunk.") for name in state):
             return state
-        return {_renamed(name): value for name, value in state.items()}
+        return {_translate_old_name(name): value for name, value in state.items()}
 
 
-def _renamed(name: str) -> str:
+def _translate_old_name(name: str) -> str:
     for old, new in OLD_NAMES.items():
         name = name.replace(old, new)
     return name

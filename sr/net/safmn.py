@@ -2,20 +2,20 @@
 https://arxiv.org/abs/2302.13800).
 
 Parameter names and range (RGB, 0…1) follow the official code (sunny2109/SAFMN): its files load as they are. Differs in
-one thing: pictures smaller than 8 pixels are taken too.
+one thing: images smaller than 8 pixels are accepted.
 """
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sr.net.receptive_field import field
+from sr.net.receptive_field import compute_receptive_field
 
-LEVELS = 4  # a quarter of the channels at each of the sizes 1, 1/2, 1/4, 1/8
+LEVELS = 4  # of the pyramid; a quarter of the channels at each of the sizes 1, 1/2, 1/4, 1/8
 
 
 class LayerNorm(nn.Module):
-    """Over the channels of each pixel."""
+    """Layer normalization over the channels of each pixel."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class LayerNorm(nn.Module):
 
 
 class SAFM(nn.Module):
-    """Spatially-adaptive feature modulation: the features times what they look like at four sizes."""
+    """Spatially-adaptive feature modulation: features are multiplied by a mask computed from them at four sizes."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -39,16 +39,16 @@ class SAFM(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         h, w = x.shape[2:]
-        seen = []
+        levels = []
         for level, (part, conv) in enumerate(zip(x.chunk(LEVELS, dim=1), self.mfr, strict=True)):
             if level:
                 part = F.adaptive_max_pool2d(part, (max(h >> level, 1), max(w >> level, 1)))  # noqa: PLW2901
-            seen.append(F.interpolate(conv(part), (h, w), mode="nearest"))  # [B, width/4, h, w]
-        return F.gelu(self.aggr(torch.cat(seen, dim=1))) * x
+            levels.append(F.interpolate(conv(part), (h, w), mode="nearest"))  # [B, width/4, h, w]
+        return F.gelu(self.aggr(torch.cat(levels, dim=1))) * x
 
 
 class CCM(nn.Module):
-    """Convolutional channel mixer: 3×3 to `ratio` times the width, GELU, 1×1 back."""
+    """Convolutional channel mixer: 3×3 to `ratio` times the width, GELU, 1×1 back to the width."""
 
     def __init__(self, width: int, ratio: float) -> None:
         super().__init__()
@@ -60,7 +60,7 @@ class CCM(nn.Module):
 
 
 class AttBlock(nn.Module):
-    """Modulation, then mixing, each after a norm and added to what it got."""
+    """Modulation, then channel mixing, each with a normalization before it and a skip connection."""
 
     def __init__(self, width: int, ratio: float) -> None:
         super().__init__()
@@ -78,10 +78,10 @@ class SAFMN(nn.Module):
 
     def __init__(self, scale: int, channels: int = 3, width: int = 36, blocks: int = 8, ratio: float = 2.0) -> None:
         super().__init__()
-        self.scale = scale
-        # 2 for the first and the last convolution; 16 a block, of which 15 are two eights of pixels; at most 7 more,
-        # where the size is no multiple of 8 and the pooling's windows are stretched to it
-        self.receptive_field = field(2 + 16 * blocks + 7)
+        self.scale, self.channels = scale, channels
+        # First and last convolution: 2. Each block: 16, of which 15 come from two pooling cells of 8 pixels. At most 7
+        # more if the size is not a multiple of 8, because the pooling windows are stretched to it.
+        self.receptive_field = compute_receptive_field(2 + 16 * blocks + 7)
         self.to_feat = nn.Conv2d(channels, width, 3, padding=1)
         self.feats = nn.Sequential(*(AttBlock(width, ratio) for _ in range(blocks)))
         self.to_img = nn.Sequential(nn.Conv2d(width, channels * scale**2, 3, padding=1), nn.PixelShuffle(scale))

@@ -1,9 +1,9 @@
 """SPAN (Wan et al., "Swift Parameter-free Attention Network for Efficient Super-Resolution", 2024,
 https://arxiv.org/abs/2311.12770).
 
-Parameter names and range (RGB, 0…1, and 0…255 within) follow the official code (hongyuanyu/SPAN). There each training
-step goes through three convolutions and a skip wherever `Conv3XC` stands, and validation through their sum; here the
-sum is made of the weights first, in both: the same function with the same gradients, and one convolution of the picture.
+Parameter names and range (RGB, 0…1, and 0…255 within) follow the official code (hongyuanyu/SPAN). There,
+each `Conv3XC` computes three convolutions and a skip in training, and one merged convolution in validation; here the
+weights are merged first in both: the same function with the same gradients, with one convolution of the image.
 """
 
 import re
@@ -12,15 +12,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sr.net.edsr import mean_color
-from sr.net.receptive_field import field
+from sr.net.edsr import make_mean_color
+from sr.net.receptive_field import compute_receptive_field
 
-GAIN = 2  # how much wider the branch is inside
-BRANCH = re.compile(r"(.*)\.(conv\.[012]|sk)\.(weight|bias)")  # of a Conv3XC
+GAIN = 2  # the branch is wider inside by this factor
+BRANCH_NAME = re.compile(r"(.*)\.(conv\.[012]|sk)\.(weight|bias)")  # of a parameter of a Conv3XC
 
 
 class Conv3XC(nn.Module):
-    """A 3×3 convolution; it learns as 1×1, 3×3, 1×1 with a 1×1 beside them, unless it is `deployed`."""
+    """A 3×3 convolution, parametrized as 1×1, 3×3, 1×1 with a parallel 1×1, unless it is `deployed`."""
 
     def __init__(self, c_in: int, c_out: int, deployed: bool) -> None:
         super().__init__()
@@ -37,13 +37,13 @@ class Conv3XC(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if hasattr(self, "eval_conv"):
             return self.eval_conv(x)
-        return F.conv2d(x, *merged(dict(self.named_parameters()), ""), padding=1)
+        return F.conv2d(x, *merge_branches(dict(self.named_parameters()), ""), padding=1)
 
 
-def merged(state: dict[str, Tensor], prefix: str) -> tuple[Tensor, Tensor]:
-    """The weight and the bias of one 3×3 that does what the branches under `prefix` do together.
+def merge_branches(state: dict[str, Tensor], prefix: str) -> tuple[Tensor, Tensor]:
+    """Return weight and bias of the 3×3 convolution that equals the sum of the branches under `prefix`.
 
-    The branch pads with zeros before its *first* convolution, so that biases run through it as if it had no border.
+    The branch pads with zeros before its *first* convolution, so the biases pass through it as if there were no border.
     """
     w1, w2, w3, skip = (state[f"{prefix}{name}.weight"] for name in ("conv.0", "conv.1", "conv.2", "sk"))
     b1, b2, b3, shift = (state[f"{prefix}{name}.bias"] for name in ("conv.0", "conv.1", "conv.2", "sk"))
@@ -54,7 +54,7 @@ def merged(state: dict[str, Tensor], prefix: str) -> tuple[Tensor, Tensor]:
 
 
 class SPAB(nn.Module):
-    """Swift parameter-free attention: three convolutions, and their own sigmoid as the mask."""
+    """Swift parameter-free attention: three convolutions whose sigmoid is the mask of their own output."""
 
     def __init__(self, width: int, deployed: bool) -> None:
         super().__init__()
@@ -67,15 +67,15 @@ class SPAB(nn.Module):
 
 
 class SPAN(nn.Module):
-    """48 wide, six blocks; deployed 411 K parameters at ×2 and 426 K at ×4, 1.8 M while it learns; 52 wide: 498 K at ×4."""
+    """48 wide, six blocks: 411 K parameters at ×2 and 426 K at ×4 deployed, 1.8 M in training; 52 wide: 498 K at ×4."""
 
     BLOCKS = 6
 
     def __init__(self, scale: int, channels: int = 3, width: int = 48, deployed: bool = False) -> None:
         super().__init__()
-        self.scale, self.dials = scale, {"scale": scale, "channels": channels, "width": width}
-        self.receptive_field = field(1 + 3 * self.BLOCKS + 1 + 1)
-        self.register_buffer("mean", mean_color(channels), persistent=False)
+        self.scale, self.channels, self.width = scale, channels, width
+        self.receptive_field = compute_receptive_field(1 + 3 * self.BLOCKS + 1 + 1)
+        self.register_buffer("mean", make_mean_color(channels), persistent=False)
         self.conv_1 = Conv3XC(channels, width, deployed)
         for k in range(self.BLOCKS):
             self.add_module(f"block_{k + 1}", SPAB(width, deployed))
@@ -92,20 +92,20 @@ class SPAN(nn.Module):
         return self.upsampler(self.conv_cat(x))  # [B, C, s·h, s·w]
 
     def deploy(self) -> "SPAN":
-        """The same function with one convolution in place of each four: a fifth of the parameters, not to be trained."""
-        net = SPAN(**self.dials, deployed=True).to(self.mean)
+        """Return an equal net with one convolution in place of each four: a fifth of the parameters, not for training."""
+        net = SPAN(self.scale, self.channels, self.width, deployed=True).to(self.mean)
         net.load_state_dict(net.from_published(self.state_dict()))
         return net.train(self.training)
 
     def from_published(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The authors' file, which holds both forms, in the form of this net; a deployed net merges the branches."""
-        branches = {match[1] for name in state if (match := BRANCH.fullmatch(name))}
+        """Return the authors' file, which holds both forms, in the form of this net; a deployed net merges the branches."""
+        branches = {match[1] for name in state if (match := BRANCH_NAME.fullmatch(name))}
         if not branches:
             return state
         if hasattr(self.conv_1, "sk"):
             return {name: value for name, value in state.items() if ".eval_conv." not in name}
-        kept = {name: value for name, value in state.items() if not BRANCH.fullmatch(name)}
+        deployed = {name: value for name, value in state.items() if not BRANCH_NAME.fullmatch(name)}
         for name in branches:
-            weight, bias = merged(state, f"{name}.")
-            kept |= {f"{name}.eval_conv.weight": weight.detach(), f"{name}.eval_conv.bias": bias.detach()}
-        return kept
+            weight, bias = merge_branches(state, f"{name}.")
+            deployed |= {f"{name}.eval_conv.weight": weight.detach(), f"{name}.eval_conv.bias": bias.detach()}
+        return deployed

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from sr.image.resize import imresize
 from sr.net.bicubic_init import initialize_as_identity, is_bicubic_initialization
-from sr.net.receptive_field import over_bicubic
+from sr.net.receptive_field import compute_receptive_field_over_bicubic
 
 
 class SRCNN(nn.Module):
@@ -28,12 +28,12 @@ class SRCNN(nn.Module):
     ) -> None:
         super().__init__()
         self.scale, self.channels = scale, channels
-        self.receptive_field = over_bicubic(scale, 4 + middle // 2 + 2)
+        self.receptive_field = compute_receptive_field_over_bicubic(scale, 4 + middle // 2 + 2)
         self.conv1 = nn.Conv2d(channels, width[0], 9, padding=4, padding_mode="replicate")
         self.conv2 = nn.Conv2d(width[0], width[1], middle, padding=middle // 2, padding_mode="replicate")
         self.conv3 = nn.Conv2d(width[1], channels, 5, padding=2, padding_mode="replicate")
         for conv in (self.conv1, self.conv2, self.conv3):
-            nn.init.normal_(conv.weight, std=0.001)  # section 4.1; the biases start at zero
+            nn.init.normal_(conv.weight, std=0.001)  # section 4.1; biases of zero
             nn.init.zeros_(conv.bias)
         if is_bicubic_initialization(initialization):
             self._initialize_as_bicubic()

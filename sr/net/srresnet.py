@@ -6,12 +6,12 @@ Differs from the paper: LR and HR are both in 0…1 (the paper's HR is in -1…1
 
 from torch import Tensor, nn
 
-from sr.net.edsr import factors
-from sr.net.receptive_field import field
+from sr.net.edsr import list_upsampling_factors
+from sr.net.receptive_field import compute_receptive_field
 
 
 class SRResNetBlock(nn.Module):
-    """Convolution, batch norm, PReLU, convolution, batch norm, sum."""
+    """Convolution, batch norm, PReLU, convolution, batch norm, skip connection."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -28,19 +28,21 @@ class SRResNetBlock(nn.Module):
 
 
 class SRResNet(nn.Module):
-    """The paper's size by default: 64 wide, 16 blocks; ×4 and ×8 are two and three ×2 sub-pixel layers."""
+    """The paper's size by default: 64 wide, 16 blocks; ×4 and ×8 are two and three sub-pixel layers of ×2."""
 
     def __init__(self, scale: int, channels: int = 3, width: int = 64, blocks: int = 16) -> None:
         super().__init__()
-        self.scale = scale
+        self.scale, self.channels = scale, channels
         self.head = nn.Sequential(nn.Conv2d(channels, width, 9, padding=4), nn.PReLU())
         self.body = nn.Sequential(
             *(SRResNetBlock(width) for _ in range(blocks)),
             nn.Conv2d(width, width, 3, padding=1, bias=False),
             nn.BatchNorm2d(width),
         )
-        steps = factors(scale)
-        self.receptive_field = field(4 + 2 * blocks + 1 + 1, *((s, 1) for s in steps[:-1]), (steps[-1], 4))
+        steps = list_upsampling_factors(scale)
+        self.receptive_field = compute_receptive_field(
+            4 + 2 * blocks + 1 + 1, *((s, 1) for s in steps[:-1]), (steps[-1], 4)
+        )
         self.upsampler = nn.Sequential(
             *(
                 layer

@@ -6,16 +6,17 @@ Parameter names and range (RGB, 0…1) follow the official code (JingyunLiang/Sw
 
 from collections.abc import Sequence
 
-from sr.net.edsr import factors
-from sr.net.receptive_field import field
+from sr.net.edsr import list_upsampling_factors
+from sr.net.receptive_field import compute_receptive_field
 from sr.net.windowed import Windowed
 
 
 class SwinIR(Windowed):
-    """The lightweight one by default: 910,152 parameters at ×2; as the paper counts, without the position biases, 878 K.
+    """The lightweight form by default: 910,152 parameters at ×2; 878 K as the paper counts, without position biases.
 
-    `depths` and `heads` are the attention layers and their heads in each residual block. `direct` is the lightweight
-    upsampler, one convolution and a pixel shuffle; the classical one is 64 wide and ends in a convolution at HR's size.
+    `depths` and `heads` are the numbers of attention layers and of their heads in each residual block. `direct` selects
+    the lightweight upsampler, one convolution and a pixel shuffle; the classical one is 64 wide and ends in a
+    convolution at HR size.
     """
 
     def __init__(
@@ -31,18 +32,23 @@ class SwinIR(Windowed):
     ) -> None:
         upsampler = "pixelshuffledirect" if direct else "pixelshuffle"
         super().__init__("SwinIR", scale, channels, width, depths, heads, window, ratio, upsampler=upsampler)
-        after = field(2) if direct else field(3, *((s, 1) for s in factors(scale)))  # from the body to the output
-        self.receptive_field = 2 * (1 + _seen(depths, window, after // 2)) + 1
+        field_of_upsampler = (
+            compute_receptive_field(2)
+            if direct
+            else compute_receptive_field(3, *((s, 1) for s in list_upsampling_factors(scale)))
+        )
+        self.receptive_field = 2 * (1 + _compute_reach_of_body(depths, window, field_of_upsampler // 2)) + 1
 
 
-def _seen(depths: Sequence[int], window: int, far: int) -> int:
-    """How far the body looks for outputs that look `far` pixels into it, from the pixel of a window that looks farthest.
+def _compute_reach_of_body(depths: Sequence[int], window: int, reach: int) -> int:
+    """Return how many pixels to each side the body sees, for an upsampler that sees `reach` pixels of its output.
 
-    A layer sees whole windows, every second one those that are shifted by half; a block ends in a 3×3 convolution.
+    A layer sees whole windows, in every second layer windows shifted by half; a block ends in a 3×3 convolution. The
+    result is that of the pixel of a window that sees farthest.
     """
     farthest = 0
     for pixel in range(window):
-        first, last = pixel - far, pixel + far
+        first, last = pixel - reach, pixel + reach
         for depth in reversed(depths):
             first, last = first - 1, last + 1
             for layer in reversed(range(depth)):

@@ -1,7 +1,7 @@
-"""What the nets of windowed attention share: spandrel keeps their architectures (https://github.com/chaiNNer-org/spandrel).
+"""The base of the nets with windowed attention, whose layers are spandrel's (https://github.com/chaiNNer-org/spandrel).
 
-An optional extra: pip install 'sr[zoo]'. Layers, initialisation and parameter names are those of the official codes; a
-weight file is not needed (for that there is `sr.net.spandrel`).
+An optional extra: pip install 'sr[zoo]'. Layers, initialization and parameter names are those of the official code. The
+nets are built without a weight file (`sr.net.spandrel` builds any architecture from one).
 """
 
 import importlib
@@ -17,8 +17,11 @@ from sr.runtime.error import UserError
 
 
 class Windowed(nn.Module):
-    """spandrel's class `name`, built for `channels` and `scale` with windows of `window`×`window`, for pictures of any
-    size: the architecture mirrors what it needs beyond the border, and a picture smaller than a window is continued."""
+    """spandrel's class `name` with windows of `window`×`window` pixels, for images of any size.
+
+    The architecture pads an image by reflection to whole windows; an image smaller than a window is padded by
+    replication first.
+    """
 
     def __init__(
         self,
@@ -30,37 +33,37 @@ class Windowed(nn.Module):
         heads: Sequence[int],
         window: int,
         ratio: float,
-        **dials: Any,
+        **options: Any,
     ) -> None:
         super().__init__()
         if len(depths) != len(heads) or any(width % n for n in heads):
             raise UserError(
-                f"model.net.heads={list(heads)}: expected a number for each of the {len(depths)} depths, "
-                f"that divides model.net.width={width}"
+                f"model.net.heads={list(heads)}: expected one number for each of the {len(depths)} depths, "
+                f"each a divisor of model.net.width={width}"
             )
-        self.scale, self.window = scale, window
-        with warnings.catch_warnings(action="ignore", category=UserWarning):  # HAT calls meshgrid the old way
-            self.model = _architecture(name)(
+        self.scale, self.channels, self.window = scale, channels, window
+        with warnings.catch_warnings(action="ignore", category=UserWarning):  # HAT calls meshgrid without indexing=
+            self.model = _import_architecture(name)(
                 upscale=scale, in_chans=channels, embed_dim=width, depths=list(depths), num_heads=list(heads),
-                window_size=window, mlp_ratio=ratio, img_size=64, **dials,
+                window_size=window, mlp_ratio=ratio, img_size=64, **options,
             )  # fmt: skip
 
     def forward(self, lr: Tensor) -> Tensor:
         h, w = lr.shape[2:]
-        right, below = (max(self.window - n, 0) for n in (w, h))
-        x = F.pad(lr, (0, right, 0, below), mode="replicate") if right or below else lr
+        right, bottom = (max(self.window - n, 0) for n in (w, h))
+        x = F.pad(lr, (0, right, 0, bottom), mode="replicate") if right or bottom else lr
         return self.model(x)[..., : self.scale * h, : self.scale * w]  # [B, C, h, w] -> [B, C, s·h, s·w]
 
     @staticmethod
     def from_published(state: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The authors' file in this net's names; any other state dict is returned as it came."""
+        """Return the authors' file in this net's names; any other state dict is returned unchanged."""
         if "conv_first.weight" not in state:
             return state
         return {f"model.{name}": value for name, value in state.items()}
 
 
-def _architecture(name: str) -> type[nn.Module]:
-    if torch.get_default_device().type == "meta":  # its stochastic depth is computed, which nothing but numbers can be
+def _import_architecture(name: str) -> type[nn.Module]:
+    if torch.get_default_device().type == "meta":  # its constructor computes the stochastic depth, which needs numbers
         raise UserError(f"{name} cannot be built without its weights")
     try:
         return getattr(importlib.import_module(f"spandrel.architectures.{name}"), name)

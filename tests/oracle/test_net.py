@@ -168,12 +168,12 @@ def compact(scale: int, channels: int) -> dict[str, Tensor]:
 
 def test_spandrel_takes_and_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("spandrel", reason="spandrel is not installed: pip install 'sr[zoo]'")
-    net = Spandrel.recognise(compact(3, 1))
+    net = Spandrel.from_state_dict(compact(3, 1))
     assert (net.scale, net.channels, net.architecture) == (3, 1, "RealESRGAN Compact")
     file = tmp_path / "compact.safetensors"
     save_file(compact(2, 3), file)
     assert Spandrel(str(file), 2, 3)(torch.rand(1, 3, 5, 7)).shape == (1, 3, 10, 14)
-    with pytest.raises(UserError, match="Compact ×2, but scale=4: say scale=2"):
+    with pytest.raises(UserError, match="Compact ×2, but scale=4: use scale=2"):
         Spandrel(str(file), 4, 3)
     with pytest.raises(UserError, match="of 3 channels, but color= gives 1"):
         Spandrel(str(file), 2, 1)
@@ -182,7 +182,7 @@ def test_spandrel_takes_and_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(UserError, match=r"model.net.file=null: expected a weight file"):
         Spandrel(None, 2, 3)
     with pytest.raises(UserError, match=r"none of spandrel's .* architectures has such weights"):
-        Spandrel.recognise(IMDN(2, width=8).state_dict())
+        Spandrel.from_state_dict(IMDN(2, width=8).state_dict())
     monkeypatch.setitem(sys.modules, "spandrel", None)
     with pytest.raises(UserError, match=r"pip install 'sr\[zoo\]'"):
         Spandrel(str(file), 2, 3)
@@ -194,7 +194,7 @@ def test_spandrel_pads_and_crops() -> None:
         "spandrel.architectures.SwinIR", reason="spandrel is not installed: pip install 'sr[zoo]'"
     )
     small = swinir.SwinIR(embed_dim=12, depths=[1], num_heads=[2], upscale=2, upsampler="pixelshuffledirect")
-    net, lr = Spandrel.recognise(small.state_dict()).eval(), torch.rand(1, 3, 9, 18)
+    net, lr = Spandrel.from_state_dict(small.state_dict()).eval(), torch.rand(1, 3, 9, 18)
     padded = nn.functional.pad(lr, (0, 0, 0, 7), mode="replicate")
     assert net(lr).shape == (1, 3, 18, 36)
     assert torch.equal(net(lr), net.model(padded)[..., :18, :])
@@ -207,7 +207,7 @@ def test_as_spandrel_computes_it(scale: int, net: type[nn.Module]) -> None:
     ours = (net(scale, blocks=2) if net is RRDBNet else net(scale, blocks=2, groups=2)).eval()
     lr = torch.rand(2, 3, 8, 12)
     state = with_shifts(ours.state_dict(), 255) if net is RCAN else ours.state_dict()
-    theirs = Spandrel.recognise(state).eval()(lr)
+    theirs = Spandrel.from_state_dict(state).eval()(lr)
     assert torch.allclose(theirs, ours(lr), rtol=1e-4, atol=1e-4)
 
 
@@ -218,7 +218,7 @@ def test_the_small_ones_as_spandrel_computes_them(net: type[nn.Module]) -> None:
     ours, lr = net(3).eval(), torch.rand(2, 3, 17, 27)
     file = ours.state_dict() | (ours.deploy().state_dict() if net is SPAN else {})
     with torch.no_grad():
-        theirs, expected = Spandrel.recognise(file).model.eval()(lr), ours(lr)
+        theirs, expected = Spandrel.from_state_dict(file).model.eval()(lr), ours(lr)
     assert torch.allclose(theirs, expected, rtol=1e-4, atol=1e-5 * float(expected.abs().max()))
 
 
@@ -230,7 +230,7 @@ def test_swinir_is_the_one_of_its_own_file() -> None:
         ours = SwinIR(4, width=24, depths=[2, 2], heads=[2, 3], direct=direct).eval()
         file = {name.removeprefix("model."): value for name, value in ours.state_dict().items()}
         with torch.no_grad():
-            assert torch.equal(Spandrel.recognise(file).eval()(lr), ours(lr))
+            assert torch.equal(Spandrel.from_state_dict(file).eval()(lr), ours(lr))
 
 
 def test_craft_through_spandrel(sr_data: Path) -> None:
