@@ -63,6 +63,26 @@ def to_uint8(image: Any) -> np.ndarray:
 # import
 
 
+def test_importing_sr_imports_nothing_but_sr() -> None:
+    """It has no side effects: no other package, no import hook."""
+    program = """
+import importlib, sys, typing
+modules, hooks = set(sys.modules), list(sys.meta_path)
+import sr
+print(sorted(set(sys.modules) - modules), sys.meta_path == hooks)
+"""
+    assert run_python(program).stdout.split("\n")[0] == "['sr'] True"
+
+
+def test_importing_sr_takes_less_than_50_ms() -> None:
+    times = []
+    for _ in range(3):
+        last = run_python("import sr", "-X", "importtime").stderr.splitlines()[-1]
+        assert last.endswith("| sr")
+        times.append(int(re.split(r"\|", last)[1]))
+    assert min(times) < 50_000  # µs
+
+
 def test_score_does_not_import_lightning() -> None:
     program = """
 import sys, numpy, sr

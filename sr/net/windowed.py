@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sr.runtime import torchvision_shim
 from sr.runtime.error import UserError
 
 
@@ -65,6 +66,7 @@ class Windowed(nn.Module):
 def _import_architecture(name: str) -> type[nn.Module]:
     if torch.get_default_device().type == "meta":  # its constructor computes the stochastic depth, which needs numbers
         raise UserError(f"{name} cannot be built without its weights")
+    torchvision_shim.install()  # spandrel imports torchvision
     try:
         return getattr(importlib.import_module(f"spandrel.architectures.{name}"), name)
     except ImportError as error:
