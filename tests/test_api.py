@@ -1,7 +1,6 @@
 """The Python API: `sr.load`, `sr.upscale`, `sr.score`."""
 
 import importlib.metadata
-import json
 import re
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from test_predict import saved
 import sr as api
 from sr.checkpoint.load import LoadedNet
 from sr.net.plain import Plain
+from sr.record.result import read_set_results
 from sr.runtime.error import UserError
 
 KINDS = {
@@ -254,20 +254,14 @@ def test_score_equals_sr_evaluate(tmp_path: Path, sr: Callable, protocol: str, m
     )  # fmt: skip
     assert answer.code == 0, answer.err
     (report,) = (tmp_path / "runs").rglob("evaluate.json")
-    measured = find_images(json.loads(report.read_text(encoding="utf-8")))
+    (result,) = read_set_results(report).values()
+    measured = result.per_image
     assert len(measured) == 3
     for name, expected in measured.items():
         image, reference = (open_image(tmp_path / folder / f"{name}.png") for folder in ("out", "Set5/HR"))
         for kind in (lambda x: x, np.array, lambda x: np.array(x) / 255):
             result = api.score(kind(image), kind(reference), scale=2, protocol=protocol)
             assert result == pytest.approx({key: expected[key] for key in ("psnr", "ssim")}, abs=1e-9)
-
-
-def find_images(node: Any) -> dict[str, Any]:
-    """The `per_image` of a report, wherever it stands in it."""
-    if not isinstance(node, dict):
-        return {}
-    return node.get("per_image") or next((found for part in node.values() if (found := find_images(part))), {})
 
 
 def test_score_of_a_batch_is_the_mean_of_its_images() -> None:

@@ -14,6 +14,7 @@ from specimen import other_device
 
 from sr.image.read import read_rgb
 from sr.image.resize import imresize
+from sr.record.result import read_set_results
 
 pytestmark = pytest.mark.skipif(not other_device(), reason="needs a GPU, or another device of PyTorch's")
 
@@ -61,5 +62,5 @@ def test_a_published_network_to_every_digit(
     words = (f"checkpoint={sr_data / 'weights' / file}", "scale=2", "data.test=[Set5]", f"metric={metric}")
     answer = sr("evaluate", *words, f"paths.data={sr_data}", f"device={other_device()}", "track=journal")
     assert answer.code == 0, answer.err
-    result = json.loads(next(tmp_path.rglob("evaluate.json")).read_text())["Set5"]
+    result = read_set_results(next(tmp_path.rglob("evaluate.json")))["Set5"].metrics
     assert (round(result["psnr"], 2), round(result["ssim"], 4)) == published

@@ -1,23 +1,29 @@
 """`sr.evaluate` and `sr.verify` as a user types them: what is measured, beside what, and what is refused."""
 
 import json
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from conftest import picture
 from PIL import Image
 
+from sr.record.result import SetResult, read_set_results
+
 QUICK = ("track=none", "metric/also=[]")
 
 
-def found(folder: Path, part: str = "evaluate") -> dict[str, Any]:
-    """The newest `evaluate.json`."""
-    files = sorted(folder.glob(f"runs/*{part}*/evaluate.json"), key=lambda file: file.stat().st_mtime)
-    return json.loads(files[-1].read_text())
+def find_report(folder: Path, part: str = "evaluate") -> Path:
+    """Return the newest `evaluate.json`."""
+    return max(folder.glob(f"runs/*{part}*/evaluate.json"), key=lambda file: file.stat().st_mtime)
+
+
+def read_results(folder: Path, part: str = "evaluate") -> dict[str, SetResult]:
+    """Return the results in the newest `evaluate.json`."""
+    return read_set_results(find_report(folder, part))
 
 
 @pytest.fixture
@@ -33,13 +39,13 @@ def trained(sr: Callable, world: Path, tmp_path: Path) -> Path:
 def test_bicubic_is_its_own_baseline(sr: Callable, world: Path, tmp_path: Path) -> None:
     answer = sr("evaluate", "model/net=bicubic", "scale=2", "data.test=[Set5]", f"paths.data={world}", "track=none")
     assert answer.code == 0, answer.err
-    result = found(tmp_path)["Set5"]
-    assert result["n"] == 4
-    assert result["psnr"] == result["bicubic"]["psnr"]
-    assert result["protocol"]["protocol"] == "edsr"
-    assert result["protocol"]["lr"] == "Bicubic(scale=2, border=mirror)"
-    assert set(result["per_image"]) == {"s0", "s1", "s2", "s3"}
-    assert result["per_image"]["s0"]["ms_ssim"] == "nan"  # 48×56 is too small for it, and that is said
+    result = read_results(tmp_path)["Set5"]
+    assert result.count == 4
+    assert result.metrics["psnr"] == result.bicubic["psnr"]
+    assert result.protocol["protocol"] == "edsr"
+    assert result.protocol["lr"] == "Bicubic(scale=2, border=mirror)"
+    assert set(result.per_image) == {"s0", "s1", "s2", "s3"}
+    assert math.isnan(result.per_image["s0"]["ms_ssim"])  # 48×56 is too small for it
     assert "Set5" in answer.out
     assert "parameters" not in answer.out  # it has none
 
@@ -54,8 +60,8 @@ def test_the_number_of_training_is_the_number_of_evaluating(
     for source in (trained / "best.ckpt", f"mlflow:{summary['run_id']}"):
         answer = sr("evaluate", f"checkpoint={source}", *common, "metric/also=[]")
         assert answer.code == 0, answer.err
-        result = found(tmp_path)["Set5"]
-        assert [result["psnr"], result["ssim"]] == pytest.approx(expected, abs=1e-6)
+        result = read_results(tmp_path)["Set5"]
+        assert [result.metrics["psnr"], result.metrics["ssim"]] == pytest.approx(expected, abs=1e-6)
 
     lr = tmp_path / "lr"
     lr.mkdir()
@@ -68,8 +74,8 @@ def test_the_number_of_training_is_the_number_of_evaluating(
     assert sr("predict", f"checkpoint={trained}/best.ckpt", f"input={lr}", "output=large").code == 0
     answer = sr("evaluate", "images=large", "scale=2", *common, *QUICK)
     assert answer.code == 0, answer.err
-    result = found(tmp_path, "images")["Set5"]
-    assert [result["psnr"], result["ssim"]] == pytest.approx(expected, abs=1e-6)
+    result = read_results(tmp_path, "images")["Set5"]
+    assert [result.metrics["psnr"], result.metrics["ssim"]] == pytest.approx(expected, abs=1e-6)
     assert "parameters" not in answer.out
 
 
@@ -98,9 +104,9 @@ def test_tiles_and_self_ensemble(sr: Callable, trained: Path, world: Path, tmp_p
     which does not mind how it is turned."""
     common = (f"checkpoint={trained}/best.ckpt", "data.test=[Set5]", f"paths.data={world}", *QUICK)
     numbers = {}
-    for dial in ("tile=null", "tile=7", "ensemble=true"):
-        assert sr("evaluate", *common, dial).code == 0
-        numbers[dial] = found(tmp_path)["Set5"]["psnr"]
+    for option in ("tile=null", "tile=7", "ensemble=true"):
+        assert sr("evaluate", *common, option).code == 0
+        numbers[option] = read_results(tmp_path)["Set5"].metrics["psnr"]
     assert numbers["tile=7"] == pytest.approx(numbers["tile=null"], abs=0.02)
     assert numbers["ensemble=true"] != numbers["tile=null"]
     import torch
@@ -123,7 +129,7 @@ def test_what_differs_in_protocol_is_never_compared(sr: Callable, world: Path, t
     (before,) = (tmp_path / "runs").glob("*/evaluate.json")
     same = sr("evaluate", *common, f"against={before}")
     assert same.code == 0, same.err
-    assert "beside against" in same.out
+    assert "compared with against" in same.out
     other = sr("evaluate", *common, "metric=ntire", f"against={before}")
     assert other.code == 2
     assert "channel: rgb here, y there" in other.err
@@ -138,7 +144,7 @@ def test_what_differs_in_protocol_is_never_compared(sr: Callable, world: Path, t
     [
         ((), "what is to be tested?"),
         (("model/net=bicubic",), "scale=…"),
-        (("model/net=edsr", "scale=2"), "model/net=edsr is not trained"),
+        (("model/net=edsr", "scale=2"), "model/net=edsr: expected weights, for this net is not trained"),
         (("model/net=bicubic", "scale=2", "images=x"), "images="),
         (("model/net=bicubic", "scale=5"), "scale=5: expected one of 2, 3, 4, 8"),
         (("model/net=bicubic", "scale=2", "metric=vdsr", "color=rgb"), "color=y"),
@@ -171,7 +177,7 @@ def test_result_pictures_that_are_missing_are_all_named(sr: Callable, world: Pat
         picture(tmp_path / "results" / name)
     answer = sr("evaluate", "images=results", "scale=2", "data.test=[Set5]", f"paths.data={world}", *QUICK)
     assert answer.code == 2
-    assert "3 of 4 pictures: s1 (s1_x2.png or s1_x2_other.png), s2, s3" in answer.err
+    assert "3 of 4 images: s1 (s1_x2.png or s1_x2_other.png), s2, s3" in answer.err
 
 
 def test_equal_pictures_are_infinite_and_said_to_be(sr: Callable, world: Path, tmp_path: Path) -> None:
@@ -180,8 +186,8 @@ def test_equal_pictures_are_infinite_and_said_to_be(sr: Callable, world: Path, t
         answer = sr("evaluate", *words, *more)
         assert answer.code == 0, answer.err
         assert " inf " in answer.out
-        assert found(tmp_path)["Set5"]["psnr"] == "inf"
-        (tmp_path / "first.json").write_text(json.dumps(found(tmp_path)))
+        assert read_results(tmp_path)["Set5"].metrics["psnr"] == math.inf
+        shutil.copy(find_report(tmp_path), tmp_path / "first.json")
 
 
 def test_a_result_is_one_pictures_alone(sr: Callable, tmp_path: Path) -> None:
@@ -192,23 +198,23 @@ def test_a_result_is_one_pictures_alone(sr: Callable, tmp_path: Path) -> None:
     words = ("images=results", "scale=2", "data.test=[Two]", "paths.data=data", *QUICK)
     answer = sr("evaluate", *words)
     assert answer.code == 2
-    assert "1 of 2 pictures: bird." in answer.err
+    assert "1 of 2 images: bird)" in answer.err
     picture(tmp_path / "results" / "bird_x2.png", seed=4)
     assert sr("evaluate", *words).code == 0
-    assert [v["psnr"] for v in found(tmp_path)["Two"]["per_image"].values()] == ["inf", "inf"]
+    assert [v["psnr"] for v in read_results(tmp_path)["Two"].per_image.values()] == [math.inf, math.inf]
 
 
 def test_other_pictures_are_never_compared(sr: Callable, world: Path, tmp_path: Path) -> None:
     common = ("model/net=bicubic", "scale=2", "metric=vdsr", "data.test=[Set5]", *QUICK)
     answer = sr("evaluate", *common, f"paths.data={world}")
-    assert "published figures are of other pictures" in answer.out  # this Set5 has four
-    assert "published" not in found(tmp_path)["Set5"]
+    assert "published values of bicubic are of other images" in answer.out  # this Set5 has four
+    assert read_results(tmp_path)["Set5"].published is None
     (before,) = (tmp_path / "runs").glob("*/evaluate.json")
     shutil.copytree(world / "Set5" / "HR", tmp_path / "data" / "Set5" / "HR")
     (tmp_path / "data" / "Set5" / "HR" / "s0.png").rename(tmp_path / "data" / "Set5" / "HR" / "t0.png")
     answer = sr("evaluate", *common, "paths.data=data", f"against={before}")
     assert answer.code == 2
-    assert "its Set5 is of other pictures (2 differ: s0, t0)" in answer.err
+    assert "its Set5 has other images (2 differ: s0, t0)" in answer.err
 
 
 @pytest.mark.parametrize("text", ["[]", '{"Set5": {"psnr": 3}}', "no", '{"Set5": 3}'])
@@ -224,7 +230,7 @@ def test_two_pictures_of_one_stem_are_two(sr: Callable, tmp_path: Path) -> None:
     for name in ("a.png", "a.bmp", "b.png"):
         picture(tmp_path / "data" / "Twins" / "HR" / name, seed=len(name))
     assert sr("evaluate", "model/net=bicubic", "scale=2", "data.test=[Twins]", "paths.data=data", *QUICK).code == 0
-    assert set(found(tmp_path)["Twins"]["per_image"]) == {"a.png", "a.bmp", "b"}
+    assert set(read_results(tmp_path)["Twins"].per_image) == {"a.png", "a.bmp", "b"}
 
 
 def test_a_damaged_picture_costs_nothing_that_was_measured(sr: Callable, world: Path, tmp_path: Path) -> None:
@@ -236,11 +242,11 @@ def test_a_damaged_picture_costs_nothing_that_was_measured(sr: Callable, world: 
     answer = sr("evaluate", *words, *QUICK)
     assert answer.code == 2
     assert "Broken/HR/s2.png: this image is damaged" in answer.err
-    result = found(tmp_path)
-    assert result["Set5"]["n"] == 4
-    assert (result["Broken"]["unfinished"], list(result["Broken"]["per_image"])) == (True, ["s0", "s1"])
+    results = read_results(tmp_path)
+    assert results["Set5"].count == 4
+    assert (results["Broken"].is_unfinished, list(results["Broken"].per_image)) == (True, ["s0", "s1"])
     assert "failed: Bicubic" in answer.out
-    assert "Broken: broken off; the values of its first 2 pictures" in answer.out
+    assert "Broken: interrupted; the values of its first 2 images" in answer.out
 
 
 def test_a_net_of_nan_has_no_number_and_no_picture(sr: Callable, trained: Path, world: Path, tmp_path: Path) -> None:
@@ -251,10 +257,10 @@ def test_a_net_of_nan_has_no_number_and_no_picture(sr: Callable, trained: Path, 
     torch.save(content, tmp_path / "nan.ckpt")
     answer = sr("evaluate", "checkpoint=nan.ckpt", "data.test=[Set5]", f"paths.data={world}", *QUICK)
     assert answer.code == 2
-    assert "Set5/s0: this net gives NaN" in answer.err
+    assert "Set5/s0: the net's output is NaN" in answer.err
     answer = sr("predict", "checkpoint=nan.ckpt", f"input={world}/small/p0x2.png", "output=large")
     assert answer.code == 2
-    assert "p0x2.png: this net gives NaN" in answer.err
+    assert "p0x2.png: the net's output is NaN" in answer.err
     assert not list((tmp_path / "large").glob("*"))
 
 
@@ -269,7 +275,7 @@ def test_a_net_of_luma_alone(sr: Callable, world: Path, tmp_path: Path) -> None:
     numbers = {}
     for metric in ("edsr", "vdsr"):
         assert sr("evaluate", *words, f"metric={metric}").code == 0
-        numbers[metric] = {k: v["psnr"] for k, v in found(tmp_path)["Set5"]["per_image"].items()}
+        numbers[metric] = {k: v["psnr"] for k, v in read_results(tmp_path)["Set5"].per_image.items()}
     assert numbers["edsr"]["gray"] - numbers["vdsr"]["gray"] == pytest.approx(1.32, abs=0.1)  # 219 levels or 255
     assert numbers["edsr"]["color"] == pytest.approx(numbers["vdsr"]["color"], abs=0.1)
 
@@ -280,8 +286,8 @@ def test_published_rows_beside_ours(sr: Callable, sr_data: Path, tmp_path: Path)
     file = sr_data / "weights" / "IMDN" / "IMDN_x4.pth"
     answer = sr("evaluate", f"checkpoint={file}", "data.test=[Set5]", f"paths.data={sr_data}", *QUICK)
     assert answer.code == 0, answer.err
-    result = found(tmp_path)["Set5"]
-    assert (round(result["psnr"], 2), round(result["ssim"], 4)) == (32.21, 0.8948)
-    assert result["published"]["model"] == "IMDN"
-    assert (result["published"]["psnr"], result["published"]["ssim"]) == (32.21, 0.8948)
+    result = read_results(tmp_path)["Set5"]
+    assert (round(result.metrics["psnr"], 2), round(result.metrics["ssim"], 4)) == (32.21, 0.8948)
+    assert result.published["model"] == "IMDN"
+    assert (result.published["psnr"], result.published["ssim"]) == (32.21, 0.8948)
     assert "40.9 G" in answer.out  # the multiply-adds of IMDN's own table

@@ -1,6 +1,5 @@
 """`model.init=`: a training that begins with the weights of a file."""
 
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from sr.checkpoint.load import initialize_weights
 from sr.model.cnn import CNN
+from sr.record.result import read_set_results
 from sr.runtime.error import UserError
 from sr.track.none import NoTracker
 
@@ -64,7 +64,7 @@ def test_before_the_first_step_the_score_is_the_files_own(
     begun = {name.rpartition("/")[2]: value for step, values in told for name, value in values.items() if step == 0}
     assert sr("evaluate", f"checkpoint={file}", "metric/also=[]", "device=cpu", "track=none", *common[::2]).code == 0
     (found,) = tmp_path.glob("runs/*evaluate*/evaluate.json")
-    expected = json.loads(found.read_text())["Set5"]["psnr"]
+    expected = read_set_results(found)["Set5"].metrics["psnr"]
     assert [begun["psnr"], begun["psnr_raw"]] == pytest.approx([expected, expected], abs=1e-4)
 
 

@@ -18,6 +18,7 @@ from sr.checkpoint.load import KEY, LoadedNet, load_checkpoint
 from sr.data.known_leaks import Leak
 from sr.net.plain import Plain
 from sr.net.srresnet import SRResNet
+from sr.record.result import read_set_results
 from sr.runtime.error import UserError
 
 
@@ -153,14 +154,14 @@ def test_a_sweep_over_alpha_is_an_evaluation_each_and_its_record_names_both_file
     assert sr("evaluate", *words).code == 0
     psnr = {}
     for file in tmp_path.glob("runs/*/evaluate.json"):
-        found = json.loads(file.read_text())["Set5"]
+        result = read_set_results(file)["Set5"]
         summary = json.loads(file.with_name("summary.json").read_text())
-        named = found.get("interpolated")
+        named = result.interpolated
         alpha = named and named.pop("alpha")
         assert named in (None, {"checkpoint": str(gan), "interpolate": str(cnn)})
         assert (summary["interpolate"], summary["alpha"]) == (str(cnn) if named else None, alpha)
         assert (f"alpha={alpha}" in summary["net"]) == (named is not None)
-        psnr[alpha] = found["psnr"]
+        psnr[alpha] = result.metrics["psnr"]
     assert set(psnr) == {None, 0, 0.5, 1}
     assert psnr[1] == psnr[None]
     assert len({psnr[0], psnr[0.5], psnr[1]}) == 3

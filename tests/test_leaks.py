@@ -86,7 +86,7 @@ def test_a_known_leak_is_told_tagged_and_remembered(sr: Callable, sr_data: Path,
     answer = sr(
         "evaluate", f"checkpoint={best}", "data.test=[Set5]", f"paths.data={sr_data}", "track=none", "metric/also=[]"
     )
-    assert "Set5: LEAK, in this net's training b302003 shows Set5/woman" in answer.out
+    assert "Set5: LEAK, in the training set of this net b302003 shows Set5/woman" in answer.out
     shutil.rmtree(tmp_path / "runs")
     answer = sr("run", *words, "data.test=[folder]", f"paths.data={sr_data}", "track=none")
     assert "note: training pictures stand in Set5" in answer.err  # not measured now, but perhaps one day

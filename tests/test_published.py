@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from sr.evaluation.published import explain_gap, find_row, list_other_protocols, read_rows, recognize_model
+from sr.evaluation.published import explain_difference, find_row, list_other_protocols, read_rows, recognize_model
 from sr.metric.protocol import Protocol, require_same_protocol
 from sr.metric.protocol_variants import compute_psnr_variants, pool_psnr
 from sr.runtime.error import UserError
@@ -28,11 +28,13 @@ def test_a_published_row_is_of_the_same_net_scale_set_and_protocol() -> None:
 
 
 def test_the_likely_cause_of_a_gap() -> None:
-    assert explain_gap(0.006, "Set5") is None
-    assert "full-range luma" in explain_gap(-1.32, "Set5")
-    assert "bridge" in explain_gap(0.09, "Set14")
-    assert explain_gap(0.09, "Set5") is None
-    said = explain_gap(1.70, "Set5", {"RGB instead of luma": 30.02, "the border is not cut": 31.5}, theirs=30.02)
+    assert explain_difference(0.006, "Set5") is None
+    assert "full-range luma" in explain_difference(-1.32, "Set5")
+    assert "bridge" in explain_difference(0.09, "Set14")
+    assert explain_difference(0.09, "Set5") is None
+    said = explain_difference(
+        1.70, "Set5", {"RGB instead of luma": 30.02, "the border is not cut": 31.5}, published=30.02
+    )
     assert said.endswith("RGB instead of luma")
 
 

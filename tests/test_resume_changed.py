@@ -8,6 +8,8 @@ import pytest
 import torch
 from conftest import picture
 
+from sr.record.result import read_set_results
+
 WORDS = (
     "data=folder", "data.patch=32", "data.batch=4", "model/net=plain", "model.net.width=4", "model/schedule=constant",
     "trainer.accelerator=cpu", "trainer.val_check_interval=2", "track=none",
@@ -85,6 +87,6 @@ def test_a_schedule_free_net_is_in_every_file_as_it_is_measured(sr: Any, tmp_pat
         "evaluate", f"checkpoint={folder / 'last.ckpt'}", "data.test=[Set5]", f"paths.data={world}", "track=none"
     )
     assert again.code == 0, again.err
-    measured = json.loads(next(tmp_path.glob("runs/*evaluate*/evaluate.json")).read_text())["Set5"]["psnr"]
+    measured = read_set_results(next(tmp_path.glob("runs/*evaluate*/evaluate.json")))["Set5"].metrics["psnr"]
     tested = json.loads((folder / "summary.json").read_text())["metrics"]["test/Set5/psnr"]
     assert tested == pytest.approx(measured, abs=1e-9)

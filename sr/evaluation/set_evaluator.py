@@ -1,0 +1,75 @@
+"""Evaluate one set of images: a predictor's results and those of bicubic interpolation, image by image."""
+
+from collections.abc import Callable
+
+import torch
+
+from sr.data.image_set import ImageSet
+from sr.data.module import SRDataModule
+from sr.evaluation.batches import iterate_batches
+from sr.evaluation.predictor import Predictor
+from sr.evaluation.reference import ProtocolVariants, Reference
+from sr.image.resize import upscale_bicubic
+from sr.inference.memory import FEWER_METRICS, report_out_of_memory
+from sr.metric.score import Score, group_by_image
+from sr.model.evaluation import EvaluationOutput
+from sr.record.result import Metrics, SetResult
+from sr.runtime.error import UserError
+
+Show = Callable[[list[str], EvaluationOutput], None]  # receives each batch with the names of its images
+
+
+class SetEvaluator:
+    """The evaluation of the set at `index` of the test sets of `data`."""
+
+    def __init__(
+        self, data: SRDataModule, index: int, predictor: Predictor, reference: Reference, device: torch.device
+    ) -> None:
+        self.data, self.predictor, self.reference, self.device = data, predictor, reference, device
+        self.name = data.set_name("test", index)
+        self.images: ImageSet = data.eval_sets["test"][index]
+        self.protocol = reference.protocol
+        self._score, self._bicubic = Score(self.protocol), Score(self.protocol)
+        self._variants = ProtocolVariants(self.protocol)
+        self._count = 0  # images that are finished
+
+    def evaluate(self, show: Show) -> SetResult:
+        """Evaluate all images, and compare their means with the reference."""
+        self.predictor.start_set()
+        for raw, names in iterate_batches(self.images, self.device, self.name):
+            label = f"{self.name}/{names[0]}"
+            pair = self.data.on_after_batch_transfer(raw, 0)
+            sr = self.predictor.predict(pair, names, self.name, raw.gray)
+            if not sr.isfinite().all():
+                raise UserError(f"{label}: the net's output is NaN or infinite; its weights are damaged")
+            bicubic = upscale_bicubic(pair.lr, self.protocol.scale)
+            with report_out_of_memory(f"{label}: an image of {sr.shape[-1]}×{sr.shape[-2]}", FEWER_METRICS):
+                self._score.update(sr, pair.hr, pair.lr)
+                self._bicubic.update(bicubic, pair.hr, pair.lr)
+            if self.reference.find_row(self.name):
+                self._variants.update(sr, pair.hr)
+            show(names, EvaluationOutput(pair.lr, sr, pair.hr))
+            self._count += len(names)
+        result = SetResult(
+            count=len(self.images),
+            metrics=self._score.compute(),
+            bicubic=self._bicubic.compute(),
+            per_image=self._group_by_image(),
+            protocol=self.reference.protocols[self.name],
+            **self.predictor.measure_cost(),
+        )
+        self.reference.compare(self.name, result, self._variants)
+        return result
+
+    def build_unfinished_result(self) -> SetResult | None:
+        """Return the values of the images that were finished before the evaluation was interrupted; None without any."""
+        if not self._count:
+            return None
+        return SetResult(count=self._count, per_image=self._group_by_image(), is_unfinished=True)
+
+    def _group_by_image(self) -> dict[str, Metrics]:
+        values, bicubic = (
+            {name: column[: self._count] for name, column in score.per_image().items()}
+            for score in (self._score, self._bicubic)
+        )
+        return group_by_image(self.images.names[: self._count], values, bicubic)
