@@ -237,3 +237,12 @@ def test_messages_under_troubleshooting_are_those_of_the_program(page: Path) -> 
     assert not [
         text for text, parts in pieces.items() if not any(all(p in known for p in parts) for known in list_messages())
     ]
+
+
+def test_layers_of_the_documents_are_those_that_lint_checks() -> None:
+    contract = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"][
+        "contracts"
+    ][0]
+    text = (ROOT / "docs/extend.md").read_text(encoding="utf-8").partition("## Layers")[2].partition("\n## ")[0]
+    written = [set(re.findall(r"`(\w+)`", line)) for line in re.findall(r"^\d\. (.*)$", text, re.MULTILINE)]
+    assert written == [set(layer.split(" | ")) for layer in contract["layers"]]
