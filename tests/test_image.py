@@ -1,4 +1,4 @@
-"""Reading pictures of every kind that is promised, refusing the others by name, and writing PNG whole or not at all."""
+"""Read every supported kind of image file, reject the others with a message, and write PNG files atomically."""
 
 import struct
 import zlib
@@ -15,23 +15,23 @@ from sr.image.write import to_pil, to_uint8, write_png
 from sr.runtime.error import UserError
 
 H, W = 24, 32
-ROTATED = 6  # EXIF orientation: the camera was turned, the picture is to be rotated by 90° clockwise
+ROTATED = 6  # EXIF orientation: the image has to be rotated by 90° clockwise
 
 
 def array(channels: int = 3) -> np.ndarray:
-    """A smooth picture that lossy formats keep nearly as it is."""
+    """Return a smooth image, which lossy formats change little."""
     rows, columns = np.mgrid[0:H, 0:W]
     return np.stack([rows * 8, columns * 6, 255 - rows * 4, 128 + columns * 3][:channels], axis=-1).astype(np.uint8)
 
 
-def exif(orientation: int) -> Image.Exif:
-    made = Image.Exif()
-    made[0x0112] = orientation
-    return made
+def make_exif(orientation: int) -> Image.Exif:
+    tags = Image.Exif()
+    tags[0x0112] = orientation
+    return tags
 
 
-def png_16(path: Path) -> None:
-    """RGB of 16 bits a channel, which Pillow itself would open as 8-bit RGB without a word."""
+def write_png_16(path: Path) -> None:
+    """Write RGB with 16 bits per channel, which Pillow opens as 8-bit RGB without a warning."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -44,10 +44,10 @@ def png_16(path: Path) -> None:
 @pytest.mark.parametrize("name", ["a.png", "a.bmp", "a.tif", "a.tiff", "A.PNG"])
 def test_lossless_formats_come_back_exactly(tmp_path: Path, name: str) -> None:
     Image.fromarray(array()).save(tmp_path / name)
-    picture = read_image(tmp_path / name)
-    assert picture.pixels.dtype == torch.uint8
-    assert np.array_equal(picture.pixels.permute(1, 2, 0), array())
-    assert picture.alpha is None
+    decoded = read_image(tmp_path / name)
+    assert decoded.pixels.dtype == torch.uint8
+    assert np.array_equal(decoded.pixels.permute(1, 2, 0), array())
+    assert decoded.alpha is None
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.jpeg", "a.webp"])
@@ -59,7 +59,7 @@ def test_lossy_formats_come_back_nearly(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("mode", ["L", "1"])
-def test_gray_stays_one_channel_and_is_repeated_only_when_rgb_is_wanted(tmp_path: Path, mode: str) -> None:
+def test_gray_stays_one_channel_and_is_repeated_only_by_read_rgb(tmp_path: Path, mode: str) -> None:
     Image.fromarray(array(1)[..., 0]).convert(mode).save(tmp_path / "a.png")
     pixels, rgb = read_image(tmp_path / "a.png").pixels, read_rgb(tmp_path / "a.png")
     assert pixels.shape == (1, H, W)
@@ -68,30 +68,30 @@ def test_gray_stays_one_channel_and_is_repeated_only_when_rgb_is_wanted(tmp_path
     assert probe(tmp_path / "a.png") == (H, W, "gray")
 
 
-def test_palette_is_read_as_its_colours(tmp_path: Path) -> None:
+def test_palette_is_read_as_its_colors(tmp_path: Path) -> None:
     image = Image.fromarray(array()).quantize(16)
     image.save(tmp_path / "a.png")
     assert np.array_equal(read_image(tmp_path / "a.png").pixels.permute(1, 2, 0), np.array(image.convert("RGB")))
-    assert probe(tmp_path / "a.png").kind == "colour"
+    assert probe(tmp_path / "a.png").kind == "color"
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.webp", "a.tif"])
-def test_alpha_is_kept_apart(tmp_path: Path, name: str) -> None:
+def test_alpha_is_separate_from_the_pixels(tmp_path: Path, name: str) -> None:
     Image.fromarray(array(4)).save(tmp_path / name, lossless=True, exact=True)
-    picture = read_image(tmp_path / name)
-    assert np.array_equal(picture.alpha[0], array(4)[..., 3])
-    assert np.array_equal(picture.pixels.permute(1, 2, 0), array(3))
+    decoded = read_image(tmp_path / name)
+    assert np.array_equal(decoded.alpha[0], array(4)[..., 3])
+    assert np.array_equal(decoded.pixels.permute(1, 2, 0), array(3))
     assert read_rgb(tmp_path / name).shape == (3, H, W)
 
 
 def test_gray_with_alpha_stays_gray(tmp_path: Path) -> None:
     Image.fromarray(array(2)).save(tmp_path / "a.png")
-    picture = read_image(tmp_path / "a.png")
-    assert np.array_equal(picture.pixels[0], array(2)[..., 0])
-    assert np.array_equal(picture.alpha[0], array(2)[..., 1])
+    decoded = read_image(tmp_path / "a.png")
+    assert np.array_equal(decoded.pixels[0], array(2)[..., 0])
+    assert np.array_equal(decoded.alpha[0], array(2)[..., 1])
 
 
-def test_transparent_colour_of_a_palette_becomes_alpha(tmp_path: Path) -> None:
+def test_transparent_color_of_a_palette_becomes_alpha(tmp_path: Path) -> None:
     image = Image.fromarray(array()).quantize(16)
     image.save(tmp_path / "a.png", transparency=3)
     assert np.array_equal(read_image(tmp_path / "a.png").alpha[0] == 0, np.array(image) == 3)
@@ -99,7 +99,7 @@ def test_transparent_colour_of_a_palette_becomes_alpha(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.webp", "a.tif"])
 def test_exif_orientation_is_applied_and_known_from_the_header(tmp_path: Path, name: str) -> None:
-    Image.fromarray(array()).save(tmp_path / name, exif=exif(ROTATED), quality=95, lossless=True)
+    Image.fromarray(array()).save(tmp_path / name, exif=make_exif(ROTATED), quality=95, lossless=True)
     pixels = read_image(tmp_path / name).pixels
     assert probe(tmp_path / name)[:2] == pixels.shape[1:] == (W, H)
     upright = np.rot90(array(), -1)
@@ -107,30 +107,30 @@ def test_exif_orientation_is_applied_and_known_from_the_header(tmp_path: Path, n
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_every_orientation_tells_its_size_beforehand(tmp_path: Path, orientation: int) -> None:
-    Image.fromarray(array()).save(tmp_path / "a.jpg", exif=exif(orientation))
+def test_the_header_gives_the_upright_size_for_every_orientation(tmp_path: Path, orientation: int) -> None:
+    Image.fromarray(array()).save(tmp_path / "a.jpg", exif=make_exif(orientation))
     assert probe(tmp_path / "a.jpg")[:2] == read_image(tmp_path / "a.jpg").pixels.shape[1:]
 
 
-def test_colour_profile_is_kept(tmp_path: Path) -> None:
+def test_color_profile_is_read_and_written(tmp_path: Path) -> None:
     from PIL import ImageCms
 
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     Image.fromarray(array()).save(tmp_path / "a.png", icc_profile=profile)
-    picture = read_image(tmp_path / "a.png")
-    assert picture.icc == profile
-    write_png(tmp_path / "b.png", to_pil(picture.pixels), picture.icc)
+    decoded = read_image(tmp_path / "a.png")
+    assert decoded.icc == profile
+    write_png(tmp_path / "b.png", to_pil(decoded.pixels), decoded.icc)
     assert read_image(tmp_path / "b.png").icc == profile
 
 
 def bad_files() -> dict[str, tuple[str, Callable[[Path], object]]]:
-    """File name -> (what the message says, how to make the file)."""
+    """Return file name -> (text of the message, function that creates the file)."""
     gray_16 = Image.fromarray(array(1)[..., 0].astype(np.uint16) * 257)
     color = Image.fromarray(array())
     return {
         "gray16.png": ("16", gray_16.save),
         "gray16.tif": ("16", gray_16.save),
-        "rgb16.png": ("16", png_16),
+        "rgb16.png": ("16", write_png_16),
         "float.tif": ("8-bit", Image.fromarray(array(1)[..., 0].astype(np.float32)).save),
         "cmyk.jpg": ("CMYK", color.convert("CMYK").save),
         "cmyk.tif": ("CMYK", color.convert("CMYK").save),
@@ -142,58 +142,58 @@ def bad_files() -> dict[str, tuple[str, Callable[[Path], object]]]:
 
 
 @pytest.mark.parametrize("name", bad_files())
-@pytest.mark.parametrize("look", [probe, read_image, read_rgb])
-def test_what_cannot_be_read_is_refused_by_name(tmp_path: Path, name: str, look: Callable) -> None:
-    reason, make = bad_files()[name]
-    make(tmp_path / name)
+@pytest.mark.parametrize("read", [probe, read_image, read_rgb])
+def test_an_unsupported_file_is_rejected_with_its_name(tmp_path: Path, name: str, read: Callable) -> None:
+    reason, create = bad_files()[name]
+    create(tmp_path / name)
     with pytest.raises(UserError, match=reason) as error:
-        look(tmp_path / name)
+        read(tmp_path / name)
     assert str(tmp_path / name) in str(error.value)
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.webp", "a.bmp", "a.tif"])
-@pytest.mark.parametrize("part", [0.05, 0.5, 0.9])
-def test_a_cut_off_file_is_refused_by_name_and_never_half_read(tmp_path: Path, name: str, part: float) -> None:
-    chance = np.random.default_rng(0)
-    Image.fromarray(chance.integers(0, 256, (60, 80, 3), dtype=np.uint8)).save(tmp_path / name)
-    whole = (tmp_path / name).read_bytes()
-    (tmp_path / name).write_bytes(whole[: int(len(whole) * part)])
+@pytest.mark.parametrize("fraction", [0.05, 0.5, 0.9])
+def test_a_truncated_file_is_rejected_with_its_name(tmp_path: Path, name: str, fraction: float) -> None:
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 256, (60, 80, 3), dtype=np.uint8)).save(tmp_path / name)
+    content = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(content[: int(len(content) * fraction)])
     with pytest.raises(UserError, match="replace or remove it") as error:
         read_image(tmp_path / name)
     assert str(tmp_path / name) in str(error.value)
 
 
-def test_looking_at_a_png_does_not_decode_it(tmp_path: Path) -> None:
-    """Its size is known although its pixels are gone: a large folder is checked quickly."""
+def test_probing_a_png_does_not_decode_it(tmp_path: Path) -> None:
+    """Its size is read although its pixels are missing: a large folder is checked quickly."""
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)).save(tmp_path / "a.png")
-    whole = (tmp_path / "a.png").read_bytes()
-    (tmp_path / "a.png").write_bytes(whole[: len(whole) // 2])
-    assert probe(tmp_path / "a.png") == (60, 80, "colour")
+    content = (tmp_path / "a.png").read_bytes()
+    (tmp_path / "a.png").write_bytes(content[: len(content) // 2])
+    assert probe(tmp_path / "a.png") == (60, 80, "color")
 
 
-def test_a_folder_lists_its_pictures_by_name_and_nothing_else(tmp_path: Path) -> None:
+def test_a_folder_lists_its_images_by_name_and_nothing_else(tmp_path: Path) -> None:
     for name in ("b.png", "a.jpg", "C.TIF", "notes.txt", ".hidden.png"):
         (tmp_path / name).touch()
     assert [path.name for path in list_images(tmp_path, "data.path")] == ["C.TIF", "a.jpg", "b.png"]
 
 
-def test_folders_without_pictures_are_told_apart_by_the_dial_that_named_them(tmp_path: Path) -> None:
+def test_the_message_about_a_folder_without_images_names_the_option(tmp_path: Path) -> None:
     (tmp_path / "file.png").touch()
     (tmp_path / "empty").mkdir()
-    for name, reason in (("gone", "no such folder"), ("file.png", "this is a file"), ("empty", "no images")):
+    for name, reason in (("missing", "no such folder"), ("file.png", "this is a file"), ("empty", "no images")):
         with pytest.raises(UserError, match=reason) as error:
             list_images(tmp_path / name, "data.path")
         assert str(error.value).startswith(f"data.path={tmp_path / name}")
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
-def test_what_is_written_is_read_again(tmp_path: Path, channels: int) -> None:
+def test_a_written_image_is_read_back_unchanged(tmp_path: Path, channels: int) -> None:
     layers = torch.from_numpy(array(channels)).permute(2, 0, 1)
     pixels, alpha = (layers[:-1], layers[-1:]) if channels in (2, 4) else (layers, None)
     write_png(tmp_path / "a.png", to_pil(pixels, alpha))
-    picture = read_image(tmp_path / "a.png")
-    assert torch.equal(picture.pixels, pixels)
-    assert (picture.alpha is None and alpha is None) or torch.equal(picture.alpha, alpha)
+    decoded = read_image(tmp_path / "a.png")
+    assert torch.equal(decoded.pixels, pixels)
+    assert (decoded.alpha is None and alpha is None) or torch.equal(decoded.alpha, alpha)
 
 
 def test_float_to_bytes_is_clamped_and_rounded() -> None:
@@ -201,14 +201,16 @@ def test_float_to_bytes_is_clamped_and_rounded() -> None:
     assert to_uint8(levels).tolist() == [0, 0, 1, 127, 128, 255, 255]
 
 
-def test_a_full_disk_leaves_the_old_picture_and_no_half_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(self: Image.Image, path: Path, **_: object) -> None:
-        Path(path).write_bytes(b"half a pic")
+def test_a_full_disk_leaves_the_old_image_and_no_incomplete_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def save(self: Image.Image, path: Path, **_: object) -> None:
+        Path(path).write_bytes(b"half an image")
         raise OSError(28, "No space left on device")
 
     target = tmp_path / "a.png"
     target.write_bytes(b"the old one")
-    monkeypatch.setattr(Image.Image, "save", full)
+    monkeypatch.setattr(Image.Image, "save", save)
     with pytest.raises(UserError, match=r"cannot be written.*No space left") as error:
         write_png(target, to_pil(torch.zeros(3, 4, 4, dtype=torch.uint8)))
     assert str(target) in str(error.value)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from sr.degrade.op import Images, Op, Size, generator, new_seed, share, span
-from sr.image.color import GRAY
+from sr.image.color import GRAY_WEIGHTS
 from sr.runtime.error import UserError
 
 STEPS = 4096
@@ -87,7 +87,7 @@ def _noisy(image: Tensor, draw: Drawn) -> Tensor:
 def _counted(image: Tensor, draw: Drawn) -> Tensor:
     light = image
     if draw.gray and len(image) == 3:
-        weight = torch.tensor(GRAY, dtype=image.dtype, device=image.device)
+        weight = torch.tensor(GRAY_WEIGHTS, dtype=image.dtype, device=image.device)
         light = (weight @ image.flatten(1)).view(1, *image.shape[1:])
     levels = (light * 255).round_().clamp_(0, 255)
     seen = torch.zeros(256, device=image.device).index_fill_(0, levels.flatten().long(), 1).sum()

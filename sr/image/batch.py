@@ -1,4 +1,4 @@
-"""What travels: `Raw` from the disk to the device, `Pair` from there to the network, `Seen` from there to a measure."""
+"""The batches: `Raw` from the disk to the device, `Pair` from there to the network, `MetricInput` to the metrics."""
 
 from typing import NamedTuple
 
@@ -6,16 +6,16 @@ from torch import Tensor
 
 
 class Raw(NamedTuple):
-    """One batch as the data loader hands it over: bytes, not yet degraded."""
+    """One batch as the data loader returns it: uint8, not yet degraded."""
 
     hr: Tensor  # uint8 [B, C, H, W]
     lr: Tensor | None = None  # uint8 [B, C, h, w]; None: made from `hr` on the device
-    gray: bool = False  # whether the file of a whole picture holds one channel, repeated here
-    seed: int | None = None  # of what is done to a training batch by chance, 0…2⁶³-1; None: pictures to be measured
+    gray: bool = False  # True if the file of a whole image has one channel, which is repeated here
+    seed: int | None = None  # of the random degradation of a training batch, 0…2⁶³-1; None: images for evaluation
 
 
 class Pair(NamedTuple):
-    """One batch as a network sees it: float, 0…1, `hr` exactly `scale` times as large as `lr`.
+    """One batch for a network: float in 0…1, `hr` exactly `scale` times as large as `lr`.
 
     float32 holds 8-bit levels; float64 an LR that is not rounded to 8 bits (`metric=vdsr`).
     """
@@ -25,10 +25,10 @@ class Pair(NamedTuple):
 
 
 class MetricInput(NamedTuple):
-    """What a measure may look at: a batch of results, and what belongs to them."""
+    """The input of a metric: a batch of results, with their references and LR images."""
 
-    x: Tensor  # the result as the protocol measures it: levels 0…255, border cut, float64 [B, 1 or C, H-2b, W-2b]
-    y: Tensor  # HR likewise
-    sr: Tensor  # the result rounded to 8 bits, 0…1, whole [B, C, H, W]
-    hr: Tensor  # HR likewise
-    lr: Tensor  # what the net was given, 0…1 [B, C, h, w]; float64: not rounded to 8 bits (metric=vdsr)
+    x: Tensor  # the result as the protocol measures it: levels 0…255, border cropped, float64 [B, 1 or C, H-2b, W-2b]
+    y: Tensor  # the reference (HR), likewise
+    sr: Tensor  # the result rounded to 8 bits, in 0…1, not cropped [B, C, H, W]
+    hr: Tensor  # the reference, likewise
+    lr: Tensor  # the net's input in 0…1 [B, C, h, w]; float64: not rounded to 8 bits (metric=vdsr)

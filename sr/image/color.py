@@ -1,54 +1,49 @@
-"""The only copy of each colour conversion. All work on `[..., C, H, W]`.
+"""Conversions between color spaces, each defined here only. All work on `[..., C, H, W]`.
 
-`luma` and `YCbCr` are BT.601 studio range as in MATLAB's `rgb2ycbcr` (Y 16…235), the luma of SR papers.
-`gray` is the full-range grayscale of JPEG and of the classic tutorial (0…255): 1.32 dB lower for the same picture.
+`rgb_to_luma` and `rgb_to_ycbcr` are BT.601 studio range as in MATLAB's `rgb2ycbcr` (Y 16…235), the luma of SR papers.
+`rgb_to_gray` is the full-range grayscale of JPEG and of the classic tutorial (0…255): PSNR is 1.32 dB lower in it for the
+same image.
 """
 
 import torch
 from torch import Tensor
 
-GRAY = (0.2989, 0.5870, 0.1140)
+GRAY_WEIGHTS = (0.2989, 0.5870, 0.1140)
 
 # MATLAB's rgb2ycbcr: rows Y, Cb, Cr for RGB in 0…1, result in 8-bit levels.
-_YCBCR = ((65.481, 128.553, 24.966), (-37.797, -74.203, 112.0), (112.0, -93.786, -18.214))
-_OFFSET = (16.0, 128.0, 128.0)
-
-
-def _mix(image: Tensor, rows: tuple[tuple[float, ...], ...]) -> Tensor:
-    weight = torch.tensor(rows, dtype=image.dtype, device=image.device)
-    return _einsum(weight, image)
-
-
-def _einsum(weight: Tensor, image: Tensor) -> Tensor:
-    with torch.autocast(image.device.type, enabled=False):  # mixed precision must not reach a conversion
-        return torch.einsum("kc,...chw->...khw", weight, image)
+YCBCR_MATRIX = ((65.481, 128.553, 24.966), (-37.797, -74.203, 112.0), (112.0, -93.786, -18.214))
+YCBCR_OFFSET = (16.0, 128.0, 128.0)
 
 
 def rgb_to_luma(rgb: Tensor) -> Tensor:
-    """Y' of BT.601 for float RGB in 0…1, `[..., 3, H, W]` -> `[..., 1, H, W]`, in 0…1 (16/255 … 235/255), unrounded."""
-    return (_mix(rgb, _YCBCR[:1]) + _OFFSET[0]) / 255
+    """Convert float RGB in 0…1, `[..., 3, H, W]`, to BT.601 luma `[..., 1, H, W]` in 16/255…235/255, unrounded."""
+    return (_multiply(_to_tensor(YCBCR_MATRIX[:1], rgb), rgb) + YCBCR_OFFSET[0]) / 255
 
 
 def rgb_to_ycbcr(rgb: Tensor) -> Tensor:
-    """BT.601 Y'CbCr of float RGB in 0…1, `[..., 3, H, W]`, in 0…1, unrounded."""
-    offset = torch.tensor(_OFFSET, dtype=rgb.dtype, device=rgb.device)[:, None, None]
-    return (_mix(rgb, _YCBCR) + offset) / 255
+    """Convert float RGB in 0…1, `[..., 3, H, W]`, to BT.601 Y'CbCr in 0…1, unrounded."""
+    return (_multiply(_to_tensor(YCBCR_MATRIX, rgb), rgb) + _to_tensor(YCBCR_OFFSET, rgb)[:, None, None]) / 255
 
 
 def ycbcr_to_rgb(ycbcr: Tensor) -> Tensor:
-    """The inverse of `rgb_to_ycbcr`; may leave 0…1 where the input is out of gamut."""
-    inverse = torch.linalg.inv(torch.tensor(_YCBCR, dtype=torch.float64)).to(ycbcr)
-    offset = torch.tensor(_OFFSET, dtype=ycbcr.dtype, device=ycbcr.device)[:, None, None]
-    return _einsum(inverse, ycbcr * 255 - offset)
+    """Invert `rgb_to_ycbcr`; the result may leave 0…1 where the input is out of gamut."""
+    inverse = torch.linalg.inv(torch.tensor(YCBCR_MATRIX, dtype=torch.float64)).to(ycbcr)
+    return _multiply(inverse, ycbcr * 255 - _to_tensor(YCBCR_OFFSET, ycbcr)[:, None, None])
 
 
 def rgb_to_gray(rgb: Tensor) -> Tensor:
-    """Return full-range grayscale: `[..., 3, H, W]` -> `[..., 1, H, W]`; one channel is returned as it is.
-
-    uint8 is rounded and stays uint8; float stays float, unrounded.
-    """
+    """Convert uint8 RGB `[..., 3, H, W]` to full-range gray, uint8 `[..., 1, H, W]`, rounded; return gray as it is."""
     if rgb.shape[-3] == 1:
         return rgb
-    if rgb.is_floating_point():
-        return _mix(rgb, (GRAY,))
-    return (_mix(rgb.float(), (GRAY,)) + 0.5).clamp(0, 255).to(torch.uint8)
+    levels = rgb.float()
+    return (_multiply(_to_tensor((GRAY_WEIGHTS,), levels), levels) + 0.5).clamp(0, 255).to(torch.uint8)
+
+
+def _to_tensor(values: tuple, like: Tensor) -> Tensor:
+    return torch.tensor(values, dtype=like.dtype, device=like.device)
+
+
+def _multiply(matrix: Tensor, image: Tensor) -> Tensor:
+    """Multiply each pixel of `image` `[..., C, H, W]` by `matrix` `[K, C]`: -> `[..., K, H, W]`."""
+    with torch.autocast(image.device.type, enabled=False):  # a conversion is never computed in mixed precision
+        return torch.einsum("kc,...chw->...khw", matrix, image)

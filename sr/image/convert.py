@@ -61,7 +61,7 @@ def to_pixels(image: np.ndarray | Image.Image | Tensor, name: str = "image") -> 
 def from_pixels(pixels: Pixels, like: ImageT) -> ImageT:
     """Return `pixels` as an image of the kind, dtype, number of dimensions and device of `like`.
 
-    A Pillow image keeps its color profile, unless it was in color and the pixels are gray.
+    The color profile of a Pillow image is copied, unless the image has color and the pixels are gray.
     """
     if isinstance(like, Image.Image):
         image = to_pil(to_uint8(pixels.color[0]) if pixels.color.is_floating_point() else pixels.color[0], pixels.alpha)
@@ -89,6 +89,6 @@ def _read_pillow(image: Image.Image, name: str) -> Pixels:
 
 
 def _to_tensor(image: Image.Image) -> Tensor:
-    """uint8 `[1 or 3, H, W]`."""
+    """Return uint8 `[1 or 3, H, W]`."""
     array = np.array(image)  # a copy: Pillow's own buffer is read-only
     return torch.from_numpy(array if array.ndim == 3 else array[:, :, None]).permute(2, 0, 1).contiguous()

@@ -1,4 +1,4 @@
-"""Pictures to disk: PNG, written beside its place and then renamed, so that no half file is ever left."""
+"""Write PNG files: to a temporary file first, which is then renamed, so that no incomplete image ever remains."""
 
 from pathlib import Path
 
@@ -10,23 +10,23 @@ from sr.runtime.error import UserError
 
 
 def to_uint8(image: Tensor) -> Tensor:
-    """Float 0…1 to uint8, clamped and rounded half up."""
+    """Convert float 0…1 to uint8, clamped and rounded half up."""
     return (image * 255 + 0.5).clamp(0, 255).to(torch.uint8)
 
 
 def to_pil(pixels: Tensor, alpha: Tensor | None = None) -> Image.Image:
-    """uint8 `[1 or 3, H, W]` (and `[1, H, W]` alpha) as a Pillow image: L, RGB, LA or RGBA."""
+    """Convert uint8 `[1 or 3, H, W]` (with alpha `[1, H, W]`) to a Pillow image: L, RGB, LA or RGBA."""
     layers = pixels if alpha is None else torch.cat([pixels, alpha])
     array = layers.permute(1, 2, 0).contiguous().cpu().numpy()
     return Image.fromarray(array[:, :, 0] if array.shape[2] == 1 else array)
 
 
 def write_png(path: Path, image: Image.Image, icc: bytes | None = None) -> None:
-    """Write `image` to `path`, whole or not at all."""
-    part = path.with_name(path.name + ".part")
+    """Write `image` to `path` atomically, with the color profile `icc`."""
+    temporary = path.with_name(path.name + ".part")
     try:
-        image.save(part, format="PNG", icc_profile=icc)
-        part.replace(path)
+        image.save(temporary, format="PNG", icc_profile=icc)
+        temporary.replace(path)
     except OSError as error:
-        part.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise UserError(f"{path}: cannot be written ({error.strerror or error})") from None

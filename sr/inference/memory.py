@@ -7,20 +7,20 @@ import torch
 
 from sr.runtime.error import UserError
 
-FEWER_METRICS = "measure less of it: metric/also=[]"  # LPIPS and DISTS look at whole pictures with VGG
+FEWER_METRICS = "evaluate fewer metrics: metric/also=[]"  # LPIPS and DISTS run VGG on whole images
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether it is that: a device's `torch.OutOfMemoryError`, or the CPU allocator's message."""
+    """Return True for a device's `torch.OutOfMemoryError`, and for the message of the CPU allocator."""
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 @contextlib.contextmanager
-def report_out_of_memory(what: str, advice: str = "say tile=256, or less") -> Iterator[None]:
-    """Around the enlarging of `what`: out of memory becomes a `UserError` that says what to do."""
+def report_out_of_memory(image: str, advice: str = "say tile=256, or less") -> Iterator[None]:
+    """Turn an out-of-memory error in the block into a `UserError` that names the image and says what to do."""
     try:
         yield
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise
-        raise UserError(f"{what} does not fit in memory; {advice}") from None
+        raise UserError(f"{image} does not fit in memory; {advice}") from None

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from sr.image.color import GRAY, rgb_to_luma
+from sr.image.color import GRAY_WEIGHTS, rgb_to_luma
 from sr.metric.psnr import psnr
 
 
@@ -24,7 +24,7 @@ def compute_psnr_variants(sr: Tensor, hr: Tensor, border: int) -> dict[str, Tens
         ),
     }
     if hr.shape[1] == 3:
-        weights = torch.tensor(GRAY, dtype=x.dtype, device=x.device).view(1, 3, 1, 1)
+        weights = torch.tensor(GRAY_WEIGHTS, dtype=x.dtype, device=x.device).view(1, 3, 1, 1)
         pairs |= {
             "full-range luma (JPEG, OpenCV) instead of BT.601's 16…235": (
                 _cut_border((x * weights).sum(1, keepdim=True), border),
