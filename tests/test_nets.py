@@ -196,7 +196,7 @@ def test_info(sr: Callable, tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
     answer = sr("run", "model/net=imdn", "scale=4", "--info")
     assert "715,176" in answer.out
-    assert "whole picture" in answer.out
+    assert "whole image" in answer.out
     assert "IMDB3" in answer.out  # its parts
     answer = sr("run", "--info", "model/net=span")
     assert "1,824,900, and 410,700 deployed" in answer.out
