@@ -1,10 +1,10 @@
-"""Trains the small VGG through which `model/loss=[features]` looks, and writes it as that loss reads it.
+"""Train the small VGG of `model/loss=[features]` on CIFAR-10's labels, and write it in the format that this loss reads.
 
     python experiments/cifar10_features/train.py data=DIR out=FILE.safetensors [epochs=20] [seed=0] [bf16=1]
 
 `data` holds an extracted CIFAR-10, as for `data=cifar10`. Each convolution is followed by a batch norm without weights of
-its own, which is folded into it at the end: the written net is plain, and before its ReLUs every channel has mean 0 and
-standard deviation 1 over the training set, so that all channels of all layers count alike in a loss.
+its own, which is folded into it at the end. So the written network is plain, and before its ReLUs every channel has mean 0
+and standard deviation 1 over the training set: all channels of all layers have the same weight in a loss.
 """
 
 import sys
@@ -23,15 +23,15 @@ WIDTHS = ((16, 32), (48, 48), (80, 80))
 BATCH, RATE, DECAY, MOMENTUM, SMOOTHING = 128, 0.1, 5e-4, 0.9, 0.1
 
 
-def normed(plain: nn.Sequential) -> nn.Sequential:
-    """With a batch norm after each convolution."""
+def add_norms(plain: nn.Sequential) -> nn.Sequential:
+    """Return the network with a batch norm after each convolution."""
     layers = ([layer, nn.BatchNorm2d(layer.out_channels, affine=False)] if isinstance(layer, nn.Conv2d) else [layer]
               for layer in plain)  # fmt: skip
     return nn.Sequential(*(layer for pair in layers for layer in pair))
 
 
-def folded(net: nn.Sequential) -> dict[str, Tensor]:
-    """The weights of the plain net that does the same, named as torchvision names a VGG's, in half precision."""
+def fold_norms(net: nn.Sequential) -> dict[str, Tensor]:
+    """Return the weights of the equivalent network without batch norms, named as in torchvision's VGG, in half precision."""
     layers = [layer for layer in net if not isinstance(layer, nn.BatchNorm2d)]
     norms = iter(layer for layer in net if isinstance(layer, nn.BatchNorm2d))
     state = {}
@@ -44,31 +44,33 @@ def folded(net: nn.Sequential) -> dict[str, Tensor]:
     return {key: value.half().contiguous() for key, value in state.items()}
 
 
-def shown(images: Tensor) -> Tensor:
-    """uint8 -> normalised float."""
+def normalize(images: Tensor) -> Tensor:
+    """Convert uint8 `[B, 3, h, w]` to float with ImageNet's mean and standard deviation."""
     mean, std = (torch.tensor(v).view(3, 1, 1) for v in (MEAN, STD))
     return ((images.float() / 255 - mean) / std).contiguous(memory_format=torch.channels_last)
 
 
-def varied(images: Tensor) -> Tensor:
-    """Half of them mirrored, all moved by up to four pixels."""
+def augment(images: Tensor) -> Tensor:
+    """Mirror half of the images and shift all by up to four pixels."""
     images = torch.where(torch.rand(len(images), 1, 1, 1) < 0.5, images.flip(-1), images)
-    wide = F.pad(images, (4, 4, 4, 4), mode="reflect")
+    padded = F.pad(images, (4, 4, 4, 4), mode="reflect")
     down, across = torch.randint(0, 9, (2, len(images), 1))
     rows, columns = down + torch.arange(32), across + torch.arange(32)
-    return wide[torch.arange(len(images))[:, None, None], :, rows[:, :, None], columns[:, None]].movedim(-1, 1)
+    return padded[torch.arange(len(images))[:, None, None], :, rows[:, :, None], columns[:, None]].movedim(-1, 1)
 
 
-def accuracy(net: nn.Module, images: Tensor, labels: Tensor) -> float:
+def compute_accuracy(net: nn.Module, images: Tensor, labels: Tensor) -> float:
+    """Return the share of images that are classified correctly."""
     with torch.no_grad():
-        found = torch.cat([net.eval()(batch).argmax(dim=1) for batch in shown(images).split(256)])
-    return (found == labels).float().mean().item()
+        predicted = torch.cat([net.eval()(batch).argmax(dim=1) for batch in normalize(images).split(256)])
+    return (predicted == labels).float().mean().item()
 
 
 def main(data: str, out: str, epochs: int = 20, seed: int = 0, bf16: int = 0) -> None:
+    """Train, print loss and test accuracy of each epoch, and write the weights to `out`."""
     torch.manual_seed(seed)
     (images, labels), test = (labelled(Path(data), part) for part in ("train", "test"))
-    features = normed(vgg(WIDTHS))
+    features = add_norms(vgg(WIDTHS))
     head = nn.Linear(WIDTHS[-1][-1], 10)
     net = nn.Sequential(features, nn.AdaptiveAvgPool2d(1), nn.Flatten(), head).to(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(net.parameters(), RATE, momentum=MOMENTUM, weight_decay=DECAY, nesterov=True)
@@ -82,18 +84,18 @@ def main(data: str, out: str, epochs: int = 20, seed: int = 0, bf16: int = 0) ->
             with torch.autocast(
                 "cpu", torch.bfloat16, enabled=bool(bf16)
             ):  # half the time where the CPU has AVX-512 BF16
-                logits = net(shown(varied(images[index])))
+                logits = net(normalize(augment(images[index])))
             loss = F.cross_entropy(logits.float(), labels[index], label_smoothing=SMOOTHING)
             loss.backward()
             optimizer.step()
             schedule.step()
-        took = time.process_time() - start
+        seconds = time.process_time() - start
         print(
-            f"epoch {epoch + 1}: loss {loss.item():.3f}, test {accuracy(net, *test):.3f}, {took:.0f} s of CPU",
+            f"epoch {epoch + 1}: loss {loss.item():.3f}, test {compute_accuracy(net, *test):.3f}, {seconds:.0f} s of CPU",
             flush=True,
         )
     classifier = {f"classifier.{key}": value.half() for key, value in head.state_dict().items()}
-    safetensors.torch.save_file(folded(features) | classifier, out)
+    safetensors.torch.save_file(fold_norms(features) | classifier, out)
 
 
 if __name__ == "__main__":
