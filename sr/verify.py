@@ -1,4 +1,4 @@
-"""`python -m sr.verify`: does this machine measure what the field measures?"""
+"""`python -m sr.verify`: check that this machine gives the field's numbers for the bicubic baseline."""
 
 import sys
 
@@ -9,19 +9,19 @@ from sr.runtime.error import UserError
 
 
 def main() -> None:
-    """The console script `sr-verify`."""
+    """Run the console script `sr-verify`."""
     cli.run_command("verify", verify)
 
 
 def verify(cfg: DictConfig) -> None:
-    """Print ours beside reference and published, write `out`; exit code 1 when a row fails."""
+    """Print measured, reference and published values, and write the report; exit with 1 if a row fails."""
     schema.check_lists(cfg, "sets", "scales", "protocols")
     for key in ("sets", "scales", "protocols"):
         if not cfg[key]:
-            raise UserError(f"{key}=[]: expected one at least")
-    from sr.evaluation.verification import Verification  # torch: only now, when the config is right
+            raise UserError(f"{key}=[]: expected at least one")
+    from sr.evaluation.verification import Verification  # imports torch: only now, when the config is right
 
-    if not Verification(**schema.to_plain(cfg)).passes():
+    if not Verification(**schema.to_plain(cfg)).execute():
         sys.exit(1)
 
 

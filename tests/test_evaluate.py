@@ -142,7 +142,7 @@ def test_what_differs_in_protocol_is_never_compared(sr: Callable, world: Path, t
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ((), "what is to be tested?"),
+        ((), "expected one of checkpoint=FILE, images=FOLDER or model/net=bicubic"),
         (("model/net=bicubic",), "scale=…"),
         (("model/net=edsr", "scale=2"), "model/net=edsr: expected weights, for this net is not trained"),
         (("model/net=bicubic", "scale=2", "images=x"), "images="),
@@ -159,7 +159,10 @@ def test_what_differs_in_protocol_is_never_compared(sr: Callable, world: Path, t
         (("model/net=bicubic", "scale=2", "data.color=gray"), "data.color=gray: all parts share this dial"),
         (("model/net=bicubic", "scale=2", "data.test=[]"), "data.test=[]"),
         (("model/net=bicubic", "scale=2", "data.test=[set5]"), 'Did you mean "Set5"'),
-        (("images=.", "scale=2", "tile=8"), "images= are measured as they are"),
+        (
+            ("images=.", "scale=2", "tile=8"),
+            "images=.: result images are evaluated as they are; leave ensemble and tile out",
+        ),
         (("checkpoint=mlflow:abc",), "checkpoint=mlflow:abc"),
         (("images=nowhere", "scale=2"), "images=nowhere: there is no such folder"),
     ],

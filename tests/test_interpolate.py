@@ -208,7 +208,7 @@ def test_dials_that_do_not_go_together_are_told(dials: dict[str, Any], said: str
     ("words", "said"),
     [
         (("predict", "checkpoint=a", "alpha=0", "interpolate=mlflow:b", "input=x", "output=y"), "interpolate=mlflow:b: "),
-        (("evaluate", "images=.", "scale=2", "interpolate=b", "alpha=1"), "images= are measured as they are: leave inter"),
+        (("evaluate", "images=.", "scale=2", "interpolate=b", "alpha=1"), "result images are evaluated as they are; leave inter"),
         (("evaluate", "checkpoint=.", "interpolate=b", "alpha=1"), "interpolate=b: there is no such file"),
     ],
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""What is evaluated: a net together with its cost, or result images that were made elsewhere."""
+"""Predictors, which give the results that are evaluated: a net together with its cost, or a folder of result images."""
 
 import re
 from pathlib import Path

@@ -45,7 +45,7 @@ class InferenceSettings(NamedTuple):
 
 
 class Reference:
-    """What the results are compared with: the published `model` (None: unknown) and the evaluate.json `against`.
+    """The values that results are compared with: the published `model` (None: unknown) and the evaluate.json `against`.
 
     `protocols` are the descriptions of `Protocol.describe`, and `images` the names of the images, both by set.
     """

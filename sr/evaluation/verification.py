@@ -1,11 +1,12 @@
-"""The bicubic baseline against our reference and the papers, and the LR files of each set against our degradation."""
+"""Verify the bicubic baseline against our reference and the papers, and the LR files of each set bit by bit."""
 
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 
@@ -19,155 +20,160 @@ from sr.metric.protocol import STANDARD_CHANNELS, Protocol
 from sr.runtime import terminal
 from sr.runtime.error import UserError
 
-PSNR, SSIM = 0.001, 0.0001  # how near our reference a row has to come: dB, and SSIM's own units
-BORDER = {8: "replicate"}  # old MATLABs, which made the ×8 files, did not mirror
+PSNR_TOLERANCE, SSIM_TOLERANCE = 0.001, 0.0001  # between a row and our reference; PSNR in dB
+LR_BORDERS = {8: "replicate"}  # of the published LR files by scale: the old MATLABs that made ×8 did not mirror
+OK, FAILED, NO_REFERENCE = "ok", "FAILED", "no reference"
+
+SetScale = tuple[str, int]  # name and scale
 
 
 class VerifiedImage(NamedTuple):
-    """What one picture gave at one scale."""
+    """The results of one image at one scale."""
 
     values: dict[str, tuple[float, float]]  # protocol -> PSNR, SSIM
-    differing: int | None  # pixels of its LR file that are not ours; None: there is no file
+    differing_pixels: int | None  # of its LR file and our degradation; None: there is no file
+
+
+@dataclass
+class BicubicRow:
+    """Bicubic interpolation on one set, compared with our reference and the published row."""
+
+    set: str
+    scale: int
+    protocol: str
+    n: int  # images
+    psnr: float
+    ssim: float
+    reference: tuple[float, float] | None  # PSNR and SSIM
+    published: tuple[float, float] | None
+    verdict: str
+
+
+@dataclass
+class FileRow:
+    """The LR files of one set, compared with our degradation."""
+
+    set: str
+    scale: str  # `×2`
+    border: str
+    files: int
+    equal: int  # files
+    differing: int  # pixels
+    verdict: str
 
 
 class Verification:
-    """All pictures of `sets` under `paths.data`, at each of `scales` and by each of `protocols`."""
+    """The verification of all images of `sets` under `paths.data`, at each of `scales`, under each of `protocols`."""
 
     def __init__(
         self, sets: list[str], scales: list[int], protocols: list[str], out: str, paths: dict[str, str]
     ) -> None:
-        for key, given, choices in (("scales", scales, schema.SCALES), ("protocols", protocols, ("edsr", "vdsr"))):
-            for value in given:
+        for key, values, choices in (("scales", scales, schema.SCALES), ("protocols", protocols, ("edsr", "vdsr"))):
+            for value in values:
                 schema.check_choice(key, value, choices)
         root = Path(paths["data"]).expanduser()
         self.sets = {name: root / name for name in sets if (root / name / "HR").is_dir()}
-        self.absent = [name for name in sets if name not in self.sets]
+        self.missing = [name for name in sets if name not in self.sets]
         if not self.sets:
             raise UserError(
-                f"none of {', '.join(sets)} is in paths.data={root}: put their HR images into {root}/{sets[0]}/HR and "
-                f"so on, or say where they are: paths.data=FOLDER or the variable SR_DATA"
+                f"paths.data={root}: expected one of the sets {', '.join(sets)} (found none); put their HR images into "
+                f"{root}/{sets[0]}/HR and so on, or name their folder: paths.data=FOLDER or the variable SR_DATA"
             )
         self.scales, self.protocols, self.out = scales, protocols, Path(out)
 
-    def passes(self) -> bool:
-        """Measure, print both tables, write the file."""
-        found = self._measured()
-        rows = list(self._rows(found))
-        files = list(self._files(found))
-        head = (
-            "set",
-            "scale",
-            "protocol",
-            "n",
-            "PSNR",
-            "reference",
-            "published",
-            "Δ",
-            "SSIM",
-            "reference",
-            "published",
-            "Δ",
-            "verdict",
-        )
-        print("\n" + terminal.format_table([head, *map(_cells, rows)]))
-        if files:
-            head = ("LR files", "scale", "border", "files", "bit for bit", "differing pixels", "verdict")
-            print("\n" + terminal.format_table([head, *(tuple(map(str, file.values())) for file in files)]))
-        failed = [row for row in (*rows, *files) if row["verdict"].startswith("FAILED")]
-        unknown = sum(row["verdict"] == "no reference" for row in rows)
-        holds = f"every row holds{f' that has a reference; {unknown} have none' * bool(unknown)}"
-        print(f"\n{len(failed)} of {len(rows) + len(files)} rows failed" if failed else f"\n{holds}")
-        if self.absent:
-            print(f"not there, and not checked: {', '.join(self.absent)}")
+    def execute(self) -> bool:
+        """Evaluate all images, print both tables, write the report; return whether the verification passes."""
+        images = self._evaluate_images()
+        rows, files = list(self._list_bicubic_rows(images)), list(self._list_file_rows(images))
+        self._print_tables(rows, files)
+        report = {"bicubic": [asdict(row) for row in rows], "lr_files": [asdict(row) for row in files]}
         try:
-            self.out.write_text(json.dumps({"bicubic": rows, "lr_files": files}, indent=2), encoding="utf-8")
+            self.out.write_text(json.dumps(report, indent=2), encoding="utf-8")
         except OSError as error:
             raise UserError(f"out={self.out}: cannot be written ({error.strerror or error})") from None
         print(f"written to {self.out.resolve()}")
-        return not failed and (unknown < len(rows) or bool(files))
+        verdicts = [row.verdict for row in (*rows, *files)]
+        return not any(v.startswith(FAILED) for v in verdicts) and any(v != NO_REFERENCE for v in verdicts)
 
-    def _measured(self) -> dict[tuple[str, int], list[VerifiedImage]]:
-        pictures = {key: ImageSet(list_images(self.sets[key[0]] / "HR", "sets"), key[1]) for key in self._keys()}
-        for chosen in pictures.values():
-            chosen.keep = False
-        jobs = [(key, k) for key, chosen in pictures.items() for k in range(len(chosen))]
-        found: dict[tuple[str, int], list[VerifiedImage]] = {key: [] for key in pictures}
+    def _evaluate_images(self) -> dict[SetScale, list[VerifiedImage]]:
+        sets = {
+            (name, scale): ImageSet(list_images(folder / "HR", "sets"), scale)
+            for (name, folder), scale in product(self.sets.items(), self.scales)
+        }
+        for image_set in sets.values():
+            image_set.keep = False  # each image is needed once
+        jobs = [(key, k) for key, image_set in sets.items() for k in range(len(image_set))]
+        results: dict[SetScale, list[VerifiedImage]] = {key: [] for key in sets}
         with ThreadPoolExecutor() as pool, terminal.create_progress_bar(len(jobs), "bicubic") as bar:
-            done = pool.map(lambda job: (job[0], self._one(pictures[job[0]], *job)), jobs)
-            for key, one in done:
-                found[key].append(one)
+            for key, image in pool.map(lambda job: (job[0], self._verify_image(sets[job[0]], *job)), jobs):
+                results[key].append(image)
                 bar.update()
-        return found
-
-    def _keys(self) -> Iterator[tuple[str, int]]:
-        return product(self.sets, self.scales)
+        return results
 
     @torch.inference_mode()
-    def _one(self, chosen: ImageSet, key: tuple[str, int], k: int) -> VerifiedImage:
-        (name, scale), raw = key, chosen[[k]]
+    def _verify_image(self, image_set: ImageSet, key: SetScale, k: int) -> VerifiedImage:
+        (name, scale), raw = key, image_set[[k]]
         values = {}
         for protocol in self.protocols:
             measure = Protocol(protocol, scale, "y" if protocol == "vdsr" else "rgb", STANDARD_CHANNELS[protocol])
             hr = measure.select_channels(raw.hr, raw.gray)
             lr = Bicubic(scale)(hr)
-            exact = torch.float64 if hr.dtype == torch.float64 else torch.float32
-            result = measure(upscale_bicubic(lr.to(exact) / 255, scale), hr.to(exact) / 255)
+            dtype = torch.float64 if hr.dtype == torch.float64 else torch.float32
+            result = measure(upscale_bicubic(lr.to(dtype) / 255, scale), hr.to(dtype) / 255)
             values[protocol] = result["psnr"].item(), result["ssim"].item()
-        return VerifiedImage(values, self._differing(self.sets[name], chosen.names[k], raw.hr, scale))
+        file = self.sets[name] / "LR_bicubic" / f"X{scale}" / f"{image_set.names[k]}x{scale}.png"
+        return VerifiedImage(values, _count_differing_pixels(file, raw.hr, scale) if file.exists() else None)
 
-    def _differing(self, place: Path, picture: str, hr: torch.Tensor, scale: int) -> int | None:
-        file = place / "LR_bicubic" / f"X{scale}" / f"{picture}x{scale}.png"
-        if not file.exists():
-            return None
-        ours, theirs = Bicubic(scale, BORDER.get(scale, "mirror"))(hr)[0], read_rgb(file)
-        return ours[0].numel() if ours.shape != theirs.shape else int((ours != theirs).any(dim=0).sum())
-
-    def _rows(self, found: dict[tuple[str, int], list[VerifiedImage]]) -> Iterator[dict[str, Any]]:
-        for (name, scale), protocol in product(found, self.protocols):
-            values = [one.values[protocol] for one in found[name, scale]]
+    def _list_bicubic_rows(self, images: dict[SetScale, list[VerifiedImage]]) -> Iterator[BicubicRow]:
+        for (name, scale), protocol in product(images, self.protocols):
+            values = [image.values[protocol] for image in images[name, scale]]
             psnr, ssim = (sum(column) / len(values) for column in zip(*values, strict=True))
             reference = read_bicubic().get((name, scale, protocol))
             paper = find_row("bicubic", scale, name, protocol)
-            right = reference and abs(psnr - reference[0]) <= PSNR and abs(ssim - reference[1]) <= SSIM
-            yield {
-                "set": name,
-                "scale": scale,
-                "protocol": protocol,
-                "n": len(values),
-                "psnr": psnr,
-                "ssim": ssim,
-                "reference": reference,
-                "published": (paper.psnr, paper.ssim) if paper else None,
-                "verdict": "no reference" if reference is None else "ok" if right else "FAILED",
-            }
+            verdict = NO_REFERENCE
+            if reference is not None:
+                is_near = abs(psnr - reference[0]) <= PSNR_TOLERANCE and abs(ssim - reference[1]) <= SSIM_TOLERANCE
+                verdict = OK if is_near else FAILED
+            published = (paper.psnr, paper.ssim) if paper else None
+            yield BicubicRow(name, scale, protocol, len(values), psnr, ssim, reference, published, verdict)
 
-    def _files(self, found: dict[tuple[str, int], list[VerifiedImage]]) -> Iterator[dict[str, Any]]:
-        for (name, scale), ones in found.items():
-            counts = [one.differing for one in ones if one.differing is not None]
+    def _list_file_rows(self, images: dict[SetScale, list[VerifiedImage]]) -> Iterator[FileRow]:
+        for (name, scale), verified in images.items():
+            counts = [image.differing_pixels for image in verified if image.differing_pixels is not None]
             if counts:
-                yield {
-                    "set": name,
-                    "scale": f"×{scale}",
-                    "border": BORDER.get(scale, "mirror"),
-                    "files": len(counts),
-                    "equal": sum(count == 0 for count in counts),
-                    "differing": sum(counts),
-                    "verdict": "FAILED"
-                    if any(counts)
-                    else "ok"
-                    if len(counts) == len(ones)
-                    else "FAILED: files missing",
-                }
+                verdict = FAILED if any(counts) else OK if len(counts) == len(verified) else f"{FAILED}: files missing"
+                equal = sum(count == 0 for count in counts)
+                border = LR_BORDERS.get(scale, "mirror")
+                yield FileRow(name, f"×{scale}", border, len(counts), equal, sum(counts), verdict)
+
+    def _print_tables(self, rows: list[BicubicRow], files: list[FileRow]) -> None:
+        head = ("set", "scale", "protocol", "n")
+        head += ("PSNR", "reference", "published", "Δ", "SSIM", "reference", "published", "Δ", "verdict")
+        print("\n" + terminal.format_table([head, *map(_format_cells, rows)]))
+        if files:
+            head = ("LR files", "scale", "border", "files", "bit for bit", "differing pixels", "verdict")
+            print("\n" + terminal.format_table([head, *(tuple(map(str, asdict(row).values())) for row in files)]))
+        failed = sum(row.verdict.startswith(FAILED) for row in (*rows, *files))
+        unknown = sum(row.verdict == NO_REFERENCE for row in rows)
+        passed = f"every row passes{f' that has a reference; {unknown} have none' * bool(unknown)}"
+        print(f"\n{failed} of {len(rows) + len(files)} rows failed" if failed else f"\n{passed}")
+        if self.missing:
+            print(f"missing, and not checked: {', '.join(self.missing)}")
 
 
-def _cells(row: dict[str, Any]) -> tuple[str, ...]:
-    reference, paper = row["reference"], row["published"]
-    cells = [row["set"], f"×{row['scale']}", row["protocol"], str(row["n"])]
-    for k, (key, digits) in enumerate((("psnr", 3), ("ssim", 4))):
+def _count_differing_pixels(file: Path, hr: torch.Tensor, scale: int) -> int:
+    """Return in how many pixels an LR file differs from our degradation of `hr`; all if their sizes differ."""
+    expected, lr = Bicubic(scale, LR_BORDERS.get(scale, "mirror"))(hr)[0], read_rgb(file)
+    return expected[0].numel() if expected.shape != lr.shape else int((expected != lr).any(dim=0).sum())
+
+
+def _format_cells(row: BicubicRow) -> tuple[str, ...]:
+    cells = [row.set, f"×{row.scale}", row.protocol, str(row.n)]
+    for k, (value, digits) in enumerate(((row.psnr, 3), (row.ssim, 4))):
         cells += [
-            f"{row[key]:.{digits}f}",
-            f"{reference[k]:.{digits}f}" if reference else "–",
-            f"{paper[k]:.{2 + 2 * k}f}" if paper else "–",
-            f"{row[key] - paper[k]:+.{digits}f}" if paper else "–",
+            f"{value:.{digits}f}",
+            f"{row.reference[k]:.{digits}f}" if row.reference else "–",
+            f"{row.published[k]:.{2 + 2 * k}f}" if row.published else "–",
+            f"{value - row.published[k]:+.{digits}f}" if row.published else "–",
         ]
-    return (*cells, row["verdict"])
+    return (*cells, row.verdict)
