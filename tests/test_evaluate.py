@@ -1,4 +1,4 @@
-"""`sr.evaluate` and `sr.verify` as a user types them: what is measured, beside what, and what is refused."""
+"""`sr.evaluate` as a user types it: the numbers, their references, and the errors."""
 
 import json
 import math
@@ -27,7 +27,7 @@ def read_results(folder: Path, part: str = "evaluate") -> dict[str, SetResult]:
 
 
 @pytest.fixture
-def trained(sr: Callable, world: Path, tmp_path: Path) -> Path:
+def trained_run(sr: Callable, world: Path, tmp_path: Path) -> Path:
     """A run of two steps that was tested on Set5; its folder."""
     words = ("data=folder", f"data.path={world}/photos", "data.patch=32", "data.batch=4", "data.test=[Set5]")
     answer = sr("run", *words, f"paths.data={world}", "trainer.max_steps=2")
@@ -50,14 +50,14 @@ def test_bicubic_is_its_own_baseline(sr: Callable, world: Path, tmp_path: Path) 
     assert "parameters" not in answer.out  # it has none
 
 
-def test_the_number_of_training_is_the_number_of_evaluating(
-    sr: Callable, trained: Path, world: Path, tmp_path: Path
+def test_training_and_evaluation_give_the_same_number(
+    sr: Callable, trained_run: Path, world: Path, tmp_path: Path
 ) -> None:
-    """From the file, from the tracked run, and from the pictures that predict wrote."""
-    summary = json.loads((trained / "summary.json").read_text())
+    """It is the same from the file, from the tracked run, and from the images that sr.predict wrote."""
+    summary = json.loads((trained_run / "summary.json").read_text())
     expected = [summary["metrics"][f"test/Set5/{name}"] for name in ("psnr", "ssim")]
     common = ("data.test=[Set5]", f"paths.data={world}")
-    for source in (trained / "best.ckpt", f"mlflow:{summary['run_id']}"):
+    for source in (trained_run / "best.ckpt", f"mlflow:{summary['run_id']}"):
         answer = sr("evaluate", f"checkpoint={source}", *common, "metric/also=[]")
         assert answer.code == 0, answer.err
         result = read_results(tmp_path)["Set5"]
@@ -71,7 +71,7 @@ def test_the_number_of_training_is_the_number_of_evaluating(
 
     for file in (world / "Set5" / "HR").glob("*.png"):
         write_png(lr / file.name, to_pil(Bicubic(2)(read_rgb(file)[None])[0]))
-    assert sr("predict", f"checkpoint={trained}/best.ckpt", f"input={lr}", "output=large").code == 0
+    assert sr("predict", f"checkpoint={trained_run}/best.ckpt", f"input={lr}", "output=large").code == 0
     answer = sr("evaluate", "images=large", "scale=2", *common, *QUICK)
     assert answer.code == 0, answer.err
     result = read_results(tmp_path, "images")["Set5"]
@@ -99,10 +99,10 @@ def test_the_run_in_mlflow(sr: Callable, world: Path, tmp_path: Path) -> None:
     assert {"evaluate.json", "summary.json", "config.yaml", "images"} <= names
 
 
-def test_tiles_and_self_ensemble(sr: Callable, trained: Path, world: Path, tmp_path: Path) -> None:
+def test_tiles_and_self_ensemble(sr: Callable, trained_run: Path, world: Path, tmp_path: Path) -> None:
     """Six 3×3 convolutions see six pixels far, within a tile's margin; the ensemble is another number, but of bicubic,
     which does not mind how it is turned."""
-    common = (f"checkpoint={trained}/best.ckpt", "data.test=[Set5]", f"paths.data={world}", *QUICK)
+    common = (f"checkpoint={trained_run}/best.ckpt", "data.test=[Set5]", f"paths.data={world}", *QUICK)
     numbers = {}
     for option in ("tile=null", "tile=7", "ensemble=true"):
         assert sr("evaluate", *common, option).code == 0
@@ -123,7 +123,7 @@ def test_tiles_and_self_ensemble(sr: Callable, trained: Path, world: Path, tmp_p
         torch.testing.assert_close(upscale(net, lr, "rgb", tile=21), net(lr), rtol=0, atol=1e-3)
 
 
-def test_what_differs_in_protocol_is_never_compared(sr: Callable, world: Path, tmp_path: Path) -> None:
+def test_results_of_two_protocols_are_never_compared(sr: Callable, world: Path, tmp_path: Path) -> None:
     common = ("model/net=bicubic", "scale=2", "data.test=[Set5]", f"paths.data={world}", *QUICK)
     assert sr("evaluate", *common).code == 0
     (before,) = (tmp_path / "runs").glob("*/evaluate.json")
@@ -167,7 +167,7 @@ def test_what_differs_in_protocol_is_never_compared(sr: Callable, world: Path, t
         (("images=nowhere", "scale=2"), "images=nowhere: there is no such folder"),
     ],
 )
-def test_a_mistake_is_answered_in_the_users_words(sr: Callable, world: Path, words: tuple[str, ...], said: str) -> None:
+def test_an_error_names_the_users_option(sr: Callable, world: Path, words: tuple[str, ...], said: str) -> None:
     typed = words if any(word.startswith("data.test") for word in words) else (*words, "data.test=[Set5]")
     answer = sr("evaluate", f"paths.data={world}", *typed)
     assert answer.code == 2
@@ -175,7 +175,7 @@ def test_a_mistake_is_answered_in_the_users_words(sr: Callable, world: Path, wor
     assert "Traceback" not in answer.err
 
 
-def test_result_pictures_that_are_missing_are_all_named(sr: Callable, world: Path, tmp_path: Path) -> None:
+def test_all_missing_result_images_are_named(sr: Callable, world: Path, tmp_path: Path) -> None:
     for name in ("s0.png", "s1_x2.png", "s1_x2_other.png"):
         picture(tmp_path / "results" / name)
     answer = sr("evaluate", "images=results", "scale=2", "data.test=[Set5]", f"paths.data={world}", *QUICK)
@@ -183,7 +183,7 @@ def test_result_pictures_that_are_missing_are_all_named(sr: Callable, world: Pat
     assert "3 of 4 images: s1 (s1_x2.png or s1_x2_other.png), s2, s3" in answer.err
 
 
-def test_equal_pictures_are_infinite_and_said_to_be(sr: Callable, world: Path, tmp_path: Path) -> None:
+def test_equal_images_have_an_infinite_psnr(sr: Callable, world: Path, tmp_path: Path) -> None:
     words = (f"images={world}/Set5/HR", "scale=2", "data.test=[Set5]", f"paths.data={world}", "metric/also=[]")
     for more in ((), (f"against={tmp_path}/first.json",)):
         answer = sr("evaluate", *words, *more)
@@ -193,7 +193,7 @@ def test_equal_pictures_are_infinite_and_said_to_be(sr: Callable, world: Path, t
         shutil.copy(find_report(tmp_path), tmp_path / "first.json")
 
 
-def test_a_result_is_one_pictures_alone(sr: Callable, tmp_path: Path) -> None:
+def test_a_result_belongs_to_one_image_only(sr: Callable, tmp_path: Path) -> None:
     """bird_2.png is the result of bird_2, and never taken for bird's."""
     for name in ("bird", "bird_2"):
         picture(tmp_path / "data" / "Two" / "HR" / f"{name}.png", seed=len(name))
@@ -207,7 +207,7 @@ def test_a_result_is_one_pictures_alone(sr: Callable, tmp_path: Path) -> None:
     assert [v["psnr"] for v in read_results(tmp_path)["Two"].per_image.values()] == [math.inf, math.inf]
 
 
-def test_other_pictures_are_never_compared(sr: Callable, world: Path, tmp_path: Path) -> None:
+def test_sets_of_other_images_are_never_compared(sr: Callable, world: Path, tmp_path: Path) -> None:
     common = ("model/net=bicubic", "scale=2", "metric=vdsr", "data.test=[Set5]", *QUICK)
     answer = sr("evaluate", *common, f"paths.data={world}")
     assert "published values of bicubic are of other images" in answer.out  # this Set5 has four
@@ -221,7 +221,7 @@ def test_other_pictures_are_never_compared(sr: Callable, world: Path, tmp_path: 
 
 
 @pytest.mark.parametrize("text", ["[]", '{"Set5": {"psnr": 3}}', "no", '{"Set5": 3}'])
-def test_what_is_no_evaluation_is_refused(sr: Callable, world: Path, tmp_path: Path, text: str) -> None:
+def test_a_file_that_is_no_evaluation_is_refused(sr: Callable, world: Path, tmp_path: Path, text: str) -> None:
     (tmp_path / "other.json").write_text(text)
     words = ("model/net=bicubic", "scale=2", "data.test=[Set5]", f"paths.data={world}", *QUICK)
     answer = sr("evaluate", *words, "against=other.json")
@@ -229,14 +229,14 @@ def test_what_is_no_evaluation_is_refused(sr: Callable, world: Path, tmp_path: P
     assert "against=other.json" in answer.err
 
 
-def test_two_pictures_of_one_stem_are_two(sr: Callable, tmp_path: Path) -> None:
+def test_two_images_of_one_stem_are_two(sr: Callable, tmp_path: Path) -> None:
     for name in ("a.png", "a.bmp", "b.png"):
         picture(tmp_path / "data" / "Twins" / "HR" / name, seed=len(name))
     assert sr("evaluate", "model/net=bicubic", "scale=2", "data.test=[Twins]", "paths.data=data", *QUICK).code == 0
     assert set(read_results(tmp_path)["Twins"].per_image) == {"a.png", "a.bmp", "b"}
 
 
-def test_a_damaged_picture_costs_nothing_that_was_measured(sr: Callable, world: Path, tmp_path: Path) -> None:
+def test_a_damaged_image_costs_no_finished_result(sr: Callable, world: Path, tmp_path: Path) -> None:
     shutil.copytree(world / "Set5", tmp_path / "data" / "Set5")
     shutil.copytree(world / "Set5", tmp_path / "data" / "Broken")
     file = tmp_path / "data" / "Broken" / "HR" / "s2.png"
@@ -252,10 +252,12 @@ def test_a_damaged_picture_costs_nothing_that_was_measured(sr: Callable, world: 
     assert "Broken: interrupted; the values of its first 2 images" in answer.out
 
 
-def test_a_net_of_nan_has_no_number_and_no_picture(sr: Callable, trained: Path, world: Path, tmp_path: Path) -> None:
+def test_a_net_of_nan_gives_no_number_and_no_image(
+    sr: Callable, trained_run: Path, world: Path, tmp_path: Path
+) -> None:
     import torch
 
-    content = torch.load(trained / "best.ckpt", weights_only=True)
+    content = torch.load(trained_run / "best.ckpt", weights_only=True)
     next(value for key, value in content["state_dict"].items() if key.startswith("ema.net.")).fill_(float("nan"))
     torch.save(content, tmp_path / "nan.ckpt")
     answer = sr("evaluate", "checkpoint=nan.ckpt", "data.test=[Set5]", f"paths.data={world}", *QUICK)
@@ -284,7 +286,7 @@ def test_a_net_of_luma_alone(sr: Callable, world: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_published_rows_beside_ours(sr: Callable, sr_data: Path, tmp_path: Path) -> None:
+def test_published_values_are_compared(sr: Callable, sr_data: Path, tmp_path: Path) -> None:
     """IMDN ×4 on Set5, from its authors' file, to every published digit."""
     file = sr_data / "weights" / "IMDN" / "IMDN_x4.pth"
     answer = sr("evaluate", f"checkpoint={file}", "data.test=[Set5]", f"paths.data={sr_data}", *QUICK)

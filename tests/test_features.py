@@ -1,4 +1,4 @@
-"""The small network that comes with sr, and the recipe that writes such a file."""
+"""The small network that comes with sr, and the recipe that writes its file."""
 
 import runpy
 from pathlib import Path
@@ -16,7 +16,7 @@ from sr.loss.features import FILE, Features
 
 
 def test_the_file_that_comes_with_sr_is_small_and_evenly_scaled() -> None:
-    """Before its ReLUs each channel varies by about 1, so that none drowns the others: on photographs too."""
+    """The deviation of each channel before its ReLU is about 1, so that none dominates: on photographs too."""
     from skimage import data
 
     assert FILE.stat().st_size < 300_000
@@ -26,7 +26,7 @@ def test_the_file_that_comes_with_sr_is_small_and_evenly_scaled() -> None:
         assert 0.3 < seen.std() < 3
 
 
-def test_it_tells_cifar10_s_classes_apart(sr_data: Path) -> None:
+def test_it_distinguishes_the_classes_of_cifar10(sr_data: Path) -> None:
     images, labels = (each[:200] for each in labelled(sr_data, "test"))
     state = safetensors.torch.load_file(FILE)
     seen = Features({"conv3_2": 1.0}, before_relu=False).stack(images / 255, images[:1] / 255)[0][0]
@@ -37,13 +37,13 @@ def test_it_tells_cifar10_s_classes_apart(sr_data: Path) -> None:
 
 @pytest.mark.slow
 def test_the_recipe_writes_what_the_loss_reads(tmp_path: Path) -> None:
-    """With the batch norms folded in: before their ReLUs, channels have mean 0 and deviation 1 over what was seen."""
+    """Its batch norms are folded in: channels before their ReLU have mean 0 and deviation 1 over the training images."""
     recipe = runpy.run_path(str(find_conf_dir().parent / "experiments" / "cifar10_features" / "train.py"))
     folder, file = tmp_path / "cifar-10-batches-bin", tmp_path / "mine.safetensors"
     folder.mkdir()
-    chance = np.random.default_rng(0)
+    generator = np.random.default_rng(0)
     for name, count in (("data_batch_1", 256), ("test_batch", 10)):
-        rows = chance.integers(0, 256, (count, 3073), dtype=np.uint8)
+        rows = generator.integers(0, 256, (count, 3073), dtype=np.uint8)
         rows[:, 0] %= 10
         rows.tofile(folder / f"{name}.bin")
     recipe["main"](str(tmp_path), str(file), epochs=2)

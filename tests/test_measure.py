@@ -1,4 +1,4 @@
-"""What measures promise: the sizes they take, that each image is judged alone, and what makes them better or worse."""
+"""Metrics: the sizes they accept, one value for each image alone, and what makes it better or worse."""
 
 import importlib
 import json
@@ -32,7 +32,7 @@ from sr.metric.ssim import ssim
 from sr.runtime.error import UserError
 
 PHOTOS = ("astronaut", "coffee", "chelsea", "rocket", "camera", "brick", "grass", "gravel")
-NOWHERE = "http://127.0.0.1:9/"  # the discard port: nobody listens
+NO_SERVER = "http://127.0.0.1:9/"  # the discard port: nobody listens
 
 
 @pytest.fixture(scope="module")
@@ -41,9 +41,9 @@ def made_up(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return weight_files(tmp_path_factory.mktemp("weights"))
 
 
-MEASURES: dict[str, Callable[[dict[str, Path]], Any]] = {
-    "psnr": lambda _: lambda seen: psnr(seen.x, seen.y),
-    "ssim": lambda _: lambda seen: ssim(seen.x, seen.y),
+METRICS: dict[str, Callable[[dict[str, Path]], Any]] = {
+    "psnr": lambda _: lambda images: psnr(images.x, images.y),
+    "ssim": lambda _: lambda images: ssim(images.x, images.y),
     "ms_ssim": lambda _: MSSSIM(),
     "lr_psnr": lambda _: LRPSNR(Bicubic(2)),
     "color_shift": lambda _: ColorShift(),
@@ -54,46 +54,46 @@ MEASURES: dict[str, Callable[[dict[str, Path]], Any]] = {
 
 
 @pytest.mark.filterwarnings("ignore:metric.also")
-@pytest.mark.parametrize("name", MEASURES)
-def test_each_image_of_a_batch_is_judged_alone(name: str, made_up: dict[str, Path]) -> None:
-    measure, seen = MEASURES[name](made_up), see(3, 182, 190)
-    together = measure(seen)
+@pytest.mark.parametrize("name", METRICS)
+def test_each_image_of_a_batch_is_measured_alone(name: str, made_up: dict[str, Path]) -> None:
+    metric, images = METRICS[name](made_up), see(3, 182, 190)
+    together = metric(images)
     assert (together.dtype, together.shape) == (torch.float64, (3,))
     for k in range(3):
-        alone = measure(MetricInput(*(tensor[k : k + 1] for tensor in seen)))
+        alone = metric(MetricInput(*(tensor[k : k + 1] for tensor in images)))
         assert alone.item() == pytest.approx(together[k].item(), rel=1e-10)
 
 
 @pytest.mark.filterwarnings("ignore:metric.also")
 @pytest.mark.skipif(not other_device(), reason="needs a GPU, or another device of PyTorch's")
-@pytest.mark.parametrize("name", MEASURES)
+@pytest.mark.parametrize("name", METRICS)
 def test_another_device_gives_the_same(name: str, made_up: dict[str, Path]) -> None:
-    measure = MEASURES[name](made_up)
+    metric = METRICS[name](made_up)
     near = 1e-4 if name in ("lpips", "dists") else 1e-9  # networks work in float32
-    there = measure(see(2, 182, 190, device=other_device()))
+    there = metric(see(2, 182, 190, device=other_device()))
     assert there.device.type != "cpu"
-    assert there.tolist() == pytest.approx(measure(see(2, 182, 190)).tolist(), rel=near)
+    assert there.tolist() == pytest.approx(metric(see(2, 182, 190)).tolist(), rel=near)
 
 
 @pytest.mark.filterwarnings("ignore:metric.also")
-@pytest.mark.parametrize("name", MEASURES)
-def test_an_equal_picture_has_the_best_value(name: str, made_up: dict[str, Path]) -> None:
-    seen, measure = see(2, 180, 180), MEASURES[name](made_up)
+@pytest.mark.parametrize("name", METRICS)
+def test_an_equal_image_has_the_best_value(name: str, made_up: dict[str, Path]) -> None:
+    images, metric = see(2, 180, 180), METRICS[name](made_up)
     best = {"psnr": math.inf, "lr_psnr": math.inf, "ssim": 1, "ms_ssim": 1}.get(name, 0)
-    values = measure(seen._replace(x=seen.y, sr=seen.hr)).tolist()
+    values = metric(images._replace(x=images.y, sr=images.hr)).tolist()
     assert values == ([best] * 2 if name != "dists" else pytest.approx([0, 0], abs=1e-12))
-    if hasattr(measure, "better"):
-        worse = (measure(seen) - torch.tensor(values)) * (-1 if measure.better == "higher" else 1)
+    if hasattr(metric, "better"):
+        worse = (metric(images) - torch.tensor(values)) * (-1 if metric.better == "higher" else 1)
         assert (worse > 0).all()
-        assert measure.unit in ("", "dB", "ΔE")
+        assert metric.unit in ("", "dB", "ΔE")
 
 
-# Sizes: every one from the smallest up, and a clear answer below
+# Sizes: every one from the smallest up, and a clear error below
 
 
 @pytest.mark.parametrize("height", [11, 12, 13, 31, 43, 53, 75])
 def test_ssim_takes_any_size_from_its_window_up(height: int) -> None:
-    """A picture that differs by a constant has contrast and structure 1, so SSIM is luminance, wherever strips end."""
+    """The same value results from the transposed images, wherever strips end; it is 1 for equal images."""
     for width in (11, 27, 29, 58, 101):
         hr = levels(1, 2, height, width) * 0.5
         a = (ssim(hr, hr), ssim(levels(1, 2, height, width, seed=1), hr))
@@ -102,50 +102,52 @@ def test_ssim_takes_any_size_from_its_window_up(height: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("measure", "name", "smallest"), [(ssim, "SSIM", 11), (ms_ssim, "MS-SSIM", 176), (compute_spectra, "spectrum", 16)]
+    ("metric", "name", "smallest"), [(ssim, "SSIM", 11), (ms_ssim, "MS-SSIM", 176), (compute_spectra, "spectrum", 16)]
 )
-def test_a_picture_too_small_is_told_the_smallest_size(measure: Any, name: str, smallest: int) -> None:
+def test_an_image_that_is_too_small_is_refused_with_the_smallest_size(metric: Any, name: str, smallest: int) -> None:
     fits, short = levels(1, 1, smallest, smallest + 3), levels(1, 1, smallest - 2, smallest + 2)
     say = rf"{name} needs at least {smallest}×{smallest} pixels.*, got {smallest - 2}×{smallest + 2}"
-    both = (lambda i: (i,)) if measure is compute_spectra else (lambda i: (i, i))
-    assert measure(*both(fits)).isfinite().all()
+    both = (lambda i: (i,)) if metric is compute_spectra else (lambda i: (i, i))
+    assert metric(*both(fits)).isfinite().all()
     with pytest.raises(UserError, match=say):
-        measure(*both(short))
+        metric(*both(short))
 
 
-def test_a_small_picture_does_not_end_an_evaluation(made_up: dict[str, Path]) -> None:
-    """Below its size a measure has no value, and says nan."""
+def test_a_small_image_does_not_end_an_evaluation(made_up: dict[str, Path]) -> None:
+    """Its value is nan."""
     with pytest.warns(UserWarning, match=r"is not alexnet-owt-7be5be79\.pth"):
         lpips = LPIPS("alex", str(made_up["alex"]))
-    for measure, smallest in ((MSSSIM(), 176 + 4), (Spectrum(), 16), (lpips, 31)):
-        assert measure(see(2, smallest, smallest + 2)).isfinite().all()
-        assert measure(see(2, smallest - 2, smallest)).isnan().all()
+    for metric, smallest in ((MSSSIM(), 176 + 4), (Spectrum(), 16), (lpips, 31)):
+        assert metric(see(2, smallest, smallest + 2)).isfinite().all()
+        assert metric(see(2, smallest - 2, smallest)).isnan().all()
 
 
-def test_without_colour_there_is_no_colour_shift() -> None:
+def test_color_shift_of_one_channel_is_nan() -> None:
     assert ColorShift()(see(2, 20, 20, channels=1)).isnan().all()
 
 
-# What each is for
+# The purpose of each metric
 
 
-def test_lr_psnr_sees_what_does_not_belong_to_the_input() -> None:
+def test_lr_psnr_detects_what_is_not_consistent_with_the_input() -> None:
     """Detail that the degradation removes does not count, a shift of brightness does."""
-    seen = see(2, 64, 64)
+    images = see(2, 64, 64)
     checkers = 1 - 2 * ((torch.arange(64)[:, None] + torch.arange(64)) % 2)
-    smooth = F.interpolate(seen.lr, (64, 64), mode="bicubic").clamp(0.1, 0.9)
-    smooth = seen._replace(sr=(smooth * 255).round() / 255, lr=Bicubic(2)((smooth * 255).round().to(torch.uint8)) / 255)
-    measure = LRPSNR(Bicubic(2))
-    assert (measure(smooth._replace(sr=smooth.sr + 4 / 255 * checkers)) > 50).all()
-    assert (measure(smooth._replace(sr=smooth.sr + 4 / 255)) < 37).all()
+    smooth = F.interpolate(images.lr, (64, 64), mode="bicubic").clamp(0.1, 0.9)
+    smooth = images._replace(
+        sr=(smooth * 255).round() / 255, lr=Bicubic(2)((smooth * 255).round().to(torch.uint8)) / 255
+    )
+    metric = LRPSNR(Bicubic(2))
+    assert (metric(smooth._replace(sr=smooth.sr + 4 / 255 * checkers)) > 50).all()
+    assert (metric(smooth._replace(sr=smooth.sr + 4 / 255)) < 37).all()
 
 
 def test_lr_psnr_of_an_unrounded_lr_is_not_rounded() -> None:
     """Protocol vdsr: float64 LR of 8-bit luma."""
-    seen = see(2, 40, 40, channels=1)
-    lr = Bicubic(2)(seen.hr * 255) / 255
-    assert (LRPSNR(Bicubic(2))(seen._replace(sr=seen.hr, lr=lr)) > 200).all()
-    assert (LRPSNR(Bicubic(2))(seen._replace(sr=seen.hr, lr=(lr * 255).round() / 255)) < 65).all()
+    images = see(2, 40, 40, channels=1)
+    lr = Bicubic(2)(images.hr * 255) / 255
+    assert (LRPSNR(Bicubic(2))(images._replace(sr=images.hr, lr=lr)) > 200).all()
+    assert (LRPSNR(Bicubic(2))(images._replace(sr=images.hr, lr=(lr * 255).round() / 255)) < 65).all()
 
 
 def test_lr_psnr_asks_for_the_lr_and_for_its_degradation() -> None:
@@ -155,7 +157,7 @@ def test_lr_psnr_asks_for_the_lr_and_for_its_degradation() -> None:
         LRPSNR(Bicubic(2))(see(1, 40, 40)._replace(lr=None))
 
 
-def test_color_shift_sees_a_tint_that_luma_hides() -> None:
+def test_color_shift_detects_a_tint_that_luma_hides() -> None:
     hr = torch.full((1, 3, 8, 8), 0.5)
     tint = hr + torch.tensor([20, -10.5, 2]).view(3, 1, 1) / 255
     assert (rgb_to_luma(tint) - rgb_to_luma(hr)).abs().max() * 255 < 0.5
@@ -163,7 +165,7 @@ def test_color_shift_sees_a_tint_that_luma_hides() -> None:
 
 
 @pytest.mark.parametrize("photo", PHOTOS)
-def test_spectrum_prefers_plausible_detail_to_none_and_sees_artefacts(photo: str) -> None:
+def test_spectrum_prefers_plausible_detail_to_none_and_detects_artifacts(photo: str) -> None:
     hr, image = photograph(photo)
     distances = []
     for scale in (2, 3, 4):
@@ -182,7 +184,7 @@ def test_spectrum_prefers_plausible_detail_to_none_and_sees_artefacts(photo: str
 
 
 def photograph(name: str) -> tuple[Tensor, Tensor]:
-    """The luma in levels, cut to what 2, 3 and 4 divide, and the uint8 picture."""
+    """Return the luma in levels, cut to a multiple of 12, and the uint8 image."""
     image = torch.from_numpy(getattr(data, name)())
     image = image.permute(2, 0, 1)[None] if image.ndim == 3 else image[None, None]
     image = image[..., : image.shape[-2] // 12 * 12, : image.shape[-1] // 12 * 12]
@@ -195,27 +197,25 @@ def light(image: Tensor) -> Tensor:
 
 def test_spectrum_is_calibrated() -> None:
     """White noise of σ levels has 10·log10(σ² + 1) dB at every frequency; other noise of its strength is near."""
-    chance = torch.Generator().manual_seed(0)
-    one, other = (20 * torch.randn(1, 1, 512, 512, generator=chance, dtype=torch.float64) for _ in range(2))
-    assert compute_spectra(one).mean(dim=-1).median().item() == pytest.approx(10 * math.log10(401), abs=0.2)
-    assert spectrum(one, other).item() == pytest.approx(1.3, abs=0.2)
-    assert spectrum(2 * one, one).item() == pytest.approx(10 * math.log10(4), abs=0.1)
+    generator = torch.Generator().manual_seed(0)
+    first, second = (20 * torch.randn(1, 1, 512, 512, generator=generator, dtype=torch.float64) for _ in range(2))
+    assert compute_spectra(first).mean(dim=-1).median().item() == pytest.approx(10 * math.log10(401), abs=0.2)
+    assert spectrum(first, second).item() == pytest.approx(1.3, abs=0.2)
+    assert spectrum(2 * first, first).item() == pytest.approx(10 * math.log10(4), abs=0.1)
 
 
 # Weights
 
 
 @pytest.mark.parametrize(("cls", "file"), [(LPIPS, "alexnet-owt-7be5be79.pth"), (DISTS, "vgg16-397923af.pth")])
-def test_offline_it_says_what_to_put_where(
+def test_offline_the_error_says_which_file_to_put_where(
     cls: type, file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = cls.__name__.lower()
-    monkeypatch.setattr(importlib.import_module("sr.pretrained.backbone"), "SITE", NOWHERE)
+    monkeypatch.setattr(importlib.import_module("sr.pretrained.backbone"), "SITE", NO_SERVER)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    say = (
-        rf"metric/also=\[{name}\]: its weights \({re.escape(file)}, \d+ MB\).*{NOWHERE}.*download.*{name}.weights=PATH"
-    )
+    say = rf"metric/also=\[{name}\]: its weights \({re.escape(file)}, \d+ MB\).*{NO_SERVER}.*download.*{name}.weights=PATH"
     with pytest.raises(UserError, match=say) as error:
         cls()
     assert str(tmp_path / "hub" / "checkpoints" / file) in str(error.value)
@@ -238,7 +238,7 @@ def test_another_network_s_file_is_refused(made_up: dict[str, Path]) -> None:
         LPIPS("squeeze")
 
 
-# A metric of one's own: two files
+# A metric of the user's own: two files
 
 
 YAML = "largest_error:\n  _target_: my_metrics.LargestError\n"
@@ -292,7 +292,7 @@ def test_the_perceptual_metric_of_highest_rank_comes_first(own_parts: Path) -> N
     assert Protocol("edsr", 2, "rgb", also=metrics).perceptual_names == ["largest_error", "spectrum"]
 
 
-def test_what_is_no_metric_is_refused() -> None:
+def test_a_class_that_is_no_metric_is_refused() -> None:
     with pytest.raises(
         UserError, match=r"metric/also=\[plain\]: expected a metric with better, unit, .*\(found function"
     ):

@@ -1,4 +1,4 @@
-"""Losses that look through a trained network: that they see what its layers see, and leave it as it is."""
+"""Losses on the features of a trained network: their values, and that the network stays as it is."""
 
 import copy
 import importlib
@@ -18,7 +18,7 @@ from sr.loss.ldl import LDL, artifacts
 from sr.loss.perceptual import Perceptual, gram
 from sr.runtime.error import UserError
 
-NOWHERE = "http://127.0.0.1:9/"  # the discard port: nobody listens
+NO_SERVER = "http://127.0.0.1:9/"  # the discard port: nobody listens
 OFFICIAL = (
     ("0", 64, 3),
     ("2", 64, 64),
@@ -31,12 +31,12 @@ pytestmark = pytest.mark.filterwarnings("ignore:model.loss")
 
 @pytest.fixture(scope="module")
 def official(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The beginning of vgg19-dcbb9e9d.pth, up to conv2_2, with random weights, and a classifier nobody asks for."""
-    chance = torch.Generator().manual_seed(0)
+    """The beginning of vgg19-dcbb9e9d.pth, up to conv2_2, with random weights, and a classifier that is not needed."""
+    generator = torch.Generator().manual_seed(0)
     state = {"classifier.0.weight": torch.zeros(4, 4)}
     for number, width, channels in OFFICIAL:
-        state[f"features.{number}.weight"] = 0.05 * torch.randn(width, channels, 3, 3, generator=chance)
-        state[f"features.{number}.bias"] = 0.1 * torch.randn(width, generator=chance)
+        state[f"features.{number}.weight"] = 0.05 * torch.randn(width, channels, 3, 3, generator=generator)
+        state[f"features.{number}.bias"] = 0.1 * torch.randn(width, generator=generator)
     path = tmp_path_factory.mktemp("vgg") / "vgg19.pth"
     torch.save(state, path)
     return path
@@ -47,12 +47,12 @@ def slim(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(slim_vgg(tmp_path_factory.mktemp("slim")))
 
 
-def pictures(channels: int = 3, side: int = 24) -> tuple[Tensor, Tensor]:
+def make_images(channels: int = 3, side: int = 24) -> tuple[Tensor, Tensor]:
     return levels(2, channels, side, side) / 255, levels(2, channels, side, side, seed=1) / 255
 
 
 def conv2_1(path: Path, image: Tensor, relu: bool) -> Tensor:
-    """What VGG's third convolution sees of a picture in 0…1, written down once more."""
+    """Return the output of VGG's third convolution for an image in 0…1, written out."""
     w = torch.load(path, weights_only=True)
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     x = (image - mean[:, None, None]) / std[:, None, None]
@@ -73,8 +73,8 @@ def squares_of_products(a: Tensor, b: Tensor) -> float:
 
 
 @pytest.mark.parametrize("before_relu", [True, False])
-def test_it_is_the_distance_of_what_a_layer_sees(before_relu: bool, official: Path) -> None:
-    sr, hr = pictures()
+def test_it_is_the_distance_of_a_layers_features(before_relu: bool, official: Path) -> None:
+    sr, hr = make_images()
     a, b = (conv2_1(official, image, not before_relu) for image in (sr, hr))
     expected = {
         "l1": (a - b).abs().mean().item(),
@@ -89,27 +89,27 @@ def test_it_is_the_distance_of_what_a_layer_sees(before_relu: bool, official: Pa
 
 def test_layers_are_added_by_their_weights(official: Path) -> None:
     one, two, both = (
-        Perceptual(layers, weights=str(official))(*pictures()).item()
+        Perceptual(layers, weights=str(official))(*make_images()).item()
         for layers in ({"conv1_2": 1}, {"conv2_2": 1}, {"conv2_2": 0.5, "conv1_2": 2, "conv2_1": 0, "conv1_1": None})
     )
     assert both == pytest.approx(2 * one + 0.5 * two, rel=1e-5)
 
 
-def test_only_layers_up_to_the_deepest_are_held(official: Path, slim: str) -> None:
+def test_only_layers_up_to_the_deepest_are_stored(official: Path, slim: str) -> None:
     assert len(Perceptual({"conv1_2": 1.0}, weights=str(official)).stack.net) == 3
     assert len(Perceptual({"conv5_4": 1.0}, weights=slim).stack.net) == 35
     assert len(Perceptual({"conv5_4": 1.0}, before_relu=False, weights=slim).stack.net) == 36
 
 
 @pytest.mark.parametrize("channels", [1, 4])
-def test_each_channel_of_what_is_no_rgb_is_a_gray_picture(channels: int, official: Path) -> None:
+def test_each_channel_of_an_image_that_is_not_rgb_is_a_gray_image(channels: int, official: Path) -> None:
     loss = Perceptual({"conv2_1": 1.0}, weights=str(official))
-    sr, hr = pictures(channels)
+    sr, hr = make_images(channels)
     alone = [loss(sr[:, [k] * 3], hr[:, [k] * 3]).item() for k in range(channels)]
     assert loss(sr, hr).item() == pytest.approx(sum(alone) / channels, rel=1e-5)
 
 
-def test_gram_does_not_mind_where_a_texture_lies() -> None:
+def test_gram_is_invariant_to_the_place_of_a_texture() -> None:
     feature = torch.rand(2, 5, 6, 6)
     assert gram(feature, feature.roll((1, 2), dims=(2, 3))) == pytest.approx(0, abs=1e-9)
     assert gram(feature, feature.flip(1)) > 1e-6
@@ -124,9 +124,9 @@ def losses(slim: str) -> dict[str, nn.Module]:
 
 
 @pytest.mark.parametrize("name", ["perceptual", "features", "gram", "dists_like", "ldl"])
-def test_equal_pictures_cost_nothing_and_gradients_are_the_formula_s(name: str, slim: str) -> None:
+def test_equal_images_have_no_loss_and_gradients_are_those_of_the_formula(name: str, slim: str) -> None:
     loss = losses(slim)[name].double()
-    sr, hr = (image.double() for image in pictures(1, 16))
+    sr, hr = (image.double() for image in make_images(1, 16))
     assert loss(hr, hr) == 0
     sr = (0.5 * sr + 0.5 * hr).requires_grad_()
     if name != "ldl":  # whose map gives none
@@ -138,10 +138,10 @@ def test_equal_pictures_cost_nothing_and_gradients_are_the_formula_s(name: str, 
 
 
 @pytest.mark.parametrize("name", ["perceptual", "features", "dists_like"])
-def test_the_network_is_neither_learned_nor_kept(name: str, slim: str) -> None:
+def test_the_network_is_neither_trained_nor_saved(name: str, slim: str) -> None:
     """It moves with its loss, to a device as to a precision, and is copied with it."""
     loss = losses(slim)[name]
-    sr, hr = pictures(side=32)
+    sr, hr = make_images(side=32)
     before = loss(sr, hr)
     assert not [*loss.parameters(), *loss.buffers()]
     assert not loss.state_dict()
@@ -174,21 +174,21 @@ def test_training_through_it_writes_a_small_checkpoint(compose: Any, build: Any,
 # Files
 
 
-def test_offline_it_says_what_to_put_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importlib.import_module("sr.pretrained.backbone"), "SITE", NOWHERE)
+def test_offline_the_error_says_which_file_to_put_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.import_module("sr.pretrained.backbone"), "SITE", NO_SERVER)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     for name, make in {"perceptual": lambda: Perceptual({"conv5_4": 1.0}), "dists_like": DISTSLike}.items():
-        say = rf"model/loss=\[{name}\]: its weights \(vgg19-dcbb9e9d.pth, 575 MB\).*{NOWHERE}.*model.loss.{name}.weights=PATH"
+        say = rf"model/loss=\[{name}\]: its weights \(vgg19-dcbb9e9d.pth, 575 MB\).*{NO_SERVER}.*model.loss.{name}.weights=PATH"
         with pytest.raises(UserError, match=say) as error:
             make()
         assert str(tmp_path / "hub" / "checkpoints" / "vgg19-dcbb9e9d.pth") in str(error.value)
 
 
-def test_the_official_file_is_fetched_and_checked(
+def test_the_official_file_is_downloaded_and_checked(
     official: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of its checksum the first digits are published, in its name."""
+    """Its name holds the first digits of its checksum."""
     backbone = importlib.import_module("sr.pretrained.backbone")
     monkeypatch.setattr(backbone, "SITE", f"{official.parent.as_uri()}/")
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
@@ -198,7 +198,7 @@ def test_the_official_file_is_fetched_and_checked(
     with pytest.raises(UserError, match="wrong checksum"):
         Perceptual({"conv1_1": 1.0})
     monkeypatch.setitem(backbone.PUBLISHED, "vgg19", entry._replace(sha256=whole[:8]))
-    assert Perceptual({"conv1_1": 1.0})(*pictures()) > 0
+    assert Perceptual({"conv1_1": 1.0})(*make_images()) > 0
     assert (tmp_path / "hub" / "checkpoints" / official.name).exists()
 
 
@@ -223,7 +223,7 @@ def test_a_wrong_file_is_named(official: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("dials", "message"),
+    ("options", "message"),
     [
         ({"layers": {"conv1_9": 1.0}}, r"layers: there is no conv1_9 in .* it has conv1_1, .*Did you mean"),
         ({"layers": {"conv1_1": 0, "conv1_2": None}}, r"layers=.* expected a layer of a weight above 0"),
@@ -231,32 +231,32 @@ def test_a_wrong_file_is_named(official: Path, tmp_path: Path) -> None:
         ({"layers": {"conv1_1": 1}, "distance": "l3"}, "distance=l3: expected one of l1, l2, gram"),
     ],
 )
-def test_a_wrong_dial_is_named(dials: dict[str, Any], message: str) -> None:
+def test_a_wrong_option_is_named(options: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=f"^model.loss.features.{message}"):
-        Features(**dials)
+        Features(**options)
 
 
-def test_a_patch_too_small_is_told(slim: str) -> None:
+def test_a_patch_that_is_too_small_is_refused(slim: str) -> None:
     for loss, side in ((Perceptual({"conv5_4": 1.0}, weights=slim), 16), (LDL(), 7)):
-        assert loss(*pictures(side=side)).isfinite()
+        assert loss(*make_images(side=side)).isfinite()
         with pytest.raises(UserError, match=rf"needs patches of at least {side}×{side} HR pixels, got .*data.patch"):
-            loss(*pictures(side=side - 1))
+            loss(*make_images(side=side - 1))
 
 
 # DISTS-like
 
 
 def test_dists_like_is_texture_and_structure(slim: str) -> None:
-    """Of the picture and of each stage's last convolution after its ReLU, as eq. 5 to 7 have them."""
-    sr, hr = pictures(side=32)
+    """Eq. 5 to 7, on the image and on the last convolution of each stage after its ReLU."""
+    sr, hr = make_images(side=32)
     loss = DISTSLike(slim)
     values = []
     for x, y in [(sr, hr), *loss.stack(sr, hr)]:
         mx, my = x.mean(dim=(2, 3)), y.mean(dim=(2, 3))
         vx, vy = x.var(dim=(2, 3), correction=0), y.var(dim=(2, 3), correction=0)
         cov = ((x - mx[..., None, None]) * (y - my[..., None, None])).mean(dim=(2, 3))
-        alike = (2 * mx * my + 1e-6) / (mx**2 + my**2 + 1e-6) + (2 * cov + 1e-6) / (vx + vy + 1e-6)
-        values.append(1 - alike.mean() / 2)
+        similarity = (2 * mx * my + 1e-6) / (mx**2 + my**2 + 1e-6) + (2 * cov + 1e-6) / (vx + vy + 1e-6)
+        values.append(1 - similarity.mean() / 2)
     assert len(values) == 6
     assert all(x.min() >= 0 for x, _ in loss.stack(sr, hr))
     assert loss(sr, hr).item() == pytest.approx(torch.stack(values).mean().item(), rel=1e-4)

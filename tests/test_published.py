@@ -1,4 +1,4 @@
-"""What papers published, and the mistakes of measuring that explain why a number differs from theirs."""
+"""Published values, and the deviations from the protocol that explain why a number differs from them."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from sr.metric.protocol_variants import compute_psnr_variants, pool_psnr
 from sr.runtime.error import UserError
 
 
-def test_which_published_model_a_net_is() -> None:
+def test_a_net_is_recognized_by_its_name_and_size() -> None:
     assert recognize_model("EDSR", 1_369_859) == "EDSR-baseline"
     assert recognize_model("EDSR", 40_729_603) == "EDSR"
     assert recognize_model("EDSR", 300_000) is None
@@ -27,38 +27,38 @@ def test_a_published_row_is_of_the_same_net_scale_set_and_protocol() -> None:
     assert len(read_rows()) == 174
 
 
-def test_the_likely_cause_of_a_gap() -> None:
+def test_the_likely_cause_of_a_difference() -> None:
     assert explain_difference(0.006, "Set5") is None
     assert "full-range luma" in explain_difference(-1.32, "Set5")
     assert "bridge" in explain_difference(0.09, "Set14")
     assert explain_difference(0.09, "Set5") is None
-    said = explain_difference(
+    cause = explain_difference(
         1.70, "Set5", {"RGB instead of luma": 30.02, "the border is not cut": 31.5}, published=30.02
     )
-    assert said.endswith("RGB instead of luma")
+    assert cause.endswith("RGB instead of luma")
 
 
-def test_each_mistake_is_the_number_that_it_would_give() -> None:
-    """On gray pictures full-range luma costs exactly 20·log10(219/255) = -1.322 dB but for rounding; RGB is ntire's."""
-    chance = torch.Generator().manual_seed(0)
-    gray = torch.randint(40, 200, (2, 1, 40, 44), generator=chance).expand(-1, 3, -1, -1) / 255
-    noisy = (gray + 0.1 * torch.randn(gray[:, :1].shape, generator=chance)).clamp(0, 1)
+def test_each_deviation_gives_its_number() -> None:
+    """Full-range luma costs gray images 20·log10(219/255) = -1.322 dB, but for rounding; RGB is the protocol ntire."""
+    generator = torch.Generator().manual_seed(0)
+    gray = torch.randint(40, 200, (2, 1, 40, 44), generator=generator).expand(-1, 3, -1, -1) / 255
+    noisy = (gray + 0.1 * torch.randn(gray[:, :1].shape, generator=generator)).clamp(0, 1)
     right = Protocol("edsr", 2, "rgb")(noisy, gray)["psnr"]
-    found = compute_psnr_variants(noisy, gray, 2)
-    full = next(values for cause, values in found.items() if "full-range" in cause)
+    variants = compute_psnr_variants(noisy, gray, 2)
+    full = next(values for cause, values in variants.items() if "full-range" in cause)
     assert (full - right).tolist() == pytest.approx([-1.322] * 2, abs=1e-3)
     ntire = Protocol("ntire", 2, "rgb", "rgb")(noisy, gray)["psnr"]
-    assert found["RGB instead of luma"].tolist() == pytest.approx(ntire.tolist(), abs=1e-6)
-    assert (found["the result is not rounded to 8 bits"] - right).abs().max() < 0.05
-    assert set(found) > {"the border is not cut"}
+    assert variants["RGB instead of luma"].tolist() == pytest.approx(ntire.tolist(), abs=1e-6)
+    assert (variants["the result is not rounded to 8 bits"] - right).abs().max() < 0.05
+    assert set(variants) > {"the border is not cut"}
     assert pool_psnr([20.0, 40.0], [100, 100]) == pytest.approx(22.967, abs=1e-3)  # not 30: protocols.md's own example
 
 
-def test_numbers_of_two_protocols_are_never_compared() -> None:
-    ours = Protocol("edsr", 2, "rgb").describe("Bicubic(scale=2, border=mirror)")
-    require_same_protocol(ours, dict(ours), "theirs")
+def test_results_of_two_protocols_are_never_compared() -> None:
+    own = Protocol("edsr", 2, "rgb").describe("Bicubic(scale=2, border=mirror)")
+    require_same_protocol(own, dict(own), "other.json")
     for other in (Protocol("edsr", 3, "rgb"), Protocol("vdsr", 2, "y", "y8"), Protocol("edsr", 2, "gray")):
-        with pytest.raises(UserError, match="theirs was measured under another protocol"):
-            require_same_protocol(ours, other.describe("Bicubic(scale=2, border=mirror)"), "theirs")
+        with pytest.raises(UserError, match=r"other\.json was measured under another protocol"):
+            require_same_protocol(own, other.describe("Bicubic(scale=2, border=mirror)"), "other.json")
     with pytest.raises(UserError, match=r"lr: Bicubic.* here, files there"):
-        require_same_protocol(ours, Protocol("edsr", 2, "rgb").describe("files"), "theirs")
+        require_same_protocol(own, Protocol("edsr", 2, "rgb").describe("files"), "other.json")

@@ -1,4 +1,4 @@
-"""A run done again: what differs is named before it runs, and every number is compared, to the last bit."""
+"""A run that is repeated: differences are named before it runs, and every number is compared to the last bit."""
 
 import json
 import math
@@ -32,7 +32,7 @@ SHA = "0123456789" * 4
 
 
 def run_folder(folder: Path, **changed: Any) -> Path:
-    """A run's folder with the least that it must hold; `changed` are files, in place of the usual ones."""
+    """Write a run folder with the required files; `changed` replaces their contents."""
     folder.mkdir(parents=True, exist_ok=True)
     files = {
         "config.yaml": {"seed": 0, "paths": {"data": str(folder)}, "model": {"net": {"_target_": "sr.net.edsr.EDSR"}}},
@@ -45,11 +45,11 @@ def run_folder(folder: Path, **changed: Any) -> Path:
     return folder
 
 
-# the run
+# The run
 
 
-def test_a_run_that_only_mlflow_has_is_compared_by_what_mlflow_has(sr: Any, world: Path, tmp_path: Path) -> None:
-    """Its files and points come; nothing is left of them afterwards."""
+def test_a_run_that_only_mlflow_has_is_downloaded(sr: Any, world: Path, tmp_path: Path) -> None:
+    """Its files and metrics are downloaded to a temporary folder."""
     from test_run import start
 
     _, summary, _ = start(sr, world, tmp_path / "runs", "track.system_interval=null")
@@ -93,12 +93,12 @@ def test_a_run_is_found_by_its_folder_its_name_and_its_id(tmp_path: Path) -> Non
         ("data_json", {"train": ["a"]}, "data.json was not written by sr"),
     ],
 )
-def test_a_folder_that_is_damaged_or_doctored_is_refused(tmp_path: Path, file: str, value: Any, says: str) -> None:
+def test_a_damaged_or_manipulated_folder_is_refused(tmp_path: Path, file: str, value: Any, says: str) -> None:
     with pytest.raises(UserError, match=says):
         read_run(run_folder(tmp_path / "run", **{file: value}))
 
 
-STRANGER = b"""diff --git a/sr/net/odd.py b/sr/net/odd.py
+PATCH_OF_NEW_MODULE = b"""diff --git a/sr/net/odd.py b/sr/net/odd.py
 new file mode 100644
 --- /dev/null
 +++ b/sr/net/odd.py
@@ -124,13 +124,17 @@ new file mode 100644
         ([], "torch.optim.Adam", False),
     ],
 )
-def test_a_stranger_may_not_name_any_class(tmp_path: Path, typed: list[str], target: str, refused: bool) -> None:
+def test_a_run_of_somebody_else_may_not_name_any_class(
+    tmp_path: Path, typed: list[str], target: str, refused: bool
+) -> None:
     sha = git(ROOT, "rev-parse", "HEAD").strip()
     folder = run_folder(
         tmp_path / "run", config_yaml={"model": {"net": [{"_target_": target}]}}, overrides_yaml=typed,
         environment_yaml={"verb": "run", "git": {"sha": sha, "folder": "/c"}, "parts": ["/c/mine"]},
     )  # fmt: skip
-    (folder / "changes.patch").write_bytes(STRANGER + STRANGER.replace(b"sr/net/odd.py", b"mine/tiny.py"))
+    (folder / "changes.patch").write_bytes(
+        PATCH_OF_NEW_MODULE + PATCH_OF_NEW_MODULE.replace(b"sr/net/odd.py", b"mine/tiny.py")
+    )
     run = read_run(folder)
     if refused:
         with pytest.raises(UserError, match="os.system" if typed else target):
@@ -152,7 +156,7 @@ def test_the_run_may_be_typed_alone(sr: Any, tmp_path: Path) -> None:
     assert "expected a git clone" in sr("reproduce", str(folder), f"repository={tmp_path}").err
 
 
-def test_images_are_found_where_they_lay_or_in_another_root_and_named(tmp_path: Path) -> None:
+def test_images_are_found_in_their_old_or_in_another_folder(tmp_path: Path) -> None:
     import hashlib
 
     old = tmp_path / "old"
@@ -170,14 +174,16 @@ def test_images_are_found_where_they_lay_or_in_another_root_and_named(tmp_path: 
     ]  # fmt: skip
 
 
-def test_the_command_is_the_runs_with_the_places_of_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where it is tracked, and where things lie, is this machine's; a checkpoint that it began with is part of it."""
+def test_the_command_is_the_runs_with_the_paths_of_this_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Paths and tracking are this machine's; a checkpoint that the run began with is part of its command."""
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     (tmp_path / "start.ckpt").touch()
     typed = ["seed=3", "paths.data=/theirs", "track.uri=http://theirs", "hydra.run.dir=x", "resume=start.ckpt",
              f"resume='{tmp_path}'", "track.group=a"]  # fmt: skip
-    about = {"verb": "run", "git": {"sha": SHA, "folder": "/gone/clone"}, "folder": str(tmp_path),
-             "parts": ["/gone/clone/mine"],
+    about = {"verb": "run", "git": {"sha": SHA, "folder": "/deleted/clone"}, "folder": str(tmp_path),
+             "parts": ["/deleted/clone/mine"],
              "flags": {"threads": 2, "variables": {"OMP_NUM_THREADS": "5", "LD_PRELOAD": "evil.so"}}}  # fmt: skip
     folder = run_folder(tmp_path / "run", overrides_yaml=typed, environment_yaml=about)
     paths = {"runs": str(tmp_path / "runs"), "data": str(tmp_path / "sets"), "cache": None}
@@ -203,16 +209,16 @@ def test_packages_and_machine_are_compared_one_by_one(tmp_path: Path) -> None:
     assert environment.find_machine_differences(run) == [f"python: 3.1 in the run, {sys.version.split()[0]} here"]
 
 
-def test_configs_are_compared_but_for_where_things_lie() -> None:
+def test_configs_are_compared_without_paths_and_tracking() -> None:
     there = {"scale": 2, "paths": {"data": "/a"}, "data": {"root": "/a"}, "track": {"uri": "x"}, "model": {"width": 8}}
     here = {"scale": 2, "paths": {"data": "/b"}, "data": {"root": "/b"}, "track": {}, "model": {"width": 9}}
     assert environment.find_config_differences(there, here) == ["model.width: 8 in the run, 9 here"]
 
 
-# the worktree
+# The worktree
 
 
-def test_the_runs_code_is_there_while_it_is_needed(tree: Path, tmp_path: Path) -> None:
+def test_the_runs_code_is_there_for_the_block_only(tree: Path, tmp_path: Path) -> None:
     git(tmp_path, "clone", "-q", str(tree), "clone")
     spoil(tree)
     sha, patch = code.read_state(tree)["sha"], code.read_changes(tree).patch
@@ -227,7 +233,7 @@ def test_the_runs_code_is_there_while_it_is_needed(tree: Path, tmp_path: Path) -
     assert set(list_changed_files(patch)) >= {"sr/net.py", "gone.py", "new/weights.bin"}
 
 
-def test_a_commit_or_a_patch_that_does_not_fit_is_told_of(tree: Path) -> None:
+def test_a_missing_commit_or_a_patch_that_does_not_apply_is_an_error(tree: Path) -> None:
     with pytest.raises(UserError, match="git fetch there, or name a clone that has it: repository=CLONE"):
         check_commit(tree, SHA)
     with (
@@ -241,7 +247,7 @@ def test_a_commit_or_a_patch_that_does_not_fit_is_told_of(tree: Path) -> None:
 
 
 def test_a_second_best_checkpoint_that_differs_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    """As of a GAN: its best checkpoint by PSNR is equal, the one by a perceptual metric is not."""
+    """The best checkpoint of a GAN by PSNR is equal, the one by a perceptual metric is not."""
     folders = [run_folder(tmp_path / name) for name in ("original", "repetition")]
     for k, folder in enumerate(folders):
         for name in ("best.ckpt", "best_spectrum.ckpt", "last.ckpt"):

@@ -1,4 +1,4 @@
-"""Two runs side by side: points and weights that are equal to the last bit, close, or not."""
+"""Comparing two runs: metrics and weights that are equal to the last bit, close, or different."""
 
 import json
 import math
@@ -13,16 +13,16 @@ from sr.reproduction.metrics import compare_metrics, compute_relative_difference
 from sr.reproduction.outcome import CLOSE, DIFFERENT, EQUAL
 from sr.reproduction.weights import compare_weights
 
-# points
+# Points
 
 
-def outcome(there: list[Any], here: list[Any], tolerance: float = 1e-3) -> Any:
-    (only,) = compare_metrics([("loss", *p) for p in there], [("loss", *p) for p in here], tolerance)
+def outcome(original: list[Any], repetition: list[Any], tolerance: float = 1e-3) -> Any:
+    (only,) = compare_metrics([("loss", *p) for p in original], [("loss", *p) for p in repetition], tolerance)
     return only
 
 
 @pytest.mark.parametrize(
-    ("here", "kind", "step"),
+    ("repetition", "kind", "step"),
     [
         ([(1, 0.5), (2, 0.25), (3, math.nan)], EQUAL, None),
         ([(1, 0.5), (2, 0.25000001), (3, math.nan)], CLOSE, 2),
@@ -32,8 +32,10 @@ def outcome(there: list[Any], here: list[Any], tolerance: float = 1e-3) -> Any:
         ([(1, 0.5), (2, 0.25), (3, math.nan), (4, 1.0)], DIFFERENT, 4),
     ],
 )
-def test_points_are_equal_close_or_other_and_from_which_step_on(here: list[Any], kind: str, step: int | None) -> None:
-    found = outcome([(1, 0.5), (2, 0.25), (3, math.nan)], here)
+def test_points_are_equal_close_or_different_and_from_which_step_on(
+    repetition: list[Any], kind: str, step: int | None
+) -> None:
+    found = outcome([(1, 0.5), (2, 0.25), (3, math.nan)], repetition)
     assert found.kind == kind
     assert found.detail == "" if step is None else found.detail.startswith((f"from step {step} on", f"step {step} is"))
 
@@ -46,14 +48,17 @@ def test_the_tolerance_is_relative_and_zero_means_equal() -> None:
     assert outcome([(1, math.inf)], [(1, math.inf)]).kind == EQUAL
 
 
-def test_metrics_that_one_run_lacks_are_told_and_those_of_machines_left_out() -> None:
-    there = [("loss", 1, 1.0), ("train/data_wait", 1, 0.3), ("system/cpu_utilization_percentage", 1, 7.0)]
-    here = [("loss", 1, 1.0), ("train/data_wait", 1, 0.9), ("psnr", 1, 30.0)]
-    assert [(one.name, one.kind) for one in compare_metrics(there, here, 0.1)] == [("loss", EQUAL), ("psnr", DIFFERENT)]
+def test_metrics_that_one_run_lacks_differ_and_those_of_the_machine_are_ignored() -> None:
+    original = [("loss", 1, 1.0), ("train/data_wait", 1, 0.3), ("system/cpu_utilization_percentage", 1, 7.0)]
+    repetition = [("loss", 1, 1.0), ("train/data_wait", 1, 0.9), ("psnr", 1, 30.0)]
+    assert [(one.name, one.kind) for one in compare_metrics(original, repetition, 0.1)] == [
+        ("loss", EQUAL),
+        ("psnr", DIFFERENT),
+    ]
     assert compare_metrics([("loss", 1, 1.0)], [("loss", 1, 1.0), ("loss", 2, 0.5)], 0.1, last_step=1)[0].kind == EQUAL
 
 
-def test_the_journal_is_read_without_what_was_superseded_or_torn(tmp_path: Path) -> None:
+def test_superseded_and_torn_lines_of_the_journal_are_ignored(tmp_path: Path) -> None:
     entries = [{"points": {"a": step, "b": "nan"}, "step": step} for step in (1, 2, 3)]
     entries += [{"back": 1}, {"points": {"a": 20.0}, "step": 2}, {"tag": "x", "value": "y"}]
     lines = [json.dumps(entry).encode() for entry in entries]
@@ -64,19 +69,19 @@ def test_the_journal_is_read_without_what_was_superseded_or_torn(tmp_path: Path)
     assert [(name, step) for name, step, value in found if math.isnan(value)] == [("b", 1)]
 
 
-# weights
+# Weights
 
 
 def test_weights_are_compared_tensor_by_tensor(tmp_path: Path) -> None:
-    there, here = tmp_path / "there", tmp_path / "here"
-    for folder in (there, here):
+    original, repetition = tmp_path / "original", tmp_path / "repetition"
+    for folder in (original, repetition):
         folder.mkdir()
     weight = {"net.a": torch.tensor([1.0, float("nan")]), "net.b": torch.ones(3), "step": torch.tensor(3)}
 
     def kind(other: dict[str, torch.Tensor]) -> Any:
-        for folder, state in ((there, weight), (here, weight | other)):
+        for folder, state in ((original, weight), (repetition, weight | other)):
             torch.save({"state_dict": state}, folder / "last.ckpt")
-        (only,) = compare_weights(there, here, 1e-3)
+        (only,) = compare_weights(original, repetition, 1e-3)
         return only
 
     assert kind({}).kind == EQUAL

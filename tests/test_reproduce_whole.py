@@ -17,15 +17,12 @@ from test_reproduce import ROOT
 from sr.record import git as code
 from sr.reproduction.recorded_run import read_run
 
-# the whole
-
-
-DIALS = ("data=folder", "data.patch=32", "data.batch=4", "trainer.accelerator=cpu", "trainer.max_steps=6",
+OPTIONS = ("data=folder", "data.patch=32", "data.batch=4", "trainer.accelerator=cpu", "trainer.max_steps=6",
          "trainer.val_check_interval=2", "model.net.width=8")  # fmt: skip
 
 
 def sr_in(clone: Path, runs: Path, verb: str, *words: str, **more: str) -> subprocess.CompletedProcess:
-    """Types a command in a clone, with nothing of this process's tree on the way."""
+    """Run a command in a clone, without this process's tree on its path."""
     env = (
         {k: v for k, v in os.environ.items() if k != "SR_DATA"} | {"SR_RUNS": str(runs), "OMP_NUM_THREADS": "1"} | more
     )
@@ -54,7 +51,7 @@ def test_a_run_of_a_dirty_tree_is_reproduced_from_another_clone_to_the_last_bit(
     node = (first / "conf" / "model" / "net" / "plain.yaml").read_text()
     (first / "conf" / "model" / "net" / "odd.yaml").write_text(node.replace("plain.Plain", "odd.Odd"))
 
-    done = sr_in(first, runs, "run", *DIALS, f"data.path={photos}", "model/net=odd")
+    done = sr_in(first, runs, "run", *OPTIONS, f"data.path={photos}", "model/net=odd")
     assert done.returncode == 0, done.stderr
     (folder,) = (path.parent for path in runs.glob("*/summary.json"))
     shutil.rmtree(first / "sr" / "net")  # the tree that it came from is of no use any more
@@ -73,9 +70,9 @@ def test_a_run_of_a_dirty_tree_is_reproduced_from_another_clone_to_the_last_bit(
     tags = MlflowClient(f"sqlite:///{runs}/mlflow.db").get_run(ids[1]).data.tags
     assert tags["sr.reproduces"] == read_run(folder).id
 
-    spoiled = bytearray((photos / "p2.png").read_bytes())
-    spoiled[-1] ^= 1
-    (photos / "p2.png").write_bytes(spoiled)
+    damaged = bytearray((photos / "p2.png").read_bytes())
+    damaged[-1] ^= 1
+    (photos / "p2.png").write_bytes(damaged)
     before = set(runs.iterdir())
     stopped = sr_in(second, runs, "reproduce", str(folder), f"repository={second}")
     assert stopped.returncode == 2
@@ -104,7 +101,7 @@ def test_an_interrupted_repetition_leaves_no_worktree_and_no_process(tmp_path: P
     long = ("trainer.max_steps=100000", "trainer.val_check_interval=100000", "track=none")
     env = os.environ | {"SR_RUNS": str(runs), "OMP_NUM_THREADS": "1"}
 
-    def interrupted(name: str, *words: str) -> str:
+    def interrupt(name: str, *words: str) -> str:
         process = subprocess.Popen([sys.executable, "-m", f"sr.{name}", *words], cwd=clone, env=env, text=True,
                                    stdout=subprocess.PIPE, stderr=subprocess.STDOUT)  # fmt: skip
         before, end = len(list(runs.glob("*/data.json"))), time.monotonic() + 120
@@ -116,9 +113,9 @@ def test_an_interrupted_repetition_leaves_no_worktree_and_no_process(tmp_path: P
         assert process.returncode == 130, out
         return out
 
-    interrupted("run", *DIALS[:-2], f"data.path={photos}", *long)
+    interrupt("run", *OPTIONS[:-2], f"data.path={photos}", *long)
     (folder,) = (path.parent for path in runs.glob("*/data.json"))
-    interrupted("reproduce", str(folder), f"repository={clone}")
+    interrupt("reproduce", str(folder), f"repository={clone}")
     assert git(clone, "worktree", "list").count("\n") == 1
     (other,) = (path.parent for path in runs.glob("*/data.json") if path.parent != folder)
     assert json.loads((other / "summary.json").read_text())["status"] == "KILLED"

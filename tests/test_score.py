@@ -1,4 +1,4 @@
-"""Scores of several processes are those of one: per-image values are gathered, never averages of averages."""
+"""Several processes give the score of one: the values of all images are gathered, and averaged once."""
 
 import os
 import socket
@@ -15,18 +15,18 @@ from sr.metric.score import Score
 SHARES = {"unequal": ([0, 1, 2, 3], [4]), "one has none": ([0, 1, 2, 3, 4], [])}
 
 
-def pictures() -> tuple[torch.Tensor, torch.Tensor]:
-    chance = torch.Generator().manual_seed(0)
-    hr = torch.randint(0, 256, (5, 3, 24, 24), generator=chance) / 255
-    noise = torch.linspace(0.01, 0.3, 5).view(-1, 1, 1, 1) * torch.randn(hr.shape, generator=chance)
+def make_images() -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    hr = torch.randint(0, 256, (5, 3, 24, 24), generator=generator) / 255
+    noise = torch.linspace(0.01, 0.3, 5).view(-1, 1, 1, 1) * torch.randn(hr.shape, generator=generator)
     return hr + noise, hr
 
 
-def measure(rank: int, port: int, out: str) -> None:
+def score_share(rank: int, port: int, out: str) -> None:
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     torch.set_num_threads(1)
     dist.init_process_group("gloo", rank=rank, world_size=2)
-    sr, hr = pictures()
+    sr, hr = make_images()
     for name, shares in SHARES.items():
         score = Score(Protocol("edsr", 2, "rgb"))
         for batch in (shares[rank][:3], shares[rank][3:]):  # batches of unequal size as well
@@ -37,14 +37,16 @@ def measure(rank: int, port: int, out: str) -> None:
     dist.destroy_process_group()
 
 
-def test_two_processes_measure_what_one_does(tmp_path: Path) -> None:
+def test_two_processes_give_the_score_of_one(tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    mp.start_processes(measure, (port, str(tmp_path)), nprocs=2, start_method="fork")  # spawned ones import for seconds
+    mp.start_processes(
+        score_share, (port, str(tmp_path)), nprocs=2, start_method="fork"
+    )  # spawned ones import for seconds
     alone = Score(Protocol("edsr", 2, "rgb"))
-    alone.update(*pictures())
+    alone.update(*make_images())
     for name in SHARES:
         for rank in (0, 1):
-            found = torch.load(tmp_path / f"{name} {rank}.pt", weights_only=True)
-            assert found == pytest.approx(alone.compute(), abs=1e-9)
+            result = torch.load(tmp_path / f"{name} {rank}.pt", weights_only=True)
+            assert result == pytest.approx(alone.compute(), abs=1e-9)

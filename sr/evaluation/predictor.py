@@ -28,18 +28,15 @@ class Predictor(Protocol):
 
     def start_set(self) -> None:
         """Begin to measure the cost of a new set."""
-        ...
 
     def measure_cost(self) -> dict[str, float]:
         """Return the cost of an image of this set: the median of milliseconds, the largest memory in MiB; {} if unknown."""
-        ...
 
     def predict(self, pair: Pair, names: list[str], set_name: str, gray: bool) -> Tensor:
         """Return the results `[B, C, s·h, s·w]`, float 0…1, for the images of these names.
 
         `gray`: the file of the HR image has one channel.
         """
-        ...
 
 
 class NetPredictor:

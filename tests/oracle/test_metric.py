@@ -1,4 +1,4 @@
-"""The measures against the field's numbers, against other people's code, and against what can be worked out by hand."""
+"""Metrics against published numbers, against other implementations, and against values computed by hand."""
 
 import hashlib
 import math
@@ -39,7 +39,7 @@ BICUBIC = {
 
 @pytest.mark.parametrize(("name", "scale"), BICUBIC)
 def test_bicubic_row_of_the_tables(sr_data: Path, name: str, scale: int) -> None:
-    """LR and result are 8-bit pictures, as MATLAB's imresize gives them: rounded after each pass."""
+    """LR and result are 8-bit images, as MATLAB's imresize returns them: rounded after each pass."""
     score = Score(Protocol("edsr", scale, "rgb"))
     for path in sorted((sr_data / name / "HR").glob("*.png")):
         hr = read_rgb(path)[None]
@@ -56,30 +56,30 @@ def made_up(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return weight_files(tmp_path_factory.mktemp("weights"))
 
 
-def picture(seed: int = 0, channels: int = 3) -> Tensor:
+def make_image(seed: int = 0, channels: int = 3) -> Tensor:
     """Whole 8-bit levels from 30 to 200, as float 0…1."""
-    chance = torch.Generator().manual_seed(seed)
-    return torch.randint(30, 201, (1, channels, 40, 44), generator=chance) / 255
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(30, 201, (1, channels, 40, 44), generator=generator) / 255
 
 
-def measured(sr: Tensor, hr: Tensor, channel: str = "rgb", scale: int = 2) -> dict[str, Tensor]:
+def measure(sr: Tensor, hr: Tensor, channel: str = "rgb", scale: int = 2) -> dict[str, Tensor]:
     return Protocol("edsr", scale, "rgb", channel)(sr, hr)
 
 
 def test_one_level_of_error_is_48_1308_db() -> None:
-    assert measured(picture() + 1 / 255, picture())["psnr"].item() == pytest.approx(48.1308, abs=5e-5)
+    assert measure(make_image() + 1 / 255, make_image())["psnr"].item() == pytest.approx(48.1308, abs=5e-5)
 
 
 def test_one_level_of_gray_error_in_luma_is_219_255_of_it() -> None:
     """BT.601's luma spans 219 of 255 levels: 1.322 dB more."""
     expected = 48.1308 + 20 * math.log10(255 / 219)
-    assert measured(picture() + 1 / 255, picture(), "y")["psnr"].item() == pytest.approx(expected, abs=1e-4)
+    assert measure(make_image() + 1 / 255, make_image(), "y")["psnr"].item() == pytest.approx(expected, abs=1e-4)
 
 
-def test_identical_pictures_are_infinite_and_not_hidden_in_the_mean() -> None:
+def test_the_infinite_psnr_of_identical_images_is_not_hidden_in_the_mean() -> None:
     score = Score(Protocol("edsr", 2, "rgb"))
-    score.update(picture(), picture())
-    score.update(picture() + 1 / 255, picture())
+    score.update(make_image(), make_image())
+    score.update(make_image() + 1 / 255, make_image())
     assert score.per_image()["psnr"][0] == math.inf
     assert score.per_image()["ssim"][0] == 1
     assert score.compute()["psnr"] == math.inf
@@ -90,15 +90,15 @@ def test_mean_of_images_not_pooled_error(together: bool) -> None:
     """Images of 20 and 40 dB are 30.00 dB together; a pooled error would say 22.97."""
     hr = torch.full((2, 3, 40, 40), 0.4)
     sr = torch.stack([hr[0] + 25.5 / 255, hr[1] + 2.55 / 255])
-    score = Score(Exact(2))
+    score = Score(ExactProtocol(2))
     for part in (slice(0, 2),) if together else (slice(0, 1), slice(1, 2)):
         score.update(sr[part], hr[part])
     assert score.per_image()["psnr"] == pytest.approx([20, 40], abs=1e-4)
     assert score.compute()["psnr"] == pytest.approx(30, abs=1e-4)
 
 
-class Exact(Protocol):
-    """Without rounding, so that 20 and 40 dB can be had exactly."""
+class ExactProtocol(Protocol):
+    """A protocol without rounding, so that 20 and 40 dB are possible exactly."""
 
     def __init__(self, scale: int) -> None:
         super().__init__("exact", scale, "rgb", "rgb")
@@ -108,35 +108,35 @@ class Exact(Protocol):
 
 
 def test_the_result_is_rounded_and_clipped_to_8_bits_first() -> None:
-    hr = picture()
-    assert measured(hr + 0.4 / 255, hr)["psnr"].item() == math.inf
+    hr = make_image()
+    assert measure(hr + 0.4 / 255, hr)["psnr"].item() == math.inf
     white = torch.ones_like(hr)
-    assert measured(white * 1.7, white)["psnr"].item() == math.inf
+    assert measure(white * 1.7, white)["psnr"].item() == math.inf
 
 
 def test_the_border_of_scale_pixels_does_not_count() -> None:
-    hr, sr = picture(), picture()
+    hr, sr = make_image(), make_image()
     sr[..., :3, :] = sr[..., -3:, :] = sr[..., :, :3] = sr[..., :, -3:] = 1
-    assert measured(sr, hr, scale=3)["psnr"].item() == math.inf
-    assert measured(sr, hr, scale=2)["psnr"].item() < 40
+    assert measure(sr, hr, scale=3)["psnr"].item() == math.inf
+    assert measure(sr, hr, scale=2)["psnr"].item() < 40
 
 
-def test_luma_does_not_see_an_error_that_rgb_sees() -> None:
+def test_luma_hides_an_error_that_rgb_shows() -> None:
     """Up in red, down in green by what BT.601 weighs them: the luma stays nearly the same."""
-    hr = picture()
+    hr = make_image()
     sr = hr + torch.tensor([51, -26, 0]).view(1, 3, 1, 1) / 255
-    assert measured(sr, hr, "y")["psnr"] > 60 > 25 > measured(sr, hr, "rgb")["psnr"]
+    assert measure(sr, hr, "y")["psnr"] > 60 > 25 > measure(sr, hr, "rgb")["psnr"]
 
 
-def test_gray_pictures_are_measured_as_they_are() -> None:
-    gray = picture(channels=1)
-    assert measured(gray + 1 / 255, gray, "y")["psnr"].item() == pytest.approx(48.1308, abs=5e-5)
+def test_gray_images_are_measured_as_they_are() -> None:
+    gray = make_image(channels=1)
+    assert measure(gray + 1 / 255, gray, "y")["psnr"].item() == pytest.approx(48.1308, abs=5e-5)
 
 
 @pytest.mark.parametrize("size", [(11, 11), (12, 97), (53, 40), (180, 203)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_psnr_and_ssim_agree_with_scikit_image(size: tuple[int, int], dtype: torch.dtype) -> None:
-    """On a batch of three RGB images; a protocol's SSIM is the valid region's, the mean over channels."""
+    """A batch of three RGB images; the SSIM of a protocol is that of the valid region, the mean over channels."""
     hr = levels(3, 3, *size)
     sr = (0.7 * hr + 0.3 * levels(3, 3, *size, seed=1)).to(dtype)
     ours = psnr(sr, hr.to(dtype)), ssim(sr, hr.to(dtype))
@@ -151,7 +151,7 @@ def test_psnr_and_ssim_agree_with_scikit_image(size: tuple[int, int], dtype: tor
 
 @pytest.mark.parametrize("size", [(176, 176), (211, 180)])
 def test_ms_ssim_is_the_paper_s_formula(size: tuple[int, int]) -> None:
-    """Written out in NumPy; torchmetrics' is no judge here, as its coarsest scale is padded (1e-3 apart)."""
+    """Written out in NumPy; torchmetrics cannot be the reference, as its coarsest scale is padded (1e-3 off)."""
     hr = levels(2, 3, *size)
     sr = (0.6 * hr + 0.4 * levels(2, 3, *size, seed=1)).round()
     for x, y, ours in zip(sr.double().numpy(), hr.double().numpy(), ms_ssim(sr, hr).tolist(), strict=True):
@@ -200,29 +200,31 @@ def test_ciede2000_gives_the_published_table() -> None:
 @pytest.mark.filterwarnings("ignore:metric.also")
 @pytest.mark.parametrize("net", ["alex", "vgg"])
 def test_lpips_agrees_with_torchmetrics(net: str, made_up: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the same made-up network on both sides, and the authors' linear weights."""
-    from torchmetrics.functional.image import lpips as theirs
+    """Both use the same random network, and the authors' linear weights."""
+    from torchmetrics.functional.image import lpips as reference
 
-    monkeypatch.setattr(theirs, "_get_tv_model_features", lambda name, pretrained: features(net, made_up[net]))
-    seen = see(2, 70, 67)
-    expected = theirs._LPIPS(net=net, pretrained=True, pnet_rand=True)(seen.sr.float(), seen.hr.float(), normalize=True)
-    assert LPIPS(net, str(made_up[net]))(seen).tolist() == pytest.approx(expected.flatten().tolist(), rel=1e-5)
+    monkeypatch.setattr(reference, "_get_tv_model_features", lambda name, pretrained: features(net, made_up[net]))
+    images = see(2, 70, 67)
+    expected = reference._LPIPS(net=net, pretrained=True, pnet_rand=True)(
+        images.sr.float(), images.hr.float(), normalize=True
+    )
+    assert LPIPS(net, str(made_up[net]))(images).tolist() == pytest.approx(expected.flatten().tolist(), rel=1e-5)
 
 
 @pytest.mark.filterwarnings("ignore:metric.also")
 def test_dists_agrees_with_torchmetrics(made_up: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    from torchmetrics.functional.image import dists as theirs
+    from torchmetrics.functional.image import dists as reference
 
     vgg = SimpleNamespace(features=features("vgg", made_up["vgg"]))
-    monkeypatch.setattr(theirs, "_TORCHVISION_AVAILABLE", True)
-    monkeypatch.setattr(theirs, "VGG16_Weights", SimpleNamespace(DEFAULT=None), raising=False)
-    monkeypatch.setattr(theirs, "vgg16", lambda weights: vgg, raising=False)
-    seen = see(2, 70, 67)
-    expected = theirs.DISTSNetwork()(seen.sr.float(), seen.hr.float())
-    assert DISTS(str(made_up["vgg"]))(seen).tolist() == pytest.approx(expected.tolist(), abs=1e-6)
+    monkeypatch.setattr(reference, "_TORCHVISION_AVAILABLE", True)
+    monkeypatch.setattr(reference, "VGG16_Weights", SimpleNamespace(DEFAULT=None), raising=False)
+    monkeypatch.setattr(reference, "vgg16", lambda weights: vgg, raising=False)
+    images = see(2, 70, 67)
+    expected = reference.DISTSNetwork()(images.sr.float(), images.hr.float())
+    assert DISTS(str(made_up["vgg"]))(images).tolist() == pytest.approx(expected.tolist(), abs=1e-6)
 
 
-def test_the_linear_weights_are_the_authors_files() -> None:
+def test_the_linear_weights_are_the_files_of_the_authors() -> None:
     """The names under which richzhang/PerceptualSimilarity's v0.1 files are cached begin with these digits."""
     import torchmetrics  # late: sr has to be there before it, if torchvision is there too
 
@@ -232,20 +234,20 @@ def test_the_linear_weights_are_the_authors_files() -> None:
 
 
 def test_each_image_of_a_batch_is_measured_alone() -> None:
-    hr, sr = torch.cat([picture(1), picture(2)]), torch.cat([picture(3), picture(4)])
-    both = measured(sr, hr, "y")
+    hr, sr = torch.cat([make_image(1), make_image(2)]), torch.cat([make_image(3), make_image(4)])
+    both = measure(sr, hr, "y")
     for k in range(2):
-        alone = measured(sr[k : k + 1], hr[k : k + 1], "y")
+        alone = measure(sr[k : k + 1], hr[k : k + 1], "y")
         assert both["psnr"][k].item() == pytest.approx(alone["psnr"].item())
         assert both["ssim"][k].item() == pytest.approx(alone["ssim"].item())
 
 
 def test_sizes_that_differ_are_an_error_that_asks_for_the_scale() -> None:
     with pytest.raises(UserError, match=r"differ in size: is scale=2 right\?"):
-        measured(picture()[..., 1:], picture())
+        measure(make_image()[..., 1:], make_image())
 
 
-def test_the_name_of_the_protocol_tells_colour_modes_apart() -> None:
+def test_the_name_of_the_protocol_depends_on_the_color_mode() -> None:
     """A net on luma is measured on the same luma as one on RGB; full-range gray is another number."""
     names = [Protocol("edsr", 2, color).describe()["protocol"] for color in ("rgb", "y", "gray")]
     assert names == ["edsr", "edsr", "edsr-gray"]
