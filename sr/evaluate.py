@@ -51,7 +51,7 @@ def _check_options(cfg: DictConfig, has_net: bool) -> None:
             raise UserError(f"{key}={cfg[key]}: there is no such {'folder' if key == 'images' else 'file'}")
     if cfg.scale is None and (not has_checkpoint or has_net):
         scales = ", ".join(map(str, schema.SCALES))
-        raise UserError(f"still needed: scale=… ({scales}); only a checkpoint brings its own")
+        raise UserError(f"missing: scale=… ({scales}); only a checkpoint brings its own")
 
 
 if __name__ == "__main__":

@@ -147,7 +147,7 @@ def test_the_run_may_be_typed_alone(sr: Any, tmp_path: Path) -> None:
     answer = sr("reproduce", "nowhere", "--dry")
     assert (answer.code, answer.out) == (2, "")
     assert "run=nowhere: expected a run's folder or its id" in answer.err
-    assert "still needed: run=" in sr("reproduce").err
+    assert "missing: run=" in sr("reproduce").err
     assert "tolerance=-1: expected a number" in sr("reproduce", "nowhere", "tolerance=-1").err
     folder = run_folder(tmp_path / "run")
     answer = sr("reproduce", str(folder), "--dry", f"repository={ROOT}")

@@ -270,11 +270,11 @@ def test_a_strangers_folder_does_not_trust_itself(sr: Any, begun: Path, tmp_path
         (begun / "overrides.yaml").write_text(yaml.safe_dump([*WORDS, trusting, *wanted]))
         answer = sr("run", f"resume={begun}", "trainer.max_steps=3")
         assert answer.code == 2, trusting
-        assert "wants to build shutil.copyfile at model.alarm.x, which is no part of sr" in answer.err
-        assert "If you trust it, type so, also if it was typed before: trust=[shutil]" in answer.err
+        assert "model.alarm.x is shutil.copyfile, which is no part of sr" in answer.err
+        assert "if you trust it, type trust=[shutil]" in answer.err
         assert not (tmp_path / "copied").exists()
     answer = sr("run", f"resume={begun}", "trainer.max_steps=3", "trust=[shutil]")
-    assert "wants to build" not in answer.err
+    assert "is no part of sr" not in answer.err
     assert "model.alarm.x._target_ (none) -> shutil.copyfile" in answer.err  # trusted, but of no dial that this run had
 
 

@@ -75,5 +75,5 @@ def test_a_mistake_in_ones_own_yaml_is_told_in_its_words(mine: Path, sr: Any) ->
     (mine / "model" / "net" / "tiny.yaml").write_text(YAML.replace("width", "wdth"))
     answer = sr("run", "--config-dir", str(mine), "model/net=tiny", "track=none")
     assert answer.code == 2
-    assert 'no dial "wdth"' in answer.err
+    assert 'no option "wdth"' in answer.err
     assert 'Did you mean "width"' in answer.err

@@ -1,9 +1,9 @@
-"""`trust=`: what a stranger's config may have built, be it in a checkpoint or in a run of a tracker.
+"""`trust=`: what may be built from a config that the user did not type, of a checkpoint or of a tracked run.
 
-Whoever may name any callable can run any code: `os.system`, but also `torch.load` or our own
-`sr.pretrained.download.fetch`. So a config that the user did not type may name the parts that ours are made of, by
-their kind, and what lies in modules that the user trusts. A name leads to what is *defined* in such a module, never
-through it: `sr.net.plain.nn…` would lead anywhere.
+Whoever may name any callable can run any code: `os.system`, but also `torch.load` or `download_file` of
+`sr.pretrained.download`. So such a config may only name parts: classes of sr's packages of parts, classes of a few
+libraries by their base class, and what is in modules that the user trusts. A name must be *defined* in the module it
+names: through what a module imports (`sr.net.plain.nn…`) everything could be reached.
 """
 
 import importlib
@@ -15,12 +15,12 @@ from typing import Any
 
 from sr.runtime.error import UserError
 
-ROOMS = (
+PART_PACKAGES = (  # of sr
     "adversarial", "alarm", "augment", "data", "degrade", "discriminator", "loss", "metric", "model", "net", "penalty",
     "schedule", "track", "trainer",
 )  # fmt: skip
-FUNCTIONS = "sr.schedule."  # where parts are functions; in all other rooms they are classes
-KINDS = {  # others' classes by where they are defined, and what they must be
+FUNCTION_PACKAGES = "sr.schedule."  # where parts are functions; in all other packages they are classes
+LIBRARY_PARTS = {  # prefix of the module -> base class that a part defined there must have
     "torch.nn.": "torch.nn.modules.module.Module",
     "torch.optim.": "torch.optim.optimizer.Optimizer",
     "torch.optim.lr_scheduler.": "torch.optim.lr_scheduler.LRScheduler",
@@ -28,49 +28,50 @@ KINDS = {  # others' classes by where they are defined, and what they must be
     "torchmetrics.": "torchmetrics.metric.Metric",
     "pytorch_lightning.callbacks.": "pytorch_lightning.callbacks.callback.Callback",
 }
-PLAIN = (dict, list, tuple, str, int, float, bool, type(None))
-MOST = 100  # levels of a config
+PLAIN_TYPES = (dict, list, tuple, str, int, float, bool, type(None))
+MAX_DEPTH = 100  # levels of a config
 
 
-def check_targets(node: Any, trust: Sequence[str], where: str, key: str = "") -> None:
-    """Raise where a config, or any part of it, wants anything else to be built. `trust` adds prefixes of modules.
+def check_targets(node: Any, trust: Sequence[str], source: str, key: str = "") -> None:
+    """Raise a `UserError` if a config, or any part of it, names something else to be built.
 
-    `where` is what the user typed to get this config, as in `checkpoint=FILE`; `key` is where in a whole one `node` stands.
+    `trust` holds prefixes of modules that are allowed as well. `source` is what the user typed to get this config
+    (`checkpoint=FILE`); `key` is the place of `node` in a whole config.
     """
-    _refuse(node, tuple(f"{prefix}." for prefix in trust), where, key)
+    _check_node(node, tuple(f"{prefix}." for prefix in trust), source, key)
 
 
-def _refuse(node: Any, trusted: tuple[str, ...], where: str, key: str) -> None:
+def _check_node(node: Any, trusted: tuple[str, ...], source: str, key: str) -> None:
     if isinstance(node, dict):
-        parts = {f"{key}.{name}".lstrip("."): value for name, value in node.items()}
+        children = {f"{key}.{name}".lstrip("."): value for name, value in node.items()}
         if "_target_" in node:
-            _judge(node["_target_"], trusted, where, key)
+            _check_target(node["_target_"], trusted, source, key)
     else:
-        parts = {f"{key}[{k}]": value for k, value in enumerate(node)} if isinstance(node, list | tuple) else {}
-    if not isinstance(node, PLAIN) or key.count(".") + key.count("[") > MOST:
-        raise UserError(
-            f"{where} carries {type(node).__name__} at {key}: expected plain values only; sr wrote no such thing"
-        )
-    if isinstance(node, str) and "${" in node:  # our configs are resolved; a resolver could make a target of its own
-        raise UserError(f"{where} carries {node} at {key}: expected plain values only; it was not written by sr")
-    for name, value in parts.items():
-        _refuse(value, trusted, where, name)
+        children = {f"{key}[{k}]": value for k, value in enumerate(node)} if isinstance(node, list | tuple) else {}
+    if not isinstance(node, PLAIN_TYPES) or key.count(".") + key.count("[") > MAX_DEPTH:
+        found = type(node).__name__
+        raise UserError(f"{source}: {key}: expected plain values (found {found}); this was not written by sr")
+    if isinstance(node, str) and "${" in node:  # sr stores resolved configs; a resolver could create a target
+        raise UserError(f"{source}: {key}: expected plain values (found {node}); this was not written by sr")
+    for name, value in children.items():
+        _check_node(value, trusted, source, name)
 
 
-def _judge(target: Any, trusted: tuple[str, ...], where: str, key: str) -> None:
+def _check_target(target: Any, trusted: tuple[str, ...], source: str, key: str) -> None:
     module, _, name = target.rpartition(".") if isinstance(target, str) else ("", "", "")
-    theirs = isinstance(target, str) and target.startswith(trusted)
-    found = _found(module, name) if theirs or f"{module}.".startswith(("sr.", *KINDS)) else None
-    if theirs and found is None and not _is_there(module):
-        raise UserError(f"{where}: {key} is {target}, but there is no module {module}: add --config-dir DIR")
-    if found is None or not (_is_part(found) or (theirs and f"{found.__module__}.".startswith(trusted))):
+    is_trusted = isinstance(target, str) and target.startswith(trusted)
+    is_candidate = is_trusted or f"{module}.".startswith(("sr.", *LIBRARY_PARTS))
+    part = _find_definition(module, name) if is_candidate else None
+    if is_trusted and part is None and not _can_import(module):
+        raise UserError(f"{source}: {key} is {target}, but there is no module {module}; add --config-dir DIR")
+    if part is None or not (_is_part(part) or (is_trusted and f"{part.__module__}.".startswith(trusted))):
         raise UserError(
-            f"{where} wants to build {target} at {key}, which is no part of sr. "
-            f"If you trust it, type so, also if it was typed before: trust=[{module or target}]"
+            f"{source}: {key or 'it'} is {target}, which is no part of sr; "
+            f"if you trust it, type trust=[{module or target}] (what was trusted earlier is not stored)"
         )
 
 
-def _is_there(module: str) -> bool:
+def _can_import(module: str) -> bool:
     try:
         importlib.import_module(module)
     except ImportError:
@@ -78,27 +79,29 @@ def _is_there(module: str) -> bool:
     return True
 
 
-def _found(module: str, name: str) -> Any:
-    """The class or function of this name at the top of this module, by import and, as Hydra finds it, by attributes."""
+def _find_definition(module: str, name: str) -> Any:
+    """Return the class or function that is defined under this name at the top of this module, or None.
+
+    It must be found by import and, as Hydra finds it, by attributes.
+    """
     if not all(word.isidentifier() for word in (*module.split("."), name)):
         return None
     try:
-        found = getattr(importlib.import_module(module), name)
-        first, *rest = module.split(".")
-        same = reduce(getattr, (*rest, name), sys.modules[first]) is found
-        defined = getattr(sys.modules[found.__module__], found.__qualname__) is found
-    except Exception:  # whatever a module raises that is imported only to be asked
+        part = getattr(importlib.import_module(module), name)
+        package, *path = module.split(".")
+        is_same = reduce(getattr, (*path, name), sys.modules[package]) is part
+        is_defined_there = getattr(sys.modules[part.__module__], part.__qualname__) is part
+    except Exception:  # importing an unknown module may raise anything
         return None
-    return found if same and defined and (inspect.isclass(found) or inspect.isfunction(found)) else None
+    return part if is_same and is_defined_there and (inspect.isclass(part) or inspect.isfunction(part)) else None
 
 
-def _is_part(found: Any) -> bool:
-    """Of ours, by its room; of others, by its kind."""
-    home = f"{found.__module__}."
-    if home.startswith("sr."):
-        wanted = inspect.isclass(found) or home.startswith(FUNCTIONS)
-        return wanted and home.split(".")[1] in ROOMS and not found.__name__.startswith("_")
-    bases = (
-        {f"{base.__module__}.{base.__qualname__}" for base in inspect.getmro(found)} if inspect.isclass(found) else ()
-    )
-    return any(home.startswith(prefix) and kind in bases for prefix, kind in KINDS.items())
+def _is_part(part: Any) -> bool:
+    """Return True for a public part of sr's packages of parts, and for a class of a library with the right base."""
+    module = f"{part.__module__}."
+    if module.startswith("sr."):
+        is_right_kind = inspect.isclass(part) or module.startswith(FUNCTION_PACKAGES)
+        return is_right_kind and module.split(".")[1] in PART_PACKAGES and not part.__name__.startswith("_")
+    bases = inspect.getmro(part) if inspect.isclass(part) else ()
+    names = {f"{base.__module__}.{base.__qualname__}" for base in bases}
+    return any(module.startswith(prefix) and base in names for prefix, base in LIBRARY_PARTS.items())

@@ -1,4 +1,4 @@
-"""The dials, typed and checked before anything heavy is imported."""
+"""Check the composed config, before anything heavy is imported."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
@@ -13,10 +13,10 @@ from sr.config.signature import check_parts
 from sr.runtime.error import UserError, suggest_nearest
 
 SCALES = (2, 3, 4, 8)
-COLORS = {"rgb": 3, "y": 1, "gray": 1}  # channels that a net sees
+COLORS = {"rgb": 3, "y": 1, "gray": 1}  # channels of the net
 STAGES = ("fit", "test")
 PRECISIONS = ("32-true", "32", "bf16-mixed", "16-mixed")
-COUNTS = (
+COUNTS = (  # options that are whole numbers of 1 or more
     "data.batch", "data.patch", "data.repeat",
     "rounds", "steps", "tile", "patience", "save_steps", "model.gradient_share_interval", "model.d_steps",
     "model.penalty.r1.interval", "model.penalty.gradient.interval",
@@ -26,7 +26,7 @@ COUNTS = (
 
 @dataclass
 class Paths:
-    """Where things lie."""
+    """The folders of data, runs and caches."""
 
     data: str
     runs: str
@@ -35,7 +35,7 @@ class Paths:
 
 @dataclass
 class SharedOptions:
-    """What all parts share; see conf/run.yaml for what each means."""
+    """The options that all parts share; conf/run.yaml explains each."""
 
     paths: Paths
     scale: int
@@ -52,25 +52,25 @@ class SharedOptions:
 
 
 def find_conf_dir() -> Path:
-    """`conf`: inside the package when installed from a wheel, beside it in a checkout."""
-    here = Path(__file__).resolve().parents[1]
-    return here / "conf" if (here / "conf").is_dir() else here.parent / "conf"
+    """Return the folder `conf`: inside the package if that was installed from a wheel, next to it in a checkout."""
+    package = Path(__file__).resolve().parents[1]
+    return package / "conf" if (package / "conf").is_dir() else package.parent / "conf"
 
 
 def resolve_config(cfg: DictConfig, groups: Iterable[str] = ()) -> dict[str, Any]:
-    """Check the composed config and return it resolved, as plain values, with what follows from other dials.
+    """Check the composed config and return it as plain values, with interpolations and derived options filled in.
 
-    `groups` are Hydra's choices (`model/net`, `model/optimizer@model.discriminator_optimizer`).
+    `groups` are the config groups of Hydra's choices (`model/net`, `model/optimizer@model.discriminator_optimizer`).
     """
     _check_groups(cfg, groups)
     check_lists(cfg, "stages", "data.val", "data.test")
-    dials = _typed(cfg)
-    check_choice("scale", dials.scale, SCALES)
-    check_choice("color", dials.color, COLORS)
-    for stage in dials.stages:
+    options = _read_shared_options(cfg)
+    check_choice("scale", options.scale, SCALES)
+    check_choice("color", options.color, COLORS)
+    for stage in options.stages:
         check_choice("stages", stage, STAGES)
-    if dials.channels is None:
-        cfg.channels = COLORS[dials.color]
+    if options.channels is None:
+        cfg.channels = COLORS[options.color]
     try:
         config = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
@@ -84,43 +84,45 @@ def resolve_config(cfg: DictConfig, groups: Iterable[str] = ()) -> dict[str, Any
 
 
 def _check_names(config: dict[str, Any]) -> None:
-    """Raise where an old option name was added, by a YAML of the user's or with a +: it would have no effect."""
+    """Raise if an old option name was added by a user's YAML or with a +; it would have no effect."""
     for old, new in find_old_names(config).items():
         raise UserError(f"{old}: this option is now called {new}; write {new} in your command or YAML")
 
 
 def _check_shared(config: dict[str, Any]) -> None:
-    """A part's copy of a dial that all parts share must be that dial: else half of them would not know."""
+    """Raise if a part has another value than the config itself for an option that all parts share."""
     model = config.get("model", {})
     parts = {"data": config.get("data"), "data.degrade": config.get("data", {}).get("degrade"), "model": model,
              "metric": config.get("metric"), "model.net": model.get("net")}  # fmt: skip
     for where, part in parts.items():
         for key in ("scale", "color", "channels", "seed"):
             if isinstance(part, dict) and key in part and key in config and part[key] != config[key]:
-                raise UserError(f"{where}.{key}={part[key]}: all parts share this dial, which is {key}={config[key]}")
+                raise UserError(
+                    f"{where}.{key}={part[key]}: all parts share this option, which is {key}={config[key]}; set {key} instead"
+                )
 
 
 def check_flags(config: dict[str, Any], *keys: str) -> None:
-    """Raise where one of these dials is there and neither true nor false."""
+    """Raise if one of these options exists and is neither true nor false."""
     for key in keys:
         if not isinstance(config.get(key, False), bool):
             raise UserError(f"{key}={config[key]}: expected true or false")
 
 
 def to_plain(cfg: DictConfig) -> Any:
-    """Resolved, as plain values."""
+    """Return a config as plain values, with interpolations filled in."""
     return OmegaConf.to_container(cfg, resolve=True)
 
 
 def require_options(cfg: DictConfig, *keys: str) -> None:
-    """Raise unless each of these dials was given."""
+    """Raise unless each of these options has a value."""
     missing = [key for key in keys if OmegaConf.is_missing(cfg, key)]
     if missing:
-        raise UserError(f"still needed: {' '.join(f'{key}=…' for key in missing)} (see --help)")
+        raise UserError(f"missing: {' '.join(f'{key}=…' for key in missing)} (see --help)")
 
 
 def _check_groups(cfg: DictConfig, groups: Iterable[str]) -> None:
-    """A part that was given a plain value: `model.net=edsr` instead of `model/net=edsr`."""
+    """Raise if a part was set to a plain value: `model.net=edsr` instead of `model/net=edsr`."""
     for group in groups:
         value = OmegaConf.select(cfg, group.rpartition("@")[2].replace("/", "."))
         if isinstance(value, str):
@@ -128,20 +130,23 @@ def _check_groups(cfg: DictConfig, groups: Iterable[str]) -> None:
 
 
 def check_lists(cfg: DictConfig, *keys: str) -> None:
-    """Raise where one of these dials is no list, or names something twice."""
+    """Raise if one of these options is no list, or contains a name twice."""
     for key in keys:
         value = OmegaConf.select(cfg, key)
         if value is not None and not isinstance(value, ListConfig):
             raise UserError(f"{key}={value}: expected a list: {key}=[{value}]")
         names = [PurePath(str(name)).name for name in value or []]
         if len(set(names)) < len(names):
-            raise UserError(f"{key}={value}: a name stands there twice, and its numbers could not be told apart")
+            raise UserError(
+                f"{key}={value}: expected each name once (found one twice); their results would have the same name"
+            )
 
 
-def _typed(cfg: DictConfig) -> SharedOptions:
-    known = {f.name: cfg[f.name] for f in fields(SharedOptions) if f.name in cfg}
+def _read_shared_options(cfg: DictConfig) -> SharedOptions:
+    """Return the shared options with checked types; an option that the command does not have gets its default."""
+    values = {f.name: cfg[f.name] for f in fields(SharedOptions) if f.name in cfg}
     try:
-        return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(SharedOptions), known))
+        return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(SharedOptions), values))
     except OmegaConfBaseException as error:
         raise UserError(
             f"{error.full_key}={OmegaConf.select(cfg, error.full_key)}: {str(error.msg or error).splitlines()[0]}"
@@ -149,14 +154,14 @@ def _typed(cfg: DictConfig) -> SharedOptions:
 
 
 def check_choice(key: str, value: Any, choices: Any) -> None:
-    """Raise unless `value` is one of `choices`, with the nearest one."""
+    """Raise unless `value` is one of `choices`; the message suggests the nearest one."""
     if value not in choices:
         hint = suggest_nearest(str(value), map(str, choices)) if isinstance(value, str) else ""
         raise UserError(f"{key}={value}: expected one of {', '.join(map(str, choices))}.{hint}")
 
 
 def _check_numbers(config: dict[str, Any]) -> None:
-    """Counts that make no sense at zero or below, or as anything but a whole number; and what is not supported yet."""
+    """Raise if a number is out of its range, or a combination of options is not supported."""
     if not 0 <= config["seed"] < 2**32:
         raise UserError(f"seed={config['seed']}: expected a whole number from 0 to 4294967295")
     minutes = config.get("save_minutes")
@@ -171,18 +176,18 @@ def _check_numbers(config: dict[str, Any]) -> None:
 
 
 def check_counts(config: dict[str, Any]) -> None:
-    """Raise where one of `COUNTS` is there and is no whole number of 1 or more."""
+    """Raise if one of `COUNTS` exists and is no whole number of 1 or more."""
     for key in COUNTS:
         node: Any = config
         for word in key.split("."):
             node = node.get(word) if isinstance(node, dict) else None
-        without = key in ("trainer.max_steps", "trainer.max_epochs") and node == -1
-        if node is not None and not without and (not isinstance(node, int) or isinstance(node, bool) or node < 1):
+        is_unlimited = key in ("trainer.max_steps", "trainer.max_epochs") and node == -1
+        if node is not None and not is_unlimited and (not isinstance(node, int) or isinstance(node, bool) or node < 1):
             raise UserError(f"{key}={node}: expected a whole number, 1 or more")
 
 
 def count_processes(trainer: dict[str, Any]) -> int:
-    """How many processes of this machine train together: one for each device."""
+    """Return the number of training processes on this machine: one for each device."""
     if trainer.get("devices", 1) != "auto":
         return trainer.get("devices", 1)
     from torch import cuda
@@ -195,21 +200,23 @@ def _check_trainer(config: dict[str, Any], trainer: dict[str, Any]) -> None:
     if devices != "auto" and (not isinstance(devices, int) or isinstance(devices, bool) or devices < 1):
         raise UserError(f"trainer.devices={devices}: expected a count, 1 or more, or auto")
     if devices != 1 and trainer.get("strategy", "auto") == "auto":
-        raise UserError(f"trainer.devices={devices}: several devices are trainer=ddp trainer.devices={devices}")
+        raise UserError(f"trainer.devices={devices}: for several devices type trainer=ddp trainer.devices={devices}")
     check_choice("trainer.precision", str(trainer.get("precision", "32")), PRECISIONS)
     if trainer.get("precision") == "16-mixed" and "adversarial" in config["model"]:
-        raise UserError("trainer.precision=16-mixed: a GAN's two players cannot share one loss scale; use bf16-mixed")
+        raise UserError("trainer.precision=16-mixed: G and D of a GAN cannot share one loss scale; use bf16-mixed")
     if trainer.get("precision") == "16-mixed" and config["model"].get("optimizer", {}).get("fused"):
-        raise UserError("model.optimizer.fused=true: hides the gradient of trainer.precision=16-mixed; leave it null")
+        raise UserError(
+            "model.optimizer.fused=true: does not work with trainer.precision=16-mixed, which needs the gradient; use null"
+        )
     clip = trainer.get("gradient_clip_val")
     if clip is not None and (not isinstance(clip, int | float) or clip <= 0):
         raise UserError(f"trainer.gradient_clip_val={clip}: expected a number above 0, or null")
     if "gradient_clip_algorithm" in trainer:
         raise UserError(
-            "trainer.gradient_clip_algorithm: there is no such dial; the gradient's norm is what is clipped"
+            "trainer.gradient_clip_algorithm: there is no such option; always the norm of the gradient is clipped"
         )
     if trainer.get("max_steps") == -1 and trainer.get("max_epochs") in (None, -1):
-        raise UserError("trainer.max_steps=-1: without a limit of steps, set trainer.max_epochs")
+        raise UserError("trainer.max_steps=-1: without a limit of steps trainer.max_epochs is needed; set it")
     for key in ("val_check_interval", "accumulate_grad_batches", "max_steps"):
         if trainer.get(key) is None:
             raise UserError(f"trainer.{key}=null: expected a whole number, 1 or more")

@@ -1,4 +1,8 @@
-"""Check the keys of each part against the signature of its `_target_`, read from the source without importing it."""
+"""Check the options of each part against the signature of its `_target_`.
+
+The signature is read from the source file without importing it: importing torch alone takes seconds, and a mistyped
+option is to be answered at once.
+"""
 
 import ast
 import importlib.util
@@ -8,9 +12,14 @@ from typing import Any
 
 from sr.runtime.error import UserError, suggest_nearest
 
+Definition = ast.ClassDef | ast.FunctionDef
+
 
 def check_parts(node: Any, key: str = "") -> None:
-    """Every key beside a `_target_` must be one that the target takes; read from its source, without importing it."""
+    """Raise a `UserError` if a part, or a part below it, has an option that its `_target_` does not take.
+
+    `key` is the place of `node` in the config.
+    """
     if isinstance(node, list):
         for item in node:
             check_parts(item, key)
@@ -18,85 +27,91 @@ def check_parts(node: Any, key: str = "") -> None:
         return
     for name, part in node.items():
         check_parts(part, f"{key}.{name}".lstrip("."))
-    takes = _parameters(node["_target_"], key) if "_target_" in node else None
-    if takes is not None and key.startswith("model.loss."):
-        takes = [*takes, "weight"]  # of the term in the sum
+    parameters = _list_parameters(node["_target_"], key) if "_target_" in node else None
+    if parameters is None:
+        return
+    if key.startswith("model.loss."):
+        parameters = [*parameters, "weight"]  # an option of the weighted sum, not of the loss
     for name in node:
-        if takes is not None and not name.startswith("_") and name not in takes:
+        if not name.startswith("_") and name not in parameters:
+            nearest = suggest_nearest(name, parameters)
             raise UserError(
-                f'{key} ({node["_target_"]}) has no dial "{name}"; it has {", ".join(takes)}.{suggest_nearest(name, takes)}'
+                f'{key} ({node["_target_"]}) has no option "{name}"; it has {", ".join(parameters)}.{nearest}'
             )
 
 
-def _parameters(target: str, key: str) -> list[str] | None:
-    """The parameters of a class or function, read from its source; None where only an import could tell."""
+def _list_parameters(target: str, key: str) -> list[str] | None:
+    """Return the parameters of a class or function; None if the source does not show them (C code, `*args`)."""
     module, _, name = target.rpartition(".")
-    if _source(module) is None:
+    if _find_source(module) is None:
         raise UserError(f"{key}._target_={target}: there is no module {module or target}")
-    where, found = _definition(module, name)
-    if found is None and where is None:
-        raise UserError(
-            f"{key}._target_={target}: there is no {name} in {module}.{suggest_nearest(name, _names(module))}"
-        )
-    bases = found.bases if isinstance(found, ast.ClassDef) else []
-    inherited = f"{where}.{bases[0].id}" if bases and isinstance(bases[0], ast.Name) else None
-    if isinstance(found, ast.ClassDef):
-        found = next((n for n in found.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None)
-        if found is None and inherited:  # without a constructor of its own
-            return _parameters(inherited, key)
-    if found is None or found.args.vararg:
+    home, definition = _find_definition(module, name)
+    if home is None:
+        nearest = suggest_nearest(name, _list_definitions(module))
+        raise UserError(f"{key}._target_={target}: there is no {name} in {module}.{nearest}")
+    base = None
+    if isinstance(definition, ast.ClassDef):
+        base = definition.bases[0] if definition.bases else None
+        base = f"{home}.{base.id}" if isinstance(base, ast.Name) else None
+        functions = (item for item in definition.body if isinstance(item, ast.FunctionDef))
+        definition = next((function for function in functions if function.name == "__init__"), None)
+        if definition is None and base:  # the constructor is inherited
+            return _list_parameters(base, key)
+    if definition is None or definition.args.vararg:
         return None
-    names = [
-        arg.arg for arg in (*found.args.posonlyargs, *found.args.args, *found.args.kwonlyargs) if arg.arg != "self"
-    ]
-    if not found.args.kwarg:
+    arguments = definition.args
+    names = [arg.arg for arg in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs) if arg.arg != "self"]
+    if not arguments.kwarg:
         return names
-    more = _parameters(inherited, key) if inherited else None
-    return None if more is None else [*names, *more]
+    inherited = _list_parameters(base, key) if base else None  # **kwargs go to the base class
+    return None if inherited is None else [*names, *inherited]
 
 
-def _definition(module: str, name: str) -> tuple[str | None, ast.ClassDef | ast.FunctionDef | None]:
-    """Where `name` is defined, and its definition, following imports. (module, None): it cannot be followed;
-    (None, None): there is no such name."""
-    tree = _tree(module)
+def _find_definition(module: str, name: str) -> tuple[str | None, Definition | None]:
+    """Return the module in which `name` is defined, and its definition, following imports.
+
+    The definition is None if it cannot be followed; the module is None as well if there is no such name.
+    """
+    tree = _parse(module)
     if tree is None:
         return module, None
     for node in tree.body:
-        if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == name:
+        if isinstance(node, Definition) and node.name == name:
             return module, node
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and not node.level:
             for alias in node.names:
                 if (alias.asname or alias.name) == name:
-                    return _definition(node.module, alias.name)
+                    return _find_definition(node.module, alias.name)
         elif isinstance(node, ast.Assign | ast.Import | ast.ImportFrom) and name in ast.unparse(node):
             return module, None
-    stars = any(isinstance(n, ast.ImportFrom) and n.names[0].name == "*" for n in ast.walk(tree))
-    return (module, None) if stars else (None, None)
+    has_star_import = any(isinstance(node, ast.ImportFrom) and node.names[0].name == "*" for node in ast.walk(tree))
+    return (module, None) if has_star_import else (None, None)
 
 
-def _names(module: str) -> list[str]:
-    tree = _tree(module)
-    return [n.name for n in tree.body if isinstance(n, ast.ClassDef | ast.FunctionDef)] if tree else []
+def _list_definitions(module: str) -> list[str]:
+    tree = _parse(module)
+    return [node.name for node in tree.body if isinstance(node, Definition)] if tree else []
 
 
 @lru_cache
-def _tree(module: str) -> ast.Module | None:
-    source = _source(module)
+def _parse(module: str) -> ast.Module | None:
+    """Return the syntax tree of a module, or None if it has no Python source."""
+    source = _find_source(module)
     return ast.parse(source.read_text(encoding="utf-8")) if source and source.suffix == ".py" else None
 
 
-def _source(module: str) -> Path | None:
-    """The file of a module, found without importing it or its parents: torch alone would take seconds."""
-    first, *rest = module.split(".")
+def _find_source(module: str) -> Path | None:
+    """Return the file of a module without importing it or its parents, or None if there is no such module."""
+    package, *names = module.split(".")
     try:
-        spec = importlib.util.find_spec(first) if first else None
+        spec = importlib.util.find_spec(package) if package else None
     except (ImportError, ValueError):
         return None
-    if spec is None or not rest:
+    if spec is None or not names:
         return Path(spec.origin or "built-in") if spec else None
-    for place in spec.submodule_search_locations or []:
-        base = Path(place, *rest)
+    for folder in spec.submodule_search_locations or []:
+        base = Path(folder, *names)
         for path in (base.with_suffix(".py"), base / "__init__.py"):
             if path.exists():
                 return path

@@ -33,7 +33,7 @@ class Evaluation:
 
     def __init__(self, cfg: DictConfig, choices: dict[str, str], overrides: list[str]) -> None:
         self.tracker = build_part(schema.to_plain(cfg.track), "track")
-        self.device = select_device(cfg.device, measuring=True)
+        self.device = select_device(cfg.device, needs_float64=True)
         loaded = load_net(
             cfg, choices, self.tracker, self.device
         )  # its scale and color are needed for all that follows

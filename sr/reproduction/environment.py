@@ -5,7 +5,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from sr.config.diff import NOTHING, find_differences, flatten
+from sr.config.diff import NO_VALUE, find_differences, flatten
 from sr.data.cache import FILES
 from sr.data.file_digest import DigestCache
 from sr.data.fingerprint import find_data_differences
@@ -39,8 +39,8 @@ def find_flag_differences(recorded: dict[str, Any], repeated: dict[str, Any]) ->
 def find_config_differences(recorded: dict[str, Any], repeated: dict[str, Any]) -> list[str]:
     """Compare the options of two configs, without paths and tracking."""
     changes = find_differences(recorded, repeated)
-    before = {c.key: c.there for c in changes if c.there is not NOTHING}
-    after = {c.key: c.here for c in changes if c.here is not NOTHING}
+    before = {c.key: c.before for c in changes if c.before is not NO_VALUE}
+    after = {c.key: c.after for c in changes if c.after is not NO_VALUE}
     paths = {value for config in (recorded, repeated) for value in get_section(config, "paths").values()}
     return _list_differences(before, after, ignored=paths)  # other options may repeat a path
 

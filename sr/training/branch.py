@@ -22,7 +22,7 @@ def find_checkpoint(config: dict[str, Any]) -> Path | None:
     if KEY not in content:
         raise UserError(f"resume={typed}: {path.name} holds weights only, or was not written by sr.run")
     there, here = ({"model": c["model"]} for c in (update_config(content[KEY]["config"]), config))
-    changed = [f"{c.key}={c.here} (there {c.there})" for c in find_differences(there, here) if _lasts(c.key)]
+    changed = [f"{c.key}={c.after} (there {c.before})" for c in find_differences(there, here) if _lasts(c.key)]
     if changed:
         raise UserError(f"resume={typed}: was trained with other dials, say the same: {', '.join(changed)}")
     if content["global_step"] >= steps > 0:

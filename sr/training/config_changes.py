@@ -32,7 +32,7 @@ def find_changes(folder: Path, cfg: DictConfig, config: dict[str, Any], typed: I
         raise UserError(
             f"resume={folder}: since this run began, other values have come from conf/ or the environment: "
             f"{', '.join(map(str, unasked))}. Type those that are meant, such as "
-            f"{unasked[0].key}={format_value(unasked[0].there)}"
+            f"{unasked[0].key}={format_value(unasked[0].before)}"
         )
     fixed = [change for change in found if is_under(change.key, FIXED) or _averages(change)]
     if fixed:
@@ -45,7 +45,7 @@ def find_changes(folder: Path, cfg: DictConfig, config: dict[str, Any], typed: I
 
 def _averages(change: Change) -> bool:
     """Whether averaged weights would have to come from nowhere, or are left over; another decay is none of that."""
-    return change.key == "model.ema" and None in (change.there, change.here)
+    return change.key == "model.ema" and None in (change.before, change.after)
 
 
 def _derived(cfg: DictConfig) -> list[str]:
