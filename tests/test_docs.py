@@ -6,6 +6,7 @@ import shutil
 import sys
 import tomllib
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -246,3 +247,18 @@ def test_layers_of_the_documents_are_those_that_lint_checks() -> None:
     text = (ROOT / "docs/extend.md").read_text(encoding="utf-8").partition("## Layers")[2].partition("\n## ")[0]
     written = [set(re.findall(r"`(\w+)`", line)) for line in re.findall(r"^\d\. (.*)$", text, re.MULTILINE)]
     assert written == [set(layer.split(" | ")) for layer in contract["layers"]]
+
+
+@pytest.mark.parametrize("page", [*PAGES, *STUDIES], ids=lambda page: str(page.relative_to(ROOT).with_suffix("")))
+def test_options_that_are_named_exist(page: Path) -> None:
+    """Each word of `model.optimizer.lr` is a key, a group or a choice below `conf/`."""
+    text = page.read_text(encoding="utf-8")
+    options = re.findall(r"`((?:model|data|trainer|track|paths|metric)\.(?!json)[\w.]+)[=`]", text)
+    assert not [option for option in options if not set(option.split(".")) <= list_keys()]
+
+
+@cache
+def list_keys() -> set[str]:
+    files = list(find_conf_dir().rglob("*.yaml"))
+    text = "\n".join(path.read_text(encoding="utf-8") for path in files)
+    return {word for path in files for word in path.parts} | {p.stem for p in files} | set(re.findall(r"(\w+):", text))
