@@ -1,4 +1,4 @@
-"""`python -m sr.clean`: what is left over and can go; told of first, removed with apply=true."""
+"""`python -m sr.clean`: list what is left over and may be removed; remove it with apply=true."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from sr.runtime.error import UserError
 
 
 def main() -> None:
-    """The console script `sr-clean`."""
+    """Run the console script `sr-clean`."""
     cli.run_command("clean", clean)
 
 
@@ -21,7 +21,7 @@ def clean(cfg: DictConfig) -> None:
     days = config["days"]
     if isinstance(days, bool) or not isinstance(days, int | float) or not days >= 0:
         raise UserError(f"days={days}: expected a number of days, 0 or more")
-    from sr.track import cleanup  # torch: only now, when the dials are right
+    from sr.track import cleanup  # imports torch, only once the config is right
 
     for kind in config["what"]:
         schema.check_choice("what", kind, cleanup.KINDS)

@@ -75,8 +75,8 @@ def _goes_on(cfg: DictConfig, config: dict[str, Any], typed: list[str]) -> list[
 
 
 def _send_what_is_left(folder: Path, runs: str) -> None:
-    """Killed while it waited for MLflow, a run has finished there, and not here."""
-    from sr.track.sync import sync_runs  # MLflow
+    """Send the rest of a finished run that was killed while it waited for the tracking server."""
+    from sr.track.sync import sync_runs
 
     if (folder / JOURNAL_FILE).exists():
         sync_runs([str(folder)], runs)

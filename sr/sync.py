@@ -1,4 +1,4 @@
-"""`python -m sr.sync`: send to MLflow what it has not got of runs."""
+"""`python -m sr.sync`: send to the tracking server what it has not received of runs."""
 
 import sys
 
@@ -9,18 +9,18 @@ from sr.config.command_line import quote_override
 
 
 def main() -> None:
-    """The console script `sr-sync`. Words that are no `key=value` name folders."""
+    """Run the console script `sr-sync`; words that are no `key=value` name folders."""
     words = sys.argv[1:]
     folders = [word for word in words if "=" not in word and not word.startswith("-")]
     rest = [word for word in words if word not in folders]
-    named = [f"folders=[{','.join(map(quote_override, folders))}]"] if folders else []
-    cli.run_command("sync", sync, [*rest, *named])
+    override = [f"folders=[{','.join(map(quote_override, folders))}]"] if folders else []
+    cli.run_command("sync", sync, [*rest, *override])
 
 
 def sync(cfg: DictConfig) -> None:
-    """Send each, tell of each; exit code 1 when one was not sent."""
+    """Send each run and report it; exit with code 1 if one was not sent."""
     schema.check_lists(cfg, "folders")
-    from sr.track.sync import sync_runs  # MLflow: only now, when the config is right
+    from sr.track.sync import sync_runs  # slow imports, only once the config is right
 
     config = schema.to_plain(cfg)
     if not sync_runs(config["folders"], config["paths"]["runs"], config["uri"]):

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sr.runtime.error import UserError
-from sr.track.artifact import download_artifact, safe
+from sr.track.artifact import download_artifact, resolve_artifact_path
 
 NAMES = (
     "", "/", ".", "..", "/etc/passwd", "../a", "a/../../b", "a/..", "./a", "a/./b", "a//b", "a/", "//a", "C:/a", "c:a", "C:\\a",
@@ -20,7 +20,7 @@ NAMES = (
 @pytest.mark.parametrize("name", NAMES)
 def test_names_that_lead_elsewhere_are_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(UserError) as refusal:
-        safe(tmp_path / "root", name, "abc")
+        resolve_artifact_path(tmp_path / "root", name, "abc")
     assert str(refusal.value).startswith(f"mlflow:abc has an artifact {name!r}, which is not taken: ")
 
 
@@ -28,7 +28,7 @@ def test_names_that_lead_elsewhere_are_refused(name: str, tmp_path: Path) -> Non
     "name", ["config.yaml", "images/a+step+3.png", "a b/..c/d..", "100%.txt", "a%20b", "ü/…", "ab:c"]
 )
 def test_plain_names_have_their_place(name: str, tmp_path: Path) -> None:
-    assert safe(tmp_path, name) == tmp_path / name
+    assert resolve_artifact_path(tmp_path, name) == tmp_path / name
 
 
 def test_a_link_must_not_lead_out(tmp_path: Path) -> None:
@@ -38,12 +38,12 @@ def test_a_link_must_not_lead_out(tmp_path: Path) -> None:
     (root / "out").symlink_to(tmp_path)
     (root / "file").symlink_to(tmp_path / "elsewhere")
     (root / "round").symlink_to(root / "round")
-    assert safe(root, "in/a.txt") == root / "in" / "a.txt"
+    assert resolve_artifact_path(root, "in/a.txt") == root / "in" / "a.txt"
     for name in ("out/a.txt", "out", "file", "round", "round/a.txt"):
         with pytest.raises(UserError, match=r"a link in .* leads out of it"):
-            safe(root, name, "abc")
+            resolve_artifact_path(root, name, "abc")
     (tmp_path / "link").symlink_to(root)  # the root itself may be reached by one
-    assert safe(tmp_path / "link", "real/a.txt")
+    assert resolve_artifact_path(tmp_path / "link", "real/a.txt")
 
 
 class Server:

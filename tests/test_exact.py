@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sr.record.machine import OF_MACHINE
+from sr.record.machine import MACHINE_METRICS
 from sr.track.none import NoTracker
 
 SMALL = (
@@ -64,7 +64,7 @@ class Recorder(NoTracker):
         if self.at is not None and step == self.at[0] and any(name.startswith(self.at[1]) for name in values):
             raise BreakError
         for name, value in values.items():
-            if OF_MACHINE.fullmatch(name):
+            if MACHINE_METRICS.fullmatch(name):
                 continue  # nobody can promise that it comes again
             assert (step, name) not in self._kept, "told twice"
             self._kept[step, name] = float(value)

@@ -164,7 +164,7 @@ os.kill(os.getpid(), signal.SIGKILL)
     assert read_identity(tmp_path / "gone").status == "RUNNING"
     assert mark_orphaned_runs(tmp_path) == [tmp_path / "gone"]
     found = read_identity(tmp_path / "gone")
-    assert (found.status, found.exit) == ("KILLED", "its process is gone")
+    assert (found.status, found.exit) == ("KILLED", "its process has ended")
     assert [placed.entry for placed in read_entries(tmp_path / "gone" / JOURNAL_FILE)][-1]["status"] == "KILLED"
     assert mark_orphaned_runs(tmp_path) == []
     process.wait()
@@ -174,7 +174,7 @@ def test_a_run_that_lives_is_neither_set_right_nor_opened_again(journal: Journal
     assert mark_orphaned_runs(tmp_path) == []
     known = read_identity(journal._folder)
     known.pid = os.getppid()
-    known.born = psutil.Process(known.pid).create_time()
+    known.process_started = psutil.Process(known.pid).create_time()
     write_identity(journal._folder, known)
     with pytest.raises(UserError, match="is running already"):
         Journal(str(tmp_path)).start("a run", journal._folder, {}, [], {})

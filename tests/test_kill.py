@@ -17,10 +17,10 @@ import torch
 from mlflow import MlflowClient
 from test_exact import GAN, differences
 
-from sr.record.hyperparameters import sanitize_key
 from sr.record.identity import read_identity
 from sr.record.journal_format import JOURNAL_FILE, drop_superseded, list_points, read_entries
-from sr.record.machine import OF_MACHINE
+from sr.record.machine import MACHINE_METRICS
+from sr.track.mlflow_format import sanitize_key
 
 KILLS = int(os.environ.get("SR_KILLS", "20"))
 CASES = [(model, workers) for model in ("cnn", "gan") for workers in (0, 2)]
@@ -64,7 +64,7 @@ def told(folder: Path) -> dict[Any, Any]:
     for _, _, entry in read_entries(folder / JOURNAL_FILE):
         if "back" in entry:
             kept = {key: value for key, value in kept.items() if key[0] <= entry["back"]}
-        points = {name: value for name, value in entry.get("points", {}).items() if not OF_MACHINE.fullmatch(name)}
+        points = {name: value for name, value in entry.get("points", {}).items() if not MACHINE_METRICS.fullmatch(name)}
         new = {(entry["step"], name): (value, entry["time"]) for name, value in points.items()}
         new |= {(entry["step"], entry["image"]): ("picture", 0)} if "image" in entry else {}
         for key, value in new.items():

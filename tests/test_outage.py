@@ -13,8 +13,8 @@ import pytest
 from mlflow import MlflowClient
 
 from sr.benchmark.fault_proxy import Gate, Server
-from sr.record.hyperparameters import sanitize_key
 from sr.record.journal_format import JOURNAL_FILE, drop_superseded, list_points, read_entries
+from sr.track.mlflow_format import sanitize_key
 
 pytestmark = pytest.mark.slow
 

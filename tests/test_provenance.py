@@ -91,10 +91,16 @@ def test_the_users_repository_is_not_touched(tree: Path, monkeypatch: pytest.Mon
 
 
 def test_large_files_and_folders_of_results_are_not_in_the_patch(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(code, "ALL_HELD", 2500)
+    monkeypatch.setattr(code, "MAX_PATCH_BYTES", 2500)
     for name in (".env", "deploy.key", "credentials.json"):
         (tree / name).write_text("password")
-    for name, size in (("large.bin", code.HELD + 1), ("one", 1000), ("two", 1001), ("three", 1002), ("a.log", 1)):
+    for name, size in (
+        ("large.bin", code.MAX_FILE_BYTES + 1),
+        ("one", 1000),
+        ("two", 1001),
+        ("three", 1002),
+        ("a.log", 1),
+    ):
         (tree / name).write_bytes(os.urandom(size))
     (tree / "runs").mkdir()
     (tree / "runs" / "summary.json").touch()
@@ -102,7 +108,7 @@ def test_large_files_and_folders_of_results_are_not_in_the_patch(tree: Path, mon
     (tree / "inner" / "file").touch()
     found = code.read_changes(tree, [tree / "runs", tree.parent])
     secrets = {".env", "deploy.key", "credentials.json"}
-    assert set(found.left_out) == {"large.bin", "three", "inner/"} | secrets
+    assert set(found.omitted) == {"large.bin", "three", "inner/"} | secrets
     assert b"password" not in found.patch
     assert set(re.findall(rb"^diff --git a/(\S+)", found.patch, re.MULTILINE)) == {b"one", b"two"}
 
@@ -112,7 +118,7 @@ def test_a_clean_tree_has_no_patch_and_no_repository_no_commit(tree: Path, tmp_p
     known = code.read_state(tree)
     assert (known["sha"], known["branch"], known["dirty"]) == (git(tree, "rev-parse", "HEAD").strip(), "main", "false")
     assert code.read_state(tmp_path) == code.read_state(None) == {}
-    assert code.read_changes(tmp_path) == code.Changes(whole=False)
+    assert code.read_changes(tmp_path) == code.Changes(is_complete=False)
 
 
 def test_a_repository_without_a_commit_is_no_reason_to_fail(tmp_path: Path) -> None:
@@ -153,7 +159,7 @@ def test_a_git_that_fails_is_told_of(tree: Path, monkeypatch: pytest.MonkeyPatch
     git_ = code.run_git
     monkeypatch.setattr(code, "run_git", lambda folder, *words, **more: (
         None if words[0] == "add" else git_(folder, *words, **more)))  # fmt: skip
-    assert not code.read_changes(tree).whole
+    assert not code.read_changes(tree).is_complete
 
 
 def test_the_flags_are_those_of_the_moment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,7 +184,7 @@ def test_measuring_the_speed_draws_no_random_number() -> None:
     ("test/Set5 x2 edsr/ms_per_image", True), ("train/loss", False), ("val/Set5 x2 edsr/psnr", False),
 ])  # fmt: skip
 def test_points_of_the_machine_are_told_from_those_of_the_training(name: str, of_machine: bool) -> None:
-    assert bool(machine.OF_MACHINE.fullmatch(name)) is of_machine
+    assert bool(machine.MACHINE_METRICS.fullmatch(name)) is of_machine
 
 
 def test_what_a_run_was_before_it_went_on_stays(tmp_path: Path) -> None:

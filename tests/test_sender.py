@@ -12,7 +12,7 @@ from PIL import Image
 
 from sr.record.journal_format import list_points
 from sr.track.journal import Journal
-from sr.track.mlflow import begun
+from sr.track.mlflow import start_sender
 from sr.track.sender import Sender
 from sr.track.sync import sync_runs
 from sr.track.upload import Upload
@@ -39,7 +39,7 @@ def sent(journal: Journal) -> Upload:
     """MLflow has all that it may have."""
     one = upload(journal)
     one.connect()
-    one.pump()
+    one.send_all()
     return one
 
 
@@ -64,7 +64,7 @@ def test_a_tracker_that_dies_costs_neither_the_run_nor_a_point(journal: Journal,
         {"failed": "the tracker is gone"},
     ]
     journal.close("FINISHED")
-    assert upload(journal).left == 6
+    assert upload(journal).unsent_count == 6
     run_id = sender.upload.run_id
     assert client.get_run(run_id).info.status == "RUNNING"
     for _ in range(2):  # the second time there is nothing to do
@@ -83,7 +83,7 @@ class Dead:
 
 
 def test_the_process_that_sends_ends_with_its_run_and_of_nothing_else(journal: Journal, tmp_path: Path) -> None:
-    process = begun(tmp_path, upload(journal).uri, journal.runs, [])
+    process = start_sender(tmp_path, upload(journal).uri, journal.runs, [])
     assert [json.loads(process.stdout.readline()).popitem()[0] for _ in range(2)] == ["known", "tried"]
     for number in (signal.SIGINT, signal.SIGTERM):  # as a terminal and SLURM send them, to all processes of a run
         process.send_signal(number)
@@ -139,7 +139,7 @@ def test_a_failed_run_that_goes_on_with_other_dials_has_each_step_once(journal: 
 
 def test_a_tracker_that_is_out_for_days_is_still_tried(journal: Journal) -> None:
     sender = Sender(upload(journal), lambda **words: None)
-    sender.fails = 5000
+    sender.failures = 5000
     journal.log_points({"train/loss": 1.0}, 1)
     journal.close("FINISHED")
     sender.done.set()

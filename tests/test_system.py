@@ -12,7 +12,7 @@ from test_run import start
 from sr.callback import system_metrics
 from sr.callback.system_metrics import SystemMetrics, read_rapl
 from sr.callback.throughput import DataWaitProfiler
-from sr.record.machine import OF_MACHINE
+from sr.record.machine import MACHINE_METRICS
 from sr.runtime.error import UserError
 from sr.track.none import NoTracker
 
@@ -55,7 +55,7 @@ def test_the_names_are_mlflows_and_the_values_make_sense(tmp_path: Path) -> None
     assert {f"system/{name}" for name in MLFLOWS} | {"system/process_memory_usage_megabytes"} == set(values)
     assert all(0 <= value <= 100 for name, value in values.items() if name.endswith("percentage"))
     assert 50 < values["system/process_memory_usage_megabytes"] < values["system/system_memory_usage_megabytes"]
-    assert all(OF_MACHINE.fullmatch(name) for name in values)
+    assert all(MACHINE_METRICS.fullmatch(name) for name in values)
 
 
 def test_mlflow_itself_uses_these_names() -> None:

@@ -97,12 +97,12 @@ def test_the_grid_shows_pictures_unfalsified(track: MLflow, tmp_path: Path) -> N
 
 def test_a_run_goes_on_without_the_process_that_sends(track: MLflow, tmp_path: Path, capfd: Any) -> None:
     track._sender.kill()
-    track._ear.join()
+    track._listener.join()
     track.log_points({"train/loss": 1.0}, 1)
     track.close("FINISHED")
     said = capfd.readouterr().err
-    assert "the process that sends to MLflow is gone (exit code -9): the run goes on" in said
-    assert f"1 points and pictures wait for MLflow: python -m sr.sync {tmp_path}" in said
+    assert "the process that sends to MLflow has ended (exit code -9): the run goes on" in said
+    assert f"1 points and images wait for MLflow: python -m sr.sync {tmp_path}" in said
     assert stored(track).info.status == "RUNNING"
     assert sync_runs([str(tmp_path)], str(track.runs))
     assert (stored(track).info.status, stored(track).data.metrics) == ("FINISHED", {"train/loss": 1.0})

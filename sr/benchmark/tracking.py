@@ -298,7 +298,7 @@ def _tracker(uri: str | None = None) -> Iterator[tuple[MLflow, Callable[[], bool
         track = MLflow(uri, runs, "bench")
         track.start("bench", folder, {}, [], {})
         try:
-            yield track, lambda: Upload(folder, track.uri, track.runs).complete
+            yield track, lambda: Upload(folder, track.uri, track.runs).is_complete
         finally:
             track.close("FINISHED")
 

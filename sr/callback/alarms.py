@@ -23,7 +23,6 @@ REST = 1000  # steps without it, after which a failure of the signals that comes
 EARLY = 0.1  # of all steps: what a net that has hardly learned looks like is no failure
 IN_A_ROW = 3  # validations
 SIDE = 384  # HR pixels: rules see the middle of a picture
-TAG_LENGTH = 4000  # characters of a tag that every MLflow takes
 
 
 class AlarmMonitor(Callback):
@@ -129,7 +128,7 @@ class AlarmMonitor(Callback):
     def _tell(self, name: str, step: int, seen: str) -> None:
         tqdm.write(f"ALARM {name} at step {step}: {seen}; {self.rules[name].advice}", file=sys.stderr)
         self.told.setdefault(name, []).append(f"step {step}: {seen}")
-        self.tracker.set_tag(f"sr.alarm.{name}", "; ".join(self.told[name])[:TAG_LENGTH])
+        self.tracker.set_tag(f"sr.alarm.{name}", "; ".join(self.told[name]))
 
 
 def _fetched(steps: list[tuple[int, dict[str, Tensor | float]]]) -> list[tuple[int, dict[str, float]]]:

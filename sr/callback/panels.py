@@ -1,6 +1,6 @@
 """Sample pictures: LR, bicubic, SR and HR in one panel, with the PSNR of what is seen written under each.
 
-Two rows, bicubic | SR over LR | HR: what is to be compared lies side by side, and MLflow's grid shows 260 pixels 1:1.
+Two rows, bicubic | SR over LR | HR: what is to be compared lies side by side, and fits a grid of 260-pixel tiles 1:1.
 """
 
 import sr.runtime.torchvision_shim  # noqa: F401  before Lightning and torchmetrics

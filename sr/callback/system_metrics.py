@@ -1,4 +1,4 @@
-"""What a run takes of its machine: sampled by a thread, under the names that MLflow's tab "System metrics" shows."""
+"""What a run takes of its machine: sampled by a thread, under the names that trackers show as "System metrics"."""
 
 import contextlib
 import sys

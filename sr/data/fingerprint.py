@@ -19,7 +19,7 @@ from sr.data.file_digest import DigestCache
 from sr.data.module import SRDataModule
 from sr.runtime.error import UserError
 
-LENGTH = 32  # digits of a set's digest: MLflow takes 36
+LENGTH = 32  # digits of a set's digest: trackers take 36
 OTHER = "other"  # the context of what is no images
 ADDRESS = re.compile(r" at 0x[0-9a-f]+")  # in the repr of a function, another one in each process
 HALVES = ("HR", "LR")  # folders inside of a set's

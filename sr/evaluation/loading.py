@@ -14,6 +14,7 @@ from sr.evaluation.predictor import ImagePredictor, NetPredictor, Predictor
 from sr.metric.protocol import Protocol
 from sr.model.module import list_trainable
 from sr.runtime.error import UserError
+from sr.track.run_address import parse_run_id
 from sr.track.tracker import Tracker
 
 
@@ -64,9 +65,10 @@ def build_predictor(
 
 
 def _find_file(cfg: DictConfig, option: str, tracker: Tracker) -> Path:
-    """Return the checkpoint file that an option names by its path or as `mlflow:RUN_ID`."""
+    """Return the checkpoint file that an option names by its path or as a tracked run (`sr.track.run_address`)."""
     value = str(cfg[option])
-    if not value.startswith("mlflow:"):
+    run_id = parse_run_id(value)
+    if run_id is None:
         return Path(value).expanduser()
     with rename_option(option, value):
-        return tracker.find_checkpoint(value.removeprefix("mlflow:"))
+        return tracker.find_checkpoint(run_id)

@@ -1,4 +1,4 @@
-"""Where a run comes from, as files of its folder: config, command, code, packages, machine."""
+"""Record where a run comes from, as files of its folder: config, command, source code, packages, machine, data."""
 
 import itertools
 import json
@@ -21,13 +21,12 @@ from sr.data.fingerprint import OTHER, SetFingerprint, UsedSet, compute_fingerpr
 from sr.data.module import SRDataModule
 from sr.metric.protocol import Protocol
 from sr.record import git, machine
-from sr.record.checkpoint_files import list_checkpoints
 from sr.record.redact import mask_passwords
 from sr.track.tracker import Tracker
 
-FILE_DIALS = ("model.init", "model.net.file", "resume", "checkpoint", "interpolate")
-DIALS = ("config.yaml", "overrides.yaml", "choices.yaml")
-MOST_PARTS = 1000  # files of one `--config-dir`
+FILE_OPTIONS = ("model.init", "model.net.file", "resume", "checkpoint", "interpolate")  # that name files which are read
+OPTION_FILES = ("config.yaml", "overrides.yaml", "choices.yaml")  # what was configured
+MAX_CONFIG_DIR_FILES = 1000  # files of one `--config-dir`
 
 
 def collect_files(
@@ -37,19 +36,22 @@ def collect_files(
     typed: Sequence[str],
     device: torch.device,
 ) -> dict[str, bytes]:
-    """Their contents by name; `changes.patch` only of a dirty tree. About half a second."""
+    """Return the files of a run's provenance, name -> content; `changes.patch` only if the source differs from its commit.
+
+    It takes about half a second. Passwords in addresses are masked.
+    """
     checkout = git.find_checkout()
     paths = [Path(path).expanduser().resolve() for path in config.get("paths", {}).values() if path]
     changes = git.read_changes(checkout, paths) if checkout else git.Changes()
-    about = {
+    environment = {
         "verb": verb,
-        "command": format_command(verb, [*(f"--config-dir={parts}" for parts in list_config_dirs()), *typed]),
+        "command": format_command(verb, [*(f"--config-dir={folder}" for folder in list_config_dirs()), *typed]),
         "folder": str(Path.cwd()),
         "parts": list_config_dirs(),
         "seed": config.get("seed"),
         "git": git.read_state(checkout),
-        "patch_is_whole": changes.whole,
-        "not_in_patch": list(changes.left_out),
+        "patch_is_whole": changes.is_complete,
+        "not_in_patch": list(changes.omitted),
         "python": platform.python_version(),
         "torch": str(torch.__version__),
         "machine": machine.describe_machine(),
@@ -58,20 +60,23 @@ def collect_files(
         "gflops": machine.measure_gflops(device),
     }
     texts = {
-        "config.yaml": _yaml(config),
-        "overrides.yaml": _yaml(list(typed)),
-        "choices.yaml": _yaml({group: choice for group, choice in choices.items() if choice is not None}),
-        "environment.yaml": _yaml(about),
+        "config.yaml": _to_yaml(config),
+        "overrides.yaml": _to_yaml(list(typed)),
+        "choices.yaml": _to_yaml({group: choice for group, choice in choices.items() if choice is not None}),
+        "environment.yaml": _to_yaml(environment),
         "packages.txt": list_packages(),
     }
-    found = {name: mask_passwords(text).encode() for name, text in texts.items()}
-    return found | ({"changes.patch": changes.patch} if changes.patch else {})
+    files = {name: mask_passwords(text).encode() for name, text in texts.items()}
+    return files | ({"changes.patch": changes.patch} if changes.patch else {})
 
 
 def choose_path(folder: Path, name: str) -> Path:
-    """Where such a file belongs. A run that goes on may do so on another machine, with other code: what it was before stays,
-    and `environment.2.yaml` stands beside it. Its dials are those of now."""
-    if name in DIALS:
+    """Return the path of a provenance file in a run's folder.
+
+    A run may be resumed on another machine, with other code: its first environment.yaml stays, and environment.2.yaml is
+    written. Files of its options are overwritten.
+    """
+    if name in OPTION_FILES:
         return folder / name
     stem, suffix = name.split(".")
     numbers = itertools.chain([""], (f".{k}" for k in itertools.count(2)))
@@ -79,55 +84,36 @@ def choose_path(folder: Path, name: str) -> Path:
 
 
 def fingerprint_data(config: dict[str, Any], data: SRDataModule, protocol: Protocol) -> list[SetFingerprint]:
-    """Of the sets that are set up, and of whatever else was read: weights, the user's own parts.
+    """Return the fingerprints of the image sets that are set up, and of other files: weights, the user's own parts.
 
-    Files that were not changed since any run read them cost nothing; others are read, with a progress bar.
+    Files that have not changed since a run read them cost nothing; others are read, with a progress bar.
     """
     cache = config["paths"].get("cache")
-    memo = DigestCache(Path(cache).expanduser() / FILES if cache else None)
+    digests = DigestCache(Path(cache).expanduser() / FILES if cache else None)
     return compute_fingerprints(
-        [*list_used_sets(data, protocol.describe), *_others(config)], Path(config["paths"]["data"]), memo
+        [*list_used_sets(data, protocol.describe), *_list_other_files(config)], Path(config["paths"]["data"]), digests
     )
 
 
-def save_fingerprint(found: list[SetFingerprint], tracker: Tracker, folder: Path) -> None:
-    """`data.json` in the run's folder, and the sets in the tracker."""
+def save_fingerprint(fingerprints: list[SetFingerprint], tracker: Tracker, folder: Path) -> None:
+    """Write `data.json` into the run's folder, and report the image sets to the tracker."""
     path = choose_path(folder, "data.json")
-    path.write_text(json.dumps(to_tree(found), indent=1, ensure_ascii=False), encoding="utf-8")
+    path.write_text(json.dumps(to_tree(fingerprints), indent=1, ensure_ascii=False), encoding="utf-8")
     tracker.log_file(path)
-    for one in found:
-        if one.context != OTHER and one.files:
-            tracker.log_dataset(one.name, one.digest, one.source, one.context)
-
-
-def _others(config: dict[str, Any]) -> list[UsedSet]:
-    """Files that a run was given by other dials, and by `--config-dir`."""
-    found = []
-    for dial in FILE_DIALS:
-        node: Any = config
-        for word in dial.split("."):
-            node = node.get(word) if isinstance(node, dict) else None
-        path = Path(str(node)).expanduser()
-        files = list_checkpoints(path) if path.is_dir() and dial != "resume" else [path]  # which is the run itself
-        if node is not None and files and files[0].is_file():
-            found.append(UsedSet(OTHER, dial, files, {}))
-    checkout = git.find_checkout()
-    for parts in map(Path, list_config_dirs()):
-        if checkout is None or not parts.is_relative_to(checkout):  # those inside are in the commit, or in its patch
-            files = sorted(path for path in parts.rglob("*") if path.suffix in (".py", ".yaml"))[:MOST_PARTS]
-            found.append(UsedSet(OTHER, f"--config-dir={parts.name}", files, {}, parts.parent))
-    return found
+    for fingerprint in fingerprints:
+        if fingerprint.context != OTHER and fingerprint.files:
+            tracker.log_dataset(fingerprint.name, fingerprint.digest, fingerprint.source, fingerprint.context)
 
 
 def format_command(verb: str, words: Sequence[str]) -> str:
-    """What repeats the run, typed in its commit with its patch. SR_DATA is part of it where it was set."""
+    """Return the command line that repeats the run, in its commit with its patch; with SR_DATA if that was set."""
     data = os.environ.get("SR_DATA")
-    before = f"SR_DATA={shlex.quote(data)} " if data and not any(w.startswith("paths.data=") for w in words) else ""
-    return f"{before}python -m sr.{verb} {shlex.join(words)}".rstrip()
+    prefix = f"SR_DATA={shlex.quote(data)} " if data and not any(w.startswith("paths.data=") for w in words) else ""
+    return f"{prefix}python -m sr.{verb} {shlex.join(words)}".rstrip()
 
 
 def list_config_dirs() -> list[str]:
-    """The folders that `--config-dir` named."""
+    """Return the folders that `--config-dir` named."""
     if not HydraConfig.initialized():
         return []
     return [source.path for source in HydraConfig.get().runtime.config_sources if source.provider == "command-line"]
@@ -135,10 +121,30 @@ def list_config_dirs() -> list[str]:
 
 @lru_cache
 def list_packages() -> str:
-    """`name==version` in each line; a fifth of a second, once a process."""
-    found = [(d.metadata["Name"], d.version) for d in metadata.distributions()]
-    return "\n".join(dict.fromkeys(sorted(f"{name}=={version}" for name, version in found if name))) + "\n"
+    """Return `name==version` of all installed packages, one a line. It takes 0.2 s, once in a process."""
+    packages = [(d.metadata["Name"], d.version) for d in metadata.distributions()]
+    return "\n".join(dict.fromkeys(sorted(f"{name}=={version}" for name, version in packages if name))) + "\n"
 
 
-def _yaml(node: Any) -> str:
+def _list_other_files(config: dict[str, Any]) -> list[UsedSet]:
+    """Return the files that other options name, and those of `--config-dir`."""
+    used_sets = []
+    for option in FILE_OPTIONS:
+        node: Any = config
+        for name in option.split("."):
+            node = node.get(name) if isinstance(node, dict) else None
+        path = Path(str(node)).expanduser()
+        is_folder = path.is_dir() and option != "resume"  # a folder there is the run itself
+        files = sorted(path.glob("*.ckpt")) if is_folder else [path]
+        if node is not None and files and files[0].is_file():
+            used_sets.append(UsedSet(OTHER, option, files, {}))
+    checkout = git.find_checkout()
+    for folder in map(Path, list_config_dirs()):
+        if checkout is None or not folder.is_relative_to(checkout):  # those inside are in the commit, or in its patch
+            files = sorted(path for path in folder.rglob("*") if path.suffix in (".py", ".yaml"))[:MAX_CONFIG_DIR_FILES]
+            used_sets.append(UsedSet(OTHER, f"--config-dir={folder.name}", files, {}, folder.parent))
+    return used_sets
+
+
+def _to_yaml(node: Any) -> str:
     return yaml.safe_dump(node, sort_keys=False, allow_unicode=True)

@@ -1,4 +1,4 @@
-"""How a run ends: with a status that is true, and the reason in a few words. Ctrl-C and SIGTERM end it well."""
+"""Close a run with its true status and the reason in a few words, also after Ctrl-C and SIGTERM."""
 
 import contextlib
 import signal
@@ -13,62 +13,63 @@ from sr.runtime.error import DiskError, UserError
 from sr.runtime.signals import signals
 from sr.track.tracker import Tracker
 
-REASON_LENGTH = 200  # characters
+MAX_REASON_LENGTH = 200  # characters
 
 
 @contextlib.contextmanager
 def close_on_exit(close: Callable[[str, str | None], None]) -> Iterator[None]:
-    """Call `close` with how the block ended, FINISHED, FAILED or KILLED, and why it is not FINISHED. A run that was asked to
-    end is KILLED, whatever that has led to.
+    """Call `close` with the status in which the block ended, and the reason if it is not FINISHED.
+
+    A block that raises is FAILED. One that was interrupted is KILLED, whatever error the interruption led to.
     """
-    status, why = FAILED, None
+    status, reason = FAILED, None
     with signals.handle():
         try:
             yield
             status = FINISHED
         except BaseException as error:
-            asked = isinstance(error, KeyboardInterrupt | SystemExit)  # Lightning turns Ctrl-C into an exit
-            if not asked and signals.received is None:
-                why = _reason(error)
+            is_interrupt = isinstance(error, KeyboardInterrupt | SystemExit)  # Lightning turns Ctrl-C into an exit
+            if not is_interrupt and signals.received is None:
+                reason = _describe_reason(error)
                 raise
-            if not asked:
-                print(f"\n{error if isinstance(error, UserError) else _reason(error)}", file=sys.stderr)
-            status, why = KILLED, "preempted (SIGTERM)" if signals.received == signal.SIGTERM else "interrupted"
+            if not is_interrupt:
+                print(f"\n{error if isinstance(error, UserError) else _describe_reason(error)}", file=sys.stderr)
+            status, reason = KILLED, "preempted (SIGTERM)" if signals.received == signal.SIGTERM else "interrupted"
             raise KeyboardInterrupt from None
         finally:
             signals.is_closing = True
             signals.install_handlers()
-            close(status, why)
+            close(status, reason)
 
 
 @contextlib.contextmanager
 def raise_disk_errors(folder: Path) -> Iterator[None]:
-    """What cannot be written in the block is a `DiskError`."""
+    """Turn an `OSError` of the block into a `DiskError` that names the file."""
     try:
         yield
     except OSError as error:
         raise DiskError(f"{error.filename or folder}: cannot be written ({error.strerror or error})") from error
 
 
-def end_run(tracker: Tracker, folder: Path, status: str, why: str | None, last: Callable[[], None]) -> None:
-    """Write down what is `last`, and close the run in the tracker, whatever comes of that."""
+def end_run(tracker: Tracker, folder: Path, status: str, reason: str | None, write_results: Callable[[], None]) -> None:
+    """Write the results, and close the run in the tracker even if that fails, which makes a FINISHED run FAILED."""
     try:
         with raise_disk_errors(folder):
-            last()
+            write_results()
     except DiskError as error:
         if status == FINISHED:
-            status, why = FAILED, _reason(error)
+            status, reason = FAILED, _describe_reason(error)
             raise
-        print(f"\n{error}", file=sys.stderr)  # why it ended is told as well, and matters more
+        print(f"\n{error}", file=sys.stderr)  # the error that ended the run is raised, and matters more
     finally:
-        tracker.close(status, why)
+        tracker.close(status, reason)
 
 
-def _reason(error: BaseException) -> str:
-    """In few words, for a tag by which runs can be found."""
-    kinds = {ExplodedError: "NaN or explosion", DiskError: "disk", MemoryError: "out of memory"}
-    named = next((words for kind, words in kinds.items() if isinstance(error, kind)), None)
-    if named is None and any(isinstance(e, RuntimeError) and is_out_of_memory(e) for e in (error, error.__cause__)):
+def _describe_reason(error: BaseException) -> str:
+    """Return in a few words why a run failed, for a tag to find runs by."""
+    reasons = {ExplodedError: "NaN or explosion", DiskError: "disk", MemoryError: "out of memory"}
+    reason = next((words for kind, words in reasons.items() if isinstance(error, kind)), None)
+    if reason is None and any(isinstance(e, RuntimeError) and is_out_of_memory(e) for e in (error, error.__cause__)):
         return "out of memory"
-    text = str(error).splitlines()
-    return named or f"{type(error).__name__}: {text[0] if text else ''}"[:REASON_LENGTH]
+    lines = str(error).splitlines()
+    return reason or f"{type(error).__name__}: {lines[0] if lines else ''}"[:MAX_REASON_LENGTH]

@@ -1,4 +1,4 @@
-"""How a run begins: its folder and its tags; and what is done about those that ended without a word."""
+"""Open a run: its folder, its tags, and the files that say where it comes from."""
 
 import contextlib
 import getpass
@@ -9,22 +9,23 @@ from typing import Any
 
 import torch
 
-from sr.lifecycle.provenance import DIALS, choose_path, collect_files
-from sr.record import git as code
+from sr.lifecycle.provenance import OPTION_FILES, choose_path, collect_files
+from sr.record import git
 from sr.record.identity import write_atomic
 from sr.runtime.error import UserError
 from sr.track.tracker import Tracker
 
-REPRODUCES = "SR_REPRODUCES"  # the variable by which sr.reproduce tells the run that it starts whose repetition it is
+REPRODUCES = "SR_REPRODUCES"  # the environment variable in which sr.reproduce names the run that is repeated
+MAX_RUNS_PER_SECOND = 1000
 CPU = torch.device("cpu")
-_CHOICES = {"model": "model", "net": "model/net", "data": "data", "experiment": "experiment"}
+_GROUP_TAGS = {"model": "model", "net": "model/net", "data": "data", "experiment": "experiment"}  # tag -> config group
 
 
 def create_run_folder(runs: str, title: str) -> Path:
-    """A new folder `runs/DATE-TIME_title`, never one that is there already."""
-    stem = Path(runs).resolve() / f"{datetime.now():%Y%m%d-%H%M%S}_{title}"
-    for attempt in range(1000):
-        folder = stem if not attempt else stem.with_name(f"{stem.name}-{attempt + 1}")
+    """Create a new folder `runs/DATE-TIME_title` and return its path; several runs of one second get a number."""
+    path = Path(runs).resolve() / f"{datetime.now():%Y%m%d-%H%M%S}_{title}"
+    for attempt in range(MAX_RUNS_PER_SECOND):
+        folder = path if not attempt else path.with_name(f"{path.name}-{attempt + 1}")
         try:
             folder.mkdir(parents=True)
             return folder
@@ -32,11 +33,11 @@ def create_run_folder(runs: str, title: str) -> Path:
             if not (isinstance(error, FileExistsError) and folder.is_dir()):
                 reason = error.strerror or error
                 raise UserError(f"paths.runs={runs}: cannot make a folder for this run ({reason})") from None
-    raise UserError(f"paths.runs={runs}: a thousand runs of this second are there already")
+    raise UserError(f"paths.runs={runs}: expected a free name (found {MAX_RUNS_PER_SECOND} runs of this second)")
 
 
 class RunStart:
-    """What a verb knows of its run before it is opened: what was chosen, and what was typed."""
+    """The config of a run with the choices of its groups and the typed overrides, from which the run is opened."""
 
     def __init__(self, verb: str, config: dict[str, Any], choices: dict[str, str], typed: list[str]) -> None:
         self.verb, self.config, self.choices, self.typed = verb, config, choices, typed
@@ -44,34 +45,32 @@ class RunStart:
     def open(
         self, tracker: Tracker, folder: Path, protocol: str, more: dict[str, str], device: torch.device = CPU
     ) -> None:
-        """Open the run in the tracker, with its tags (`more` adds to them) and all that tells where it comes from."""
+        """Open the run in the tracker, and store the files of its provenance; `more` are further tags."""
         title = f"{folder.name.partition('_')[2]} s{self.config['seed']} {datetime.now():%H%M}"
-        tracker.start(title, folder, self.config, self.typed, self._tags(protocol) | more)
+        tracker.start(title, folder, self.config, self.typed, self._collect_tags(protocol) | more)
         for name, content in collect_files(self.verb, self.config, self.choices, self.typed, device).items():
             path = choose_path(folder, name)
-            write_atomic(path, content.decode()) if name in DIALS else path.write_bytes(content)
+            write_atomic(path, content.decode()) if name in OPTION_FILES else path.write_bytes(content)
             tracker.log_file(path)
 
-    def _tags(self, protocol: str) -> dict[str, str]:
-        c, config = self.choices, self.config
-        tags = {f"sr.{key}": c[choice] for key, choice in _CHOICES.items() if c.get(choice)}
+    def _collect_tags(self, protocol: str) -> dict[str, str]:
+        config = self.config
+        tags = {f"sr.{tag}": self.choices[group] for tag, group in _GROUP_TAGS.items() if self.choices.get(group)}
         tags |= {f"sr.{key}": str(config[key]) for key in ("scale", "color", "seed")}
         tags |= {"sr.protocol": protocol, "sr.verb": self.verb}
         if os.environ.get(REPRODUCES):
             tags["sr.reproduces"] = os.environ[REPRODUCES]
-        tags |= {"mlflow.source.name": f"sr.{self.verb}", "mlflow.source.type": "LOCAL"}
-        git = code.read_state(code.find_checkout())
-        if git:
-            tags |= {"mlflow.source.git.commit": git["sha"], "mlflow.source.git.branch": git["branch"]}
-            tags["sr.git.dirty"] = git["dirty"]
+        state = git.read_state(git.find_checkout())
+        if state:
+            tags |= {"sr.git.commit": state["sha"], "sr.git.branch": state["branch"], "sr.git.dirty": state["dirty"]}
         with contextlib.suppress(OSError, KeyError):  # a container may have no name for its user
-            tags["mlflow.user"] = getpass.getuser()
+            tags["sr.user"] = getpass.getuser()
         return tags
 
 
 def save_text(tracker: Tracker, folder: Path, name: str, text: str) -> None:
-    """A text in the run's folder, whole or not at all, and in the tracker; track=none has only the folder."""
+    """Write a text file into the run's folder, whole or not at all, and to the tracker."""
     tracker.log_text(name, text)
     path = folder / name
-    if not path.exists() or path.read_text(encoding="utf-8") != text:
+    if not path.exists() or path.read_text(encoding="utf-8") != text:  # track=none writes no file
         write_atomic(path, text)

@@ -16,6 +16,7 @@ from sr.image.read import list_images, read_image
 from sr.image.write import to_pil, write_png
 from sr.prediction.api import load, upscale_pixels
 from sr.runtime.error import UserError
+from sr.track.run_address import parse_run_id
 
 MAX_NAMES = 5  # of files in a message
 
@@ -39,7 +40,7 @@ def upscale_files(
     another file of the same net: the net between the two is used, `alpha` 1 is the checkpoint, 0 the other file.
     """
     for option, file in (("checkpoint", checkpoint), ("interpolate", interpolate)):
-        if str(file).startswith("mlflow:"):
+        if parse_run_id(str(file)) is not None:
             raise UserError(f"{option}={file}: expected a file; the summary.json of that run names its checkpoints")
     model = load(checkpoint, device, trust, scale)
     if interpolate is not None:

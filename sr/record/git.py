@@ -1,6 +1,7 @@
-"""The code of a run: its commit, and one patch that turns that commit into what ran, untracked files included.
+"""The source code of a run: its commit, and one patch that turns the commit into what ran, untracked files included.
 
-Nothing of the user's is touched: the patch is made through an index and an object store of its own, in a temporary folder.
+Nothing in the user's repository changes: the patch is made with an index and an object store of its own, in a temporary
+folder.
 """
 
 import contextlib
@@ -13,28 +14,31 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-HELD = 1_000_000  # bytes of an untracked file that the patch still holds
-ALL_HELD = 16_000_000  # bytes of all of them
-SECRET = re.compile(r"\.env(\..+)?|\.netrc|id_(rsa|dsa|ecdsa|ed25519)|.+\.(pem|key|p12|pfx)|credentials.*|secrets?\..*")
-SECONDS = 20  # that git may take
+MAX_FILE_BYTES = 1_000_000  # of an untracked file in the patch
+MAX_PATCH_BYTES = 16_000_000  # of all untracked files in the patch
+# Files that may hold a password or a key. The patch is sent to the tracker, so they are never part of it.
+SECRET_FILES = re.compile(
+    r"\.env(\..+)?|\.netrc|id_(rsa|dsa|ecdsa|ed25519)|.+\.(pem|key|p12|pfx)|credentials.*|secrets?\..*"
+)
+TIMEOUT = 20  # seconds for one command of git
 
 
 class Changes(NamedTuple):
-    """What a tree has beyond its commit."""
+    """The difference of a working tree from its commit."""
 
-    patch: bytes = b""  # for `git apply`; empty where the tree is clean
-    left_out: tuple[str, ...] = ()  # untracked files that are too large for it, or none of its business
-    whole: bool = True  # False: git failed, or took too long
+    patch: bytes = b""  # for `git apply`; empty if there is no difference
+    omitted: tuple[str, ...] = ()  # untracked files that are not in the patch: too large, or secret
+    is_complete: bool = True  # False: git failed, or took too long
 
 
 def find_checkout() -> Path | None:
-    """The git checkout that `sr` runs from; None where it is installed from a wheel."""
+    """Return the git checkout that `sr` runs from, or None if it is an installed package."""
     folder = Path(__file__).resolve().parents[2]
-    return folder if (folder / ".git").exists() else None  # a wheel may lie inside somebody else's repository
+    return folder if (folder / ".git").exists() else None  # a wheel may be installed inside somebody else's repository
 
 
 def read_state(folder: Path | None) -> dict[str, str]:
-    """SHA, branch and whether the tree is dirty; empty outside of a checkout."""
+    """Return folder, commit, branch and whether the working tree differs (`dirty`); empty if there is no checkout."""
     sha = run_git(folder, "rev-parse", "HEAD") if folder else None
     if not sha:
         return {}
@@ -47,77 +51,79 @@ def read_state(folder: Path | None) -> dict[str, str]:
     }
 
 
-def read_changes(folder: Path, apart: Sequence[Path] = ()) -> Changes:
-    """The difference of the tree in `folder` to its commit; what lies in the folders `apart` (runs, data) is no code."""
-    apart = [place for place in apart if place != folder and place.is_relative_to(folder)]
-    with tempfile.TemporaryDirectory(prefix="sr-") as own:
-        env = _own_index(folder, Path(own))
-        found = run_git(folder, "ls-files", "--others", "--exclude-standard", "-z", env=env) if env else None
-        if env is None or found is None:
-            return Changes(whole=False)
-        untracked = [name for name in found.split(b"\0") if name and not _within(folder / os.fsdecode(name), apart)]
-        held = _held(folder, untracked)
-        done = [run_git(folder, "add", "--update", env=env)]
-        done += (
-            [run_git(folder, "update-index", "--add", "-z", "--stdin", env=env, fed=b"\0".join(held))] if held else []
-        )
-        words = ("diff-index", "--cached", "--binary", "--full-index", "--no-renames", "--no-ext-diff", "--no-textconv")
-        patch = run_git(folder, *words, "HEAD", env=env)
-    left_out = tuple(os.fsdecode(name) for name in untracked if name not in held)
-    return Changes(patch or b"", left_out, patch is not None and None not in done)
+def read_changes(folder: Path, excluded: Sequence[Path] = ()) -> Changes:
+    """Return the changes of the working tree; untracked files in `excluded` folders (runs, data) are no source code."""
+    excluded = [path for path in excluded if path != folder and path.is_relative_to(folder)]
+    with tempfile.TemporaryDirectory(prefix="sr-") as temporary:
+        env = _copy_index(folder, Path(temporary))
+        listing = run_git(folder, "ls-files", "--others", "--exclude-standard", "-z", env=env) if env else None
+        if env is None or listing is None:
+            return Changes(is_complete=False)
+        untracked = [
+            name for name in listing.split(b"\0") if name and not _is_below(folder / os.fsdecode(name), excluded)
+        ]
+        included = _select_untracked(folder, untracked)
+        outputs = [run_git(folder, "add", "--update", env=env)]
+        if included:
+            names = b"\0".join(included)
+            outputs.append(run_git(folder, "update-index", "--add", "-z", "--stdin", env=env, stdin=names))
+        options = ("--cached", "--binary", "--full-index", "--no-renames", "--no-ext-diff", "--no-textconv")
+        patch = run_git(folder, "diff-index", *options, "HEAD", env=env)
+    omitted = tuple(os.fsdecode(name) for name in untracked if name not in included)
+    return Changes(patch or b"", omitted, patch is not None and None not in outputs)
 
 
-def _own_index(folder: Path, own: Path) -> dict[str, str] | None:
-    """Git's variables for a copy of the index, whose objects go to `own` as well; None where git does not answer."""
-    places = run_git(folder, "rev-parse", "--path-format=absolute", "--git-path", "index", "--git-path", "objects")
-    if not places:
+def run_git(folder: Path, *words: str, env: dict[str, str] | None = None, stdin: bytes | None = None) -> bytes | None:
+    """Return what git prints; None if there is no git, or if it fails."""
+    command = ["git", "-c", "core.splitIndex=false", "-c", "core.fsmonitor=false", "-C", str(folder), *words]
+    variables = clean_environment() | (env or {})
+    try:
+        process = subprocess.run(command, input=stdin, capture_output=True, env=variables, timeout=TIMEOUT, check=False)
+    except (OSError, subprocess.TimeoutExpired):
         return None
-    index, objects = os.fsdecode(places).splitlines()
+    return process.stdout if process.returncode == 0 else None
+
+
+def clean_environment() -> dict[str, str]:
+    """Return environment variables for git: no optional locks, and no repository but the one that it is given."""
+    others = {key: value for key, value in os.environ.items() if not key.startswith("GIT_") or "CONFIG" in key}
+    return others | {"GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}
+
+
+def _copy_index(folder: Path, temporary: Path) -> dict[str, str] | None:
+    """Return git's variables for a copy of the index, whose objects go to `temporary` as well; None if git fails."""
+    output = run_git(folder, "rev-parse", "--path-format=absolute", "--git-path", "index", "--git-path", "objects")
+    if not output:
+        return None
+    index, objects = os.fsdecode(output).splitlines()
     if Path(index).exists():
-        shutil.copy2(index, own / "index")  # with its time, by which git tells what may have changed since
-    (own / "objects").mkdir()
+        shutil.copy2(index, temporary / "index")  # with its time, from which git knows what may have changed since
+    (temporary / "objects").mkdir()
     return {
-        "GIT_INDEX_FILE": str(own / "index"),
-        "GIT_OBJECT_DIRECTORY": str(own / "objects"),
+        "GIT_INDEX_FILE": str(temporary / "index"),
+        "GIT_OBJECT_DIRECTORY": str(temporary / "objects"),
         "GIT_ALTERNATE_OBJECT_DIRECTORIES": objects,
     }
 
 
-def _held(folder: Path, names: list[bytes]) -> list[bytes]:
-    """The untracked files that the patch has room for, the smallest first. A repository inside ends in a slash; what looks
-    like a password or a key stays where it is, for the patch is sent to the tracker."""
+def _select_untracked(folder: Path, names: list[bytes]) -> list[bytes]:
+    """Return the untracked files for the patch, the smallest first; neither secrets nor a repository inside this one."""
     sizes = {}
     for name in names:
         path = folder / os.fsdecode(name)
-        if SECRET.fullmatch(path.name) or name.endswith(b"/") or not (path.is_symlink() or os.access(path, os.R_OK)):
+        is_repository = name.endswith(b"/")
+        is_readable = path.is_symlink() or os.access(path, os.R_OK)
+        if SECRET_FILES.fullmatch(path.name) or is_repository or not is_readable:
             continue
-        with contextlib.suppress(OSError):  # gone already
+        with contextlib.suppress(OSError):  # removed in the meantime
             sizes[name] = path.lstat().st_size
-    held, room = [], ALL_HELD
+    selected, room = [], MAX_PATCH_BYTES
     for name, size in sorted(sizes.items(), key=lambda item: item[1]):
         room -= size
-        if size <= HELD and room >= 0:
-            held.append(name)
-    return held
+        if size <= MAX_FILE_BYTES and room >= 0:
+            selected.append(name)
+    return selected
 
 
-def _within(file: Path, folders: Sequence[Path]) -> bool:
+def _is_below(file: Path, folders: Sequence[Path]) -> bool:
     return any(file.is_relative_to(folder) for folder in folders)
-
-
-def run_git(folder: Path, *words: str, env: dict[str, str] | None = None, fed: bytes | None = None) -> bytes | None:
-    """What git prints; None where there is no git or it fails."""
-    command = ["git", "-c", "core.splitIndex=false", "-c", "core.fsmonitor=false", "-C", str(folder), *words]
-    try:
-        done = subprocess.run(
-            command, input=fed, capture_output=True, env=clean_environment() | (env or {}), timeout=SECONDS, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout if done.returncode == 0 else None
-
-
-def clean_environment() -> dict[str, str]:
-    """This process's, in which git takes no locks that it does not need, and knows no repository but the one it is given."""
-    others = {key: value for key, value in os.environ.items() if not key.startswith("GIT_") or "CONFIG" in key}
-    return others | {"GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}

@@ -1,4 +1,4 @@
-"""Who a run is, and whether it lives: `run.json` in its folder, and MLflow's id once there is one."""
+"""The identity of a run and whether its process is alive: `run.json` in its folder."""
 
 import contextlib
 import json
@@ -16,90 +16,90 @@ from filelock import BaseFileLock, FileLock, Timeout
 
 from sr.runtime.error import UserError
 
-RUN_FILE, LOCK = "run.json", ".lock"
+RUN_FILE, LOCK_FILE = "run.json", ".lock"
 RUNNING, FINISHED, FAILED, KILLED = "RUNNING", "FINISHED", "FAILED", "KILLED"
-SAME = 1.0  # seconds that two readings of a process's start may differ by
-SILENT = 600.0  # seconds without a sign of life, after which a run of another machine is believed dead
+MAX_START_DIFFERENCE = 1.0  # seconds between two readings of the start of one process
+MAX_SILENCE = 600.0  # seconds without a heartbeat, after which a run of another machine is taken for dead
+MIN_ID_LENGTH = 6  # characters of an ID that the user may type instead of all
+_FILE_NAMES = {"process_started": "born", "command": "verb", "overrides": "typed"}  # field -> name in run.json
 
 
 @dataclass
 class Identity:
-    """One run, however often it is resumed. `id` is ours, `run_id` MLflow's; `exit` says why it is not FINISHED."""
+    """One run, however often it is resumed. `id` is our own, `run_id` the tracker's."""
 
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
     run_id: str | None = None
-    uri: str | None = None
+    uri: str | None = None  # of the tracking server, without credentials
     experiment: str | None = None
     status: str = RUNNING
-    exit: str | None = None
+    exit: str | None = None  # why the status is not FINISHED
     host: str = ""
     pid: int = 0
-    born: float = 0.0  # when its process was started: a pid is given again
-    verb: str = ""
-    typed: list[str] = field(default_factory=list)
+    process_started: float = 0.0  # time at which the process started, because process IDs are used again
+    command: str = ""  # run, evaluate …
+    overrides: list[str] = field(default_factory=list)
     attempts: int = 0
-    seen: float = 0.0  # when its last sign of life was: the time of `run.json`
+    last_seen: float = 0.0  # time of the last heartbeat: that of `run.json`
 
     def claim(self) -> None:
-        """From here on this process is the run's."""
-        self.host, self.pid, self.born = socket.gethostname(), os.getpid(), psutil.Process().create_time()
+        """Make this process the one that the run belongs to."""
+        self.host, self.pid, self.process_started = socket.gethostname(), os.getpid(), psutil.Process().create_time()
         self.status, self.exit, self.attempts = RUNNING, None, self.attempts + 1
 
     @property
     def is_alive(self) -> bool:
-        """Whether its process is there; of another machine's, whether there was a sign of life lately."""
+        """True if the run's process exists; on another machine, if there was a heartbeat lately."""
         if self.status != RUNNING:
             return False
         if self.host != socket.gethostname():
-            return time.time() - self.seen < SILENT
+            return time.time() - self.last_seen < MAX_SILENCE
         try:
             process = psutil.Process(self.pid)
-            same = abs(process.create_time() - self.born) < SAME
-            return same and process.status() != psutil.STATUS_ZOMBIE  # dead, and nobody has asked how it ended
+            is_same = abs(process.create_time() - self.process_started) < MAX_START_DIFFERENCE
+            return (
+                is_same and process.status() != psutil.STATUS_ZOMBIE
+            )  # dead, but its parent has not asked for its exit
         except psutil.Error:
             return False
 
     @property
     def is_orphaned(self) -> bool:
-        """Whether its process ended without a word."""
+        """True if the run's process ended without setting a status."""
         return self.status == RUNNING and not self.is_alive
 
 
 def read_identity(folder: Path) -> Identity | None:
-    """The identity of a run's folder, or None where there is none that can be read."""
+    """Return the identity of a run's folder, or None if there is none or it cannot be read."""
     try:
-        known = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
-        known["seen"] = (folder / RUN_FILE).stat().st_mtime
-        names = Identity.__dataclass_fields__
-        return Identity(**{key: value for key, value in known.items() if key in names})
+        content = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
+        content["last_seen"] = (folder / RUN_FILE).stat().st_mtime
+        file_names = {name: _FILE_NAMES.get(name, name) for name in Identity.__dataclass_fields__}
+        return Identity(**{name: content[key] for name, key in file_names.items() if key in content})
     except (OSError, ValueError, AttributeError, TypeError):
         return None
 
 
 def write_identity(folder: Path, identity: Identity) -> None:
-    """Whole or not at all."""
-    write_atomic(folder / RUN_FILE, _text(identity))
+    """Write `run.json`, whole or not at all."""
+    write_atomic(folder / RUN_FILE, _to_json(identity))
 
 
 def overwrite_identity(folder: Path, identity: Identity) -> None:
-    """In the place of the old one, which takes no room on a full disk."""
+    """Write `run.json` over the old one, which takes no space on a full disk."""
     with (folder / RUN_FILE).open("r+", encoding="utf-8") as file:
-        file.write(_text(identity))
+        file.write(_to_json(identity))
         file.truncate()
 
 
-def _text(identity: Identity) -> str:
-    known = asdict(identity)
-    del known["seen"]
-    return json.dumps(known, indent=2, ensure_ascii=False)
+def lock_run(folder: Path, timeout: float = 0.0) -> BaseFileLock | None:
+    """Return the lock of a run's folder, which its process holds from start to end.
 
-
-def lock_run(folder: Path, seconds: float = 0.0) -> BaseFileLock | None:
-    """The lock of a run's folder, which its process has from its start to its end; None where somebody has it still after so
-    many seconds. Where files cannot be locked, nothing is."""
-    lock = FileLock(folder / LOCK, thread_local=False)
+    None if another process holds it after `timeout` seconds. On a file system without locks nothing is locked.
+    """
+    lock = FileLock(folder / LOCK_FILE, thread_local=False)
     try:
-        lock.acquire(timeout=seconds)
+        lock.acquire(timeout=timeout)
     except Timeout:
         return None
     except (OSError, NotImplementedError):
@@ -108,13 +108,13 @@ def lock_run(folder: Path, seconds: float = 0.0) -> BaseFileLock | None:
 
 
 def touch_heartbeat(folder: Path) -> None:
-    """A sign of life, for other machines that share the folder."""
+    """Set the time of `run.json` to now, for other machines that share the folder."""
     with contextlib.suppress(OSError):
         os.utime(folder / RUN_FILE)
 
 
 def write_atomic(path: Path, text: str) -> None:
-    """Write a small file so that there is the old one or the new one, whatever happens."""
+    """Write a small text file so that the old one or the new one exists, whatever happens."""
     part = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.part")
     try:
         with part.open("w", encoding="utf-8") as file:
@@ -129,21 +129,32 @@ def write_atomic(path: Path, text: str) -> None:
 
 
 def list_runs(runs: Path) -> Iterator[tuple[Path, Identity]]:
-    """All runs in `paths.runs`, the newest first."""
+    """Yield the folder and identity of all runs in `paths.runs`, the newest first."""
     for path in sorted(runs.glob(f"*/{RUN_FILE}"), reverse=True):
-        found = read_identity(path.parent)
-        if found is not None:
-            yield path.parent, found
+        identity = read_identity(path.parent)
+        if identity is not None:
+            yield path.parent, identity
 
 
-def find_run(runs: Path, word: str, dial: str) -> Path:
-    """The folder of a run that `word` names: the folder itself, its name, our id or MLflow's (or their beginning)."""
+def find_run(runs: Path, word: str, option: str) -> Path:
+    """Return the folder of the run that `option=word` names: a folder, the name of one in `runs`, or an ID.
+
+    The ID may be our own or the tracker's, or the beginning of either.
+    """
     for path in (Path(word).expanduser(), runs / word):
         if path.is_dir():
             return path
-    ids = {folder: (one.id, one.run_id or "") for folder, one in list_runs(runs)}
-    found = [folder for folder, both in ids.items() if len(word) >= 6 and any(i.startswith(word) for i in both)]
-    if len(found) == 1:
-        return found[0]
-    what = f"{len(found)} runs there begin with it" if found else "there is no such folder, nor a run of this id"
-    raise UserError(f"{dial}={word}: expected a run's folder or its id; {what} (looked in {runs}, {len(ids)} runs)")
+    ids = {folder: (identity.id, identity.run_id or "") for folder, identity in list_runs(runs)}
+    is_id = len(word) >= MIN_ID_LENGTH
+    matches = [folder for folder, pair in ids.items() if is_id and any(run_id.startswith(word) for run_id in pair)]
+    if len(matches) == 1:
+        return matches[0]
+    problem = f"{len(matches)} runs there begin with it" if matches else "there is no such folder, nor a run of this id"
+    raise UserError(
+        f"{option}={word}: expected a run's folder or its id; {problem} (looked in {runs}, {len(ids)} runs)"
+    )
+
+
+def _to_json(identity: Identity) -> str:
+    content = {_FILE_NAMES.get(name, name): value for name, value in asdict(identity).items() if name != "last_seen"}
+    return json.dumps(content, indent=2, ensure_ascii=False)

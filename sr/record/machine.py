@@ -1,4 +1,4 @@
-"""The machine of a run: what it is, the flags that change numbers on it, and how fast it is."""
+"""The machine of a run: its hardware, the flags that change numbers on it, and its speed."""
 
 import os
 import platform
@@ -13,34 +13,34 @@ from torch.nn import functional as F
 
 from sr.runtime.precision import read_settings
 
-# Points that no machine repeats: whoever compares two runs leaves them out.
-OF_MACHINE = re.compile(
+# Metrics that depend on the machine and its load, so that a comparison of two runs leaves them out.
+MACHINE_METRICS = re.compile(
     r"system/.+|train/(steps_per_second|data_wait|peak_memory_gb)|(val|test)/.+/(ms_per_image|peak_memory_mb)"
 )
 VARIABLES = ("CUBLAS_WORKSPACE_CONFIG", "CUDA_VISIBLE_DEVICES", "MKL_NUM_THREADS", "NVIDIA_TF32_OVERRIDE",
              "OMP_NUM_THREADS", "ONEDNN_DEFAULT_FPMATH_MODE", "PYTORCH_CUDA_ALLOC_CONF", "SR_DATA")  # fmt: skip
-SECONDS, LEAST, MOST = 0.1, 3, 100  # of the speed's measurement, and its rounds
+SPEED_SECONDS, MIN_ROUNDS, MAX_ROUNDS = 0.1, 3, 100  # of the measurement of the speed
 
 
 def describe_machine() -> dict[str, Any]:
-    """CPU, memory, GPUs and their libraries."""
+    """Return CPU, memory, GPUs and the versions of their libraries."""
     cuda = torch.cuda.is_available()
     return {
         "system": platform.platform(),
-        "cpu": _cpu(),
-        "cpu_capability": torch.backends.cpu.get_cpu_capability(),  # which kernels PyTorch chooses
+        "cpu": _read_cpu_name(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),  # selects PyTorch's kernels
         "cpus": os.cpu_count(),
         "cpus_usable": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "memory_gb": _memory(),
+        "memory_gb": _read_memory_gb(),
         "gpu": [torch.cuda.get_device_name(k) for k in range(torch.cuda.device_count())] if cuda else [],
-        "driver": _driver() if cuda else None,
+        "driver": _read_driver_version() if cuda else None,
         "cuda": torch.version.cuda,
         "cudnn": torch.backends.cudnn.version() if cuda else None,
     }
 
 
 def read_flags() -> dict[str, Any]:
-    """What PyTorch was told that changes the last digits, or more."""
+    """Return the settings of PyTorch and the environment variables that change the last digits of results, or more."""
     backends = torch.backends
     return {
         "threads": torch.get_num_threads(),
@@ -55,56 +55,56 @@ def read_flags() -> dict[str, Any]:
 
 @torch.no_grad()
 def measure_gflops(device: torch.device) -> float | None:
-    """GFLOP/s of one 3×3 convolution, 32 channels to 32, in float32: the median of rounds of a tenth of a second in all.
+    """Return the GFLOP/s of one 3×3 convolution, 32 channels to 32, in float32: the median over a tenth of a second.
 
-    No random number is drawn: what follows is the same with and without it. None where the device is full.
+    It draws no random number, so that the run's results do not depend on it. None if the device is out of memory.
     """
     try:
-        return _speed(device)
-    except RuntimeError:  # out of memory: the training will say it better
+        return _measure_convolution(device)
+    except RuntimeError:  # out of memory: the training will raise a better error
         return None
 
 
-def _speed(device: torch.device) -> float:
+def _measure_convolution(device: torch.device) -> float:
     batch, side = (1, 96) if device.type == "cpu" else (16, 256)
     image, weight = torch.ones(batch, 32, side, side, device=device), torch.ones(32, 32, 3, 3, device=device)
     flop = 2 * batch * 32 * 32 * 9 * side * side
 
-    def seconds() -> float:
+    def measure_round() -> float:
         start = time.perf_counter()
         F.conv2d(image, weight, padding=1)
         if device.type in ("cuda", "mps"):
             getattr(torch, device.type).synchronize()
         return time.perf_counter() - start
 
-    seconds()  # warms up
-    end, rounds = time.perf_counter() + SECONDS, []
-    while len(rounds) < LEAST or (time.perf_counter() < end and len(rounds) < MOST):
-        rounds.append(seconds())
+    measure_round()  # warm-up
+    end, rounds = time.perf_counter() + SPEED_SECONDS, []
+    while len(rounds) < MIN_ROUNDS or (time.perf_counter() < end and len(rounds) < MAX_ROUNDS):
+        rounds.append(measure_round())
     return round(flop / median(rounds) / 1e9, 1)
 
 
-def _cpu() -> str:
-    """Its name where Linux tells it, else its kind."""
+def _read_cpu_name() -> str:
+    """Return the model of the CPU on Linux, elsewhere its kind."""
     try:
-        found = re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
+        match = re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
     except OSError:
-        found = None
-    return found[1] if found else platform.processor() or platform.machine()
+        match = None
+    return match[1] if match else platform.processor() or platform.machine()
 
 
-def _memory() -> float | None:
+def _read_memory_gb() -> float | None:
     try:
         return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1)
     except (AttributeError, OSError, ValueError):
         return None
 
 
-def _driver() -> str | None:
-    """The NVIDIA driver's version, as Linux tells it."""
+def _read_driver_version() -> str | None:
+    """Return the version of the NVIDIA driver, on Linux."""
     try:
         text = Path("/proc/driver/nvidia/version").read_text(encoding="utf-8")
     except OSError:
         return None
-    found = re.search(r"\b\d{3}\.\d+(\.\d+)?\b", text)
-    return found[0] if found else None
+    match = re.search(r"\b\d{3}\.\d+(\.\d+)?\b", text)
+    return match[0] if match else None

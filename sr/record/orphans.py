@@ -1,4 +1,4 @@
-"""Mark runs as KILLED whose process has died."""
+"""Mark runs as KILLED whose process died without setting a status."""
 
 import contextlib
 from pathlib import Path
@@ -6,26 +6,25 @@ from pathlib import Path
 from sr.record.identity import KILLED, list_runs, lock_run, read_identity, write_identity
 from sr.record.journal_format import JOURNAL_FILE, append_entries, current_time_ms
 
+REASON = "its process has ended"
+
 
 def mark_orphaned_runs(runs: Path) -> list[Path]:
-    """Mark runs as KILLED whose processes ended without a word; their folders."""
-    return [folder for folder, known in list_runs(runs) if known.is_orphaned and _buried(folder)]
+    """Mark the orphaned runs in `paths.runs` as KILLED, and return their folders."""
+    return [folder for folder, identity in list_runs(runs) if identity.is_orphaned and _mark_as_killed(folder)]
 
 
-def _buried(folder: Path) -> bool:
-    """Nobody else may go on with the run meanwhile, nor have gone on since it was looked at."""
+def _mark_as_killed(folder: Path) -> bool:
+    """Return whether the run was marked: not if another process holds its lock, or has resumed it in the meantime."""
     with contextlib.suppress(OSError):  # somebody else's folder, or a full disk: the next command tries again
         lock = lock_run(folder)
-        known = read_identity(folder) if lock else None
+        identity = read_identity(folder) if lock else None
         try:
-            if known is not None and known.is_orphaned:
-                known.status, known.exit = KILLED, "its process is gone"
-                tag, ended = (
-                    {"tag": "sr.exit", "value": known.exit},
-                    {"status": known.status, "time": current_time_ms()},
-                )
-                append_entries(folder / JOURNAL_FILE, [tag, ended])
-                write_identity(folder, known)
+            if identity is not None and identity.is_orphaned:
+                identity.status, identity.exit = KILLED, REASON
+                tag = {"tag": "sr.exit", "value": REASON}
+                append_entries(folder / JOURNAL_FILE, [tag, {"status": KILLED, "time": current_time_ms()}])
+                write_identity(folder, identity)
                 return True
         finally:
             if lock:

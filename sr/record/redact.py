@@ -1,11 +1,11 @@
-"""Passwords in addresses: what is kept of a run has none."""
+"""Mask passwords in addresses, so that the files of a run hold none."""
 
 import re
 
-MASK = "…@"  # what stands for one
+MASK = "…@"
 _PASSWORD = re.compile(r"(://[^/\s:@]*:)[^/\s@]+@")  # `://user:password@`
 
 
 def mask_passwords(text: str) -> str:
-    """The text with a mask for each password."""
+    """Return the text with a mask in place of each password."""
     return _PASSWORD.sub(rf"\1{MASK}", text)

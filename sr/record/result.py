@@ -29,7 +29,7 @@ Parsed = TypeVar("Parsed")
 
 @dataclass(kw_only=True)
 class RunResult:
-    """How a run ended: the fields of summary.json that every command writes."""
+    """The end of a run: the fields of summary.json that every command writes."""
 
     run_id: str | None = None  # the tracker's ID of the run
     status: str | None = None  # FINISHED, FAILED or KILLED

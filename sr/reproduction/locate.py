@@ -11,8 +11,9 @@ from sr.record.identity import find_run
 from sr.reproduction.recorded_run import OPTIONAL_FILES, REQUIRED_FILES
 from sr.runtime.error import UserError
 from sr.track.fetch_run import fetch_run
+from sr.track.run_address import parse_run_id
 
-TRACKER_ID = re.compile(r"(mlflow:)?([0-9a-f]{32})")
+TRACKER_ID = re.compile(r"[0-9a-f]{32}")
 
 
 class LocatedRun(NamedTuple):
@@ -29,16 +30,16 @@ def locate_run(word: str, uri: str | None, runs: Path) -> Iterator[LocatedRun]:
     `word` is a folder, the name of one in `runs` (`paths.runs`), or an id, ours or the tracker's. A run that is not in
     `runs` is downloaded from the tracking server at `uri` to a temporary folder, which is removed after the block.
     """
+    run_id = parse_run_id(word) or word
     try:
-        folder = find_run(runs, word.removeprefix("mlflow:"), "run").resolve()
+        folder = find_run(runs, run_id, "run").resolve()
     except UserError:
-        if not TRACKER_ID.fullmatch(word):
+        if not TRACKER_ID.fullmatch(run_id):
             raise
         folder = None
     if folder is not None:
         yield LocatedRun(folder)
         return
-    run_id = TRACKER_ID.fullmatch(word)[2]
     with tempfile.TemporaryDirectory(prefix="sr-run-") as temporary:
         fetch_run(run_id, uri, runs, Path(temporary), REQUIRED_FILES, OPTIONAL_FILES)
         yield LocatedRun(Path(temporary), run_id)

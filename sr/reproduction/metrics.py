@@ -5,11 +5,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from sr.record.hyperparameters import sanitize_key
 from sr.record.journal_format import JOURNAL_FILE, list_points
-from sr.record.machine import OF_MACHINE
+from sr.record.machine import MACHINE_METRICS
 from sr.record.result import TrainingResult, read_run_result
 from sr.reproduction.outcome import CLOSE, DIFFERENT, EQUAL, Outcome
+from sr.track.fetch_run import convert_points
 
 
 class Point(NamedTuple):
@@ -36,7 +36,7 @@ def read_points(folder: Path) -> Iterator[Point]:
 
 def select_trackable(points: Iterable[Point]) -> Iterator[Point]:
     """Yield the points as a tracking server stores them: finite values only, under names that it accepts."""
-    return (Point(sanitize_key(name), step, value) for name, step, value in points if math.isfinite(value))
+    return (Point(*point) for point in convert_points(points))
 
 
 def compare_metrics(
@@ -58,7 +58,7 @@ def _group_by_name(points: Iterable[Point], last_step: int | None) -> dict[str, 
     """Return name -> step -> value."""
     values: dict[str, dict[int, float]] = {}
     for name, step, value in points:
-        if not OF_MACHINE.fullmatch(name) and (last_step is None or step <= last_step):
+        if not MACHINE_METRICS.fullmatch(name) and (last_step is None or step <= last_step):
             values.setdefault(name, {})[step] = value
     return values
 

@@ -1,4 +1,4 @@
-"""Files from a tracking server, whose names are a stranger's: nothing is written outside of the folder it is meant for."""
+"""Download files of a run from a tracking server, whose names may be anything: nothing is written outside of the folder."""
 
 import re
 import tempfile
@@ -8,75 +8,75 @@ from typing import Any
 from urllib.parse import unquote
 
 from sr.runtime.error import UserError
+from sr.track.run_address import PREFIX
 
-NESTED = 5  # times that a name may be percent-encoded before it is nobody's name
-SHOWN = 5
+MAX_DECODINGS = 5  # a name that is percent-encoded more often is refused
+MAX_NAMES_SHOWN = 5
 
 
-def safe(root: Path, name: str, run_id: str = "") -> Path:
-    """Where an artifact of this name belongs under `root`. Raises where it is no plain relative name, also once what is
-    percent-encoded in it is read, or where a link would lead out of `root`."""
-    for readable in _decoded(name) if isinstance(name, str) else [""]:
+def resolve_artifact_path(root: Path, name: str, run_id: str = "") -> Path:
+    """Return the path of the artifact `name` below `root`.
+
+    Raises unless the name is a plain relative one, percent-decoded as well, and if a link leads out of `root`.
+    """
+    for readable in _decode_repeatedly(name) if isinstance(name, str) else [""]:
         parts = readable.split("/")
         if any(part in ("", ".", "..") for part in parts) or re.search(r"[\0-\x1f\\]|^[A-Za-z]:", readable):
             _refuse(name, run_id, "expected a name such as config.yaml or images/a.png, below the run's own folder")
     path = root / name
     try:
-        inside = path.resolve().is_relative_to(root.resolve())
+        is_inside = path.resolve().is_relative_to(root.resolve())
     except (OSError, RuntimeError):  # a link to itself
-        inside = False
-    if not inside:
+        is_inside = False
+    if not is_inside:
         _refuse(name, run_id, f"there is a link in {root} that leads out of it")
     return path
 
 
 def download_artifact(client: Any, run_id: str, name: str, folder: Path) -> Path:
-    """Download the file `name` of an MLflow run to its place in `folder`; whole or not at all.
+    """Download the file `name` of an MLflow run to its place in `folder`, whole or not at all.
 
-    Before anything is written, all names that the server lists beside it are judged as well, for MLflow's client follows
-    them. It writes aside first, and only the one file that was asked for is taken from there.
+    Before anything is written, all names that the server lists in the same folder are checked, because MLflow's client
+    uses them as paths. It writes to a temporary folder, and only the requested file is moved from there.
     """
-    path = safe(folder, name, run_id)
-    beside = _listed(client, run_id, name.rpartition("/")[0], folder)
-    if name not in beside:
-        there = ", ".join(sorted(beside)[:SHOWN])
-        raise UserError(f"mlflow:{run_id} has no artifact {name}" + (f"; there are {there} …" if there else ""))
-    if beside[name]:
+    path = resolve_artifact_path(folder, name, run_id)
+    listed = _list_folder(client, run_id, name.rpartition("/")[0], folder)
+    if name not in listed:
+        names = ", ".join(sorted(listed)[:MAX_NAMES_SHOWN])
+        raise UserError(f"{PREFIX}{run_id} has no artifact {name}" + (f"; there are {names} …" if names else ""))
+    if listed[name]:
         _refuse(name, run_id, "expected a file, and it is a folder")
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".fetched-") as aside:
-        came, place = Path(client.download_artifacts(run_id, name, aside)), Path(aside).resolve()
-        if (
-            came.is_symlink()
-            or not came.is_file()
-            or not came.resolve().is_relative_to(place)
-            or came.name != path.name
-        ):
-            _refuse(name, run_id, f"expected a file of this name in {aside}, and {came} came")
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".fetched-") as temporary:
+        received = Path(client.download_artifacts(run_id, name, temporary))
+        is_file = received.is_file() and not received.is_symlink()
+        is_inside = is_file and received.resolve().is_relative_to(Path(temporary).resolve())
+        if not is_inside or received.name != path.name:
+            _refuse(name, run_id, f"expected a file of this name in {temporary}, and {received} came")
         path.parent.mkdir(parents=True, exist_ok=True)
-        return came.replace(path)
+        return received.replace(path)
 
 
-def _listed(client: Any, run_id: str, parent: str, folder: Path) -> dict[str, bool]:
-    """The artifacts in a folder of the run by name, and whether each is a folder itself; raises with one that is not safe."""
-    found = {info.path: info.is_dir for info in client.list_artifacts(run_id, parent or None)}
-    for name in found:
-        safe(folder, name, run_id)
+def _list_folder(client: Any, run_id: str, parent: str, folder: Path) -> dict[str, bool]:
+    """Return the artifacts in a folder of the run: name -> whether it is a folder. Raises if a name is not safe."""
+    listed = {info.path: info.is_dir for info in client.list_artifacts(run_id, parent or None)}
+    for name in listed:
+        resolve_artifact_path(folder, name, run_id)
         if name.rpartition("/")[0] != parent:
             _refuse(name, run_id, f"the server lists it in {parent or 'the uppermost folder'}")
-    return found
+    return listed
 
 
-def _decoded(name: str) -> Iterator[str]:
-    """The name as it stands, and as any reader on the way might read it."""
-    for _ in range(NESTED):
+def _decode_repeatedly(name: str) -> Iterator[str]:
+    """Yield the name as it is, and each form that percent-decoding gives; last an empty one if there is no end to them."""
+    for _ in range(MAX_DECODINGS):
         yield name
         if unquote(name) == name:
             return
         name = unquote(name)
-    yield ""  # no name
+    yield ""
 
 
-def _refuse(name: str, run_id: str, why: str) -> None:
-    run = f"mlflow:{run_id}" if run_id else "the server"
-    raise UserError(f"{run} has an artifact {name!r}, which is not taken: {why}")
+def _refuse(name: str, run_id: str, reason: str) -> None:
+    source = f"{PREFIX}{run_id}" if run_id else "the server"
+    raise UserError(f"{source} has an artifact {name!r}, which is not taken: {reason}")

@@ -1,6 +1,6 @@
-"""What is left over and can go: it is found and told of first, and nothing else is ever removed.
+"""The implementation of `sr.clean`: find what is left over and may be removed, list it, and remove only what was listed.
 
-Links are never followed: one that lies in a run's folder is removed as a link, a run's folder that is one stays.
+Links are never followed: a link in a run's folder is removed as a link, and a run's folder that is a link stays.
 """
 
 import contextlib
@@ -24,165 +24,173 @@ from sr.track.server import resolve_address
 from sr.track.upload import Upload
 
 KINDS = ("cache", "checkpoints", "failed", "artifacts")
-RUN = re.compile(r"\d{8}-\d{6}_.+")  # a run's folder
-ID = re.compile(r"[0-9a-f]{32}")  # MLflow's of a run
-ENDED = (FAILED, KILLED)
-DAY = 86_400.0  # seconds; a folder without run.json, of an older sr, in which nothing has changed for one is nobody's
+RUN_FOLDER = re.compile(r"\d{8}-\d{6}_.+")
+MLFLOW_ID = re.compile(r"[0-9a-f]{32}")
+DAY = 86_400.0  # seconds; a folder without a readable run.json that has not changed for a day belongs to no running process
 SQLITE = "sqlite:///"
 
 
 class Leftover(NamedTuple):
-    """One row of what can go: files (and links) below `root`, and the folders that are removed where nothing is left in them."""
+    """One row of the list: files (and links) below `root`, and folders that are removed once they are empty."""
 
-    kind: str
-    what: str  # in the user's words
+    kind: str  # one of KINDS
+    what: str  # description for the user
     root: Path
     files: list[Path]
     folders: list[Path]  # the deepest first
 
     @property
     def size(self) -> int:
-        """Bytes."""
-        return sum(_size(file) for file in self.files)
+        """Bytes of all files."""
+        return sum(_read_size(file) for file in self.files)
 
     def remove(self) -> tuple[int, int]:
-        """How many files went, and their bytes. What cannot be removed is told of."""
+        """Remove the files and folders; return the number of removed files and their bytes, and report what remains."""
         count = freed = 0
         for file in self.files:
-            size = _size(file)
+            size = _read_size(file)
             try:
-                if file.parent.resolve().is_relative_to(self.root):  # still: somebody may have put a link in its way
+                if file.parent.resolve().is_relative_to(
+                    self.root
+                ):  # a folder may have become a link since it was listed
                     file.unlink()
                     count, freed = count + 1, freed + size
             except FileNotFoundError:
-                pass  # another process was quicker
+                pass  # another process removed it
             except OSError as error:
                 print(f"note: {file} cannot be removed ({error.strerror or error})", file=sys.stderr)
         for folder in self.folders:
-            with contextlib.suppress(OSError):  # not empty: something has come since
+            with contextlib.suppress(OSError):  # not empty: there are new files
                 folder.rmdir()
         return count, freed
 
 
 def find_leftovers(runs: Path, cache: Path, what: Collection[str], days: float) -> list[Leftover]:
-    """Leftovers of these kinds; runs that failed longer than `days` ago. No file is in two of them."""
+    """Return the leftovers of the kinds in `what`; of failed runs those older than `days`. No file is in two of them."""
     runs, cache = runs.expanduser().resolve(), cache.expanduser().resolve()
-    deleted = _deleted(runs) if {"checkpoints", "artifacts"} & set(what) else set()
-    found = list(_cached(cache)) if "cache" in what else []
-    failed = list(_failed(runs, days)) if "failed" in what else []
-    found += failed
+    deleted_ids = _list_deleted_ids(runs) if {"checkpoints", "artifacts"} & set(what) else set()
+    leftovers = list(_find_cache(cache)) if "cache" in what else []
+    failed = list(_find_failed_runs(runs, days)) if "failed" in what else []
+    leftovers += failed
     if "checkpoints" in what:
-        gone = {file for leftover in failed for file in leftover.files}
-        found += [orphan for orphan in _orphaned(runs, deleted) if not gone.intersection(orphan.files)]
-    return found + (list(_artifacts(runs, deleted)) if "artifacts" in what else [])
+        listed = {file for leftover in failed for file in leftover.files}
+        checkpoints = _find_checkpoints(runs, deleted_ids)
+        leftovers += [leftover for leftover in checkpoints if not listed.intersection(leftover.files)]
+    return leftovers + (list(_find_artifacts(runs, deleted_ids)) if "artifacts" in what else [])
 
 
 def remove_leftovers(runs: Path, cache: Path, what: Collection[str], days: float, apply: bool) -> None:
-    """Tell of all leftovers, row by row; remove them with `apply`."""
+    """Print a table of all leftovers; remove them with `apply`."""
     mark_orphaned_runs(runs.expanduser().resolve())
-    found = find_leftovers(runs, cache, what, days)
-    if not found:
+    leftovers = find_leftovers(runs, cache, what, days)
+    if not leftovers:
         print(f"nothing to remove in {runs} and {cache} (what=[{','.join(what)}])")
         return
     rows = [("what", "of", "files", "GB")]
-    counts = [leftover.remove() if apply else (len(leftover.files), leftover.size) for leftover in found]
-    for leftover, (count, size) in zip(found, counts, strict=True):
+    counts = [leftover.remove() if apply else (len(leftover.files), leftover.size) for leftover in leftovers]
+    for leftover, (count, size) in zip(leftovers, counts, strict=True):
         rows.append((leftover.kind, leftover.what, count, f"{size / 1e9:.3g}"))
     rows.append(("in all", "", sum(count for count, _ in counts), f"{sum(size for _, size in counts) / 1e9:.3g}"))
     print(terminal.format_table(rows))
     print("\nremoved" if apply else "\nnothing was removed: apply=true removes these files")
 
 
-def _cached(folder: Path) -> Iterator[Leftover]:
+def _find_cache(folder: Path) -> Iterator[Leftover]:
     files = Cache(folder, 0).files()
     if files:
         folders = [*dict.fromkeys(file.parent for file in files), folder]
-        yield Leftover("cache", f"decoded pictures in {folder}", folder, files, folders)
+        yield Leftover("cache", f"decoded images in {folder}", folder, files, folders)
 
 
-def _failed(runs: Path, days: float) -> Iterator[Leftover]:
-    """Whole folders of runs that ended as FAILED or KILLED; what MLflow has not got is told of, and stays."""
-    for folder in _folders(runs):
-        known = read_identity(folder)
-        if known and known.status in ENDED and time.time() - _changed(folder / RUN_FILE) >= days * DAY:
-            if Upload(folder, resolve_address(known, runs), runs).complete:
-                yield Leftover("failed", f"{folder.name} ({known.status})", runs, *_content(folder))
-            else:
-                first = f"python -m sr.sync {folder} comes first"
-                print(
-                    f"note: {folder.name} ({known.status}) stays: MLflow has not got all of it, {first}",
-                    file=sys.stderr,
-                )
-
-
-def _orphaned(runs: Path, deleted: Collection[str]) -> Iterator[Leftover]:
-    """Checkpoints of which nobody knows any more, and those that were never written to the end."""
-    for folder in _folders(runs):
-        known, (files, _) = read_identity(folder), _content(folder)
-        if known.status == RUNNING if known else _may_run(folder, files):
+def _find_failed_runs(runs: Path, days: float) -> Iterator[Leftover]:
+    """Yield the whole folders of runs that are FAILED or KILLED; one that MLflow does not have whole is reported, and stays."""
+    for folder in _list_run_folders(runs):
+        identity = read_identity(folder)
+        if identity is None or identity.status not in (FAILED, KILLED):
             continue
-        recorded = known or read_run_result(folder, skip_damaged=True)
-        run_id = recorded.run_id if recorded else None
-        lost = known is None and not any((folder / name).exists() for name in (SUMMARY_FILE, "config.yaml"))
-        why = "of no run" if lost else "its MLflow run was deleted" if run_id in deleted else None
-        kept = [file for file in files if file.suffix == PART_SUFFIX or (why and file.suffix == SUFFIX)]
-        if kept:
-            yield Leftover("checkpoints", f"{folder.name} ({why or 'half-written'})", runs, kept, [])
+        if time.time() - _read_change_time(folder / RUN_FILE) < days * DAY:
+            continue
+        if Upload(folder, resolve_address(identity, runs), runs).is_complete:
+            yield Leftover("failed", f"{folder.name} ({identity.status})", runs, *_list_content(folder))
+        else:
+            print(
+                f"note: {folder.name} ({identity.status}) stays: MLflow does not have all of it, "
+                f"python -m sr.sync {folder} comes first",
+                file=sys.stderr,
+            )
 
 
-def _may_run(folder: Path, files: list[Path]) -> bool:
-    """Of a folder without an identity that can be read: whether there may be a run at work all the same."""
-    return (folder / RUN_FILE).exists() or time.time() - max(map(_changed, files), default=0) < DAY
+def _find_checkpoints(runs: Path, deleted_ids: Collection[str]) -> Iterator[Leftover]:
+    """Yield checkpoints that belong to no run any more, and files that were never completed."""
+    for folder in _list_run_folders(runs):
+        identity, (files, _) = read_identity(folder), _list_content(folder)
+        if identity.status == RUNNING if identity else _may_be_running(folder, files):
+            continue
+        recorded = identity or read_run_result(folder, skip_damaged=True)
+        is_deleted = recorded is not None and recorded.run_id in deleted_ids
+        # Without a tracker, config.yaml alone says that the folder is a run's.
+        is_unknown = identity is None and not any((folder / name).exists() for name in (SUMMARY_FILE, "config.yaml"))
+        reason = "of no run" if is_unknown else "its MLflow run was deleted" if is_deleted else None
+        removable = [file for file in files if file.suffix == PART_SUFFIX or (reason and file.suffix == SUFFIX)]
+        if removable:
+            yield Leftover("checkpoints", f"{folder.name} ({reason or 'half-written'})", runs, removable, [])
 
 
-def _artifacts(runs: Path, deleted: Collection[str]) -> Iterator[Leftover]:
-    """What the local MLflow has left of runs that were deleted there."""
-    place = runs / "mlartifacts"
-    for run_id in sorted(deleted):
-        folder = place / run_id
-        if ID.fullmatch(run_id) and folder.is_dir() and not place.is_symlink() and not folder.is_symlink():
-            yield Leftover("artifacts", f"{run_id} (deleted in MLflow)", runs, *_content(folder))
+def _may_be_running(folder: Path, files: list[Path]) -> bool:
+    """Return whether a process may be at work in a folder without a readable identity."""
+    return (folder / RUN_FILE).exists() or time.time() - max(map(_read_change_time, files), default=0) < DAY
 
 
-def _deleted(runs: Path) -> set[str]:
-    """The runs that were deleted in the local databases that runs of this folder belong to."""
-    addresses = {known.uri for _, known in list_runs(runs) if known.uri and known.uri.startswith(SQLITE)}
-    found: set[str] = set()
-    for file in {runs / "mlflow.db", *(Path(one.removeprefix(SQLITE)) for one in addresses)}:
+def _find_artifacts(runs: Path, deleted_ids: Collection[str]) -> Iterator[Leftover]:
+    """Yield what the local MLflow still holds of runs that were deleted there."""
+    artifacts = runs / "mlartifacts"
+    for run_id in sorted(deleted_ids):
+        folder = artifacts / run_id
+        is_link = artifacts.is_symlink() or folder.is_symlink()
+        if MLFLOW_ID.fullmatch(run_id) and folder.is_dir() and not is_link:
+            yield Leftover("artifacts", f"{run_id} (deleted in MLflow)", runs, *_list_content(folder))
+
+
+def _list_deleted_ids(runs: Path) -> set[str]:
+    """Return the IDs of runs that were deleted in the local databases that the runs in this folder belong to."""
+    addresses = {identity.uri for _, identity in list_runs(runs) if identity.uri and identity.uri.startswith(SQLITE)}
+    run_ids: set[str] = set()
+    for file in {runs / "mlflow.db", *(Path(address.removeprefix(SQLITE)) for address in addresses)}:
         if file.is_file():
             try:
-                with contextlib.closing(sqlite3.connect(f"file:{quote(str(file))}?mode=ro", uri=True)) as base:
-                    rows = base.execute("SELECT run_uuid FROM runs WHERE lifecycle_stage = 'deleted'")
-                    found |= {run_id for (run_id,) in rows}
+                with contextlib.closing(sqlite3.connect(f"file:{quote(str(file))}?mode=ro", uri=True)) as database:
+                    rows = database.execute("SELECT run_uuid FROM runs WHERE lifecycle_stage = 'deleted'")
+                    run_ids |= {run_id for (run_id,) in rows}
             except sqlite3.Error as error:
-                print(f"note: {file} cannot be read ({error}), so what was deleted there is not known", file=sys.stderr)
-    return found
+                print(f"note: {file} cannot be read ({error}), so the runs deleted there are unknown", file=sys.stderr)
+    return run_ids
 
 
-def _folders(runs: Path) -> list[Path]:
-    """The runs' own, the oldest first."""
-    found = sorted(runs.iterdir()) if runs.is_dir() else []
-    return [path for path in found if RUN.fullmatch(path.name) and path.is_dir() and not path.is_symlink()]
+def _list_run_folders(runs: Path) -> list[Path]:
+    """Return the folders of runs, the oldest first; links are none."""
+    paths = sorted(runs.iterdir()) if runs.is_dir() else []
+    return [path for path in paths if RUN_FOLDER.fullmatch(path.name) and path.is_dir() and not path.is_symlink()]
 
 
-def _content(folder: Path) -> tuple[list[Path], list[Path]]:
-    """All files and links in a folder, and all folders, the deepest first."""
+def _list_content(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Return all files and links in a folder, and all its folders, the deepest first."""
     files, folders = [], []
-    for place, inner, names in os.walk(folder, topdown=False, followlinks=False):
-        here = Path(place)
-        files += [here / name for name in names] + [here / name for name in inner if (here / name).is_symlink()]
-        folders.append(here)
+    for root, inner, names in os.walk(folder, topdown=False, followlinks=False):
+        path = Path(root)
+        files += [path / name for name in names] + [path / name for name in inner if (path / name).is_symlink()]
+        folders.append(path)
     return files, folders
 
 
-def _size(file: Path) -> int:
+def _read_size(file: Path) -> int:
     try:
         return file.lstat().st_size
     except OSError:
         return 0
 
 
-def _changed(file: Path) -> float:
+def _read_change_time(file: Path) -> float:
+    """Return the time of the last change, now if the file cannot be read."""
     try:
         return file.lstat().st_mtime
     except OSError:

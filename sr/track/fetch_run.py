@@ -2,15 +2,15 @@
 
 import contextlib
 import math
-import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from sr.record.journal_format import JOURNAL_FILE, Entry, append_entries
 from sr.runtime.error import UserError
 from sr.track.artifact import download_artifact
-from sr.track.server import VARIABLES
+from sr.track.mlflow_format import default_uri, sanitize_key
+from sr.track.server import set_client_variables
 
 
 def fetch_run(
@@ -20,11 +20,10 @@ def fetch_run(
 
     `uri` is the tracking server; None: the database in `runs` (`paths.runs`). MLflow has no values that are not finite.
     """
-    uri = uri or f"sqlite:///{runs / 'mlflow.db'}"
+    uri = uri or default_uri(runs)
     if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():  # MLflow would create it
         raise UserError(f"run={run_id}: no run of this id in paths.runs, and no database at uri={uri}")
-    for name, value in VARIABLES.items():
-        os.environ.setdefault(name, value)
+    set_client_variables()
     from mlflow import MlflowClient
 
     try:
@@ -44,6 +43,11 @@ def fetch_run(
     finite = sorted((p for p in points if math.isfinite(p.value)), key=lambda p: (p.step, p.timestamp))
     (folder / JOURNAL_FILE).touch()
     append_entries(folder / JOURNAL_FILE, [_to_entry(point) for point in finite])
+
+
+def convert_points(points: Iterable[tuple[str, int, float]]) -> Iterator[tuple[str, int, float]]:
+    """Yield points (name, step, value) of a local run as `fetch_run` gives them: finite, under names that MLflow accepts."""
+    return ((sanitize_key(name), step, value) for name, step, value in points if math.isfinite(value))
 
 
 def _to_entry(point: Any) -> Entry:

@@ -1,7 +1,7 @@
-"""`track=journal`: a run written down in its own folder, and nowhere else; `track=mlflow` sends it on from there.
+"""`track=journal`: a run recorded in its own folder, and nowhere else; `track=mlflow` sends it on from there.
 
-The training thread only puts things into a queue. The writer's thread reads a GPU's tensors, draws pictures and appends lines to
-`journal.jsonl` (`sr.record.journal_format`): the one source of what a run has said.
+The training thread only puts items into a queue. The writer's thread reads tensors from a GPU, draws images and appends
+lines to `journal.jsonl` (`sr.record.journal_format`), the one source of everything that a run reported.
 """
 
 import contextlib
@@ -9,7 +9,6 @@ import math
 import os
 import sys
 import threading
-import uuid
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -19,7 +18,7 @@ import torch
 from filelock import BaseFileLock
 from PIL.Image import Image
 
-from sr.record import hyperparameters as params
+from sr.record.hyperparameters import select_hyperparameters
 from sr.record.identity import (
     Identity,
     lock_run,
@@ -32,23 +31,24 @@ from sr.record.identity import (
 from sr.record.journal_format import JOURNAL_FILE, Entry, current_time_ms, is_later, read_entries
 from sr.record.orphans import mark_orphaned_runs
 from sr.runtime.error import DiskError, UserError
+from sr.track.mlflow_format import DESCRIPTION, name_image_files
 from sr.track.tracker import Tracker
 from sr.track.writer import Writer
 
-PICTURES = "panels"
-ORPHANS = 15.0  # seconds in which loader processes notice that their run was killed: until then they hold its lock
+IMAGE_FOLDER = "panels"
+LOCK_TIMEOUT = 15.0  # seconds: loader processes of a killed run hold its lock until they notice that it is dead
 
 
-class Told(NamedTuple):
-    """Points, not yet read from the device."""
+class QueuedPoints(NamedTuple):
+    """Scalars that may still be on the device."""
 
     values: dict[str, Any]
     step: int
     time: int
 
 
-class Shown(NamedTuple):
-    """A picture, or what draws it."""
+class QueuedImage(NamedTuple):
+    """An image, or the function that draws it."""
 
     key: str
     image: Image | Callable[[], Image]
@@ -57,7 +57,7 @@ class Shown(NamedTuple):
 
 
 class Journal(Tracker):
-    """One run. `group` ties runs together by tag; `params` is `short` or `all` (`sr.record.hyperparameters`)."""
+    """One run. `group` is a tag to find runs by; `params` is `short` or `all` (see `select_hyperparameters`)."""
 
     def __init__(
         self,
@@ -73,10 +73,10 @@ class Journal(Tracker):
             raise UserError(f"track.params={params}: expected short or all")
         self.runs, self.experiment, self.group = Path(runs).resolve(), experiment, group
         self.params = params
-        self._lock: BaseFileLock | None = None  # of the run's folder: it has one process
+        self._lock: BaseFileLock | None = None  # of the run's folder, which belongs to one process
         self._writer: Writer | None = None
-        self._noting = threading.Lock()  # two threads change and write the identity
-        self._before: dict[Any, Any] = {}  # what was superseded by `back`: the time of a point, the files of an image
+        self._identity_lock = threading.Lock()  # two threads change and write the identity
+        self._rewound: dict[Any, Any] = {}  # entries that `rewind` made void: the time of points, the files of an image
 
     @property
     def name(self) -> str:
@@ -85,21 +85,20 @@ class Journal(Tracker):
     def start(
         self, title: str, folder: Path, config: dict[str, Any], overrides: list[str], tags: dict[str, str]
     ) -> None:
-        """Open the run, or go on with the one that has this folder already."""
-        self._lock = _claimed(folder)
-        known = read_identity(folder)
+        self._lock = _lock_folder(folder)
+        recorded = read_identity(folder)
         self._folder, self._path = folder, folder / JOURNAL_FILE
-        self.identity = known or Identity(experiment=self.experiment, typed=list(overrides))
-        self.identity.verb = tags.get("sr.verb", self.identity.verb)
+        self.identity = recorded or Identity(experiment=self.experiment, overrides=list(overrides))
+        self.identity.command = tags.get("sr.verb", self.identity.command)
         self.identity.claim()
-        self._note()
+        self._update_identity()
         self._orphans = mark_orphaned_runs(self.runs)
-        self._writer = Writer(self._path, self._entries, partial(touch_heartbeat, folder))
+        self._writer = Writer(self._path, self._make_entries, partial(touch_heartbeat, folder))
         tags = {"sr.id": self.identity.id, "sr.folder": str(folder), **tags}
         tags |= {"sr.group": self.group} if self.group else {}
-        if known is None:
+        if recorded is None:
             opened = {"id": self.identity.id, "title": title, "experiment": self.experiment, "tags": tags}
-            opened["params"] = params.select_hyperparameters(config, overrides, self.params)
+            opened["params"] = select_hyperparameters(config, overrides, self.params)
             self._writer.put({"open": opened, "time": current_time_ms()})
         else:
             self._writer.put({"again": self.identity.attempts, "time": current_time_ms()})
@@ -108,12 +107,14 @@ class Journal(Tracker):
         self.flush()
 
     def log_points(self, values: dict[str, Any], step: int) -> None:
-        """On a CPU there is nothing to wait for, and a tensor that is kept, however small, splits the memory that the next
-        step could have used again."""
-        self._put(Told({name: _read(value) for name, value in values.items()}, step, current_time_ms()))
+        """Queue scalars. Those on the CPU are read at once: a tensor that is held, however small, fragments the memory
+        that the next step could have used again."""
+        self._put(
+            QueuedPoints({name: _read_cpu_tensor(value) for name, value in values.items()}, step, current_time_ms())
+        )
 
     def log_image(self, key: str, image: Image | Callable[[], Image], step: int) -> None:
-        self._put(Shown(key, image, step, current_time_ms()))
+        self._put(QueuedImage(key, image, step, current_time_ms()))
 
     def log_file(self, path: Path, folder: str = "") -> None:
         self._put({"file": path.resolve().relative_to(self._folder.resolve()).as_posix(), "to": folder})
@@ -124,7 +125,7 @@ class Journal(Tracker):
             path.parent.mkdir(parents=True, exist_ok=True)
             write_atomic(path, text)
         except OSError as error:
-            self._writer.release()
+            self._writer.free_reserve()
             raise DiskError(f"{path}: cannot be written ({error.strerror or error})") from error
         self.log_file(path, str(Path(name).parent).removeprefix("."))
 
@@ -132,7 +133,7 @@ class Journal(Tracker):
         self._put({"tag": key, "value": str(value)})
 
     def set_description(self, text: str) -> None:
-        self.set_tag("mlflow.note.content", text)
+        self.set_tag(DESCRIPTION, text)
 
     def log_dataset(self, name: str, digest: str, source: str, context: str) -> None:
         self._put({"dataset": {"name": name, "digest": digest, "source": source, "context": context}})
@@ -146,12 +147,12 @@ class Journal(Tracker):
         self._put({"settled": step})
 
     def rewind(self, step: int) -> None:
-        """What was said of later steps is remembered: what is said of them again in the same words gets its old time and
-        its old name, so that a tracker that had it already has it once."""
+        """Make the points and images of later steps void. What is then reported again with the same values gets its old
+        time and file name, so that a server which has it already does not have it twice."""
         for placed in read_entries(self._path):
             entry = placed.entry
-            if is_later(entry, step - 1):  # of this very step a test may be told again
-                self._before[_words(entry)] = entry.get("files", entry["time"])
+            if is_later(entry, step - 1):  # a test reports at the step of the checkpoint itself
+                self._rewound[_make_entry_key(entry)] = entry.get("files", entry["time"])
         self._put({"back": step})
         self.flush()
 
@@ -160,7 +161,7 @@ class Journal(Tracker):
             self._writer.flush()
 
     def close(self, status: str, exit: str | None = None) -> None:
-        """The status is true before anything else is tried."""
+        """Close the run. The identity gets its status even if the journal cannot be written."""
         if self._lock is None:
             return
         try:
@@ -173,22 +174,22 @@ class Journal(Tracker):
             print(f"\n{error}", file=sys.stderr)
         finally:
             self._writer = None
-            self._note(status=status, exit=exit)
-            self._finish()
+            self._update_identity(status=status, exit=exit)
+            self._finish_sending()
             self._lock.release()
             self._lock = None
 
-    def _finish(self) -> None:
-        """What a tracker that sends the journal on does at the end."""
+    def _finish_sending(self) -> None:
+        """Wait for what is still being sent; for trackers that send the journal to a server."""
 
     def _put(self, item: Any) -> None:
         if self._writer is not None:
             self._writer.check()
             self._writer.put(item)
 
-    def _note(self, **changes: Any) -> None:
-        """Change the identity and write it; where a full disk has no room for another file, over the old one."""
-        with self._noting:
+    def _update_identity(self, **changes: Any) -> None:
+        """Change the identity and write it; on a full disk over the old file, which takes no space."""
+        with self._identity_lock:
             for name, value in changes.items():
                 setattr(self.identity, name, value)
             try:
@@ -197,70 +198,68 @@ class Journal(Tracker):
                 with contextlib.suppress(OSError):
                     overwrite_identity(self._folder, self.identity)
 
-    def _entries(self, items: list[Any]) -> Iterator[Entry]:
-        """With one wait for the device for all of them."""
-        values = [value for item in items if isinstance(item, Told) for value in item.values.values()]
-        numbers = iter(_numbers(values))
+    def _make_entries(self, items: list[Any]) -> Iterator[Entry]:
+        """Yield the journal entries of queued items; all their tensors are read with one wait for the device."""
+        values = [value for item in items if isinstance(item, QueuedPoints) for value in item.values.values()]
+        numbers = iter(_read_numbers(values))
         for item in items:
-            if isinstance(item, Told):
-                yield self._points({name: next(numbers) for name in item.values}, item)
-            elif isinstance(item, Shown):
+            if isinstance(item, QueuedPoints):
+                yield self._make_points_entry({name: next(numbers) for name in item.values}, item)
+            elif isinstance(item, QueuedImage):
                 try:
-                    yield self._drawn(item)
+                    yield self._save_image(item)
                 except OSError:
                     raise
-                except Exception as error:  # a picture that cannot be drawn is no reason to lose what follows
+                except Exception as error:  # an image that cannot be drawn must not lose what follows
                     print(f"\n{item.key} is not drawn: {type(error).__name__}: {error}", file=sys.stderr)
             else:
                 yield item
 
-    def _points(self, numbers: dict[str, float], told: Told) -> Entry:
-        entry = {"points": {k: v if math.isfinite(v) else str(v) for k, v in numbers.items()}, "step": told.step}
-        return entry | {"time": self._before.get(_words(entry), told.time)}
+    def _make_points_entry(self, numbers: dict[str, float], queued: QueuedPoints) -> Entry:
+        entry = {"points": {k: v if math.isfinite(v) else str(v) for k, v in numbers.items()}, "step": queued.step}
+        return entry | {"time": self._rewound.get(_make_entry_key(entry), queued.time)}
 
-    def _drawn(self, shown: Shown) -> Entry:
-        """The two files that MLflow's image grid looks for: its own `log_image` would shrink and blur the second."""
-        picture = shown.image() if callable(shown.image) else shown.image
-        entry = {"image": shown.key, "step": shown.step}
-        name = params.sanitize_key(shown.key).replace("/", "~")
-        stem = f"{PICTURES}/{name}+step+{shown.step}+timestamp+{shown.time}+{uuid.uuid4()}"
-        files = self._before.get(_words(entry), [f"{stem}.png", f"{stem}+compressed.webp"])
-        (self._folder / PICTURES).mkdir(exist_ok=True)
-        picture.save(self._folder / files[0])
-        picture.save(self._folder / files[1], lossless=True, method=0)
-        return entry | {"time": shown.time, "files": files}
+    def _save_image(self, queued: QueuedImage) -> Entry:
+        """Draw an image and save it as the two files that are sent later; return its entry."""
+        image = queued.image() if callable(queued.image) else queued.image
+        entry = {"image": queued.key, "step": queued.step}
+        new_files = [f"{IMAGE_FOLDER}/{name}" for name in name_image_files(queued.key, queued.step, queued.time)]
+        files = self._rewound.get(_make_entry_key(entry), new_files)
+        (self._folder / IMAGE_FOLDER).mkdir(exist_ok=True)
+        image.save(self._folder / files[0])
+        image.save(self._folder / files[1], lossless=True, method=0)
+        return entry | {"time": queued.time, "files": files}
 
 
-def _claimed(folder: Path) -> BaseFileLock:
-    """The lock of a run's folder, which nobody else may have."""
-    known = read_identity(folder)
-    mine = known is not None and known.pid == os.getpid()
-    lock = None if known and known.is_alive and not mine else lock_run(folder, ORPHANS)
+def _lock_folder(folder: Path) -> BaseFileLock:
+    """Return the lock of a run's folder; raise if another process runs it."""
+    identity = read_identity(folder)
+    is_own = identity is not None and identity.pid == os.getpid()
+    lock = None if identity and identity.is_alive and not is_own else lock_run(folder, LOCK_TIMEOUT)
     if lock is None:
-        who = f" (process {known.pid} of {known.host})" if known else ""
-        raise UserError(f"{folder}: this run is running already{who}")
+        owner = f" (process {identity.pid} of {identity.host})" if identity else ""
+        raise UserError(f"{folder}: this run is running already{owner}")
     return lock
 
 
-def _words(entry: Entry) -> Any:
-    """What makes two entries the same."""
+def _make_entry_key(entry: Entry) -> Any:
+    """Return what identifies points, or an image, that are reported again."""
     return entry["step"], tuple(entry["points"].items()) if "points" in entry else entry["image"]
 
 
-def _read(value: Any) -> Any:
-    """A tensor of a CPU as a number."""
+def _read_cpu_tensor(value: Any) -> Any:
     return value.item() if isinstance(value, torch.Tensor) and value.device.type == "cpu" else value
 
 
-def _numbers(values: list[Any]) -> list[float]:
-    """Scalars and tensors of one element, as they are; of each device all at once."""
-    found = [0.0 if isinstance(value, torch.Tensor) else float(value) for value in values]
-    places: dict[torch.device, list[int]] = {}
+def _read_numbers(values: list[Any]) -> list[float]:
+    """Return scalars and tensors of one element as numbers, in their order; those of one device are read together."""
+    numbers = [0.0 if isinstance(value, torch.Tensor) else float(value) for value in values]
+    indices_by_device: dict[torch.device, list[int]] = {}
     for k, value in enumerate(values):
         if isinstance(value, torch.Tensor):
-            places.setdefault(value.device, []).append(k)
-    for where in places.values():
-        numbers = torch.stack([values[k].detach().double().reshape(()) for k in where]).tolist()
-        for k, number in zip(where, numbers, strict=True):
-            found[k] = number
-    return found
+            indices_by_device.setdefault(value.device, []).append(k)
+    for indices in indices_by_device.values():
+        on_host = torch.stack([values[k].detach().double().reshape(()) for k in indices]).tolist()
+        for k, number in zip(indices, on_host, strict=True):
+            numbers[k] = number
+    return numbers

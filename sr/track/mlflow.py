@@ -1,8 +1,8 @@
 """`track=mlflow`: a run's journal, sent on to MLflow while it runs.
 
-The journal's thread writes the run's folder; a process of its own (`sr.track.sender`) sends what is there. An MLflow that is
-unreachable, slow or broken is told of in one line and tried again; what it has not got at the run's end waits for
-`python -m sr.sync`.
+The journal's thread writes the run's folder; a process of its own (`sr.track.sender`) sends what is in it. An MLflow that
+is unreachable, slow or broken is reported in one line and tried again; what it has not received by the end of the run
+waits for `python -m sr.sync`.
 """
 
 import contextlib
@@ -19,16 +19,18 @@ from sr.record.result import SUMMARY_FILE, read_run_result
 from sr.runtime.error import UserError
 from sr.track.artifact import download_artifact
 from sr.track.journal import Journal
-from sr.track.server import connect, describe_error, plain
+from sr.track.mlflow_format import default_uri
+from sr.track.run_address import PREFIX
+from sr.track.server import connect, describe_error, remove_credentials
 from sr.track.upload import Upload
 
-OPENING = 30.0  # seconds that a run waits for its page in MLflow before it begins without
-CLOSING = 60.0  # seconds that a run's end waits for an MLflow that answers
+START_TIMEOUT = 30.0  # seconds that a run waits for its page in MLflow before it begins without one
+FINISH_TIMEOUT = 60.0  # seconds that the end of a run waits for an MLflow that answers
 SCHEMES = ("http", "https", "sqlite", "mysql", "postgresql", "mssql")
 
 
 class MLflow(Journal):
-    """One run. `uri` defaults to an absolute sqlite file, `mlflow.db` in `runs`."""
+    """One run. `uri` defaults to an SQLite database, `mlflow.db` in `runs`."""
 
     def __init__(
         self,
@@ -42,49 +44,49 @@ class MLflow(Journal):
     ) -> None:
         super().__init__(runs, experiment, group, panels, params, system_interval)
         if uri:
-            _check(uri)
-        self.uri = uri or f"sqlite:///{self.runs / 'mlflow.db'}"
+            _check_uri(uri)
+        self.uri = uri or default_uri(self.runs)
         self.location = self.uri.removeprefix("sqlite:///")
         self.location_line = f"MLflow      {self.location}"
         self._sender: subprocess.Popen[str] | None = None
-        self._ending = False
+        self._is_closing = False
 
     def start(
         self, title: str, folder: Path, config: dict[str, Any], overrides: list[str], tags: dict[str, str]
     ) -> None:
-        """An MLflow that does not answer is waited for in the background."""
+        """Open the run, and wait a little for its page in MLflow; if there is no answer, it is tried in the background."""
         super().start(title, folder, config, overrides, tags)
-        self._note(uri=plain(self.uri))
-        opened = threading.Event()
+        self._update_identity(uri=remove_credentials(self.uri))
+        first_attempt = threading.Event()
         try:
-            self._sender = begun(folder, self.uri, self.runs, self._orphans)
+            self._sender = start_sender(folder, self.uri, self.runs, self._orphans)
         except OSError as error:
-            self._dead(error)
+            self._report_dead_sender(error)
             return
-        self._ear = threading.Thread(target=self._listen, args=(opened,), name="mlflow", daemon=True)
-        self._ear.start()
-        opened.wait(OPENING)
+        self._listener = threading.Thread(target=self._listen, args=(first_attempt,), name="mlflow", daemon=True)
+        self._listener.start()
+        first_attempt.wait(START_TIMEOUT)
 
-    def _finish(self) -> None:
-        """Waits for what MLflow takes, `CLOSING` seconds at most."""
+    def _finish_sending(self) -> None:
+        """Wait for what MLflow accepts, at most `FINISH_TIMEOUT` seconds, and end the process that sends."""
         if self._sender is not None:
-            self._ending = True
-            with contextlib.suppress(OSError):  # it died before
+            self._is_closing = True
+            with contextlib.suppress(OSError):  # it has died already
                 self._sender.stdin.write("done\n")
                 self._sender.stdin.flush()
-            self._ear.join(CLOSING)
+            self._listener.join(FINISH_TIMEOUT)
             self._sender.kill()
-            self._ear.join()
-            self._sender.communicate()  # closes what led to it
+            self._listener.join()
+            self._sender.communicate()  # closes its pipes
             self._sender = None
         upload = Upload(self._folder, self.uri, self.runs)
-        if not upload.complete:
-            left = f"{upload.left} points and pictures wait for MLflow"
-            print(f"{left}: python -m sr.sync {self._folder}", file=sys.stderr)
+        if not upload.is_complete:
+            unsent = f"{upload.unsent_count} points and images wait for MLflow"
+            print(f"{unsent}: python -m sr.sync {self._folder}", file=sys.stderr)
 
     def find_checkpoint(self, run_id: str) -> Path:
-        """Where the run's summary says that its best checkpoint is."""
-        what = f"checkpoint=mlflow:{run_id}"
+        """Return the best checkpoint that the run's summary in MLflow names."""
+        option = f"checkpoint={PREFIX}{run_id}"
         try:
             client, _ = connect(self.uri, self.experiment, self.runs)
             with tempfile.TemporaryDirectory() as folder:
@@ -92,59 +94,63 @@ class MLflow(Journal):
                 path = read_run_result(Path(folder)).checkpoint
         except Exception as error:  # whatever MLflow raises
             raise UserError(
-                f"{what}: no finished run of that id at {self.location} ({describe_error(error)})"
+                f"{option}: no finished run of that id at {self.location} ({describe_error(error)})"
             ) from error
         if path is None or not Path(path).exists():
-            raise UserError(f"{what}: its checkpoint is not on this machine ({path})")
+            raise UserError(f"{option}: its checkpoint is not on this machine ({path})")
         return Path(path)
 
-    def _listen(self, opened: threading.Event) -> None:
-        """To what the sender tells, until it ends."""
+    def _listen(self, first_attempt: threading.Event) -> None:
+        """Receive the messages of the process that sends, until it ends (see `Sender`)."""
         for line in self._sender.stdout:
-            told = json.loads(line)
-            if "known" in told:
-                self.run_id, experiment_id = told["known"]
-                self.view_command = self._page(experiment_id)
-                self._note(run_id=self.run_id)
-            if "failed" in told:
-                what = f"MLflow at {self.location} does not answer ({told['failed']})"
-                print(f"\n{what}: the run goes on, and it is tried again", file=sys.stderr)
-            if "tried" in told:
-                opened.set()
-        opened.set()
-        if not self._ending:
-            self._dead(f"exit code {self._sender.wait()}")
+            message = json.loads(line)
+            if "known" in message:
+                self.run_id, experiment_id = message["known"]
+                self.view_command = self._format_view_command(experiment_id)
+                self._update_identity(run_id=self.run_id)
+            if "failed" in message:
+                problem = f"MLflow at {self.location} does not answer ({message['failed']})"
+                print(f"\n{problem}: the run goes on, and it is tried again", file=sys.stderr)
+            if "tried" in message:
+                first_attempt.set()
+        first_attempt.set()
+        if not self._is_closing:
+            self._report_dead_sender(f"exit code {self._sender.wait()}")
 
-    def _dead(self, why: object) -> None:
-        what = (
-            f"the process that sends to MLflow is gone ({why}): the run goes on, and keeps what it says in its folder"
-        )
-        print(f"\n{what}", file=sys.stderr)
+    def _report_dead_sender(self, reason: object) -> None:
+        problem = f"the process that sends to MLflow has ended ({reason})"
+        print(f"\n{problem}: the run goes on, and its folder holds what is not sent", file=sys.stderr)
 
-    def _page(self, experiment_id: str) -> str:
-        """The charts of all runs; without the two words in its address MLflow opens pages about language models."""
-        served = self.uri.startswith("http")
+    def _format_view_command(self, experiment_id: str) -> str:
+        """Return the address of the charts of all runs, for a local database with the command that serves them.
+
+        Without the two words in its address MLflow opens pages about language models.
+        """
+        is_served = self.uri.startswith("http")
         charts = f"#/experiments/{experiment_id}/runs?workflowType=machine_learning&compareRunsMode=CHART"
-        start = "" if served else f"mlflow ui --host 127.0.0.1 --backend-store-uri {self.uri}\n  # then open "
-        return f"{start}{self.uri.rstrip('/') if served else 'http://127.0.0.1:5000'}/{charts}"
+        serve = "" if is_served else f"mlflow ui --host 127.0.0.1 --backend-store-uri {self.uri}\n  # then open "
+        return f"{serve}{self.uri.rstrip('/') if is_served else 'http://127.0.0.1:5000'}/{charts}"
 
 
-def begun(folder: Path, uri: str, runs: Path, orphans: list[Path]) -> subprocess.Popen[str]:
-    """The process that sends. It imports what this one imports; `uri` is no word of its command line, where anybody could
-    read a password."""
+def start_sender(folder: Path, uri: str, runs: Path, orphans: list[Path]) -> subprocess.Popen[str]:
+    """Start the process that sends a run's journal, with the import path of this one.
+
+    `uri` goes through a pipe: anybody on the machine could read a password on its command line. `orphans` are the folders
+    of runs that were found dead; their status is sent too.
+    """
     command = [sys.executable, "-P", "-m", "sr.track.sender"]
     variables = {**os.environ, "PYTHONPATH": os.pathsep.join(place or str(Path.cwd()) for place in sys.path)}
     pipe = subprocess.PIPE
     process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=variables, start_new_session=True)
     order = {"folder": str(folder), "uri": uri, "runs": str(runs), "orphans": [str(orphan) for orphan in orphans]}
-    with contextlib.suppress(OSError):  # it died at once: its silence tells
+    with contextlib.suppress(OSError):  # it died at once, which the end of its output shows
         process.stdin.write(f"{json.dumps(order)}\n")
         process.stdin.flush()
     return process
 
 
-def _check(uri: str) -> None:
-    """Raise where a mistyped address could never answer."""
+def _check_uri(uri: str) -> None:
+    """Raise if an address is mistyped, so that nothing could ever answer."""
     scheme = uri.partition("://")[0].partition("+")[0]
     if "://" not in uri or scheme not in SCHEMES:
         raise UserError(

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 from PIL.Image import Image
 
 from sr.runtime.error import UserError
+from sr.track.run_address import PREFIX
 from sr.track.tracker import Tracker
 
 
@@ -46,7 +47,7 @@ class NoTracker(Tracker):
         pass
 
     def find_checkpoint(self, run_id: str) -> Path:
-        raise UserError(f"checkpoint=mlflow:{run_id} needs track=mlflow: track=none knows no runs")
+        raise UserError(f"checkpoint={PREFIX}{run_id} needs track=mlflow: track=none knows no runs")
 
     def close(self, status: str, exit: str | None = None) -> None:
         pass

@@ -1,8 +1,9 @@
 """`python -m sr.track.sender`: the process that sends a run's journal to MLflow while the run trains.
 
-Not a thread: MLflow takes some 0.08 ms a point, and Python's lock with it, which the training thread would wait for.
-Its orders come from the run, a line each: what to send and where, then `done`. It answers with lines of JSON: what `Sender`
-tells, and `tried` after the first upload. It ends with its input, so that it never outlives the run.
+It is not a thread, because MLflow takes some 0.08 ms a point and holds Python's lock meanwhile, for which the training
+thread would wait. The run writes to its input, a line each: what to send and where (JSON), then `done`. It answers with
+lines of JSON: the messages of `Sender`, and `tried` after the first attempt. It ends when its input ends, so that it never
+outlives the run.
 """
 
 import contextlib
@@ -21,92 +22,92 @@ from typing import Any
 from sr.track.server import describe_error
 from sr.track.upload import Upload, send_run
 
-PAUSE, LONGEST, DOUBLINGS = 5.0, 60.0, 5  # seconds between two uploads, which double after each that failed
-TRIES = 3  # of an upload at the end, if MLflow had answered until then
-BEAT = 60.0  # seconds between signs of life
-NICE = 19  # whoever trains comes first
+PAUSE, MAX_PAUSE, MAX_DOUBLINGS = 5.0, 60.0, 5  # seconds between two attempts, doubled after each that failed
+FINAL_ATTEMPTS = 3  # at the end of a run, if MLflow answered until then
+HEARTBEAT_INTERVAL = 60.0  # seconds
+NICENESS = 19  # the lowest priority: training goes first
 
 
 class Sender:
-    """Sends until the run is `done`, and tells the run (as keyword arguments of `tell`):
+    """Sends until `done` is set, and reports to the run by calling `report` with one of two keyword arguments.
 
-    known: MLflow's ids of the run and of its experiment, once it has them; failed: why MLflow does not answer, once until it
-    answers again.
+    known: MLflow's IDs of the run and of its experiment, once it has them. failed: why MLflow does not answer; once,
+    until it answers again.
     """
 
-    def __init__(self, upload: Upload, tell: Callable[..., None]) -> None:
+    def __init__(self, upload: Upload, report: Callable[..., None]) -> None:
         self.upload, self.done = upload, threading.Event()
-        self.fails = 0  # uploads in a row that failed
-        self._tell, self._told, self._beaten = tell, False, 0.0
+        self.failures = 0  # failed attempts in a row
+        self._report, self._has_reported_ids, self._last_heartbeat = report, False, 0.0
 
     def run(self) -> None:
-        """Returns when the run is over, and MLflow has all of it or does not answer. What is sent then is waited for."""
-        meanwhile = threading.Thread(target=self._meanwhile)
-        meanwhile.start()
-        meanwhile.join()
-        tries = 1 if self.fails else TRIES
-        while not self.attempt() and (tries := tries - 1):
-            time.sleep(TRIES - tries)
-
-    def _meanwhile(self) -> None:
-        os.nice(NICE)  # of this thread alone, on Linux
-        while not self.done.wait(min(LONGEST, PAUSE * 2 ** min(self.fails, DOUBLINGS))):
-            self.attempt()
+        """Send until the run is over and MLflow either has everything or does not answer."""
+        background = threading.Thread(target=self._send_until_done)
+        background.start()
+        background.join()
+        attempts_left = 1 if self.failures else FINAL_ATTEMPTS
+        while not self.attempt() and (attempts_left := attempts_left - 1):
+            time.sleep(FINAL_ATTEMPTS - attempts_left)
 
     def attempt(self) -> bool:
-        """Whether MLflow took all that may be sent."""
+        """Send everything that may be sent; return whether MLflow accepted it."""
         try:
             self.upload.connect()
-            if not self._told:
-                self._tell(known=[self.upload.run_id, self.upload.experiment_id])
-                self._told = True
-            self.upload.pump()
-            if time.monotonic() - self._beaten > BEAT:
-                self.upload.beat(f"{datetime.now().astimezone():%Y-%m-%d %H:%M:%S %z}")
-                self._beaten = time.monotonic()
-        except Exception as error:  # whatever MLflow raises: sqlalchemy's, requests', its own
-            if not self.fails:
-                self._tell(failed=describe_error(error))
-            self.fails += 1
+            if not self._has_reported_ids:
+                self._report(known=[self.upload.run_id, self.upload.experiment_id])
+                self._has_reported_ids = True
+            self.upload.send_all()
+            if time.monotonic() - self._last_heartbeat > HEARTBEAT_INTERVAL:
+                self.upload.set_heartbeat(f"{datetime.now().astimezone():%Y-%m-%d %H:%M:%S %z}")
+                self._last_heartbeat = time.monotonic()
+        except Exception as error:  # whatever MLflow raises: its own errors, sqlalchemy's, requests'
+            if not self.failures:
+                self._report(failed=describe_error(error))
+            self.failures += 1
             return False
-        self.fails = 0
+        self.failures = 0
         return True
+
+    def _send_until_done(self) -> None:
+        os.nice(NICENESS)  # of this thread alone, on Linux
+        while not self.done.wait(min(MAX_PAUSE, PAUSE * 2 ** min(self.failures, MAX_DOUBLINGS))):
+            self.attempt()
 
 
 def main() -> None:
-    """Signals are the run's business: it says when to end, and its death is the end of the input."""
+    """Send one run. Signals are ignored: the run says when to end, and its death ends the input."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     orders, answers = open(0, "rb", buffering=0), os.fdopen(os.dup(1), "w", buffering=1)  # noqa: SIM115  until the end
     os.dup2(2, 1)  # what a library prints is no answer
     line = orders.readline()
-    if not line:  # the run is gone already
+    if not line:  # the run has ended already
         return
     order = json.loads(line)
 
-    def tell(**words: Any) -> None:
-        with contextlib.suppress(OSError):  # the run is gone
-            answers.write(f"{json.dumps(words)}\n")
+    def report(**message: Any) -> None:
+        with contextlib.suppress(OSError):  # the run has ended
+            answers.write(f"{json.dumps(message)}\n")
 
-    sender = Sender(Upload(Path(order["folder"]), order["uri"], Path(order["runs"])), tell)
-    threading.Thread(target=_obey, args=(orders, sender.done), daemon=True).start()
+    sender = Sender(Upload(Path(order["folder"]), order["uri"], Path(order["runs"])), report)
+    threading.Thread(target=_read_orders, args=(orders, sender.done), daemon=True).start()
     sender.attempt()
-    tell(tried=True)
-    gc.freeze()  # what MLflow has imported: to look through it for garbage takes a third of all sending
-    threading.Thread(target=_bury, args=(order["orphans"], order["uri"]), daemon=True).start()
+    report(tried=True)
+    gc.freeze()  # to search all that MLflow has imported for garbage would take a third of the time of sending
+    threading.Thread(target=_send_orphans, args=(order["orphans"], order["uri"]), daemon=True).start()
     sender.run()
 
 
-def _obey(orders: RawIOBase, done: threading.Event) -> None:
+def _read_orders(orders: RawIOBase, done: threading.Event) -> None:
     while orders.readline():
         done.set()
     os._exit(1)
 
 
-def _bury(orphans: list[str], uri: str) -> None:
-    """Runs whose processes are gone are not RUNNING in this MLflow either; of another one, `python -m sr.sync` tells."""
-    os.nice(NICE)
-    for folder in orphans:
+def _send_orphans(folders: list[str], uri: str) -> None:
+    """Send the status of runs that were found dead, if they belong to this MLflow; `python -m sr.sync` sends the others."""
+    os.nice(NICENESS)
+    for folder in folders:
         with contextlib.suppress(Exception):  # the next run, or `python -m sr.sync`, tries again
             send_run(Path(folder), uri)
 

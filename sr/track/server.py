@@ -1,4 +1,4 @@
-"""Where an MLflow is, a client of it, and what it says when it does not answer."""
+"""Connect to an MLflow server or database, find the one a run belongs to, and say briefly why one does not answer."""
 
 import logging
 import os
@@ -9,55 +9,66 @@ from typing import Any
 from filelock import FileLock
 
 from sr.record.identity import Identity
+from sr.track.mlflow_format import default_uri
 
 VARIABLES = {
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",  # seconds; its own, with its retries, hang for minutes
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",  # seconds; MLflow's own value, with its retries, hangs for minutes
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # the run says itself where it is
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # the run itself prints where its results are
 }
+MAX_ERROR_LENGTH = 150  # characters
+
+
+def set_client_variables() -> None:
+    """Set MLflow's environment variables, before it is imported, unless the user has set them."""
+    for name, value in VARIABLES.items():
+        os.environ.setdefault(name, value)
 
 
 def connect(uri: str, experiment: str, runs: Path) -> tuple[Any, str]:
-    """A client, and the id of the experiment, which is made where it is not there."""
-    for name, value in VARIABLES.items():
-        os.environ.setdefault(name, value)
+    """Return a client and the ID of the experiment, which is created if it does not exist."""
+    set_client_variables()
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
-    for noisy in ("mlflow", "alembic"):  # after the import, which sets them itself
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    for name in ("mlflow", "alembic"):  # after the import, which sets their levels itself
+        logging.getLogger(name).setLevel(logging.WARNING)
     runs.mkdir(parents=True, exist_ok=True)
-    with FileLock(runs / ".mlflow.lock"):  # a fresh database's migrations bear one process only
+    with FileLock(runs / ".mlflow.lock"):  # only one process at a time can create a database
         client = MlflowClient(uri)
-        found = client.get_experiment_by_name(experiment)
-        if found is not None:
-            return client, found.experiment_id
+        existing = client.get_experiment_by_name(experiment)
+        if existing is not None:
+            return client, existing.experiment_id
         try:
-            place = (runs / "mlartifacts").as_uri() if uri.startswith("sqlite:") else None
-            made = client.create_experiment(experiment, artifact_location=place)
-        except MlflowException:  # another machine was faster
+            location = (runs / "mlartifacts").as_uri() if uri.startswith("sqlite:") else None
+            experiment_id = client.create_experiment(experiment, artifact_location=location)
+        except MlflowException:  # another machine created it in the meantime
             return client, client.get_experiment_by_name(experiment).experiment_id
-        client.set_experiment_tag(made, "mlflow.experimentKind", "custom_model_development")
-        return client, made
+        client.set_experiment_tag(experiment_id, "mlflow.experimentKind", "custom_model_development")
+        return client, experiment_id
 
 
-def resolve_address(known: Identity | None, runs: Path) -> str:
-    """Where a run belongs: where it began, or the database beside it. What is kept of an address has no password; the
-    environment may have it."""
-    there = os.environ.get("MLFLOW_TRACKING_URI", "")
-    if known is None or known.uri is None:
-        return there or f"sqlite:///{runs / 'mlflow.db'}"
-    return there if plain(there) == known.uri else known.uri
+def resolve_address(identity: Identity | None, runs: Path) -> str:
+    """Return the address of the MLflow that a run belongs to: where it began, or the database in `runs`.
+
+    The stored address has no credentials; that of the environment is returned if it is the same but for these.
+    """
+    from_environment = os.environ.get("MLFLOW_TRACKING_URI", "")
+    if identity is None or identity.uri is None:
+        return from_environment or default_uri(runs)
+    return from_environment if remove_credentials(from_environment) == identity.uri else identity.uri
 
 
 def describe_error(error: Exception) -> str:
-    """What is wrong, in few words, of an error whose text may be pages long."""
+    """Return in a few words what an error says whose text may be pages long."""
     text = str(error)
-    found = re.search(r"\[Errno -?\d+\] ([\w ]+)|(timed out)|(\d{3} error)", text)
-    return next(filter(None, found.groups())) if found else (text.splitlines() or [type(error).__name__])[0][:150]
+    match = re.search(r"\[Errno -?\d+\] ([\w ]+)|(timed out)|(\d{3} error)", text)
+    if match:
+        return next(filter(None, match.groups()))
+    return (text.splitlines() or [type(error).__name__])[0][:MAX_ERROR_LENGTH]
 
 
-def plain(uri: str) -> str:
-    """Without a password: it is written down."""
+def remove_credentials(uri: str) -> str:
+    """Return an address without user and password, as it may be stored in a file."""
     scheme, slashes, rest = uri.partition("://")
     return f"{scheme}{slashes}{rest.rpartition('@')[2]}"

@@ -1,4 +1,4 @@
-"""What MLflow missed of runs, because it was not there, or a run ended without a word."""
+"""The implementation of `sr.sync`: send what MLflow has not received, because it did not answer or a run was killed."""
 
 import sys
 from collections.abc import Iterator, Sequence
@@ -13,44 +13,49 @@ from sr.track.upload import Upload, send_run
 
 
 def sync_runs(folders: Sequence[str], runs: str, uri: str | None = None) -> bool:
-    """Send what is left of these runs, or of all in `runs`, to `uri` or to where each belongs; whether all was taken."""
-    place = Path(runs).resolve()
-    named = list(_named(folders, place))
-    for parent in {place, *(folder.parent for folder in named)}:
+    """Send the rest of these runs, or of all in `runs`; return whether all of it was accepted.
+
+    Each goes to the MLflow that it belongs to, or all to the one at `uri`. `folders` may hold IDs of runs as well.
+    """
+    runs_folder = Path(runs).resolve()
+    named = list(_find_folders(folders, runs_folder))
+    for parent in {runs_folder, *(folder.parent for folder in named)}:
         mark_orphaned_runs(parent)
-    chosen = named or list(_unsent(place, uri))
+    chosen = named or list(_list_incomplete_runs(runs_folder, uri))
     if not chosen:
-        print(f"{place}: MLflow has all of its runs")
-    taken = [_sent(folder, uri) for folder in chosen]  # each of them is tried
-    return all(taken)
+        print(f"{runs_folder}: MLflow has all of its runs")
+    results = [_send_and_report(folder, uri) for folder in chosen]  # all are tried, also after one has failed
+    return all(results)
 
 
-def _named(folders: Sequence[str], runs: Path) -> Iterator[Path]:
-    for word in folders:
+def _find_folders(words: Sequence[str], runs: Path) -> Iterator[Path]:
+    for word in words:
         folder = find_run(runs, word, "folders")
         if not (folder / JOURNAL_FILE).exists():
             raise UserError(f"{folder}: there is no {JOURNAL_FILE} in it; expected a run's folder")
         yield folder.resolve()
 
 
-def _unsent(runs: Path, uri: str | None) -> Iterator[Path]:
-    for folder, known in list_runs(runs):
-        there = (folder / JOURNAL_FILE).exists()
-        if there and not known.is_alive and not Upload(folder, uri or resolve_address(known, runs), runs).complete:
+def _list_incomplete_runs(runs: Path, uri: str | None) -> Iterator[Path]:
+    for folder, identity in list_runs(runs):
+        can_be_sent = (folder / JOURNAL_FILE).exists() and not identity.is_alive
+        if can_be_sent and not Upload(folder, uri or resolve_address(identity, runs), runs).is_complete:
             yield folder
 
 
-def _sent(folder: Path, uri: str | None) -> bool:
-    where = uri or resolve_address(read_identity(folder), folder.parent)
+def _send_and_report(folder: Path, uri: str | None) -> bool:
+    address = uri or resolve_address(read_identity(folder), folder.parent)
     try:
-        upload = send_run(folder, where, elsewhere=uri is not None)
+        upload = send_run(folder, address, any_server=uri is not None)
     except Exception as error:  # whatever MLflow raises
-        left = Upload(folder, where, folder.parent).left
-        print(f"{folder.name}: not sent ({describe_error(error)}); {left} points and pictures wait", file=sys.stderr)
+        unsent = Upload(folder, address, folder.parent).unsent_count
+        print(f"{folder.name}: not sent ({describe_error(error)}); {unsent} points and images wait", file=sys.stderr)
         return False
     if upload is None:
-        print(f"{folder.name}: is running, and sends itself")
+        print(f"{folder.name}: it is running, and sends its own journal")
         return True
-    held = f"; {upload.left} of later steps than its checkpoint wait for it to be resumed" if upload.left else ""
-    print(f"{folder.name}: {f'{upload.sent} entries sent' if upload.sent else 'nothing to send'}{held}")
+    unsent = upload.unsent_count
+    waiting = f"; {unsent} of later steps than its checkpoint wait for it to be resumed" if unsent else ""
+    sent = f"{upload.entries_sent} entries sent" if upload.entries_sent else "nothing to send"
+    print(f"{folder.name}: {sent}{waiting}")
     return True

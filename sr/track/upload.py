@@ -1,7 +1,7 @@
-"""From a run's journal into MLflow, in batches, and as often as it takes: sending anything again changes nothing.
+"""Send a run's journal to MLflow, in batches; to send anything again changes nothing.
 
-`cursor.json` in the run's folder remembers up to which byte MLflow has all that may be sent. Points and images of
-steps after the last checkpoint may not, yet: a run that is killed does them again, and its curves would have them twice.
+`cursor.json` in the run's folder holds up to which byte MLflow has everything that may be sent. Points and images of
+steps after the last checkpoint must wait: a run that is killed repeats these steps, and its curves would have them twice.
 """
 
 import itertools
@@ -11,247 +11,264 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from sr.record.hyperparameters import sanitize_key
 from sr.record.identity import FINISHED, RUNNING, lock_run, read_identity, write_atomic, write_identity
 from sr.record.journal_format import CONTROL, JOURNAL_FILE, Entry, Placed, is_later, read_entries
 from sr.runtime.error import UserError
-from sr.track import artifact
-from sr.track.server import connect, describe_error, plain
+from sr.track.artifact import resolve_artifact_path
+from sr.track.mlflow_format import (
+    MAX_DIGEST_LENGTH,
+    MAX_METRICS,
+    MAX_OTHERS,
+    convert_tag,
+    limit_parameter,
+    sanitize_key,
+)
+from sr.track.server import connect, describe_error, remove_credentials
 
-LINES = 200  # sent at a time
-UNTOLD = -1  # no step is covered by a checkpoint yet, not even the untrained net's
-METRICS, OTHERS = 1000, 100  # MLflow's limits of one call; others are params and tags
-CURSOR = "cursor.json"
-REFUSED = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST")  # will be refused however often it is sent
+ENTRIES_PER_BATCH = 200
+NO_CHECKPOINT = -1  # before the first one no step is safe, not even step 0, at which the untrained net is evaluated
+CURSOR_FILE = "cursor.json"
+REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST")  # MLflow's codes for what it will never accept
 
 
 class Upload:
-    """One run's way into the MLflow at `uri`. `pump` raises whatever MLflow raises; what it did not take is sent again.
+    """Sends one run to the MLflow at `uri`. `send_all` raises what MLflow raises; what it did not accept is sent again.
 
-    `runs` has the lock of a fresh database and, of a local one, the artifacts. However long MLflow is out, what waits is
-    in the journal, and not in memory.
+    `runs` holds the lock for creating a database and, of a local one, the artifacts. While MLflow does not answer, what
+    is to be sent waits in the journal and not in memory.
     """
 
     def __init__(self, folder: Path, uri: str, runs: Path) -> None:
         self.folder, self.uri, self.runs = folder, uri, runs
         self.experiment_id: str | None = None
-        self.sent = 0  # entries, ever
+        self.entries_sent = 0  # by this object
         self._client: Any = None
-        known = _cursor(folder, uri)
-        self.run_id: str | None = known.get("run_id")
+        cursor = _read_cursor(folder, uri)
+        self.run_id: str | None = cursor.get("run_id")
         size = (folder / JOURNAL_FILE).stat().st_size if (folder / JOURNAL_FILE).exists() else 0
-        if known.get("offset", 0) > size:  # a machine that crashed has lost what MLflow has
-            known = {}
-        self._at = known.get("offset", 0)  # before the first entry that is not sent, or may not be yet
-        self._past = max(self._at, known.get("past", 0))  # up to here all is sent that may be
-        self._settled = known.get("settled", UNTOLD)
-        self._kept = ""  # the cursor, as it is on the disk
-        self._read, self._ended, self._over = self._at, False, False
-        self._backs: list[tuple[int, int]] = []  # where training went back, and to which step
+        if cursor.get("offset", 0) > size:  # a machine that crashed lost lines that MLflow has
+            cursor = {}
+        self._offset = cursor.get("offset", 0)  # before the first entry that is not sent, or must wait
+        self._sent_end = max(self._offset, cursor.get("past", 0))  # before this, everything that may be sent is sent
+        self._saved_step = cursor.get("settled", NO_CHECKPOINT)  # of the newest checkpoint
+        self._written_cursor = ""
+        self._scan_offset = self._offset  # where `_scan_control_entries` continues
+        self._is_ended, self._is_finished = False, False
+        self._rewinds: list[tuple[int, int]] = []  # offset of the entry, and the step from which training resumed
 
     @property
-    def left(self) -> int:
-        """Points and images that MLflow has not got, with those that may not be sent yet."""
-        entries = (placed.entry for placed in read_entries(self.folder / JOURNAL_FILE, self._at))
+    def unsent_count(self) -> int:
+        """Points and images that MLflow does not have, those that must wait included."""
+        entries = (placed.entry for placed in read_entries(self.folder / JOURNAL_FILE, self._offset))
         return sum(len(entry.get("points", ())) + ("image" in entry) for entry in entries)
 
     @property
-    def complete(self) -> bool:
-        """Whether MLflow has all that may be sent."""
-        self._look()
-        return next(self._sendable(), None) is None
+    def is_complete(self) -> bool:
+        """True if MLflow has everything that may be sent."""
+        self._scan_control_entries()
+        return next(self._list_sendable(), None) is None
 
-    def pump(self) -> None:
-        """Send all that may be sent."""
-        self._look()
-        while window := list(itertools.islice(self._sendable(), LINES)):
+    def send_all(self) -> None:
+        """Send everything that may be sent."""
+        self._scan_control_entries()
+        while batch := list(itertools.islice(self._list_sendable(), ENTRIES_PER_BATCH)):
             self.connect()
-            self._send([placed.entry for placed in window])
-            self.sent += len(window)
-            self._past = window[-1].end
-            self._forward()
-            self._look()
-        self._forward()
-
-    def _look(self) -> None:
-        """What the lines that were written since say of others."""
-        for placed in read_entries(self.folder / JOURNAL_FILE, self._read, CONTROL):
-            self._read, entry = placed.end, placed.entry
-            if "settled" in entry:
-                self._settled = max(self._settled, entry["settled"])
-            elif "back" in entry:
-                self._backs.append((placed.start, entry["back"]))
-                self._settled, self._past = entry["back"], self._at
-            else:
-                self._ended = "status" in entry
-                self._over = entry.get("status") == FINISHED  # then nothing is done again
-
-    def _sendable(self) -> Iterator[Placed]:
-        """What may be sent and was not: points and images of steps that a checkpoint covers, and all that is of no step.
-        What waits for a checkpoint holds up what comes after it, unless the run has ended."""
-        for placed in read_entries(self.folder / JOURNAL_FILE, self._past if self._ended else self._at):
-            if self._superseded(placed) or placed.entry.keys() & {"settled", "back"}:
-                continue
-            if self._waits(placed.entry):
-                if not self._ended:
-                    return
-            elif placed.start >= self._past:
-                yield placed
-
-    def _superseded(self, placed: Placed) -> bool:
-        return any(at > placed.start and is_later(placed.entry, step) for at, step in self._backs)
-
-    def _waits(self, entry: Entry) -> bool:
-        return not self._over and is_later(entry, self._settled)
-
-    def _forward(self) -> None:
-        """The cursor goes to the first entry that waits."""
-        at = self._at
-        for placed in read_entries(self.folder / JOURNAL_FILE, self._at):
-            if placed.start >= self._past or (not self._superseded(placed) and self._waits(placed.entry)):
-                break
-            at = placed.end
-        self._at = at
-        known = {"uri": plain(self.uri), "run_id": self.run_id, "offset": self._at, "past": self._past}
-        text = json.dumps(known | {"settled": self._settled})
-        if text != self._kept:
-            write_atomic(self.folder / CURSOR, text)
-            self._kept = text
+            self._send_entries([placed.entry for placed in batch])
+            self.entries_sent += len(batch)
+            self._sent_end = batch[-1].end
+            self._advance_cursor()
+            self._scan_control_entries()
+        self._advance_cursor()
 
     def connect(self) -> None:
-        """Find the run in MLflow, or make it."""
+        """Find the run in MLflow, or create it there."""
         if self._client is not None:
             return
-        read = read_entries(self.folder / JOURNAL_FILE)
-        opened = next((placed.entry["open"] for placed in read if "open" in placed.entry), None)
+        entries = read_entries(self.folder / JOURNAL_FILE)
+        opened = next((placed.entry["open"] for placed in entries if "open" in placed.entry), None)
         if opened is None:
             raise UserError(f"{self.folder}: there is no journal of a run")
         client, self.experiment_id = connect(self.uri, opened["experiment"], self.runs)
-        if self.run_id is None:  # it may have been made, and the answer lost on its way
-            own = f"tags.`sr.id` = '{opened['id']}'"
-            found = client.search_runs([self.experiment_id], own, max_results=1)
-            self.run_id = found[0].info.run_id if found else None
+        if self.run_id is None:  # it may have been created, and the answer lost
+            has_our_id = f"tags.`sr.id` = '{opened['id']}'"
+            matches = client.search_runs([self.experiment_id], has_our_id, max_results=1)
+            self.run_id = matches[0].info.run_id if matches else None
         if self.run_id is None:
-            made = client.create_run(self.experiment_id, run_name=opened["title"], tags=opened["tags"])
-            self.run_id = made.info.run_id
+            tags = dict(pair for tag in opened["tags"].items() for pair in convert_tag(*tag))
+            run = client.create_run(self.experiment_id, run_name=opened["title"], tags=tags)
+            self.run_id = run.info.run_id
         self._client = client
-        self._forward()
+        self._advance_cursor()
 
-    def beat(self, time: str) -> None:
-        """A sign of life."""
+    def set_heartbeat(self, time: str) -> None:
+        """Set a tag that says when the run was last seen alive."""
         if self._client is not None:
             self._client.set_tag(self.run_id, "sr.heartbeat", time)
 
-    def _send(self, entries: list[Entry]) -> None:
-        """A status is said last: only then does MLflow have all."""
-        self._batches(entries)
+    def _scan_control_entries(self) -> None:
+        """Read what the lines that were written since the last call say about other lines."""
+        for placed in read_entries(self.folder / JOURNAL_FILE, self._scan_offset, CONTROL):
+            self._scan_offset, entry = placed.end, placed.entry
+            if "settled" in entry:
+                self._saved_step = max(self._saved_step, entry["settled"])
+            elif "back" in entry:
+                self._rewinds.append((placed.start, entry["back"]))
+                self._saved_step, self._sent_end = entry["back"], self._offset
+            else:
+                self._is_ended = "status" in entry
+                self._is_finished = entry.get("status") == FINISHED  # then no step is repeated
+
+    def _list_sendable(self) -> Iterator[Placed]:
+        """Yield entries that may be sent and were not: those that belong to no step, and those of steps that a checkpoint
+        covers. An entry that must wait holds up all after it, unless the run has ended."""
+        start = self._sent_end if self._is_ended else self._offset
+        for placed in read_entries(self.folder / JOURNAL_FILE, start):
+            if self._is_void(placed) or placed.entry.keys() & {"settled", "back"}:
+                continue
+            if self._must_wait(placed.entry):
+                if not self._is_ended:
+                    return
+            elif placed.start >= self._sent_end:
+                yield placed
+
+    def _is_void(self, placed: Placed) -> bool:
+        return any(offset > placed.start and is_later(placed.entry, step) for offset, step in self._rewinds)
+
+    def _must_wait(self, entry: Entry) -> bool:
+        return not self._is_finished and is_later(entry, self._saved_step)
+
+    def _advance_cursor(self) -> None:
+        """Move the cursor to the first entry that must wait, and write it."""
+        offset = self._offset
+        for placed in read_entries(self.folder / JOURNAL_FILE, self._offset):
+            if placed.start >= self._sent_end or (not self._is_void(placed) and self._must_wait(placed.entry)):
+                break
+            offset = placed.end
+        self._offset = offset
+        text = json.dumps(
+            {
+                "uri": remove_credentials(self.uri),
+                "run_id": self.run_id,
+                "offset": self._offset,
+                "past": self._sent_end,
+                "settled": self._saved_step,
+            }
+        )
+        if text != self._written_cursor:
+            write_atomic(self.folder / CURSOR_FILE, text)
+            self._written_cursor = text
+
+    def _send_entries(self, entries: list[Entry]) -> None:
+        """Send entries, a status last: once MLflow has it, it has everything."""
+        self._send_values(entries)
         for entry in entries:
             for name in entry.get("files", ()):
-                self._file(name, "images")
+                self._send_file(name, "images")
             if "file" in entry:
-                self._file(entry["file"], entry["to"])
+                self._send_file(entry["file"], entry["to"])
             if "dataset" in entry:
-                self._refusable(self._dataset, entry["dataset"])
+                self._try_call(self._send_dataset, entry["dataset"])
         for entry in entries:
             if "again" in entry:
                 self._client.update_run(self.run_id, status=RUNNING)
             elif "status" in entry:
                 self._client.set_terminated(self.run_id, entry["status"], entry["time"])
 
-    def _batches(self, entries: list[Entry]) -> None:
+    def _send_values(self, entries: list[Entry]) -> None:
+        """Send the metrics, parameters and tags of entries."""
         from mlflow.entities import Metric, Param, RunTag
 
         opened = [entry["open"] for entry in entries if "open" in entry]
-        dials = {sanitize_key(key): value for one in opened for key, value in one["params"].items()}
-        tags = dict(_tags(entries))
+        params = {sanitize_key(key): limit_parameter(value) for one in opened for key, value in one["params"].items()}
+        tags = dict(_list_tags(entries))
         kinds = (
-            ("metrics", [Metric(*point) for point in _points(entries)], METRICS),
-            ("params", [Param(*item) for item in dials.items()], OTHERS),
-            ("tags", [RunTag(*item) for item in tags.items()], OTHERS),
+            ("metrics", [Metric(*point) for point in _list_points(entries)], MAX_METRICS),
+            ("params", [Param(*item) for item in params.items()], MAX_OTHERS),
+            ("tags", [RunTag(*item) for item in tags.items()], MAX_OTHERS),
         )
         for kind, items, limit in kinds:
             for start in range(0, len(items), limit):
-                self._batch(kind, items[start : start + limit])
+                self._send_batch(kind, items[start : start + limit])
 
-    def _file(self, name: str, to: str) -> None:
-        """Only what lies in the run's folder: a journal may be a stranger's."""
-        path = artifact.safe(self.folder, name)
+    def _send_file(self, name: str, to: str) -> None:
+        """Send a file of the run's folder; the journal may be somebody else's, and name any other."""
+        path = resolve_artifact_path(self.folder, name)
         if path.exists():
-            self._refusable(self._client.log_artifact, self.run_id, str(path), to or None)
+            self._try_call(self._client.log_artifact, self.run_id, str(path), to or None)
 
-    def _dataset(self, known: dict[str, str]) -> None:
+    def _send_dataset(self, dataset: dict[str, str]) -> None:
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
-        source = json.dumps({"uri": known["source"]})
-        one = Dataset(name=known["name"], digest=known["digest"][:36], source_type="local", source=source)
-        self._client.log_inputs(self.run_id, [DatasetInput(one, [InputTag("mlflow.data.context", known["context"])])])
+        source, digest = json.dumps({"uri": dataset["source"]}), dataset["digest"][:MAX_DIGEST_LENGTH]
+        used = Dataset(name=dataset["name"], digest=digest, source_type="local", source=source)
+        context = InputTag("mlflow.data.context", dataset["context"])
+        self._client.log_inputs(self.run_id, [DatasetInput(used, [context])])
 
-    def _batch(self, kind: str, items: list[Any]) -> None:
-        """All of them, or each but those that MLflow refuses."""
-        if items and not self._refusable(self._client.log_batch, self.run_id, tell=len(items) == 1, **{kind: items}):
+    def _send_batch(self, kind: str, items: list[Any]) -> None:
+        """Send all items or, if MLflow refuses the batch, all but those that it refuses."""
+        if items and not self._try_call(self._client.log_batch, self.run_id, report=len(items) == 1, **{kind: items}):
             half = len(items) // 2
             for part in (items[:half], items[half:]) if half else ():
-                self._batch(kind, part)
+                self._send_batch(kind, part)
 
-    def _refusable(self, call: Callable[..., Any], *words: Any, tell: bool = True, **named: Any) -> bool:
-        """Whether MLflow took it: what it will never take must not keep the rest from it."""
+    def _try_call(self, call: Callable[..., Any], *args: Any, report: bool = True, **kwargs: Any) -> bool:
+        """Call MLflow; return False if it refuses, so that what it will never accept does not hold up the rest."""
         from mlflow.exceptions import MlflowException
 
         try:
-            call(*words, **named)
+            call(*args, **kwargs)
         except MlflowException as error:
-            if error.error_code not in REFUSED:
+            if error.error_code not in REFUSALS:
                 raise
             if self._client.get_run(self.run_id).info.lifecycle_stage != "active":
                 raise UserError(f"the run {self.run_id} was deleted there") from None
-            if tell:
+            if report:
                 print(f"\nMLflow refuses a part of {self.folder.name} ({describe_error(error)})", file=sys.stderr)
             return False
         return True
 
 
-def send_run(folder: Path, uri: str, elsewhere: bool = False) -> Upload | None:
-    """Send what is left of a run that is not running, where it belongs to the MLflow at `uri`, or `elsewhere` is meant; None
-    where it is running."""
+def send_run(folder: Path, uri: str, any_server: bool = False) -> Upload | None:
+    """Send the rest of a run if it belongs to the MLflow at `uri`, or to any with `any_server`; None if it is running."""
     lock = lock_run(folder)
     if lock is None:
         return None
     try:
-        known = read_identity(folder)
+        identity = read_identity(folder)
         upload = Upload(folder, uri, folder.parent)
-        own = known is None or known.uri in (None, plain(uri))
-        if own or elsewhere:
-            upload.pump()
-        if own and known is not None and known.run_id is None:
-            known.run_id = upload.run_id
-            write_identity(folder, known)
+        is_own_server = identity is None or identity.uri in (None, remove_credentials(uri))
+        if is_own_server or any_server:
+            upload.send_all()
+        if is_own_server and identity is not None and identity.run_id is None:
+            identity.run_id = upload.run_id
+            write_identity(folder, identity)
         return upload
     finally:
         lock.release()
 
 
-def _points(entries: list[Entry]) -> Iterator[tuple[str, float, int, int]]:
+def _list_points(entries: list[Entry]) -> Iterator[tuple[str, float, int, int]]:
     for entry in entries:
         for name, value in entry.get("points", {}).items():
             if not isinstance(value, str):
                 yield sanitize_key(name), value, entry["time"], entry["step"]
 
 
-def _tags(entries: list[Entry]) -> Iterator[tuple[str, str]]:
+def _list_tags(entries: list[Entry]) -> Iterator[tuple[str, str]]:
     for entry in entries:
         if "tag" in entry:
-            yield entry["tag"], entry["value"]
+            yield from convert_tag(entry["tag"], entry["value"])
         if "image" in entry:
             yield "mlflow.loggedImages", "True"
         for name, value in entry.get("points", {}).items():
-            if isinstance(value, str):  # MLflow would store 1.8e308, or nothing
+            if isinstance(value, str):  # as a metric MLflow would store 1.8e308, or nothing
                 yield f"nonfinite.{sanitize_key(name)}", f"{value} at step {entry['step']}"
 
 
-def _cursor(folder: Path, uri: str) -> dict[str, Any]:
-    """What is known of this run at this MLflow; nothing, where it was sent to another one."""
+def _read_cursor(folder: Path, uri: str) -> dict[str, Any]:
+    """Return the cursor of a run at this MLflow; an empty one if the run was sent to another, or to none."""
     try:
-        known = json.loads((folder / CURSOR).read_text(encoding="utf-8"))
-        return known if known["uri"] == plain(uri) else {}
+        cursor = json.loads((folder / CURSOR_FILE).read_text(encoding="utf-8"))
+        return cursor if cursor["uri"] == remove_credentials(uri) else {}
     except (OSError, ValueError, KeyError, TypeError):
         return {}

@@ -13,124 +13,127 @@ from typing import Any, NamedTuple
 from sr.record.journal_format import Entry, encode_entry, find_end
 from sr.runtime.error import DiskError
 
-PAUSE = 2.0  # seconds between two writes
-BEAT = 60.0  # seconds between two signs of life
-RESERVE, RESERVED = ".reserve", 1 << 20  # bytes kept aside: on a full disk a run can still say how it ended
+WRITE_INTERVAL = 2.0  # seconds
+HEARTBEAT_INTERVAL = 60.0  # seconds
+RESERVE_FILE, RESERVE_BYTES = ".reserve", 1 << 20  # freed on a full disk, so that a run can still record how it ended
 
 
-class Then(NamedTuple):
-    """What is to be done once all before it is on the disk."""
+class FlushCallback(NamedTuple):
+    """A function in the queue, to be called once all items before it are on the disk."""
 
-    do: Callable[[], None]
-    always: bool = False  # also where something before it could not be written
+    call: Callable[[], None]
+    even_if_failed: bool = False  # True: also after something could not be written
 
 
 class Writer:
-    """Items are `put` by any thread; `entries` makes lines of them, in the writer's own. `beat` is called now and then.
+    """Any thread may `put` items; `make_entries` turns them into entries of the file in the writer's own thread.
 
-    Once something could not be written, `check` and `barrier` raise `DiskError`; writing is tried again all the same.
+    `heartbeat` is called about once a minute. After something could not be written, `check` and `flush` raise
+    `DiskError`; writing is tried again all the same.
     """
 
-    def __init__(self, path: Path, entries: Callable[[list[Any]], Iterator[Entry]], beat: Callable[[], None]) -> None:
-        self.path, self._entries, self._beat = path, entries, beat
+    def __init__(
+        self, path: Path, make_entries: Callable[[list[Any]], Iterator[Entry]], heartbeat: Callable[[], None]
+    ) -> None:
+        self.path, self._make_entries, self._heartbeat = path, make_entries, heartbeat
         self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._wake, self._stop = threading.Event(), threading.Event()
-        self._pending: list[bytes] = []  # lines that are not in the file yet
-        self._broken: Exception | None = None
+        self._unwritten: list[bytes] = []  # lines that are not in the file yet
+        self._error: Exception | None = None  # the first one
         try:
             self._end = find_end(path)
             self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-            os.ftruncate(self._file, self._end)  # what a kill or a full disk tore off
-            path.with_name(RESERVE).write_bytes(bytes(RESERVED))
+            os.ftruncate(self._file, self._end)  # a line that a kill or a full disk left incomplete
+            path.with_name(RESERVE_FILE).write_bytes(bytes(RESERVE_BYTES))
         except OSError as error:
-            raise self._unwritable(error) from error
+            raise self._to_disk_error(error) from error
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
         self._thread.start()
 
     def put(self, item: Any) -> None:
-        """To be written soon."""
+        """Queue an item; it is written within two seconds."""
         self._queue.put(item)
 
-    def call_when_flushed(self, do: Callable[[], None]) -> None:
-        """Call `do` when all that was put so far is on the disk; never, where that fails."""
-        self._queue.put(Then(do))
+    def call_when_flushed(self, callback: Callable[[], None]) -> None:
+        """Call `callback` when all items so far are on the disk; never, if they cannot be written."""
+        self._queue.put(FlushCallback(callback))
         self._wake.set()
 
     def check(self) -> None:
-        """Raise where something could not be written."""
-        if self._broken:
-            raise self._unwritable(self._broken)
+        """Raise if something could not be written."""
+        if self._error:
+            raise self._to_disk_error(self._error)
 
     def flush(self) -> None:
-        """Returns when all that was put so far is on the disk, and what was to be done then is done."""
-        written = threading.Event()
-        self._queue.put(Then(written.set, always=True))
+        """Return when all items so far are on the disk and their callbacks have been called; raise if that failed."""
+        is_done = threading.Event()
+        self._queue.put(FlushCallback(is_done.set, even_if_failed=True))
         self._wake.set()
-        while not written.wait(1.0) and self._thread.is_alive():
+        while not is_done.wait(1.0) and self._thread.is_alive():
             pass
         self.check()
 
     def close(self) -> None:
-        """Write what is left; raises where it could not be."""
+        """Write what is left and end the thread; raise if something was not written."""
         self._stop.set()
         self._wake.set()
         self._thread.join()
         os.close(self._file)
-        self.release()
-        if self._pending:
+        self.free_reserve()
+        if self._unwritten:
             self.check()
 
-    def release(self) -> None:
-        """Give up what was kept aside."""
+    def free_reserve(self) -> None:
+        """Remove the file that reserves space on the disk."""
         with contextlib.suppress(OSError):
-            self.path.with_name(RESERVE).unlink(missing_ok=True)
+            self.path.with_name(RESERVE_FILE).unlink(missing_ok=True)
 
-    def _unwritable(self, error: Exception) -> DiskError:
+    def _to_disk_error(self, error: Exception) -> DiskError:
         if isinstance(error, DiskError):
             return error
         return DiskError(f"{self.path}: the journal cannot be written ({getattr(error, 'strerror', None) or error})")
 
     def _run(self) -> None:
-        beaten = time.monotonic()
+        last_heartbeat = time.monotonic()
         while not self._stop.is_set():
-            self._wake.wait(PAUSE)
+            self._wake.wait(WRITE_INTERVAL)
             self._wake.clear()
-            self._drain()
-            if time.monotonic() - beaten > BEAT:
-                beaten = time.monotonic()
-                self._beat()
-        self._drain()
+            self._drain_queue()
+            if time.monotonic() - last_heartbeat > HEARTBEAT_INTERVAL:
+                last_heartbeat = time.monotonic()
+                self._heartbeat()
+        self._drain_queue()
 
-    def _drain(self) -> None:
-        """Whoever waits for the disk is served in turn, also where it failed: nobody waits for ever."""
+    def _drain_queue(self) -> None:
+        """Write all queued items, and call each callback in its turn, so that nobody waits for ever after an error."""
         items: list[Any] = []
         for _ in range(self._queue.qsize()):
             item = self._queue.get()
-            if isinstance(item, Then):
-                self._write(items)
+            if isinstance(item, FlushCallback):
+                self._write_items(items)
                 items = []
                 self._call(item)
             else:
                 items.append(item)
-        self._write(items)
+        self._write_items(items)
 
-    def _write(self, items: list[Any]) -> None:
+    def _write_items(self, items: list[Any]) -> None:
         try:
-            self._pending += [encode_entry(entry) for entry in self._entries(items)]
-            self._flush()
-        except Exception as error:  # the thread must live, and the run must know
-            self._break(error)
+            self._unwritten += [encode_entry(entry) for entry in self._make_entries(items)]
+            self._append_lines()
+        except Exception as error:  # the thread must go on, and `check` must raise
+            self._record_error(error)
 
-    def _call(self, then: Then) -> None:
-        if self._broken and not then.always:
+    def _call(self, callback: FlushCallback) -> None:
+        if self._error and not callback.even_if_failed:
             return
         try:
-            then.do()
+            callback.call()
         except Exception as error:
-            self._break(error)
+            self._record_error(error)
 
-    def _flush(self) -> None:
-        data = b"".join(self._pending)
+    def _append_lines(self) -> None:
+        data = b"".join(self._unwritten)
         if not data:
             return
         try:
@@ -139,13 +142,13 @@ class Writer:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(self._file)
         except OSError as error:
-            self._break(error)
+            self._record_error(error)
             with contextlib.suppress(OSError):
                 os.ftruncate(self._file, self._end)
             return
         self._end += written
-        self._pending.clear()
+        self._unwritten.clear()
 
-    def _break(self, error: Exception) -> None:
-        self._broken = self._broken or error
-        self.release()
+    def _record_error(self, error: Exception) -> None:
+        self._error = self._error or error
+        self.free_reserve()

@@ -23,6 +23,7 @@ from sr.record.identity import RUN_FILE, find_run, read_identity
 from sr.record.redact import MASK, mask_passwords
 from sr.record.result import SUMMARY_FILE, RunResult, read_run_result
 from sr.runtime.error import UserError
+from sr.track.run_address import parse_run_id
 
 AUTO = "auto"
 FIXED = (
@@ -126,8 +127,8 @@ def _rooms(word: str) -> set[str]:
 
 
 def _named(wanted: str, runs: Path) -> PastRun:
-    """The run of a folder or an id; older runs have MLflow's id in their summary."""
-    word = wanted.removeprefix("mlflow:")
+    """The run of a folder or an id; the tracker's ID of older runs is in their summary."""
+    word = parse_run_id(wanted) or wanted
     older = [path for path in _folders(runs) if _read_result(path).run_id == word]
     run = read_past_run((older[0] if older else find_run(runs, word, "resume")).resolve())
     if not any((run.folder / name).exists() for name in (RUN_FILE, "config.yaml", SUMMARY_FILE, *RESUMABLE)):
@@ -135,8 +136,8 @@ def _named(wanted: str, runs: Path) -> PastRun:
             f"resume={wanted}: expected a run's folder; there is neither config.yaml nor a checkpoint in it"
         )
     made = read_identity(run.folder)
-    if made and made.verb not in ("", "run"):
-        raise UserError(f"resume={wanted}: this is no training, but was made by sr.{made.verb}: begin that anew")
+    if made and made.command not in ("", "run"):
+        raise UserError(f"resume={wanted}: this is no training, but was made by sr.{made.command}: begin that anew")
     if run.is_alive and not _rank():  # where several train, the first one may have opened it already
         raise UserError(f"resume={wanted}: this run is still running, in {run.folder}; stop it first")
     return run

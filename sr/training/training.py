@@ -49,7 +49,6 @@ from sr.training.branch import find_checkpoint
 from sr.training.resume import find_newest_checkpoint
 from sr.training.tables import format_checkpoint_table, format_metrics_table
 
-TAG_LENGTH = 4000  # characters of a tag that every MLflow takes
 LEAKS_SHOWN = 3  # of each set
 UNMEASURED = -1  # the step of a run that was killed before its first checkpoint: the untrained net is measured again
 
@@ -182,8 +181,8 @@ class Training:
     def _open(self) -> None:
         if not self.first:
             return
-        more = {"sr.leak": "; ".join(map(str, self.leaks))[:TAG_LENGTH]} if self.leaks else {}
-        more |= {"sr.resume.changed": "; ".join(map(str, self.changes))[:TAG_LENGTH]} if self.changes else {}
+        more = {"sr.leak": "; ".join(map(str, self.leaks))} if self.leaks else {}
+        more |= {"sr.resume.changed": "; ".join(map(str, self.changes))} if self.changes else {}
         more |= {"sr.resumed_from": str(self.resume)} if self.resume and not self.resumed else {}
         device = self.trainer.strategy.root_device
         with raise_disk_errors(self.folder):

@@ -1,0 +1,50 @@
+"""MLflow's names, limits and tags, and how ours become MLflow's. It does not import MLflow, which takes seconds."""
+
+import re
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+DESCRIPTION = "sr.description"  # our tag of a run's description
+TAGS = {  # our tags -> those that MLflow shows in columns and fields of their own
+    DESCRIPTION: "mlflow.note.content",
+    "sr.git.commit": "mlflow.source.git.commit",
+    "sr.git.branch": "mlflow.source.git.branch",
+    "sr.user": "mlflow.user",
+}
+MAX_TAG_LENGTH = 4000  # characters that every version of MLflow accepts
+MAX_PARAMETER_LENGTH = 6000
+MAX_DIGEST_LENGTH = 36
+MAX_METRICS, MAX_OTHERS = 1000, 100  # metrics of one `log_batch`; parameters, or tags, of one
+
+
+def default_uri(runs: Path) -> str:
+    """Return the address of the local database, `mlflow.db` in the folder of runs."""
+    return f"sqlite:///{runs / 'mlflow.db'}"
+
+
+def sanitize_key(name: str) -> str:
+    """Return a name of a metric, a parameter or an image with `_` for each character that MLflow refuses."""
+    return re.sub(r"[^\w\-./ :]", "_", name, flags=re.ASCII)
+
+
+def limit_parameter(value: str) -> str:
+    """Return the value of a parameter, or a note about its length if MLflow cannot store all of it. It is never cut."""
+    return value if len(value) <= MAX_PARAMETER_LENGTH else f"{len(value)} characters, see config.yaml"
+
+
+def convert_tag(key: str, value: str) -> Iterator[tuple[str, str]]:
+    """Yield a tag of ours as MLflow shows it; tags other than the description are cut to the length that it accepts."""
+    if key == "sr.verb":
+        yield "mlflow.source.name", f"sr.{value}"
+        yield "mlflow.source.type", "LOCAL"
+    yield TAGS.get(key, key), value if key == DESCRIPTION else value[:MAX_TAG_LENGTH]
+
+
+def name_image_files(key: str, step: int, time: int) -> list[str]:
+    """Return names of the two files of an image that MLflow's image grid looks for; `time` is in ms since 1970.
+
+    Its own `log_image` shrinks and blurs the second one; we store the same pixels in both.
+    """
+    stem = f"{sanitize_key(key).replace('/', '~')}+step+{step}+timestamp+{time}+{uuid.uuid4()}"
+    return [f"{stem}.png", f"{stem}+compressed.webp"]

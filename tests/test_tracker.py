@@ -1,0 +1,143 @@
+"""The interface of trackers: what is outside of sr/track knows no tracker by name, and a new one takes two files."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sr.record.journal_format import JOURNAL_FILE, append_entries, read_entries
+from sr.track.journal import Journal
+from sr.track.mlflow_format import MAX_PARAMETER_LENGTH, MAX_TAG_LENGTH, convert_tag, limit_parameter
+from sr.track.run_address import parse_run_id
+from sr.track.tracker import Tracker
+from sr.track.upload import Upload
+
+ROOT = Path(__file__).resolve().parents[1]
+# Modules outside of sr/track that may mention MLflow, and why.
+MLFLOW_MODULES = {
+    "sr/benchmark/fault_proxy.py": "starts MLflow's own server for benchmarks and tests, and fails in front of it",
+    "sr/benchmark/tracking.py": "compares track=mlflow with MLflow's and Lightning's own loggers",
+}
+
+
+def test_only_trackers_know_mlflow() -> None:
+    mentioned = {
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / "sr").rglob("*.py")
+        if "mlflow" in path.read_text(encoding="utf-8").lower()
+    }
+    assert {name for name in mentioned if not name.startswith("sr/track/")} == set(MLFLOW_MODULES)
+
+
+@pytest.mark.group("track")
+def test_every_config_builds_a_tracker(choice: str, compose: Any, build: Any, tmp_path: Path) -> None:
+    """It takes every report of a run, and a run goes on without what it does not implement."""
+    config = compose(f"track={choice}", f"paths.runs={tmp_path}/runs")
+    tracker = build.build_part(config["track"], "track")
+    assert isinstance(tracker, Tracker)
+    assert tracker.is_tracking == (choice != "none")
+    folder = tmp_path / "runs" / "20260101-000000_x"
+    folder.mkdir(parents=True)
+    tracker.start("a run", folder, config, [], {"sr.verb": "run"})
+    tracker.log_metrics({"a": 1.0}, 1)
+    tracker.log_text("note.txt", "text")
+    tracker.set_tag("sr.x", "y")
+    tracker.set_description("a description")
+    tracker.log_dataset("Set5", "0123", "/data/Set5", "test")
+    called: list[int] = []
+    tracker.call_when_flushed(lambda: called.append(1))
+    tracker.flush()
+    assert called == [1]
+    tracker.mark_saved(1)
+    tracker.rewind(1)
+    tracker.close("FINISHED")
+
+
+OWN_TRACKER = '''
+from pathlib import Path
+
+from sr.track.none import NoTracker
+
+
+class TextFile(NoTracker):
+    """Appends every report to a text file in the run's folder."""
+
+    is_tracking = True
+
+    def start(self, title, folder, config, overrides, tags):
+        self.file = folder / "report.txt"
+        self.location_line = f"report      {self.file}"
+
+    def log_points(self, values, step):
+        with self.file.open("a") as file:
+            file.write("".join(f"{step} {name} {float(value)}\\n" for name, value in values.items()))
+
+    def set_description(self, text):
+        self.file.with_name("description.txt").write_text(text)
+
+    def close(self, status, exit=None):
+        with self.file.open("a") as file:
+            file.write(f"{status}\\n")
+'''
+
+
+def test_a_tracker_of_the_users_own_is_two_files(tmp_path: Path) -> None:
+    """A module and a YAML file below --config-dir; nothing of sr has to change."""
+    (tmp_path / "mine" / "track").mkdir(parents=True)
+    (tmp_path / "mine" / "text_file.py").write_text(OWN_TRACKER)
+    (tmp_path / "mine" / "track" / "text.yaml").write_text("_target_: text_file.TextFile\n")
+    command = [
+        sys.executable, "-m", "sr.run", f"--config-dir={tmp_path}/mine", "track=text", f"paths.runs={tmp_path}/runs",
+        "data=sample", "model/net=plain", "model.net.width=4", "model.net.depth=2", "trainer.max_steps=2",
+        "trainer.val_check_interval=2", "trainer.accelerator=cpu", "data.batch=2", "data.patch=32", "data.workers=0",
+    ]  # fmt: skip
+    process = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
+    assert process.returncode == 0, process.stderr
+    (report,) = tmp_path.glob("runs/*/report.txt")
+    lines = report.read_text().splitlines()
+    assert any(line.startswith("2 val/sample") for line in lines)
+    assert lines[-1] == "FINISHED"
+    assert "Protocol" in report.with_name("description.txt").read_text()
+    assert f"report      {report}" in process.stdout
+
+
+def test_tags_of_a_journal_become_those_that_mlflow_shows(tmp_path: Path) -> None:
+    """Those of track=journal, and those of journals of earlier versions, which have MLflow's names already."""
+    from mlflow import MlflowClient
+
+    tracker = Journal(str(tmp_path), "test")
+    tracker.start(
+        "a run", tmp_path, {}, [], {"sr.verb": "run", "sr.git.commit": "abc", "sr.user": "me", "sr.seed": "0"}
+    )
+    tracker.set_description("x" * 5000)
+    tracker.set_tag("sr.alarm.x", "y" * 5000)
+    tracker.close("FINISHED")
+    append_entries(tmp_path / JOURNAL_FILE, [{"tag": "mlflow.source.git.branch", "value": "old"}])
+    assert not any("mlflow" in str(placed.entry) for placed in list(read_entries(tmp_path / JOURNAL_FILE))[:-1])
+    upload = Upload(tmp_path, f"sqlite:///{tmp_path}/mlflow.db", tmp_path)
+    upload.send_all()
+    tags = MlflowClient(upload.uri).get_run(upload.run_id).data.tags
+    assert tags["mlflow.note.content"] == "x" * 5000
+    assert tags["sr.alarm.x"] == "y" * MAX_TAG_LENGTH
+    assert {key: tags[key] for key in ("mlflow.source.name", "mlflow.source.type", "mlflow.source.git.commit")} == {
+        "mlflow.source.name": "sr.run", "mlflow.source.type": "LOCAL", "mlflow.source.git.commit": "abc",
+    }  # fmt: skip
+    assert (tags["mlflow.source.git.branch"], tags["mlflow.user"]) == ("old", "me")
+    assert (tags["sr.verb"], tags["sr.seed"]) == ("run", "0")
+    assert not {"sr.git.commit", "sr.user", "sr.description"} & tags.keys()
+
+
+def test_tags_of_earlier_journals_are_not_changed() -> None:
+    assert dict(convert_tag("mlflow.note.content", "text")) == {"mlflow.note.content": "text"}
+
+
+def test_a_long_parameter_is_replaced_and_never_cut() -> None:
+    assert limit_parameter("x" * MAX_PARAMETER_LENGTH) == "x" * MAX_PARAMETER_LENGTH
+    assert limit_parameter("x" * 7000) == "7000 characters, see config.yaml"
+
+
+@pytest.mark.parametrize(("word", "run_id"), [("mlflow:abc", "abc"), ("mlflow:", ""), ("best.ckpt", None), ("", None)])
+def test_a_tracked_run_is_named_by_its_id(word: str, run_id: str | None) -> None:
+    assert parse_run_id(word) == run_id
