@@ -211,7 +211,7 @@ def test_out_of_memory_in_a_measure_says_what_to_leave_out(
     monkeypatch.setattr("sr.metric.score.Score.update", full)
     answer = sr("evaluate", "model/net=bicubic", "scale=2", "data.test=[Set5]", f"paths.data={world}", "track=none")
     assert answer.code == 2
-    assert "Set5/s0: a picture of 56×48 does not fit in memory; evaluate fewer metrics: metric/also=[]" in answer.err
+    assert "Set5/s0: an image of 56×48 does not fit in memory; evaluate fewer metrics: metric/also=[]" in answer.err
 
 
 def test_a_state_that_is_kept_is_a_copy() -> None:

@@ -2,6 +2,7 @@
 
 import copy
 import importlib
+import inspect
 import re
 from pathlib import Path
 from typing import Any
@@ -122,6 +123,29 @@ def test_update_config_does_not_fail_on_hostile_input(config: Any) -> None:
         assert result is config
 
 
+def test_old_arguments_of_degradations_in_a_list_are_translated() -> None:
+    """Also in a list inside a list, with old values; the present name has precedence, and other classes are untouched."""
+    resample, shuffle = "sr.degrade.resample.Resample", "sr.degrade.order.Shuffle"
+    old = [
+        {"_target_": resample, "ways": ["keep"], "of": "now", "evenly": "divisor"},
+        {"_target_": shuffle, "ordered": [0], "ops": [{"_target_": resample, "of": "lr"}]},
+        {"_target_": resample, "of": "now", "relative_to": "lr"},
+        {"_target_": "mine.Resample", "of": "now"},
+    ]
+    new = [
+        {"_target_": resample, "directions": ["keep"], "relative_to": "input", "uniform_in": "divisor"},
+        {"_target_": shuffle, "fixed_order": [0], "ops": [{"_target_": resample, "relative_to": "lr"}]},
+        {"_target_": resample, "relative_to": "lr"},
+        {"_target_": "mine.Resample", "of": "now"},
+    ]
+    assert update_config({"data": {"degrade": {"ops": old}}}) == {"data": {"degrade": {"ops": new}}}
+    assert not find_old_names({"data": {"degrade": {"ops": new}}})
+    assert find_old_names({"data": {"degrade": {"ops": old[1:2]}}}) == {
+        "data.degrade.ops[0].ordered": "data.degrade.ops[0].fixed_order",
+        "data.degrade.ops[0].ops[0].of": "data.degrade.ops[0].ops[0].relative_to",
+    }
+
+
 @pytest.mark.usefixtures("table")
 def test_find_old_names() -> None:
     config = {"steps_max": 1, "model": {"penalty": {"r1": {"every": 2}}, "net": {"_target_": "mine.Net", "tall": 3}}}
@@ -212,6 +236,11 @@ def test_the_table_names_options_and_classes_that_exist() -> None:
         pattern = re.escape(new).replace(r"\*", r"[^.]+")
         assert find_new_name(new) is None
         assert new == "model.guard.snapshot_interval" or any(re.fullmatch(pattern, option) for option in options), new
+    for target, names in renamed.ARGUMENTS.items():
+        module, _, name = target.rpartition(".")
+        parameters = inspect.signature(getattr(importlib.import_module(module), name)).parameters
+        assert set(names.values()) <= set(parameters)
+        assert not set(names) & set(parameters)
     for new in renamed.TARGETS.values():
         module, _, name = new.rpartition(".")
         assert hasattr(importlib.import_module(module), name)

@@ -175,7 +175,7 @@ def _told(chain: Chain, seed: int, side: int, end: int) -> list[tuple[str, Any]]
             case "Blur" | "Sinc":
                 told.append(("blur", (draw.float().numpy(),)))
             case "Resample":
-                before, size = size, op.size(draw, size, (end, end))
+                before, size = size, op.output_size(draw, size, (end, end))
                 told += [("resize", (size, draw.kernel))] * (before != size)
             case "Jpeg":
                 told.append(("jpeg", (draw,)))
@@ -193,8 +193,8 @@ def _check_agreement(chain: Chain, hr: Tensor, jobs: list, run: Callable[[list],
     theirs = torch.from_numpy(np.stack(run(quiet))).permute(0, 3, 1, 2).flip(1)
     size = tuple(n // chain.scale for n in hr.shape[-2:])
     plans = [chain.steps.plan(np.random.default_rng(k)) for k, _ in quiet]
-    plans = [[step for step in plan if not hasattr(step.draw, "strength")] for plan in plans]
-    ours = torch.stack([chain.done([hr[k]], [plan], size)[0] for (k, _), plan in zip(quiet, plans, strict=True)])
+    plans = [[step for step in plan if not hasattr(step.parameters, "strength")] for plan in plans]
+    ours = torch.stack([chain.apply_plans([hr[k]], [plan], size)[0] for (k, _), plan in zip(quiet, plans, strict=True)])
     if not quiet or (gap := (ours.float() - theirs.float()).abs().mean()) > 1:
         raise AssertionError(f"our chain and OpenCV's differ by {gap:.1f} levels")
 

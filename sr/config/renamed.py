@@ -38,6 +38,22 @@ TARGETS = {
     "sr.loss.ms_ssim.MSSSIM": "sr.loss.ms_ssim.MSSSIMLoss",
     "sr.net.bicubic.Bicubic": "sr.net.bicubic.BicubicNet",
 }
+# Arguments of the parts in a list, which have no key of their own: class path -> {old: new}.
+ARGUMENTS: dict[str, dict[str, str]] = {
+    "sr.degrade.blur.Blur": {"plateau": "plateau_beta", "sinc": "sinc_probability"},
+    "sr.degrade.line.Line": {
+        "row": "row_sigma", "column": "column_sigma", "hum": "hum_amplitude", "bars": "hum_periods",
+    },
+    "sr.degrade.mosaic.Mosaic": {"shot": "shot_noise", "read": "read_noise"},
+    "sr.degrade.noise.Gaussian": {"gray": "gray_probability", "correlated": "correlated_probability"},
+    "sr.degrade.noise.Poisson": {"gray": "gray_probability"},
+    "sr.degrade.order.Shuffle": {"ordered": "fixed_order"},
+    "sr.degrade.resample.Resample": {"ways": "directions", "of": "relative_to", "evenly": "uniform_in"},
+}  # fmt: skip
+# Values of such an argument, old -> new: class path, argument -> {old: new}.
+ARGUMENT_VALUES: dict[tuple[str, str], dict[str, str]] = {
+    ("sr.degrade.resample.Resample", "relative_to"): {"now": "input"},
+}
 
 
 def find_new_name(key: str) -> str | None:
@@ -53,7 +69,11 @@ def find_new_name(key: str) -> str | None:
 
 def find_old_names(config: Any) -> dict[str, str]:
     """Return the old option names that a nested config contains, each with its present name."""
-    return {".".join(map(str, path)): new for path, _, new in _list_options(config) if new is not None}
+    names: dict[str, str] = {}
+    for path, value, new in _list_options(config):
+        key = ".".join(map(str, path))
+        names |= {key: new} if new is not None else dict(_list_old_arguments(value, key))
+    return names
 
 
 def update_config(config: Any) -> Any:
@@ -105,8 +125,37 @@ def _update_targets(value: Any, name: Any) -> Any:
     if isinstance(value, list):
         return [_update_targets(item, None) for item in value]
     if isinstance(value, dict):
-        return {key: _update_targets(item, key) for key, item in value.items()}
+        return _update_arguments({key: _update_targets(item, key) for key, item in value.items()})
     return TARGETS.get(value, value) if name == "_target_" and isinstance(value, str) else value
+
+
+def _update_arguments(part: dict[Any, Any]) -> dict[Any, Any]:
+    """Return the arguments of a part in a list with their present names and values; `_target_` is up to date."""
+    target = part.get("_target_")
+    if not isinstance(target, str):
+        return part
+    names = ARGUMENTS.get(target, {})
+    result = {key: value for key, value in part.items() if key not in names}
+    for old, new in names.items():
+        if old in part:
+            value = part[old]
+            values = ARGUMENT_VALUES.get((target, new), {})
+            result.setdefault(new, values.get(value, value) if isinstance(value, str) else value)
+    return result
+
+
+def _list_old_arguments(value: Any, key: str) -> Iterator[tuple[str, str]]:
+    """Yield key and present name of each old argument of the parts in a list, at any depth."""
+    if isinstance(value, list):
+        for k, item in enumerate(value):
+            yield from _list_old_arguments(item, f"{key}[{k}]")
+    elif isinstance(value, dict):
+        target = value.get("_target_")
+        names = ARGUMENTS.get(TARGETS.get(target, target), {}) if isinstance(target, str) else {}
+        for name, item in value.items():
+            if name in names:
+                yield f"{key}.{name}", f"{key}.{names[name]}"
+            yield from _list_old_arguments(item, f"{key}.{name}")
 
 
 def _set_default(config: dict[Any, Any], path: tuple[Any, ...], value: Any) -> None:

@@ -10,7 +10,7 @@ from sr.image.resize import Border, imresize
 class Bicubic(nn.Module):
     """uint8 HR `[B, C, s·h, s·w]` -> uint8 LR `[B, C, h, w]`, bit for bit MATLAB's; float gives float, unrounded."""
 
-    fixed: ClassVar[bool] = True  # nothing by chance: LR of a training picture is made once
+    fixed: ClassVar[bool] = True  # nothing is random: the LR of a training image is computed once
 
     def __init__(self, scale: int, border: Border = "mirror") -> None:
         super().__init__()

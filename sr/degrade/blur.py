@@ -1,4 +1,4 @@
-"""Blur: each image by a kernel of its own, mirrored at its own borders (`cv2.filter2D`), all in one transform."""
+"""Blur: each image by its own kernel, with mirrored borders (`cv2.filter2D`), all images in one Fourier transform."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -8,18 +8,31 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sr.degrade.kernel import KINDS, bell, sinc
-from sr.degrade.op import Images, Op, Size, canvas, chosen, cut, share, span, weights
+from sr.degrade.kernel import KINDS, create_gaussian, create_sinc
+from sr.degrade.op import (
+    Images,
+    Op,
+    Size,
+    check_probability,
+    check_range,
+    check_weights,
+    draw_weighted,
+    stack_padded,
+    unstack_cropped,
+)
 from sr.runtime.error import UserError
 
-LARGE = 13  # kernels from this size on may cut at π/5; smaller ones cannot hold such long waves (Real-ESRGAN's code)
+# A kernel of at least this size may have its cutoff at π/5, smaller ones at π/3: they cannot hold such long waves
+# (Real-ESRGAN's code).
+LARGE_KERNEL = 13
 
 
 class Blur(Op):
-    """A kernel of one of `kinds` (weights), or with the probability `sinc` a low-pass.
+    """Blur with a kernel of one of `kinds` (weights), or with `sinc_probability` with a circular low-pass.
 
-    `size` is the range of kernel sizes (odd ones are drawn), `sigma` of the deviation in pixels along each axis, `beta`
-    and `plateau` of the exponents of the generalised and the plateau kernels, below and above 1 equally often.
+    `size` is the range of kernel sizes (odd ones are drawn), `sigma` that of the deviation in pixels along each axis,
+    `beta` and `plateau_beta` those of the exponents of generalized Gaussians and plateau kernels, which are below and
+    above 1 equally often.
     """
 
     def __init__(
@@ -29,37 +42,34 @@ class Blur(Op):
         size: Sequence[int] = (7, 21),
         sigma: Sequence[float] = (0.2, 3),
         beta: Sequence[float] = (0.5, 4),
-        plateau: Sequence[float] = (1, 2),
-        sinc: float = 0.0,
+        plateau_beta: Sequence[float] = (1, 2),
+        sinc_probability: float = 0.0,
     ) -> None:
         super().__init__(probability)
-        self.kinds = weights("Blur.kinds", kinds, KINDS)
-        self.size, self.sigma = odd("Blur.size", size), span("Blur.sigma", sigma, low=0.01)
-        self.beta, self.plateau = span("Blur.beta", beta, low=0.01), span("Blur.plateau", plateau, low=0.01)
-        self.sinc = share("Blur.sinc", sinc)
+        self.kinds = check_weights("Blur.kinds", kinds, KINDS)
+        self.size, self.sigma = check_odd_range("Blur.size", size), check_range("Blur.sigma", sigma, low=0.01)
+        self.beta = check_range("Blur.beta", beta, low=0.01)
+        self.plateau_beta = check_range("Blur.plateau_beta", plateau_beta, low=0.01)
+        self.sinc_probability = check_probability("Blur.sinc_probability", sinc_probability)
 
-    def draw(self, chance: np.random.Generator) -> Tensor:
-        n = draw_odd(chance, self.size)
-        if chance.random() < self.sinc:
-            return sinc(n, chance.uniform(math.pi / (3 if n < LARGE else 5), math.pi))
-        kind = chosen(chance, self.kinds)
-        sigma = (chance.uniform(*self.sigma), chance.uniform(*self.sigma))
-        low, high = self.plateau if kind.startswith("plateau") else self.beta
-        beta = (
-            chance.uniform(min(low, 1), min(high, 1))
-            if chance.random() < 0.5
-            else chance.uniform(max(low, 1), max(high, 1))
-        )
-        return bell(kind, n, sigma, chance.uniform(-math.pi, math.pi), beta)
+    def draw(self, rng: np.random.Generator) -> Tensor:
+        n = draw_odd(rng, self.size)
+        if rng.random() < self.sinc_probability:
+            return create_sinc(n, rng.uniform(math.pi / (3 if n < LARGE_KERNEL else 5), math.pi))
+        kind = draw_weighted(rng, self.kinds)
+        sigma = (rng.uniform(*self.sigma), rng.uniform(*self.sigma))
+        low, high = self.plateau_beta if kind.startswith("plateau") else self.beta
+        beta = rng.uniform(min(low, 1), min(high, 1)) if rng.random() < 0.5 else rng.uniform(max(low, 1), max(high, 1))
+        return create_gaussian(kind, n, sigma, rng.uniform(-math.pi, math.pi), beta)
 
-    def forward(self, images: Images, draws: Sequence[Tensor], lr: Size) -> Images:
-        return filtered(images, draws)
+    def forward(self, images: Images, parameters: Sequence[Tensor], lr_size: Size) -> Images:
+        return filter_images(images, parameters)
 
 
 class Sinc(Op):
-    """A low-pass cut off sharply: the ringing and overshoot of sharpened and of compressed pictures.
+    """Apply a low-pass with a sharp cutoff, which causes the ringing and overshoot of sharpened and compressed images.
 
-    `cutoff` is a range in radians a pixel, at most π.
+    `cutoff` is a range in radians per pixel, at most π.
     """
 
     def __init__(
@@ -69,59 +79,66 @@ class Sinc(Op):
         cutoff: Sequence[float] = (math.pi / 3, math.pi),
     ) -> None:
         super().__init__(probability)
-        self.size, self.cutoff = odd("Sinc.size", size), span("Sinc.cutoff", cutoff, 0.1, 3.15)
+        self.size, self.cutoff = check_odd_range("Sinc.size", size), check_range("Sinc.cutoff", cutoff, 0.1, 3.15)
 
-    def draw(self, chance: np.random.Generator) -> Tensor:
-        return sinc(draw_odd(chance, self.size), chance.uniform(*self.cutoff))
+    def draw(self, rng: np.random.Generator) -> Tensor:
+        return create_sinc(draw_odd(rng, self.size), rng.uniform(*self.cutoff))
 
-    def forward(self, images: Images, draws: Sequence[Tensor], lr: Size) -> Images:
-        return filtered(images, draws)
-
-
-def filtered(images: Images, kernels: Sequence[Tensor]) -> Images:
-    """Each image correlated with its kernel `[n, n]`, by Fourier transform: a third of the time of a convolution with
-    21×21 weights on a CPU, and the same for every kernel. May overshoot 0…1."""
-    reach = max(len(kernel) for kernel in kernels) // 2
-    wide = canvas([mirrored(image, reach) for image in images])
-    size = [_fast(n) for n in wide.shape[-2:]]
-    small = torch.stack([F.pad(kernel, (reach - len(kernel) // 2,) * 4) for kernel in kernels])
-    weight = torch.fft.fft(torch.fft.rfft(small.to(wide)[:, None], n=size[1]), n=size[0], dim=-2)
-    result = torch.fft.irfft2(torch.fft.rfft2(wide, s=size).mul_(weight.conj_physical_()), s=size)
-    return cut(result, images)  # the circle closes beyond what is cut out: wide is no larger than the transform
+    def forward(self, images: Images, parameters: Sequence[Tensor], lr_size: Size) -> Images:
+        return filter_images(images, parameters)
 
 
-def mirrored(image: Tensor, reach: int) -> Tensor:
-    """`[C, h, w]` with `reach` more pixels on each side, mirrored without repeating the border, however small it is."""
-    if reach < min(image.shape[-2:]):
-        return F.pad(image, (reach,) * 4, mode="reflect")
-    rows, columns = (_fold(n, reach, image.device) for n in image.shape[-2:])
+def filter_images(images: Images, kernels: Sequence[Tensor]) -> Images:
+    """Correlate each image with its kernel `[n, n]`, by Fourier transform; the result may leave 0…1.
+
+    On a CPU this takes a third of the time of a convolution with 21×21 weights, whatever the kernel size.
+    """
+    radius = max(len(kernel) for kernel in kernels) // 2
+    padded = stack_padded([pad_mirrored(image, radius) for image in images])
+    size = [_find_fast_size(n) for n in padded.shape[-2:]]
+    small = torch.stack([F.pad(kernel, (radius - len(kernel) // 2,) * 4) for kernel in kernels])
+    weight = torch.fft.fft(torch.fft.rfft(small.to(padded)[:, None], n=size[1]), n=size[0], dim=-2)
+    result = torch.fft.irfft2(torch.fft.rfft2(padded, s=size).mul_(weight.conj_physical_()), s=size)
+    return unstack_cropped(
+        result, images
+    )  # circular wrapping affects only what is cropped: the transform is no smaller
+
+
+def pad_mirrored(image: Tensor, radius: int) -> Tensor:
+    """Pad `[C, h, w]` by `radius` pixels on each side, mirrored without repeating the border, also if it is larger."""
+    if radius < min(image.shape[-2:]):
+        return F.pad(image, (radius,) * 4, mode="reflect")
+    rows, columns = (_mirror_indices(n, radius, image.device) for n in image.shape[-2:])
     return image[:, rows][:, :, columns]
 
 
-def _fold(n: int, reach: int, device: torch.device) -> Tensor:
-    place = torch.arange(-reach, n + reach, device=device) % max(1, 2 * n - 2)
-    return torch.where(place < n, place, 2 * n - 2 - place)
+def _mirror_indices(n: int, radius: int, device: torch.device) -> Tensor:
+    """Return the index of the mirrored pixel for each position in -radius … n + radius - 1."""
+    index = torch.arange(-radius, n + radius, device=device) % max(1, 2 * n - 2)
+    return torch.where(index < n, index, 2 * n - 2 - index)
 
 
-def _fast(n: int) -> int:
-    """The next multiple of 8 without a large prime factor."""
+def _find_fast_size(n: int) -> int:
+    """Return the next multiple of 8 whose prime factors are all at most 11."""
     n = -(-n // 8) * 8
     while True:
-        left = n
+        remainder = n
         for prime in (2, 3, 5, 7, 11):
-            while left % prime == 0:
-                left //= prime
-        if left == 1:
+            while remainder % prime == 0:
+                remainder //= prime
+        if remainder == 1:
             return n
         n += 8
 
 
-def odd(dial: str, value: Sequence[int]) -> list[int]:
-    low, high = span(dial, value, low=3, high=99)
+def check_odd_range(option: str, value: Sequence[int]) -> list[int]:
+    """Return `value` as a list, or raise if it is no range of odd kernel sizes in 3…99."""
+    low, high = check_range(option, value, low=3, high=99)
     if low % 2 == 0 or high % 2 == 0 or not isinstance(low, int) or not isinstance(high, int):
-        raise UserError(f"data.degrade: {dial}={value}: expected odd sizes of the kernel")
+        raise UserError(f"data.degrade: {option}={value}: expected odd sizes of the kernel")
     return [low, high]
 
 
-def draw_odd(chance: np.random.Generator, size: Sequence[int]) -> int:
-    return 2 * int(chance.integers(size[0] // 2, size[1] // 2 + 1)) + 1
+def draw_odd(rng: np.random.Generator, size: Sequence[int]) -> int:
+    """Draw an odd number in the range `size`."""
+    return 2 * int(rng.integers(size[0] // 2, size[1] // 2 + 1)) + 1

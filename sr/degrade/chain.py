@@ -1,9 +1,9 @@
-"""`data/degrade=real|bsr|surveillance`: a list of ops, each drawn for each image from that image's seed.
+"""`data/degrade=real|bsr|surveillance`: a list of ops, whose parameters are drawn for each image from the image's seed.
 
-What happens to an image depends on its pixels and its seed alone, not on what else is in the batch: sizes may differ
-between images while the chain runs, which peers avoid by one factor for a whole batch (and a queue to mix batches).
-On a CPU the images are done one by one, side by side on PyTorch's threads, for that is what its caches like; on a GPU
-each op is done to all images that it is next for at once.
+The result of an image depends on its pixels and its seed only, not on the rest of the batch. Sizes may therefore differ
+between images inside the chain; other implementations use one resize factor for a whole batch (and a queue to mix
+batches). On a CPU the images are processed one by one, in parallel on PyTorch's threads, which suits its caches; on a GPU
+each op processes all images whose next op it is at once.
 """
 
 from collections.abc import Sequence
@@ -21,64 +21,64 @@ from sr.runtime.parallel import map_parallel
 
 
 class Chain(nn.Module):
-    """uint8 HR `[B, C, s·h, s·w]` and int64 seeds `[B]` -> uint8 LR `[B, C, h, w]`; of floats, levels 0…255.
+    """uint8 HR `[B, C, s·h, s·w]` and int64 seeds `[B]` -> uint8 LR `[B, C, h, w]`; float HR holds levels 0…255.
 
-    What the ops leave in another size than LR's is resized to it as `data/degrade=bicubic` does. On a CPU a batch is
-    its images one by one bit for bit, on a GPU but for the order of sums; noise is another one on another device.
+    An image whose size is not that of LR after the last op is resized to it as `data/degrade=bicubic` does. On a CPU the
+    LR of a batch equals that of its images one by one bit for bit, on a GPU up to the order of sums; the noise differs
+    between devices.
     """
 
-    fixed: ClassVar[bool] = False
+    fixed: ClassVar[bool] = False  # random: takes a seed for each image
 
     def __init__(self, scale: int, ops: Sequence[Op]) -> None:
         super().__init__()
         self.scale, self.steps = scale, Steps(ops)
         for k, op in enumerate(self.steps.modules()):
-            op.place = k
+            op.index = k
 
     def __repr__(self) -> str:
+        """Describe the chain; the text is stored, see `Op.__repr__`."""
         return f"Chain(scale={self.scale}, {', '.join(map(repr, self.steps.ops))})"
 
     @torch.no_grad()
     def forward(self, hr: Tensor, seeds: Tensor) -> Tensor:
-        size = tuple(n // self.scale for n in hr.shape[-2:])
+        lr_size = tuple(n // self.scale for n in hr.shape[-2:])
         if hr.dim() != 4 or any(n % self.scale for n in hr.shape[-2:]):
             raise UserError(
                 f"data/degrade: expected HR [B, C, H, W] of a multiple of scale={self.scale}, got {tuple(hr.shape)}"
             )
         if seeds.shape != hr.shape[:1]:
             raise UserError(f"data/degrade: expected a seed for each of {len(hr)} images, got {tuple(seeds.shape)}")
-        pieces = list(zip(hr, seeds.tolist(), strict=True))
+        items = list(zip(hr, seeds.tolist(), strict=True))
 
-        def work(some: Sequence[tuple[Tensor, int]]) -> Images:
-            apart = [[piece] for piece in some] if hr.device.type == "cpu" else [some]
-            return [lr for together in apart for lr in self._degraded(together, size)]
+        def degrade_items(some: Sequence[tuple[Tensor, int]]) -> Images:
+            groups = [[item] for item in some] if hr.device.type == "cpu" else [some]
+            return [lr for group in groups for lr in self.degrade_images(group, lr_size)]
 
-        return torch.stack(map_parallel(work, pieces, hr.device)).to(hr.dtype)
+        return torch.stack(map_parallel(degrade_items, items, hr.device)).to(hr.dtype)
 
-    def _degraded(self, pieces: Sequence[tuple[Tensor, int]], size: Size) -> Images:
-        images, plans = (
-            [image for image, _ in pieces],
-            [self.steps.plan(np.random.default_rng(seed)) for _, seed in pieces],
-        )
-        return self.done(images, plans, size)
+    def degrade_images(self, items: Sequence[tuple[Tensor, int]], lr_size: Size) -> Images:
+        """Draw the steps of each image `[C, H, W]` from its seed, and apply them: -> uint8 `[C, *lr_size]` each."""
+        plans = [self.steps.plan(np.random.default_rng(seed)) for _, seed in items]
+        return self.apply_plans([image for image, _ in items], plans, lr_size)
 
-    def done(self, images: Images, plans: Sequence[list[Step]], size: Size) -> Images:
-        """Each op in turn, to all images that it is next for; in the order of the list where images disagree.
+    def apply_plans(self, images: Images, plans: Sequence[list[Step]], lr_size: Size) -> Images:
+        """Apply the ops in the order of the chain's list, each to all images whose plan has it next.
 
-        `images` are levels 0…255, the result is uint8 `[C, *size]`; `plans` are used up.
+        `images` are levels 0…255, the result is uint8 `[C, *lr_size]`; the plans are empty afterwards.
         """
         images = [image.to(torch.float32) / 255 for image in images]
         with torch.autocast(images[0].device.type, enabled=False):
             while any(plans):
-                op = min((plan[0].op for plan in plans if plan), key=lambda op: op.place)
-                who = [k for k, plan in enumerate(plans) if plan and plan[0].op is op]
-                after = op([images[k] for k in who], [plans[k].pop(0).draw for k in who], size)
-                for k, image in zip(who, after, strict=True):
+                op = min((plan[0].op for plan in plans if plan), key=lambda op: op.index)
+                selected = [k for k, plan in enumerate(plans) if plan and plan[0].op is op]
+                results = op([images[k] for k in selected], [plans[k].pop(0).parameters for k in selected], lr_size)
+                for k, image in zip(selected, results, strict=True):
                     images[k] = image
-        return [_levels(image, size) for image in images]
+        return [_round_to_uint8(image, lr_size) for image in images]
 
 
-def _levels(image: Tensor, size: Size) -> Tensor:
-    """8-bit levels, uint8 `[C, h, w]`."""
+def _round_to_uint8(image: Tensor, size: Size) -> Tensor:
+    """Resize `image`, float in 0…1, to `size` unless it has it, and round it to uint8 `[C, h, w]`."""
     image = image if image.shape[-2:] == size else imresize(image, size=size)
     return (image * 255 + 0.5).clamp_(0, 255.5).to(torch.uint8)

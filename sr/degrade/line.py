@@ -1,4 +1,4 @@
-"""Lines across the picture, as an analog surveillance camera's cable and its sensor's columns leave them."""
+"""Line patterns across the image, as an analog surveillance camera's cable and its sensor's columns cause them."""
 
 import math
 from collections.abc import Sequence
@@ -8,48 +8,54 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sr.degrade.op import Images, Op, Size, generator, new_seed, span
+from sr.degrade.op import Images, Op, Size, check_range, create_generator, draw_seed
 
 
-class Lines(NamedTuple):
-    row: float
-    column: float
-    hum: float
-    turns: float
-    phase: float
+class LineParameters(NamedTuple):
+    """The patterns of one image; the first three are strengths as fractions of white."""
+
+    row_sigma: float
+    column_sigma: float
+    hum_amplitude: float
+    hum_periods: float
+    hum_phase: float  # radians
     seed: int
 
 
 class Line(Op):
-    """Three patterns at once, the same in all channels, in 8-bit levels; clipped to 0…1.
+    """Add three patterns, the same in all channels, with strengths in 8-bit levels; the result is clipped to 0…1.
 
-    `row` is the range of the deviation from row to row (interference), `column` from column to column (a sensor's fixed
-    pattern), `hum` the range of the amplitude of slow bars from the mains, of which `bars` fit into the picture.
+    `row_sigma` is the range of the deviation from row to row (interference), `column_sigma` that from column to column
+    (fixed-pattern noise of a sensor), `hum_amplitude` the range of the amplitude of slow horizontal bars (mains hum), of
+    which `hum_periods` fit into the image's height.
     """
 
     def __init__(
         self,
         probability: float = 1.0,
-        row: Sequence[float] = (0, 4),
-        column: Sequence[float] = (0, 2),
-        hum: Sequence[float] = (0, 6),
-        bars: Sequence[float] = (0.5, 4),
+        row_sigma: Sequence[float] = (0, 4),
+        column_sigma: Sequence[float] = (0, 2),
+        hum_amplitude: Sequence[float] = (0, 6),
+        hum_periods: Sequence[float] = (0.5, 4),
     ) -> None:
         super().__init__(probability)
-        self.row, self.column = span("Line.row", row, high=255), span("Line.column", column, high=255)
-        self.hum, self.bars = span("Line.hum", hum, high=255), span("Line.bars", bars)
+        self.row_sigma = check_range("Line.row_sigma", row_sigma, high=255)
+        self.column_sigma = check_range("Line.column_sigma", column_sigma, high=255)
+        self.hum_amplitude = check_range("Line.hum_amplitude", hum_amplitude, high=255)
+        self.hum_periods = check_range("Line.hum_periods", hum_periods)
 
-    def draw(self, chance: np.random.Generator) -> Lines:
-        strength = [chance.uniform(*levels) / 255 for levels in (self.row, self.column, self.hum)]
-        return Lines(*strength, chance.uniform(*self.bars), chance.uniform(0, 2 * math.pi), new_seed(chance))
+    def draw(self, rng: np.random.Generator) -> LineParameters:
+        strengths = [rng.uniform(*levels) / 255 for levels in (self.row_sigma, self.column_sigma, self.hum_amplitude)]
+        return LineParameters(*strengths, rng.uniform(*self.hum_periods), rng.uniform(0, 2 * math.pi), draw_seed(rng))
 
-    def forward(self, images: Images, draws: Sequence[Lines], lr: Size) -> Images:
-        return [_lined(image, draw) for image, draw in zip(images, draws, strict=True)]
+    def forward(self, images: Images, parameters: Sequence[LineParameters], lr_size: Size) -> Images:
+        return [add_lines(image, p) for image, p in zip(images, parameters, strict=True)]
 
 
-def _lined(image: Tensor, draw: Lines) -> Tensor:
+def add_lines(image: Tensor, p: LineParameters) -> Tensor:
+    """Add the patterns to an image `[C, h, w]`."""
     h, w = image.shape[-2:]
-    noise = torch.randn(h + w, generator=generator(draw.seed, image.device), device=image.device)
-    down = torch.arange(h, device=image.device) / h
-    rows = draw.row * noise[:h] + draw.hum * torch.sin(2 * math.pi * draw.turns * down + draw.phase)
-    return (image + rows[:, None] + draw.column * noise[h:]).clamp_(0, 1)
+    noise = torch.randn(h + w, generator=create_generator(p.seed, image.device), device=image.device)
+    y = torch.arange(h, device=image.device) / h
+    rows = p.row_sigma * noise[:h] + p.hum_amplitude * torch.sin(2 * math.pi * p.hum_periods * y + p.hum_phase)
+    return (image + rows[:, None] + p.column_sigma * noise[h:]).clamp_(0, 1)

@@ -1,6 +1,6 @@
-"""Noise: Gaussian, in colour, gray, or of correlated channels; and Poisson, the noise of counted light.
+"""Noise: Gaussian (color, gray, or with correlated channels) and Poisson, the shot noise of light.
 
-Each image's noise comes from a generator of its own, on its device: a CPU and a GPU draw other noise.
+Each image's noise comes from a generator of its own on the image's device: a CPU and a GPU draw different noise.
 """
 
 from collections.abc import Sequence
@@ -11,106 +11,120 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sr.degrade.op import Images, Op, Size, generator, new_seed, share, span
+from sr.degrade.op import Images, Op, Size, check_probability, check_range, create_generator, draw_seed
 from sr.image.color import GRAY_WEIGHTS
 from sr.runtime.error import UserError
 
-STEPS = 4096
+QUANTILES = 4096  # Poisson numbers in the lookup table of each level; a power of two
 
 
-class Drawn(NamedTuple):
-    strength: float
-    mix: np.ndarray | None  # [3, 3]: what three independent channels are mixed by; None: not at all
-    gray: bool
+class NoiseParameters(NamedTuple):
+    """The noise of one image."""
+
+    strength: float  # Gaussian: deviation as a fraction of white; Poisson: factor of the noise
+    mixing: np.ndarray | None  # [3, 3]: multiplies the noise of three independent channels; None: they stay independent
+    gray: bool  # all channels get the same noise
     seed: int
 
 
 class Gaussian(Op):
-    """Additive, of a deviation within `sigma` (8-bit levels); clipped to 0…1.
+    """Add noise with a deviation in the range `sigma` (8-bit levels); the result is clipped to 0…1.
 
-    With the probability `gray` all channels get the same, with `correlated` they are mixed at random (Zhang et al.,
-    "Designing a Practical Degradation Model", 2021, sec. 3.3), else each gets its own.
+    With `gray_probability` all channels get the same noise, with `correlated_probability` the noise of the channels is
+    mixed by a random matrix (Zhang et al., "Designing a Practical Degradation Model", 2021, sec. 3.3), else it is
+    independent.
     """
 
     def __init__(
         self,
         probability: float = 1.0,
         sigma: Sequence[float] = (1, 30),
-        gray: float = 0.4,
-        correlated: float = 0.0,
+        gray_probability: float = 0.4,
+        correlated_probability: float = 0.0,
     ) -> None:
         super().__init__(probability)
-        self.sigma = span("Gaussian.sigma", sigma, high=255)
-        self.gray, self.correlated = share("Gaussian.gray", gray), share("Gaussian.correlated", correlated)
-        if gray + correlated > 1:
+        self.sigma = check_range("Gaussian.sigma", sigma, high=255)
+        self.gray_probability = check_probability("Gaussian.gray_probability", gray_probability)
+        self.correlated_probability = check_probability("Gaussian.correlated_probability", correlated_probability)
+        if gray_probability + correlated_probability > 1:
             raise UserError(
-                f"data.degrade: Gaussian.gray={gray} and correlated={correlated}: expected at most 1 together"
+                f"data.degrade: Gaussian.gray_probability={gray_probability} and correlated_probability="
+                f"{correlated_probability}: expected a sum of at most 1"
             )
 
-    def draw(self, chance: np.random.Generator) -> Drawn:
-        strength, kind = chance.uniform(*self.sigma) / 255, chance.random()
-        mix = None
-        if self.gray <= kind < self.gray + self.correlated:
-            turn, _ = np.linalg.qr(chance.random((3, 3)))
-            mix = np.sqrt(chance.random(3)) * turn
-        return Drawn(strength, mix, kind < self.gray, new_seed(chance))
+    def draw(self, rng: np.random.Generator) -> NoiseParameters:
+        strength, number = rng.uniform(*self.sigma) / 255, rng.random()
+        mixing = None
+        if self.gray_probability <= number < self.gray_probability + self.correlated_probability:
+            rotation, _ = np.linalg.qr(rng.random((3, 3)))
+            mixing = np.sqrt(rng.random(3)) * rotation
+        return NoiseParameters(strength, mixing, number < self.gray_probability, draw_seed(rng))
 
-    def forward(self, images: Images, draws: Sequence[Drawn], lr: Size) -> Images:
-        return [_noisy(image, draw) for image, draw in zip(images, draws, strict=True)]
+    def forward(self, images: Images, parameters: Sequence[NoiseParameters], lr_size: Size) -> Images:
+        return [add_gaussian_noise(image, p) for image, p in zip(images, parameters, strict=True)]
 
 
 class Poisson(Op):
-    """Counted light: the variance grows with brightness. `scale` multiplies the noise of as many counts at white as
-    there are levels in the image, rounded up to a power of two (Real-ESRGAN's code); with the probability `gray` all
-    channels get the noise of their luma. Clipped to 0…1."""
+    """Add shot noise, whose variance grows with brightness; the result is clipped to 0…1.
 
-    def __init__(self, probability: float = 1.0, scale: Sequence[float] = (0.05, 3), gray: float = 0.4) -> None:
+    The noise is that of photon counts whose mean at white is the number of different levels in the image, rounded up to a
+    power of two (Real-ESRGAN's code), multiplied by a factor in the range `scale`. With `gray_probability` all channels
+    get the noise of their luma.
+    """
+
+    def __init__(
+        self, probability: float = 1.0, scale: Sequence[float] = (0.05, 3), gray_probability: float = 0.4
+    ) -> None:
         super().__init__(probability)
-        self.scale, self.gray = span("Poisson.scale", scale), share("Poisson.gray", gray)
+        self.scale = check_range("Poisson.scale", scale)
+        self.gray_probability = check_probability("Poisson.gray_probability", gray_probability)
 
-    def draw(self, chance: np.random.Generator) -> Drawn:
-        return Drawn(chance.uniform(*self.scale), None, chance.random() < self.gray, new_seed(chance))
+    def draw(self, rng: np.random.Generator) -> NoiseParameters:
+        return NoiseParameters(rng.uniform(*self.scale), None, rng.random() < self.gray_probability, draw_seed(rng))
 
-    def forward(self, images: Images, draws: Sequence[Drawn], lr: Size) -> Images:
-        return [_counted(image, draw) for image, draw in zip(images, draws, strict=True)]
-
-
-def _noisy(image: Tensor, draw: Drawn) -> Tensor:
-    shape = image[:1].shape if draw.gray else image.shape
-    noise = torch.randn(shape, generator=generator(draw.seed, image.device), device=image.device)
-    if draw.mix is not None and len(image) == 3:
-        mix = torch.from_numpy(draw.mix).to(noise)
-        noise = (mix @ noise.flatten(1)).view(shape)
-    return noise.mul_(draw.strength).add(image).clamp_(0, 1)
+    def forward(self, images: Images, parameters: Sequence[NoiseParameters], lr_size: Size) -> Images:
+        return [add_poisson_noise(image, p) for image, p in zip(images, parameters, strict=True)]
 
 
-def _counted(image: Tensor, draw: Drawn) -> Tensor:
-    light = image
-    if draw.gray and len(image) == 3:
+def add_gaussian_noise(image: Tensor, p: NoiseParameters) -> Tensor:
+    """Add Gaussian noise to an image `[C, h, w]`."""
+    shape = image[:1].shape if p.gray else image.shape
+    noise = torch.randn(shape, generator=create_generator(p.seed, image.device), device=image.device)
+    if p.mixing is not None and len(image) == 3:
+        noise = (torch.from_numpy(p.mixing).to(noise) @ noise.flatten(1)).view(shape)
+    return noise.mul_(p.strength).add(image).clamp_(0, 1)
+
+
+def add_poisson_noise(image: Tensor, p: NoiseParameters) -> Tensor:
+    """Add Poisson noise to an image `[C, h, w]`."""
+    source = image
+    if p.gray and len(image) == 3:
         weight = torch.tensor(GRAY_WEIGHTS, dtype=image.dtype, device=image.device)
-        light = (weight @ image.flatten(1)).view(1, *image.shape[1:])
-    levels = (light * 255).round_().clamp_(0, 255)
-    seen = torch.zeros(256, device=image.device).index_fill_(0, levels.flatten().long(), 1).sum()
-    white = 2 ** torch.ceil(torch.log2(seen))  # counts
-    counts = _counts(levels, white, generator(draw.seed, image.device))
-    return (counts / white).sub_(levels.div_(255)).mul_(draw.strength).add(image).clamp_(0, 1)
+        source = (weight @ image.flatten(1)).view(1, *image.shape[1:])
+    levels = (source * 255).round_().clamp_(0, 255)
+    different_levels = torch.zeros(256, device=image.device).index_fill_(0, levels.flatten().long(), 1).sum()
+    white = 2 ** torch.ceil(torch.log2(different_levels))  # mean count at white
+    counts = _draw_counts(levels, white, create_generator(p.seed, image.device))
+    return (counts / white).sub_(levels.div_(255)).mul_(p.strength).add(image).clamp_(0, 1)
 
 
-def _counts(levels: Tensor, white: Tensor, chance: torch.Generator) -> Tensor:
-    """Poisson numbers of the mean levels / 255 · white. On a CPU, where `torch.poisson` takes half of a chain's time,
-    by looking up one of `STEPS` equally likely numbers for each level."""
+def _draw_counts(levels: Tensor, white: Tensor, generator: torch.Generator) -> Tensor:
+    """Draw Poisson numbers with the means levels / 255 · white.
+
+    On a CPU, where `torch.poisson` takes half of a chain's time, look up one of `QUANTILES` equally probable numbers.
+    """
     if levels.device.type != "cpu":
-        return torch.poisson(levels * (white / 255), generator=chance)
-    words = torch.empty(-(-levels.numel() // 4), dtype=torch.int64).random_(generator=chance).view(torch.int16)
-    place = words[: levels.numel()].bitwise_and_(STEPS - 1) + levels.flatten().int().mul_(STEPS)
-    return _quantiles(int(white)).index_select(0, place).view(levels.shape)
+        return torch.poisson(levels * (white / 255), generator=generator)
+    words = torch.empty(-(-levels.numel() // 4), dtype=torch.int64).random_(generator=generator).view(torch.int16)
+    index = words[: levels.numel()].bitwise_and_(QUANTILES - 1) + levels.flatten().int().mul_(QUANTILES)
+    return _build_quantile_table(int(white)).index_select(0, index).view(levels.shape)
 
 
 @lru_cache
-def _quantiles(white: int) -> Tensor:
-    """`[256 · STEPS]`: for each level the Poisson numbers that stand in the middle of each of `STEPS` equal shares."""
+def _build_quantile_table(white: int) -> Tensor:
+    """Return `[256 · QUANTILES]`: for each level the Poisson quantiles at the midpoints of equal probability intervals."""
     mean = torch.arange(256, dtype=torch.float64)[:, None] / 255 * white
     count = torch.arange(2 * white + 32, dtype=torch.float64)
-    chance = torch.exp(torch.special.xlogy(count, mean) - mean - torch.lgamma(count + 1))
-    share = (torch.arange(STEPS, dtype=torch.float64) + 0.5) / STEPS
-    return torch.searchsorted(chance.cumsum(dim=1), share.expand(256, -1).contiguous()).float().flatten()
+    probability = torch.exp(torch.special.xlogy(count, mean) - mean - torch.lgamma(count + 1))
+    midpoints = (torch.arange(QUANTILES, dtype=torch.float64) + 0.5) / QUANTILES
+    return torch.searchsorted(probability.cumsum(dim=1), midpoints.expand(256, -1).contiguous()).float().flatten()

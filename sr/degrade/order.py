@@ -1,16 +1,16 @@
-"""Several ops as one: in turn, in random order, or one of them."""
+"""Ops that apply several others: in order, in random order, or one of them."""
 
 from collections.abc import Sequence
 
 import numpy as np
 from torch import nn
 
-from sr.degrade.op import Op, Step, chosen
+from sr.degrade.op import Op, Step, draw_weighted
 from sr.runtime.error import UserError
 
 
 class Steps(Op):
-    """One after the other; in a `Shuffle`, nothing comes between them."""
+    """Apply all ops in order; inside a `Shuffle`, no other op comes between them."""
 
     def __init__(self, ops: Sequence[Op], probability: float = 1.0) -> None:
         super().__init__(probability)
@@ -21,34 +21,37 @@ class Steps(Op):
         self.ops = nn.ModuleList(ops)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join([*map(repr, self.ops), *self._dials()])})"
+        return f"{type(self).__name__}({', '.join([*map(repr, self.ops), *self.describe_options()])})"
 
-    def plan(self, chance: np.random.Generator) -> list[Step]:
-        if chance.random() >= self.probability:
+    def plan(self, rng: np.random.Generator) -> list[Step]:
+        if rng.random() >= self.probability:
             return []
-        return [step for op in self.order(chance) for step in op.plan(chance)]
+        return [step for op in self.draw_order(rng) for step in op.plan(rng)]
 
-    def order(self, chance: np.random.Generator) -> list[Op]:
+    def draw_order(self, rng: np.random.Generator) -> list[Op]:
+        """Return the ops to apply to one image, in order."""
         return list(self.ops)
 
 
 class Shuffle(Steps):
-    """In an order drawn for each image. The ops of the places `ordered` keep their order among each other."""
+    """Apply all ops in an order drawn for each image; those at the indices `fixed_order` never change places."""
 
-    def __init__(self, ops: Sequence[Op], probability: float = 1.0, ordered: Sequence[int] = ()) -> None:
+    def __init__(self, ops: Sequence[Op], probability: float = 1.0, fixed_order: Sequence[int] = ()) -> None:
         super().__init__(ops, probability)
-        self.ordered = sorted(ordered)
-        if any(not isinstance(k, int) or not 0 <= k < len(ops) for k in ordered):
-            raise UserError(f"data.degrade: Shuffle.ordered={ordered}: expected places in ops, 0…{len(ops) - 1}")
+        self.fixed_order = sorted(fixed_order)
+        if any(not isinstance(k, int) or not 0 <= k < len(ops) for k in fixed_order):
+            raise UserError(
+                f"data.degrade: Shuffle.fixed_order={fixed_order}: expected indices of ops, 0…{len(ops) - 1}"
+            )
 
-    def order(self, chance: np.random.Generator) -> list[Op]:
-        order = chance.permutation(len(self.ops)).tolist()
-        bound = iter(self.ordered)
-        return [self.ops[next(bound) if k in self.ordered else k] for k in order]
+    def draw_order(self, rng: np.random.Generator) -> list[Op]:
+        order = rng.permutation(len(self.ops)).tolist()
+        in_order = iter(self.fixed_order)
+        return [self.ops[next(in_order) if k in self.fixed_order else k] for k in order]
 
 
 class OneOf(Steps):
-    """One of them, by `weights`; without them, each equally often."""
+    """Apply one of the ops, drawn by `weights`; None weights all equally."""
 
     def __init__(self, ops: Sequence[Op], probability: float = 1.0, weights: Sequence[float] | None = None) -> None:
         super().__init__(ops, probability)
@@ -56,5 +59,5 @@ class OneOf(Steps):
         if len(self.weights) != len(ops) or min(self.weights) < 0 or sum(self.weights) <= 0:
             raise UserError(f"data.degrade: OneOf.weights={weights}: expected {len(ops)}, 0 or more each, not all 0")
 
-    def order(self, chance: np.random.Generator) -> list[Op]:
-        return [self.ops[chosen(chance, dict(enumerate(self.weights)))]]
+    def draw_order(self, rng: np.random.Generator) -> list[Op]:
+        return [self.ops[draw_weighted(rng, dict(enumerate(self.weights)))]]

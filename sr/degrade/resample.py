@@ -1,6 +1,6 @@
-"""Resizing by a random factor and a random kernel, as Real-ESRGAN and BSRGAN do it: without antialiasing.
+"""Resize by a random factor with a random kernel, as Real-ESRGAN and BSRGAN do: without antialiasing.
 
-Not to be mixed up with `sr.image.resize`, MATLAB's antialiased bicubic.
+Not to be confused with `sr.image.resize`, MATLAB's antialiased bicubic.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,63 +10,67 @@ import numpy as np
 import torch.nn.functional as F
 from torch import Tensor
 
-from sr.degrade.op import Images, Op, Size, chosen, span, weights
+from sr.degrade.op import Images, Op, Size, check_range, check_weights, draw_weighted
 from sr.runtime.error import UserError
 
-WAYS = ("up", "down", "keep")
+DIRECTIONS = ("up", "down", "keep")  # Real-ESRGAN's words
 KERNELS = ("area", "bilinear", "bicubic", "nearest")
 
 
-class Resampling(NamedTuple):
+class ResampleParameters(NamedTuple):
+    """The resize of one image."""
+
     factor: float
     kernel: str
 
 
 class Resample(Op):
-    """Larger, smaller or as it is (weights `ways`), by a factor of `factor` = [least, most], least ≤ 1 ≤ most.
+    """Resize up, down, or by a factor of 1 (weights `directions`); `factor` = [least, most], least ≤ 1 ≤ most.
 
-    `of: now` counts the factor from the size that the image has, `of: lr` from the size that the chain ends at: with
-    `ways: [keep]` and `of: lr`, that is the resize to the size of LR. `kernels` are weights of area, bilinear, bicubic
-    (a = -0.75) and nearest. `evenly` is what is drawn uniformly: the `factor` (Real-ESRGAN), or the `divisor`, its reciprocal,
-    of which more are small sizes (BSRGAN).
+    The factor is relative to the size of the op's input (`relative_to: input`) or to the size of LR (`relative_to: lr`):
+    `directions: [keep]` with `relative_to: lr` resizes to the size of LR. `kernels` are weights of area, bilinear, bicubic
+    (a = -0.75) and nearest. The distribution is uniform in the `factor` (Real-ESRGAN), or in the `divisor`, its
+    reciprocal, which gives more small sizes (BSRGAN): `uniform_in`.
     """
 
     def __init__(
         self,
         probability: float = 1.0,
-        ways: Mapping[str, float] | Sequence[str] = WAYS,
+        directions: Mapping[str, float] | Sequence[str] = DIRECTIONS,
         factor: Sequence[float] = (0.5, 1.5),
-        of: Literal["now", "lr"] = "now",
+        relative_to: Literal["input", "lr"] = "input",
         kernels: Mapping[str, float] | Sequence[str] = ("area", "bilinear", "bicubic"),
-        evenly: Literal["factor", "divisor"] = "factor",
+        uniform_in: Literal["factor", "divisor"] = "factor",
     ) -> None:
         super().__init__(probability)
-        if of not in ("now", "lr"):
-            raise UserError(f"data.degrade: Resample.of={of}: expected now or lr")
-        if evenly not in ("factor", "divisor"):
-            raise UserError(f"data.degrade: Resample.evenly={evenly}: expected factor or divisor")
-        self.evenly = evenly
-        self.of, self.ways = of, weights("Resample.ways", ways, WAYS)
-        self.factor = span("Resample.factor", factor, low=0.01, high=8)
+        if relative_to not in ("input", "lr"):
+            raise UserError(f"data.degrade: Resample.relative_to={relative_to}: expected input or lr")
+        if uniform_in not in ("factor", "divisor"):
+            raise UserError(f"data.degrade: Resample.uniform_in={uniform_in}: expected factor or divisor")
+        self.uniform_in, self.relative_to = uniform_in, relative_to
+        self.directions = check_weights("Resample.directions", directions, DIRECTIONS)
+        self.factor = check_range("Resample.factor", factor, low=0.01, high=8)
         if not self.factor[0] <= 1 <= self.factor[1]:
             raise UserError(f"data.degrade: Resample.factor={factor}: expected [least, most] with 1 between them")
-        self.kernels = weights("Resample.kernels", kernels, KERNELS)
+        self.kernels = check_weights("Resample.kernels", kernels, KERNELS)
 
-    def draw(self, chance: np.random.Generator) -> Resampling:
-        way, (least, most) = chosen(chance, self.ways), self.factor
-        factor = {"up": self._between(chance, 1, most), "down": self._between(chance, least, 1), "keep": 1.0}[way]
-        return Resampling(factor, chosen(chance, self.kernels))
+    def draw(self, rng: np.random.Generator) -> ResampleParameters:
+        direction, (least, most) = draw_weighted(rng, self.directions), self.factor
+        # Both factors are drawn in any case: the numbers that follow must not depend on the direction.
+        factors = {"up": self._draw_factor(rng, 1, most), "down": self._draw_factor(rng, least, 1), "keep": 1.0}
+        return ResampleParameters(factors[direction], draw_weighted(rng, self.kernels))
 
-    def _between(self, chance: np.random.Generator, low: float, high: float) -> float:
-        return chance.uniform(low, high) if self.evenly == "factor" else 1 / chance.uniform(1 / high, 1 / low)
+    def _draw_factor(self, rng: np.random.Generator, low: float, high: float) -> float:
+        return rng.uniform(low, high) if self.uniform_in == "factor" else 1 / rng.uniform(1 / high, 1 / low)
 
-    def forward(self, images: Images, draws: Sequence[Resampling], lr: Size) -> Images:
-        return [self._resampled(image, draw, lr) for image, draw in zip(images, draws, strict=True)]
+    def forward(self, images: Images, parameters: Sequence[ResampleParameters], lr_size: Size) -> Images:
+        return [self.resize(image, p, lr_size) for image, p in zip(images, parameters, strict=True)]
 
-    def size(self, draw: Resampling, now: Size, lr: Size) -> Size:
-        """The size that an image of size `now` gets."""
-        return tuple(max(1, int(n * draw.factor)) for n in (lr if self.of == "lr" else now))
+    def output_size(self, p: ResampleParameters, input_size: Size, lr_size: Size) -> Size:
+        """Return the size to which an image of `input_size` is resized."""
+        return tuple(max(1, int(n * p.factor)) for n in (lr_size if self.relative_to == "lr" else input_size))
 
-    def _resampled(self, image: Tensor, draw: Resampling, lr: Size) -> Tensor:
-        size = self.size(draw, image.shape[-2:], lr)
-        return image if size == image.shape[-2:] else F.interpolate(image[None], size=size, mode=draw.kernel)[0]
+    def resize(self, image: Tensor, p: ResampleParameters, lr_size: Size) -> Tensor:
+        """Resize an image `[C, h, w]`."""
+        size = self.output_size(p, image.shape[-2:], lr_size)
+        return image if size == image.shape[-2:] else F.interpolate(image[None], size=size, mode=p.kernel)[0]
