@@ -185,7 +185,7 @@ def inspect(sr: Any, tmp_path: Path) -> Callable[..., tuple[int, dict[str, list[
         answer = sr("inspect", f"paths.data={tmp_path}/sets", *words)
         assert answer.code in (0, 1), answer.err
         whole = json.loads((tmp_path / "inspect.json").read_text(encoding="utf-8"))
-        assert whole["spoiled"] == bool(answer.code)
+        assert whole["has_errors"] == bool(answer.code)
         found: dict[str, list[dict[str, Any]]] = {}
         for finding in whole["findings"]:
             assert finding["count"] == len(finding["items"])

@@ -77,7 +77,7 @@ def test_pictures_are_decoded_once_whatever_their_name_or_place(tmp_path: Path, 
 
 def test_an_unchanged_file_is_not_even_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = photos(tmp_path / "hr", 1)
-    monkeypatch.setattr(file_digest, "SETTLED", -1.0)
+    monkeypatch.setattr(file_digest, "SETTLE_SECONDS", -1.0)
     mapped(folder, tmp_path).load()
     monkeypatch.setattr(file_digest.hashlib, "file_digest", None)
     assert right(mapped(folder, tmp_path))
@@ -86,7 +86,7 @@ def test_an_unchanged_file_is_not_even_read(tmp_path: Path, monkeypatch: pytest.
 @pytest.mark.parametrize("settled", [-1.0, 2.0])
 def test_a_file_that_changes_is_decoded_anew(tmp_path: Path, settled: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """Even where its size and its date of change stay what they were."""
-    monkeypatch.setattr(file_digest, "SETTLED", settled)
+    monkeypatch.setattr(file_digest, "SETTLE_SECONDS", settled)
     folder = tmp_path / "hr"
     file = picture(folder / "a.bmp", seed=1)
     mapped(folder, tmp_path).load()
@@ -193,7 +193,7 @@ def test_training_sees_the_same_from_memory_and_from_the_cache_with_any_number_o
     sources = [data(Folder, tmp_path, memory=gb, workers=n, **dials) for gb, n in ((1, 0), (0, 0), (0, 2))]
     for source in sources:
         source.setup("fit")
-    assert [source.train_set.pictures.is_mapped for source in sources] == [False, True, True]
+    assert [source.train_set.images.is_mapped for source in sources] == [False, True, True]
     assert len(entries(tmp_path)) == 9  # four with their LR, and the one held out
     first, *others = (epoch(source, 3) for source in sources)
     assert all(same(first, other) for other in others)
@@ -266,7 +266,7 @@ def test_a_loader_process_opens_its_own_maps_and_is_not_sent_pixels(tmp_path: Pa
 
 def test_clean_removes_what_is_ours_and_nothing_else(tmp_path: Path, sr: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """And only when it is told to."""
-    monkeypatch.setattr(file_digest, "SETTLED", -1.0)
+    monkeypatch.setattr(file_digest, "SETTLE_SECONDS", -1.0)
     mapped(photos(tmp_path / "hr"), tmp_path).load()
     own = tmp_path / "cache" / "files" / "letter.txt"
     own.write_text("mine")

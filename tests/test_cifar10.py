@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from sr.data.cifar10 import ARCHIVE, BINARY, CIFAR10, FOLDER, labelled, unpack
+from sr.data.cifar10 import ARCHIVE, BINARY_FOLDER, CIFAR10, PYTHON_FOLDER, read_labeled_images, unpack_archive
 from sr.data.patches import PatchDraw
 from sr.degrade.bicubic import Bicubic
 from sr.runtime.error import UserError
@@ -34,7 +34,7 @@ def binary(images: np.ndarray) -> bytes:
     return np.concatenate([np.full((len(images), 1), 7, np.uint8), images], axis=1).tobytes()
 
 
-LAYOUTS = {"python": (FOLDER, "", pickled), "binary": (BINARY, ".bin", binary)}
+LAYOUTS = {"python": (PYTHON_FOLDER, "", pickled), "binary": (BINARY_FOLDER, ".bin", binary)}
 
 
 def extracted(root: Path, layout: str = "python", batches: tuple[int, ...] = (40, 60), test: int = 30) -> Path:
@@ -58,8 +58,12 @@ def tar(members: dict[str, bytes]) -> bytes:
 
 
 OFFICIAL = tar(
-    {f"{FOLDER}/data_batch_{k}": pickled(pixels(20, k)) for k in range(1, 6)}
-    | {f"{FOLDER}/test_batch": pickled(pixels(30)), f"{FOLDER}/batches.meta": b"", f"{FOLDER}/readme.html": b"hello"}
+    {f"{PYTHON_FOLDER}/data_batch_{k}": pickled(pixels(20, k)) for k in range(1, 6)}
+    | {
+        f"{PYTHON_FOLDER}/test_batch": pickled(pixels(30)),
+        f"{PYTHON_FOLDER}/batches.meta": b"",
+        f"{PYTHON_FOLDER}/readme.html": b"hello",
+    }
 )
 SHA256 = hashlib.sha256(OFFICIAL).hexdigest()
 
@@ -95,17 +99,17 @@ def test_both_layouts_give_the_same_images_and_need_no_network(tmp_path: Path, l
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_both_layouts_tell_the_classes(tmp_path: Path, layout: str) -> None:
-    images, labels = labelled(extracted(tmp_path, layout), "train")
+    images, labels = read_labeled_images(extracted(tmp_path, layout), "train")
     assert images.shape == (100, 3, 32, 32)
     assert (labels.dtype, labels.tolist()) == (torch.int64, [7] * 100)
 
 
 def test_a_batch_with_fewer_classes_than_images_is_named(tmp_path: Path) -> None:
     batch = {b"labels": [7] * 3, b"data": pixels(4)}
-    path = extracted(tmp_path) / FOLDER / "data_batch_2"
+    path = extracted(tmp_path) / PYTHON_FOLDER / "data_batch_2"
     path.write_bytes(pickle.dumps(batch, protocol=2))
     with pytest.raises(UserError, match=r"data_batch_2: not a CIFAR-10 batch.*4 labels expected"):
-        labelled(tmp_path, "train")
+        read_labeled_images(tmp_path, "train")
 
 
 @pytest.mark.parametrize(("batches", "expected"), [((20,), (18, 2)), ((7, 3, 5), (14, 1)), ((6000,), (5500, 500))])
@@ -131,15 +135,15 @@ def test_a_scale_that_does_not_divide_32_crops_the_images(tmp_path: Path) -> Non
 
 
 def test_a_folder_without_batches_says_what_is_missing(tmp_path: Path) -> None:
-    (tmp_path / FOLDER).mkdir()
-    with pytest.raises(UserError, match="none of data_batch_1"):
+    (tmp_path / PYTHON_FOLDER).mkdir()
+    with pytest.raises(UserError, match="expected at least one of data_batch_1"):
         ready(cifar10(tmp_path))
 
 
 @pytest.mark.parametrize("protocol", [2, 4])
 @pytest.mark.parametrize("part", [0.0, 0.001, 0.5, 0.999])
 def test_a_cut_off_pickle_is_refused_by_name(tmp_path: Path, part: float, protocol: int) -> None:
-    path = extracted(tmp_path) / FOLDER / "data_batch_2"
+    path = extracted(tmp_path) / PYTHON_FOLDER / "data_batch_2"
     whole = pickled(pixels(60, 1), protocol)
     path.write_bytes(whole)
     assert sizes(ready(cifar10(tmp_path)))[0] == 90
@@ -150,7 +154,7 @@ def test_a_cut_off_pickle_is_refused_by_name(tmp_path: Path, part: float, protoc
 
 @pytest.mark.parametrize("size", [0, 1000, 3 * 3073 - 1])
 def test_a_cut_off_binary_batch_is_refused_by_name(tmp_path: Path, size: int) -> None:
-    path = extracted(tmp_path, "binary") / BINARY / "test_batch.bin"
+    path = extracted(tmp_path, "binary") / BINARY_FOLDER / "test_batch.bin"
     path.write_bytes(path.read_bytes()[:size])
     with pytest.raises(UserError, match=f"{re.escape(str(path))}: damaged or cut off"):
         ready(cifar10(tmp_path))
@@ -158,7 +162,7 @@ def test_a_cut_off_binary_batch_is_refused_by_name(tmp_path: Path, size: int) ->
 
 @pytest.mark.parametrize("content", [[1, 2], {}, {b"data": pixels(2).astype(float)}, {b"data": pixels(2)[:, :9]}])
 def test_a_pickle_of_something_else_is_refused(tmp_path: Path, content: object) -> None:
-    (extracted(tmp_path) / FOLDER / "data_batch_1").write_bytes(pickle.dumps(content, protocol=2))
+    (extracted(tmp_path) / PYTHON_FOLDER / "data_batch_1").write_bytes(pickle.dumps(content, protocol=2))
     with pytest.raises(UserError, match="not a CIFAR-10 batch"):
         ready(cifar10(tmp_path))
 
@@ -179,7 +183,7 @@ def test_a_pickle_that_wants_to_run_a_command_does_not(tmp_path: Path) -> None:
     pickle.loads(evil)
     assert witness.exists()  # the trap does work
     witness.unlink()
-    (extracted(tmp_path) / FOLDER / "data_batch_1").write_bytes(evil)
+    (extracted(tmp_path) / PYTHON_FOLDER / "data_batch_1").write_bytes(evil)
     with pytest.raises(UserError, match=r"system is not allowed in a data file"):
         ready(cifar10(tmp_path))
     assert not witness.exists()
@@ -196,17 +200,17 @@ def seen(folder: Path) -> set[str]:
 def test_an_archive_in_place_is_unpacked_and_only_its_batches(tmp_path: Path) -> None:
     (tmp_path / ARCHIVE).write_bytes(OFFICIAL)
     assert sizes(ready(cifar10(tmp_path))) == (90, 10, 30)
-    assert seen(tmp_path) == {ARCHIVE, FOLDER}
-    assert "readme.html" not in {path.name for path in (tmp_path / FOLDER).iterdir()}
+    assert seen(tmp_path) == {ARCHIVE, PYTHON_FOLDER}
+    assert "readme.html" not in {path.name for path in (tmp_path / PYTHON_FOLDER).iterdir()}
 
 
 def test_a_member_outside_the_folder_is_not_written(tmp_path: Path) -> None:
     root = tmp_path / "root"
     root.mkdir()
-    names = ("../evil", f"{FOLDER}/../../evil", str(tmp_path / "evil"), f"{FOLDER}/evil")
-    (root / "a.tar.gz").write_bytes(tar(dict.fromkeys(names, b"boo") | {f"{FOLDER}/test_batch": b"good"}))
-    unpack(root / "a.tar.gz", root)
-    assert [path.name for path in (root / FOLDER).iterdir()] == ["test_batch"]
+    names = ("../evil", f"{PYTHON_FOLDER}/../../evil", str(tmp_path / "evil"), f"{PYTHON_FOLDER}/evil")
+    (root / "a.tar.gz").write_bytes(tar(dict.fromkeys(names, b"boo") | {f"{PYTHON_FOLDER}/test_batch": b"good"}))
+    unpack_archive(root / "a.tar.gz", root)
+    assert [path.name for path in (root / PYTHON_FOLDER).iterdir()] == ["test_batch"]
     assert not list(tmp_path.rglob("evil"))
 
 
@@ -219,7 +223,7 @@ def test_a_damaged_archive_leaves_nothing_behind(tmp_path: Path, content: bytes)
     archive = tmp_path / ARCHIVE
     archive.write_bytes(content)
     with pytest.raises(UserError, match=re.escape(f"{archive}: cannot be unpacked")):
-        unpack(archive, tmp_path)
+        unpack_archive(archive, tmp_path)
     assert seen(tmp_path) == {ARCHIVE}
 
 
@@ -234,7 +238,7 @@ def test_without_files_the_archive_is_fetched_once_and_unpacked(tmp_path: Path) 
     far, root = tmp_path / "far.tar.gz", tmp_path / "not" / "there" / "yet"
     far.write_bytes(OFFICIAL)
     assert sizes(ready(cifar10(root, far.as_uri()))) == (90, 10, 30)
-    assert seen(root) == {ARCHIVE, FOLDER}
+    assert seen(root) == {ARCHIVE, PYTHON_FOLDER}
     far.unlink()
     assert sizes(ready(cifar10(root, far.as_uri()))) == (90, 10, 30)
 

@@ -68,7 +68,7 @@ def test_empty_or_missing_folder_is_named(tmp_path: Path, made: bool) -> None:
 def test_a_single_image_cannot_be_held_out_but_can_be_trained_on(tmp_path: Path) -> None:
     photos(tmp_path / "hr", 1)
     photos(tmp_path / "Set5" / "HR", 2)
-    assert "one image only" in fault(data(Folder, tmp_path, path=tmp_path / "hr", patch=16))
+    assert "no image to hold out" in fault(data(Folder, tmp_path, path=tmp_path / "hr", patch=16))
     source = data(Folder, tmp_path, path=tmp_path / "hr", patch=16, val=["Set5"])
     source.setup("fit")
     assert len(source.train_set) == 1
@@ -78,7 +78,7 @@ def test_a_single_image_cannot_be_held_out_but_can_be_trained_on(tmp_path: Path)
 def test_every_tenth_picture_is_held_out_and_not_trained_on(tmp_path: Path) -> None:
     source = data(Folder, tmp_path, path=photos(tmp_path / "hr", 21), patch=16)
     source.setup("fit")
-    trained, held = source.train_set.pictures.names, source.eval_sets["val"][0].names
+    trained, held = source.train_set.images.names, source.eval_sets["val"][0].names
     assert sorted(held) == ["p0", "p18", "p9"]  # by name, p10 … p19 come before p2
     assert sorted(trained + held) == sorted(f"p{k}" for k in range(21))
 
@@ -127,7 +127,7 @@ def test_folders_can_be_several_by_path_or_by_name(tmp_path: Path, monkeypatch: 
     places = ["T91", "BSDS/train", "mine", str(photos(tmp_path / "far", 5))]
     source = data(Folder, tmp_path, path=places, patch=16, root=str(tmp_path / "sets"), val=["T91"])
     source.setup("fit")
-    names = source.train_set.pictures.names
+    names = source.train_set.images.names
     assert len(names) == len(set(names)) == 12
     assert {"HR/p1.png", "train/p1.png", "far/p1.png", "p4"} < set(names)
 
@@ -139,7 +139,7 @@ def test_pictures_can_be_left_out_by_name(tmp_path: Path) -> None:
     dials = {"path": ["a", "b"], "patch": 16, "root": str(tmp_path), "val": ["a"]}
     source = data(Folder, tmp_path, exclude=["p1", 2, "p3.png"], **dials)
     source.setup("fit")
-    assert source.train_set.pictures.names == ["p0", "p2", "0", "1"]
+    assert source.train_set.images.names == ["p0", "p2", "0", "1"]
     message = fault(data(Folder, tmp_path, exclude=["p1", "pp3"], **dials))
     assert "data.exclude=pp3: no image of this name in data.path=[a,b]" in message
     assert 'Did you mean "p3' in message
@@ -207,7 +207,7 @@ def test_all_faults_of_pairs_are_named_at_once(tmp_path: Path) -> None:
     picture(lr / "p3.png", 24, 28, mode="L")
     (lr / "p4.png").write_text("I am no picture")
     message = fault(data(PairFolder, tmp_path, **folders, patch=16))
-    assert "5 fault(s)" in message
+    assert "5 error(s)" in message
     assert f"{lr / 'p0.png'}: 28×20, but p0.png is 56×48: at scale=2, 28×24 was expected" in message
     assert f"{hr / 'p1.png'}: no LR image of this name" in message
     assert f"{lr / 'p2.png'}: no HR image of this name" in message
@@ -252,7 +252,7 @@ def test_no_picture_of_sample_is_in_two_parts(tmp_path: Path) -> None:
     source = data(Sample, tmp_path, patch=16, val=["sample"], test=["sample"])
     source.setup("fit")
     source.setup("test")
-    parts = [source.train_set.pictures, source.eval_sets["val"][0], source.eval_sets["test"][0]]
+    parts = [source.train_set.images, source.eval_sets["val"][0], source.eval_sets["test"][0]]
     assert [len(part) for part in parts] == [8, 2, 3]
     assert len({name for part in parts for name in part.names}) == 13
 

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from sr.config.cli import find_conf_dir
-from sr.data.cifar10 import labelled
+from sr.data.cifar10 import read_labeled_images
 from sr.loss.features import FILE, Features
 
 
@@ -27,7 +27,7 @@ def test_the_file_that_comes_with_sr_is_small_and_evenly_scaled() -> None:
 
 
 def test_it_distinguishes_the_classes_of_cifar10(sr_data: Path) -> None:
-    images, labels = (each[:200] for each in labelled(sr_data, "test"))
+    images, labels = (each[:200] for each in read_labeled_images(sr_data, "test"))
     state = safetensors.torch.load_file(FILE)
     seen = Features({"conv3_2": 1.0}, before_relu=False).stack(images / 255, images[:1] / 255)[0][0]
     found = F.max_pool2d(seen, 2).mean(dim=(2, 3)) @ state["classifier.weight"].float().T
@@ -47,7 +47,7 @@ def test_the_recipe_writes_what_the_loss_reads(tmp_path: Path) -> None:
         rows[:, 0] %= 10
         rows.tofile(folder / f"{name}.bin")
     recipe["main"](str(tmp_path), str(file), epochs=2)
-    images = labelled(tmp_path, "train")[0] / 255
+    images = read_labeled_images(tmp_path, "train")[0] / 255
     (seen, _), *_ = Features({"conv1_1": 1.0}, weights=str(file)).stack(images, images[:1])
     assert seen.mean(dim=(0, 2, 3)).abs().max() < 0.5
     net = recipe["normed"](recipe["vgg"](recipe["WIDTHS"]))

@@ -62,7 +62,7 @@ def test_another_degradation_or_protocol_is_another_set(tmp_path: Path) -> None:
     before = tree(source, tmp_path)
     source.degrade = type("Other", (), {"__repr__": lambda self: "Other()", "fixed": True})()
     found = find_data_differences(before, tree(source, tmp_path))
-    assert found == [f"{part}: its LR is made, or it is measured, otherwise" for part in (
+    assert found == [f"{part}: its LR is made, or it is evaluated, in another way" for part in (
         "train set hr", "val set folder", "test set folder")]  # fmt: skip
     (other,) = compute_fingerprints(
         [fingerprint.UsedSet("test", "folder", source.eval_sets["test"][0].files, {})], tmp_path, DigestCache(None)
@@ -85,7 +85,7 @@ def test_pairs_the_sample_and_cifar10_are_known_by_their_files(tmp_path: Path, w
 
 
 def test_a_file_is_read_once_for_all_runs_unless_it_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(file_digest, "SETTLED", -1.0)
+    monkeypatch.setattr(file_digest, "SETTLE_SECONDS", -1.0)
     read: list[str] = []
     digest = file_digest.hashlib.file_digest
     monkeypatch.setattr(

@@ -120,16 +120,14 @@ def test_leaks_survive_crop_mirror_size_and_jpeg(
     code, found, out = inspect(*folder(shelf), "data.patch=48")
     leaks = found.pop("leak")
     assert (code, found) == (1, {})
-    assert {(i["file"], i["picture"]) for i in leaks} == {
-        (f"of_{Path(n).stem}.png", f"{Path(n).stem}.png") for n in SETS
-    }
+    assert {(i["file"], i["image"]) for i in leaks} == {(f"of_{Path(n).stem}.png", f"{Path(n).stem}.png") for n in SETS}
     left, top, right, bottom = CROPS[crop]
     for item in leaks:
         assert item["mirrored"] == mirrored
         assert item["size"] == pytest.approx(size, rel=0.03)
         assert item["share_of_second"] == pytest.approx((right - left) * (bottom - top), abs=0.05)
         assert item["likeness"] > 0.6
-        width, height = photos(Path(item["picture"]).name).size
+        width, height = photos(Path(item["image"]).name).size
         assert item["crop"] == pytest.approx(
             [left * width, top * height, right * width, bottom * height], abs=0.03 * width
         )
@@ -140,7 +138,7 @@ def test_an_evaluation_picture_cut_from_a_training_picture(shelf: Path, photos: 
     jpeg(photos("astronaut.png").crop((60, 20, 420, 400)).resize((250, 264)), 80).save(shelf / "sets/Known/HR/face.png")
     code, found, _ = inspect(*folder(shelf))
     assert (code, set(found)) == (1, {"leak"})
-    assert [(i["file"], i["picture"]) for i in found["leak"]] == [("astronaut.png", "face.png")]
+    assert [(i["file"], i["image"]) for i in found["leak"]] == [("astronaut.png", "face.png")]
     assert found["leak"][0]["share_of_second"] > 0.97
     assert found["leak"][0]["size"] == pytest.approx(360 / 250, rel=0.02)
 
@@ -169,11 +167,11 @@ def test_the_sieve_is_imagehash(photos: Any) -> None:
 def test_correlation_is_scikit_images(photos: Any) -> None:
     from skimage.feature import match_template
 
-    from sr.inspection.register import correlation
+    from sr.inspection.register import correlate
 
     field = np.asarray(photos("coffee.png").convert("L").resize((61, 50)), dtype=np.float32)
     piece = field[5:40, 9:52] + 3
-    assert np.allclose(correlation(field, piece), match_template(field, piece), atol=1e-4)
+    assert np.allclose(correlate(field, piece), match_template(field, piece), atol=1e-4)
 
 
 def test_benchmark(shelf: Path, inspect: Any) -> None:
@@ -201,7 +199,7 @@ def test_benchmark_tells_what_two_sets_share(shelf: Path, photos: Any, inspect: 
     photos("camera.png").crop((0, 0, 400, 420)).save(shelf / "sets" / "Other" / "man.png")
     code, found, _ = inspect("data=benchmark", "data.val=[Known]", "data.test=[Known,Other]")
     assert (code, set(found)) == (0, {"shared"})
-    assert [(i["file"], i["picture"]) for i in found["shared"]] == [("camera.png", "man.png")]
+    assert [(i["file"], i["image"]) for i in found["shared"]] == [("camera.png", "man.png")]
 
 
 def test_sample(inspect: Any) -> None:
@@ -214,7 +212,7 @@ def test_cifar10(world: Path, sr: Any, tmp_path: Path) -> None:
     assert answer.code == 0
     assert "Not checked" in answer.out
     sets = json.loads((tmp_path / "inspect.json").read_text(encoding="utf-8"))["sets"]
-    assert [(s["set"], s["pictures"]) for s in sets] == [("training set", 90), ("validation set", 10), ("test set", 20)]
+    assert [(s["set"], s["images"]) for s in sets] == [("training set", 90), ("validation set", 10), ("test set", 20)]
 
 
 @pytest.mark.parametrize(

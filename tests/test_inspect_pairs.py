@@ -44,7 +44,7 @@ def test_pairs_of_matlab_are_clean(scale: int, pairs: Any, inspect: Any) -> None
 @pytest.mark.parametrize(
     ("kernel", "scale"),
     zip(["matlab_replicate", "matlab_once", "matlab_aliased", "opencv_cubic", "pillow_bicubic", "pillow_lanczos",
-     "pillow_bilinear", "torch_bicubic", "box", "bilinear", "subsampled", "subsampled_centre"], [2, 4] * 6, strict=True),
+     "pillow_bilinear", "torch_bicubic", "box", "bilinear", "subsampled", "subsampled_center"], [2, 4] * 6, strict=True),
 )  # fmt: skip
 def test_each_kernel_is_told_by_name(kernel: str, scale: int, pairs: Any, inspect: Any) -> None:
     from sr.inspection.kernels import KERNELS
@@ -157,5 +157,6 @@ def test_pairs_are_matched_as_data_pair_does(pairs: Any, tmp_path: Path, inspect
         (tmp_path / "lr" / f"{name}x2.png").rename(tmp_path / "lr" / f"{name}{ending}.png")
     data = PairFolder(lr=str(tmp_path / "lr"), hr=str(tmp_path / "hr"), patch=32, scale=2, color="rgb", seed=0,
                       root=".", degrade=None, val=["pair"], test=["pair"])  # fmt: skip
-    assert len(data._all()) == 3
+    data.setup("fit")
+    assert len(data.train_set) + len(data.eval_sets["val"][0]) == 3
     assert inspect(*words)[:2] == (0, {})

@@ -81,7 +81,7 @@ def test_the_ends_are_the_two_nets_and_the_middle_has_the_mean_of_their_weights(
 def test_what_is_known_of_one_net_is_not_said_of_the_mixture_except_its_leaks(tmp_path: Path) -> None:
     loaded = mixed(tmp_path, 0.5)
     assert (loaded.metrics, loaded.step) == ({}, 0)
-    assert [leak.picture for leak in loaded.leaks] == ["b1", "b2"]
+    assert [leak.image for leak in loaded.leaks] == ["b1", "b2"]
 
 
 @pytest.mark.slow

@@ -36,7 +36,7 @@ def test_the_leak_of_bsds500_into_set5(sr_data: Path, tmp_path: Path, inspect: A
         "data=folder", f"data.path={tmp_path}/train", f"paths.data={sr_data}", "data.val=[Set5]", "data.test=[Set5]"
     )
     assert (code, set(found)) == (1, {"leak"})
-    assert [(i["file"], i["set"], i["picture"]) for i in found["leak"]] == [("302003.jpg", "Set5", "woman.png")]
+    assert [(i["file"], i["set"], i["image"]) for i in found["leak"]] == [("302003.jpg", "Set5", "woman.png")]
     assert found["leak"][0]["likeness"] > 0.9
 
 

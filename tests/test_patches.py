@@ -126,7 +126,7 @@ def test_processes_share_an_evaluation_set_in_its_order(tmp_path: Path, world: i
     source = data(Benchmark, tmp_path, test=["odd"])
     photos(tmp_path / "odd", 5)
     source.setup("test")
-    source.eval_sets["test"][0].batch = batch
+    source.eval_sets["test"][0].evaluation_batch = batch
     seen: list[Tensor] = []
     for rank in range(world):
         source.trainer = SimpleNamespace(world_size=world, global_rank=rank)
@@ -144,7 +144,7 @@ def test_patches_cut_on_the_device_are_the_same(tmp_path: Path, patch: int) -> N
     picture(tmp_path / "lr" / "z.png", 10, 45)
     source.setup("fit")
     before = epoch(source, 1)
-    source.train_set.reside(torch.device("cpu"))
+    source.train_set.move_to(torch.device("cpu"))
     after = epoch(source, 1)
     assert same(before, after)
     assert all(torch.equal(a.lr, b.lr) and a.seed == b.seed for a, b in zip(before, after, strict=True))

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sr.data.cifar10 import labelled
+from sr.data.cifar10 import read_labeled_images
 from sr.pretrained.backbone import MEAN, STD, vgg
 
 WIDTHS = ((16, 32), (48, 48), (80, 80))
@@ -69,7 +69,7 @@ def compute_accuracy(net: nn.Module, images: Tensor, labels: Tensor) -> float:
 def main(data: str, out: str, epochs: int = 20, seed: int = 0, bf16: int = 0) -> None:
     """Train, print loss and test accuracy of each epoch, and write the weights to `out`."""
     torch.manual_seed(seed)
-    (images, labels), test = (labelled(Path(data), part) for part in ("train", "test"))
+    (images, labels), test = (read_labeled_images(Path(data), part) for part in ("train", "test"))
     features = add_norms(vgg(WIDTHS))
     head = nn.Linear(WIDTHS[-1][-1], 10)
     net = nn.Sequential(features, nn.AdaptiveAvgPool2d(1), nn.Flatten(), head).to(memory_format=torch.channels_last)

@@ -24,7 +24,7 @@ from sr.config.build import build_part
 from sr.data.cache import Cache
 from sr.data.image_set import ImageSet
 from sr.data.patches import PatchDraw, Patches
-from sr.data.sample import TRAIN
+from sr.data.sample import NAMES
 from sr.degrade.chain import Chain
 from sr.image.resize import imresize
 from sr.metric.psnr import psnr
@@ -106,7 +106,7 @@ def cropping() -> Iterator[Race]:
     where = Path(skimage.__file__).parent / "data"
     with tempfile.TemporaryDirectory() as folder:
         for most in (0, 256):
-            files = [_png(where / name, Path(folder) / f"{most or 'whole'}", most) for name in TRAIN]
+            files = [_png(where / name, Path(folder) / f"{most or 'whole'}", most) for name in NAMES["train"]]
             pictures = ImageSet(files, 2, memory=0, cache=Cache(Path(folder) / "cache", math.inf))
             pictures.load()
             chance = np.random.default_rng(0)
@@ -137,7 +137,7 @@ def degrading() -> Iterator[Race]:
     except ImportError:
         raise UserError("parts=[degrade] needs OpenCV: pip install 'sr[dev]', or leave degrade out of parts") from None
     where, side, scale = Path(skimage.__file__).parent / "data", 256, 4
-    photos = [np.array(Image.open(where / name).convert("RGB"))[:side, :side] for name in TRAIN]
+    photos = [np.array(Image.open(where / name).convert("RGB"))[:side, :side] for name in NAMES["train"]]
     images = [photo for photo in photos if photo.shape[:2] == (side, side)]
     images = [np.ascontiguousarray(images[k % len(images)][:, :: 1 - 2 * (k // 8)]) for k in range(16)]
     hr = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()

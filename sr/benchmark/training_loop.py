@@ -142,7 +142,7 @@ class Comparison:
         return Timed(steps / seconds, waited / seconds)
 
     def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        pictures, s = self.data.train_set.pictures, self.config["scale"]
+        pictures, s = self.data.train_set.images, self.config["scale"]
         hr = [pictures[k].hr for k in range(len(pictures))]
         lr = [self.data.degrade(image) for image in hr]
         p = self.config["data"]["patch"] // s

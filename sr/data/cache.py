@@ -1,9 +1,8 @@
-"""Decoded pictures on disk, mapped into memory: a crop reads no more than it needs, and all processes share one copy.
+"""Decoded images on disk, mapped into memory: a crop reads no more than it needs, and all processes share one copy.
 
-An entry is named by the bytes of its picture's file (`sr.data.file_digest`): a file that is renamed or copied is not decoded
-again, one that changes is.
-An entry is `[C, H, W]` as bytes, then `TRAILER`; it is written beside its place and renamed, so that processes that
-build the same entry at once do no harm.
+An entry is named by the digest of its image file (`sr.data.file_digest`): a file that is renamed or copied is not decoded
+again, a file that changes is. An entry is `[C, H, W]` as bytes, then `TRAILER`; it is written under a temporary name and
+renamed, so that processes may build the same entry at once.
 """
 
 import contextlib
@@ -21,17 +20,17 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sr.data.file_digest import NAME, WHOLE, DigestCache, write_atomic
+from sr.data.file_digest import DIGEST_PATTERN, VERIFIED_MTIME, DigestCache, write_atomic
 from sr.image.read import read_image
 
 TRAILER, MAGIC = struct.Struct("<8s4I"), b"sr.pix01"  # magic, C, H, W, CRC-32; another decoder needs another magic
-FILES = "files"  # what is known of the pictures' files (`sr.data.file_digest`)
-STALE = 3600.0  # seconds after which a half-written entry is nobody's
+DIGEST_FOLDER = "files"  # subfolder of the digests of image files (`sr.data.file_digest`)
+MAX_WRITE_SECONDS = 3600.0  # an unfinished entry of this age was left by a process that was terminated
 _LOCK = threading.Lock()
 
 
-class Entry(NamedTuple):
-    """One decoded picture."""
+class CacheEntry(NamedTuple):
+    """One decoded image; entries sort by the time of their last use."""
 
     used: int  # ns
     size: int  # bytes
@@ -39,56 +38,57 @@ class Entry(NamedTuple):
 
 
 class Cache:
-    """Entries in `folder`, of `limit` bytes in all: beyond it, those that were not used for longest are removed.
+    """Entries in `folder`, of `limit` bytes in total: beyond it, the least recently used ones are removed.
 
-    A folder that cannot be written, or is full, is said once; what is not in it is then decoded each time.
+    If the folder cannot be written, or is full, a note is printed once; images that are not in it are decoded each time.
     """
 
     def __init__(self, folder: Path, limit: float) -> None:
         self.folder, self.limit = folder.expanduser(), limit
-        self._memo = DigestCache(self.folder / FILES)
-        self._born = time.time_ns()
-        self._old: list[Entry] | None = None  # those used longest ago last
+        self._digests = DigestCache(self.folder / DIGEST_FOLDER)
+        self._start = time.time_ns()
+        self._removable: list[CacheEntry] | None = None  # the least recently used entry last
         self._free = 0.0
-        self._closed = False
+        self._is_closed = False
 
     def find(self, file: Path, kind: object = None) -> Tensor | None:
-        """The pixels of `file`, mapped: uint8 `[3 or 1, H, W]`; None where there is no whole entry of it.
+        """Return the pixels of `file`, mapped: uint8 `[3 or 1, H, W]`; None if there is no complete entry.
 
-        `kind` names, by its repr, what is made of the pixels before they are kept: each has an entry of its own.
+        `kind` identifies, by its repr, what was made of the decoded pixels; each kind has an entry of its own.
         """
-        entry = self._entry(file, kind)
-        return _mapped(entry) if entry else None
+        entry = self._entry_path(file, kind)
+        return _map_entry(entry) if entry else None
 
     def pixels(self, file: Path, kind: object = None, make: Callable[[], Tensor] | None = None) -> tuple[Tensor, bool]:
-        """The pixels of `file`, and whether they are mapped; decoded (or made) and kept, if they were not there."""
-        found = self.find(file, kind)
-        if found is None:
-            entry = None if self._closed else self._entry(file, kind)
+        """Return the pixels of `file`, and whether they are mapped. If there is no entry, they are decoded (or made by
+        `make`) and stored."""
+        mapped = self.find(file, kind)
+        if mapped is None:
+            entry = None if self._is_closed else self._entry_path(file, kind)
             decoded = make() if make else read_image(file).pixels
-            if entry is None or entry != self._entry(file, kind) or not self._write(entry, decoded):
+            if entry is None or entry != self._entry_path(file, kind) or not self._write(entry, decoded):
                 return decoded, False
-            found = _mapped(entry)
-        return (found, True) if found is not None else (decoded, False)
+            mapped = _map_entry(entry)
+        return (mapped, True) if mapped is not None else (decoded, False)
 
-    def files(self) -> list[Path]:
-        """All that is the cache's in its folder, whoever else has files there."""
-        return _ours(self.folder / "pixels") + _ours(self.folder / FILES)
+    def list_files(self) -> list[Path]:
+        """List the files of the cache; files of others in its folder are left out."""
+        return _list_own_files(self.folder / "pixels") + _list_own_files(self.folder / DIGEST_FOLDER)
 
-    def _entry(self, file: Path, kind: object = None) -> Path | None:
-        """Where the pixels of `file` belong, as it is now; None where it cannot be read."""
+    def _entry_path(self, file: Path, kind: object = None) -> Path | None:
+        """Return the path of the entry of `file`, as it is now; None if it cannot be read."""
         try:
-            name = self._memo.digest(file, remember=not self._closed)
+            name = self._digests.digest(file, remember=not self._is_closed)
         except OSError:
             return None
-        return (
-            self.folder / "pixels" / (name if kind is None else hashlib.sha256(f"{name} {kind!r}".encode()).hexdigest())
-        )
+        if kind is not None:
+            name = hashlib.sha256(f"{name} {kind!r}".encode()).hexdigest()
+        return self.folder / "pixels" / name
 
     def _write(self, entry: Path, pixels: Tensor) -> bool:
-        """Whether the entry is there now."""
-        if not self._room(pixels.numel() + TRAILER.size):
-            self._close(f"the pictures of this run take more than data.disk={self.limit / 1e9:g} GB")
+        """Write an entry; return whether it is there now."""
+        if not self._make_room(pixels.numel() + TRAILER.size):
+            self._close(f"the images of this run take more than data.disk={self.limit / 1e9:g} GB")
             return False
         data = pixels.contiguous().numpy()
         try:
@@ -98,33 +98,33 @@ class Cache:
             return False
         return True
 
-    def _room(self, cost: int) -> bool:
-        """Make room for an entry; what this run has used stays."""
+    def _make_room(self, size: int) -> bool:
+        """Remove old entries until `size` bytes are free; those that this run has used stay."""
         with _LOCK:
-            if self._old is None:
-                self._old = sorted(_entries(self.folder / "pixels", STALE), reverse=True)
-                self._free = self.limit - sum(entry.size for entry in self._old)
-            while self._free < cost and self._old:
-                entry = self._old.pop()
-                with contextlib.suppress(OSError):  # another process was quicker
-                    if entry.path.stat().st_atime_ns < self._born:
+            if self._removable is None:
+                self._removable = sorted(_list_entries(self.folder / "pixels"), reverse=True)
+                self._free = self.limit - sum(entry.size for entry in self._removable)
+            while self._free < size and self._removable:
+                entry = self._removable.pop()
+                with contextlib.suppress(OSError):  # another process has removed it
+                    if entry.path.stat().st_atime_ns < self._start:
                         entry.path.unlink()
                         self._free += entry.size
-            if self._free < cost:
+            if self._free < size:
                 return False
-            self._free -= cost
+            self._free -= size
             return True
 
-    def _close(self, why: str) -> None:
+    def _close(self, reason: str) -> None:
         with _LOCK:
-            if not self._closed:
-                print(f"note: paths.cache={self.folder}: {why}; what is not in it is decoded each time",
+            if not self._is_closed:
+                print(f"note: paths.cache={self.folder}: {reason}; images that are not in it are decoded each time",
                       file=sys.stderr)  # fmt: skip
-            self._closed = True
+            self._is_closed = True
 
 
-def _mapped(path: Path) -> Tensor | None:
-    """An entry's pixels, once they are known to be whole; its date of use becomes now."""
+def _map_entry(path: Path) -> Tensor | None:
+    """Return an entry's pixels if it is complete, and mark it as used now."""
     try:
         with path.open("rb") as file:
             state = os.fstat(file.fileno())
@@ -135,26 +135,26 @@ def _mapped(path: Path) -> Tensor | None:
         flat = torch.from_file(str(path), shared=False, size=c * h * w, dtype=torch.uint8)
     except (OSError, struct.error, RuntimeError):  # RuntimeError: PyTorch could not map it
         return None
-    if state.st_mtime_ns != WHOLE and zlib.crc32(flat.numpy()) != crc:
+    if state.st_mtime_ns != VERIFIED_MTIME and zlib.crc32(flat.numpy()) != crc:
         return None
-    with contextlib.suppress(OSError):  # a folder of somebody else's
-        os.utime(path, ns=(time.time_ns(), WHOLE))
+    with contextlib.suppress(OSError):  # the folder belongs to another user
+        os.utime(path, ns=(time.time_ns(), VERIFIED_MTIME))
     return flat.view(c, h, w)
 
 
-def _entries(folder: Path, age: float) -> list[Entry]:
-    """All entries. What was left half-written for more than `age` seconds is removed."""
-    found = []
-    for path in _ours(folder):
-        with contextlib.suppress(OSError):  # another process was quicker
+def _list_entries(folder: Path) -> list[CacheEntry]:
+    """List all entries, and remove unfinished ones that nobody writes any more."""
+    entries = []
+    for path in _list_own_files(folder):
+        with contextlib.suppress(OSError):  # another process has removed it
             state = path.stat()
             if path.suffix != ".part":
-                found.append(Entry(state.st_atime_ns, state.st_size, path))
-            elif time.time() - state.st_mtime >= age:
+                entries.append(CacheEntry(state.st_atime_ns, state.st_size, path))
+            elif time.time() - state.st_mtime >= MAX_WRITE_SECONDS:
                 path.unlink()
-    return found
+    return entries
 
 
-def _ours(folder: Path) -> list[Path]:
-    """The files of a folder that can only be a cache's."""
-    return [path for path in folder.glob("*") if NAME.match(path.name) and path.suffix in ("", ".part")]
+def _list_own_files(folder: Path) -> list[Path]:
+    """List the files of a folder that, by their names, only a cache can have written."""
+    return [path for path in folder.glob("*") if DIGEST_PATTERN.match(path.name) and path.suffix in ("", ".part")]

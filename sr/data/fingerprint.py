@@ -1,6 +1,6 @@
-"""What images a run used, to the last byte: a digest of each set, and of each file, so that two runs can be compared.
+"""Fingerprints of the images that a run used: a digest of each set, and of each file, so that two runs can be compared.
 
-A set's digest is of its files' names and contents, of how LR is made of them, and, of a set to be measured, of the
+The digest of a set covers the names and contents of its files, how LR is made of them, and for an evaluation set the
 protocol.
 """
 
@@ -19,10 +19,10 @@ from sr.data.file_digest import DigestCache
 from sr.data.module import SRDataModule
 from sr.runtime.error import UserError
 
-LENGTH = 32  # digits of a set's digest: trackers take 36
-OTHER = "other"  # the context of what is no images
-ADDRESS = re.compile(r" at 0x[0-9a-f]+")  # in the repr of a function, another one in each process
-HALVES = ("HR", "LR")  # folders inside of a set's
+DIGEST_LENGTH = 32  # characters of a set's digest; trackers take at most 36
+OTHER = "other"  # the context of files that are no images
+ADDRESS = re.compile(r" at 0x[0-9a-f]+")  # in the repr of a function; differs from process to process
+SUBFOLDERS = ("HR", "LR")  # of the folder of a set
 
 
 class UsedSet(NamedTuple):
@@ -31,8 +31,8 @@ class UsedSet(NamedTuple):
     context: str
     name: str
     files: Sequence[Path]
-    made: dict[str, Any]  # how LR comes about, and how it is measured
-    root: Path | None = None  # what its files' names are relative to; None: `paths.data`
+    conditions: dict[str, Any]  # how LR is made, and the protocol of an evaluation set
+    root: Path | None = None  # the folder to which its files' names are relative; None: `paths.data`
 
 
 class SetFingerprint(NamedTuple):
@@ -42,91 +42,95 @@ class SetFingerprint(NamedTuple):
     name: str
     source: str  # the folder of its files
     digest: str
-    made: dict[str, Any]
+    conditions: dict[str, Any]
     files: dict[str, str]  # name -> sha256
 
 
 def list_used_sets(data: SRDataModule, describe: Callable[[str], dict[str, Any]]) -> list[UsedSet]:
-    """The sets that are set up. `describe` tells the protocol, given where LR comes from (`Protocol.describe`)."""
-    found = []
+    """List the sets that are set up. `describe` is `Protocol.describe`: it describes the protocol for a source of LR."""
+    used = []
     if data.train_set is not None:
         lr = "files" if getattr(data.train_set, "is_paired", False) else repr(data.degrade)
-        found.append(UsedSet("train", data.training_name, _files(data.train_set), {"lr": lr}))
-    for part, sets in data.eval_sets.items():
-        for k, chosen in enumerate(sets):
-            lr = data.describe_lr(part, k)
-            found.append(UsedSet(part, data.set_name(part, k), _files(chosen), {"lr": lr, "protocol": describe(lr)}))
-    return found
+        used.append(UsedSet("train", data.training_name, data.train_set.files, {"lr": lr}))
+    for split, sets in data.eval_sets.items():
+        for k, images in enumerate(sets):
+            lr = data.describe_lr(split, k)
+            used.append(UsedSet(split, data.set_name(split, k), images.files, {"lr": lr, "protocol": describe(lr)}))
+    return used
 
 
-def _files(chosen: Any) -> Sequence[Path]:
-    """Of a set; a class of the user's own need not tell them."""
-    return getattr(chosen, "files", ())
+def compute_fingerprints(sets: Iterable[UsedSet], root: Path, digests: DigestCache) -> list[SetFingerprint]:
+    """Compute the fingerprint of each set, reading in parallel all files that `digests` does not remember.
 
-
-def compute_fingerprints(sets: Iterable[UsedSet], root: Path, memo: DigestCache) -> list[SetFingerprint]:
-    """Read all files that `memo` does not know, side by side. Names are those under `root`, where a file is there."""
+    Files are named by their paths relative to `root`, if they are under it.
+    """
     sets = list(sets)
-    paths = list(dict.fromkeys(file.absolute() for one in sets for file in one.files))
-    with ThreadPoolExecutor(2) as pool:  # hashing lets go of Python, and disks are not faster with more
-        digests = pool.map(lambda file: _digest(file, memo), paths)
-        known = dict(zip(paths, tqdm(digests, "fingerprint", len(paths), unit="file", delay=2), strict=True))
-    return [_print(one, root, known) for one in sets]
+    paths = list(dict.fromkeys(file.absolute() for used in sets for file in used.files))
+    with ThreadPoolExecutor(2) as pool:  # hashing releases the GIL, and disks are not faster with more
+        results = pool.map(lambda file: _compute_digest(file, digests), paths)
+        by_path = dict(zip(paths, tqdm(results, "fingerprint", len(paths), unit="file", delay=2), strict=True))
+    return [_combine(used, root, by_path) for used in sets]
 
 
-def _digest(file: Path, memo: DigestCache) -> str:
+def _compute_digest(file: Path, digests: DigestCache) -> str:
     try:
-        return memo.digest(file)
+        return digests.digest(file)
     except OSError as error:
         raise UserError(f"{file}: cannot be read ({error.strerror or error})") from None
 
 
-def _print(one: UsedSet, root: Path, known: dict[Path, str]) -> SetFingerprint:
-    paths = [file.absolute() for file in one.files]
-    files = dict(sorted(zip(name_files(paths, one.root or root), (known[path] for path in paths), strict=True)))
-    content = ADDRESS.sub("", json.dumps([files, one.made], sort_keys=True, default=str)).encode()
+def _combine(used: UsedSet, root: Path, digests: dict[Path, str]) -> SetFingerprint:
+    """Combine the digests of a set's files and its conditions."""
+    paths = [file.absolute() for file in used.files]
+    files = dict(sorted(zip(name_files(paths, used.root or root), (digests[path] for path in paths), strict=True)))
+    content = ADDRESS.sub("", json.dumps([files, used.conditions], sort_keys=True, default=str)).encode()
+    digest = hashlib.sha256(content).hexdigest()[:DIGEST_LENGTH]
     source = os.path.commonpath([path.parent for path in paths]) if paths else ""
-    return SetFingerprint(one.context, one.name, source, hashlib.sha256(content).hexdigest()[:LENGTH], one.made, files)
+    return SetFingerprint(used.context, used.name, source, digest, used.conditions, files)
 
 
 def name_files(paths: Sequence[Path], root: Path) -> list[str]:
-    """Each file's path under `root`, or with its set's folder alone, so that it is the same wherever that lies."""
+    """Name each file by its path under `root`, or else by its set's folder alone: the same name wherever the set is."""
     root = root.expanduser().absolute()
-    found = [
-        path.relative_to(root) if path.is_relative_to(root) else Path(*path.parts[-2 - (path.parent.name in HALVES) :])
+    names = [
+        path.relative_to(root)
+        if path.is_relative_to(root)
+        else Path(*path.parts[-2 - (path.parent.name in SUBFOLDERS) :])
         for path in paths
     ]
-    return [path.as_posix() for path in (found if len(set(found)) == len(set(paths)) else paths)]
+    return [path.as_posix() for path in (names if len(set(names)) == len(set(paths)) else paths)]
 
 
-def to_tree(found: Iterable[SetFingerprint]) -> dict[str, dict[str, Any]]:
-    """As it stands in data.json: `{"train": {"T91": {"digest": …, "files": {"T91/HR/t1.png": sha256}}}}`."""
+def to_tree(fingerprints: Iterable[SetFingerprint]) -> dict[str, dict[str, Any]]:
+    """Return the content of data.json: `{"train": {"T91": {"digest": …, "files": {"T91/HR/t1.png": sha256}}}}`."""
     tree: dict[str, dict[str, Any]] = {}
-    for one in found:
-        about = {"digest": one.digest, "source": one.source, **one.made, "files": one.files}
-        tree.setdefault(one.context, {})[one.name] = about
+    for one in fingerprints:
+        content = {"digest": one.digest, "source": one.source, **one.conditions, "files": one.files}
+        tree.setdefault(one.context, {})[one.name] = content
     return tree
 
 
-def find_data_differences(there: dict[str, dict[str, Any]], here: dict[str, dict[str, Any]]) -> list[str]:
-    """What of two data.json's is not the same, file by file."""
-    found = []
-    for context in dict.fromkeys([*there, *here]):
-        first, second = there.get(context, {}), here.get(context, {})
-        for name in dict.fromkeys([*first, *second]):
-            if name not in first or name not in second:
-                found.append(f"{context} set {name} is used {'there' if name in first else 'here'} only")
-            elif first[name]["digest"] != second[name]["digest"]:
-                lines = _of_files(first[name]["files"], second[name]["files"])
-                found += lines or [f"{context} set {name}: its LR is made, or it is measured, otherwise"]
-    return list(dict.fromkeys(found))
+def find_data_differences(before: dict[str, dict[str, Any]], now: dict[str, dict[str, Any]]) -> list[str]:
+    """Describe how two data.json differ, file by file: that of the run `before`, and that of this one."""
+    differences = []
+    for context in dict.fromkeys([*before, *now]):
+        old_sets, new_sets = before.get(context, {}), now.get(context, {})
+        for name in dict.fromkeys([*old_sets, *new_sets]):
+            if name not in old_sets or name not in new_sets:
+                run = "earlier run" if name in old_sets else "present run"
+                differences.append(f"{context} set {name} is used by the {run} only")
+            elif old_sets[name]["digest"] != new_sets[name]["digest"]:
+                lines = _compare_files(old_sets[name]["files"], new_sets[name]["files"])
+                differences += lines or [f"{context} set {name}: its LR is made, or it is evaluated, in another way"]
+    return list(dict.fromkeys(differences))
 
 
-def _of_files(there: dict[str, str], here: dict[str, str]) -> list[str]:
-    found = [f"{name} differs" for name in there if name in here and there[name] != here[name]]
-    gone, new = ({n: s for n, s in a.items() if n not in b} for a, b in ((there, here), (here, there)))
-    contents = {digest: name for name, digest in new.items()}
-    for name, digest in gone.items():
-        now = contents.pop(digest, None)
-        found.append(f"{name} is {now} now" if now else f"{name} is missing")
-    return found + [f"{name} is new" for name in contents.values()]
+def _compare_files(before: dict[str, str], now: dict[str, str]) -> list[str]:
+    """Describe how the files (name -> sha256) of a set have changed."""
+    changed = [f"{name} differs" for name in before if name in now and before[name] != now[name]]
+    missing = {name: digest for name, digest in before.items() if name not in now}
+    new_names = {digest: name for name, digest in now.items() if name not in before}
+    for name, digest in missing.items():
+        new_name = new_names.pop(digest, None)
+        changed.append(f"{name} is {new_name} now" if new_name else f"{name} is missing")
+    return changed + [f"{name} is new" for name in new_names.values()]

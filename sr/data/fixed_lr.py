@@ -1,4 +1,4 @@
-"""LR that is made of whole pictures once, by a degradation that is fixed; and the name by which the cache knows it."""
+"""LR that a fixed degradation makes of whole images, once; and the name under which the cache stores it."""
 
 import hashlib
 from collections.abc import Callable, Iterator
@@ -11,40 +11,40 @@ from torch import Tensor, nn
 
 from sr.image.color import rgb_to_gray as to_gray
 
-SIDE = 24  # LR pixels a side of the picture by which degradations are told apart
-PLAIN = (str, int, float, bool, type(None), Path)
+PROBE_SIDE = 24  # LR pixels a side of the image by whose result two degradations are distinguished
+PLAIN_TYPES = (str, int, float, bool, type(None), Path)
 
 
 class FixedLR:
-    """How LR is made of a whole picture, where that is the same each time. HR is turned gray first with `gray`."""
+    """Makes the LR of a whole image, the same each time. With `gray`, HR is converted to gray first."""
 
     def __init__(self, degrade: Callable[[Tensor], Tensor], scale: int, gray: bool) -> None:
         self.degrade, self.scale, self.gray = degrade, scale, gray
 
     def __call__(self, hr: Tensor) -> Tensor:
-        """uint8 `[3 or 1, H, W]` of any size, as it is in the file -> `[3 or 1, H // scale, W // scale]`."""
+        """Degrade uint8 `[3 or 1, H, W]` of any size, as decoded -> `[3 or 1, H // scale, W // scale]`."""
         h, w = (n - n % self.scale for n in hr.shape[-2:])
         hr = hr[:, :h, :w]
         return self.degrade(to_gray(hr) if self.gray else hr)
 
     def __repr__(self) -> str:
-        return f"Shrink({self.name})"
+        return f"Shrink({self.name})"  # part of the names of cache entries
 
     @cached_property
     def name(self) -> str:
-        """Another one for another degradation, whatever that shows of itself: by its class, all its dials and weights, and by
-        what it makes of a picture, where a closure's or another program's are seen too."""
-        digest = hashlib.sha256(repr((self.scale, self.gray, *_told(self.degrade))).encode())
+        """A digest that differs for different degradations, whatever their repr shows: of the class, all options and
+        weights, and of the result for one image, which reveals closures and other programs too."""
+        digest = hashlib.sha256(repr((self.scale, self.gray, *_list_settings(self.degrade))).encode())
         if isinstance(self.degrade, nn.Module):
             for weight in (*self.degrade.parameters(), *self.degrade.buffers()):
                 digest.update(repr(weight.shape).encode())
                 digest.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-        digest.update(self(_picture(SIDE * self.scale)).contiguous().numpy())
+        digest.update(self(_draw_probe(PROBE_SIDE * self.scale)).contiguous().numpy())
         return digest.hexdigest()
 
 
-def _told(part: Any) -> Iterator[Any]:
-    """The class of each module and all that is plain in it, also what does not stand in its repr."""
+def _list_settings(part: Any) -> Iterator[Any]:
+    """Yield the class of each module and all its plain attributes, including those that its repr does not show."""
     for module in part.modules() if isinstance(part, nn.Module) else [part]:
         yield type(module).__module__, type(module).__qualname__
         yield sorted((key, repr(value)) for key, value in getattr(module, "__dict__", {}).items() if _is_plain(value))
@@ -53,12 +53,12 @@ def _told(part: Any) -> Iterator[Any]:
 def _is_plain(value: Any) -> bool:
     if isinstance(value, dict):
         return all(map(_is_plain, (*value, *value.values())))
-    return all(map(_is_plain, value)) if isinstance(value, list | tuple) else isinstance(value, PLAIN)
+    return all(map(_is_plain, value)) if isinstance(value, list | tuple) else isinstance(value, PLAIN_TYPES)
 
 
-def _picture(side: int) -> Tensor:
-    """Areas, edges and noise, uint8 `[3, side, side]`, always the same."""
-    chance = torch.Generator().manual_seed(0)
-    areas, noise = (torch.randint(0, 256, (3, n, n), generator=chance) for n in (4, side))
+def _draw_probe(side: int) -> Tensor:
+    """Draw areas, edges and noise, uint8 `[3, side, side]`, always the same."""
+    generator = torch.Generator().manual_seed(0)
+    areas, noise = (torch.randint(0, 256, (3, n, n), generator=generator) for n in (4, side))
     areas = areas.repeat_interleave(side // 4, 1).repeat_interleave(side // 4, 2)
     return torch.where(torch.arange(side) < side // 2, areas, noise).to(torch.uint8)

@@ -1,104 +1,93 @@
 """`data=folder data.path=DIR`: folders of HR images; LR is made from them."""
 
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from sr.data.image_set import ImageSet
-from sr.data.module import SRDataModule, check_sizes, hr_folder, split_held_out
-from sr.data.patches import Patches
+from sr.data.evaluation_set import find_hr_folder
+from sr.data.module import SRDataModule
+from sr.data.source import ImageFiles, Split
 from sr.image.read import list_images
 from sr.runtime.error import UserError, suggest_nearest
 
+HELD_OUT_INTERVAL = 10  # every tenth image is held out for evaluation …
+MAX_HELD_OUT = 20  # … at most this many
+
 
 class Folder(SRDataModule):
-    """Trains on the pictures of `path`; every tenth (one at least, twenty at most) is held out as the set `folder`."""
+    """Images of the folders `path`; every tenth (at least one, at most 20) is held out as the evaluation set `folder`,
+    unless neither `val` nor `test` names that set. `exclude` names images to leave out."""
 
     name = "folder"
 
     def __init__(
-        self, *, path: str | Sequence[str] | None, patch: int, exclude: Sequence[Any] | None = None, **dials: Any
+        self, *, path: str | Sequence[str] | None, exclude: Sequence[Any] | None = None, **options: Any
     ) -> None:
-        super().__init__(**dials)
+        super().__init__(**options)
         if not path:
-            raise UserError("data=folder needs to know the folder of your HR images: data.path=DIR")
-        self.path, self.patch, self.exclude = path, patch, exclude
-        self._parts: tuple[ImageSet, ImageSet] | None = None
+            raise UserError("data=folder needs the folder of your HR images: data.path=DIR")
+        self.path, self.exclude = path, exclude
 
-    def build_training_set(self) -> Patches:
-        pictures, held = self._split()
-        patches = self.build_patches(pictures, self.patch)
-        patches.pictures.load(held)
-        return patches
-
-    def build_held_out_set(self, stage: str) -> ImageSet:
-        held = self._split()[1]
-        check_sizes(held, f"data.{stage}={self.name}")
-        return held
+    def find_images(self, split: Split) -> ImageFiles:
+        held_out = self._held_out
+        return ImageFiles([path for path in self._files if (path in held_out) == (split != "train")])
 
     @property
     def training_name(self) -> str:
         """The folders' names, as they were typed: `T91+train`."""
-        return "+".join(Path(str(name)).name for name in _listed(self.path))
+        return "+".join(Path(str(name)).name for name in _to_list(self.path))
 
-    def _all(self) -> ImageSet:
-        return self.open_images(list_folder_images(self.path, self.exclude, self.root))
+    @cached_property
+    def _files(self) -> list[Path]:
+        return list_folder_images(self.path, self.exclude, self.root)
 
-    def _split(self) -> tuple[ImageSet, ImageSet]:
-        if self._parts is None:
-            pictures = self._all()
-            if self.name not in self.sets["val"] + self.sets["test"]:
-                self._parts = pictures, pictures.subset([])
-            elif len(pictures) < 2:
-                raise UserError(
-                    f"data.path={self.path}: one image only, but some must be held out: "
-                    "add images, or validate on another set (data.val=[Set5] data.test=[Set5])"
-                )
-            else:
-                train, held = split_held_out(len(pictures))
-                self._parts = pictures.subset(train), pictures.subset(held)
-        return self._parts
+    @cached_property
+    def _held_out(self) -> set[Path]:
+        is_used = self.name in self.sets["val"] + self.sets["test"]
+        return set(self._files[::HELD_OUT_INTERVAL][:MAX_HELD_OUT]) if is_used and len(self._files) > 1 else set()
 
 
 def list_folder_images(path: str | Sequence[str], exclude: Sequence[Any] | None, root: Path) -> list[Path]:
-    """The pictures of `data.path`, one folder or several, without those that `data.exclude` names.
+    """List the images of `data.path`, one folder or several, without those that `data.exclude` names.
 
-    A folder is a path, or the NAME of a set under `root`; its pictures lie in `HR`, if there is such a folder in it.
+    A folder is a path, or the name of a set under `root`; its images are in its subfolder `HR`, if it has one.
     """
-    places = [_place(str(name), root) for name in _listed(path)]
-    twice = [place for place in places if places.count(place) > 1]
-    if twice:
-        raise UserError(f"data.path={_shown(path)}: {twice[0]} stands there twice")
-    files = [file for place in places for file in list_images(place, "data.path")]
+    folders = [_find_folder(str(name), root) for name in _to_list(path)]
+    repeated = [folder for folder in folders if folders.count(folder) > 1]
+    if repeated:
+        raise UserError(f"data.path={_format(path)}: {repeated[0]} is named twice")
+    files = [file for folder in folders for file in list_images(folder, "data.path")]
     if isinstance(exclude, str | int):
         raise UserError(f"data.exclude={exclude}: expected a list: data.exclude=[{exclude}]")
-    out = {str(name) for name in exclude or []}
-    there = {word for file in files for word in (file.stem, file.name)}
-    for name in sorted(out - there):
+    excluded = {str(name) for name in exclude or []}
+    names = {word for file in files for word in (file.stem, file.name)}
+    for name in sorted(excluded - names):
         raise UserError(
-            f"data.exclude={name}: no image of this name in data.path={_shown(path)}.{suggest_nearest(name, there)}"
+            f"data.exclude={name}: no image of this name in data.path={_format(path)}.{suggest_nearest(name, names)}"
         )
-    kept = [file for file in files if not {file.stem, file.name} & out]
-    if not kept:
-        raise UserError(f"data.exclude={_shown(exclude)}: no image of data.path={_shown(path)} is left")
-    return kept
+    remaining = [file for file in files if not {file.stem, file.name} & excluded]
+    if not remaining:
+        raise UserError(f"data.exclude={_format(exclude)}: no image of data.path={_format(path)} is left")
+    return remaining
 
 
-def _listed(path: str | Sequence[str]) -> Sequence[str]:
+def _to_list(path: str | Sequence[str]) -> Sequence[str]:
     return [path] if isinstance(path, str | Path) else path
 
 
-def _place(name: str, root: Path) -> Path:
-    """The folder of images: a path if there is one, else a set under `root`."""
-    here = Path(name).expanduser()
-    path = here if here.exists() else root.expanduser() / name
+def _find_folder(name: str, root: Path) -> Path:
+    """Return the folder of images that `name` means: a path if it exists, else a set under `root`."""
+    path = Path(name).expanduser()
+    path = path if path.exists() else root.expanduser() / name
     if not path.exists():
-        there = [p.name for p in root.iterdir() if p.is_dir()] if root.is_dir() else []
+        folders = [p.name for p in root.iterdir() if p.is_dir()] if root.is_dir() else []
         raise UserError(
-            f"data.path={name}: there is no such folder, nor one under paths.data={root}.{suggest_nearest(name, there)}"
+            f"data.path={name}: there is no such folder, nor one under paths.data={root}.{suggest_nearest(name, folders)}"
         )
-    return hr_folder(path)
+    return find_hr_folder(path)
 
 
-def _shown(value: str | Sequence[Any]) -> str:
+def _format(value: str | Sequence[Any]) -> str:
+    """Format an option's value as it is typed."""
     return str(value) if isinstance(value, str | Path) else f"[{','.join(map(str, value))}]"

@@ -1,4 +1,4 @@
-"""Sets of pictures of any size: listed and checked by their headers first, decoded once, kept in memory or mapped."""
+"""Sets of images of any size: checked by their headers first, decoded once, held in memory or mapped from the cache."""
 
 import os
 import random
@@ -21,184 +21,194 @@ from sr.image.batch import Raw
 from sr.image.read import Header, probe, read_image
 from sr.runtime.error import UserError
 
-MEMORY = 4e9  # bytes of decoded pictures that one set may keep
-Source = tuple[Path, FixedLR | None]  # a file, and what is made of it
-Make = Callable[[], Tensor]
-MAPS = 30_000  # pictures mapped at once; Linux allows a process 65,530 maps
+DEFAULT_MEMORY = 4e9  # bytes of decoded images that one set may hold
+MAX_MAPS = 30_000  # images mapped at once; Linux allows a process 65,530 maps
+Origin = tuple[Path, FixedLR | None]  # where pixels come from: a file, and what is made of it
+ReadPixels = Callable[[Path, FixedLR | None, Callable[[], Tensor] | None], tuple[Tensor, bool]]  # as `Cache.pixels`
 
 
 class ImageSet(Dataset):
-    """HR pictures, with or without their LR counterparts; item `i` is a whole picture as `Raw`, `[C, H, W]`.
+    """HR images, with or without their LR counterparts; item `i` is a whole image as `Raw`, `[C, H, W]`.
 
-    HR is cropped at the bottom and right to a multiple of `scale`, as every protocol of the field does. A set of up to
-    `memory` bytes is kept in memory; of a larger one, each picture is a view of its entry in `cache`, if there is one.
+    HR is cropped at the bottom and right to a multiple of `scale`, as in every published protocol. A set of up to
+    `memory` bytes is held in memory; of a larger one, each image is a view of its entry in `cache`, if there is a cache.
     """
 
-    batch = 1  # for evaluation: pictures differ in size
-    keep = True  # decoded pictures, for when they are wanted again
+    evaluation_batch = 1  # images differ in size
+    retain_decoded = True  # False: an image is used once, and decoded again if it is wanted again
 
     def __init__(
         self,
         hr: Sequence[Path],
         scale: int,
         lr: Sequence[Path] | None = None,
-        memory: float = MEMORY,
+        memory: float = DEFAULT_MEMORY,
         cache: Cache | None = None,
     ) -> None:
         self.scale, self.memory, self.cache = scale, memory, cache
         self._hr, self._lr, self._headers = list(hr), list(lr) if lr else None, read_headers(hr)
-        self._shrink: FixedLR | None = None
+        self._fixed_lr: FixedLR | None = None
         self.names = name_images(self._hr)
-        self._begin()
+        self._reset()
 
-    def _begin(self) -> None:
+    def _reset(self) -> None:
+        """Compute the sizes, and drop all decoded images."""
         s = self.scale
         self.sizes = [(h - h % s, w - w % s) for h, w, _ in self._headers]  # (H, W), cropped
         self.bytes = sum(h * w * 3 for h, w in self.sizes) * (1 + 1 / s**2 * self.has_lr)  # when decoded
-        self._kept: dict[int, Raw] = {}
+        self._decoded: dict[int, Raw] = {}
         self._free = self.memory
 
     def __len__(self) -> int:
         return len(self._hr)
 
     def __getstate__(self) -> dict[str, Any]:
-        """For a loader process that is not a fork: it opens maps of its own, instead of being sent their pixels."""
-        return self.__dict__ | ({"_kept": {}} if self.is_mapped else {})
+        """Return the state for a loader process that is no fork: it opens its own maps instead of receiving pixels."""
+        return self.__dict__ | ({"_decoded": {}} if self.is_mapped else {})
 
     @property
     def has_lr(self) -> bool:
-        """Whether a picture comes with its LR, from a file or made once."""
-        return self._lr is not None or self._shrink is not None
+        """True if an image comes with its LR, from a file or made once."""
+        return self._lr is not None or self._fixed_lr is not None
 
     @property
     def is_paired(self) -> bool:
-        """Whether LR comes from files."""
+        """True if LR comes from files."""
         return self._lr is not None
 
     @property
     def files(self) -> list[Path]:
-        """All files behind the set, HR first."""
+        """All files of the set, HR first."""
         return [*self._hr, *(self._lr or [])]
 
     @property
     def is_mapped(self) -> bool:
-        """Whether the set is too large for memory, and is read from the cache."""
-        return self.cache is not None and self.keep and self.bytes > self.memory
+        """True if the set is too large for memory, and is read from the cache."""
+        return self.cache is not None and self.retain_decoded and self.bytes > self.memory
 
     def __getitem__(self, index: int | list[int]) -> Raw:
         if isinstance(index, list):
-            return collate([self[i] for i in index])
-        if index in self._kept:
-            return self._kept[index]
-        return self._open(index, self.cache.pixels if self.is_mapped else _in_memory)
+            return stack_images([self[i] for i in index])
+        if index in self._decoded:
+            return self._decoded[index]
+        return self._open(index, self.cache.pixels if self.is_mapped else _decode)
 
-    def subset(self, indices: Sequence[int]) -> "ImageSet":
-        """The pictures of these indices, as a set of their own."""
+    def subset(self, hr: Sequence[Path]) -> "ImageSet":
+        """Return the images of these HR files as a set of their own."""
+        position = {path: k for k, path in enumerate(self._hr)}
+        indices = [position[path] for path in hr]
         part = copy(self)
         part._hr, part._headers = [self._hr[i] for i in indices], [self._headers[i] for i in indices]
         part._lr = [self._lr[i] for i in indices] if self._lr else None
         part.names = [self.names[i] for i in indices]
-        part._begin()
+        part._reset()
         return part
 
-    def add_fixed_lr(self, shrink: FixedLR) -> "ImageSet":
-        """The same pictures with LR made of each of them, as whole as it is, once."""
+    def add_fixed_lr(self, fixed_lr: FixedLR) -> "ImageSet":
+        """Return the same images, each with LR that is made once, from the whole image."""
         part = copy(self)
-        part._shrink = shrink
-        part._begin()
+        part._fixed_lr = fixed_lr
+        part._reset()
         return part
 
-    def load(self, *more: "ImageSet") -> None:
-        """Decode what fits in memory or is not in the cache, side by side, with a progress bar; every damaged file is
-        named at once."""
-        jobs = [(pictures, index) for pictures in (self, *more) for index in range(len(pictures))]
-        with ThreadPoolExecutor() as pool:
-            found = list(pool.map(_find, jobs))  # first, for what is in use is not removed to make room
-            left = [job for job, there in enumerate(found) if not there]
-            random.Random(os.getpid()).shuffle(left)  # noqa: S311  processes that begin together share the work
-            done = pool.map(lambda job: _fault(*jobs[job]), left)
-            bar = tqdm(done, total=len(left), desc="decoding", unit="image", delay=2)
-            faults = dict(zip(left, bar, strict=True))
-        if any(faults.values()):
-            raise UserError("\n".join(faults[job] for job in sorted(faults) if faults[job]))
+    def load(self, *others: "ImageSet") -> None:
+        """Decode what fits in memory or is not in the cache, of this set and `others`, in parallel, with a progress bar.
 
-    def _sources(self, index: int) -> list[Source]:
-        lr = [(self._lr[index], None)] if self._lr else [(self._hr[index], self._shrink)] if self._shrink else []
+        Raises one `UserError` that names every damaged file.
+        """
+        jobs = [(images, index) for images in (self, *others) for index in range(len(images))]
+        with ThreadPoolExecutor() as pool:
+            cached = list(pool.map(_open_cached, jobs))  # first, because entries in use are not removed to make room
+            missing = [job for job, is_cached in enumerate(cached) if not is_cached]
+            random.Random(os.getpid()).shuffle(missing)  # noqa: S311  processes that start together share the work
+            results = pool.map(lambda job: _try_decode(*jobs[job]), missing)
+            bar = tqdm(results, total=len(missing), desc="decoding", unit="image", delay=2)
+            errors = dict(zip(missing, bar, strict=True))
+        if any(errors.values()):
+            raise UserError("\n".join(errors[job] for job in sorted(errors) if errors[job]))
+
+    def _list_origins(self, index: int) -> list[Origin]:
+        if self._lr:
+            lr: list[Origin] = [(self._lr[index], None)]
+        else:
+            lr = [(self._hr[index], self._fixed_lr)] if self._fixed_lr else []
         return [(self._hr[index], None), *lr]
 
-    def _open(self, index: int, pixels: Callable[[Path, FixedLR | None, Make | None], tuple[Tensor, bool]]) -> Raw:
-        """The picture, of what `pixels` gives for each source: its pixels, and whether they are mapped."""
+    def _open(self, index: int, read_pixels: ReadPixels) -> Raw:
+        """Return an image; `read_pixels` gives, for each origin, its pixels, and whether they are mapped."""
         h, w = self.sizes[index]
         opened: list[tuple[Tensor, bool]] = []
-        for file, shrink in self._sources(index):
-            opened.append(pixels(file, shrink, partial(shrink, opened[0][0]) if shrink else None))
-        found, mapped = zip(*opened, strict=True)
-        views = [x.expand(3, -1, -1) for x in (found[0][:, :h, :w], *found[1:])]
+        for file, fixed_lr in self._list_origins(index):
+            opened.append(read_pixels(file, fixed_lr, partial(fixed_lr, opened[0][0]) if fixed_lr else None))
+        pixels, mapped = zip(*opened, strict=True)
+        views = [x.expand(3, -1, -1) for x in (pixels[0][:, :h, :w], *pixels[1:])]
         if not all(mapped):
             views = [x.contiguous() for x in views]
-        raw = Raw(*views, gray=found[0].shape[0] == 1)
+        raw = Raw(*views, gray=pixels[0].shape[0] == 1)
         cost = 0 if all(mapped) else sum(x.numel() for x in views)
-        if self.keep and cost <= self._free and (cost or len(self._kept) < MAPS):
+        if self.retain_decoded and cost <= self._free and (cost or len(self._decoded) < MAX_MAPS):
             self._free -= cost
-            self._kept[index] = raw
+            self._decoded[index] = raw
         return raw
 
 
-def _in_memory(file: Path, shrink: FixedLR | None, make: Make | None) -> tuple[Tensor, bool]:
+def _decode(file: Path, fixed_lr: FixedLR | None, make: Callable[[], Tensor] | None) -> tuple[Tensor, bool]:
+    """Decode or make pixels in memory; a `ReadPixels` that uses no cache."""
     return (make() if make else read_image(file).pixels), False
 
 
-def _find(job: tuple[ImageSet, int]) -> bool:
-    """Open a picture whose files are in the cache; whether they are."""
-    pictures, index = job
-    if not pictures.is_mapped:
+def _open_cached(job: tuple[ImageSet, int]) -> bool:
+    """Open an image from the cache, and return whether it is there."""
+    images, index = job
+    if not images.is_mapped:
         return False
-    found = {source: pictures.cache.find(*source) for source in pictures._sources(index)}
-    if any(pixels is None for pixels in found.values()):
+    cached = {origin: images.cache.find(*origin) for origin in images._list_origins(index)}
+    if any(pixels is None for pixels in cached.values()):
         return False
-    pictures._open(index, lambda file, shrink, make: (found[file, shrink], True))
+    images._open(index, lambda file, fixed_lr, make: (cached[file, fixed_lr], True))
     return True
 
 
-def _fault(pictures: ImageSet, index: int) -> str | None:
+def _try_decode(images: ImageSet, index: int) -> str | None:
+    """Decode an image; return the error message if it is damaged."""
     try:
-        pictures[index]
+        images[index]
     except UserError as error:
         return str(error)
     return None
 
 
 def read_headers(paths: Sequence[Path]) -> list[Header]:
-    """What the headers tell, side by side; all faults are listed at once, before any training."""
+    """Read the headers of all files, in parallel. Raises one `UserError` that lists every error."""
 
-    def one(path: Path) -> Header | UserError:
+    def try_probe(path: Path) -> Header | UserError:
         try:
             return probe(path)
         except UserError as error:
             return error
 
     with ThreadPoolExecutor() as pool:
-        found = list(pool.map(one, paths))
-    faults = [str(header) for header in found if isinstance(header, UserError)]
-    if faults:
-        raise UserError("\n".join(faults))
-    return found
+        results = list(pool.map(try_probe, paths))
+    errors = [str(header) for header in results if isinstance(header, UserError)]
+    if errors:
+        raise UserError("\n".join(errors))
+    return results
 
 
 def name_images(paths: Sequence[Path]) -> list[str]:
-    """Each picture's shortest name that no other has: a, else a.png, else HR/a.png, else T91/HR/a.png."""
-    found = [path.stem for path in paths]
+    """Return each image's shortest unique name: a, else a.png, else HR/a.png, else T91/HR/a.png."""
+    names = [path.stem for path in paths]
     for depth in range(1, max((len(path.parts) for path in paths), default=0) + 1):
-        often = Counter(found)
-        if len(often) == len(found):
+        counts = Counter(names)
+        if len(counts) == len(names):
             break
-        found = [
-            "/".join(path.parts[-depth:]) if often[name] > 1 else name for path, name in zip(paths, found, strict=True)
+        names = [
+            "/".join(path.parts[-depth:]) if counts[name] > 1 else name for path, name in zip(paths, names, strict=True)
         ]
-    return found
+    return names
 
 
-def collate(items: list[Raw]) -> Raw:
-    """Pictures of one size as one batch, `[B, C, H, W]`."""
+def stack_images(items: list[Raw]) -> Raw:
+    """Stack images of one size to a batch, `[B, C, H, W]`."""
     lr: Tensor | None = torch.stack([item.lr for item in items]) if items[0].lr is not None else None
     return Raw(torch.stack([item.hr for item in items]), lr, gray=all(item.gray for item in items))

@@ -1,52 +1,55 @@
-"""What every `data=…` has in common: named evaluation sets, loaders, and the way from bytes to `Pair` on the device.
+"""The base class of every data source: opens the images that the source finds, and serves them as batches.
 
-A source adds two things: `training()`, a set that turns a `Draw` into `Raw`, and `held_out(stage)`, its own
-evaluation set. HR travels as uint8; turning, graying, degrading and what `augment` adds are done for the whole batch
-on the device. Of several processes (DDP) each loads its share. Loaders draw nothing from the model's chance: each has a
-generator of its own, else an epoch that begins would be seen in the noise that follows, and one that is resumed in other.
+Files are decoded to uint8 and cut into patches on the CPU; flipping, conversion to gray, degradation and augmentation are
+done for the whole batch on the device (`sr.data.prepare`). Of several processes (DDP) each loads its share.
+
+Loaders draw no numbers from the global random state: each has a generator of its own. Otherwise the start of an epoch
+would change the noise that is drawn after it, and a resumed run would differ from an uninterrupted one.
 """
 
 import sr.runtime.torchvision_shim  # noqa: F401  before Lightning and torchmetrics
 
-import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 from pytorch_lightning import LightningDataModule
 from torch import Tensor
-from torch.utils.data import BatchSampler, DataLoader, Dataset
-from tqdm import tqdm
+from torch.utils.data import DataLoader
 
 from sr.data.cache import Cache
+from sr.data.evaluation_set import check_sizes, find_set, list_hr_files
 from sr.data.fixed_lr import FixedLR
 from sr.data.image_set import ImageSet
-from sr.data.known_leaks import Leak, find_known_leaks
+from sr.data.matching import match_files
 from sr.data.patches import START, Patches, PatchSampler
 from sr.data.prefetch import Prefetcher
+from sr.data.prepare import Augmentation, Degradation, build_pair
+from sr.data.sharding import build_evaluation_loaders
+from sr.data.source import DataSource, ImageFiles, Split
+from sr.data.tile_set import TileSet
 from sr.image.batch import Pair, Raw
-from sr.image.color import rgb_to_gray
-from sr.image.read import list_images
-from sr.metric.ssim import WINDOW_SIZE
-from sr.runtime.error import UserError, suggest_nearest
+from sr.runtime.error import UserError
 from sr.runtime.signals import ignore_signals
 
 GB = 1e9
-RESIDENT = 0.25  # of a GPU's free memory that a training set may take
+MAX_GPU_SHARE = 0.25  # of a GPU's free memory that a training set may take
 
 
-class SRDataModule(LightningDataModule):
-    """The base of all sources.
+class SRDataModule(LightningDataModule, DataSource):
+    """A LightningDataModule whose images come from `find_images`, the one method that a data source has to implement.
 
-    `val` and `test` name evaluation sets: the source's own `name`, or a folder `root/NAME` (a path works as well)
-    holding `HR/*.png` or the pictures themselves. `batch` counts patches, `workers` loader processes. A set of up to
-    `memory` GB of decoded pictures stays in memory; a larger one is read from the folder `cache`, which keeps up to
-    `disk` GB. `augment` holds what is done to training batches by chance: `(pair, generator) -> pair`, in this order.
+    Its arguments are the options of `data` in the config:
+
+    * `scale`, `color`, `seed`: those that all parts share; `root`: the folder of named sets, `paths.data`.
+    * `degrade`: makes LR from HR (`sr.data.prepare.Degradation`), for images without LR files.
+    * `val`, `test`: names of evaluation sets: the source's own `name`, or a folder `root/NAME` (a path works as well) that
+      holds `HR/*.png` or the images themselves.
+    * `batch`: patches per batch, `patch`: their side in HR pixels, `repeat`: patches of each image per epoch,
+      `workers`: loader processes, `augment`: random changes of training batches, in this order.
+    * `memory`: GB of decoded images that a set may hold in memory; a larger one is read from the folder `cache`, which may
+      take `disk` GB.
     """
-
-    name = ""  # of the source's own evaluation set; empty: it has none
 
     def __init__(
         self,
@@ -55,216 +58,168 @@ class SRDataModule(LightningDataModule):
         color: str,
         seed: int,
         root: str,
-        degrade: Callable[[Tensor], Tensor],
+        degrade: Degradation,
         val: Sequence[str],
         test: Sequence[str],
         batch: int = 16,
+        patch: int = 96,
         repeat: int = 1,
         workers: int = 0,
-        augment: Mapping[str, Callable[[Pair, torch.Generator], Pair]] | None = None,
+        augment: Mapping[str, Augmentation] | None = None,
         memory: float = 4,
         cache: str | None = None,
         disk: float = 100,
     ) -> None:
         super().__init__()
-        self.scale, self.color, self.seed, self.root = scale, color, seed, Path(root)
-        self.degrade = degrade
-        self.sets = {"val": list(val), "test": list(test)}
-        self.batch, self.repeat, self.workers = batch, repeat, workers
-        self.augment = dict(augment or {})
         for key, value in (("memory", memory), ("disk", disk)):
             if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
                 raise UserError(f"data.{key}={value}: expected a number of GB, 0 or more")
+        self.scale, self.color, self.seed, self.root = scale, color, seed, Path(root)
+        self.degrade, self.augment = degrade, dict(augment or {})
+        self.sets: dict[str, list[str]] = {"val": list(val), "test": list(test)}
+        self.batch, self.patch, self.repeat, self.workers = batch, patch, repeat, workers
         self.memory, self.cache = memory * GB, Cache(Path(cache), disk * GB) if cache else None
-        self.select_channels: Callable[[Tensor, bool], Tensor] = lambda hr, gray: (
-            hr
-        )  # of whole pictures: `Protocol.view`
-        self.position = START  # where a training that is resumed was
-        self.allow_zero_length_dataloader_with_multiple_devices = True  # fewer pictures than processes
-        self.train_set: Dataset | None = None
-        self.eval_sets: dict[str, list[Any]] = {}
+        self.position = START  # where the training that is resumed was interrupted
+        self.train_set: Patches | TileSet | None = None
+        self.eval_sets: dict[str, list[ImageSet | TileSet]] = {}
+        self._own_sets: dict[str, ImageSet | TileSet | None] = {}
+        self.allow_zero_length_dataloader_with_multiple_devices = True  # a set may have fewer images than processes
 
-    def build_training_set(self) -> Dataset | None:
-        """The training set, or None for a source that only measures."""
-        raise NotImplementedError
+    @staticmethod
+    def select_channels(images: Tensor, is_gray: bool) -> Tensor:
+        """Return whole images as the protocol evaluates them; training and evaluation set `Protocol.select_channels`."""
+        return images
 
-    def build_held_out_set(self, stage: str) -> Dataset:
-        """The source's own evaluation set of `stage` (val or test): `names`, and whole pictures as items."""
-        raise NotImplementedError
-
-    def open_images(self, hr: Sequence[Path], lr: Sequence[Path] | None = None) -> ImageSet:
-        """A set of these files, checked by their headers; kept where this source keeps its pictures."""
-        return ImageSet(hr, self.scale, lr, self.memory, self.cache)
-
-    def build_patches(self, pictures: ImageSet, patch: int) -> Patches:
-        """The training set of these pictures. What a fixed degradation makes of them is made once, as the field does;
-        any other works on each batch of patches, on the device.
-        """
-        if getattr(self.degrade, "fixed", False) and not pictures.has_lr:
-            pictures = pictures.add_fixed_lr(FixedLR(self.degrade, self.scale, self.color == "gray"))
-        return Patches(pictures, patch)
+    # Sets
 
     def setup(self, stage: str | None = None) -> None:
-        """Find and check all pictures of the stage (fit, validate or test); done once, whoever calls."""
+        """Find, open and check the images of a stage (fit, validate or test), unless that has been done before."""
         if stage in ("fit", None) and self.train_set is None:
-            self.train_set = self.build_training_set()
-        for part in ("test",) if stage == "test" else ("val",):
-            if part not in self.eval_sets:
-                self.eval_sets[part] = [self._named(name, part) for name in self.sets[part]]
+            self.train_set = self._open_training_set()
+        split: Split = "test" if stage == "test" else "val"
+        if split not in self.eval_sets:
+            self.eval_sets[split] = [self._open_evaluation_set(name, split) for name in self.sets[split]]
 
-    def set_name(self, part: str, index: int) -> str:
-        """The name of an evaluation set as it stands in metrics: a path gives its last folder."""
-        name = self.sets[part][index]
+    def set_name(self, split: str, index: int) -> str:
+        """Return the name of an evaluation set in metrics: of a path, its last folder."""
+        name = self.sets[split][index]
         return name if name == self.name else Path(name).name
 
-    @property
-    def training_name(self) -> str:
-        """The name of the training set."""
-        return self.name
+    def describe_lr(self, split: str, index: int) -> str:
+        """Return where the LR of an evaluation set comes from: `files`, or the degradation, `Bicubic(scale=2, …)`.
+
+        It is stored in results and compared with `Protocol.standard_lr`.
+        """
+        return "files" if getattr(self.eval_sets[split][index], "has_lr", False) else repr(self.degrade)
+
+    def _open_training_set(self) -> Patches | TileSet | None:
+        """Open the training set, and decode it together with the source's own evaluation sets.
+
+        The LR of a fixed degradation is made once, from whole images, as is usual; any other degradation is applied to
+        each batch of patches, on the device.
+        """
+        images = self._open_own_set("train")
+        if not isinstance(images, ImageSet):
+            return images
+        if getattr(self.degrade, "fixed", False) and not images.has_lr:
+            images = images.add_fixed_lr(FixedLR(self.degrade, self.scale, self.color == "gray"))
+        patches = Patches(images, self.patch)
+        held_out = [s for split, s in self._own_sets.items() if split != "train" and isinstance(s, ImageSet)]
+        images.load(*dict.fromkeys(held_out))  # the validation and the test set may be one object
+        return patches
+
+    def _open_evaluation_set(self, name: str, split: Split) -> ImageSet | TileSet:
+        option = f"data.{split}={name}"
+        if name == self.name:
+            images = self._open_own_set(split)
+            if not images:
+                raise UserError(
+                    f"{option}: this source has no image to hold out for it. Add images to the source, or evaluate on "
+                    f"another set: data.{split}=[Set5]"
+                )
+        else:
+            folder = find_set(self.root, name, f"data.{split}", self.name)
+            images = self._open_files(ImageFiles(list_hr_files(folder, f"data.{split}")))
+        if isinstance(images, ImageSet):
+            check_sizes(images, option)
+        return images
+
+    def _open_own_set(self, split: Split) -> ImageSet | TileSet | None:
+        """Open the source's own set of `split`. Sets of files are opened together: all damaged files are reported at
+        once, and the names of images are unique over all of them."""
+        if split not in self._own_sets:
+            found = self.find_images(split)
+            if isinstance(found, ImageFiles):
+                self._own_sets |= self._open_own_files()
+            else:
+                self._own_sets[split] = None if found is None else TileSet(found, self.scale)
+        return self._own_sets[split]
+
+    def _open_own_files(self) -> dict[str, ImageSet]:
+        """Open the training set and the own evaluation sets that data.val and data.test name."""
+        splits = ["train", *(split for split, names in self.sets.items() if self.name in names)]
+        found = {split: self.find_images(split) for split in splits}
+        files = {split: images for split, images in found.items() if isinstance(images, ImageFiles)}
+        hr = list(dict.fromkeys(path for images in files.values() for path in images.hr))
+        lr = list(dict.fromkeys(path for images in files.values() for path in images.lr or ()))
+        whole = self._open_files(ImageFiles(hr, lr or None))
+        subsets: dict[tuple[Path, ...], ImageSet] = {}  # the validation and test set may be the same
+        for images in files.values():
+            subsets.setdefault(tuple(images.hr), whole.subset(images.hr))
+        return {split: subsets[tuple(images.hr)] for split, images in files.items()}
+
+    def _open_files(self, files: ImageFiles) -> ImageSet:
+        hr, lr = (files.hr, None) if files.lr is None else match_files(files.hr, files.lr, self.scale)
+        return ImageSet(hr, self.scale, lr, self.memory, self.cache)
+
+    # Loaders
 
     def train_dataloader(self) -> DataLoader:
-        world, rank = self._share()
-        steps = self.trainer.accumulate_grad_batches if self.trainer else 1  # an epoch is of whole steps
-        draws = PatchSampler(len(self.train_set), self.batch, self.repeat, self.seed, world, rank, steps, self.position)
-        resident = self._reside()
-        kind = DataLoader if self.workers or resident else Prefetcher
-        return kind(
+        world, rank = self._get_world()
+        accumulated = self.trainer.accumulate_grad_batches if self.trainer else 1  # an epoch ends with a whole step
+        sampler = PatchSampler(
+            len(self.train_set), self.batch, self.repeat, self.seed, world, rank, accumulated, self.position
+        )
+        on_gpu = self._move_training_set_to_gpu()
+        loader_class = DataLoader if self.workers or on_gpu else Prefetcher
+        return loader_class(
             self.train_set,
-            sampler=draws,
-            batch_size=None,  # a draw already is a batch
+            sampler=sampler,
+            batch_size=None,  # an item of the sampler is a whole batch
             num_workers=self.workers,
             persistent_workers=self.workers > 0,
             worker_init_fn=ignore_signals,
-            pin_memory=not resident and torch.cuda.is_available(),
+            pin_memory=not on_gpu and torch.cuda.is_available(),
             generator=torch.Generator().manual_seed(self.seed),
         )
 
     def val_dataloader(self) -> list[DataLoader]:
-        return self._eval_loaders("val")
+        return build_evaluation_loaders(self.eval_sets["val"], self.seed, *self._get_world())
 
     def test_dataloader(self) -> list[DataLoader]:
-        return self._eval_loaders("test")
+        return build_evaluation_loaders(self.eval_sets["test"], self.seed, *self._get_world())
 
     def on_after_batch_transfer(self, batch: Raw | None, dataloader_idx: int) -> Pair | None:
         if batch is None:
             return None
-        hr, lr = batch.hr, batch.lr
-        if self.color == "gray":
-            hr, lr = rgb_to_gray(hr), rgb_to_gray(lr) if lr is not None else None
-        if batch.seed is None:  # whole pictures, to be measured
-            hr, lr = (
-                self.select_channels(hr, batch.gray),
-                self.select_channels(lr, batch.gray) if lr is not None else None,
-            )
-        if lr is None:
-            lr = self.degrade(hr) if getattr(self.degrade, "fixed", True) else self.degrade(hr, draw_seeds(batch))
-        pair = Pair(*(image.to(hr.dtype) / 255 for image in (lr, hr)))  # bytes give float32
-        if batch.seed is not None and self.augment:
-            chance = torch.Generator().manual_seed(batch.seed)
-            for augment in self.augment.values():
-                pair = augment(pair, chance)
-        return pair
-
-    def find_leaks(self) -> list[Leak]:
-        """Training pictures that are known to stand in one of the field's evaluation sets, named here or not."""
-        pictures = getattr(self.train_set, "pictures", None)
-        if pictures is None:
-            return []
-        names = tqdm(pictures.names, desc="known leaks", unit="image", delay=2)
-        return find_known_leaks((name, pictures[k].hr) for k, name in enumerate(names))
-
-    def describe_lr(self, part: str, index: int) -> str:
-        """Where an evaluation set's LR pictures come from: files, or the degradation."""
-        return "files" if getattr(self.eval_sets[part][index], "has_lr", False) else repr(self.degrade)
-
-    def _share(self) -> tuple[int, int]:
-        """How many processes train together, and which of them this is."""
-        return (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
-
-    def _reside(self) -> bool:
-        """Whether the training set is on the GPU, where it is taken if it is in memory and fits."""
-        device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
-        mapped = getattr(getattr(self.train_set, "pictures", None), "is_mapped", False)
-        if device.type != "cuda" or self.workers or mapped or not hasattr(self.train_set, "reside"):
-            return False
-        size = getattr(self.train_set, "pictures", self.train_set).bytes
-        if size > min(self.memory, RESIDENT * torch.cuda.mem_get_info(device)[0]):
-            return False
-        self.train_set.reside(device)
-        return True
-
-    def _eval_loaders(self, part: str) -> list[DataLoader]:
-        """Each process measures pictures that stand side by side: gathered by rank, they are in the set's order. One that
-        gets none of any set has a batch that is None."""
-        world, rank = self._share()
-        sets, loaders = self.eval_sets[part], []
-        for chosen in sets:
-            chance = torch.Generator().manual_seed(self.seed)
-            batches = BatchSampler(select_shard(len(chosen), world, rank), chosen.batch, False)
-            loaders.append(DataLoader(chosen, sampler=batches, batch_size=None, generator=chance))
-        if loaders and not any(map(len, loaders)):  # Lightning would skip it all, and others wait for its share
-            loaders[0] = DataLoader([None], batch_size=None)
-        return loaders
+        return build_pair(batch, self.color == "gray", self.degrade, self.select_channels, self.augment.values())
 
     def draw_example(self) -> Pair:
-        """The first training batch, on the CPU."""
+        """Return the first training batch, on the CPU."""
         loader = self.train_dataloader()
         pair = self.on_after_batch_transfer(loader.dataset[next(iter(loader.sampler))], 0)
         return Pair(*(image.cpu() for image in pair))
 
-    def _named(self, name: str, part: str) -> Dataset:
-        key = f"data.{part}"
-        if name == self.name:
-            return self.build_held_out_set(part)
-        chosen = self.open_images(list_images(hr_folder(find_set(self.root, name, key, self.name)), key))
-        check_sizes(chosen, f"{key}={name}")
-        return chosen
+    def _get_world(self) -> tuple[int, int]:
+        """Return the number of processes that train together, and the rank of this one."""
+        return (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
 
-
-def draw_seeds(batch: Raw) -> Tensor:
-    """A seed for each image of a batch, int64 `[B]`, of what a random degradation does to it.
-
-    In training, of the batch's seed and the image's place in it. A picture to be measured has the same one in every
-    run, process and order, for it is made of the picture's own bytes.
-    """
-    if batch.seed is None:
-        return torch.tensor([zlib.crc32(hr.cpu().contiguous().numpy()) for hr in batch.hr])
-    words = np.random.SeedSequence(batch.seed).generate_state(len(batch.hr), np.uint64)
-    return torch.from_numpy((words >> np.uint64(1)).astype(np.int64))
-
-
-def select_shard(n: int, world: int, rank: int) -> range:
-    """Which of `n` pictures process `rank` of `world` has: a run of them, rank 0 the first."""
-    return range(-(-n * rank // world), -(-n * (rank + 1) // world))
-
-
-def find_set(root: Path, name: str, key: str, own: str = "") -> Path:
-    """The folder of the set `name`: `root/NAME`, or a path. `key` is the dial that named it, `own` another right word."""
-    path = root / name if (root / name).is_dir() else Path(name).expanduser()
-    if not path.is_dir():
-        expected = f'"{own}" or a folder' if own else "a folder"
-        there = [p.name for p in root.iterdir() if p.is_dir()] if root.is_dir() else []
-        raise UserError(
-            f"{key}={name}: expected {expected}. Put its HR images into {root / name / 'HR'}, "
-            f"or say where your sets are: paths.data=FOLDER or the variable SR_DATA.{suggest_nearest(name, there)}"
-        )
-    return path
-
-
-def hr_folder(path: Path) -> Path:
-    """Where a set's HR images lie: in `HR`, or in its folder itself."""
-    return path / "HR" if (path / "HR").is_dir() else path
-
-
-def check_sizes(pictures: ImageSet, key: str) -> None:
-    """Raise where a picture, less its border, is smaller than SSIM's window; `key` is the dial that named the set."""
-    s = pictures.scale
-    for image, (h, w) in zip(pictures.names, pictures.sizes, strict=True):
-        if min(h, w) < WINDOW_SIZE + 2 * s:
-            raise UserError(f"{key}: image {image} ({w}×{h}) is too small to be measured at scale {s}")
-
-
-def split_held_out(count: int, every: int = 10, most: int = 20) -> tuple[list[int], list[int]]:
-    """Indices (training, held out) of a folder: every tenth picture is held out, one at least, twenty at most."""
-    held = list(range(0, count, every))[:most]
-    return [i for i in range(count) if i not in set(held)], held
+    def _move_training_set_to_gpu(self) -> bool:
+        """Move the training set to the GPU, if it is in memory and small enough; return whether it is there."""
+        device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
+        if device.type != "cuda" or self.workers or self.train_set.is_mapped:
+            return False
+        if self.train_set.bytes > min(self.memory, MAX_GPU_SHARE * torch.cuda.mem_get_info(device)[0]):
+            return False
+        self.train_set.move_to(device)
+        return True

@@ -1,5 +1,5 @@
-"""Training patches. Chance is drawn in the sampler, from (seed, epoch, index) alone, and travels with the order:
-so order, place and turn of every patch are the same with any number of workers, and the same when the run is done again.
+"""Training patches. All random numbers are drawn in the sampler, from (seed, epoch, index) alone, and travel with the
+order: so the order, place and orientation of every patch are the same with any number of workers, and in a repeated run.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,16 +17,16 @@ from sr.runtime.error import UserError
 
 
 class PatchDraw(NamedTuple):
-    """What one batch is made of."""
+    """The random numbers that determine one batch."""
 
-    index: np.ndarray  # int64 [B]: which picture
-    place: np.ndarray  # float64 [B, 2], 0…1: where in it (row, column)
+    index: np.ndarray  # int64 [B]: of the image
+    place: np.ndarray  # float64 [B, 2], 0…1: position in the image (row, column)
     turn: np.ndarray  # uint8 [B], 0…7: bit 0 flips left-right, bit 1 up-down, bit 2 transposes
-    seed: int = 0  # of whatever else is done to the batch by chance
+    seed: int = 0  # for the random degradation and augmentation of the batch
 
 
 class DataPosition(NamedTuple):
-    """Where a training was interrupted."""
+    """The point at which a training was interrupted."""
 
     epoch: int
     batches: int  # of that epoch
@@ -36,11 +36,11 @@ START = DataPosition(0, 0)
 
 
 class PatchSampler(Sampler[PatchDraw]):
-    """An epoch shows each of `n` pictures `repeat` times, in batches; a last, smaller batch is left out.
+    """An epoch shows each of `n` images `repeat` times, in batches; a last, smaller batch is left out.
 
-    Of `world` processes each has its part of every batch: together they see what one process with a batch `world` times
-    as large would see, in that order. An epoch's length is a multiple of `steps` batches. The first epoch is that of
-    `seen`, without the batches that an interrupted training had seen.
+    Each of `world` processes gets its part of every batch: together they see what one process would see with a batch
+    `world` times as large, in that order. The length of an epoch is a multiple of `steps` batches. The first epoch is that
+    of `seen`, without the batches that the interrupted training has seen.
     """
 
     def __init__(
@@ -48,11 +48,11 @@ class PatchSampler(Sampler[PatchDraw]):
         seen: DataPosition = START,
     ) -> None:  # fmt: skip
         self.n, self.batch, self.repeat, self.seed, self.steps = n, batch, repeat, seed, steps
-        self.epoch, self._skip = seen
+        self.epoch, self._batches_to_skip = seen
         self.world, self.rank = world, rank
 
     def set_epoch(self, epoch: int) -> None:
-        """Lightning calls this before each epoch."""
+        """Set the epoch of the next iteration; Lightning calls this before each epoch."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -60,106 +60,117 @@ class PatchSampler(Sampler[PatchDraw]):
         return max(self.steps, whole // self.steps * self.steps)
 
     def __iter__(self) -> Iterator[PatchDraw]:
-        chance = np.random.default_rng([self.seed, self.epoch])
+        rng = np.random.default_rng([self.seed, self.epoch])
         count = len(self) * self.batch * self.world
-        shown = np.resize(np.tile(np.arange(self.n), self.repeat), max(count, self.n * self.repeat))
-        order = chance.permutation(shown)[:count]
-        place = chance.random((count, 2))
-        turn = chance.integers(0, 8, count, dtype=np.uint8)
-        seeds = chance.integers(0, 2**63, count // self.batch).tolist()
-        seen, self._skip = self._skip % len(self), 0
-        for k in range(self.rank + seen * self.world, count // self.batch, self.world):
+        indices = np.resize(np.tile(np.arange(self.n), self.repeat), max(count, self.n * self.repeat))
+        order = rng.permutation(indices)[:count]
+        place = rng.random((count, 2))
+        turn = rng.integers(0, 8, count, dtype=np.uint8)
+        seeds = rng.integers(0, 2**63, count // self.batch).tolist()
+        first, self._batches_to_skip = self._batches_to_skip % len(self), 0
+        for k in range(self.rank + first * self.world, count // self.batch, self.world):
             part = slice(k * self.batch, (k + 1) * self.batch)
             yield PatchDraw(order[part], place[part], turn[part], seeds[k])
 
 
 class Patches(Dataset):
-    """`Draw` -> `Raw` of square HR patches `[B, C, patch, patch]` and, where LR files exist, their LR patches."""
+    """Square HR patches `[B, C, patch, patch]` and, if the images have LR, their LR patches: `PatchDraw` -> `Raw`."""
 
-    def __init__(self, pictures: ImageSet, patch: int) -> None:
-        s = pictures.scale
+    def __init__(self, images: ImageSet, patch: int) -> None:
+        s = images.scale
         if patch % s:
-            raise UserError(f"data.patch={patch} is in HR pixels and must be a multiple of scale={s}")
-        small = [k for k, size in enumerate(pictures.sizes) if min(size) < patch]
+            raise UserError(f"data.patch={patch}: expected a multiple of scale={s}; it is in HR pixels")
+        small = [k for k, size in enumerate(images.sizes) if min(size) < patch]
         if small:
-            h, w = pictures.sizes[small[0]]
+            h, w = images.sizes[small[0]]
             others = f" and than {len(small) - 1} more" if len(small) > 1 else ""
             raise UserError(
-                f"data.patch={patch} is larger than image {pictures.names[small[0]]} ({w}×{h}){others}: "
-                f"lower it or remove the image (data=folder: data.exclude=[{pictures.names[small[0]]}])"
+                f"data.patch={patch} is larger than image {images.names[small[0]]} ({w}×{h}){others}: "
+                f"lower it or remove the image (data=folder: data.exclude=[{images.names[small[0]]}])"
             )
-        self.pictures, self.patch = pictures, patch
-        self._places = (np.array(pictures.sizes) - patch) // s + 1  # [N, 2]: rows and columns, in LR pixels
-        self._resident: list[Resident] = []
+        self.images, self.patch = images, patch
+        self._positions = (np.array(images.sizes) - patch) // s + 1  # [N, 2]: rows and columns, in LR pixels
+        self._on_device: list[DeviceImages] = []
 
     def __len__(self) -> int:
-        return len(self.pictures)
+        return len(self.images)
 
     @property
     def files(self) -> list[Path]:
-        """All files behind the set."""
-        return self.pictures.files
+        """All files of the set, HR first."""
+        return self.images.files
 
     @property
     def is_paired(self) -> bool:
-        """Whether LR comes from files."""
-        return self.pictures.is_paired
+        """True if LR comes from files."""
+        return self.images.is_paired
+
+    @property
+    def is_mapped(self) -> bool:
+        """True if the images are too large for memory, and are read from the cache."""
+        return self.images.is_mapped
+
+    @property
+    def bytes(self) -> float:
+        """The memory that all decoded images take."""
+        return self.images.bytes
 
     def __getitem__(self, draw: PatchDraw) -> Raw:
-        s, p = self.pictures.scale, self.patch
-        corners = (draw.place * self._places[draw.index]).astype(np.int64)  # [B, 2], in LR pixels
-        if self._resident:
+        s, p = self.images.scale, self.patch
+        corners = (draw.place * self._positions[draw.index]).astype(np.int64)  # [B, 2], in LR pixels
+        if self._on_device:
             cut = [
-                r.cut(draw.index, zoom * corners, zoom * p // s)
-                for r, zoom in zip(self._resident, (s, 1), strict=False)
+                images.cut(draw.index, zoom * corners, zoom * p // s)
+                for images, zoom in zip(self._on_device, (s, 1), strict=False)
             ]
             turn = torch.from_numpy(draw.turn).to(cut[0].device)
-            return Raw(*(flip_patches(piece, turn) for piece in cut), seed=draw.seed)
-        wholes = [self.pictures[k] for k in draw.index.tolist()]
-        hr = _cut([whole.hr for whole in wholes], s * corners, p, draw.turn)
-        lr = _cut([whole.lr for whole in wholes], corners, p // s, draw.turn) if self.pictures.has_lr else None
+            return Raw(*(flip_patches(patches, turn) for patches in cut), seed=draw.seed)
+        whole = [self.images[k] for k in draw.index.tolist()]
+        hr = _cut_patches([image.hr for image in whole], s * corners, p, draw.turn)
+        lr = _cut_patches([image.lr for image in whole], corners, p // s, draw.turn) if self.images.has_lr else None
         return Raw(hr, lr, seed=draw.seed)
 
-    def reside(self, device: torch.device) -> None:
-        """Keep all pictures on `device`, and cut patches there; for a set that is in memory."""
-        wholes = [self.pictures[k] for k in range(len(self))]
-        parts = [[whole.hr for whole in wholes], *([[whole.lr for whole in wholes]] if self.pictures.has_lr else [])]
-        self._resident = [Resident(part, device) for part in parts]
+    def move_to(self, device: torch.device) -> None:
+        """Copy all images to `device`, and cut patches there; for a set that is in memory."""
+        whole = [self.images[k] for k in range(len(self))]
+        self._on_device = [DeviceImages([image.hr for image in whole], device)]
+        if self.images.has_lr:
+            self._on_device.append(DeviceImages([image.lr for image in whole], device))
 
 
 def flip_patches(images: Tensor, turn: Tensor) -> Tensor:
-    """Each image of `[B, C, N, N]` flipped and transposed by its own `turn` (bits of `Draw`)."""
+    """Flip and transpose each image of `[B, C, N, N]` by its own `turn` (bits as in `PatchDraw`)."""
     for bit, move in enumerate((lambda x: x.flip(-1), lambda x: x.flip(-2), lambda x: x.transpose(-1, -2))):
-        chosen = (turn >> bit & 1).bool()[:, None, None, None]
-        images = torch.where(chosen, move(images), images)
+        mask = (turn >> bit & 1).bool()[:, None, None, None]
+        images = torch.where(mask, move(images), images)
     return images
 
 
-class Resident:
-    """uint8 pictures `[3, H, W]` of any sizes in one row of bytes on `device`; a batch is one indexing operation."""
+class DeviceImages:
+    """uint8 images `[3, H, W]` of any sizes, concatenated on `device`; a batch of patches is one indexing operation."""
 
-    def __init__(self, pictures: Sequence[Tensor], device: torch.device) -> None:
-        self.bytes = torch.cat([picture.flatten() for picture in pictures]).to(device)
-        starts = np.cumsum([0, *(picture.numel() for picture in pictures)])
-        facts = [(start, x.shape[1] * x.shape[2], x.shape[2]) for start, x in zip(starts, pictures, strict=False)]
-        self._facts = np.array(facts)  # [N, 3]: its first byte, bytes of a plane, bytes of a line
+    def __init__(self, images: Sequence[Tensor], device: torch.device) -> None:
+        self.bytes = torch.cat([image.flatten() for image in images]).to(device)
+        starts = np.cumsum([0, *(image.numel() for image in images)])
+        layout = [(start, x.shape[1] * x.shape[2], x.shape[2]) for start, x in zip(starts, images, strict=False)]
+        self._layout = np.array(layout)  # [N, 3]: offset of the first byte, bytes of a plane, bytes of a row
 
     def cut(self, index: np.ndarray, corners: np.ndarray, side: int) -> Tensor:
-        """`[B, 3, side, side]`: of picture `index[k]` the square below and right of `corners[k]` (row, column)."""
-        start, plane, width = self._facts[index].T
+        """Cut `[B, 3, side, side]`: from image `index[k]` the square below and right of `corners[k]` (row, column)."""
+        start, plane, width = self._layout[index].T
         start = start + corners[:, 0] * width + corners[:, 1]
-        facts = torch.from_numpy(np.stack([start, plane, width])).to(self.bytes.device)
-        start, plane, width = facts[:, :, None, None, None]  # [B, 1, 1, 1] each
-        band, line = (torch.arange(n, device=self.bytes.device) for n in (3, side))
-        return self.bytes[start + plane * band[:, None, None] + width * line[:, None] + line]
+        offsets = torch.from_numpy(np.stack([start, plane, width])).to(self.bytes.device)
+        start, plane, width = offsets[:, :, None, None, None]  # [B, 1, 1, 1] each
+        channel, pixel = (torch.arange(n, device=self.bytes.device) for n in (3, side))
+        return self.bytes[start + plane * channel[:, None, None] + width * pixel[:, None] + pixel]
 
 
-def _cut(pictures: Sequence[Tensor], corners: np.ndarray, side: int, turn: np.ndarray) -> Tensor:
-    """uint8 `[B, 3, side, side]`, turned. NumPy slices in a third of the time that PyTorch takes, and turns for nothing."""
-    out = np.empty((len(pictures), 3, side, side), dtype=np.uint8)
-    for k, (picture, (top, left), bits) in enumerate(zip(pictures, corners.tolist(), turn.tolist(), strict=True)):
-        piece = picture.numpy()[:, top : top + side, left : left + side].copy()
-        piece = piece[:, :, ::-1] if bits & 1 else piece
-        piece = piece[:, ::-1] if bits & 2 else piece
-        out[k] = piece.swapaxes(1, 2) if bits & 4 else piece
+def _cut_patches(images: Sequence[Tensor], corners: np.ndarray, side: int, turn: np.ndarray) -> Tensor:
+    """Cut and flip uint8 `[B, 3, side, side]`. NumPy slices in a third of PyTorch's time, and flips without a copy."""
+    out = np.empty((len(images), 3, side, side), dtype=np.uint8)
+    for k, (image, (top, left), bits) in enumerate(zip(images, corners.tolist(), turn.tolist(), strict=True)):
+        patch = image.numpy()[:, top : top + side, left : left + side].copy()
+        patch = patch[:, :, ::-1] if bits & 1 else patch
+        patch = patch[:, ::-1] if bits & 2 else patch
+        out[k] = patch.swapaxes(1, 2) if bits & 4 else patch
     return torch.from_numpy(out)

@@ -1,4 +1,4 @@
-"""A data loader without processes of its own that is one batch ahead."""
+"""A data loader without worker processes that prepares one batch in advance."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,12 +10,12 @@ _END = object()
 
 
 class Prefetcher(DataLoader):
-    """Cuts the next batch on a thread while the net works on this one: NumPy and PyTorch let go of Python meanwhile."""
+    """Loads the next batch on a thread while the network processes this one: NumPy and PyTorch release the GIL."""
 
     def __iter__(self) -> Iterator[Any]:
         batches = super().__iter__()
         with ThreadPoolExecutor(1, "batches") as pool:
-            following = pool.submit(next, batches, _END)
-            while (batch := following.result()) is not _END:
-                following = pool.submit(next, batches, _END)
+            next_batch = pool.submit(next, batches, _END)
+            while (batch := next_batch.result()) is not _END:
+                next_batch = pool.submit(next, batches, _END)
                 yield batch

@@ -21,8 +21,8 @@ def iterate_batches(images: ImageSet, device: torch.device, title: str) -> Itera
 
     Decoded images are not cached: an evaluation needs each of them once.
     """
-    images.keep = False
-    indices = list(BatchSampler(range(len(images)), images.batch, drop_last=False))
+    images.retain_decoded = False
+    indices = list(BatchSampler(range(len(images)), images.evaluation_batch, drop_last=False))
     with ThreadPoolExecutor(THREADS) as pool, terminal.create_progress_bar(len(images), title) as bar:
         pending: deque[Future[Raw]] = deque(pool.submit(images.__getitem__, i) for i in indices[:BATCHES_AHEAD])
         for k, batch in enumerate(indices):

@@ -101,7 +101,7 @@ class Verification:
             for (name, folder), scale in product(self.sets.items(), self.scales)
         }
         for image_set in sets.values():
-            image_set.keep = False  # each image is needed once
+            image_set.retain_decoded = False  # each image is needed once
         jobs = [(key, k) for key, image_set in sets.items() for k in range(len(image_set))]
         results: dict[SetScale, list[VerifiedImage]] = {key: [] for key in sets}
         with ThreadPoolExecutor() as pool, terminal.create_progress_bar(len(jobs), "bicubic") as bar:

@@ -1,4 +1,4 @@
-"""Every file of a set decoded to its last byte: damage, formats that are not read, sizes too small, odd ones out."""
+"""Decode every file of a set to its last byte: find damage, formats that are not read, images that are too small or unusual."""
 
 import hashlib
 from collections.abc import Sequence
@@ -13,20 +13,20 @@ from sr.image.read import DecodedImage, read_image
 from sr.inspection.finding import Finding
 from sr.runtime.error import UserError
 
-SIDE = 256  # pixels of the longer side of the small gray copy that hashes and registration work on
+THUMBNAIL_SIDE = 256  # pixels of the longer side of the small gray copy used for hashes and registration
 
 
 class FileReport(NamedTuple):
-    """What a file turned out to be. `fault` says why it could not be read; the rest is then empty."""
+    """The properties of a file. If `error` says why it could not be read, the rest is empty."""
 
     path: Path
-    fault: str = ""
+    error: str = ""
     height: int = 0  # upright
     width: int = 0
     oddity: str = ""  # palette, alpha, or nothing
     gray: bool = False
-    digest: str = ""  # of the decoded pixels: the same for two files of the same picture
-    small: Image.Image | None = None  # gray, at most 256 pixels long
+    digest: str = ""  # of the decoded pixels: the same for two files of the same image
+    small: Image.Image | None = None  # gray, at most `THUMBNAIL_SIDE` pixels long
 
     @property
     def name(self) -> str:
@@ -34,67 +34,65 @@ class FileReport(NamedTuple):
 
 
 def inspect_files(paths: Sequence[Path], title: str) -> list[FileReport]:
-    """Decode all files, side by side, with a progress bar; never raises over a picture."""
+    """Decode all files, in parallel, with a progress bar; a damaged file raises no error."""
     with ThreadPoolExecutor() as pool:
-        bar = tqdm(pool.map(_one, paths), total=len(paths), desc=f"decoding {title}", unit="image", delay=1)
+        bar = tqdm(pool.map(_inspect_file, paths), total=len(paths), desc=f"decoding {title}", unit="image", delay=1)
         return list(bar)
 
 
-def _one(path: Path) -> FileReport:
+def _inspect_file(path: Path) -> FileReport:
     try:
-        picture = read_image(path)
+        decoded = read_image(path)
         with Image.open(path) as image:
-            palette = image.mode in ("P", "PA")
+            has_palette = image.mode in ("P", "PA")
     except UserError as error:
         return FileReport(path, str(error).removeprefix(f"{path}: "))
-    except Exception as error:  # a decoder's own bug over bad bytes must not end the inspection either
+    except Exception as error:  # bad bytes may trigger a decoder's own bug; it must not end the inspection
         return FileReport(path, f"cannot be decoded ({type(error).__name__}: {error})")
-    height, width = picture.pixels.shape[1:]
-    oddity = "palette" if palette else "alpha" if picture.alpha is not None else ""
-    digest = hashlib.sha256(bytes(f"{height}×{width}", "utf-8") + _rgb_bytes(picture)).hexdigest()
-    return FileReport(path, "", height, width, oddity, picture.pixels.shape[0] == 1, digest, _small(picture))
+    height, width = decoded.pixels.shape[1:]
+    oddity = "palette" if has_palette else "alpha" if decoded.alpha is not None else ""
+    rgb = decoded.pixels.expand(3, -1, -1).numpy().tobytes()
+    digest = hashlib.sha256(bytes(f"{height}×{width}", "utf-8") + rgb).hexdigest()
+    return FileReport(path, "", height, width, oddity, decoded.pixels.shape[0] == 1, digest, _make_thumbnail(decoded))
 
 
-def _rgb_bytes(picture: DecodedImage) -> bytes:
-    return picture.pixels.expand(3, -1, -1).numpy().tobytes()
-
-
-def _small(picture: DecodedImage) -> Image.Image:
-    """Gray and shrunk, never enlarged."""
-    pixels = picture.pixels.permute(1, 2, 0).numpy()
+def _make_thumbnail(decoded: DecodedImage) -> Image.Image:
+    """Convert to gray, and downscale if larger than `THUMBNAIL_SIDE`."""
+    pixels = decoded.pixels.permute(1, 2, 0).numpy()
     image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels).convert("L")
-    factor = min(1.0, SIDE / max(image.size))
+    factor = min(1.0, THUMBNAIL_SIDE / max(image.size))
     size = tuple(max(1, round(n * factor)) for n in image.size)
     return image.resize(size, Image.Resampling.LANCZOS) if factor < 1 else image
 
 
-def find_defects(looks: Sequence[FileReport], where: str, least: int, why: str) -> list[Finding]:
-    """Findings over the files of one set; `least` is the shortest side that serves, in pixels, and `why` says so."""
-    bad = [x for x in looks if x.fault]
-    good = [x for x in looks if not x.fault]
-    deep = [x for x in bad if "8-bit" in x.fault]
-    broken = [x for x in bad if "8-bit" not in x.fault]
-    small = [x for x in good if min(x.height, x.width) < least]
-    gray = [x for x in good if x.gray]
-    mixed = gray if 0 < len(gray) < len(good) else []
+def find_defects(reports: Sequence[FileReport], where: str, min_side: int, why: str) -> list[Finding]:
+    """Return the findings of one set. `min_side` is the shortest usable side in pixels, and `why` the reason for it."""
+    unread = [x for x in reports if x.error]
+    readable = [x for x in reports if not x.error]
+    deep = [x for x in unread if "8-bit" in x.error]
+    damaged = [x for x in unread if "8-bit" not in x.error]
+    small = [x for x in readable if min(x.height, x.width) < min_side]
+    gray = [x for x in readable if x.gray]
+    mixed = gray if 0 < len(gray) < len(readable) else []
     return [
         Finding("unreadable", where, "file(s) cannot be read to the end", "get them again, or remove them",
-                [{"file": x.name, "says": x.fault.split(";")[0]} for x in broken]),
+                [{"file": x.name, "says": x.error.split(";")[0]} for x in damaged]),
         Finding("format", where, "file(s) are not 8-bit gray or RGB", "convert them to 8-bit RGB, or remove them",
-                [{"file": x.name, "says": x.fault.split(",")[0]} for x in deep]),
-        Finding("small", where, f"picture(s) are smaller than {least} pixels, {why}", "remove them, or lower that dial",
-                [{"file": x.name, "says": _size(x), "height": x.height, "width": x.width} for x in small]),
-        _odd("palette", where, "palette image(s): 256 colours at most, often dithered", good),
-        _odd("alpha", where, "picture(s) with transparency; only the colours are read", good),
-        Finding("gray", where, f"gray picture(s) among {len(good)}; read as RGB",
-                "right if you know it; otherwise remove them", [{"file": x.name, "says": _size(x)} for x in mixed], False),
+                [{"file": x.name, "says": x.error.split(",")[0]} for x in deep]),
+        Finding("small", where, f"image(s) are smaller than {min_side} pixels, {why}", "remove them, or lower that option",
+                [{"file": x.name, "says": _format_size(x), "height": x.height, "width": x.width} for x in small]),
+        _find_oddity("palette", where, "palette image(s): 256 colors at most, often dithered", readable),
+        _find_oddity("alpha", where, "image(s) with transparency; only the colors are read", readable),
+        Finding("gray", where, f"gray image(s) among {len(readable)}; read as RGB",
+                "leave them if that is intended; otherwise remove them",
+                [{"file": x.name, "says": _format_size(x)} for x in mixed], False),
     ]  # fmt: skip
 
 
-def _odd(kind: str, where: str, what: str, good: Sequence[FileReport]) -> Finding:
-    items: list[dict[str, Any]] = [{"file": x.name, "says": _size(x)} for x in good if x.oddity == kind]
-    return Finding(kind, where, what, "have a look at them; convert them to RGB if they shall serve", items, False)
+def _find_oddity(kind: str, where: str, what: str, readable: Sequence[FileReport]) -> Finding:
+    items: list[dict[str, Any]] = [{"file": x.name, "says": _format_size(x)} for x in readable if x.oddity == kind]
+    return Finding(kind, where, what, "look at them; convert them to RGB if they are to be used", items, False)
 
 
-def _size(x: FileReport) -> str:
+def _format_size(x: FileReport) -> str:
     return f"{x.width}×{x.height}"

@@ -1,4 +1,4 @@
-"""What an inspection found, as text for people and as JSON for programs."""
+"""The findings of an inspection, as text for people and as JSON for programs."""
 
 import json
 from pathlib import Path
@@ -7,22 +7,22 @@ from typing import Any, NamedTuple
 from sr.runtime.error import UserError
 from sr.runtime.terminal import format_table
 
-SHOWN = 8  # lines of one finding that are printed; the file holds all
+MAX_PRINTED_ITEMS = 8  # of one finding; the JSON file holds all
 
 
 class Finding(NamedTuple):
-    """One kind of fault in one set of pictures."""
+    """One kind of defect in one set of images."""
 
     kind: str  # one word, for programs
-    where: str  # the set: training, Set5 …
+    where: str  # the set: training set, Set5 …
     what: str  # a headline that follows the count
     todo: str
     items: list[dict[str, Any]]  # each with `file` and `says`, and figures of its kind
-    spoils: bool = True  # False: worth knowing, no reason to stop
+    is_error: bool = True  # it invalidates results; False: a note
 
 
 class Report:
-    """Findings in the order in which they were made, what was looked at, and what was not."""
+    """The findings in the order in which they were made, what was checked, and what was not."""
 
     def __init__(self) -> None:
         self.findings: list[Finding] = []
@@ -32,55 +32,54 @@ class Report:
 
     @property
     def has_errors(self) -> bool:
-        """Whether anything was found that would spoil a result."""
-        return any(finding.spoils for finding in self.findings)
+        """True if a finding invalidates results."""
+        return any(finding.is_error for finding in self.findings)
 
-    def add(self, finding: Finding | None) -> None:
-        """Keep a finding, unless it is empty."""
-        if finding is not None and finding.items:
+    def add(self, finding: Finding) -> None:
+        """Add a finding, unless it has no items."""
+        if finding.items:
             self.findings.append(finding)
 
     def write(self, path: Path) -> None:
-        """All of it as JSON."""
-        findings = [{**f._asdict(), "count": len(f.items)} for f in self.findings]
-        whole = {
-            "spoiled": self.has_errors,
+        """Write the report as JSON."""
+        content = {
+            "has_errors": self.has_errors,
             "sets": self.sets,
-            "findings": findings,
+            "findings": [{**f._asdict(), "count": len(f.items)} for f in self.findings],
             "checked": self.checked,
             "unchecked": self.unchecked,
         }
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(whole, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+            path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         except OSError as error:
             raise UserError(f"out={path}: cannot be written ({error.strerror or error})") from None
 
     def text(self) -> str:
-        """The report as it is printed."""
-        rows = [(s["set"], s["pictures"], s["readable"], s["smallest"], s["largest"]) for s in self.sets]
-        parts = [format_table([("set", "pictures", "readable", "smallest", "largest"), *rows])] if rows else []
-        parts += [_paragraph(f) for f in sorted(self.findings, key=lambda f: not f.spoils)]
+        """Format the report for the terminal."""
+        rows = [(s["set"], s["images"], s["readable"], s["smallest"], s["largest"]) for s in self.sets]
+        parts = [format_table([("set", "images", "readable", "smallest", "largest"), *rows])] if rows else []
+        parts += [_format_finding(f) for f in sorted(self.findings, key=lambda f: not f.is_error)]
         parts += ["Checked\n" + "\n".join(f"  {line}" for line in self.checked)] if self.checked else []
         parts += ["Not checked\n" + "\n".join(f"  {line}" for line in self.unchecked)] if self.unchecked else []
-        return "\n\n".join([*parts, self._verdict()])
+        return "\n\n".join([*parts, self._summarize()])
 
-    def _verdict(self) -> str:
-        spoiling = [f for f in self.findings if f.spoils]
-        notes = len(self.findings) - len(spoiling)
-        aside = f" ({notes} note{'s' * (notes > 1)})" if notes else ""
-        if not spoiling:
-            return f"Nothing was found that would spoil a result{aside}."
-        kinds = ", ".join(dict.fromkeys(f.kind for f in spoiling))
-        return f"{sum(len(f.items) for f in spoiling)} fault(s) that would spoil a result: {kinds}{aside}."
+    def _summarize(self) -> str:
+        errors = [f for f in self.findings if f.is_error]
+        notes = len(self.findings) - len(errors)
+        suffix = f" ({notes} note{'s' * (notes > 1)})" if notes else ""
+        if not errors:
+            return f"Nothing was found that invalidates results{suffix}."
+        kinds = ", ".join(dict.fromkeys(f.kind for f in errors))
+        return f"{sum(len(f.items) for f in errors)} defect(s) that invalidate results: {kinds}{suffix}."
 
 
-def _paragraph(finding: Finding) -> str:
-    mark = "✗" if finding.spoils else "·"
-    items = finding.items[:SHOWN]
+def _format_finding(finding: Finding) -> str:
+    mark = "✗" if finding.is_error else "·"
+    items = finding.items[:MAX_PRINTED_ITEMS]
     width = min(40, max(len(item["file"]) for item in items))
     lines = [f"{mark} {finding.where}: {len(finding.items)} {finding.what}"]
     lines += [f"    {item['file'].ljust(width)}  {item['says']}".rstrip() for item in items]
-    if len(finding.items) > SHOWN:
-        lines.append(f"    … and {len(finding.items) - SHOWN} more, in the file")
+    if len(finding.items) > MAX_PRINTED_ITEMS:
+        lines.append(f"    … and {len(finding.items) - MAX_PRINTED_ITEMS} more, in the file")
     return "\n".join([*lines, f"  → {finding.todo}"])

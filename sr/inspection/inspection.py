@@ -1,127 +1,139 @@
-"""One inspection: every file decoded, pairs examined, duplicates and leaks looked for, all of it in one report."""
+"""One inspection: decode every file, examine pairs, search for duplicates and leaks, and report all of it."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from sr.config.build import build_data
-from sr.data.cifar10 import CIFAR10
-from sr.inspection import duplicates
+from sr.data.module import SRDataModule
+from sr.data.source import ImageTensor
+from sr.data.tile_set import TileSet
 from sr.inspection.defects import FileReport, find_defects, inspect_files
+from sr.inspection.duplicates import find_exact_duplicates, find_near_duplicates
 from sr.inspection.finding import Finding, Report
 from sr.inspection.kernels import KERNELS
-from sr.inspection.leaks import LEAST, find_leaks, usable
-from sr.inspection.pairs import examine, matched
-from sr.inspection.source import TRAINING, Source, kind, list_source
+from sr.inspection.leaks import MIN_SIDE, find_leaks, select_usable
+from sr.inspection.listing import TRAINING, FileListing, list_files
+from sr.inspection.pairs import examine_pairs, match_pairs
 from sr.metric.ssim import WINDOW_SIZE
 from sr.runtime.error import UserError, suggest_nearest
 
-BLIND = "leaks and near duplicates that are turned by 90° or upside down, or share less than a fifth of the picture"
+UNDETECTED = "leaks and near duplicates that are rotated, upside down, or share less than a fifth of the image"
+TILE_SETS = {"train": TRAINING, "val": "validation set", "test": "test set"}
 
 
 def inspect(config: dict[str, Any]) -> bool:
-    """Inspect what `config["data"]` names, print the report, write `config["out"]`; True when something spoils."""
+    """Inspect the data source `config["data"]`, print the report and write it to `config["out"]`.
+
+    Return True if there is a finding that invalidates results.
+    """
     expect = config["expect"]
     if expect not in (*KERNELS, "any"):
-        known = [*KERNELS, "any"]
-        raise UserError(f"expect={expect}: expected one of {', '.join(known)}.{suggest_nearest(str(expect), known)}")
-    chosen = kind(config)
+        choices = [*KERNELS, "any"]
+        raise UserError(
+            f"expect={expect}: expected one of {', '.join(choices)}.{suggest_nearest(str(expect), choices)}"
+        )
+    data = build_data(config)
+    if not isinstance(data, SRDataModule):
+        raise UserError(
+            f"data._target_={config['data']['_target_']}: expected a class derived from sr.data.module.SRDataModule; or "
+            "inspect the folder of its files: data=folder data.path=DIR"
+        )
+    data.prepare_data()
     report = Report()
-    if issubclass(chosen, CIFAR10):
-        _tiles(config, report)
+    if isinstance(data.find_images("train"), ImageTensor):
+        _inspect_tiles(data, report)
     else:
-        _files(list_source(config, chosen), config["scale"], expect, report)
+        _inspect_files(list_files(data), data, expect, report)
     out = Path(config["out"]).expanduser()
     report.write(out)
     print(f"{report.text()}\n\nwritten to {out.resolve()}")
     return report.has_errors
 
 
-def _files(found: Source, scale: int, expect: str, report: Report) -> None:
-    train = _looked(TRAINING, found.train, found.patch, f"the size of a patch (data.patch={found.patch})", report)
-    least = WINDOW_SIZE + 2 * scale
-    why = f"what can be measured at scale={scale}"
-    sets = {name: _looked(name, files, least, why, report) for name, files in found.sets.items()}
-    for name, files in found.lr.items():
-        hr = train + [x for own in found.sets if own == "pair" for x in sets[own]] if name == TRAINING else sets[name]
-        low = _looked(f"LR of {name}", files, 0, "", report)
-        examine(matched(hr, low, scale, name, report), scale, expect, name, report)
+def _inspect_files(listing: FileListing, data: SRDataModule, expect: str, report: Report) -> None:
+    scale = data.scale
+    why = f"the size of a patch (data.patch={data.patch})"
+    train = _decode_set(TRAINING, listing.train, data.patch, why, report)
+    why = f"what can be evaluated at scale={scale}"
+    sets = {
+        name: _decode_set(name, files, WINDOW_SIZE + 2 * scale, why, report) for name, files in listing.sets.items()
+    }
+    for name, files in listing.lr.items():
+        hr = [*train, *sets.get(data.name, [])] if name == TRAINING else sets[name]
+        lr = _decode_set(f"LR of {name}", files, 0, "", report)
+        examine_pairs(match_pairs(hr, lr, scale, name, report), scale, expect, name, report)
     if train:
-        _twins(train, sets, report)
+        _search_training_set(train, sets, report)
     elif len(sets) > 1:
-        _between(sets, report)
-    report.unchecked.append(BLIND)
-    everything = [x for looks in (train, *sets.values()) for x in looks if not x.fault]
-    if lost := len(everything) - len(usable(everything)):
-        report.unchecked.append(f"leaks and near duplicates of {lost} picture(s) narrower than {LEAST} pixels")
+        _search_between_sets(sets, report)
+    report.unchecked.append(UNDETECTED)
+    decoded = [x for files in (train, *sets.values()) for x in files if not x.error]
+    if small := len(decoded) - len(select_usable(decoded)):
+        report.unchecked.append(f"leaks and near duplicates of {small} image(s) narrower than {MIN_SIDE} pixels")
 
 
-def _looked(name: str, files: Sequence[Path], least: int, why: str, report: Report) -> list[FileReport]:
-    """Decode one set; its faults and its size go to the report."""
+def _decode_set(name: str, files: Sequence[Path], min_side: int, why: str, report: Report) -> list[FileReport]:
+    """Decode the files of one set; add its defects and its size to the report."""
     if not files:
         return []
-    looks = inspect_files(files, name)
-    good = [x for x in looks if not x.fault]
-    sizes = sorted((x.height * x.width, f"{x.width}×{x.height}") for x in good) or [(0, "–")]
-    report.sets.append({"set": name, "pictures": len(looks), "readable": len(good),
+    reports = inspect_files(files, name)
+    readable = [x for x in reports if not x.error]
+    sizes = sorted((x.height * x.width, f"{x.width}×{x.height}") for x in readable) or [(0, "–")]
+    report.sets.append({"set": name, "images": len(reports), "readable": len(readable),
                         "smallest": sizes[0][1], "largest": sizes[-1][1]})  # fmt: skip
-    for finding in find_defects(looks, name, least, why):
+    for finding in find_defects(reports, name, min_side, why):
         report.add(finding)
-    report.checked.append(f"{name}: {len(looks)} file(s), decoded to the end")
-    return looks
+    report.checked.append(f"{name}: {len(reports)} file(s), decoded to the end")
+    return reports
 
 
-def _twins(train: Sequence[FileReport], sets: Mapping[str, Sequence[FileReport]], report: Report) -> None:
-    report.add(duplicates.find_exact_duplicates(train, TRAINING))
-    report.add(duplicates.find_near_duplicates(train, TRAINING))
+def _search_training_set(train: Sequence[FileReport], sets: Mapping[str, Sequence[FileReport]], report: Report) -> None:
+    """Search the training set for duplicates, and for images of the evaluation sets."""
+    report.add(find_exact_duplicates(train, TRAINING))
+    report.add(find_near_duplicates(train, TRAINING))
     report.checked.append(f"{TRAINING}: duplicates, exact, re-encoded, resized and mirrored")
     if sets:
         report.add(find_leaks(train, sets, TRAINING))
         report.checked.append(f"leaks of {', '.join(sets)}: cropped, mirrored, resized, compressed")
 
 
-def _between(sets: Mapping[str, Sequence[FileReport]], report: Report) -> None:
-    """Nothing trains here: a photograph in two sets counts twice in a mean over both, no more."""
+def _search_between_sets(sets: Mapping[str, Sequence[FileReport]], report: Report) -> None:
+    """Search for photographs that two evaluation sets share; without training they only count twice in a mean."""
     names = list(sets)
     for k, name in enumerate(names[:-1]):
-        found = find_leaks(sets[name], {other: sets[other] for other in names[k + 1 :]}, name)
-        report.add(found._replace(kind="shared", what="picture(s) show a photograph of another set", spoils=False,
-                                  todo="a mean over both sets counts them twice"))  # fmt: skip
+        finding = find_leaks(sets[name], {other: sets[other] for other in names[k + 1 :]}, name)
+        report.add(finding._replace(kind="shared", what="image(s) show a photograph of another set", is_error=False,
+                                    todo="a mean over both sets counts them twice"))  # fmt: skip
     report.checked.append(f"photographs that {', '.join(names)} share")
 
 
-def _tiles(config: dict[str, Any], report: Report) -> None:
-    """`data=cifar10`: equal tiles. They are counted as notes, for nobody can mend that set."""
-    data = build_data(config)
-    data.prepare_data()
-    parts: dict[str, Tensor] = {"training set": data.build_training_set().images}
-    parts |= {
-        "validation set": data.build_held_out_set("val").images,
-        "test set": data.build_held_out_set("test").images,
-    }
+def _inspect_tiles(data: SRDataModule, report: Report) -> None:
+    """Search a source of small images of one size for equal ones. They are notes: such a set is published as it is."""
     first: dict[bytes, str] = {}
-    for part, images in parts.items():
+    side = ""
+    for split, set_name in TILE_SETS.items():
+        found = data.find_images(split)
+        if not isinstance(found, ImageTensor):
+            continue
+        images = TileSet(found, data.scale).images
         items = []
         for k, image in enumerate(images):
-            place = f"{part} {k:05d}"
-            known = first.setdefault(image.numpy().tobytes(), place)
-            if known != place:
-                items.append({"file": place, "says": f"the same pixels as {known}", "of": known})
+            place = f"{set_name} {k:05d}"
+            original = first.setdefault(image.numpy().tobytes(), place)
+            if original != place:
+                items.append({"file": place, "says": f"the same pixels as {original}", "of": original})
         side = f"{images.shape[-1]}×{images.shape[-2]}"
         report.sets.append(
-            {"set": part, "pictures": len(images), "readable": len(images), "smallest": side, "largest": side}
+            {"set": set_name, "images": len(images), "readable": len(images), "smallest": side, "largest": side}
         )
-        report.add(Finding("duplicate", part, "tile(s) that were there already, pixel for pixel",
-                           "every number on CIFAR-10 has them; name the subset if you leave them out", items, False))  # fmt: skip
+        report.add(Finding("duplicate", set_name, "tile(s) have the same pixels as an earlier one",
+                           f"every published number on {data.name} includes them; name the subset if you leave them out",
+                           items, False))  # fmt: skip
     report.checked.append("tiles that are equal, within and between the sets")
-    report.unchecked.append(
-        "near duplicates: about 3 % of CIFAR-10's test tiles have one in the training set "
-        '(Barz and Denzler, "Do we train on test data? Purging CIFAR of near-duplicates", 2020)'
-    )
-    others = {*config["data"]["val"], *config["data"]["test"]} - {"cifar10"}
+    report.unchecked.append(data.caveat or "near duplicates: only equal tiles are searched for")
+    others = {*data.sets["val"], *data.sets["test"]} - {data.name}
     if others:
         report.unchecked.append(
-            f"leaks into {', '.join(sorted(others))}: tiles of 32×32 are too small to recognise them"
+            f"leaks into {', '.join(sorted(others))}: tiles of {side} are too small to recognize them"
         )

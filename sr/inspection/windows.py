@@ -1,7 +1,7 @@
-"""The sieve for leaks: a perceptual hash of every square window of a picture, so that a crop of it meets its own place.
+"""Find candidates for leaks: a perceptual hash of every square window of an image, so that a crop matches its own place.
 
-The hash is ImageHash's `phash` (64 signs of the lowest frequencies), here for a thousand windows in one go. What the
-sieve lets through is a guess; `sr.inspection.register` decides on pixels.
+The hash is ImageHash's `phash` (64 signs of the lowest frequencies), here of a thousand windows at once. A match is only a
+candidate; `sr.inspection.register` decides on pixels.
 """
 
 from collections.abc import Sequence
@@ -11,79 +11,85 @@ import numpy as np
 from PIL import Image, ImageOps
 from scipy.fft import dct
 
-BITS, FINE = 8, 32  # of a phash: 8×8 signs, of the DCT of 32×32 pixels
-CLOSE = 10  # signs that may differ. Of 476 crops of 50–60 %, at half or 1.5 times the size, as JPEG 50, none had more
-SIDE = 128  # pixels of the longer side of the copy that is hashed
-DENSE = tuple(0.92**k for k in range(11))  # sides of windows, in shorter sides of the picture: 1 … 0.43
-PROBES = (1.0, 0.7)
-STEP, PROBE_STEP = 0.1, 0.34  # between neighbouring windows, in their own sides
-FLAT = 4.0  # gray levels of standard deviation: the hash of a flatter window is chance
+HASH_SIDE, DCT_SIDE = 8, 32  # of a phash: 8×8 signs, of the DCT of 32×32 pixels
+# Of 476 crops of 50–60 %, at half or 1.5 times the size, as JPEG 50, none had more signs that differ.
+MAX_HASH_DISTANCE = 10
+HASHED_SIDE = 128  # pixels of the longer side of the copy that is hashed
+DENSE_SIDES = tuple(0.92**k for k in range(11))  # sides of windows, in shorter sides of the image: 1 … 0.43
+PROBE_SIDES = (1.0, 0.7)
+DENSE_STEP, PROBE_STEP = 0.1, 0.34  # between neighboring windows, in their own sides
+MIN_CONTRAST = 4.0  # gray levels of standard deviation: the hash of a flatter window is noise
 
 
-class Guess(NamedTuple):
-    """One window in each of two pictures that look alike: boxes are left, top, right, bottom in their pixels."""
+class WindowMatch(NamedTuple):
+    """One window in each of two images that have similar hashes; boxes are left, top, right, bottom in their pixels."""
 
-    index: int  # of the picture in the gallery
+    index: int  # of the image in the gallery
     mirrored: bool
-    box: np.ndarray  # in the picture that was asked for; mirrored first, where it is
-    other: np.ndarray  # in the gallery's picture
+    box: np.ndarray  # in the query image; if `mirrored`, in its mirror image
+    other: np.ndarray  # in the gallery's image
 
 
-class Windows:
-    """The hashed windows of one small gray picture (mode L)."""
+class WindowHashes:
+    """The hashed windows of one small gray image (mode L): a dense grid of many sizes, and a few probes, also mirrored.
 
-    def __init__(self, picture: Image.Image) -> None:
-        factor = SIDE / max(picture.size)
-        size = tuple(max(8, round(n * factor)) for n in picture.size)
-        image = picture.resize(size, Image.Resampling.LANCZOS)
-        self.width = picture.width
-        unit = np.array([picture.width / size[0], picture.height / size[1]] * 2)
-        dense, probes = squares(*size, DENSE, STEP), squares(*size, PROBES, PROBE_STEP)
-        kept, self.dense = hash_windows(image, dense)
-        self.dense_boxes = dense[kept] * unit
+    The probes of one image are compared with the dense windows of another: either image may be a crop of the other.
+    """
+
+    def __init__(self, image: Image.Image) -> None:
+        factor = HASHED_SIDE / max(image.size)
+        size = tuple(max(8, round(n * factor)) for n in image.size)
+        self.width = image.width
+        unit = np.array([image.width / size[0], image.height / size[1]] * 2)
+        image = image.resize(size, Image.Resampling.LANCZOS)
+        dense = list_squares(*size, DENSE_SIDES, DENSE_STEP)
+        probes = list_squares(*size, PROBE_SIDES, PROBE_STEP)
+        indices, self.dense = hash_windows(image, dense)
+        self.dense_boxes = dense[indices] * unit
         self.probes, self.probe_boxes = [], []
-        for turned in (image, ImageOps.mirror(image)):
-            kept, bits = hash_windows(turned, probes)
-            self.probes.append(bits)
-            self.probe_boxes.append(probes[kept] * unit)
+        for view in (image, ImageOps.mirror(image)):
+            indices, signs = hash_windows(view, probes)
+            self.probes.append(signs)
+            self.probe_boxes.append(probes[indices] * unit)
 
 
 class Gallery:
-    """Hashed pictures in which others are looked for; about 0.5 MB each."""
+    """Hashed images in which others are searched; about 0.5 MB each."""
 
-    def __init__(self, members: Sequence[Windows]) -> None:
+    def __init__(self, members: Sequence[WindowHashes]) -> None:
         self.members = list(members)
-        self._dense = _Stack([m.dense for m in self.members])
-        self._probes = [_Stack([m.probes[mirrored] for m in self.members]) for mirrored in (False, True)]
+        self._dense = _HashTable([m.dense for m in self.members])
+        self._probes = [_HashTable([m.probes[mirrored] for m in self.members]) for mirrored in (False, True)]
 
-    def guesses(self, asked: Windows) -> dict[int, list[Guess]]:
-        """For every member that may share something with `asked`: where, the closest guess first."""
-        found: dict[int, list[tuple[float, Guess]]] = {}
+    def find_candidates(self, query: WindowHashes) -> dict[int, list[WindowMatch]]:
+        """Return, for the index of every member that may show a part of `query`, the matching windows, closest first."""
+        candidates: dict[int, list[tuple[float, WindowMatch]]] = {}
         for mirrored in (False, True):
-            for agreement, index, i, j in self._dense.closest(asked.probes[mirrored]):
-                guess = Guess(index, mirrored, asked.probe_boxes[mirrored][j], self.members[index].dense_boxes[i])
-                found.setdefault(index, []).append((agreement, guess))
-            for agreement, index, i, j in self._probes[mirrored].closest(asked.dense):
-                box, other = asked.dense_boxes[j], self.members[index].probe_boxes[mirrored][i]
-                if mirrored:  # the member was mirrored, and `asked` was not
-                    box, other = _mirror(box, asked.width), _mirror(other, self.members[index].width)
-                found.setdefault(index, []).append((agreement, Guess(index, mirrored, box, other)))
+            for agreement, index, i, j in self._dense.find_closest(query.probes[mirrored]):
+                match = WindowMatch(index, mirrored, query.probe_boxes[mirrored][j], self.members[index].dense_boxes[i])
+                candidates.setdefault(index, []).append((agreement, match))
+            for agreement, index, i, j in self._probes[mirrored].find_closest(query.dense):
+                box, other = query.dense_boxes[j], self.members[index].probe_boxes[mirrored][i]
+                if mirrored:  # the member was mirrored, and `query` was not
+                    box, other = _mirror_box(box, query.width), _mirror_box(other, self.members[index].width)
+                candidates.setdefault(index, []).append((agreement, WindowMatch(index, mirrored, box, other)))
         return {
-            index: [guess for _, guess in sorted(pairs, key=lambda pair: -pair[0])] for index, pairs in found.items()
+            index: [match for _, match in sorted(matches, key=lambda pair: -pair[0])]
+            for index, matches in candidates.items()
         }
 
 
-class _Stack:
+class _HashTable:
     """The hashes of all members in one matrix, so that one product compares them all."""
 
     def __init__(self, parts: Sequence[np.ndarray]) -> None:
-        self.bits = np.concatenate(parts) if parts else np.zeros((0, BITS * BITS), np.float32)
+        self.signs = np.concatenate(parts) if parts else np.zeros((0, HASH_SIDE * HASH_SIDE), np.float32)
         self.starts = np.cumsum([0, *(len(part) for part in parts)])
 
-    def closest(self, bits: np.ndarray) -> list[tuple[float, int, int, int]]:
-        """(agreement, member, its window, window of `bits`): one for each member that comes close enough."""
-        agreement = self.bits @ bits.T  # of ±1: 64 − 2·distance
-        rows, columns = np.nonzero(agreement >= BITS * BITS - 2 * CLOSE)
+    def find_closest(self, signs: np.ndarray) -> list[tuple[float, int, int, int]]:
+        """Return (agreement, member, its window, window of `signs`) for each member that is close enough."""
+        agreement = self.signs @ signs.T  # of ±1: 64 − 2·distance
+        rows, columns = np.nonzero(agreement >= HASH_SIDE * HASH_SIDE - 2 * MAX_HASH_DISTANCE)
         members = np.searchsorted(self.starts, rows, side="right") - 1
         best: dict[int, tuple[float, int, int, int]] = {}
         for member, row, column in zip(members.tolist(), rows.tolist(), columns.tolist(), strict=True):
@@ -93,12 +99,12 @@ class _Stack:
         return list(best.values())
 
 
-def _mirror(box: np.ndarray, width: float) -> np.ndarray:
+def _mirror_box(box: np.ndarray, width: float) -> np.ndarray:
     return np.array([width - box[2], box[1], width - box[0], box[3]])
 
 
-def squares(width: int, height: int, sides: Sequence[float], step: float) -> np.ndarray:
-    """Boxes `[N, 4]` of squares of all `sides`, evenly from edge to edge, at most `step` of their side apart."""
+def list_squares(width: int, height: int, sides: Sequence[float], step: float) -> np.ndarray:
+    """List boxes `[N, 4]` of squares of all `sides`, evenly from edge to edge, at most `step` of their side apart."""
     boxes = []
     for part in sides:
         side = part * min(width, height)
@@ -109,10 +115,13 @@ def squares(width: int, height: int, sides: Sequence[float], step: float) -> np.
 
 
 def hash_windows(image: Image.Image, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(indices of the windows that are not flat, their hashes `[N, 64]` as ±1): the bits of `imagehash.phash`."""
-    fine = [np.asarray(image.resize((FINE, FINE), Image.Resampling.LANCZOS, box=tuple(box))) for box in boxes]
-    pixels = np.stack(fine).astype(np.float64)
-    kept = np.flatnonzero(pixels.std(axis=(1, 2)) >= FLAT)
-    waves = dct(dct(pixels[kept], axis=1), axis=2)[:, :BITS, :BITS].reshape(len(kept), BITS * BITS)
-    bits = waves > np.median(waves, axis=1, keepdims=True)
-    return kept, np.where(bits, np.float32(1), np.float32(-1))
+    """Return the indices of the windows that are not flat, and their hashes `[N, 64]` as ±1: the bits of `imagehash.phash`."""
+    windows = [
+        np.asarray(image.resize((DCT_SIDE, DCT_SIDE), Image.Resampling.LANCZOS, box=tuple(box))) for box in boxes
+    ]
+    pixels = np.stack(windows).astype(np.float64)
+    indices = np.flatnonzero(pixels.std(axis=(1, 2)) >= MIN_CONTRAST)
+    coefficients = dct(dct(pixels[indices], axis=1), axis=2)[:, :HASH_SIDE, :HASH_SIDE]
+    coefficients = coefficients.reshape(len(indices), HASH_SIDE * HASH_SIDE)
+    bits = coefficients > np.median(coefficients, axis=1, keepdims=True)
+    return indices, np.where(bits, np.float32(1), np.float32(-1))

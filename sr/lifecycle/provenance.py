@@ -15,7 +15,7 @@ import torch
 import yaml
 from hydra.core.hydra_config import HydraConfig
 
-from sr.data.cache import FILES
+from sr.data.cache import DIGEST_FOLDER
 from sr.data.file_digest import DigestCache
 from sr.data.fingerprint import OTHER, SetFingerprint, UsedSet, compute_fingerprints, list_used_sets, to_tree
 from sr.data.module import SRDataModule
@@ -89,7 +89,7 @@ def fingerprint_data(config: dict[str, Any], data: SRDataModule, protocol: Proto
     Files that have not changed since a run read them cost nothing; others are read, with a progress bar.
     """
     cache = config["paths"].get("cache")
-    digests = DigestCache(Path(cache).expanduser() / FILES if cache else None)
+    digests = DigestCache(Path(cache).expanduser() / DIGEST_FOLDER if cache else None)
     return compute_fingerprints(
         [*list_used_sets(data, protocol.describe), *_list_other_files(config)], Path(config["paths"]["data"]), digests
     )

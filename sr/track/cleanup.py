@@ -96,7 +96,7 @@ def remove_leftovers(runs: Path, cache: Path, what: Collection[str], days: float
 
 
 def _find_cache(folder: Path) -> Iterator[Leftover]:
-    files = Cache(folder, 0).files()
+    files = Cache(folder, 0).list_files()
     if files:
         folders = [*dict.fromkeys(file.parent for file in files), folder]
         yield Leftover("cache", f"decoded images in {folder}", folder, files, folders)

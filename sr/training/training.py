@@ -31,7 +31,7 @@ from sr.config.build import build_data, build_model, build_part, build_trainer
 from sr.config.command_line import list_config_dirs
 from sr.config.diff import Change
 from sr.data.fingerprint import SetFingerprint
-from sr.data.known_leaks import Leak
+from sr.data.known_leaks import Leak, find_training_leaks
 from sr.data.patches import START, DataPosition
 from sr.lifecycle.provenance import fingerprint_data, save_fingerprint
 from sr.lifecycle.run_end import close_on_exit, end_run, raise_disk_errors
@@ -153,7 +153,7 @@ class Training:
                     f"data={self.choices['data']} has nothing to train on: name other data, or measure model/net=bicubic"
                 )
             self.model.dry_run(self.data.draw_example())
-            self.leaks = self.data.find_leaks()
+            self.leaks = find_training_leaks(self.data.train_set)
             if self.first:
                 self._warn_of_leaks()
         if "test" in self.stages:

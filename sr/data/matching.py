@@ -1,0 +1,61 @@
+"""LR and HR files that belong together, matched by name and checked by their headers."""
+
+import re
+from collections.abc import Callable, Container, Sequence
+from pathlib import Path
+
+from sr.image.read import probe
+from sr.runtime.error import UserError
+
+
+def match_files(hr: Sequence[Path], lr: Sequence[Path], scale: int) -> tuple[list[Path], list[Path]]:
+    """Return the HR files and, in the same order, the LR file of each.
+
+    Raises one `UserError` for all files without a counterpart, damaged files, and pairs of wrong sizes or color modes.
+    """
+    errors: list[str] = []
+    hr_by_name = _index_by_name(hr, lambda stem: stem, errors)
+    lr_by_name = _index_by_name(lr, lambda stem: find_hr_name(stem, hr_by_name, scale), errors)
+    errors += [f"{lr_by_name[name]}: no HR image of this name" for name in lr_by_name if name not in hr_by_name]
+    errors += [f"{hr_by_name[name]}: no LR image of this name" for name in hr_by_name if name not in lr_by_name]
+    names = [name for name in hr_by_name if name in lr_by_name]
+    for name in names:
+        errors += _check_pair(lr_by_name[name], hr_by_name[name], scale)
+    if errors:
+        raise UserError(f"LR and HR files do not match, {len(errors)} error(s) found:\n" + "\n".join(errors))
+    return [hr_by_name[name] for name in names], [lr_by_name[name] for name in names]
+
+
+def find_hr_name(stem: str, hr: Container[str], scale: int) -> str:
+    """Return the name of the HR file that an LR file belongs to: `stem` itself, or without `x2`, `_x2` or `-x2` (the
+    scale) at its end."""
+    return stem if stem in hr else re.sub(rf"[-_]?x{scale}$", "", stem, flags=re.IGNORECASE)
+
+
+def _check_pair(lr: Path, hr: Path, scale: int) -> list[str]:
+    """Compare the headers of two files; return what is wrong with them."""
+    headers, errors = [], []
+    for path in (lr, hr):
+        try:
+            headers.append(probe(path))
+        except UserError as error:
+            errors.append(str(error))
+    if errors:
+        return errors
+    (h, w, kind), (hr_h, hr_w, hr_kind) = headers
+    if (hr_h // scale, hr_w // scale) != (h, w):
+        expected = f"{hr_w // scale}×{hr_h // scale}"
+        return [f"{lr}: {w}×{h}, but {hr.name} is {hr_w}×{hr_h}: at scale={scale}, {expected} was expected"]
+    if kind != hr_kind:
+        return [f"{lr}: {kind}, but {hr.name} is {hr_kind}: convert one of them"]
+    return []
+
+
+def _index_by_name(paths: Sequence[Path], name: Callable[[str], str], errors: list[str]) -> dict[str, Path]:
+    """Index files by the name of their pair, made from their stem by `name`; a second file of a name is an error."""
+    files: dict[str, Path] = {}
+    for path in paths:
+        first = files.setdefault(name(path.stem), path)
+        if first is not path:
+            errors.append(f"{path}: belongs to the same pair as {first.name}; remove one of them")
+    return files
