@@ -211,7 +211,7 @@ def test_all_faults_of_pairs_are_named_at_once(tmp_path: Path) -> None:
     assert f"{lr / 'p0.png'}: 28×20, but p0.png is 56×48: at scale=2, 28×24 was expected" in message
     assert f"{hr / 'p1.png'}: no LR image of this name" in message
     assert f"{lr / 'p2.png'}: no HR image of this name" in message
-    assert f"{lr / 'p3.png'}: gray, but p3.png is colour" in message
+    assert f"{lr / 'p3.png'}: gray, but p3.png is color" in message
     assert f"{lr / 'p4.png'}: this is not an image" in message
     assert "p5" not in message
 

@@ -36,7 +36,7 @@ GB = 1e9
 MAX_GPU_SHARE = 0.25  # of a GPU's free memory that a training set may take
 
 
-class SRDataModule(LightningDataModule, DataSource):
+class SRDataModule(DataSource, LightningDataModule):
     """A LightningDataModule whose images come from `find_images`, the one method that a data source has to implement.
 
     Its arguments are the options of `data` in the config:
@@ -76,13 +76,13 @@ class SRDataModule(LightningDataModule, DataSource):
                 raise UserError(f"data.{key}={value}: expected a number of GB, 0 or more")
         self.scale, self.color, self.seed, self.root = scale, color, seed, Path(root)
         self.degrade, self.augment = degrade, dict(augment or {})
-        self.sets: dict[str, list[str]] = {"val": list(val), "test": list(test)}
+        self.sets: dict[Split, list[str]] = {"val": list(val), "test": list(test)}
         self.batch, self.patch, self.repeat, self.workers = batch, patch, repeat, workers
         self.memory, self.cache = memory * GB, Cache(Path(cache), disk * GB) if cache else None
         self.position = START  # where the training that is resumed was interrupted
         self.train_set: Patches | TileSet | None = None
-        self.eval_sets: dict[str, list[ImageSet | TileSet]] = {}
-        self._own_sets: dict[str, ImageSet | TileSet | None] = {}
+        self.eval_sets: dict[Split, list[ImageSet | TileSet]] = {}
+        self._own_sets: dict[Split, ImageSet | TileSet | None] = {}
         self.allow_zero_length_dataloader_with_multiple_devices = True  # a set may have fewer images than processes
 
     @staticmethod
@@ -100,12 +100,12 @@ class SRDataModule(LightningDataModule, DataSource):
         if split not in self.eval_sets:
             self.eval_sets[split] = [self._open_evaluation_set(name, split) for name in self.sets[split]]
 
-    def set_name(self, split: str, index: int) -> str:
+    def set_name(self, split: Split, index: int) -> str:
         """Return the name of an evaluation set in metrics: of a path, its last folder."""
         name = self.sets[split][index]
         return name if name == self.name else Path(name).name
 
-    def describe_lr(self, split: str, index: int) -> str:
+    def describe_lr(self, split: Split, index: int) -> str:
         """Return where the LR of an evaluation set comes from: `files`, or the degradation, `Bicubic(scale=2, …)`.
 
         It is stored in results and compared with `Protocol.standard_lr`.
@@ -155,9 +155,9 @@ class SRDataModule(LightningDataModule, DataSource):
                 self._own_sets[split] = None if found is None else TileSet(found, self.scale)
         return self._own_sets[split]
 
-    def _open_own_files(self) -> dict[str, ImageSet]:
+    def _open_own_files(self) -> dict[Split, ImageSet]:
         """Open the training set and the own evaluation sets that data.val and data.test name."""
-        splits = ["train", *(split for split, names in self.sets.items() if self.name in names)]
+        splits: list[Split] = ["train", *(split for split, names in self.sets.items() if self.name in names)]
         found = {split: self.find_images(split) for split in splits}
         files = {split: images for split, images in found.items() if isinstance(images, ImageFiles)}
         hr = list(dict.fromkeys(path for images in files.values() for path in images.hr))

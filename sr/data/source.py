@@ -30,8 +30,8 @@ class ImageTensor(NamedTuple):
 class DataSource(ABC):
     """The part of a data source that differs from one source to the next."""
 
-    name = ""  # of the source's own validation and test set, in data.val and data.test; empty: it has none
-    caveat = ""  # a known defect of the set that sr.inspect cannot detect; printed in its report
+    name: str = ""  # of the source's own validation and test set, in data.val and data.test; empty: it has none
+    caveat: str = ""  # a known defect of the set that sr.inspect cannot detect; printed in its report
 
     @abstractmethod
     def find_images(self, split: Split) -> ImageFiles | ImageTensor | None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from sr.config.build import build_data
 from sr.data.module import SRDataModule
-from sr.data.source import ImageTensor
+from sr.data.source import ImageTensor, Split
 from sr.data.tile_set import TileSet
 from sr.inspection.defects import FileReport, find_defects, inspect_files
 from sr.inspection.duplicates import find_exact_duplicates, find_near_duplicates
@@ -19,7 +19,7 @@ from sr.metric.ssim import WINDOW_SIZE
 from sr.runtime.error import UserError, suggest_nearest
 
 UNDETECTED = "leaks and near duplicates that are rotated, upside down, or share less than a fifth of the image"
-TILE_SETS = {"train": TRAINING, "val": "validation set", "test": "test set"}
+TILE_SETS: dict[Split, str] = {"train": TRAINING, "val": "validation set", "test": "test set"}
 
 
 def inspect(config: dict[str, Any]) -> bool:
