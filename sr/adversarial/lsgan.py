@@ -13,11 +13,11 @@ class LSGAN(AdversarialLoss):
     def __init__(self, label_smoothing: float = 0.0) -> None:
         super().__init__()
         check_label_smoothing(label_smoothing)
-        self.real_target = 1 - label_smoothing
+        self.label_smoothing, self.real_target = label_smoothing, 1 - label_smoothing
 
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
         """Return half the squared distances of D's scores to 1 - label_smoothing (real) and 0 (fake)."""
-        return 0.5 * (real - self.real_target).square().mean() + 0.5 * fake.square().mean()
+        return 0.5 * (real - (1 - self.label_smoothing)).square().mean() + 0.5 * fake.square().mean()
 
     def generator(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
         """Return half the squared distance of D's scores of fakes to 1."""

@@ -1,11 +1,12 @@
 """Training in several processes (`trainer=ddp`): random numbers, decisions and buffers."""
 
+import sr.runtime.torchvision_shim  # noqa: F401  before Lightning and torchmetrics
+
 from collections.abc import Iterable
 
 import torch
+from pytorch_lightning import Trainer
 from torch import Tensor
-
-from sr.trainer.default import Trainer
 
 
 def seed_process(trainer: Trainer) -> None:

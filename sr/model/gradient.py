@@ -1,14 +1,15 @@
 """The gradient of a step: its norm, clipping, the share of each loss term, and overflow in half precision."""
 
+import sr.runtime.torchvision_shim  # noqa: F401  before Lightning and torchmetrics
+
 import math
 from collections.abc import Mapping
 
 import torch
+from pytorch_lightning import Trainer
 from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim import Optimizer
-
-from sr.trainer.default import Trainer
 
 
 def list_trainable(module: nn.Module) -> list[nn.Parameter]:

@@ -198,7 +198,7 @@ class SRModule(EvaluationModule):
         mean_norm, *losses = average_over_processes(values, self.trainer).tolist()
         loss = losses[0] if losses else None
         if not is_overflow(self.trainer, mean_norm, loss) and not self.guard.is_good_step(mean_norm, loss):
-            batch = self.step.find_worst_batch() if is_net else self.step.last_batch()
+            batch = self.step.find_worst_batch() if is_net else self.step.last_batch
             self.step.bad = BadStep(mean_norm, loss, batch)
             optimizer.zero_grad()  # without gradients an optimizer changes nothing
 

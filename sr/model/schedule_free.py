@@ -4,15 +4,17 @@ Such an optimizer trains with one set and averages another, which is the one to 
 `eval()` convert the net's weights from one set to the other; converting there and back is exact but for the last bits.
 """
 
+import sr.runtime.torchvision_shim  # noqa: F401  before Lightning and torchmetrics
+
 import contextlib
 from collections.abc import Iterator
 
 import torch
+from pytorch_lightning import Trainer
 from torch import Tensor
 from torch.optim import Optimizer
 
 from sr.model.gradient import list_parameters
-from sr.trainer.default import Trainer
 
 
 def is_schedule_free(optimizer: Optimizer) -> bool:

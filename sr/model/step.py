@@ -53,14 +53,15 @@ class Step:
         """Set the loss of the batch that was added last."""
         self._batches[-1] = (self._batches[-1][0], loss.detach())
 
+    @property
+    def last_batch(self) -> Pair:
+        """The batch that was added last."""
+        return self._batches[-1][0]
+
     def find_worst_batch(self) -> Pair:
         """Return the batch with the largest loss."""
         batches = [pair for pair, loss in self._batches if loss is not None]
         return batches[int(self.losses.argmax())]
-
-    def last_batch(self) -> Pair:
-        """Return the batch that was added last."""
-        return self._batches[-1][0]
 
     def finish(self) -> BadStep | None:
         """Empty the step; after a bad one, restore the buffers and return the reason."""
