@@ -1,4 +1,4 @@
-"""`python -m sr.inspect`: what would spoil a result, told before anything is trained."""
+"""`python -m sr.inspect`: find defects of the data that invalidate results, before anything is trained."""
 
 from omegaconf import DictConfig
 
@@ -6,16 +6,16 @@ from sr.config import cli, schema
 
 
 def main() -> None:
-    """The console script `sr-inspect`."""
+    """Run the console script `sr-inspect`."""
     cli.run_command("inspect", inspect)
 
 
 def inspect(cfg: DictConfig) -> None:
-    """Print a report, write `out`; the exit code is 1 where something would spoil a result."""
+    """Print a report and write it to `out`; the exit code is 1 if a defect invalidates results."""
     from hydra.core.hydra_config import HydraConfig
 
     config = schema.resolve_config(cfg, HydraConfig.get().runtime.choices)
-    from sr.inspection import inspection  # torch: only now, when the config is right
+    from sr.inspection import inspection  # imports torch: only when the config is valid
 
     if inspection.inspect(config):
         raise SystemExit(1)

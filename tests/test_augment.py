@@ -7,7 +7,7 @@ import torch
 from specimen import levels
 from torch import Generator, Tensor
 
-from sr.augment.cutblur import CutBlur, middles
+from sr.augment.cutblur import CutBlur, sample_centers
 from sr.augment.cutmix import CutMix
 from sr.augment.mixup import MixUp
 from sr.degrade.bicubic import Bicubic
@@ -134,4 +134,6 @@ def test_cutblur_gives_part_of_lr_the_contrast_of_hr() -> None:
 def test_what_cutblur_pastes_lies_where_lr_does(scale: int) -> None:
     """A slope has the same value at the same place, however it is shrunk."""
     slope = torch.arange(12.0 * scale).expand(1, 1, 12 * scale, -1) / 100 + torch.arange(12.0 * scale)[:, None] / 50
-    torch.testing.assert_close(middles(slope, scale)[..., 3:-3, 3:-3], imresize(slope, 1 / scale)[..., 3:-3, 3:-3])
+    torch.testing.assert_close(
+        sample_centers(slope, scale)[..., 3:-3, 3:-3], imresize(slope, 1 / scale)[..., 3:-3, 3:-3]
+    )

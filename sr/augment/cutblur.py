@@ -1,46 +1,46 @@
-"""`data/augment=[cutblur]`: part of the input is already sharp, so that a net learns where to sharpen and how much (Yoo,
-Ahn and Sohn, "Rethinking Data Augmentation for Image Super-resolution: A Comprehensive Analysis and a New Strategy",
-2020, https://arxiv.org/abs/2004.00448, eq. 1).
+"""`data/augment=[cutblur]`: part of LR is already sharp, so that a net learns where to sharpen and how much (Yoo, Ahn and
+Sohn, "Rethinking Data Augmentation for Image Super-resolution: A Comprehensive Analysis and a New Strategy", 2020,
+https://arxiv.org/abs/2004.00448, eq. 1).
 
-The paper's nets take an input of HR's size: LR is enlarged, and HR's own pixels are pasted into it, or it into HR. Our
-nets take LR, which has no room for HR's pixels. Well-known forks enlarge LR, paste, and shrink the result with a
-smoothing bicubic again; what they paste then is HR bicubically shrunk, that is, where that is also the degradation, the
-very LR that was there. Here HR is shrunk *without* smoothing: a pasted pixel is the middle of its s×s block of HR (the
-mean of the middle four, if s is even), which lies just where the LR pixel does. So what is pasted keeps the contrast
-that a degradation takes away, aliased, and carries none of its noise. HR stays as it is.
+The networks of the paper take an input of HR's size: LR is upscaled, and HR's own pixels are pasted into it, or it into HR.
+Ours take LR, which has no room for HR's pixels. Well-known forks upscale LR, paste, and downscale the result with a
+smoothing bicubic again; they then paste HR downscaled bicubically, that is, if the degradation is bicubic too, exactly the
+LR that was there. Here HR is downscaled *without* smoothing: a pasted pixel is the center of its s×s block of HR (the mean
+of the central four, if s is even), exactly where the LR pixel is. So the pasted part has the contrast that a degradation
+removes, with aliasing, and none of its noise. HR stays as it is.
 
-What is lost of the paper: the net never sees more than LR's count of pixels, and the authors' gains, on nets of another
-input, say nothing certain about this form.
+Difference from the paper: the network never sees more pixels than LR has. The gains that the authors report, for networks
+of another input, say nothing certain about this form.
 """
 
 import torch
 from torch import Generator, Tensor
 
-from sr.augment.draw import acting, check_share, chosen, rectangles
+from sr.augment.draw import check_fraction, draw_images, draw_rectangles, reshape_for
 from sr.image.batch import Pair
 
 
 class CutBlur:
-    """Within a rectangle of `ratio` times LR's sides, or everywhere but there, LR's pixels become HR's.
+    """LR's pixels become HR's inside of a rectangle of `ratio` times LR's sides, or outside of it.
 
-    Each image is changed with `probability`, at a place of its own, inside or outside by the toss of a coin.
+    Each image is changed with `probability`, at a place of its own, inside or outside with equal probability.
     """
 
     def __init__(self, probability: float = 0.5, ratio: float = 0.7) -> None:
-        self.probability = check_share("cutblur", "probability", probability)
-        self.ratio = check_share("cutblur", "ratio", ratio)
+        self.probability = check_fraction("cutblur", "probability", probability)
+        self.ratio = check_fraction("cutblur", "ratio", ratio)
 
     def __call__(self, pair: Pair, generator: Generator) -> Pair:
-        """A new pair of the same shapes and dtypes; `pair` is left as it is."""
+        """Return a new pair of the same shapes and dtypes; `pair` is not modified."""
         lr, batch = pair.lr, len(pair.lr)
-        act, outside = acting(batch, self.probability, generator), acting(batch, 0.5, generator)
-        place = rectangles(lr, self.ratio, generator)
-        mask = (place.mask(lr) ^ chosen(outside, lr)) & chosen(act, lr)
-        return Pair(torch.where(mask, middles(pair.hr, pair.hr.shape[-1] // lr.shape[-1]), lr), pair.hr)
+        changed, outside = draw_images(batch, self.probability, generator), draw_images(batch, 0.5, generator)
+        inside = draw_rectangles(lr, self.ratio, generator).mask(lr)
+        mask = (inside ^ reshape_for(outside, lr)) & reshape_for(changed, lr)
+        return Pair(torch.where(mask, sample_centers(pair.hr, pair.hr.shape[-1] // lr.shape[-1]), lr), pair.hr)
 
 
-def middles(hr: Tensor, scale: int) -> Tensor:
-    """The middle of each block of s×s pixels, or the mean of its middle four: `[B, C, s·h, s·w]` -> `[B, C, h, w]`."""
+def sample_centers(hr: Tensor, scale: int) -> Tensor:
+    """Return the center of each block of s×s pixels, or the mean of its central four: `[B, C, s·h, s·w]` -> `[B, C, h, w]`."""
     first, last = (scale - 1) // 2, scale // 2
     rows = (hr[..., first::scale, :] + hr[..., last::scale, :]) / 2
     return (rows[..., first::scale] + rows[..., last::scale]) / 2

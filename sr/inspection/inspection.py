@@ -42,7 +42,7 @@ def inspect(config: dict[str, Any]) -> bool:
     data.prepare_data()
     report = Report()
     if isinstance(data.find_images("train"), ImageTensor):
-        _inspect_tiles(data, report)
+        inspect_tiles(data, report)
     else:
         _inspect_files(list_files(data), data, expect, report)
     out = Path(config["out"]).expanduser()
@@ -108,7 +108,7 @@ def _search_between_sets(sets: Mapping[str, Sequence[FileReport]], report: Repor
     report.checked.append(f"photographs that {', '.join(names)} share")
 
 
-def _inspect_tiles(data: SRDataModule, report: Report) -> None:
+def inspect_tiles(data: SRDataModule, report: Report) -> None:
     """Search a source of small images of one size for equal ones. They are notes: such a set is published as it is."""
     first: dict[bytes, str] = {}
     side = ""
