@@ -72,8 +72,8 @@ def sr(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFix
     return command
 
 
-def picture(path: Path, height: int = 48, width: int = 56, seed: int = 0, mode: str = "RGB") -> Path:
-    """A small picture with some structure, as a file."""
+def write_image(path: Path, height: int = 48, width: int = 56, seed: int = 0, mode: str = "RGB") -> Path:
+    """Write a small image with some structure to a file; return its path."""
     rng = np.random.default_rng(seed)
     coarse = rng.integers(0, 256, (height // 8 + 1, width // 8 + 1, 3), dtype=np.uint8)
     image = Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC).convert(mode)
@@ -88,14 +88,14 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pictures for each set that recipes train on or measure."""
     root = tmp_path_factory.mktemp("world")
     for k in range(4):
-        hr = picture(root / "photos" / f"p{k}.png", seed=k)
-        picture(root / "Set5" / "HR" / f"s{k}.png", seed=k + 10)
+        hr = write_image(root / "photos" / f"p{k}.png", seed=k)
+        write_image(root / "Set5" / "HR" / f"s{k}.png", seed=k + 10)
         with Image.open(hr) as image:
             (root / "small").mkdir(exist_ok=True)
             image.resize((28, 24)).save(root / "small" / f"p{k}x2.png")
     for seed, name in enumerate(STAND_INS):
         for k in range(3):
-            picture(root / name / f"p{k}.png", seed=20 + 3 * seed + k)
+            write_image(root / name / f"p{k}.png", seed=20 + 3 * seed + k)
     (root / "cifar-10-batches-bin").mkdir()
     rng = np.random.default_rng(0)
     for name, count in (("data_batch_1", 100), ("test_batch", 20)):

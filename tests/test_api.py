@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import picture
+from conftest import write_image
 from PIL import Image
 from test_predict import saved
 
@@ -44,7 +44,7 @@ def open_image(path: Path) -> Image.Image:
 
 @pytest.fixture
 def photo(tmp_path: Path) -> Image.Image:
-    return open_image(picture(tmp_path / "photo.png", 20, 27))
+    return open_image(write_image(tmp_path / "photo.png", 20, 27))
 
 
 @pytest.fixture
@@ -145,7 +145,9 @@ def test_upscale_returns_the_kind_of_image_it_was_given(kind: str, model: Loaded
 def test_upscale_equals_sr_predict(tmp_path: Path, sr: Any, color: str, mode: str) -> None:
     checkpoint, source = saved(tmp_path / "best.ckpt", color=color), tmp_path / "a.png"
     image = (
-        open_image(picture(tmp_path / "base.png", 20, 27)).convert("L" if mode in ("L", "LA") else "RGB").convert(mode)
+        open_image(write_image(tmp_path / "base.png", 20, 27))
+        .convert("L" if mode in ("L", "LA") else "RGB")
+        .convert(mode)
     )
     if mode.endswith("A"):
         image.putalpha(Image.linear_gradient("L").resize(image.size))
@@ -245,7 +247,7 @@ def test_weights_that_give_nan_are_reported(model: LoadedNet, photo: Image.Image
 @pytest.mark.parametrize("mode", ["RGB", "L"])
 def test_score_equals_sr_evaluate(tmp_path: Path, sr: Callable, protocol: str, mode: str) -> None:
     for k in range(3):
-        hr = open_image(picture(tmp_path / "Set5" / "HR" / f"{k}.png", 48, 56, seed=k, mode=mode))
+        hr = open_image(write_image(tmp_path / "Set5" / "HR" / f"{k}.png", 48, 56, seed=k, mode=mode))
         (tmp_path / "out").mkdir(exist_ok=True)
         hr.resize((28, 24)).resize((56, 48)).save(tmp_path / "out" / f"{k}.png")
     answer = sr(

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import picture
+from conftest import write_image
 from PIL import Image
 from test_data import cut_off, data, fault, pairs, photos
 from test_patches import epoch, same
@@ -63,7 +63,7 @@ def no_decoder(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Path]]:
 
 def test_pictures_are_decoded_once_whatever_their_name_or_place(tmp_path: Path, no_decoder: list[Path]) -> None:
     folder = photos(tmp_path / "hr")
-    picture(folder / "gray.png", 49, 57, seed=7, mode="L")
+    write_image(folder / "gray.png", 49, 57, seed=7, mode="L")
     mapped(folder, tmp_path).load()
     assert len(no_decoder) == len(entries(tmp_path)) == 5
     (folder / "p0.png").rename(folder / "other.png")
@@ -88,11 +88,11 @@ def test_a_file_that_changes_is_decoded_anew(tmp_path: Path, settled: float, mon
     """Even where its size and its date of change stay what they were."""
     monkeypatch.setattr(file_digest, "SETTLE_SECONDS", settled)
     folder = tmp_path / "hr"
-    file = picture(folder / "a.bmp", seed=1)
+    file = write_image(folder / "a.bmp", seed=1)
     mapped(folder, tmp_path).load()
     before = file.stat()
     time.sleep(0.02)  # more than a file system's clock needs to tick
-    picture(file, seed=2)
+    write_image(file, seed=2)
     os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert file.stat().st_size == before.st_size
     again = mapped(folder, tmp_path)
@@ -122,7 +122,7 @@ def test_beyond_the_limit_the_pictures_used_longest_ago_are_removed(tmp_path: Pa
     first, second, third = (tmp_path / name for name in "abc")
     for k, folder in enumerate((first, second, third)):
         for j in range(2):
-            picture(folder / f"{j}.png", seed=10 * k + j)
+            write_image(folder / f"{j}.png", seed=10 * k + j)
     limit = 5 * ENTRY
     for folder in (first, second, first, third):  # then `second` was used longest ago
         mapped(folder, tmp_path, limit).load()

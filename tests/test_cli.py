@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import picture
+from conftest import write_image
 from PIL import Image
 
 FAST = ("track=none", "trainer.max_steps=2", "trainer.accelerator=cpu")
@@ -109,21 +109,21 @@ def test_missing_benchmark(sr: Any) -> None:
 
 def test_text_file_named_png(sr: Any, tmp_path: Path) -> None:
     for k in range(3):
-        picture(tmp_path / "photos" / f"{k}.png")
+        write_image(tmp_path / "photos" / f"{k}.png")
     (tmp_path / "photos" / "notes.png").write_text("these are notes")
     refused(sr("run", *FAST, "data=folder", "data.path=photos"), "notes.png", "not an image")
 
 
 def test_patch_larger_than_image(sr: Any, tmp_path: Path) -> None:
     for k in range(3):
-        picture(tmp_path / "photos" / f"{k}.png", 48, 56)
+        write_image(tmp_path / "photos" / f"{k}.png", 48, 56)
     refused(sr("run", *FAST, "data=folder", "data.path=photos", "data.patch=64"), "data.patch=64", "56×48")
 
 
 def test_pair_of_wrong_size_lists_all_faults_at_once(sr: Any, tmp_path: Path) -> None:
     for k in range(3):
-        picture(tmp_path / "hr" / f"{k}.png", 48, 56)
-        picture(tmp_path / "lr" / f"{k}.png", 24, 28 - k)
+        write_image(tmp_path / "hr" / f"{k}.png", 48, 56)
+        write_image(tmp_path / "lr" / f"{k}.png", 24, 28 - k)
     answer = sr("run", *FAST, "data=pair", "data.lr=lr", "data.hr=hr", "data.patch=32")
     refused(answer, "2 fault(s)", "1.png", "2.png", "28×24 was expected")
 

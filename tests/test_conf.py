@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from conftest import picture
+from conftest import write_image
 from specimen import slim_vgg
 
 from sr.config import schema
@@ -197,7 +197,7 @@ def test_experiment(choice: str, compose: Any, world: Path, tmp_path: Path) -> N
     recipe = compose(f"experiment={choice}")
     where = recipe["data"].get("path")
     for name in recipe["data"].get("exclude") or []:  # what is left out must be there
-        picture(world / (where if isinstance(where, str) else where[0]) / f"{name}.png")
+        write_image(world / (where if isinstance(where, str) else where[0]) / f"{name}.png")
     cheap = [
         f"data.{dial}={value}"
         for dial, value in {"batch": 2, "patch": 48, "repeat": 4}.items()

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import picture
+from conftest import write_image
 from PIL import Image
 from torch import Tensor
 
@@ -32,7 +32,7 @@ def data(kind: type[SRDataModule], tmp_path: Path, **dials: Any) -> SRDataModule
 
 def photos(path: Path, count: int = 4) -> Path:
     for k in range(count):
-        picture(path / f"p{k}.png", seed=k)
+        write_image(path / f"p{k}.png", seed=k)
     return path
 
 
@@ -84,7 +84,7 @@ def test_every_tenth_picture_is_held_out_and_not_trained_on(tmp_path: Path) -> N
 
 
 def test_patch_larger_than_an_image_names_both(tmp_path: Path) -> None:
-    picture(photos(tmp_path / "hr") / "tiny.png", 40, 30)
+    write_image(photos(tmp_path / "hr") / "tiny.png", 40, 30)
     message = fault(data(Folder, tmp_path, path=tmp_path / "hr", patch=32))
     assert "data.patch=32" in message
     assert "tiny (30×40)" in message
@@ -95,7 +95,7 @@ def test_patch_must_be_a_multiple_of_the_scale(tmp_path: Path) -> None:
 
 
 def test_a_held_out_image_too_small_to_be_measured_is_named_before_training(tmp_path: Path) -> None:
-    picture(photos(tmp_path / "hr") / "a_tiny.png", 12, 40)
+    write_image(photos(tmp_path / "hr") / "a_tiny.png", 12, 40)
     message = fault(data(Folder, tmp_path, path=tmp_path / "hr", patch=8))
     assert "a_tiny (40×12) is too small" in message
 
@@ -103,7 +103,7 @@ def test_a_held_out_image_too_small_to_be_measured_is_named_before_training(tmp_
 def test_all_faults_of_a_folder_are_named_at_once(tmp_path: Path) -> None:
     folder = photos(tmp_path / "hr")
     (folder / "letter.png").write_text("I am no picture")
-    picture(folder / "print.jpg", mode="CMYK")
+    write_image(folder / "print.jpg", mode="CMYK")
     message = fault(data(Folder, tmp_path, path=folder, patch=16))
     assert "letter.png" in message
     assert "print.jpg" in message
@@ -135,7 +135,7 @@ def test_folders_can_be_several_by_path_or_by_name(tmp_path: Path, monkeypatch: 
 def test_pictures_can_be_left_out_by_name(tmp_path: Path) -> None:
     photos(tmp_path / "a")
     for k in range(3):
-        picture(tmp_path / "b" / f"{k}.png", seed=k)
+        write_image(tmp_path / "b" / f"{k}.png", seed=k)
     dials = {"path": ["a", "b"], "patch": 16, "root": str(tmp_path), "val": ["a"]}
     source = data(Folder, tmp_path, exclude=["p1", 2, "p3.png"], **dials)
     source.setup("fit")
@@ -201,10 +201,10 @@ def test_pair_measures_whole_pictures_with_their_own_lr(tmp_path: Path) -> None:
 def test_all_faults_of_pairs_are_named_at_once(tmp_path: Path) -> None:
     folders = pairs(tmp_path, count=7)
     lr, hr = folders["lr"], folders["hr"]
-    picture(lr / "p0.png", 20, 28)
+    write_image(lr / "p0.png", 20, 28)
     (lr / "p1.png").unlink()
     (hr / "p2.png").unlink()
-    picture(lr / "p3.png", 24, 28, mode="L")
+    write_image(lr / "p3.png", 24, 28, mode="L")
     (lr / "p4.png").write_text("I am no picture")
     message = fault(data(PairFolder, tmp_path, **folders, patch=16))
     assert "5 error(s)" in message
@@ -236,7 +236,7 @@ def test_a_set_that_is_not_there_tells_where_it_was_looked_for(tmp_path: Path) -
 
 
 def test_hr_is_cropped_to_a_multiple_of_the_scale_at_the_bottom_and_right(tmp_path: Path) -> None:
-    path = picture(tmp_path / "odd" / "a.png", 49, 57)
+    path = write_image(tmp_path / "odd" / "a.png", 49, 57)
     source = data(Benchmark, tmp_path, test=["odd"])
     source.setup("test")
     lr, hr = source.on_after_batch_transfer(next(iter(source.test_dataloader()[0])), 0)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import picture
+from conftest import write_image
 from specimen import levels
 
 from sr.data.module import SRDataModule
@@ -50,7 +50,7 @@ def parts(tmp_path: Path) -> list[str]:
     (tmp_path / "parts" / "data" / "archive.yaml").write_text(YAML)
     (tmp_path / "parts" / "archive.py").write_text(PYTHON)
     for seed, name in enumerate(("train/a", "train/b", "val/c", "test/d")):
-        picture(tmp_path / "sets" / "archive" / f"{name}.png", seed=seed)
+        write_image(tmp_path / "sets" / "archive" / f"{name}.png", seed=seed)
     return ["--config-dir", str(tmp_path / "parts"), "data=archive", f"paths.data={tmp_path}/sets"]
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Answer, picture
+from conftest import Answer, write_image
 from documents import PAGES, ROOT, STUDIES, Command, list_blocks, list_commands, list_messages, write_files
 from omegaconf import OmegaConf
 from PIL import Image
@@ -56,7 +56,7 @@ def train(folder: Path, *words: str) -> Path:
 def desk(tmp_path_factory: pytest.TempPathFactory, world: Path) -> Path:
     """A folder with what the documents name: images, examples, checkpoints, and a finished run in `runs`."""
     folder = tmp_path_factory.mktemp("desk")
-    picture(folder / "photo.jpg")
+    write_image(folder / "photo.jpg")
     for name, target in {"photos": "photos", "large": "photos", "small": "small", "results": "Set5/HR"}.items():
         (folder / name).symlink_to(world / target)
     write_files(folder)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import picture
+from conftest import write_image
 from PIL import Image
 
 from sr.record.result import SetResult, read_set_results
@@ -177,7 +177,7 @@ def test_an_error_names_the_users_option(sr: Callable, world: Path, words: tuple
 
 def test_all_missing_result_images_are_named(sr: Callable, world: Path, tmp_path: Path) -> None:
     for name in ("s0.png", "s1_x2.png", "s1_x2_other.png"):
-        picture(tmp_path / "results" / name)
+        write_image(tmp_path / "results" / name)
     answer = sr("evaluate", "images=results", "scale=2", "data.test=[Set5]", f"paths.data={world}", *QUICK)
     assert answer.code == 2
     assert "3 of 4 images: s1 (s1_x2.png or s1_x2_other.png), s2, s3" in answer.err
@@ -196,13 +196,13 @@ def test_equal_images_have_an_infinite_psnr(sr: Callable, world: Path, tmp_path:
 def test_a_result_belongs_to_one_image_only(sr: Callable, tmp_path: Path) -> None:
     """bird_2.png is the result of bird_2, and never taken for bird's."""
     for name in ("bird", "bird_2"):
-        picture(tmp_path / "data" / "Two" / "HR" / f"{name}.png", seed=len(name))
-    picture(tmp_path / "results" / "bird_2.png", seed=6)
+        write_image(tmp_path / "data" / "Two" / "HR" / f"{name}.png", seed=len(name))
+    write_image(tmp_path / "results" / "bird_2.png", seed=6)
     words = ("images=results", "scale=2", "data.test=[Two]", "paths.data=data", *QUICK)
     answer = sr("evaluate", *words)
     assert answer.code == 2
     assert "1 of 2 images: bird)" in answer.err
-    picture(tmp_path / "results" / "bird_x2.png", seed=4)
+    write_image(tmp_path / "results" / "bird_x2.png", seed=4)
     assert sr("evaluate", *words).code == 0
     assert [v["psnr"] for v in read_results(tmp_path)["Two"].per_image.values()] == [math.inf, math.inf]
 
@@ -231,7 +231,7 @@ def test_a_file_that_is_no_evaluation_is_refused(sr: Callable, world: Path, tmp_
 
 def test_two_images_of_one_stem_are_two(sr: Callable, tmp_path: Path) -> None:
     for name in ("a.png", "a.bmp", "b.png"):
-        picture(tmp_path / "data" / "Twins" / "HR" / name, seed=len(name))
+        write_image(tmp_path / "data" / "Twins" / "HR" / name, seed=len(name))
     assert sr("evaluate", "model/net=bicubic", "scale=2", "data.test=[Twins]", "paths.data=data", *QUICK).code == 0
     assert set(read_results(tmp_path)["Twins"].per_image) == {"a.png", "a.bmp", "b"}
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import picture
+from conftest import write_image
 from test_data import data, pairs, photos
 
 from sr.data import file_digest, fingerprint
@@ -51,7 +51,7 @@ def test_a_changed_byte_a_new_name_and_a_missing_file_are_told_by_name(tmp_path:
     (folder / "p2.png").write_bytes(data_)
     (folder / "p1.png").rename(folder / "p9.png")
     (folder / "p3.png").unlink()
-    picture(folder / "q.png", seed=8)
+    write_image(folder / "q.png", seed=8)
     assert find_data_differences(before, of_folder(tmp_path, folder, tmp_path)) == [
         "hr/p2.png differs", "hr/p1.png is hr/p9.png now", "hr/p3.png is missing", "hr/q.png is new",
     ]  # fmt: skip
@@ -97,7 +97,7 @@ def test_a_file_is_read_once_for_all_runs_unless_it_changes(tmp_path: Path, monk
     assert len(read) == 4  # the one held out is measured twice, and read once
     assert tree(source, tmp_path, tmp_path / "memo") == first
     assert len(read) == 4
-    picture(folder / "p2.png", seed=99)
+    write_image(folder / "p2.png", seed=99)
     assert find_data_differences(first, tree(source, tmp_path, tmp_path / "memo")) == ["hr/p2.png differs"]
     assert read[4:] == [str(folder / "p2.png")]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import picture
+from conftest import write_image
 from PIL import Image, ImageOps
 from specimen import jpeg, matlab
 
@@ -59,7 +59,7 @@ def test_odd_formats(shelf: Path, photos: Any, inspect: Any) -> None:
     faded = face.crop((0, 0, 180, 180))
     faded.putalpha(128)
     faded.save(train / "faded.png")
-    picture(train / "gray.png", 128, 128, mode="L")
+    write_image(train / "gray.png", 128, 128, mode="L")
     code, found, _ = inspect(*folder(shelf))
     assert code == 1
     assert {item["file"] for item in found["format"]} == {"deep.png", "print.jpg"}
@@ -69,13 +69,13 @@ def test_odd_formats(shelf: Path, photos: Any, inspect: Any) -> None:
 
 
 def test_oddities_alone_do_not_spoil(shelf: Path, inspect: Any) -> None:
-    picture(shelf / "train" / "gray.png", 128, 128, mode="L")
+    write_image(shelf / "train" / "gray.png", 128, 128, mode="L")
     code, found, _ = inspect(*folder(shelf))
     assert (code, set(found)) == (0, {"gray"})
 
 
 def test_too_small(shelf: Path, inspect: Any) -> None:
-    picture(shelf / "train" / "tiny.png", 95, 200)
+    write_image(shelf / "train" / "tiny.png", 95, 200)
     code, found, out = inspect(*folder(shelf))
     assert (code, [item["file"] for item in found["small"]]) == (1, ["tiny.png"])
     assert "data.patch=96" in out

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import picture
+from conftest import write_image
 from PIL import Image
 from specimen import jpeg, matlab
 
@@ -134,12 +134,12 @@ def test_subsampling_is_a_shift_and_is_called_so(pairs: Any, inspect: Any) -> No
 
 def test_pairs_that_do_not_match(pairs: Any, photos: Any, tmp_path: Path, inspect: Any) -> None:
     words = pairs(matlab(2))
-    picture(tmp_path / "hr" / "alone.png", 128, 128, seed=1)
-    picture(tmp_path / "lr" / "lost_x2.png", 64, 64, seed=2)
-    picture(tmp_path / "hr" / "wide.png", 128, 128, seed=3)
-    picture(tmp_path / "lr" / "wide_x2.png", 64, 60, seed=3)
-    picture(tmp_path / "hr" / "gray.png", 128, 128, seed=4, mode="L")
-    picture(tmp_path / "lr" / "gray.png", 64, 64, seed=4)
+    write_image(tmp_path / "hr" / "alone.png", 128, 128, seed=1)
+    write_image(tmp_path / "lr" / "lost_x2.png", 64, 64, seed=2)
+    write_image(tmp_path / "hr" / "wide.png", 128, 128, seed=3)
+    write_image(tmp_path / "lr" / "wide_x2.png", 64, 60, seed=3)
+    write_image(tmp_path / "hr" / "gray.png", 128, 128, seed=4, mode="L")
+    write_image(tmp_path / "lr" / "gray.png", 64, 64, seed=4)
     (tmp_path / "lr" / "chelseax2.png").write_bytes(b"cut off")
     code, found, _ = inspect(*words, "expect=any")
     assert code == 1

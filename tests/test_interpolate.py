@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import Answer, picture
+from conftest import Answer, write_image
 from PIL import Image
 from torch import nn
 
@@ -119,7 +119,7 @@ def test_another_net_is_refused_and_what_differs_is_named(tmp_path: Path, other:
 
 def test_predict_writes_what_the_mixture_makes(tmp_path: Path, sr: Callable[..., Answer]) -> None:
     gan, cnn = saved(tmp_path / "gan.ckpt", seed=1), saved(tmp_path / "a cnn.ckpt", seed=2)
-    source = picture(tmp_path / "a.png", 12, 10)
+    source = write_image(tmp_path / "a.png", 12, 10)
     made = {}
     for name, words in {
         "cnn": (f"checkpoint={cnn}",),

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from conftest import picture
+from conftest import write_image
 from PIL import Image
 from test_data import data, pairs, photos
 from torch import Tensor
@@ -55,7 +55,7 @@ def test_patches_are_the_same_with_any_number_of_workers_and_again_after_a_resum
 @pytest.mark.parametrize("color", ["rgb", "gray"])
 def test_lr_patches_are_cut_from_the_lr_of_the_whole_picture(tmp_path: Path, color: str) -> None:
     """As the field does it: a patch that was degraded by itself would know nothing of what lies beyond its border."""
-    hr = torch.from_numpy(np.array(Image.open(picture(tmp_path / "hr" / "a.png", 51, 67, seed=1)))).permute(2, 0, 1)
+    hr = torch.from_numpy(np.array(Image.open(write_image(tmp_path / "hr" / "a.png", 51, 67, seed=1)))).permute(2, 0, 1)
     hr = rgb_to_gray(hr[:, :50, :66]) if color == "gray" else hr[:, :50, :66]
     lr = imresize(hr, 0.5)
     source = data(Folder, tmp_path, path=tmp_path / "hr", patch=32, color=color, batch=1, repeat=20, val=[], test=[])
@@ -140,8 +140,8 @@ def test_processes_share_an_evaluation_set_in_its_order(tmp_path: Path, world: i
 @pytest.mark.parametrize("patch", [4, 16])
 def test_patches_cut_on_the_device_are_the_same(tmp_path: Path, patch: int) -> None:
     source = data(PairFolder, tmp_path, **pairs(tmp_path), patch=patch, batch=8)
-    picture(tmp_path / "hr" / "z.png", 20, 90)
-    picture(tmp_path / "lr" / "z.png", 10, 45)
+    write_image(tmp_path / "hr" / "z.png", 20, 90)
+    write_image(tmp_path / "lr" / "z.png", 10, 45)
     source.setup("fit")
     before = epoch(source, 1)
     source.train_set.move_to(torch.device("cpu"))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import picture
+from conftest import write_image
 from PIL import Image
 
 from sr.checkpoint import load as checkpoints
@@ -65,7 +65,7 @@ def expected(source: Path, scale: int = 2) -> np.ndarray:
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
 def test_a_picture_becomes_larger_by_the_nets_own_weights(tmp_path: Path, predict: Any, scale: int) -> None:
-    source = picture(tmp_path / "a photo.jpg", 20, 27)
+    source = write_image(tmp_path / "a photo.jpg", 20, 27)
     result = opened(predict(source, scale=scale) / f"a photo_x{scale}.png")
     assert (result.mode, result.size) == ("RGB", (27 * scale, 20 * scale))
     assert np.abs(np.array(result) - expected(source, scale)).max() <= 1
@@ -73,7 +73,7 @@ def test_a_picture_becomes_larger_by_the_nets_own_weights(tmp_path: Path, predic
 
 def test_a_folder_becomes_a_folder_of_pngs(tmp_path: Path, predict: Any) -> None:
     for name in ("a.png", "b.jpg", "c.webp", "d.bmp", "e.tif"):
-        picture(tmp_path / "in" / name)
+        write_image(tmp_path / "in" / name)
     (tmp_path / "in" / "notes.txt").touch()
     out = predict(tmp_path / "in")
     assert sorted(path.name for path in out.iterdir()) == [f"{stem}_x2.png" for stem in "abcde"]
@@ -88,7 +88,7 @@ def test_very_small_pictures_are_enlarged_too(tmp_path: Path, predict: Any, size
 
 @pytest.mark.parametrize("color", ["rgb", "y", "gray"])
 def test_gray_stays_gray(tmp_path: Path, predict: Any, color: str) -> None:
-    source = picture(tmp_path / "a.png", 20, 27, mode="L")
+    source = write_image(tmp_path / "a.png", 20, 27, mode="L")
     result = opened(predict(source, color=color) / "a_x2.png")
     assert (result.mode, result.size) == ("L", (54, 40))
     lighter = LIGHTER * (255 / 219 if color == "y" else 1)  # a level of luma is more than a level of gray
@@ -105,7 +105,7 @@ def test_with_color_y_only_the_luma_is_the_nets(tmp_path: Path, predict: Any) ->
 
 
 def test_a_gray_net_gives_gray_pictures(tmp_path: Path, predict: Any) -> None:
-    assert opened(predict(picture(tmp_path / "a.png"), color="gray") / "a_x2.png").mode == "L"
+    assert opened(predict(write_image(tmp_path / "a.png"), color="gray") / "a_x2.png").mode == "L"
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_a_gray_net_gives_gray_pictures(tmp_path: Path, predict: Any) -> None:
 )
 def test_alpha_is_enlarged_and_kept(tmp_path: Path, predict: Any, mode: str, color: str, becomes: str) -> None:
     source = tmp_path / "a.png"
-    image = opened(picture(tmp_path / "base.png", 20, 27)).convert(mode)
+    image = opened(write_image(tmp_path / "base.png", 20, 27)).convert(mode)
     image.putalpha(Image.linear_gradient("L").resize(image.size))
     image.save(source)
     result = opened(predict(source, color=color) / "a_x2.png")
@@ -126,7 +126,7 @@ def test_exif_orientation_is_applied_and_not_applied_again(tmp_path: Path, predi
     exif = Image.Exif()
     exif[0x0112] = 6
     source = tmp_path / "a.jpg"
-    opened(picture(tmp_path / "base.png", 20, 27)).save(source, exif=exif)
+    opened(write_image(tmp_path / "base.png", 20, 27)).save(source, exif=exif)
     result = opened(predict(source) / "a_x2.png")
     assert result.size == (40, 54)
     assert result.getexif().get(0x0112, 1) == 1
@@ -134,7 +134,7 @@ def test_exif_orientation_is_applied_and_not_applied_again(tmp_path: Path, predi
 
 
 def test_the_colour_profile_is_kept_where_it_still_fits(tmp_path: Path, predict: Any) -> None:
-    opened(picture(tmp_path / "base.png")).save(tmp_path / "a.png", icc_profile=b"a profile")
+    opened(write_image(tmp_path / "base.png")).save(tmp_path / "a.png", icc_profile=b"a profile")
     assert opened(predict(tmp_path / "a.png") / "a_x2.png").info["icc_profile"] == b"a profile"
     gray = opened(predict(tmp_path / "a.png", overwrite=True, color="gray") / "a_x2.png")
     assert "icc_profile" not in gray.info
@@ -145,7 +145,7 @@ def test_the_colour_profile_is_kept_where_it_still_fits(tmp_path: Path, predict:
 
 def test_nothing_is_overwritten_unless_told(tmp_path: Path, predict: Any) -> None:
     for name in ("a.png", "b.png"):
-        picture(tmp_path / "in" / name)
+        write_image(tmp_path / "in" / name)
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "b_x2.png").write_text("mine")
     with pytest.raises(UserError, match=r"b_x2\.png.*overwrite=true"):
@@ -157,7 +157,7 @@ def test_nothing_is_overwritten_unless_told(tmp_path: Path, predict: Any) -> Non
 
 def test_two_pictures_of_one_name_are_refused(tmp_path: Path, predict: Any) -> None:
     for name in ("a.png", "a.jpg"):
-        picture(tmp_path / "in" / name)
+        write_image(tmp_path / "in" / name)
     with pytest.raises(UserError, match=r"a\.jpg and a\.png would both become a_x2\.png"):
         predict(tmp_path / "in")
     assert not list((tmp_path / "out").iterdir())
@@ -165,9 +165,9 @@ def test_two_pictures_of_one_name_are_refused(tmp_path: Path, predict: Any) -> N
 
 def test_bad_pictures_are_named_and_the_others_written(tmp_path: Path, sr: Any) -> None:
     for name in ("a.png", "d.png"):
-        picture(tmp_path / "in" / name)
+        write_image(tmp_path / "in" / name)
     (tmp_path / "in" / "b.png").write_text("I am a letter")
-    picture(tmp_path / "in" / "c.jpg", mode="CMYK")
+    write_image(tmp_path / "in" / "c.jpg", mode="CMYK")
     path = saved(tmp_path / "best.ckpt")
     answer = sr("predict", f"checkpoint={path}", f"input={tmp_path}/in", f"output={tmp_path}/out", "device=cpu")
     assert answer.code == 2
@@ -186,7 +186,7 @@ def test_a_picture_that_does_not_fit_in_memory_is_named(
 
     monkeypatch.setattr(Plain, "forward", full)
     with pytest.raises(UserError, match=r"a\.png: an image of 56×48 does not fit in memory"):
-        predict(picture(tmp_path / "a.png"))
+        predict(write_image(tmp_path / "a.png"))
 
 
 @pytest.mark.parametrize(("name", "reason"), [("gone", "no such file or folder"), ("empty", "no images")])

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from conftest import picture
+from conftest import write_image
 from test_provenance import content, git, spoil, tree
 
 from sr.record import git as code
@@ -160,14 +160,14 @@ def test_images_are_found_in_their_old_or_in_another_folder(tmp_path: Path) -> N
     import hashlib
 
     old = tmp_path / "old"
-    files = {f"T91/HR/t{k}.png": picture(old / f"T91/HR/t{k}.png", seed=k).read_bytes() for k in range(3)}
+    files = {f"T91/HR/t{k}.png": write_image(old / f"T91/HR/t{k}.png", seed=k).read_bytes() for k in range(3)}
     one = {"digest": "d", "source": str(old / "T91" / "HR")}
     one["files"] = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
     run = read_run(run_folder(tmp_path / "run", data_json={"train": {"T91": one}}))
     assert environment.find_image_differences(run, tmp_path / "nowhere", None) == []
     shutil.copytree(old, tmp_path / "new")
     shutil.rmtree(old)
-    picture(tmp_path / "new" / "T91/HR/t1.png", seed=9)
+    write_image(tmp_path / "new" / "T91/HR/t1.png", seed=9)
     (tmp_path / "new" / "T91/HR/t2.png").unlink()
     assert environment.find_image_differences(run, tmp_path / "new", tmp_path / "cache") == [
         "T91/HR/t1.png differs", "T91/HR/t2.png is missing",

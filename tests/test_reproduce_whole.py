@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import picture
+from conftest import write_image
 from test_provenance import git
 from test_reproduce import ROOT
 
@@ -41,7 +41,7 @@ def test_a_run_of_a_dirty_tree_is_reproduced_from_another_clone_to_the_last_bit(
         if patch:
             subprocess.run(["git", "apply", "-"], cwd=clone, input=patch, check=True)
     for k in range(4):
-        picture(photos / f"p{k}.png", seed=k)
+        write_image(photos / f"p{k}.png", seed=k)
     plain = (first / "sr" / "net" / "plain.py").read_text()
     (first / "sr" / "net" / "odd.py").write_text(
         plain.replace("class Plain", "class Odd") + "\nfrom pathlib import Path\nimport torch\n"
@@ -81,7 +81,7 @@ def test_a_run_of_a_dirty_tree_is_reproduced_from_another_clone_to_the_last_bit(
     dry = sr_in(second, runs, "reproduce", str(folder), "--dry", f"repository={second}")
     assert (dry.returncode, "photos/p2.png differs" in dry.stdout) == (3, True)
     assert set(runs.iterdir()) == before
-    picture(photos / "p2.png", seed=77)
+    write_image(photos / "p2.png", seed=77)
     forced = sr_in(second, runs, "reproduce", str(folder), "force=true", f"repository={second}")
     assert forced.returncode == 3, forced.stdout + forced.stderr
     assert "NOT reproduced" in forced.stdout
@@ -97,7 +97,7 @@ def test_an_interrupted_repetition_leaves_no_worktree_and_no_process(tmp_path: P
     if patch:
         subprocess.run(["git", "apply", "-"], cwd=clone, input=patch, check=True)
     for k in range(4):
-        picture(photos / f"p{k}.png", seed=k)
+        write_image(photos / f"p{k}.png", seed=k)
     long = ("trainer.max_steps=100000", "trainer.val_check_interval=100000", "track=none")
     env = os.environ | {"SR_RUNS": str(runs), "OMP_NUM_THREADS": "1"}
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import picture
+from conftest import write_image
 
 from sr.record.result import read_set_results
 
@@ -24,7 +24,7 @@ def sets(world: Path) -> tuple[str, ...]:
 def begun(sr: Any, world: Path, tmp_path: Path) -> Path:
     """The folder of a run of two steps, measured on `Set5` and on `Other`."""
     for k in range(2):
-        picture(world / "Other" / "HR" / f"o{k}.png", seed=k + 50)
+        write_image(world / "Other" / "HR" / f"o{k}.png", seed=k + 50)
     answer = sr("run", *WORDS, *sets(world), "trainer.max_steps=2")
     assert answer.code == 0, answer.err
     (folder,) = (tmp_path / "runs").iterdir()
