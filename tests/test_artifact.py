@@ -1,4 +1,4 @@
-"""Artifacts of a tracking server: right files in their places, and nothing anywhere else, whatever the server says."""
+"""Downloads from a tracking server: each file goes to its place, and nothing anywhere else, whatever the server says."""
 
 import shutil
 from pathlib import Path
@@ -18,7 +18,7 @@ NAMES = (
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_names_that_lead_elsewhere_are_refused(name: str, tmp_path: Path) -> None:
+def test_names_outside_of_the_folder_are_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(UserError) as refusal:
         resolve_artifact_path(tmp_path / "root", name, "abc")
     assert str(refusal.value).startswith(f"mlflow:abc has an artifact {name!r}, which is not taken: ")
@@ -27,11 +27,11 @@ def test_names_that_lead_elsewhere_are_refused(name: str, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     "name", ["config.yaml", "images/a+step+3.png", "a b/..c/d..", "100%.txt", "a%20b", "ü/…", "ab:c"]
 )
-def test_plain_names_have_their_place(name: str, tmp_path: Path) -> None:
+def test_plain_relative_names_are_accepted(name: str, tmp_path: Path) -> None:
     assert resolve_artifact_path(tmp_path, name) == tmp_path / name
 
 
-def test_a_link_must_not_lead_out(tmp_path: Path) -> None:
+def test_a_link_that_leads_out_of_the_folder_is_refused(tmp_path: Path) -> None:
     root = tmp_path / "root"
     (root / "real").mkdir(parents=True)
     (root / "in").symlink_to(root / "real")
@@ -47,17 +47,17 @@ def test_a_link_must_not_lead_out(tmp_path: Path) -> None:
 
 
 class Server:
-    """An MLflow client of a server that lists what it likes, and sends files to where their names lead."""
+    """An MLflow client of a server that lists any names, and writes files wherever their names lead."""
 
     def __init__(self, files: dict[str, str], listed: list[tuple[str, bool]] | None = None) -> None:
-        self.files, self.listed, self.asked = files, listed, []
+        self.files, self.listed, self.requested = files, listed, []
 
     def list_artifacts(self, run_id: str, path: str | None = None) -> list[Any]:
         listed = [(name, False) for name in self.files] if self.listed is None else self.listed
         return [SimpleNamespace(path=name, is_dir=is_dir) for name, is_dir in listed]
 
     def download_artifacts(self, run_id: str, path: str, dst_path: str) -> str:
-        self.asked.append(path)
+        self.requested.append(path)
         for name, text in self.files.items():
             place = Path(dst_path) / name
             place.parent.mkdir(parents=True, exist_ok=True)
@@ -69,8 +69,8 @@ def files(folder: Path) -> dict[str, str]:
     return {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_one_file_comes_to_its_place(tmp_path: Path) -> None:
-    """Also over an older one; what else the client brings stays behind."""
+def test_one_file_is_downloaded_to_its_place(tmp_path: Path) -> None:
+    """Replace an older file, and leave behind whatever else the client downloads."""
     folder = tmp_path / "new"
     server = Server({"images/a.png": "pixels"})
     for text in ("pixels", "others"):
@@ -83,29 +83,29 @@ def test_one_file_comes_to_its_place(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("evil", ["../evil", "/tmp/sr-evil", "a/../../evil", "..\\evil", "images/a.png"])
-def test_what_the_server_lists_is_judged_before_anything_is_written(evil: str, tmp_path: Path) -> None:
-    """The last name is good, but in a folder that nobody asked for."""
+def test_all_listed_names_are_checked_before_anything_is_written(evil: str, tmp_path: Path) -> None:
+    """The last of these names is harmless, but in a folder that was not requested."""
     folder = tmp_path / "inner" / "folder"
     server = Server({"summary.json": "{}", evil: "evil"})
     with pytest.raises(UserError, match=r"mlflow:abc has an artifact .*not taken"):
         download_artifact(server, "abc", "summary.json", folder)
-    assert server.asked == []
+    assert server.requested == []
     assert files(tmp_path) == {}
 
 
-def test_what_is_asked_for_is_judged_too(tmp_path: Path) -> None:
+def test_the_requested_name_is_checked_too(tmp_path: Path) -> None:
     server = Server({"../evil": "evil"})
     with pytest.raises(UserError, match="not taken"):
         download_artifact(server, "abc", "../evil", tmp_path / "folder")
     with pytest.raises(UserError, match=r"'images'.*expected a file, and it is a folder"):
         download_artifact(Server({}, [("images", True)]), "abc", "images", tmp_path / "folder")
-    with pytest.raises(UserError, match=r"mlflow:abc has no artifact gone\.json; there are a\.txt …"):
-        download_artifact(Server({"a.txt": ""}), "abc", "gone.json", tmp_path / "folder")
-    assert server.asked == []
+    with pytest.raises(UserError, match=r"mlflow:abc has no artifact missing\.json; there are a\.txt …"):
+        download_artifact(Server({"a.txt": ""}), "abc", "missing.json", tmp_path / "folder")
+    assert server.requested == []
     assert files(tmp_path) == {}
 
 
-def test_a_file_that_is_a_link_or_comes_to_another_place_is_not_taken(tmp_path: Path) -> None:
+def test_a_downloaded_link_or_a_file_elsewhere_is_refused(tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_text("mine")
 
@@ -135,6 +135,6 @@ def test_the_file_of_a_real_run(tmp_path: Path) -> None:
     client.log_text(run_id, "pixels", "images/a.txt")
     for name, text in (("summary.json", "{}"), ("images/a.txt", "pixels")):
         assert download_artifact(client, run_id, name, tmp_path / "got").read_text() == text
-    with pytest.raises(UserError, match=f"mlflow:{run_id} has no artifact gone"):
-        download_artifact(client, run_id, "gone", tmp_path / "got")
+    with pytest.raises(UserError, match=f"mlflow:{run_id} has no artifact missing"):
+        download_artifact(client, run_id, "missing", tmp_path / "got")
     shutil.rmtree(tmp_path / "mlartifacts")

@@ -1,4 +1,4 @@
-"""House-keeping: what is listed, what is left alone, and that nothing goes before it was listed and told to."""
+"""sr.clean: what it lists, what it leaves alone, and that nothing is removed before it was listed and confirmed."""
 
 import json
 import os
@@ -33,7 +33,7 @@ def runs(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def made(runs: Path) -> Callable[..., Path]:
+def make_run(runs: Path) -> Callable[..., Path]:
     """A run's folder of this status, `days` old, with checkpoints, a half-written one, and a panel."""
 
     def make(
@@ -60,41 +60,43 @@ def made(runs: Path) -> Callable[..., Path]:
     return make
 
 
-def everything(folder: Path) -> set[str]:
+def list_names(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*")}
 
 
-def found(runs: Path, *what: str, days: float = 30) -> dict[str, set[str]]:
-    """What would go, by its row."""
+def find(runs: Path, *what: str, days: float = 30) -> dict[str, set[str]]:
+    """Return the files that would be removed, by row of the list."""
     rows = cleanup.find_leftovers(runs, runs.parent / "cache", what or cleanup.KINDS, days)
     return {row.what: {str(file.relative_to(runs)) for file in row.files} for row in rows}
 
 
-def test_failed_runs_go_when_they_are_old(made: Any, runs: Path) -> None:
-    """Never one that runs or that was finished, however old; nor a folder that is no run's."""
-    made("failed", "FAILED", 31)
-    made("killed", "KILLED", 31)
+def test_old_failed_runs_are_removed(make_run: Any, runs: Path) -> None:
+    """A run that is running or finished stays, however old, and so does a folder that is not a run's."""
+    make_run("failed", "FAILED", 31)
+    make_run("killed", "KILLED", 31)
     for name, status, days in (
         ("new", "FAILED", 29),
         ("runs", "RUNNING", 99),
         ("done", "FINISHED", 99),
         ("old", None, 99),
     ):
-        made(name, status, days, summary=status != "RUNNING")
+        make_run(name, status, days, summary=status != "RUNNING")
     (runs / "mine").mkdir()
     write_identity(runs / "mine", Identity(status="FAILED"))
     os.utime(runs / "mine" / "run.json", (0, 0))
-    rows = found(runs, "failed")
+    rows = find(runs, "failed")
     assert set(rows) == {"20260101-120000_failed (FAILED)", "20260101-120000_killed (KILLED)"}
     whole = {"best.ckpt", "last.ckpt", "best.part", "panels/a.png", "config.yaml", "run.json"}
     assert rows["20260101-120000_failed (FAILED)"] == {f"20260101-120000_failed/{name}" for name in whole}
-    assert set(found(runs, "failed", days=0)) == {*rows, "20260101-120000_new (FAILED)"}
+    assert set(find(runs, "failed", days=0)) == {*rows, "20260101-120000_new (FAILED)"}
 
 
 @pytest.mark.parametrize("status", ["FAILED", "KILLED"])
-def test_a_failed_run_stays_until_mlflow_has_it(status: str, made: Any, runs: Path, tmp_path: Path, sr: Any) -> None:
-    """What MLflow has got is what `cursor.json` says: all, or nothing yet."""
-    there, not_there = made("there", status, 40), made("waits", status, 40)
+def test_a_failed_run_stays_until_mlflow_has_it(
+    status: str, make_run: Any, runs: Path, tmp_path: Path, sr: Any
+) -> None:
+    """`cursor.json` says what MLflow has: everything, or nothing yet."""
+    there, not_there = make_run("there", status, 40), make_run("waits", status, 40)
     uri = f"sqlite:///{tmp_path}/other.db"
     entries = [{"points": {"train/loss": 0.5}, "step": 1, "time": 0}, {"settled": 1}, {"status": status, "time": 1}]
     for folder, sent in ((there, 3), (not_there, 0)):
@@ -116,7 +118,7 @@ CHECKPOINTS = {"best.ckpt", "last.ckpt", "best.part"}
 
 
 @pytest.mark.parametrize(
-    ("status", "dials", "gone"),
+    ("status", "options", "removed"),
     [
         ("RUNNING", {"days": 99, "run_id": DELETED}, set()),
         ("FINISHED", {"run_id": ACTIVE}, {"best.part"}),
@@ -131,90 +133,92 @@ CHECKPOINTS = {"best.ckpt", "last.ckpt", "best.part"}
         (None, {"days": 2, "summary": True, "run_id": DELETED}, CHECKPOINTS),
     ],
 )
-def test_checkpoints_go_that_belong_to_no_run(
-    status: str | None, dials: dict[str, Any], gone: set[str], made: Any, runs: Path
+def test_checkpoints_of_no_run_are_removed(
+    status: str | None, options: dict[str, Any], removed: set[str], make_run: Any, runs: Path
 ) -> None:
-    folder = made("x", status, **dials)
-    assert set().union(*found(runs, "checkpoints").values()) == {f"{folder.name}/{name}" for name in gone}
+    folder = make_run("x", status, **options)
+    assert set().union(*find(runs, "checkpoints").values()) == {f"{folder.name}/{name}" for name in removed}
 
 
-def test_a_damaged_identity_or_summary_keeps_a_run(made: Any, runs: Path) -> None:
+def test_a_run_with_a_damaged_identity_or_summary_stays(make_run: Any, runs: Path) -> None:
     for name, file in (("one", "run.json"), ("two", "summary.json")):
-        (made(name, None, 2) / file).write_text("{")
+        (make_run(name, None, 2) / file).write_text("{")
         os.utime(runs / f"20260101-120000_{name}" / file, (0, 0))
-    rows = found(runs, "checkpoints", "failed")
+    rows = find(runs, "checkpoints", "failed")
     assert rows == {"20260101-120000_two (half-written)": {"20260101-120000_two/best.part"}}
 
 
-def test_artifacts_go_of_runs_that_were_deleted_in_mlflow(runs: Path, tmp_path: Path) -> None:
+def test_artifacts_of_runs_deleted_in_mlflow_are_removed(runs: Path, tmp_path: Path) -> None:
     for run_id in (DELETED, ACTIVE, "e" * 32):
         (runs / "mlartifacts" / run_id / "artifacts").mkdir(parents=True)
         (runs / "mlartifacts" / run_id / "artifacts" / "a.png").write_text("x")
     (runs / "mlartifacts" / "letter.txt").write_text("mine")
-    assert found(runs, "artifacts") == {f"{DELETED} (deleted in MLflow)": {f"mlartifacts/{DELETED}/artifacts/a.png"}}
+    assert find(runs, "artifacts") == {f"{DELETED} (deleted in MLflow)": {f"mlartifacts/{DELETED}/artifacts/a.png"}}
     (runs / "mlflow.db").write_text("no database")
-    assert found(runs) == {}
+    assert find(runs) == {}
 
 
-def test_a_database_elsewhere_is_asked_too(made: Any, runs: Path, tmp_path: Path) -> None:
+def test_a_database_elsewhere_is_read_too(make_run: Any, runs: Path, tmp_path: Path) -> None:
     (runs / "mlflow.db").rename(tmp_path / "other.db")
-    folder = made("x", None)
+    folder = make_run("x", None)
     write_identity(folder, Identity(status="FINISHED", run_id=DELETED, uri=f"sqlite:///{tmp_path}/other.db"))
-    assert set().union(*found(runs).values()) == {f"{folder.name}/{name}" for name in CHECKPOINTS}
+    assert set().union(*find(runs).values()) == {f"{folder.name}/{name}" for name in CHECKPOINTS}
 
 
-def test_no_link_is_followed(made: Any, runs: Path, tmp_path: Path, sr: Any) -> None:
-    """Neither a run's folder that is one, nor one within a run's folder, nor one in the place of mlartifacts."""
+def test_no_link_is_followed(make_run: Any, runs: Path, tmp_path: Path, sr: Any) -> None:
+    """A run's folder, a folder in it and mlartifacts may be links."""
     outside = tmp_path / "outside"
     (outside / "20260101-120000_away").mkdir(parents=True)
     write_identity(outside / "20260101-120000_away", Identity(status="FAILED"))
     (outside / "precious.ckpt").write_text("mine")
     (outside / DELETED).mkdir()
     (outside / DELETED / "a.png").write_text("mine")
-    before = everything(outside)
+    before = list_names(outside)
     (runs / "20260101-120000_away").symlink_to(outside / "20260101-120000_away")
     (runs / "mlartifacts").symlink_to(outside)
-    folder = made("failed", "FAILED", 40)
+    folder = make_run("failed", "FAILED", 40)
     (folder / "link.ckpt").symlink_to(outside / "precious.ckpt")
     (folder / "folder").symlink_to(outside)
     answer = sr("clean", f"paths.runs={runs}", f"paths.cache={tmp_path}/cache", "days=0", "apply=true")
     assert answer.code == 0, answer.err
-    assert everything(outside) == before
+    assert list_names(outside) == before
     assert not folder.exists()
     assert (runs / "20260101-120000_away").is_symlink()
 
 
-def test_a_folder_that_became_a_link_after_it_was_listed_is_left_alone(made: Any, runs: Path, tmp_path: Path) -> None:
-    folder = made("failed", "FAILED", 40)
+def test_a_folder_that_became_a_link_after_it_was_listed_is_left_alone(
+    make_run: Any, runs: Path, tmp_path: Path
+) -> None:
+    folder = make_run("failed", "FAILED", 40)
     (row,) = cleanup.find_leftovers(runs, tmp_path, ["failed"], 30)
     folder.rename(tmp_path / "moved")
     folder.symlink_to(tmp_path / "moved")
-    before = everything(tmp_path / "moved")
+    before = list_names(tmp_path / "moved")
     assert row.remove() == (0, 0)
-    assert everything(tmp_path / "moved") == before
+    assert list_names(tmp_path / "moved") == before
 
 
-def test_what_came_after_the_list_stays(made: Any, runs: Path, tmp_path: Path) -> None:
-    folder = made("failed", "FAILED", 40)
+def test_files_newer_than_the_list_stay(make_run: Any, runs: Path, tmp_path: Path) -> None:
+    folder = make_run("failed", "FAILED", 40)
     (row,) = cleanup.find_leftovers(runs, tmp_path, ["failed"], 30)
     (folder / "panels" / "late.png").write_text("late")
     (folder / "config.yaml").unlink()
     left = 400 + (folder / "run.json").stat().st_size
     assert row.remove() == (5, left)
-    assert everything(folder) == {"panels", "panels/late.png"}
+    assert list_names(folder) == {"panels", "panels/late.png"}
 
 
-def test_it_is_listed_first_and_removed_when_told(made: Any, runs: Path, tmp_path: Path, sr: Any) -> None:
-    """The same rows and the same sums; a file of two kinds is listed once."""
-    made("failed", "FAILED", 40, DELETED)
-    made("deleted", "FINISHED", 1, DELETED)
-    kept = made("kept", "FINISHED", 99, ACTIVE)
-    (kept / "best.part").unlink()
-    before = everything(runs)
+def test_leftovers_are_listed_first_and_removed_with_apply(make_run: Any, runs: Path, tmp_path: Path, sr: Any) -> None:
+    """The rows and sums are the same both times; a file of two kinds is listed once."""
+    make_run("failed", "FAILED", 40, DELETED)
+    make_run("deleted", "FINISHED", 1, DELETED)
+    complete = make_run("complete", "FINISHED", 99, ACTIVE)
+    (complete / "best.part").unlink()
+    before = list_names(runs)
     words = ("clean", f"paths.runs={runs}", f"paths.cache={tmp_path}/cache")
     listed = sr(*words)
     assert listed.code == 0, listed.err
-    assert everything(runs) == before
+    assert list_names(runs) == before
     rows = {
         line.split()[0]: line.split()[1:]
         for line in listed.out.splitlines()
@@ -227,12 +231,12 @@ def test_it_is_listed_first_and_removed_when_told(made: Any, runs: Path, tmp_pat
     assert "nothing was removed: apply=true" in listed.out
     some = sr(*words, "what=[checkpoints]", "apply=true")
     assert some.code == 0, some.err
-    assert before - everything(runs) == {
+    assert before - list_names(runs) == {
         f"20260101-120000_{run}/{name}" for run in ("deleted", "failed") for name in CHECKPOINTS
     }
     assert sr(*words, "apply=true").code == 0
     assert not (runs / "20260101-120000_failed").exists()
-    assert everything(kept) == {"best.ckpt", "last.ckpt", "panels", "panels/a.png", "config.yaml", "run.json"}
+    assert list_names(complete) == {"best.ckpt", "last.ckpt", "panels", "panels/a.png", "config.yaml", "run.json"}
     assert "nothing to remove" in sr(*words, "apply=true").out
 
 
@@ -246,13 +250,13 @@ def test_it_is_listed_first_and_removed_when_told(made: Any, runs: Path, tmp_pat
         ("apply=maybe", "apply=maybe: expected true or false"),
     ],
 )
-def test_a_dial_that_makes_no_sense_is_named(word: str, said: str, sr: Any) -> None:
+def test_an_option_that_makes_no_sense_is_named(word: str, said: str, sr: Any) -> None:
     answer = sr("clean", word)
     assert answer.code == 2
     assert said in answer.err
 
 
-def test_where_there_is_nothing_there_is_nothing_to_remove(sr: Any, tmp_path: Path) -> None:
+def test_missing_folders_have_nothing_to_remove(sr: Any, tmp_path: Path) -> None:
     answer = sr("clean", f"paths.cache={tmp_path}/cache")
     assert answer.code == 0
     assert "nothing to remove" in answer.out

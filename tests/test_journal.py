@@ -1,4 +1,4 @@
-"""The journal: the one source of what a run has said, whatever happens to its process, its disk and its tracker."""
+"""The journal: it holds everything that a run reported, whatever happens to its process, its disk and the server."""
 
 import errno
 import json
@@ -24,16 +24,16 @@ from sr.track.journal import Journal
 def journal(tmp_path: Path) -> Journal:
     folder = tmp_path / "20260101-000000_run"
     folder.mkdir()
-    track = Journal(str(tmp_path))
-    track.start("a run", folder, {"scale": 2}, ["scale=2"], {"sr.verb": "run"})
-    return track
+    tracker = Journal(str(tmp_path))
+    tracker.start("a run", folder, {"scale": 2}, ["scale=2"], {"sr.verb": "run"})
+    return tracker
 
 
-def said(track: Journal) -> list[Entry]:
-    return [placed.entry for placed in read_entries(track._folder / JOURNAL_FILE)]
+def read_all(tracker: Journal) -> list[Entry]:
+    return [placed.entry for placed in read_entries(tracker._folder / JOURNAL_FILE)]
 
 
-def test_values_come_back_bit_for_bit(journal: Journal) -> None:
+def test_values_are_read_bit_for_bit(journal: Journal) -> None:
     third = torch.tensor(1 / 3)  # float32
     journal.log_points({"a": third, "b": 1e-300, "c": float("nan"), "d": torch.tensor(-0.0), "e": 7}, 3)
     journal.close("FINISHED")
@@ -43,13 +43,13 @@ def test_values_come_back_bit_for_bit(journal: Journal) -> None:
     assert str(found["d"]) == "-0.0"
 
 
-def test_a_torn_last_line_is_dropped_and_written_over(journal: Journal) -> None:
+def test_an_incomplete_last_line_is_dropped_and_overwritten(journal: Journal) -> None:
     journal.log_points({"a": 1.0}, 1)
     journal.log_points({"a": 2.0}, 2)
     journal.close("KILLED")
     path = journal._folder / JOURNAL_FILE
     path.write_bytes(path.read_bytes()[:-9])
-    assert "status" not in json.dumps(said(journal))
+    assert "status" not in json.dumps(read_all(journal))
     again = Journal(str(journal.runs))
     again.start("a run", journal._folder, {}, [], {"sr.verb": "run"})
     again.log_points({"a": 3.0}, 3)
@@ -58,7 +58,7 @@ def test_a_torn_last_line_is_dropped_and_written_over(journal: Journal) -> None:
     assert read_identity(journal._folder).attempts == 2
 
 
-def test_a_flipped_bit_costs_one_line(journal: Journal) -> None:
+def test_a_flipped_bit_loses_one_line(journal: Journal) -> None:
     for step in (1, 2, 3):
         journal.log_points({"a": float(step)}, step)
     journal.close("FINISHED")
@@ -67,28 +67,28 @@ def test_a_flipped_bit_costs_one_line(journal: Journal) -> None:
     assert [value for _, _, value in list_points(journal._folder)] == [1.0, 3.0]
 
 
-def test_after_a_barrier_all_is_on_the_disk(journal: Journal) -> None:
+def test_after_a_flush_everything_is_on_the_disk(journal: Journal) -> None:
     journal.log_points({"a": 1.0}, 1)
-    journal.log_image("picture", lambda: Image.new("RGB", (4, 4)), 1)
+    journal.log_image("image", lambda: Image.new("RGB", (4, 4)), 1)
     journal.flush()
-    (entry,) = [entry for entry in said(journal) if "image" in entry]
+    (entry,) = [entry for entry in read_all(journal) if "image" in entry]
     assert all((journal._folder / name).exists() for name in entry["files"])
     assert [value for _, _, value in list_points(journal._folder)] == [1.0]
     journal.close("FINISHED")
 
 
-def test_a_picture_that_cannot_be_drawn_costs_nothing_else(journal: Journal, capfd: Any) -> None:
-    journal.log_image("picture", lambda: 1 / 0, 1)
+def test_an_image_that_cannot_be_drawn_loses_nothing_else(journal: Journal, capfd: Any) -> None:
+    journal.log_image("image", lambda: 1 / 0, 1)
     journal.log_points({"a": 1.0}, 1)
     journal.close("FINISHED")
     assert "ZeroDivisionError" in capfd.readouterr().err
     assert [value for _, _, value in list_points(journal._folder)] == [1.0]
 
 
-def test_a_full_disk_is_told_and_the_status_is_true(
+def test_a_full_disk_is_reported_and_the_status_is_true(
     journal: Journal, monkeypatch: pytest.MonkeyPatch, capfd: Any
 ) -> None:
-    """There is room again for a last word: the journal has kept a little aside."""
+    """The journal frees its reserve, so that the status can still be written."""
     journal.log_points({"a": 1.0}, 1)
     journal.flush()
     reserve, write = journal._folder / ".reserve", os.pwrite
@@ -108,20 +108,20 @@ def test_a_full_disk_is_told_and_the_status_is_true(
         journal.log_points({"a": 3.0}, 3)
     journal.close("FAILED", "disk")
     assert read_identity(journal._folder).status == "FAILED"
-    assert said(journal)[-1]["status"] == "FAILED"
+    assert read_all(journal)[-1]["status"] == "FAILED"
     assert [value for _, _, value in list_points(journal._folder)] == [1.0, 2.0]
 
 
-def test_what_waits_for_the_disk_is_done_in_turn_and_never_where_that_failed(
+def test_callbacks_are_called_after_a_flush_and_never_after_an_error(
     journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A checkpoint gets its name when all that was said before it is written down, pictures too."""
+    """A checkpoint is put in place when everything reported before it is on the disk, images too."""
     seen: list[int] = []
     journal.log_image("slow", lambda: time.sleep(0.2) or Image.new("RGB", (4, 4)), 1)
     journal.log_points({"a": 1.0}, 1)
-    journal.call_when_flushed(lambda: seen.append(len(said(journal))))
+    journal.call_when_flushed(lambda: seen.append(len(read_all(journal))))
     journal.flush()
-    assert seen == [3]  # the run's beginning, picture, point
+    assert seen == [3]  # start of the run, image, point
     monkeypatch.setattr(os, "pwrite", lambda *_: 0)
     journal.log_points({"a": 2.0}, 2)
     journal.call_when_flushed(lambda: seen.append(0))
@@ -131,14 +131,14 @@ def test_what_waits_for_the_disk_is_done_in_turn_and_never_where_that_failed(
     journal.close("FAILED", "disk")
 
 
-def test_a_disk_that_is_gone_hangs_nobody(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not even truncating works there."""
+def test_a_disk_that_fails_does_not_hang_the_run(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even truncating the file fails."""
 
-    def gone(*_: Any) -> None:
+    def fail(*_: Any) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr(os, "pwrite", gone)
-    monkeypatch.setattr(os, "ftruncate", gone)
+    monkeypatch.setattr(os, "pwrite", fail)
+    monkeypatch.setattr(os, "ftruncate", fail)
     journal.log_points({"a": 1.0}, 1)
     with pytest.raises(DiskError, match="Input/output error"):
         journal.flush()
@@ -148,44 +148,44 @@ def test_a_disk_that_is_gone_hangs_nobody(journal: Journal, monkeypatch: pytest.
     assert read_identity(journal._folder).status == "FAILED"
 
 
-def test_a_run_whose_process_is_gone_is_set_right(tmp_path: Path) -> None:
+def test_a_run_whose_process_died_is_marked_as_killed(tmp_path: Path) -> None:
     program = f"""
 import os, signal
 from pathlib import Path
 from sr.track.journal import Journal
-folder = Path({str(tmp_path)!r}) / "gone"
+folder = Path({str(tmp_path)!r}) / "dead"
 folder.mkdir()
-track = Journal({str(tmp_path)!r})
-track.start("a run", folder, {{}}, [], {{}})
+tracker = Journal({str(tmp_path)!r})
+tracker.start("a run", folder, {{}}, [], {{}})
 os.kill(os.getpid(), signal.SIGKILL)
 """
     process = subprocess.Popen([sys.executable, "-c", program])
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # dead, but not yet asked how it ended
-    assert read_identity(tmp_path / "gone").status == "RUNNING"
-    assert mark_orphaned_runs(tmp_path) == [tmp_path / "gone"]
-    found = read_identity(tmp_path / "gone")
+    assert read_identity(tmp_path / "dead").status == "RUNNING"
+    assert mark_orphaned_runs(tmp_path) == [tmp_path / "dead"]
+    found = read_identity(tmp_path / "dead")
     assert (found.status, found.exit) == ("KILLED", "its process has ended")
-    assert [placed.entry for placed in read_entries(tmp_path / "gone" / JOURNAL_FILE)][-1]["status"] == "KILLED"
+    assert [placed.entry for placed in read_entries(tmp_path / "dead" / JOURNAL_FILE)][-1]["status"] == "KILLED"
     assert mark_orphaned_runs(tmp_path) == []
     process.wait()
 
 
-def test_a_run_that_lives_is_neither_set_right_nor_opened_again(journal: Journal, tmp_path: Path) -> None:
+def test_a_running_run_is_neither_marked_nor_opened_again(journal: Journal, tmp_path: Path) -> None:
     assert mark_orphaned_runs(tmp_path) == []
-    known = read_identity(journal._folder)
-    known.pid = os.getppid()
-    known.process_started = psutil.Process(known.pid).create_time()
-    write_identity(journal._folder, known)
+    identity = read_identity(journal._folder)
+    identity.pid = os.getppid()
+    identity.process_started = psutil.Process(identity.pid).create_time()
+    write_identity(journal._folder, identity)
     with pytest.raises(UserError, match="is running already"):
         Journal(str(tmp_path)).start("a run", journal._folder, {}, [], {})
     journal.close("FINISHED")
 
 
-def test_of_another_machines_run_its_signs_of_life_are_believed(journal: Journal, tmp_path: Path) -> None:
+def test_a_run_of_another_machine_is_alive_while_it_has_heartbeats(journal: Journal, tmp_path: Path) -> None:
     journal.close("FINISHED")
-    known = read_identity(journal._folder)
-    known.status, known.host = "RUNNING", "another"
-    write_identity(journal._folder, known)
+    identity = read_identity(journal._folder)
+    identity.status, identity.host = "RUNNING", "another"
+    write_identity(journal._folder, identity)
     assert read_identity(journal._folder).is_alive
     os.utime(journal._folder / "run.json", (0, time.time() - 700))
     assert read_identity(journal._folder).is_orphaned
@@ -202,7 +202,7 @@ def test_runs_are_found_by_folder_name_and_ids(journal: Journal, tmp_path: Path)
 
 
 def test_the_training_thread_only_queues(journal: Journal) -> None:
-    """A picture takes its time to be drawn, but not the training thread's."""
+    """A slow image is drawn in another thread."""
     drawn = []
 
     def slow() -> Image.Image:
@@ -210,7 +210,7 @@ def test_the_training_thread_only_queues(journal: Journal) -> None:
         drawn.append(1)
         return Image.new("RGB", (4, 4))
 
-    journal.log_image("picture", slow, 1)
+    journal.log_image("image", slow, 1)
     assert not drawn
     journal.close("FINISHED")
     assert drawn

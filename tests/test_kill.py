@@ -1,6 +1,7 @@
-"""Runs that are killed at any moment and go on: the last one's weights, points and pictures are those of a run that lived.
+"""Runs that are killed at any moment and resumed: weights, points and images equal those of a run that was not killed.
 
-`SR_KILLS` says how often in all. Processes are forked from one that has imported everything: else each took ten seconds.
+`SR_KILLS` is the number of kills in all. Processes are forked from one that has imported everything, which saves ten
+seconds for each.
 """
 
 import multiprocessing
@@ -57,35 +58,35 @@ def fork() -> Iterator[Any]:
     os.environ.pop("PYTHONPATH") if path is None else os.environ.update(PYTHONPATH=path)
 
 
-def told(folder: Path) -> dict[Any, Any]:
-    """Every point and picture that stands at the end. What is told again of a step that was not taken back, as a test is,
-    must be the very same, its time as well: a tracker then has it once."""
-    kept: dict[Any, Any] = {}
+def read_valid_entries(folder: Path) -> dict[Any, Any]:
+    """Return every valid point and image. One that is reported again without a rewind, as by a test, must be the same, its
+    time as well, so that a tracker has it once."""
+    valid: dict[Any, Any] = {}
     for _, _, entry in read_entries(folder / JOURNAL_FILE):
         if "back" in entry:
-            kept = {key: value for key, value in kept.items() if key[0] <= entry["back"]}
+            valid = {key: value for key, value in valid.items() if key[0] <= entry["back"]}
         points = {name: value for name, value in entry.get("points", {}).items() if not MACHINE_METRICS.fullmatch(name)}
         new = {(entry["step"], name): (value, entry["time"]) for name, value in points.items()}
-        new |= {(entry["step"], entry["image"]): ("picture", 0)} if "image" in entry else {}
+        new |= {(entry["step"], entry["image"]): ("image", 0)} if "image" in entry else {}
         for key, value in new.items():
-            assert kept.setdefault(key, value) == value, f"{key} was told twice"
-    return {key: value for key, (value, _) in kept.items()}
+            assert valid.setdefault(key, value) == value, f"{key} was reported twice"
+    return {key: value for key, (value, _) in valid.items()}
 
 
 def check_mlflow(folder: Path) -> None:
-    """Each point once, each picture once, and the status."""
-    known = read_identity(folder)
-    client = MlflowClient(known.uri)
-    assert client.get_run(known.run_id).info.status == known.status == "FINISHED"
+    """Check that MLflow has each point and image once, and the status."""
+    identity = read_identity(folder)
+    client = MlflowClient(identity.uri)
+    assert client.get_run(identity.run_id).info.status == identity.status == "FINISHED"
     ours: dict[str, set[Any]] = {}
     for name, step, value in list_points(folder):
         ours.setdefault(sanitize_key(name), set()).add((step, value))
     for name, points in ours.items():
-        stored = [(p.step, p.value) for p in client.get_metric_history(known.run_id, name)]
+        stored = [(p.step, p.value) for p in client.get_metric_history(identity.run_id, name)]
         assert len(stored) == len(points), name
         assert set(stored) == points, name
     drawn = {name for entry in drop_superseded(read_entries(folder / JOURNAL_FILE)) for name in entry.get("files", ())}
-    there = [Path(one.path).name for one in client.list_artifacts(known.run_id, "images")]
+    there = [Path(one.path).name for one in client.list_artifacts(identity.run_id, "images")]
     assert sorted(there) == sorted(Path(name).name for name in drawn)
 
 
@@ -98,12 +99,12 @@ class Runs:
 
     @property
     def folder(self) -> Path | None:
-        """Of the one run, once there is enough of it to go on with."""
+        """The folder of the run, once there is enough in it to be resumed."""
         found = [path for path in self.where.glob("*") if (path / "overrides.yaml").exists()]
         return max(found, default=None)
 
     def go(self, seconds: float = LONGEST) -> bool:
-        """Begin, or go on, and kill after so many seconds; whether it came to its end before."""
+        """Start or resume the run, and kill it after so many seconds; return whether it ended before."""
         own = [f"paths.runs={self.where}", f"track.uri=sqlite:///{self.where.parent}/mlflow.db"]
         words = [f"resume={self.folder}", *own] if self.folder else [*self.words, *own]
         log = self.where.with_suffix(".log")
@@ -119,7 +120,7 @@ class Runs:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("model", "workers"), CASES)
-def test_a_killed_run_that_goes_on_is_the_whole_one(
+def test_a_killed_and_resumed_run_equals_an_uninterrupted_one(
     model: str, workers: int, fork: Any, world: Path, tmp_path: Path
 ) -> None:
     words = (*WORDS, *(GAN if model == "gan" else ()), f"data.workers={workers}", f"data.path={world}/photos")
@@ -128,7 +129,7 @@ def test_a_killed_run_that_goes_on_is_the_whole_one(
     began = time.monotonic()
     assert whole.go()
     seconds = time.monotonic() - began
-    expected = told(whole.folder)
+    expected = read_valid_entries(whole.folder)
     assert sorted(step for step, name in expected if name == "val/folder x2 edsr/psnr") == [0, 5, 10, 15, 20, 24]
 
     moment, kills, count = random.Random(f"{model} {workers}"), 0, 0
@@ -139,7 +140,7 @@ def test_a_killed_run_that_goes_on_is_the_whole_one(
             if kills == -(-KILLS // len(CASES)):
                 assert killed.go()
                 break
-        assert differences(expected, told(killed.folder)) == []
+        assert differences(expected, read_valid_entries(killed.folder)) == []
         check_mlflow(killed.folder)
         for name in ("last.ckpt", "best.ckpt"):
             contents = [torch.load(runs.folder / name, weights_only=True) for runs in (whole, killed)]

@@ -1,4 +1,4 @@
-"""A tracker that is killed, slow or broken costs a run neither its end, nor a point, nor a picture: MLflow's own server."""
+"""A real MLflow server that is killed, slow or broken: the run ends well, and loses no point and no image."""
 
 import json
 import os
@@ -49,8 +49,8 @@ def folder(runs: Path) -> Path:
     return next(path.parent for path in runs.glob("*/run.json"))
 
 
-def trains(runs: Path) -> bool:
-    """Whether the first step has been written down."""
+def is_training(runs: Path) -> bool:
+    """Return whether the first step is in the journal."""
     return any(step > 0 for path in runs.glob("*/run.json") for _, step, _ in list_points(path.parent))
 
 
@@ -61,19 +61,19 @@ def ends_well(run: subprocess.Popen[str]) -> str:
 
 
 def check(uri: str, run: Path) -> None:
-    """MLflow has each point and picture of the journal, once, and the status."""
-    known = json.loads((run / "run.json").read_text())
+    """Check that MLflow has each point and image of the journal once, and the status."""
+    identity = json.loads((run / "run.json").read_text())
     client = MlflowClient(uri)
-    stored = client.get_run(known["run_id"])
+    stored = client.get_run(identity["run_id"])
     ours: dict[str, list[tuple[int, float]]] = {}
     for name, step, value in list_points(run):
         ours.setdefault(sanitize_key(name), []).append((step, value))
     assert len(ours["train/loss"]) == STEPS
     assert set(stored.data.metrics) == set(ours)
     for name, points in ours.items():
-        assert [(p.step, p.value) for p in client.get_metric_history(known["run_id"], name)] == points, name
+        assert [(p.step, p.value) for p in client.get_metric_history(identity["run_id"], name)] == points, name
     drawn = [name for entry in drop_superseded(read_entries(run / JOURNAL_FILE)) for name in entry.get("files", ())]
-    there = {Path(one.path).name for one in client.list_artifacts(known["run_id"], "images")}
+    there = {Path(one.path).name for one in client.list_artifacts(identity["run_id"], "images")}
     assert drawn
     assert there == {Path(name).name for name in drawn}
     assert stored.info.status == "FINISHED"
@@ -84,11 +84,11 @@ def sync(run: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_killed_and_not_back_before_the_end(tmp_path: Path) -> None:
+def test_server_killed_and_not_restarted_before_the_end(tmp_path: Path) -> None:
     server = Server()
     server.start()
     run = begin(server.uri, tmp_path / "runs")
-    wait_for(lambda: trains(tmp_path / "runs"), 120)
+    wait_for(lambda: is_training(tmp_path / "runs"), 120)
     server.kill()
     said = ends_well(run)
     assert said.count("does not answer") == 1
@@ -103,11 +103,11 @@ def test_killed_and_not_back_before_the_end(tmp_path: Path) -> None:
     server.kill()
 
 
-def test_killed_and_back_in_mid_run(tmp_path: Path) -> None:
+def test_server_killed_and_restarted_during_the_run(tmp_path: Path) -> None:
     server = Server()
     server.start()
     run = begin(server.uri, tmp_path / "runs", "model.net.width=64", "model.net.depth=6")
-    wait_for(lambda: trains(tmp_path / "runs"), 120)
+    wait_for(lambda: is_training(tmp_path / "runs"), 120)
     server.kill()
     server.start()
     ends_well(run)
@@ -116,10 +116,10 @@ def test_killed_and_back_in_mid_run(tmp_path: Path) -> None:
     server.kill()
 
 
-def test_three_seconds_late(server: Server, tmp_path: Path) -> None:
+def test_server_that_answers_three_seconds_late(server: Server, tmp_path: Path) -> None:
     with Gate(server.port) as gate:
         run = begin(gate.uri, tmp_path)
-        wait_for(lambda: trains(tmp_path), 120)
+        wait_for(lambda: is_training(tmp_path), 120)
         gate.become("late")
         ends_well(run)
         gate.become("open")
@@ -127,7 +127,7 @@ def test_three_seconds_late(server: Server, tmp_path: Path) -> None:
     check(server.uri, folder(tmp_path))
 
 
-def test_answers_500_from_the_start(server: Server, tmp_path: Path) -> None:
+def test_server_that_answers_500_from_the_start(server: Server, tmp_path: Path) -> None:
     """The run is unknown to MLflow until it is synced."""
     with Gate(server.port) as gate:
         gate.become("broken")

@@ -1,4 +1,4 @@
-"""Where a run comes from: its code to the last byte, whatever the tree looks like, and the machine that it ran on."""
+"""The provenance of a run: its source code to the last byte, whatever the working tree looks like, and its machine."""
 
 import hashlib
 import os
@@ -27,7 +27,7 @@ def tree(tmp_path: Path) -> Path:
     (folder / "sr").mkdir(parents=True)
     git(folder, "init", "-q", "-b", "main")
     (folder / "sr" / "net.py").write_text("width = 1\n")
-    (folder / "gone.py").write_text("old = True\n")
+    (folder / "deleted.py").write_text("old = True\n")
     (folder / "latin.txt").write_bytes("Grüße\n".encode("latin-1"))
     (folder / "table.bin").write_bytes(bytes(range(256)))
     (folder / ".gitignore").write_text("*.log\n")
@@ -46,13 +46,13 @@ def content(folder: Path) -> dict[str, tuple[bytes, bool]]:
     }
 
 
-def spoil(folder: Path) -> None:
-    """Changes of every kind; some are staged, one of them and changed again."""
+def change_files(folder: Path) -> None:
+    """Make changes of every kind; some are staged, and one of these is changed again."""
     (folder / "sr" / "net.py").write_text("width = 2\n")
     git(folder, "add", "sr/net.py")
     (folder / "sr" / "net.py").write_text("width = 3\n")
     (folder / "sr" / "net.py").chmod(0o755)
-    (folder / "gone.py").unlink()
+    (folder / "deleted.py").unlink()
     (folder / "latin.txt").write_bytes("schöne Grüße".encode("latin-1"))
     (folder / "table.bin").write_bytes(bytes(range(255, -1, -1)))
     (folder / "new").mkdir()
@@ -62,9 +62,9 @@ def spoil(folder: Path) -> None:
     (folder / "new" / "link").symlink_to("empty.py")
 
 
-def test_the_patch_turns_the_commit_into_the_tree(tree: Path, tmp_path: Path) -> None:
-    """Also under settings of the user's that change how git shows differences to them."""
-    spoil(tree)
+def test_the_patch_turns_the_commit_into_the_working_tree(tree: Path, tmp_path: Path) -> None:
+    """The user's settings for how git shows differences do not matter."""
+    change_files(tree)
     for key, value in (("diff.noprefix", "true"), ("color.ui", "always"), ("diff.external", "false"),
                        ("core.quotePath", "true"), ("diff.mnemonicPrefix", "true")):  # fmt: skip
         git(tree, "config", key, value)
@@ -74,8 +74,8 @@ def test_the_patch_turns_the_commit_into_the_tree(tree: Path, tmp_path: Path) ->
     assert content(tmp_path / "other") == content(tree)
 
 
-def test_the_users_repository_is_not_touched(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    spoil(tree)
+def test_the_users_repository_is_not_changed(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    change_files(tree)
     os.utime(tree / "latin.txt")  # git would like to note that it looked at it
     monkeypatch.setenv("GIT_INDEX_FILE", str(tree / "other-index"))  # as in a hook
 
@@ -115,20 +115,20 @@ def test_large_files_and_folders_of_results_are_not_in_the_patch(tree: Path, mon
 
 def test_a_clean_tree_has_no_patch_and_no_repository_no_commit(tree: Path, tmp_path: Path) -> None:
     assert code.read_changes(tree) == code.Changes()
-    known = code.read_state(tree)
-    assert (known["sha"], known["branch"], known["dirty"]) == (git(tree, "rev-parse", "HEAD").strip(), "main", "false")
+    state = code.read_state(tree)
+    assert (state["sha"], state["branch"], state["dirty"]) == (git(tree, "rev-parse", "HEAD").strip(), "main", "false")
     assert code.read_state(tmp_path) == code.read_state(None) == {}
     assert code.read_changes(tmp_path) == code.Changes(is_complete=False)
 
 
-def test_a_repository_without_a_commit_is_no_reason_to_fail(tmp_path: Path) -> None:
+def test_a_repository_without_a_commit_is_no_error(tmp_path: Path) -> None:
     git(tmp_path, "init", "-q")
     (tmp_path / "a").touch()
     assert code.read_state(tmp_path) == {}
     assert code.read_changes(tmp_path).patch == b""
 
 
-def test_a_runs_files_say_what_ran_and_how_to_repeat_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_files_say_what_ran_and_how_to_repeat_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SR_DATA", "/my sets")
     config, typed = {"seed": 3, "paths": {"data": "/my sets", "runs": "runs"}}, ["data.test=[Set5]", "note=a b"]
     chosen = {"model": "cnn", "experiment": None}
@@ -140,29 +140,29 @@ def test_a_runs_files_say_what_ran_and_how_to_repeat_it(monkeypatch: pytest.Monk
     assert yaml.safe_load(found["overrides.yaml"]) == typed
     assert yaml.safe_load(found["choices.yaml"]) == {"model": "cnn"}
     assert f"torch=={torch.__version__}" in found["packages.txt"].decode().splitlines()
-    about = yaml.safe_load(found["environment.yaml"])
-    assert about["command"] == "SR_DATA='/my sets' python -m sr.run 'data.test=[Set5]' 'note=a b'"
-    assert about["seed"] == 3
-    assert about["machine"]["cpus"] == os.cpu_count()
-    assert about["flags"]["threads"] == torch.get_num_threads()
-    assert about["gflops"] > 0
+    environment = yaml.safe_load(found["environment.yaml"])
+    assert environment["command"] == "SR_DATA='/my sets' python -m sr.run 'data.test=[Set5]' 'note=a b'"
+    assert environment["seed"] == 3
+    assert environment["machine"]["cpus"] == os.cpu_count()
+    assert environment["flags"]["threads"] == torch.get_num_threads()
+    assert environment["gflops"] > 0
 
 
-def test_a_password_in_an_address_is_kept_nowhere() -> None:
+def test_a_password_in_an_address_is_stored_nowhere() -> None:
     config = {"seed": 0, "track": {"uri": "https://me:hunter2@host/x"}}
     found = collect_files("run", config, {}, ["track.uri=https://me:hunter2@host/x"], torch.device("cpu"))
     assert not [name for name, text in found.items() if b"hunter2" in text and name != "changes.patch"]
     assert yaml.safe_load(found["config.yaml"])["track"]["uri"] == "https://me:…@host/x"
 
 
-def test_a_git_that_fails_is_told_of(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_of_git_is_reported(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     git_ = code.run_git
     monkeypatch.setattr(code, "run_git", lambda folder, *words, **more: (
         None if words[0] == "add" else git_(folder, *words, **more)))  # fmt: skip
     assert not code.read_changes(tree).is_complete
 
 
-def test_the_flags_are_those_of_the_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_flags_are_the_current_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     before = machine.read_flags()
     monkeypatch.setattr(torch.backends.cudnn, "benchmark", not before["cudnn_benchmark"])
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -179,16 +179,16 @@ def test_measuring_the_speed_draws_no_random_number() -> None:
     assert torch.equal(torch.rand(3), expected)
 
 
-@pytest.mark.parametrize(("name", "of_machine"), [
+@pytest.mark.parametrize(("name", "is_machine_metric"), [
     ("system/cpu_utilization_percentage", True), ("train/data_wait", True), ("train/steps_per_second", True),
     ("test/Set5 x2 edsr/ms_per_image", True), ("train/loss", False), ("val/Set5 x2 edsr/psnr", False),
 ])  # fmt: skip
-def test_points_of_the_machine_are_told_from_those_of_the_training(name: str, of_machine: bool) -> None:
-    assert bool(machine.MACHINE_METRICS.fullmatch(name)) is of_machine
+def test_metrics_of_the_machine_are_recognized(name: str, is_machine_metric: bool) -> None:
+    assert bool(machine.MACHINE_METRICS.fullmatch(name)) is is_machine_metric
 
 
-def test_what_a_run_was_before_it_went_on_stays(tmp_path: Path) -> None:
-    """Its dials are those of now."""
+def test_provenance_of_earlier_attempts_stays(tmp_path: Path) -> None:
+    """Files of its options are those of the last attempt."""
     for attempt in range(3):
         for name in ("environment.yaml", "changes.patch", "overrides.yaml"):
             choose_path(tmp_path, name).write_text(f"attempt {attempt}")

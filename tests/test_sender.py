@@ -1,4 +1,4 @@
-"""A run's journal on its way to MLflow: what may be sent, how often it is tried, and the process that does it."""
+"""Sending a journal to MLflow: what may be sent, how often it is tried, and the process that does it."""
 
 import json
 import signal
@@ -25,7 +25,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def journal(runs: Path, tmp_path: Path) -> Journal:
-    """A run that is sent when the test wants it."""
+    """A run whose journal the test sends itself."""
     tracker = Journal(str(runs), "test")
     tracker.start("a run", tmp_path, {}, [], {})
     return tracker
@@ -35,21 +35,21 @@ def upload(journal: Journal) -> Upload:
     return Upload(journal._folder, f"sqlite:///{journal.runs}/mlflow.db", journal.runs)
 
 
-def sent(journal: Journal) -> Upload:
-    """MLflow has all that it may have."""
+def send(journal: Journal) -> Upload:
+    """Send everything that may be sent."""
     one = upload(journal)
     one.connect()
     one.send_all()
     return one
 
 
-def losses(sent: Upload) -> list[Any]:
-    return MlflowClient(sent.uri).get_metric_history(sent.run_id, "train/loss")
+def losses(upload: Upload) -> list[Any]:
+    return MlflowClient(upload.uri).get_metric_history(upload.run_id, "train/loss")
 
 
-def test_a_tracker_that_dies_costs_neither_the_run_nor_a_point(journal: Journal, tmp_path: Path, capfd: Any) -> None:
-    told: list[dict[str, Any]] = []
-    sender = Sender(upload(journal), lambda **words: told.append(words))
+def test_a_server_that_dies_loses_neither_the_run_nor_a_point(journal: Journal, tmp_path: Path, capfd: Any) -> None:
+    messages: list[dict[str, Any]] = []
+    sender = Sender(upload(journal), lambda **words: messages.append(words))
     assert sender.attempt()
     client, sender.upload._client = sender.upload._client, Dead()
     for step in range(5):
@@ -59,9 +59,9 @@ def test_a_tracker_that_dies_costs_neither_the_run_nor_a_point(journal: Journal,
     journal.flush()
     assert not sender.attempt()
     assert not sender.attempt()
-    assert told == [
+    assert messages == [
         {"known": [sender.upload.run_id, sender.upload.experiment_id]},
-        {"failed": "the tracker is gone"},
+        {"failed": "the server has died"},
     ]
     journal.close("FINISHED")
     assert upload(journal).unsent_count == 6
@@ -76,13 +76,13 @@ def test_a_tracker_that_dies_costs_neither_the_run_nor_a_point(journal: Journal,
 
 
 class Dead:
-    """A client whose server is gone."""
+    """A client whose server has died."""
 
     def __getattr__(self, name: str) -> Any:
-        raise ConnectionError("the tracker is gone")
+        raise ConnectionError("the server has died")
 
 
-def test_the_process_that_sends_ends_with_its_run_and_of_nothing_else(journal: Journal, tmp_path: Path) -> None:
+def test_the_sending_process_ends_with_its_run_and_ignores_signals(journal: Journal, tmp_path: Path) -> None:
     process = start_sender(tmp_path, upload(journal).uri, journal.runs, [])
     assert [json.loads(process.stdout.readline()).popitem()[0] for _ in range(2)] == ["known", "tried"]
     for number in (signal.SIGINT, signal.SIGTERM):  # as a terminal and SLURM send them, to all processes of a run
@@ -94,7 +94,7 @@ def test_the_process_that_sends_ends_with_its_run_and_of_nothing_else(journal: J
     process.stdout.close()
 
 
-def test_nothing_is_shown_that_could_be_taken_back(journal: Journal) -> None:
+def test_points_that_may_become_void_are_not_sent(journal: Journal) -> None:
     """Points after the newest checkpoint wait; those of a killed process are superseded by those of the one that resumes."""
     for step in range(1, 8):
         journal.log_points({"train/loss": float(step)}, step)
@@ -102,26 +102,26 @@ def test_nothing_is_shown_that_could_be_taken_back(journal: Journal) -> None:
         if step == 4:
             journal.mark_saved(4)
     journal.flush()
-    assert [p.step for p in losses(sent(journal))] == [1, 2, 3, 4]
+    assert [p.step for p in losses(send(journal))] == [1, 2, 3, 4]
     journal.rewind(4)  # as if killed here, and resumed
     for step in range(5, 10):
         journal.log_points({"train/loss": -float(step)}, step)
     journal.close("FINISHED")
-    history = losses(last := sent(journal))
+    history = losses(last := send(journal))
     assert [(p.step, p.value) for p in history] == [*((s, s) for s in range(1, 5)), *((s, -s) for s in range(5, 10))]
     assert len(MlflowClient(last.uri).list_artifacts(last.run_id, "images")) == 2 * 4
     assert [(step, value) for _, step, value in list_points(journal._folder)] == [(p.step, p.value) for p in history]
 
 
-def test_a_failed_run_that_goes_on_with_other_dials_has_each_step_once(journal: Journal, runs: Path) -> None:
-    """What it said after its checkpoint waits; a checkpoint that is torn takes it back further, to steps that were shown."""
+def test_a_failed_run_that_is_resumed_with_other_options_has_each_step_once(journal: Journal, runs: Path) -> None:
+    """Points after its checkpoint wait; a damaged checkpoint rewinds it further, to steps that were sent already."""
     for step in range(1, 8):
         journal.log_points({"train/loss": 1 / step}, step)
         if step in (3, 5):
             journal.mark_saved(step)
     journal.close("FAILED", "NaN or explosion")
-    assert MlflowClient(sent(journal).uri).get_run(sent(journal).run_id).data.tags["sr.exit"] == "NaN or explosion"
-    assert [p.step for p in losses(sent(journal))] == [1, 2, 3, 4, 5]
+    assert MlflowClient(send(journal).uri).get_run(send(journal).run_id).data.tags["sr.exit"] == "NaN or explosion"
+    assert [p.step for p in losses(send(journal))] == [1, 2, 3, 4, 5]
     again = Journal(str(runs), "test")
     again.start("a run", journal._folder, {}, [], {"sr.verb": "run"})
     again.rewind(3)
@@ -129,15 +129,15 @@ def test_a_failed_run_that_goes_on_with_other_dials_has_each_step_once(journal: 
         again.log_points({"train/loss": 1 / step if step <= 5 else -1 / step}, step)
     again.mark_saved(9)
     again.flush()
-    run = MlflowClient(sent(again).uri).get_run(sent(again).run_id)
+    run = MlflowClient(send(again).uri).get_run(send(again).run_id)
     assert (run.info.status, run.data.tags["sr.exit"]) == ("RUNNING", "")
     again.close("FINISHED")
-    assert sent(again).run_id == run.info.run_id
-    assert [(p.step, p.value) for p in losses(sent(again))] == [(s, 1 / s if s <= 5 else -1 / s) for s in range(1, 10)]
-    assert MlflowClient(sent(again).uri).get_run(run.info.run_id).info.status == "FINISHED"
+    assert send(again).run_id == run.info.run_id
+    assert [(p.step, p.value) for p in losses(send(again))] == [(s, 1 / s if s <= 5 else -1 / s) for s in range(1, 10)]
+    assert MlflowClient(send(again).uri).get_run(run.info.run_id).info.status == "FINISHED"
 
 
-def test_a_tracker_that_is_out_for_days_is_still_tried(journal: Journal) -> None:
+def test_a_server_that_is_down_for_days_is_still_tried(journal: Journal) -> None:
     sender = Sender(upload(journal), lambda **words: None)
     sender.failures = 5000
     journal.log_points({"train/loss": 1.0}, 1)

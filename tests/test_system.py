@@ -1,4 +1,4 @@
-"""What a run takes of its machine: sampled beside the training, never at its cost, under the names that MLflow shows."""
+"""System metrics of a run: sampled during training without slowing it down, under the names that MLflow shows."""
 
 import json
 import time
@@ -16,14 +16,14 @@ from sr.record.machine import MACHINE_METRICS
 from sr.runtime.error import UserError
 from sr.track.none import NoTracker
 
-MLFLOWS = {
+MLFLOW_NAMES = {
     "cpu_utilization_percentage", "system_memory_usage_megabytes", "system_memory_usage_percentage",
     "disk_usage_percentage", "disk_available_megabytes",
 }  # fmt: skip
 
 
-class Told(NoTracker):
-    """Keeps the points."""
+class Recorder(NoTracker):
+    """Stores the points that are logged."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -38,21 +38,21 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("runs")
 
 
-def sampled(tmp_path: Path, every: float | None, seconds: float) -> tuple[Told, SystemMetrics]:
-    told, steps = Told(), iter(range(1, 1000))
-    sampler = SystemMetrics(told, tmp_path, every, lambda: next(steps))
+def sample(tmp_path: Path, every: float | None, seconds: float) -> tuple[Recorder, SystemMetrics]:
+    recorder, steps = Recorder(), iter(range(1, 1000))
+    sampler = SystemMetrics(recorder, tmp_path, every, lambda: next(steps))
     sampler.start()
     time.sleep(seconds)
     sampler.stop()
-    return told, sampler
+    return recorder, sampler
 
 
 def test_the_names_are_mlflows_and_the_values_make_sense(tmp_path: Path) -> None:
-    told, _ = sampled(tmp_path, 0.1, 0.35)
-    assert len(told.all) >= 2
-    assert [step for step, _ in told.all] == list(range(1, len(told.all) + 1))
-    values = told.all[-1][1]
-    assert {f"system/{name}" for name in MLFLOWS} | {"system/process_memory_usage_megabytes"} == set(values)
+    recorder, _ = sample(tmp_path, 0.1, 0.35)
+    assert len(recorder.all) >= 2
+    assert [step for step, _ in recorder.all] == list(range(1, len(recorder.all) + 1))
+    values = recorder.all[-1][1]
+    assert {f"system/{name}" for name in MLFLOW_NAMES} | {"system/process_memory_usage_megabytes"} == set(values)
     assert all(0 <= value <= 100 for name, value in values.items() if name.endswith("percentage"))
     assert 50 < values["system/process_memory_usage_megabytes"] < values["system/system_memory_usage_megabytes"]
     assert all(MACHINE_METRICS.fullmatch(name) for name in values)
@@ -66,15 +66,15 @@ def test_mlflow_itself_uses_these_names() -> None:
     for monitor in (CPUMonitor(), DiskMonitor()):
         monitor.collect_metrics()
         names |= set(monitor.metrics)
-    assert names >= MLFLOWS
+    assert names >= MLFLOW_NAMES
 
 
 def test_the_shortest_run_has_one_sample_and_null_has_none(tmp_path: Path) -> None:
-    assert len(sampled(tmp_path, 60, 0.05)[0].all) == 1
-    assert sampled(tmp_path, None, 0.05)[0].all == []
+    assert len(sample(tmp_path, 60, 0.05)[0].all) == 1
+    assert sample(tmp_path, None, 0.05)[0].all == []
 
 
-def test_a_tracker_or_a_driver_that_fails_costs_one_line(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_a_failing_tracker_or_driver_is_reported_once(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     class Broken(NoTracker):
         def log_points(self, values: dict[str, Any], step: int) -> None:
             raise RuntimeError("driver lost")
@@ -87,14 +87,14 @@ def test_a_tracker_or_a_driver_that_fails_costs_one_line(tmp_path: Path, capsys:
 
 
 def test_energy_is_counted_from_the_processors_own_counters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two packages; what lies below a package is in it already. A counter that began anew is left out once."""
+    """Two packages are read; the parts of a package are counted in it. A counter that was reset is left out once."""
     for name, value in (("intel-rapl:0", 5), ("intel-rapl:1", 7), ("intel-rapl:0:0", 3), ("other", 1)):
         (tmp_path / name).mkdir()
         (tmp_path / name / "energy_uj").write_text(f"{value}\n")
     assert read_rapl(tmp_path) == {"intel-rapl:0": 5, "intel-rapl:1": 7}
     counts = iter([{"a": 0, "b": 9}, {"a": 7_200_000_000, "b": 3}, {"a": 10_800_000_000, "b": 3}])
     monkeypatch.setattr(system_metrics, "read_rapl", lambda: next(counts))
-    sampler = SystemMetrics(Told(), tmp_path, 1, lambda: 0)
+    sampler = SystemMetrics(Recorder(), tmp_path, 1, lambda: 0)
     before = system_metrics.read_rapl()
     for _ in range(2):
         before = sampler._add_energy({"gpu_0_power_usage_watts": 300.0}, before, seconds=6.0)
@@ -141,7 +141,7 @@ def test_no_context_is_opened_on_a_gpu_that_the_run_does_not_use(
 
 
 @pytest.mark.parametrize("every", [0, -1, True, "often"])
-def test_the_dial_is_seconds(every: Any) -> None:
+def test_the_interval_is_in_seconds(every: Any) -> None:
     with pytest.raises(UserError, match=rf"track\.system_interval={every}: expected seconds"):
         NoTracker(system_interval=every)
 
@@ -155,7 +155,7 @@ def test_waiting_is_the_time_in_the_loaders_next() -> None:
     assert 0.03 <= waiting.seconds < 0.05
 
 
-def test_every_validation_tells_the_pace(sr: Any, world: Path, runs: Path) -> None:
+def test_every_validation_logs_the_throughput(sr: Any, world: Path, runs: Path) -> None:
     words = ("trainer.val_check_interval=2", "track.system_interval=0.5", "data.workers=1")
     _, summary, run = start(sr, world, runs, *words)
     from test_run import client

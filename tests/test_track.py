@@ -1,4 +1,4 @@
-"""The tracker: nothing is cut, nothing falsified, nothing lost, and training never waits for it or dies of it."""
+"""track=mlflow: nothing is cut, changed or lost, and training neither waits for MLflow nor fails because of it."""
 
 import re
 import subprocess
@@ -32,18 +32,18 @@ def track(runs: Path, tmp_path: Path) -> MLflow:
     return tracker
 
 
-def stored(track: MLflow) -> Any:
+def get_run(track: MLflow) -> Any:
     return MlflowClient(track.uri).get_run(track.run_id)
 
 
 def test_parameters_are_flat_and_never_cut(track: MLflow) -> None:
     track.close("FINISHED")
-    params = stored(track).data.params
+    params = get_run(track).data.params
     assert (params["list"], params["deep.er.est"]) == ("['a', 'b']", "1")
     assert params["long"] == "7000 characters, see config.yaml"
 
 
-def test_every_point_is_kept_also_many_and_tensors(track: MLflow) -> None:
+def test_every_point_is_stored_many_and_tensors_too(track: MLflow) -> None:
     for step in range(1, 2501):
         track.log_points({"train/loss": torch.tensor(1.0 / step)}, step)
     track.close("FINISHED")
@@ -56,20 +56,20 @@ def test_values_that_are_not_finite_become_a_tag(track: MLflow) -> None:
     track.log_points({"train/loss": float("nan"), "val/x/psnr": float("inf")}, 7)
     track.mark_saved(7)
     track.close("FAILED")
-    run = stored(track)
+    run = get_run(track)
     assert run.info.status == "FAILED"
     assert run.data.tags["nonfinite.train/loss"] == "nan at step 7"
     assert run.data.tags["nonfinite.val/x/psnr"] == "inf at step 7"
 
 
-def test_keys_that_mlflow_refuses_are_mended(track: MLflow) -> None:
+def test_keys_that_mlflow_refuses_are_changed(track: MLflow) -> None:
     track.log_points({"layers[0]/norm": 1.0}, 1)
     track.close("FINISHED")
-    assert stored(track).data.metrics == {"layers_0_/norm": 1.0}
+    assert get_run(track).data.metrics == {"layers_0_/norm": 1.0}
 
 
-def test_the_grid_shows_pictures_unfalsified(track: MLflow, tmp_path: Path) -> None:
-    """Both files that MLflow's grid knows, named as its own `log_image` names them, hold the very same pixels."""
+def test_the_image_grid_shows_the_exact_pixels(track: MLflow, tmp_path: Path) -> None:
+    """Both files of MLflow's image grid, named as its own `log_image` names them, hold the same pixels."""
     noise = Image.effect_noise((300, 200), 100).convert("RGB")
     track.log_image("val/Set5/baby", noise, 3)
     track.close("FINISHED")
@@ -92,10 +92,10 @@ def test_the_grid_shows_pictures_unfalsified(track: MLflow, tmp_path: Path) -> N
     ours = [path for path in files if Image.open(path).size == noise.size]
     assert sorted(path.suffix for path in ours) == [".png", ".png", ".webp"]  # MLflow's own WebP is shrunk
     assert all(Image.open(path).convert("RGB").tobytes() == noise.tobytes() for path in ours)
-    assert stored(track).data.tags["mlflow.loggedImages"].lower() == "true"
+    assert get_run(track).data.tags["mlflow.loggedImages"].lower() == "true"
 
 
-def test_a_run_goes_on_without_the_process_that_sends(track: MLflow, tmp_path: Path, capfd: Any) -> None:
+def test_a_run_continues_without_the_sending_process(track: MLflow, tmp_path: Path, capfd: Any) -> None:
     track._sender.kill()
     track._listener.join()
     track.log_points({"train/loss": 1.0}, 1)
@@ -103,13 +103,13 @@ def test_a_run_goes_on_without_the_process_that_sends(track: MLflow, tmp_path: P
     said = capfd.readouterr().err
     assert "the process that sends to MLflow has ended (exit code -9): the run goes on" in said
     assert f"1 points and images wait for MLflow: python -m sr.sync {tmp_path}" in said
-    assert stored(track).info.status == "RUNNING"
+    assert get_run(track).info.status == "RUNNING"
     assert sync_runs([str(tmp_path)], str(track.runs))
-    assert (stored(track).info.status, stored(track).data.metrics) == ("FINISHED", {"train/loss": 1.0})
+    assert (get_run(track).info.status, get_run(track).data.metrics) == ("FINISHED", {"train/loss": 1.0})
 
 
-def test_a_checkpoint_that_was_in_place_before_the_journal_said_so_covers_its_steps(track: MLflow, runs: Path) -> None:
-    """Killed between the two: what waited in MLflow's eyes is of steps that are not done again."""
+def test_a_checkpoint_that_the_journal_does_not_mention_yet_covers_its_steps(track: MLflow, runs: Path) -> None:
+    """Killed between the two: points that wait to be sent belong to steps that are not repeated."""
     for step in range(1, 6):
         track.log_points({"train/loss": 1 / step}, step)
     track.mark_saved(3)
@@ -127,7 +127,7 @@ def test_a_checkpoint_that_was_in_place_before_the_journal_said_so_covers_its_st
     assert [p.step for p in history] == [1, 2, 3, 4, 5, 6]
 
 
-def test_a_run_that_is_deleted_in_mlflow_keeps_what_mlflow_has_not_got(track: MLflow, capfd: Any) -> None:
+def test_the_journal_of_a_run_deleted_in_mlflow_can_be_sent_later(track: MLflow, capfd: Any) -> None:
     client = MlflowClient(track.uri)
     client.delete_run(track.run_id)
     track.log_points({"train/loss": 1.0}, 1)
@@ -136,11 +136,13 @@ def test_a_run_that_is_deleted_in_mlflow_keeps_what_mlflow_has_not_got(track: ML
     client.restore_run(track.run_id)
     assert sync_runs([str(track._folder)], str(track.runs))
     assert [p.value for p in client.get_metric_history(track.run_id, "train/loss")] == [1.0]
-    assert stored(track).info.status == "FINISHED"
+    assert get_run(track).info.status == "FINISHED"
 
 
 @pytest.mark.parametrize("name", ["../secret.txt", "/etc/hostname", "link.txt"])
-def test_a_strangers_journal_sends_no_file_of_mine(track: MLflow, tmp_path: Path, name: str, capfd: Any) -> None:
+def test_a_foreign_journal_sends_no_file_from_outside_its_folder(
+    track: MLflow, tmp_path: Path, name: str, capfd: Any
+) -> None:
     (tmp_path.parent / "secret.txt").write_text("mine")
     (tmp_path / "link.txt").symlink_to(tmp_path.parent / "secret.txt")
     track.close("FINISHED")
@@ -153,7 +155,7 @@ def test_a_strangers_journal_sends_no_file_of_mine(track: MLflow, tmp_path: Path
 def test_datasets_are_inputs_of_the_run(track: MLflow) -> None:
     track.log_dataset("Set5", "0123456789abcdef", "/data/Set5", "test")
     track.close("FINISHED")
-    (used,) = stored(track).inputs.dataset_inputs
+    (used,) = get_run(track).inputs.dataset_inputs
     assert (used.dataset.name, used.dataset.digest, used.tags[0].value) == ("Set5", "0123456789abcdef", "test")
 
 
