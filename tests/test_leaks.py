@@ -78,7 +78,7 @@ def test_a_known_leak_is_told_tagged_and_remembered(sr: Callable, sr_data: Path,
     words = ("data=folder", "data.path=photos", "trainer.max_steps=1", "data.batch=2", "model.net.width=4")
     answer = sr("run", *words, "data.test=[Set5]", f"paths.data={sr_data}")
     assert answer.code == 0, answer.err
-    assert "LEAK: training pictures stand in Set5 (b302003 shows Set5/woman)" in answer.err
+    assert "LEAK: training images are in Set5 (b302003 shows Set5/woman)" in answer.err
     assert "100075" not in answer.err
     (run,) = MlflowClient(f"sqlite:///{tmp_path}/runs/mlflow.db").search_runs(["1"])
     assert "Set5/woman" in run.data.tags["sr.leak"]
@@ -89,7 +89,7 @@ def test_a_known_leak_is_told_tagged_and_remembered(sr: Callable, sr_data: Path,
     assert "Set5: LEAK, in the training set of this net b302003 shows Set5/woman" in answer.out
     shutil.rmtree(tmp_path / "runs")
     answer = sr("run", *words, "data.test=[folder]", f"paths.data={sr_data}", "track=none")
-    assert "note: training pictures stand in Set5" in answer.err  # not measured now, but perhaps one day
+    assert "note: training images are in Set5" in answer.err  # not measured now, but perhaps one day
     (best,) = (tmp_path / "runs").glob("*/best.ckpt")
     answer = sr(
         "evaluate", f"checkpoint={best}", "data.test=[Set5]", f"paths.data={sr_data}", "track=none", "metric/also=[]"

@@ -123,7 +123,7 @@ def test_same_seed_same_numbers(sr: Any, world: Path, runs: Path) -> None:
 
 def test_bicubic_needs_no_training_and_gains_nothing(sr: Any, world: Path, runs: Path) -> None:
     answer, summary, _ = start(sr, world, runs, "model/net=bicubic", "track=none")
-    assert "nothing to learn" in answer.out
+    assert "nothing to train" in answer.out
     assert summary["metrics"]["test/folder/psnr"] == summary["bicubic"]["test/folder/psnr"]
     assert summary["checkpoint"] is None
 
@@ -155,12 +155,12 @@ def test_a_refused_start_writes_nothing(sr: Any, world: Path, runs: Path) -> Non
 def test_a_full_disk_at_the_beginning_and_at_the_end_is_no_fault_of_sr(
     name: str, sr: Any, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from sr.training import training
+    from sr.lifecycle import tracked_run
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device", "a file")
 
-    monkeypatch.setattr(training, name, full)
+    monkeypatch.setattr(tracked_run, name, full)
     answer = sr("run", *DIALS, f"data.path={world}/photos", "track=journal")
     assert (answer.code, "error: a file: cannot be written (No space left on device)" in answer.err) == (2, True)
     assert "Traceback" not in answer.err
@@ -173,7 +173,7 @@ def test_an_exploding_loss_ends_failed_with_advice(sr: Any, world: Path, runs: P
     words = ("model.optimizer.lr=1e30", "model/schedule=constant", "trainer.max_steps=40")
     answer, summary, run = start(sr, world, runs, *words)
     assert (answer.code, summary["status"], run.info.status) == (2, "FAILED", "FAILED")
-    assert answer.err.count("back to the weights of step 0, rates times 0.5") == 3
+    assert answer.err.count("back to the weights of step 0, learning rates times 0.5") == 3
     assert "model.optimizer.lr" in answer.err
     batch = torch.load(next(runs.rglob("offending_step_*.pt")), weights_only=True)
     assert batch["hr"].shape == (4, 3, 32, 32)

@@ -1,6 +1,5 @@
 """Evaluate a net, or result images, on named sets: measured, compared with published values, and tracked as a run."""
 
-import contextlib
 import math
 import re
 from functools import partial
@@ -8,7 +7,6 @@ from functools import partial
 from omegaconf import DictConfig
 
 from sr.callback.panels import draw_panel
-from sr.callback.system_metrics import SystemMetrics
 from sr.checkpoint.interpolate import OPTIONS, describe_interpolation, format_label
 from sr.config import schema
 from sr.config.build import build_data, build_part, select_device
@@ -19,9 +17,9 @@ from sr.evaluation.predictor import list_tags
 from sr.evaluation.published import find_model, recognize_model
 from sr.evaluation.reference import InferenceSettings, Reference
 from sr.evaluation.set_evaluator import SetEvaluator
-from sr.lifecycle.provenance import fingerprint_data, save_fingerprint
-from sr.lifecycle.run_end import close_on_exit, end_run, raise_disk_errors
-from sr.lifecycle.run_start import RunStart, create_run_folder, save_text
+from sr.lifecycle.provenance import fingerprint_data
+from sr.lifecycle.run_start import RunStart, create_run_folder
+from sr.lifecycle.tracked_run import TrackedRun
 from sr.metric.key import MetricKey
 from sr.model.evaluation import EvaluationOutput
 from sr.record.result import EVALUATION_FILE, SUMMARY_FILE, EvaluationResult, SetResult, set_results_to_json
@@ -61,20 +59,15 @@ class Evaluation:
         settings = InferenceSettings(self.config["ensemble"], self.config["tile"])
         self.reference = Reference(self.model, self.config["against"], self.protocol, settings, protocols, images)
 
-        self.opened = False  # only then the folder is this run's
         self.results: dict[str, SetResult] = {}  # by set
         self.unfinished: dict[str, SetResult] = {}  # the set that was interrupted
 
     def run(self) -> None:
         """Evaluate all sets; everything that was measured is saved, however the run ends."""
-        self.folder = create_run_folder(self.config["paths"]["runs"], self._format_title())
-        self.system = SystemMetrics(self.tracker, self.folder, self.tracker.system_interval, lambda: 0)
-        with close_on_exit(self._close):
-            with raise_disk_errors(self.folder):
-                self.run_start.open(self.tracker, self.folder, self.protocol.name, list_tags(self.config), self.device)
-                self.opened = True
-                self.system.start()
-                save_fingerprint(self.fingerprint, self.tracker, self.folder)
+        folder = create_run_folder(self.config["paths"]["runs"], self._format_title())
+        self.tracked_run = TrackedRun(self.run_start, self.tracker, folder)
+        tags = list_tags(self.config)
+        with self.tracked_run.open(self, self.protocol.name, tags, self.device, self.fingerprint):
             cost = {"parameters": self.predictor.parameters, "multiply_adds_1280x720": self.predictor.multiply_adds}
             self.tracker.log_points({f"cost/{key}": value for key, value in cost.items() if value is not None}, 0)
             for index, name in enumerate(self.names):
@@ -125,38 +118,27 @@ class Evaluation:
         points = {key: value for key, value in points.items() if not math.isnan(value)}
         self.tracker.log_points(name_columns(points, self.data, self.protocol), 0)
 
-    def _close(self, status: str, exit: str | None) -> None:
-        cost = report.format_cost(self.predictor.parameters, self.predictor.multiply_adds)
-        table = report.format_report(self.results, self.protocol, cost)
-        end_run(self.tracker, self.folder, status, exit, lambda: self._save_results(status, table))
-        if self.opened:
-            self._print_report(status, table)
-
-    def _save_results(self, status: str, table: str) -> None:
-        self.system.stop()
-        if not self.opened:  # the folder that was made for it is empty
-            with contextlib.suppress(OSError):
-                self.folder.rmdir()
-            return
-        sets = set_results_to_json(self.results | self.unfinished)
-        save_text(self.tracker, self.folder, EVALUATION_FILE, sets)
-        save_text(self.tracker, self.folder, SUMMARY_FILE, self._summarize(status).to_json())
+    def store(self, status: str) -> None:
+        """Write evaluate.json and summary.json, and give the tracker the table as the run's description."""
+        self.tracked_run.save_text(EVALUATION_FILE, set_results_to_json(self.results | self.unfinished))
+        self.tracked_run.save_text(SUMMARY_FILE, self._summarize(status).to_json())
         if self.results:
-            lines = [f"    {line}" for line in table.splitlines()]
+            lines = [f"    {line}" for line in self._format_table().splitlines()]
             title = f"{self._format_label()}, protocol {self.protocol.name}"
             self.tracker.set_description("\n".join([title, "", *lines]))
 
-    def _print_report(self, status: str, table: str) -> None:
+    def print(self, status: str) -> None:
+        """Print the table, and where the run is."""
         label = f"{self._format_label()} ×{self.config['scale']}, protocol {self.protocol.name}"
         print(f"\n{status.lower()}: {label}\n")
-        print(f"{table}\n" if self.results else "", end="")
+        print(f"{self._format_table()}\n" if self.results else "", end="")
         for name, result in self.unfinished.items():
             print(f"{name}: interrupted; the values of its first {result.count} images are in {EVALUATION_FILE}")
-        if self.tracker.run_id:
-            print(f"run         {self.tracker.run_id}")
-        print(f"folder      {self.folder}")
-        if self.tracker.location_line:
-            print(self.tracker.location_line)
+        self.tracked_run.print_location()
+
+    def _format_table(self) -> str:
+        cost = report.format_cost(self.predictor.parameters, self.predictor.multiply_adds)
+        return report.format_report(self.results, self.protocol, cost)
 
     def _format_title(self) -> str:
         """Return the name of the run's folder."""

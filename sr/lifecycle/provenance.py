@@ -21,6 +21,7 @@ from sr.data.fingerprint import OTHER, SetFingerprint, UsedSet, compute_fingerpr
 from sr.data.module import SRDataModule
 from sr.metric.protocol import Protocol
 from sr.record import git, machine
+from sr.record.checkpoint_files import list_checkpoints
 from sr.record.redact import mask_passwords
 from sr.track.tracker import Tracker
 
@@ -135,7 +136,7 @@ def _list_other_files(config: dict[str, Any]) -> list[UsedSet]:
             node = node.get(name) if isinstance(node, dict) else None
         path = Path(str(node)).expanduser()
         is_folder = path.is_dir() and option != "resume"  # a folder there is the run itself
-        files = sorted(path.glob("*.ckpt")) if is_folder else [path]
+        files = list_checkpoints(path) if is_folder else [path]
         if node is not None and files and files[0].is_file():
             used_sets.append(UsedSet(OTHER, option, files, {}))
     checkout = git.find_checkout()

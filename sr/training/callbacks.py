@@ -1,0 +1,54 @@
+"""The callbacks of a training, in the order in which Lightning calls them."""
+
+import sr.runtime.torchvision_shim  # noqa: F401  before Lightning and torchmetrics
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pytorch_lightning import Callback
+
+from sr.callback.alarms import AlarmMonitor
+from sr.callback.best import BestCheckpoint
+from sr.callback.checkpointing import CheckpointWriter
+from sr.callback.crash_batch import CrashBatch
+from sr.callback.degradation_sheet import DegradationSheet
+from sr.callback.interrupt import InterruptHandler
+from sr.callback.metrics import MetricLogger
+from sr.callback.panels import PanelLogger
+from sr.callback.progress_bar import TrainingProgressBar
+from sr.callback.throughput import Throughput, TrainingClock
+from sr.model.module import SRModule
+from sr.track.tracker import Tracker
+from sr.training.preparation import PreparedData
+
+
+class TrainingCallbacks(NamedTuple):
+    """All callbacks, and those among them whose state is part of the result."""
+
+    all: list[Callback]
+    best: BestCheckpoint
+    clock: TrainingClock
+    alarms: AlarmMonitor
+
+
+def build_callbacks(
+    config: dict[str, Any],
+    model: SRModule,
+    tracker: Tracker,
+    folder: Path,
+    parent_folder: Path | None,
+    prepared: PreparedData,
+    is_main: bool,
+) -> TrainingCallbacks:
+    """Build the callbacks of a run in `folder`; `parent_folder` is of the run that it branches off, if it does."""
+    best = BestCheckpoint(folder, config["watch"], config, config["patience"], parent_folder)
+    best.measured = {part.name: part.digest for part in prepared.fingerprint if part.context == "val"}
+    writer = CheckpointWriter(best, config, tracker, config["save_minutes"], config["save_steps"])
+    writer.leaks = [list(leak) for leak in prepared.leaks]
+    clock, alarms = TrainingClock(), AlarmMonitor(tracker, model.alarm)
+    callbacks = [InterruptHandler(), best, clock, Throughput(tracker, clock), MetricLogger(tracker)]
+    callbacks += [TrainingProgressBar()] if is_main else []
+    callbacks += [PanelLogger(tracker), DegradationSheet(tracker)] if tracker.panels else []
+    # The writer is last, so that everything reported at a step precedes its checkpoint in the tracker.
+    callbacks += [alarms, CrashBatch(folder), writer]
+    return TrainingCallbacks(callbacks, best, clock, alarms)

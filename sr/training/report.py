@@ -1,0 +1,105 @@
+"""The results of a training: stored as summary.json, and printed with the commands that come next."""
+
+import shlex
+import shutil
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from sr.config.command_line import list_config_dirs
+from sr.lifecycle.tracked_run import TrackedRun
+from sr.metric.key import name_metrics
+from sr.model.module import SRModule
+from sr.record.identity import FINISHED
+from sr.record.result import SUMMARY_FILE, TrainingResult
+from sr.training.callbacks import TrainingCallbacks
+from sr.training.preparation import PreparedData
+from sr.training.tables import format_checkpoint_table, format_metrics_table
+
+
+@dataclass
+class TrainingReport:
+    """The report of a run, which reads the results from where training leaves them: the model and the callbacks."""
+
+    run: TrackedRun
+    model: SRModule
+    callbacks: TrainingCallbacks
+    prepared: PreparedData
+    protocol: dict[str, str | int]  # `Protocol.describe()`
+    start_time: float  # `time.perf_counter()` at the start of the run
+
+    def store(self, status: str) -> None:
+        """Write summary.json, and give the tracker the table as the run's description."""
+        self.run.save_text(SUMMARY_FILE, self.summarize(status).to_json())
+        if self.model.metrics:
+            table = [f"    {line}" for line in self._format_metrics().splitlines()]
+            title = f"Protocol {self.model.metric.name}, folder `{self.run.folder}`"
+            self.run.tracker.set_description("\n".join([title, "", *table]))
+
+    def summarize(self, status: str) -> TrainingResult:
+        """Return the summary of a run that ended with this status."""
+        best, steps, seconds = self.callbacks.best, self.run.step(), self.callbacks.clock.seconds
+        metrics = name_metrics(self.model.metrics) | self.model.best.to_plain("best")
+        if best.best_also:
+            metrics |= best.second.to_plain(best.best_also.stem)
+        return TrainingResult(
+            run_id=self.run.tracker.run_id,
+            status=status,
+            protocol=self.protocol,
+            checkpoint=str(files[0]) if (files := best.list_files()) else None,
+            steps=steps,
+            skipped_steps=self.model.guard.skipped,
+            rollbacks=self.model.guard.rollbacks,
+            steps_per_second=round(steps / seconds, 3) if seconds else None,
+            seconds=round(time.perf_counter() - self.start_time, 1),
+            train_seconds=round(seconds, 1),
+            energy_wh={kind: round(wh, 4) for kind, wh in self.run.system_metrics.wh.items()},
+            leaks=[str(leak) for leak in self.prepared.leaks],
+            alarms=self.callbacks.alarms.told,
+            metrics=metrics,
+            bicubic=name_metrics(self.model.bicubic),
+        )
+
+    def print(self, status: str) -> None:
+        """Print the tables, the alarms, where the run is, and the next commands."""
+        best, alarms = self.callbacks.best, self.callbacks.alarms.told
+        print(f"\n{status.lower()}: {self.run.step()} steps, protocol {self.model.metric.name}")
+        if self.model.metrics:
+            print("\n" + self._format_metrics() + "\n")
+        if best.second.values and best.best_also:
+            checkpoints = {best.best.name: self.model.best, best.best_also.name: best.second}
+            print(format_checkpoint_table(checkpoints, (best.key, best.also)) + "\n")
+        for name, messages in alarms.items():
+            print(f"ALARM       {name}: {'; '.join(messages)}")
+        checkpoint = next(iter(best.list_files()), None)
+        self.run.print_location(checkpoint)
+        self._print_next_commands(status, checkpoint)
+
+    def _print_next_commands(self, status: str, checkpoint: Path | None) -> None:
+        commands = []
+        if checkpoint:
+            if status != FINISHED:
+                words = [*list_config_dirs(sys.argv), f"resume={_shorten(self.run.folder)}"]
+                commands.append(f"{_find_python()} -m sr.run {shlex.join(words)}")
+            file = _shorten(checkpoint)
+            commands.append(f"{_find_python()} -m sr.predict checkpoint={file} input=YOUR.png output=upscaled")
+            commands.append(f"{_find_python()} -m sr.evaluate checkpoint={file} data.test=[Set5,Set14]")
+        if page := self.run.tracker.view_command:
+            commands.append(page if page.startswith("http") else f"{_find_python()} -m {page}")
+        if commands:
+            print("\nnext:\n" + "\n".join(f"  {command}" for command in commands))
+
+    def _format_metrics(self) -> str:
+        return format_metrics_table(self.model.metrics, self.model.bicubic)
+
+
+def _find_python() -> str:
+    """Return how to call this very Python: `python` only if that is the one of the active environment."""
+    path = shutil.which("python")
+    return "python" if path and Path(path).parent == Path(sys.executable).parent else _shorten(Path(sys.executable))
+
+
+def _shorten(path: Path) -> str:
+    """Return a path below the working directory as a relative one."""
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
