@@ -1,4 +1,4 @@
-"""`data/augment=[…]`: what it does to a batch, that LR and HR still belong together, and that chance repeats."""
+"""`data/augment=[…]`: the changes of a batch, that LR and HR still belong together, and that they are repeatable."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ from sr.runtime.error import UserError
 ALL = (CutBlur, CutMix, MixUp)
 
 
-def chance(seed: int = 0) -> Generator:
+def make_generator(seed: int = 0) -> Generator:
     return Generator().manual_seed(seed)
 
 
@@ -28,19 +28,19 @@ def batch(count: int = 4, scale: int = 2, channels: int = 3, h: int = 16, w: int
     return Pair(Bicubic(scale)(hr).float() / 255, hr.float() / 255)
 
 
-def changed(before: Tensor, after: Tensor) -> Tensor:
-    """Where: bool `[B, H, W]`."""
+def find_changes(before: Tensor, after: Tensor) -> Tensor:
+    """Return where two batches differ: bool `[B, H, W]`."""
     return (before != after).any(dim=1)
 
 
 @pytest.mark.parametrize("kind", ALL)
 @pytest.mark.parametrize(("scale", "channels", "dtype"), [(2, 3, torch.float32), (3, 1, torch.float64)])
 def test_a_batch_stays_one(kind: Any, scale: int, channels: int, dtype: torch.dtype) -> None:
-    """Shapes, dtype and range; the one that was given is left as it was; the same chance does the same."""
+    """Shapes, dtype and range; the one that was given is left as it was; the same seed gives the same."""
     pair = Pair(*(image.to(dtype) for image in batch(scale=scale, channels=channels)))
-    kept = Pair(*(image.clone() for image in pair))
-    result, again, other = (kind(probability=1)(pair, chance(seed)) for seed in (5, 5, 6))
-    for image, before, after in zip(result, pair, kept, strict=True):
+    copies = Pair(*(image.clone() for image in pair))
+    result, again, other = (kind(probability=1)(pair, make_generator(seed)) for seed in (5, 5, 6))
+    for image, before, after in zip(result, pair, copies, strict=True):
         assert (image.shape, image.dtype) == (after.shape, dtype)
         assert image.min() >= 0 and image.max() <= 1
         assert torch.equal(before, after)
@@ -49,11 +49,11 @@ def test_a_batch_stays_one(kind: Any, scale: int, channels: int, dtype: torch.dt
 
 
 @pytest.mark.parametrize("kind", ALL)
-def test_each_image_takes_its_chance(kind: Any) -> None:
+def test_each_image_is_changed_with_the_given_probability(kind: Any) -> None:
     pair = batch(count=200, h=6, w=6)
     for probability, least, most in ((0, 0, 0), (0.25, 30, 70), (1, 200, 200)):
-        result = kind(probability=probability)(pair, chance())
-        acted = changed(pair.lr, result.lr).flatten(1).any(dim=1)
+        result = kind(probability=probability)(pair, make_generator())
+        acted = find_changes(pair.lr, result.lr).flatten(1).any(dim=1)
         assert least <= acted.sum() <= most
         assert torch.equal(result.hr[~acted], pair.hr[~acted])
 
@@ -62,7 +62,7 @@ def test_each_image_takes_its_chance(kind: Any) -> None:
 def test_an_image_is_mixed_with_another(kind: Any) -> None:
     pair = batch(count=2, h=6, w=6)
     for seed in range(8):
-        assert changed(pair.lr, kind(probability=1)(pair, chance(seed)).lr).flatten(1).any(dim=1).all()
+        assert find_changes(pair.lr, kind(probability=1)(pair, make_generator(seed)).lr).flatten(1).any(dim=1).all()
 
 
 @pytest.mark.parametrize("kind", ALL)
@@ -72,7 +72,7 @@ def test_a_probability_that_is_none_is_refused(kind: Any, wrong: Any) -> None:
         kind(probability=wrong)
 
 
-def test_other_dials_are_checked_too() -> None:
+def test_other_options_are_checked_too() -> None:
     for kind in (CutBlur, CutMix):
         with pytest.raises(UserError, match=r"\.ratio=2: expected a number from 0 to 1"):
             kind(ratio=2)
@@ -83,7 +83,7 @@ def test_other_dials_are_checked_too() -> None:
 @pytest.mark.parametrize("kind", [CutMix, MixUp])
 def test_a_batch_of_one_has_nothing_to_be_mixed_with(kind: Any) -> None:
     pair = batch(count=1)
-    result = kind(probability=1)(pair, chance())
+    result = kind(probability=1)(pair, make_generator())
     torch.testing.assert_close(result, pair, rtol=0, atol=1e-7)
 
 
@@ -91,8 +91,8 @@ def test_a_batch_of_one_has_nothing_to_be_mixed_with(kind: Any) -> None:
 def test_cutmix_cuts_lr_and_hr_at_one_place(scale: int) -> None:
     """Only within bicubic's reach of the rectangle's border is LR no longer what HR gives."""
     pair = batch(scale=scale)
-    result = CutMix(probability=1, ratio=0.7)(pair, chance())
-    small, large = changed(pair.lr, result.lr), changed(pair.hr, result.hr)
+    result = CutMix(probability=1, ratio=0.7)(pair, make_generator())
+    small, large = find_changes(pair.lr, result.lr), find_changes(pair.hr, result.hr)
     places = set()
     for k in range(4):
         rows, columns = small[k].any(dim=1).nonzero().flatten(), small[k].any(dim=0).nonzero().flatten()
@@ -106,12 +106,12 @@ def test_cutmix_cuts_lr_and_hr_at_one_place(scale: int) -> None:
     assert narrow.any()
     assert (~wide).any()
     torch.testing.assert_close(fresh.movedim(1, -1)[narrow | ~wide], result.lr.movedim(1, -1)[narrow | ~wide])
-    assert changed(fresh, result.lr).any()
+    assert find_changes(fresh, result.lr).any()
 
 
 def test_mixup_mixes_lr_and_hr_by_one_share() -> None:
     pair = batch()
-    result = MixUp(probability=1)(pair, chance())
+    result = MixUp(probability=1)(pair, make_generator())
     fresh = imresize(result.hr, 0.5).clamp(0, 1)
     plain = (imresize(pair.hr, 0.5).clamp(0, 1) - pair.lr).abs().max()  # of rounding
     assert (fresh - result.lr).abs().mean() < plain
@@ -120,13 +120,13 @@ def test_mixup_mixes_lr_and_hr_by_one_share() -> None:
 
 def test_cutblur_gives_part_of_lr_the_contrast_of_hr() -> None:
     pair = batch(count=40)
-    result = CutBlur(probability=1, ratio=0.5)(pair, chance())
+    result = CutBlur(probability=1, ratio=0.5)(pair, make_generator())
     assert torch.equal(result.hr, pair.hr)
-    area = changed(pair.lr, result.lr).float().mean(dim=(1, 2))
+    area = find_changes(pair.lr, result.lr).float().mean(dim=(1, 2))
     inside = 8 * round(0.5 * 21) / (16 * 21)
     torch.testing.assert_close(torch.minimum(area, 1 - area), torch.full((40,), inside), atol=0.01, rtol=0)
     assert 10 <= (area > 0.5).sum() <= 30  # as often outside as inside
-    pasted = changed(pair.lr, result.lr)[:, None].expand_as(pair.lr)
+    pasted = find_changes(pair.lr, result.lr)[:, None].expand_as(pair.lr)
     assert result.lr[pasted].std() > 1.2 * pair.lr[pasted].std()
 
 

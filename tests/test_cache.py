@@ -1,4 +1,4 @@
-"""The cache of decoded pictures: right pixels whatever befalls the folder, decoded once, bounded, cleanable."""
+"""The cache of decoded images: correct pixels whatever happens to its folder, decoded once, bounded, removable."""
 
 import multiprocessing
 import os
@@ -14,12 +14,11 @@ import pytest
 import torch
 from conftest import write_image
 from PIL import Image
-from test_data import cut_off, data, fault, pairs, photos
+from test_data import cut_off, data, pairs, photos, read_error
 from test_patches import epoch, same
 from torch import Tensor, nn
 
-from sr.data import cache as room
-from sr.data import file_digest
+from sr.data import cache, file_digest
 from sr.data.cache import Cache
 from sr.data.fixed_lr import FixedLR
 from sr.data.folder import Folder
@@ -29,11 +28,11 @@ from sr.image.color import rgb_to_gray as to_gray
 from sr.runtime.error import UserError
 
 PIXELS = 3 * 48 * 56  # of each of `photos`
-ENTRY = PIXELS + room.TRAILER.size
+ENTRY = PIXELS + cache.TRAILER.size
 
 
-def mapped(folder: Path, tmp_path: Path, limit: float = 1e9) -> ImageSet:
-    """The pictures of `folder`, with no room in memory."""
+def make_mapped(folder: Path, tmp_path: Path, limit: float = 1e9) -> ImageSet:
+    """Return the images of `folder` as a set that may hold none in memory."""
     return ImageSet(sorted(folder.iterdir()), 2, None, 0, Cache(tmp_path / "cache", limit))
 
 
@@ -41,36 +40,36 @@ def entries(tmp_path: Path) -> list[Path]:
     return sorted((tmp_path / "cache" / "pixels").iterdir())
 
 
-def right(pictures: ImageSet) -> bool:
-    """Whether the pixels are those of the files, cropped to even sizes."""
-    for index, file in enumerate(pictures._hr):
+def has_correct_pixels(images: ImageSet) -> bool:
+    """Return True if the pixels are those of the files, cropped to even sizes."""
+    for index, file in enumerate(images._hr):
         with Image.open(file) as image:
             expected = np.array(image.convert("RGB")).transpose(2, 0, 1)
         _, h, w = expected.shape
-        if not np.array_equal(pictures[index].hr.numpy(), expected[:, : h - h % 2, : w - w % 2]):
+        if not np.array_equal(images[index].hr.numpy(), expected[:, : h - h % 2, : w - w % 2]):
             return False
     return True
 
 
 @pytest.fixture
 def no_decoder(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Path]]:
-    """Counts what is decoded from here on."""
+    """Record the files that are decoded from now on."""
     decoded: list[Path] = []
-    read = room.read_image
-    monkeypatch.setattr(room, "read_image", lambda file: (decoded.append(file), read(file))[1])
+    read = cache.read_image
+    monkeypatch.setattr(cache, "read_image", lambda file: (decoded.append(file), read(file))[1])
     return decoded
 
 
-def test_pictures_are_decoded_once_whatever_their_name_or_place(tmp_path: Path, no_decoder: list[Path]) -> None:
+def test_images_are_decoded_once_whatever_their_name_or_place(tmp_path: Path, no_decoder: list[Path]) -> None:
     folder = photos(tmp_path / "hr")
     write_image(folder / "gray.png", 49, 57, seed=7, mode="L")
-    mapped(folder, tmp_path).load()
+    make_mapped(folder, tmp_path).load()
     assert len(no_decoder) == len(entries(tmp_path)) == 5
     (folder / "p0.png").rename(folder / "other.png")
     folder.rename(tmp_path / "moved")
-    again = mapped(tmp_path / "moved", tmp_path)
+    again = make_mapped(tmp_path / "moved", tmp_path)
     again.load()
-    assert right(again)
+    assert has_correct_pixels(again)
     assert [raw.gray for raw in map(again.__getitem__, range(5))] == [True, False, False, False, False]
     assert len(no_decoder) == 5
 
@@ -78,100 +77,100 @@ def test_pictures_are_decoded_once_whatever_their_name_or_place(tmp_path: Path, 
 def test_an_unchanged_file_is_not_even_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = photos(tmp_path / "hr", 1)
     monkeypatch.setattr(file_digest, "SETTLE_SECONDS", -1.0)
-    mapped(folder, tmp_path).load()
+    make_mapped(folder, tmp_path).load()
     monkeypatch.setattr(file_digest.hashlib, "file_digest", None)
-    assert right(mapped(folder, tmp_path))
+    assert has_correct_pixels(make_mapped(folder, tmp_path))
 
 
 @pytest.mark.parametrize("settled", [-1.0, 2.0])
-def test_a_file_that_changes_is_decoded_anew(tmp_path: Path, settled: float, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_changes_is_decoded_again(tmp_path: Path, settled: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """Even where its size and its date of change stay what they were."""
     monkeypatch.setattr(file_digest, "SETTLE_SECONDS", settled)
     folder = tmp_path / "hr"
     file = write_image(folder / "a.bmp", seed=1)
-    mapped(folder, tmp_path).load()
+    make_mapped(folder, tmp_path).load()
     before = file.stat()
     time.sleep(0.02)  # more than a file system's clock needs to tick
     write_image(file, seed=2)
     os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert file.stat().st_size == before.st_size
-    again = mapped(folder, tmp_path)
+    again = make_mapped(folder, tmp_path)
     again.load()
-    assert right(again)
+    assert has_correct_pixels(again)
 
 
 @pytest.mark.parametrize("harm", ["cut", "emptied", "one byte", "zeros", "trailer"])
-def test_a_damaged_entry_is_noticed_and_made_anew(tmp_path: Path, harm: str, no_decoder: list[Path]) -> None:
+def test_a_damaged_entry_is_noticed_and_replaced(tmp_path: Path, harm: str, no_decoder: list[Path]) -> None:
     folder = photos(tmp_path / "hr", 1)
-    mapped(folder, tmp_path).load()
+    make_mapped(folder, tmp_path).load()
     (entry,) = entries(tmp_path)
     data = bytearray(entry.read_bytes())
     data[1000] ^= harm == "one byte"
     data[-5] ^= harm == "trailer"
     size = {"cut": 5000, "emptied": 0}.get(harm, len(data))
     entry.write_bytes(bytes(size) if harm == "zeros" else data[:size])
-    again = mapped(folder, tmp_path)
+    again = make_mapped(folder, tmp_path)
     again.load()
-    assert right(again)
+    assert has_correct_pixels(again)
     assert len(no_decoder) == 2
-    assert right(mapped(folder, tmp_path))
+    assert has_correct_pixels(make_mapped(folder, tmp_path))
     assert len(no_decoder) == 2
 
 
-def test_beyond_the_limit_the_pictures_used_longest_ago_are_removed(tmp_path: Path, no_decoder: list[Path]) -> None:
+def test_beyond_the_limit_the_images_least_recently_used_are_removed(tmp_path: Path, no_decoder: list[Path]) -> None:
     first, second, third = (tmp_path / name for name in "abc")
     for k, folder in enumerate((first, second, third)):
         for j in range(2):
             write_image(folder / f"{j}.png", seed=10 * k + j)
     limit = 5 * ENTRY
     for folder in (first, second, first, third):  # then `second` was used longest ago
-        mapped(folder, tmp_path, limit).load()
+        make_mapped(folder, tmp_path, limit).load()
     assert sum(entry.stat().st_size for entry in entries(tmp_path)) <= limit
     del no_decoder[:]
-    mapped(first, tmp_path, limit).load()
-    mapped(third, tmp_path, limit).load()
+    make_mapped(first, tmp_path, limit).load()
+    make_mapped(third, tmp_path, limit).load()
     assert no_decoder == []
-    mapped(second, tmp_path, limit).load()
+    make_mapped(second, tmp_path, limit).load()
     assert no_decoder
 
 
-def test_a_set_larger_than_the_limit_is_used_and_it_is_said(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    few = mapped(photos(tmp_path / "hr"), tmp_path, 2.5 * ENTRY)
+def test_a_set_larger_than_the_limit_is_used_and_it_is_noted(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    few = make_mapped(photos(tmp_path / "hr"), tmp_path, 2.5 * ENTRY)
     few.load()
-    assert right(few)
-    kept = entries(tmp_path)
-    assert len(kept) == 2
+    assert has_correct_pixels(few)
+    stored = entries(tmp_path)
+    assert len(stored) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "data.disk=" in line
     assert "decoded each time" in line
-    mapped(tmp_path / "hr", tmp_path, 2.5 * ENTRY).load()
-    assert entries(tmp_path) == kept  # nothing makes room for another of the same set
+    make_mapped(tmp_path / "hr", tmp_path, 2.5 * ENTRY).load()
+    assert entries(tmp_path) == stored  # nothing makes room for another of the same set
 
 
 @pytest.mark.parametrize("trouble", ["full", "read-only"])
 def test_a_folder_that_cannot_be_written_does_no_harm(
     tmp_path: Path, trouble: str, capsys: pytest.CaptureFixture
 ) -> None:
-    pictures = mapped(photos(tmp_path / "hr"), tmp_path)
+    images = make_mapped(photos(tmp_path / "hr"), tmp_path)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     if trouble == "full":
         resource.setrlimit(resource.RLIMIT_FSIZE, (PIXELS // 2, before[1]))  # a write stops in the middle
     else:
         (tmp_path / "cache").touch()  # not a folder: root may write anywhere else
     try:
-        pictures.load()
+        images.load()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert right(pictures)
+    assert has_correct_pixels(images)
     assert not list((tmp_path / "cache").rglob("*.part"))
     (line,) = capsys.readouterr().err.splitlines()
     assert f"paths.cache={tmp_path / 'cache'}: cannot be written" in line
 
 
 def _load(folder: Path, tmp_path: Path, answer: multiprocessing.SimpleQueue) -> None:
-    pictures = mapped(folder, tmp_path)
-    pictures.load()
-    answer.put(right(pictures))
+    images = make_mapped(folder, tmp_path)
+    images.load()
+    answer.put(has_correct_pixels(images))
 
 
 def test_processes_that_begin_at_once_share_one_copy(tmp_path: Path) -> None:
@@ -189,8 +188,8 @@ def test_processes_that_begin_at_once_share_one_copy(tmp_path: Path) -> None:
 
 def test_training_sees_the_same_from_memory_and_from_the_cache_with_any_number_of_workers(tmp_path: Path) -> None:
     folder = photos(tmp_path / "hr", 5)
-    dials = {"path": folder, "patch": 16, "repeat": 8, "cache": str(tmp_path / "cache")}
-    sources = [data(Folder, tmp_path, memory=gb, workers=n, **dials) for gb, n in ((1, 0), (0, 0), (0, 2))]
+    options = {"path": folder, "patch": 16, "repeat": 8, "cache": str(tmp_path / "cache")}
+    sources = [data(Folder, tmp_path, memory=gb, workers=n, **options) for gb, n in ((1, 0), (0, 0), (0, 2))]
     for source in sources:
         source.setup("fit")
     assert [source.train_set.images.is_mapped for source in sources] == [False, True, True]
@@ -200,7 +199,7 @@ def test_training_sees_the_same_from_memory_and_from_the_cache_with_any_number_o
 
 
 class Darker(nn.Module):
-    """A degradation of a user's own, which shows nothing of its dials."""
+    """A user's own degradation, whose repr shows none of its options."""
 
     fixed = True
 
@@ -219,75 +218,77 @@ class Darker(nn.Module):
 
 
 def test_each_degradation_has_lr_of_its_own_whatever_it_shows_of_itself(tmp_path: Path, no_decoder: list[Path]) -> None:
-    """Told apart by dials, weights, and what it does, where that is in a closure; and found again by another instance."""
+    """Distinguished by options, weights and, for a closure, by its result; another instance finds the same entry."""
     folder, seen = photos(tmp_path / "hr", 1), []
     amounts = (3, 4)
-    dials = [{}, {"offset": 9}, {"kernel": (0.5,)}, {"large": 5000}]
-    makes = [lambda d=d: Darker(**d) for d in dials]
+    options = [{}, {"offset": 9}, {"kernel": (0.5,)}, {"large": 5000}]
+    makes = [lambda d=d: Darker(**d) for d in options]
     makes += [lambda k=k: Darker(own=lambda hr: hr // k) for k in amounts]
     makes += [lambda k=k: lambda hr: hr[..., ::2, ::2] // k for k in amounts]
     for make in makes:
         for gray in (False, True):
             for _ in range(2):
-                pictures = mapped(folder, tmp_path).add_fixed_lr(FixedLR(make(), 2, gray))
-                pictures.load()
-                shown = pictures[0].hr if not gray else to_gray(pictures[0].hr)
-                assert torch.equal(pictures[0].lr, make()(shown).expand(3, -1, -1))
+                images = make_mapped(folder, tmp_path).add_fixed_lr(FixedLR(make(), 2, gray))
+                images.load()
+                shown = images[0].hr if not gray else to_gray(images[0].hr)
+                assert torch.equal(images[0].lr, make()(shown).expand(3, -1, -1))
             seen.append(len(entries(tmp_path)))
     assert seen == list(range(2, 2 + 2 * len(makes)))
     assert len(no_decoder) == 1
 
 
 def test_lr_files_are_cached_too(tmp_path: Path) -> None:
-    dials = {"patch": 16, "batch": 8, "cache": str(tmp_path / "cache")}
-    memory, disk = (data(PairFolder, tmp_path, memory=gb, **pairs(tmp_path), **dials) for gb in (1, 0))
+    options = {"patch": 16, "batch": 8, "cache": str(tmp_path / "cache")}
+    memory, disk = (data(PairFolder, tmp_path, memory=gb, **pairs(tmp_path), **options) for gb in (1, 0))
     for source in (memory, disk):
         source.setup("fit")
     assert len(entries(tmp_path)) == 8
     assert all(torch.equal(a.lr, b.lr) for a, b in zip(epoch(memory, 0), epoch(disk, 0), strict=True))
 
 
-def test_damaged_pictures_are_all_named_and_not_cached(tmp_path: Path) -> None:
+def test_damaged_images_are_all_named_and_not_cached(tmp_path: Path) -> None:
     folder = photos(tmp_path / "hr")
     for name in ("p1.png", "p3.png"):
         cut_off(folder / name)
-    message = fault(data(Folder, tmp_path, path=folder, patch=16, memory=0, cache=str(tmp_path / "cache")))
+    message = read_error(data(Folder, tmp_path, path=folder, patch=16, memory=0, cache=str(tmp_path / "cache")))
     assert [line.partition(":")[0] for line in message.splitlines()] == [str(folder / "p1.png"), str(folder / "p3.png")]
     assert len(entries(tmp_path)) == 3  # the one held out, and the other with its LR
 
 
 def test_a_loader_process_opens_its_own_maps_and_is_not_sent_pixels(tmp_path: Path) -> None:
-    pictures = mapped(photos(tmp_path / "hr"), tmp_path)
-    pictures.load()
-    sent = pickle.dumps(pictures)
+    images = make_mapped(photos(tmp_path / "hr"), tmp_path)
+    images.load()
+    sent = pickle.dumps(images)
     assert len(sent) < PIXELS
-    assert right(pickle.loads(sent))
+    assert has_correct_pixels(pickle.loads(sent))
 
 
-def test_clean_removes_what_is_ours_and_nothing_else(tmp_path: Path, sr: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And only when it is told to."""
+def test_clean_removes_the_files_of_the_cache_and_nothing_else(
+    tmp_path: Path, sr: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Remove them only with `apply=true`."""
     monkeypatch.setattr(file_digest, "SETTLE_SECONDS", -1.0)
-    mapped(photos(tmp_path / "hr"), tmp_path).load()
+    make_mapped(photos(tmp_path / "hr"), tmp_path).load()
     own = tmp_path / "cache" / "files" / "letter.txt"
     own.write_text("mine")
     before = sorted((tmp_path / "cache").rglob("*"))
     words = ("clean", "what=[cache]", f"paths.cache={tmp_path / 'cache'}")
     answer = sr(*words)
     assert answer.code == 0
-    assert f"decoded pictures in {tmp_path / 'cache'}" in answer.out
+    assert f"decoded images in {tmp_path / 'cache'}" in answer.out
     assert "nothing was removed: apply=true" in answer.out
     assert sorted((tmp_path / "cache").rglob("*")) == before
     assert sr(*words, "apply=true").code == 0
     assert [path for path in (tmp_path / "cache").rglob("*") if path.is_file()] == [own]
     own.unlink()
     (tmp_path / "cache" / "files").rmdir()
-    mapped(tmp_path / "hr", tmp_path).load()
+    make_mapped(tmp_path / "hr", tmp_path).load()
     assert sr(*words, "apply=true").code == 0
     assert not (tmp_path / "cache").exists()
     assert "nothing to remove" in sr(*words).out
 
 
-@pytest.mark.parametrize("dial", ["memory", "disk"])
-def test_gigabytes_are_numbers(tmp_path: Path, dial: str) -> None:
-    with pytest.raises(UserError, match=rf"data\.{dial}=-1: expected a number of GB"):
-        data(Folder, tmp_path, path="hr", patch=16, **{dial: -1})
+@pytest.mark.parametrize("option", ["memory", "disk"])
+def test_gigabytes_are_numbers(tmp_path: Path, option: str) -> None:
+    with pytest.raises(UserError, match=rf"data\.{option}=-1: expected a number of GB"):
+        data(Folder, tmp_path, path="hr", patch=16, **{option: -1})

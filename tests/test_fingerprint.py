@@ -1,4 +1,4 @@
-"""What images a run used: told file by file, the same wherever they lie, and read once."""
+"""Fingerprints of the images that a run used: file by file, the same wherever the files are, each read once."""
 
 import json
 from pathlib import Path
@@ -27,11 +27,11 @@ def tree(source: Any, root: Path, folder: Path | None = None) -> dict[str, dict[
     return json.loads(json.dumps(to_tree(found)))
 
 
-def of_folder(tmp_path: Path, folder: Path, root: Path, **dials: Any) -> dict[str, dict[str, Any]]:
-    return tree(data(Folder, tmp_path, path=folder, patch=16, **dials), root)
+def of_folder(tmp_path: Path, folder: Path, root: Path, **options: Any) -> dict[str, dict[str, Any]]:
+    return tree(data(Folder, tmp_path, path=folder, patch=16, **options), root)
 
 
-def test_a_set_is_the_same_wherever_it_lies_and_however_it_is_named(tmp_path: Path) -> None:
+def test_a_set_is_the_same_in_any_folder_and_under_any_name(tmp_path: Path) -> None:
     here = of_folder(tmp_path, photos(tmp_path / "root" / "photos" / "HR"), tmp_path / "root")
     (tmp_path / "other").mkdir()
     (tmp_path / "root" / "photos").rename(tmp_path / "other" / "photos")
@@ -43,11 +43,11 @@ def test_a_set_is_the_same_wherever_it_lies_and_however_it_is_named(tmp_path: Pa
     assert find_data_differences(here, there) == []
 
 
-def test_a_changed_byte_a_new_name_and_a_missing_file_are_told_by_name(tmp_path: Path) -> None:
+def test_a_changed_byte_a_new_name_and_a_missing_file_are_reported_by_name(tmp_path: Path) -> None:
     folder = photos(tmp_path / "hr", 5)
     before = of_folder(tmp_path, folder, tmp_path)
     data_ = bytearray((folder / "p2.png").read_bytes())
-    data_[-1] ^= 1  # behind the picture's end: the pixels are the same, the file is not
+    data_[-1] ^= 1  # behind the end of the image: the pixels are the same, the file is not
     (folder / "p2.png").write_bytes(data_)
     (folder / "p1.png").rename(folder / "p9.png")
     (folder / "p3.png").unlink()
@@ -102,7 +102,7 @@ def test_a_file_is_read_once_for_all_runs_unless_it_changes(tmp_path: Path, monk
     assert read[4:] == [str(folder / "p2.png")]
 
 
-def test_sets_of_equal_file_names_are_told_apart(tmp_path: Path) -> None:
+def test_sets_of_equal_file_names_are_distinguished(tmp_path: Path) -> None:
     for name in ("a", "b"):
         photos(tmp_path / name / "train", 3)
     both = [str(tmp_path / name / "train") for name in ("a", "b")]

@@ -1,4 +1,4 @@
-"""`sr.inspect` finds every fault that was planted, names it, and is silent over clean sets."""
+"""`sr.inspect` finds and names every planted defect, and reports nothing for clean sets."""
 
 import json
 from pathlib import Path
@@ -36,7 +36,7 @@ def test_a_clean_folder(shelf: Path, inspect: Any) -> None:
 
 def test_files_that_cannot_be_read_never_stop_it(shelf: Path, inspect: Any) -> None:
     train = shelf / "train"
-    (train / "text.png").write_text("this is not a picture")
+    (train / "text.png").write_text("no image")
     (train / "empty.png").touch()
     whole = (train / "coffee.png").read_bytes()
     (train / "half.png").write_bytes(whole[: len(whole) // 2])
@@ -68,7 +68,7 @@ def test_odd_formats(shelf: Path, photos: Any, inspect: Any) -> None:
     assert not {"unreadable", "leak", "duplicate"} & set(found)
 
 
-def test_oddities_alone_do_not_spoil(shelf: Path, inspect: Any) -> None:
+def test_oddities_alone_are_no_errors(shelf: Path, inspect: Any) -> None:
     write_image(shelf / "train" / "gray.png", 128, 128, mode="L")
     code, found, _ = inspect(*folder(shelf))
     assert (code, set(found)) == (0, {"gray"})
@@ -95,7 +95,7 @@ def test_duplicates(shelf: Path, photos: Any, inspect: Any) -> None:
     assert [i["mirrored"] for i in found["near duplicate"] if "turned.jpg" in (i["file"], i["of"])] == [True]
 
 
-CROPS = {  # left, top, right, bottom in parts of the picture; about half of the area and more
+CROPS = {  # left, top, right, bottom as fractions of the image; about half of the area and more
     "middle": (0.14, 0.14, 0.88, 0.86),
     "corner": (0.25, 0.28, 1.0, 1.0),
     "strip": (0.0, 0.2, 1.0, 0.8),
@@ -134,7 +134,7 @@ def test_leaks_survive_crop_mirror_size_and_jpeg(
     assert ("mirrored" in out.split("Checked")[0]) == mirrored
 
 
-def test_an_evaluation_picture_cut_from_a_training_picture(shelf: Path, photos: Any, inspect: Any) -> None:
+def test_an_evaluation_image_cut_from_a_training_image(shelf: Path, photos: Any, inspect: Any) -> None:
     jpeg(photos("astronaut.png").crop((60, 20, 420, 400)).resize((250, 264)), 80).save(shelf / "sets/Known/HR/face.png")
     code, found, _ = inspect(*folder(shelf))
     assert (code, set(found)) == (1, {"leak"})
@@ -151,15 +151,15 @@ def test_what_a_folder_holds_out_for_itself_is_an_evaluation_set(shelf: Path, ph
 
 
 def test_the_sieve_is_imagehash(photos: Any) -> None:
-    """The vectorised hash has the library's very bits."""
+    """The vectorized hash has exactly the bits of the library."""
     import imagehash
 
     from sr.inspection.windows import hash_windows
 
     image = photos("coffee.png").convert("L").resize((64, 64))
     boxes = np.array([(0, 0, 64, 64), (0, 0, 32, 32), (8, 16, 40, 48)], dtype=float)
-    kept, bits = hash_windows(image, boxes)
-    for k, row in zip(kept, bits, strict=True):
+    indices, bits = hash_windows(image, boxes)
+    for k, row in zip(indices, bits, strict=True):
         part = image.resize((32, 32), Image.Resampling.LANCZOS, box=tuple(boxes[k]))
         assert np.array_equal(imagehash.phash(part).hash.ravel(), row > 0)
 
@@ -190,11 +190,11 @@ def test_benchmark(shelf: Path, inspect: Any) -> None:
     assert (code, found) == (0, {})
     assert "bit for bit in 3 of 3 pairs" in out
     assert inspect(*words, "scale=3")[0] == 0  # no LR files of this scale: nothing to examine
-    (known / "HR" / "coins.png").write_bytes(b"no picture")
+    (known / "HR" / "coins.png").write_bytes(b"no image")
     assert set(inspect(*words)[1]) == {"unreadable"}
 
 
-def test_benchmark_tells_what_two_sets_share(shelf: Path, photos: Any, inspect: Any) -> None:
+def test_benchmark_reports_photographs_that_two_sets_share(shelf: Path, photos: Any, inspect: Any) -> None:
     (shelf / "sets" / "Other").mkdir()
     photos("camera.png").crop((0, 0, 400, 420)).save(shelf / "sets" / "Other" / "man.png")
     code, found, _ = inspect("data=benchmark", "data.val=[Known]", "data.test=[Known,Other]")

@@ -1,4 +1,4 @@
-"""`sr.inspect` on LR and HR files: which belong together, which kernel made them, how far they moved."""
+"""`sr.inspect` on LR and HR files: which belong together, which kernel made LR, and by how much it is shifted."""
 
 import shutil
 from collections.abc import Callable
@@ -46,7 +46,7 @@ def test_pairs_of_matlab_are_clean(scale: int, pairs: Any, inspect: Any) -> None
     zip(["matlab_replicate", "matlab_once", "matlab_aliased", "opencv_cubic", "pillow_bicubic", "pillow_lanczos",
      "pillow_bilinear", "torch_bicubic", "box", "bilinear", "subsampled", "subsampled_center"], [2, 4] * 6, strict=True),
 )  # fmt: skip
-def test_each_kernel_is_told_by_name(kernel: str, scale: int, pairs: Any, inspect: Any) -> None:
+def test_each_kernel_is_named(kernel: str, scale: int, pairs: Any, inspect: Any) -> None:
     from sr.inspection.kernels import KERNELS
 
     title, shrink = KERNELS[kernel]
@@ -89,7 +89,7 @@ def test_no_kernel_fits(how: str, pairs: Any, inspect: Any) -> None:
 
     rng = np.random.default_rng(0)
 
-    def spoil(hr: Any) -> Any:
+    def degrade(hr: Any) -> Any:
         lr = matlab(2)(hr).numpy()
         if how == "noise":
             lr = lr + rng.normal(0, 8, lr.shape)
@@ -99,7 +99,7 @@ def test_no_kernel_fits(how: str, pairs: Any, inspect: Any) -> None:
             lr = np.array(jpeg(Image.fromarray(lr.transpose(1, 2, 0)), 60)).transpose(2, 0, 1)
         return torch.from_numpy(lr.clip(0, 255).round())
 
-    words = pairs(spoil)
+    words = pairs(degrade)
     code, found, out = inspect(*words)
     assert (code, set(found)) == (1, {"kernel"})
     assert all(item["kernels"] == [] for item in found["kernel"])
@@ -109,7 +109,7 @@ def test_no_kernel_fits(how: str, pairs: Any, inspect: Any) -> None:
 
 @pytest.mark.parametrize("moved", [(0.5, 0.0), (0.5, -0.5), (-1.0, 2.0)])
 def test_a_shift_is_measured(moved: tuple[float, float], pairs: Any, inspect: Any) -> None:
-    """In HR pixels, half a pixel and more."""
+    """Shifts of half an HR pixel and more."""
     import torch
     from scipy.ndimage import shift
 

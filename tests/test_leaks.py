@@ -1,4 +1,4 @@
-"""The leaks that are known, on real images: found by `sr.inspect`, and by every training run."""
+"""Known leaks in real images: found by `sr.inspect`, and by every training run."""
 
 import shutil
 from collections.abc import Callable
@@ -15,7 +15,7 @@ SETS = ("camera.png", "motorcycle_left.png", "coins.png")
 
 
 @pytest.fixture
-def known() -> Callable[..., list[str]]:
+def find_known() -> Callable[..., list[str]]:
     from sr.data.known_leaks import find_known_leaks
 
     return find_known_leaks
@@ -50,23 +50,23 @@ def test_lr_of_the_benchmarks_is_matlabs(sr_data: Path, inspect: Any) -> None:
     assert all(item["kernels"] == ["matlab_replicate"] for item in found["kernel"])
 
 
-def test_known_leaks_are_recognised(sr_data: Path, known: Any) -> None:
+def test_known_leaks_are_recognized(sr_data: Path, find_known: Any) -> None:
     with Image.open(sr_data / "BSDS500" / "train" / "302003.jpg") as image:
         woman = image.convert("RGB")
     versions = [woman, ImageOps.mirror(woman), woman.resize((160, 240)), woman.resize((480, 720)), jpeg(woman, 40)]
     for k, version in enumerate(versions):
-        (leak,) = known([(f"v{k}", tensor(version))])
+        (leak,) = find_known([(f"v{k}", tensor(version))])
         assert str(leak) == f"v{k} shows Set5/woman"
     others = sorted((sr_data / "BSDS500" / "train").glob("*.jpg"))[:20]
-    assert known([(p.stem, tensor(Image.open(p))) for p in others]) == []
+    assert find_known([(p.stem, tensor(Image.open(p))) for p in others]) == []
 
 
-def test_photographs_that_stand_nowhere(photos: Any, known: Any) -> None:
-    assert known([(name, tensor(photos(name))) for name in (*CLEAN, *SETS)]) == []
+def test_photographs_that_stand_nowhere(photos: Any, find_known: Any) -> None:
+    assert find_known([(name, tensor(photos(name))) for name in (*CLEAN, *SETS)]) == []
 
 
 @pytest.mark.slow
-def test_a_known_leak_is_told_tagged_and_remembered(sr: Callable, sr_data: Path, tmp_path: Path) -> None:
+def test_a_known_leak_is_reported_tagged_and_remembered(sr: Callable, sr_data: Path, tmp_path: Path) -> None:
     """BSDS500/train/302003 is Set5/woman: the run says so, and so does every evaluation of what it left."""
     from mlflow import MlflowClient
 

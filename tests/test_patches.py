@@ -1,4 +1,4 @@
-"""Training patches: the chance that draws them, their shares among processes, and what is done to them by chance."""
+"""Training patches: their random order and place, their distribution over processes, and their augmentation."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,8 +21,8 @@ from sr.image.color import rgb_to_gray
 from sr.image.resize import imresize
 
 
-def located(path: Path) -> Path:
-    """Pictures whose pixels tell their picture, row and column."""
+def write_coordinates(path: Path) -> Path:
+    """Write images whose pixels hold the index of the image, the row and the column."""
     path.mkdir()
     for k in range(5):
         rows, columns = np.mgrid[0:48, 0:56]
@@ -41,20 +41,20 @@ def same(one: list[Raw], other: list[Raw]) -> bool:
 
 
 def test_patches_are_the_same_with_any_number_of_workers_and_again_after_a_resume(tmp_path: Path) -> None:
-    path = located(tmp_path / "hr")
+    path = write_coordinates(tmp_path / "hr")
     alone, helped = (data(Folder, tmp_path, path=path, patch=16, workers=n, repeat=8) for n in (0, 2))
     for source in (alone, helped):
         source.setup("fit")
     first = epoch(alone, 3)
-    assert len(first) == 8  # 4 pictures × 8 / batch 4
+    assert len(first) == 8  # 4 images × 8 / batch 4
     assert same(first, epoch(helped, 3))
     assert same(first, epoch(alone, 3))
     assert not same(first, epoch(alone, 4))
 
 
 @pytest.mark.parametrize("color", ["rgb", "gray"])
-def test_lr_patches_are_cut_from_the_lr_of_the_whole_picture(tmp_path: Path, color: str) -> None:
-    """As the field does it: a patch that was degraded by itself would know nothing of what lies beyond its border."""
+def test_lr_patches_are_cut_from_the_lr_of_the_whole_image(tmp_path: Path, color: str) -> None:
+    """Published methods do so: a patch degraded on its own lacks the pixels beyond its border."""
     hr = torch.from_numpy(np.array(Image.open(write_image(tmp_path / "hr" / "a.png", 51, 67, seed=1)))).permute(2, 0, 1)
     hr = rgb_to_gray(hr[:, :50, :66]) if color == "gray" else hr[:, :50, :66]
     lr = imresize(hr, 0.5)
@@ -68,26 +68,26 @@ def test_lr_patches_are_cut_from_the_lr_of_the_whole_picture(tmp_path: Path, col
 
 
 def test_another_seed_shows_other_patches(tmp_path: Path) -> None:
-    path = located(tmp_path / "hr")
+    path = write_coordinates(tmp_path / "hr")
     one, other = (data(Folder, tmp_path, path=path, patch=16, seed=seed) for seed in (0, 1))
     for source in (one, other):
         source.setup("fit")
     assert not same(epoch(one, 0), epoch(other, 0))
 
 
-def test_every_picture_place_and_turn_gets_its_share(tmp_path: Path) -> None:
-    source = data(Folder, tmp_path, path=located(tmp_path / "hr"), patch=44, repeat=200)
+def test_every_image_place_and_orientation_is_drawn_equally_often(tmp_path: Path) -> None:
+    source = data(Folder, tmp_path, path=write_coordinates(tmp_path / "hr"), patch=44, repeat=200)
     source.setup("fit")
     batches = epoch(source, 0)
     corner = torch.cat([raw.hr for raw in batches]).amin(dim=(2, 3))  # however it was turned
-    assert corner[:, 2].bincount().tolist() == [0, 200, 200, 200, 200]  # picture 0 is held out
+    assert corner[:, 2].bincount().tolist() == [0, 200, 200, 200, 200]  # image 0 is held out
     assert sorted(set(corner[:, 0].tolist())) == [0, 2, 4]  # HR places that are whole LR pixels
     assert sorted(set(corner[:, 1].tolist())) == [0, 2, 4, 6, 8, 10, 12]
     turns = np.concatenate([draw.turn for draw in source.train_dataloader().sampler])
     assert np.bincount(turns).min() > 60  # of 100 expected
 
 
-def test_few_pictures_still_fill_a_batch() -> None:
+def test_few_images_still_fill_a_batch() -> None:
     (draw,) = PatchSampler(n=3, batch=8, repeat=1, seed=0)
     assert len(draw.index) == 8
     assert set(draw.index) == {0, 1, 2}
@@ -105,7 +105,7 @@ def test_turns_are_the_eight_of_the_square() -> None:
 
 
 def test_two_processes_see_what_one_sees_with_the_doubled_batch(tmp_path: Path) -> None:
-    path = located(tmp_path / "hr")
+    path = write_coordinates(tmp_path / "hr")
     one = data(Folder, tmp_path, path=path, patch=16, batch=8, repeat=10)
     two = [data(Folder, tmp_path, path=path, patch=16, batch=4, repeat=10) for _ in range(2)]
     for rank, source in enumerate(two):
@@ -157,13 +157,16 @@ def noisy(pair: Pair, generator: torch.Generator) -> Pair:
     return pair._replace(lr=pair.lr + torch.rand(pair.lr.shape, generator=generator))
 
 
-def halved(pair: Pair, generator: torch.Generator) -> Pair:
+def halve(pair: Pair, generator: torch.Generator) -> Pair:
     return Pair(pair.lr / 2, pair.hr / 2)
 
 
-def test_training_batches_are_augmented_in_order_and_alike_when_done_again(tmp_path: Path) -> None:
-    dials = {"path": located(tmp_path / "hr"), "patch": 16, "repeat": 4}
-    plain, changed = data(Folder, tmp_path, **dials), data(Folder, tmp_path, **dials, augment={"a": noisy, "b": halved})
+def test_training_batches_are_augmented_in_order_and_equally_when_repeated(tmp_path: Path) -> None:
+    options = {"path": write_coordinates(tmp_path / "hr"), "patch": 16, "repeat": 4}
+    plain, changed = (
+        data(Folder, tmp_path, **options),
+        data(Folder, tmp_path, **options, augment={"a": noisy, "b": halve}),
+    )
     for source in (plain, changed):
         source.setup("fit")
     noises = []
