@@ -1,4 +1,4 @@
-"""`sr.bench`: its rows, and what it refuses before anything is measured."""
+"""`sr.bench`: its rows, and the options that it rejects before it measures anything."""
 
 import json
 from pathlib import Path
@@ -9,80 +9,81 @@ import numpy as np
 import pytest
 import torch
 
-from sr.benchmark import functions
-from sr.benchmark.functions import matlab_imresize
+from sr.benchmark import comparison, functions
+from sr.benchmark.numpy_imresize import matlab_imresize
 from sr.image.resize import imresize
 
 
 @pytest.mark.parametrize("scale", [1 / 4, 1 / 3, 1 / 2, 2, 3])
-def test_the_numpy_rival_gives_the_very_picture(scale: float) -> None:
-    """Otherwise it would be no rival."""
+def test_the_numpy_reference_gives_the_same_image(scale: float) -> None:
+    """Otherwise the comparison would not be fair."""
     image = np.random.default_rng(0).integers(0, 256, (24, 36, 3), dtype=np.uint8)
-    ours = imresize(torch.from_numpy(image).permute(2, 0, 1), scale).permute(1, 2, 0).numpy()
-    assert np.array_equal(matlab_imresize(image, scale), ours)
+    result = imresize(torch.from_numpy(image).permute(2, 0, 1), scale).permute(1, 2, 0).numpy()
+    assert np.array_equal(matlab_imresize(image, scale), result)
 
 
-def test_a_part_alone_writes_its_rows(sr: Any, tmp_path: Path) -> None:
+def test_a_single_part_writes_its_rows(sr: Any, tmp_path: Path) -> None:
     threads = torch.get_num_threads()
     answer = sr("bench", "parts=[metric]", "rounds=1", "threads=1", "out=rows.json")
     assert answer.code == 0
     (row,) = json.loads((tmp_path / "rows.json").read_text())
-    assert row.keys() == {"name", "ours", "rival", "ratio", "unit", "rival_is"}
-    assert row["ratio"] == row["ours"] / row["rival"] > 0
-    assert row["rival_is"] in answer.out
+    assert row.keys() == {"name", "sr", "reference", "ratio", "unit", "reference_name"}
+    assert row["ratio"] == row["sr"] / row["reference"] > 0
+    assert row["reference_name"] in answer.out
     assert torch.get_num_threads() == threads
 
 
 @pytest.mark.parametrize(
-    ("typed", "said"),
+    ("typed", "message"),
     [
         ("parts=[metrics]", 'Did you mean "metric"?'),
+        ("parts=[gear]", "this part is now called backend"),
         ("parts=metric", "parts=[metric]"),
         ("parts=[]", "expected a list"),
         ("threads=0", "threads=0: expected a whole number, 1 or more"),
         ("rounds=0", "rounds=0: expected a whole number, 1 or more"),
     ],
 )
-def test_bench_refuses(sr: Any, typed: str, said: str) -> None:
+def test_bench_rejects(sr: Any, typed: str, message: str) -> None:
     answer = sr("bench", "parts=[metric]", typed) if not typed.startswith("parts") else sr("bench", typed)
     assert answer.code == 2
-    assert said in answer.err
+    assert message in answer.err
 
 
-def test_what_threads_behind_take_later_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a clock of its own: a call takes 0.1 ms, and 3 ms of later steps; the rival's 7 ms at once."""
+def test_the_later_work_of_background_threads_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a simulated clock: our call takes 0.1 ms, and 3 ms of later steps; that of the reference 7 ms at once."""
     from sr.benchmark import tracking
 
-    now, behind = 0.0, 0.0
+    now, pending = 0.0, 0.0
 
-    def work() -> None:
-        nonlocal now, behind
-        taken = min(behind, 1e-3)
-        now, behind = now + 1e-3 + taken, behind - taken
+    def step() -> None:
+        nonlocal now, pending
+        background = min(pending, 1e-3)
+        now, pending = now + 1e-3 + background, pending - background
 
-    def told(step: int) -> None:
-        nonlocal now, behind
-        now, behind = now + 1e-4, behind + 3e-3
+    def log(step: int) -> None:
+        nonlocal now, pending
+        now, pending = now + 1e-4, pending + 3e-3
 
-    def logged(step: int) -> None:
+    def log_by_reference(step: int) -> None:
         nonlocal now
         now += 7e-3
 
     monkeypatch.setattr(tracking, "time", SimpleNamespace(perf_counter=lambda: now))
-    ways = [
-        tracking.TrackerCalls(told, 1, 0, 5.0, 300, sent=lambda: behind < 1e-9),
-        tracking.TrackerCalls(logged, 0, 4),
+    plans = [
+        tracking.LoggingPlan(log, 1, 0, 5.0, 300, is_uploaded=lambda: pending < 1e-9),
+        tracking.LoggingPlan(log_by_reference, 0, 4),
     ]
-    ours, rival = tracking._costs(work, ways, 2, "test")
-    assert ours.calls == pytest.approx([0.1, 0.1])
-    assert ours.whole == pytest.approx([3.1, 3.1])
-    assert ours.shares == pytest.approx([3.1, 3.1])  # of steps of 1 ms
-    assert rival.calls == pytest.approx([7.0, 7.0])
-    assert rival.whole == pytest.approx([7.0, 7.0])
+    ours, reference = tracking.measure_costs(step, plans, 2, "test")
+    assert ours.call_ms == pytest.approx([0.1, 0.1])
+    assert ours.total_ms == pytest.approx([3.1, 3.1])
+    assert ours.step_shares == pytest.approx([3.1, 3.1])  # of steps of 1 ms
+    assert reference.call_ms == pytest.approx([7.0, 7.0])
+    assert reference.total_ms == pytest.approx([7.0, 7.0])
 
 
-def test_the_bench_compares_the_same_crops(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(functions, "TRAIN", ("brick.png", "ihc.png"))
-    monkeypatch.setattr(functions, "LEAST", 1e-9)
-    for row in functions.rows("cache", rounds=1, threads=1):  # raises where they differ
-        assert min(row["ours"][0], row["rival"][0]) > 0
+def test_both_sides_of_the_cache_comparison_read_the_same_crops(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(functions, "NAMES", {"train": ("brick.png", "ihc.png")})
+    monkeypatch.setattr(comparison, "MIN_ROUND_SECONDS", 1e-9)
+    for row in functions.compare_functions("cache", rounds=1, threads=1):  # raises if they differ
+        assert min(row.sr[0], row.reference[0]) > 0

@@ -1,4 +1,4 @@
-"""The gate that stands before MLflow's server when outages are measured: it does what the rows of `sr.bench` say."""
+"""The proxy in front of MLflow's server, with which `sr.bench` measures outages."""
 
 import threading
 import time
@@ -13,7 +13,7 @@ from sr.benchmark import fault_proxy
 
 
 class Echo(BaseHTTPRequestHandler):
-    """Says what was said."""
+    """Answers with the path and the body of the request."""
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
@@ -22,7 +22,7 @@ class Echo(BaseHTTPRequestHandler):
         self.wfile.write(self.path.encode() + b" " + body)
 
     def log_message(self, *_: object) -> None:
-        """Nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture
@@ -34,31 +34,31 @@ def port() -> Iterator[int]:
     server.server_close()
 
 
-def said(uri: str) -> tuple[bytes, float]:
+def send_request(uri: str) -> tuple[bytes, float]:
     start = time.monotonic()
-    with urllib.request.urlopen(f"{uri}/api?x=1", b"hello", timeout=10) as answer:
-        return answer.read(), time.monotonic() - start
+    with urllib.request.urlopen(f"{uri}/api?x=1", b"hello", timeout=10) as response:
+        return response.read(), time.monotonic() - start
 
 
-def test_it_lets_through_refuses_and_breaks_and_is_open_again(port: int) -> None:
-    with fault_proxy.Gate(port) as way:
-        assert said(way.uri)[0] == b"/api?x=1 hello"
-        way.become("broken")
+def test_it_forwards_fails_refuses_and_forwards_again(port: int) -> None:
+    with fault_proxy.FaultProxy(port) as proxy:
+        assert send_request(proxy.uri)[0] == b"/api?x=1 hello"
+        proxy.set_mode("failing")
         with pytest.raises(urllib.error.HTTPError, match="500"):
-            said(way.uri)
-        assert way.become("shut") == 1
+            send_request(proxy.uri)
+        assert proxy.set_mode("closed") == 1
         with pytest.raises(urllib.error.URLError, match="refused"):
-            said(way.uri)
-        way.become("open")
-        text, seconds = said(way.uri)
+            send_request(proxy.uri)
+        proxy.set_mode("open")
+        text, seconds = send_request(proxy.uri)
         assert text == b"/api?x=1 hello"
-        assert seconds < fault_proxy.LATE
+        assert seconds < fault_proxy.DELAY
 
 
 @pytest.mark.slow
-def test_late_is_three_seconds(port: int) -> None:
-    with fault_proxy.Gate(port) as way:
-        way.become("late")
-        text, seconds = said(way.uri)
+def test_a_delayed_request_takes_three_seconds(port: int) -> None:
+    with fault_proxy.FaultProxy(port) as proxy:
+        proxy.set_mode("delayed")
+        text, seconds = send_request(proxy.uri)
     assert text == b"/api?x=1 hello"
     assert 3.0 <= seconds < 5.0

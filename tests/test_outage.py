@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from sr.benchmark.fault_proxy import Gate, Server
+from sr.benchmark.fault_proxy import FaultProxy, MLflowServer
 from sr.record.journal_format import JOURNAL_FILE, drop_superseded, list_points, read_entries
 from sr.track.mlflow_format import sanitize_key
 
@@ -34,8 +34,8 @@ def wait_for(true: Callable[[], Any], seconds: float) -> Any:
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with Server() as server:
+def server() -> Iterator[MLflowServer]:
+    with MLflowServer() as server:
         yield server
 
 
@@ -85,7 +85,7 @@ def sync(run: Path) -> None:
 
 
 def test_server_killed_and_not_restarted_before_the_end(tmp_path: Path) -> None:
-    server = Server()
+    server = MLflowServer()
     server.start()
     run = begin(server.uri, tmp_path / "runs")
     wait_for(lambda: is_training(tmp_path / "runs"), 120)
@@ -104,7 +104,7 @@ def test_server_killed_and_not_restarted_before_the_end(tmp_path: Path) -> None:
 
 
 def test_server_killed_and_restarted_during_the_run(tmp_path: Path) -> None:
-    server = Server()
+    server = MLflowServer()
     server.start()
     run = begin(server.uri, tmp_path / "runs", "model.net.width=64", "model.net.depth=6")
     wait_for(lambda: is_training(tmp_path / "runs"), 120)
@@ -116,23 +116,23 @@ def test_server_killed_and_restarted_during_the_run(tmp_path: Path) -> None:
     server.kill()
 
 
-def test_server_that_answers_three_seconds_late(server: Server, tmp_path: Path) -> None:
-    with Gate(server.port) as gate:
-        run = begin(gate.uri, tmp_path)
+def test_server_that_answers_three_seconds_late(server: MLflowServer, tmp_path: Path) -> None:
+    with FaultProxy(server.port) as proxy:
+        run = begin(proxy.uri, tmp_path)
         wait_for(lambda: is_training(tmp_path), 120)
-        gate.become("late")
+        proxy.set_mode("delayed")
         ends_well(run)
-        gate.become("open")
+        proxy.set_mode("open")
         sync(folder(tmp_path))
     check(server.uri, folder(tmp_path))
 
 
-def test_server_that_answers_500_from_the_start(server: Server, tmp_path: Path) -> None:
+def test_server_that_answers_500_from_the_start(server: MLflowServer, tmp_path: Path) -> None:
     """The run is unknown to MLflow until it is synced."""
-    with Gate(server.port) as gate:
-        gate.become("broken")
-        said = ends_well(begin(gate.uri, tmp_path))
-        assert gate.become("open") > 1  # it was tried again
+    with FaultProxy(server.port) as proxy:
+        proxy.set_mode("failing")
+        said = ends_well(begin(proxy.uri, tmp_path))
+        assert proxy.set_mode("open") > 1  # it was tried again
         assert said.count("does not answer") == 1
         sync(folder(tmp_path))
     check(server.uri, folder(tmp_path))

@@ -18,6 +18,8 @@ ROOT = Path(__file__).resolve().parents[1]
 # Modules outside of sr/track that may mention MLflow, and why.
 MLFLOW_MODULES = {
     "sr/benchmark/fault_proxy.py": "starts MLflow's own server for benchmarks and tests, and fails in front of it",
+    "sr/benchmark/outage.py": "measures training while MLflow's server is killed, slow or broken",
+    "sr/benchmark/tracked_loop.py": "starts a run in MLflow for these benchmarks",
     "sr/benchmark/tracking.py": "compares track=mlflow with MLflow's and Lightning's own loggers",
 }
 

@@ -1,6 +1,6 @@
-"""What this machine gives a training: one bare loop under one dial after another, each in turns with the loop without it.
+"""Compare PyTorch's backend settings on this machine: one bare training loop with a setting, and without it.
 
-From these figures follow the defaults of conf/trainer (experiments/speed).
+The defaults of conf/trainer follow from these figures (experiments/speed).
 """
 
 import sys
@@ -11,18 +11,19 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
+from sr.benchmark.row import Row
 from sr.checkpoint import architecture
 from sr.config.build import build_part
 from sr.image.color import rgb_to_luma
 from sr.runtime import malloc
 
-SECONDS = 1.0  # of a turn, about
-LEAST = 3  # steps of a turn
-ROUNDS = 5  # at most: fifteen comparisons add up
+ROUND_SECONDS = 1.0  # of a round, about
+MIN_STEPS = 3  # of a round
+MAX_ROUNDS = 5  # fifteen comparisons add up
 
 
-class Gear(NamedTuple):
-    """How a loop runs."""
+class Settings(NamedTuple):
+    """The settings of a training loop."""
 
     threads: int
     channels_last: bool = False
@@ -30,65 +31,61 @@ class Gear(NamedTuple):
     compile: bool = False
 
 
-def rows(config: dict[str, Any]) -> list[dict[str, Any]]:
-    """For each of `nets` the rates (steps/s) under each gear (`ours`) and under none (`rival`)."""
-    full, rounds = config["threads"], min(ROUNDS, config["rounds"])
-    gears = {
-        "channels_last": Gear(full, channels_last=True),
-        "bf16": Gear(full, bf16=True),
-        "channels_last, bf16": Gear(full, channels_last=True, bf16=True),
-        "channels_last, compiled": Gear(full, channels_last=True, compile=True),
-        "one thread": Gear(1),
+def compare_settings(config: dict[str, Any]) -> list[Row]:
+    """Return for each of `nets` the rates (steps/s) with each setting, and with the default settings as the reference."""
+    threads, rounds = config["threads"], min(MAX_ROUNDS, config["rounds"])
+    choices = {
+        "channels_last": Settings(threads, channels_last=True),
+        "bf16": Settings(threads, bf16=True),
+        "channels_last, bf16": Settings(threads, channels_last=True, bf16=True),
+        "channels_last, compiled": Settings(threads, channels_last=True, compile=True),
+        "one thread": Settings(1),
     }
+    reference_name = f"the same bare loop in float32, contiguous, not compiled, {threads} threads"
     malloc.retain_freed_memory()  # as a training does
-    found = []
-    for name in config["nets"]:
-        plain = _loop(name, config, Gear(full))
-        steps = max(LEAST, round(SECONDS / _seconds(plain, LEAST) * LEAST))
-        for what, gear in gears.items():
-            print(f"{name}, {what}: {rounds} rounds of {steps} steps", file=sys.stderr)
-            other = _loop(name, config, gear)
-            turns = [(steps / _seconds(other, steps), steps / _seconds(plain, steps)) for _ in range(rounds)]
-            ours, rival = zip(*turns, strict=True)
-            found.append(_row(f"{name}, {what}", list(ours), list(rival), full))
-    torch.set_num_threads(full)
-    return found
+    rows = []
+    for net in config["nets"]:
+        reference = _create_loop(net, config, Settings(threads))
+        steps = max(MIN_STEPS, round(ROUND_SECONDS / _measure_seconds(reference, MIN_STEPS) * MIN_STEPS))
+        for name, settings in choices.items():
+            print(f"{net}, {name}: {rounds} rounds of {steps} steps", file=sys.stderr)
+            loop = _create_loop(net, config, settings)
+            rates = [[steps / _measure_seconds(train, steps) for train in (loop, reference)] for _ in range(rounds)]
+            ours, theirs = map(list, zip(*rates, strict=True))
+            rows.append(Row(f"{net}, {name}", ours, theirs, "steps/s", reference_name))
+    torch.set_num_threads(threads)
+    return rows
 
 
-def _loop(name: str, config: dict[str, Any], gear: Gear) -> Callable[[int], None]:
-    """A function that trains so many steps on one batch of noise; warmed up."""
+def _create_loop(net_name: str, config: dict[str, Any], settings: Settings) -> Callable[[int], None]:
+    """Return a function that trains a net for a number of steps on one batch of noise; it is warmed up."""
     torch.manual_seed(0)
     scale, patch, batch = config["scale"], config["data"]["patch"], config["data"]["batch"]
-    net = build_part(architecture.compose_net_config(name, scale, config["channels"]), "model.net")
-    layout = torch.channels_last if gear.channels_last else torch.contiguous_format
+    net = build_part(architecture.compose_net_config(net_name, scale, config["channels"]), "model.net")
+    layout = torch.channels_last if settings.channels_last else torch.contiguous_format
     net.to(memory_format=layout)
-    if gear.compile:
+    if settings.compile:
         net.compile()
-    optimizer, error = torch.optim.Adam(net.parameters()), nn.L1Loss()
+    optimizer, loss_function = torch.optim.Adam(net.parameters()), nn.L1Loss()
     hr = torch.rand(batch, 3, patch, patch)
     hr = rgb_to_luma(hr) if config["channels"] == 1 else hr
     lr = nn.functional.avg_pool2d(hr, scale)
     lr, hr = (image.to(memory_format=layout) for image in (lr, hr))
 
     def train(steps: int) -> None:
-        torch.set_num_threads(gear.threads)
+        torch.set_num_threads(settings.threads)
         for _ in range(steps):
-            with torch.autocast("cpu", torch.bfloat16, enabled=gear.bf16):
-                loss = error(net(lr), hr)
+            with torch.autocast("cpu", torch.bfloat16, enabled=settings.bf16):
+                loss = loss_function(net(lr), hr)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
 
-    train(LEAST)
+    train(MIN_STEPS)
     return train
 
 
-def _seconds(train: Callable[[int], None], steps: int) -> float:
+def _measure_seconds(train: Callable[[int], None], steps: int) -> float:
     start = time.perf_counter()
     train(steps)
     return time.perf_counter() - start
-
-
-def _row(name: str, ours: list[float], rival: list[float], threads: int) -> dict[str, Any]:
-    rival_is = f"the same bare loop in float32, contiguous, not compiled, {threads} threads"
-    return {"name": name, "ours": ours, "rival": rival, "unit": "steps/s", "rival_is": rival_is}

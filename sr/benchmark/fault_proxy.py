@@ -1,7 +1,7 @@
-"""An MLflow server of one's own, and a gate in front of it that is late, broken or shut when told to be.
+"""An MLflow server for tests and benchmarks, and a proxy in front of it that can delay, fail or refuse requests.
 
-Both are processes of their own. The gate (`python -m sr.benchmark.fault_proxy PORT`) reads words from its standard input,
-a line each, and answers each, when it is done, with the number of requests before; it ends with its input.
+Both are separate processes. The proxy (`python -m sr.benchmark.fault_proxy PORT`) reads modes from its standard input, one
+per line, and answers each, once it is set, with the number of requests since the last one. It ends with its input.
 """
 
 import contextlib
@@ -17,23 +17,24 @@ import urllib.error
 import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from sr.runtime.error import UserError
 
-WAYS = ("open", "shut", "late", "broken")  # let through; refuse connections; let through after LATE; answer 500
-LATE = 3.0  # seconds
-STARTING = 120.0  # seconds that MLflow's server may take
+Mode = Literal["open", "closed", "delayed", "failing"]  # forward; refuse connections; forward after DELAY; answer 500
+DELAY = 3.0  # seconds
+STARTUP_SECONDS = 120.0  # time for MLflow's server to start
+UNFORWARDED_HEADERS = ("host", "connection", "accept-encoding")
 
 
-class Server:
-    """`mlflow server` on loopback, over a database of its own."""
+class MLflowServer:
+    """`mlflow server` on the loopback interface, with a database of its own."""
 
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
         self.uri = f"http://127.0.0.1:{self.port}"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -46,27 +47,27 @@ class Server:
         self._folder.cleanup()
 
     def start(self) -> None:
-        """Returns when it answers; at once, if it does already."""
+        """Start the server unless it runs, and return when it answers."""
         if self._process is not None:
             return
-        place = Path(self._folder.name)
-        words = ["--host", "127.0.0.1", "--port", str(self.port), "--workers", "1",
-                 "--backend-store-uri", f"sqlite:///{place}/served.db", "--artifacts-destination", str(place)]  # fmt: skip
+        folder = Path(self._folder.name)
+        options = ["--host", "127.0.0.1", "--port", str(self.port), "--workers", "1",
+                   "--backend-store-uri", f"sqlite:///{folder}/served.db", "--artifacts-destination", str(folder)]  # fmt: skip
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "mlflow", "server", *words],
+            [sys.executable, "-m", "mlflow", "server", *options],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip
-        end = time.monotonic() + STARTING
-        while time.monotonic() < end:
-            with contextlib.suppress(OSError), urllib.request.urlopen(f"{self.uri}/health", timeout=2) as answer:
-                if answer.status == 200:
+        deadline = time.monotonic() + STARTUP_SECONDS
+        while time.monotonic() < deadline:
+            with contextlib.suppress(OSError), urllib.request.urlopen(f"{self.uri}/health", timeout=2) as response:
+                if response.status == 200:
                     return
             time.sleep(0.2)
         self.kill()
-        raise UserError("mlflow server did not start within two minutes")
+        raise UserError(f"mlflow server did not start within {STARTUP_SECONDS:g} s")
 
     def kill(self) -> None:
-        """SIGKILL, its workers included."""
+        """Send SIGKILL to the server and its workers."""
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
@@ -74,15 +75,15 @@ class Server:
             self._process = None
 
 
-class Gate:
-    """The way to what listens on this port of loopback."""
+class FaultProxy:
+    """A proxy process in front of a port on the loopback interface; `uri` is its address."""
 
     def __init__(self, port: int) -> None:
         command = [sys.executable, "-m", "sr.benchmark.fault_proxy", str(port)]
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
         )
-        self.uri = f"http://127.0.0.1:{self._answer()}"
+        self.uri = f"http://127.0.0.1:{self._read_answer()}"
 
     def __enter__(self) -> Self:
         return self
@@ -92,88 +93,87 @@ class Gate:
         self._process.wait()
         self._process.stdout.close()
 
-    def become(self, way: str) -> int:
-        """One of `WAYS`; returns when it is: how many requests came before, since it was told the last time."""
-        self._process.stdin.write(f"{way}\n")
+    def set_mode(self, mode: Mode) -> int:
+        """Set the mode, and return the number of requests since it was set the last time."""
+        self._process.stdin.write(f"{mode}\n")
         self._process.stdin.flush()
-        return int(self._answer())
+        return int(self._read_answer())
 
-    def _answer(self) -> str:
+    def _read_answer(self) -> str:
         line = self._process.stdout.readline().strip()
         if not line:
-            raise UserError(f"the gate before MLflow's server ended (exit code {self._process.wait()})")
+            raise UserError(f"the proxy in front of MLflow's server ended (exit code {self._process.wait()})")
         return line
 
 
-class Listener(ThreadingHTTPServer):
-    """The gate's own side."""
+class ProxyServer(ThreadingHTTPServer):
+    """The HTTP server inside the proxy process; closing it refuses connections."""
 
     daemon_threads = True
 
     def __init__(self, port: int, target: str) -> None:
-        self.target, self.way, self.came = target, "open", 0
-        super().__init__(("127.0.0.1", port), Passing)
+        self.target, self.mode, self.request_count = target, "open", 0
+        super().__init__(("127.0.0.1", port), RequestForwarder)
         threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
 
     def close(self) -> None:
-        """From here on connections are refused."""
         self.shutdown()
         self.server_close()
 
 
-class Passing(BaseHTTPRequestHandler):
-    """One request."""
+class RequestForwarder(BaseHTTPRequestHandler):
+    """Answers one request in the server's mode."""
 
-    server: Listener
+    server: ProxyServer
 
-    def answer(self) -> None:
+    def handle_request(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        self.server.came += 1
-        if self.server.way == "broken":
+        self.server.request_count += 1
+        if self.server.mode == "failing":
             self._reply(500, b'{"error_code": "INTERNAL_ERROR", "message": "broken"}')
             return
-        if self.server.way == "late":
-            time.sleep(LATE)
-        kept = {k: v for k, v in self.headers.items() if k.lower() not in ("host", "connection", "accept-encoding")}
-        request = urllib.request.Request(self.server.target + self.path, body or None, kept, method=self.command)
+        if self.server.mode == "delayed":
+            time.sleep(DELAY)
+        headers = {k: v for k, v in self.headers.items() if k.lower() not in UNFORWARDED_HEADERS}
+        request = urllib.request.Request(self.server.target + self.path, body or None, headers, method=self.command)
         try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
-                self._reply(answer.status, answer.read())
+            with urllib.request.urlopen(request, timeout=60) as response:
+                self._reply(response.status, response.read())
         except urllib.error.HTTPError as error:
             self._reply(error.code, error.read())
         except OSError:
             self._reply(502, b"{}")
 
     def _reply(self, status: int, body: bytes) -> None:
-        with contextlib.suppress(OSError):  # whoever asked did not wait
+        with contextlib.suppress(OSError):  # the client may have closed the connection
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
 
-    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = answer  # noqa: N815
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = handle_request  # noqa: N815
 
     def log_message(self, *_: object) -> None:
-        """Nothing."""
+        """Log nothing."""
 
 
 def main() -> None:
-    """The gate's process."""
+    """Run the proxy process."""
     target = f"http://127.0.0.1:{sys.argv[1]}"
-    listener: Listener | None = Listener(0, target)
-    port = listener.server_address[1]
+    server: ProxyServer | None = ProxyServer(0, target)
+    port = server.server_address[1]
     print(port, flush=True)
     for line in sys.stdin:
-        way, came = line.strip(), listener.came if listener else 0
-        if way == "shut":
-            if listener is not None:
-                listener.close()
-            listener = None
+        mode, count = line.strip(), server.request_count if server else 0
+        if mode == "closed":
+            if server is not None:
+                server.close()
+            server = None
         else:
-            listener = listener or Listener(port, target)
-            listener.way, listener.came = way, 0
-        print(came, flush=True)
+            server = server or ProxyServer(port, target)
+            server.mode, server.request_count = mode, 0
+        print(count, flush=True)
 
 
 if __name__ == "__main__":

@@ -1,16 +1,15 @@
-"""What tracking takes from the training thread, against Lightning's and MLflow's own ways, and while MLflow is out.
+"""Measure what tracking costs the training thread, against Lightning's and MLflow's own loggers, and during an outage.
 
-Two figures of each: the calls alone, by a clock around them, and all that a loop of real steps loses, by the threads
-behind as well. They work in bursts, seconds later. So a loop that tells settles as a training does and goes on, telling
-nothing, until MLflow has all that was told; its loss is what it took more than as many bare steps, whose time is the mean
-of the bare turns before and after it. No short blocks in turns, and no medians within a turn: bursts would fall into
-bare blocks, or out of sight.
+There are two figures of each: the calls alone, and the total loss of a loop of real steps, which includes the background
+threads. These work in bursts, seconds after a call. So a loop that logs marks its checkpoints as a training does, and
+afterwards continues without logging until MLflow has everything that was logged; its loss is the time that it took beyond
+that of as many steps without tracking, which is the mean of the untracked rounds before and after it. Neither short
+alternating blocks nor medians within a round would do: bursts would fall into untracked blocks, or be invisible.
 """
 
 import sr.runtime.torchvision_shim  # noqa: F401  before Lightning and torchmetrics
 
 import contextlib
-import io
 import sys
 import tempfile
 import time
@@ -25,42 +24,36 @@ from PIL import Image
 from pytorch_lightning.loggers import MLFlowLogger
 from torch import nn
 
-from sr.benchmark.fault_proxy import Gate, Server
+from sr.benchmark.outage import compare_outages
+from sr.benchmark.row import Row
+from sr.benchmark.tracked_loop import SCALARS, create_training_step, open_tracker
 from sr.callback.panels import draw_panel
-from sr.config.build import build_model
 from sr.image.resize import imresize, upscale_bicubic
 from sr.metric.protocol import Protocol
 from sr.model.evaluation import EvaluationOutput
 from sr.runtime import malloc
 from sr.runtime.error import UserError
-from sr.track.mlflow import MLflow
-from sr.track.upload import Upload
 
-SCALARS, PANELS = 5, 4  # at each step; at each validation
-EVERY = 300  # steps between two validations, with a checkpoint each: conf/trainer/default
-LEAST = 5.0  # seconds of a turn: several wakes of the threads behind
-LONG = 12.0  # seconds of a turn of the default net: of 2 %, something must be seen
-FEW = 50  # steps of a turn of what takes some ten milliseconds a call
-POLL = 1.0  # seconds between two looks at what MLflow has
-PATIENCE = 300.0  # seconds that all may take to be there
-OUTAGE = 30.0  # seconds of a turn with an outage, which lasts from a sixth of it on to five sixths
-OFTEN = 50  # steps between two checkpoints of these turns, so that there is always something to send
-ROUNDS = 3  # of outages, at most
-WARMING = 8.0  # seconds of steps before a turn with an outage: a machine that was idle is faster for a while
+PANELS = 4  # at each validation
+VALIDATION_INTERVAL = 300  # steps between two validations, with a checkpoint each: conf/trainer/default
+MIN_ROUND_SECONDS = 5.0  # several cycles of the background threads
+DEFAULT_NET_SECONDS = 12.0  # of a round of the default net: 2 % must be measurable
+SLOW_CALL_STEPS = 50  # of a block, for calls that take some ten milliseconds
+POLL_SECONDS = 1.0  # between two checks of what MLflow has
+UPLOAD_SECONDS = 300.0  # in which MLflow must have everything
 LIGHTNING = "pytorch_lightning.loggers.MLFlowLogger.log_metrics, into SQLite"
 LOG_IMAGE = "the panel drawn, then MlflowClient.log_image, into SQLite"
-UNDISTURBED = "the same loop while MLflow's server answers"
 
 
-class Turn(NamedTuple):
-    """Steps, and what they took."""
+class LoopTiming(NamedTuple):
+    """Steps, and the seconds that they took."""
 
     steps: int
     seconds: float
 
 
-class Clocked:
-    """A call, with a clock around it."""
+class TimedCall:
+    """A function of the step that measures the time of its calls."""
 
     def __init__(self, call: Callable[[int], Any]) -> None:
         self.call, self.count, self.seconds = call, 0, 0.0
@@ -71,204 +64,148 @@ class Clocked:
         self.count, self.seconds = self.count + 1, self.seconds + time.perf_counter() - start
 
 
-class TrackerCalls(NamedTuple):
-    """One tracker's way of telling: so many calls at each step, or at the end of each stretch of steps, and `settle`."""
+class LoggingPlan(NamedTuple):
+    """How a loop logs with one tracker: after each step, and after each block of steps."""
 
-    call: Callable[[int], Any]
-    at_steps: int = 0
-    at_ends: int = 0
-    seconds: float = 0.0  # of a turn, at least: whole stretches
-    stretch: int = FEW  # steps
-    settle: Callable[[int], Any] = lambda step: None
-    sent: Callable[[], bool] = lambda: True  # whether all is where it belongs
-
-
-class Costs(NamedTuple):
-    """Of one call in each round: ms by a clock around it, ms that the loop loses by it, and its share of a bare step."""
-
-    calls: list[float]
-    whole: list[float]
-    shares: list[float]
+    log: Callable[[int], Any]
+    calls_per_step: int = 0
+    calls_per_block: int = 0
+    seconds: float = 0.0  # of a round, at least: whole blocks
+    block_steps: int = SLOW_CALL_STEPS
+    end_block: Callable[[int], Any] = lambda step: None
+    is_uploaded: Callable[[], bool] = lambda: True  # True if MLflow has everything
 
 
-def rows(config: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Rows for the bench."""
+class LoggingCosts(NamedTuple):
+    """The costs of one call, in each round."""
+
+    call_ms: list[float]  # measured around the call
+    total_ms: list[float]  # that the loop loses
+    step_shares: list[float]  # the same, as a share of a step without tracking
+
+
+def compare_tracking(config: dict[str, Any]) -> Iterator[Row]:
+    """Yield the rows for scalars, for panels, and for outages of MLflow."""
     malloc.retain_freed_memory()  # as a training does
-    before = torch.get_num_threads()
+    old_threads = torch.get_num_threads()
     torch.set_num_threads(config["threads"])
     try:
-        yield from _scalars(config)
-        yield from _pictures(config)
-        yield from _outages(config)
+        yield from _compare_scalars(config)
+        yield from _compare_panels(config)
+        yield from compare_outages(config)
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(old_threads)
 
 
-def _scalars(config: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    with _tracker() as (track, sent), tempfile.TemporaryDirectory() as folder:
+def _compare_scalars(config: dict[str, Any]) -> Iterator[Row]:
+    with open_tracker() as (tracker, is_uploaded), tempfile.TemporaryDirectory() as folder:
         lightning = MLFlowLogger("bench", tracking_uri=f"sqlite:///{folder}/mlflow.db", artifact_location=folder)
         lightning.log_metrics({"a": 0.0}, 0)
+        scalars = {f"train/{i}": torch.tensor(1 / (i + 3)) for i in range(SCALARS)}  # a training step has them anyway
 
-        scalars = {f"train/{i}": torch.tensor(1 / (i + 3)) for i in range(SCALARS)}  # a step makes them anyway
+        def log(step: int) -> None:
+            tracker.log_points(scalars, step)
 
-        def told(k: int) -> None:
-            track.log_points(scalars, k)
+        def log_by_lightning(step: int) -> None:
+            lightning.log_metrics({f"train/{i}": float(step) for i in range(SCALARS)}, step)
 
-        def logged(k: int) -> None:
-            lightning.log_metrics({f"train/{i}": float(k) for i in range(SCALARS)}, k)
-
-        ways = [
-            TrackerCalls(told, 1, 0, max(LEAST, config["seconds"]), EVERY, track.mark_saved, sent),
-            TrackerCalls(logged, 1),
+        seconds = max(MIN_ROUND_SECONDS, config["seconds"])
+        plans = [
+            LoggingPlan(log, 1, 0, seconds, VALIDATION_INTERVAL, tracker.mark_saved, is_uploaded),
+            LoggingPlan(log_by_lightning, 1),
         ]
-        ours, rival = _costs(_work(), ways, config["rounds"], "scalars")
-        what = f"tracking a step with {SCALARS} scalars"
-        yield _row(f"{what}, the call", ours.calls, rival.calls, "ms", LIGHTNING)
-        yield _row(f"{what}, all that a loop of short steps loses", ours.whole, rival.whole, "ms", LIGHTNING)
-        long = [way._replace(seconds=LONG) for way in ways]
-        ours, rival = _costs(_training(config), long, config["rounds"], "scalars of the default net", LONG)
-        shares = [[100 * lost for lost in side.shares] for side in (ours, rival)]
-        yield _row(f"{what}, all that a loop of the default net's loses", *shares, "%", LIGHTNING)
+        ours, reference = measure_costs(_create_short_step(), plans, config["rounds"], "scalars")
+        name = f"tracking a step with {SCALARS} scalars"
+        yield Row(f"{name}, the call", ours.call_ms, reference.call_ms, "ms", LIGHTNING)
+        yield Row(f"{name}, total loss of a loop of short steps", ours.total_ms, reference.total_ms, "ms", LIGHTNING)
+        plans = [plan._replace(seconds=DEFAULT_NET_SECONDS) for plan in plans]
+        costs = measure_costs(
+            create_training_step(config), plans, config["rounds"], "scalars of the default net", DEFAULT_NET_SECONDS
+        )
+        percent = [[100 * share for share in side.step_shares] for side in costs]
+        yield Row(f"{name}, total loss of a loop of the default net", *percent, "%", LIGHTNING)
 
 
-def _pictures(config: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Panels as a validation shows them: four at a time, drawn behind the training thread, and a checkpoint after them."""
-    draw = _panel(config["scale"])
-    with _tracker() as (track, sent):
-        client, run = MlflowClient(track.uri), track.run_id
+def _compare_panels(config: dict[str, Any]) -> Iterator[Row]:
+    """Log panels as a validation does: four in a row, drawn in a background thread, followed by a checkpoint."""
+    draw = _create_panel_function(config["scale"])
+    with open_tracker() as (tracker, is_uploaded):
+        client, run_id = MlflowClient(tracker.uri), tracker.run_id
 
-        def told(k: int) -> None:
-            track.log_image("panel", draw, k)
+        def log(step: int) -> None:
+            tracker.log_image("panel", draw, step)
 
-        def logged(k: int) -> None:
-            client.log_image(run, draw(), key="x", step=k, synchronous=True)
+        def log_by_mlflow(step: int) -> None:
+            client.log_image(run_id, draw(), key="x", step=step, synchronous=True)
 
-        ways = [
-            TrackerCalls(told, 0, PANELS, max(LEAST, config["seconds"]), EVERY, track.mark_saved, sent),
-            TrackerCalls(logged, 0, PANELS),
+        seconds = max(MIN_ROUND_SECONDS, config["seconds"])
+        plans = [
+            LoggingPlan(log, 0, PANELS, seconds, VALIDATION_INTERVAL, tracker.mark_saved, is_uploaded),
+            LoggingPlan(log_by_mlflow, 0, PANELS),
         ]
-        ours, rival = _costs(_work(), ways, config["rounds"], "panels")
-    yield _row("tracking a panel, the call", ours.calls, rival.calls, "ms", LOG_IMAGE)
-    yield _row("tracking a panel, all that the loop loses", ours.whole, rival.whole, "ms", LOG_IMAGE)
+        ours, reference = measure_costs(_create_short_step(), plans, config["rounds"], "panels")
+    yield Row("tracking a panel, the call", ours.call_ms, reference.call_ms, "ms", LOG_IMAGE)
+    yield Row("tracking a panel, total loss of the loop", ours.total_ms, reference.total_ms, "ms", LOG_IMAGE)
 
 
-def _costs(
-    work: Callable[[], Any], ways: list[TrackerCalls], rounds: int, what: str, least: float = LEAST
-) -> list[Costs]:
-    """Of each way; a bare turn of `least` seconds stands between any two turns."""
-    costs = [Costs([], [], []) for _ in ways]
-    _run(work, 1.0)  # warms up
-    before, step = _run(work, least), 0
+def measure_costs(
+    step_function: Callable[[], Any],
+    plans: list[LoggingPlan],
+    rounds: int,
+    name: str,
+    untracked_seconds: float = MIN_ROUND_SECONDS,
+) -> list[LoggingCosts]:
+    """Measure the costs of each plan; a round without tracking of `untracked_seconds` is between any two rounds."""
+    costs = [LoggingCosts([], [], []) for _ in plans]
+    _run_loop(step_function, 1.0)  # warms up
+    before, step = _run_loop(step_function, untracked_seconds), 0
     for k in range(rounds):
-        print(f"{what}, round {k + 1} of {rounds}", file=sys.stderr)
-        for cost, way in zip(costs, ways, strict=True):
-            call = Clocked(way.call)
-            told = _run(work, way.seconds, way._replace(call=call), step)
-            tail = _until(way.sent, work)
-            after = _run(work, least)
-            bare = (before.seconds / before.steps + after.seconds / after.steps) / 2
-            lost = told.seconds + tail.seconds - (told.steps + tail.steps) * bare
-            cost.calls.append(1000 * call.seconds / call.count)
-            cost.whole.append(1000 * lost / call.count)
-            cost.shares.append(lost / call.count / bare)
-            before, step = after, step + told.steps
+        print(f"{name}, round {k + 1} of {rounds}", file=sys.stderr)
+        for cost, plan in zip(costs, plans, strict=True):
+            log = TimedCall(plan.log)
+            tracked = _run_loop(step_function, plan.seconds, plan._replace(log=log), step)
+            upload = _run_until(plan.is_uploaded, step_function)
+            after = _run_loop(step_function, untracked_seconds)
+            step_seconds = (before.seconds / before.steps + after.seconds / after.steps) / 2
+            loss = tracked.seconds + upload.seconds - (tracked.steps + upload.steps) * step_seconds
+            cost.call_ms.append(1000 * log.seconds / log.count)
+            cost.total_ms.append(1000 * loss / log.count)
+            cost.step_shares.append(loss / log.count / step_seconds)
+            before, step = after, step + tracked.steps
     return costs
 
 
-def _run(work: Callable[[], Any], seconds: float, way: TrackerCalls | None = None, step: int = 0) -> Turn:
-    """Whole stretches of steps, one at least, until so many seconds are over."""
-    way = way or TrackerCalls(lambda k: None, stretch=EVERY)
+def _run_loop(
+    step_function: Callable[[], Any], seconds: float, plan: LoggingPlan | None = None, step: int = 0
+) -> LoopTiming:
+    """Run whole blocks of steps, at least one, until `seconds` have passed."""
+    plan = plan or LoggingPlan(lambda step: None, block_steps=VALIDATION_INTERVAL)
     start, first = time.perf_counter(), step
     while step == first or time.perf_counter() - start < seconds:
-        for _ in range(way.stretch):
-            work()
+        for _ in range(plan.block_steps):
+            step_function()
             step += 1
-            for _ in range(way.at_steps):
-                way.call(step)
-        for _ in range(way.at_ends):
-            way.call(step)
-        way.settle(step)
-    return Turn(step - first, time.perf_counter() - start)
+            for _ in range(plan.calls_per_step):
+                plan.log(step)
+        for _ in range(plan.calls_per_block):
+            plan.log(step)
+        plan.end_block(step)
+    return LoopTiming(step - first, time.perf_counter() - start)
 
 
-def _until(true: Callable[[], bool], work: Callable[[], Any]) -> Turn:
-    """Bare steps until it is so; to look takes no time that is counted."""
+def _run_until(condition: Callable[[], bool], step_function: Callable[[], Any]) -> LoopTiming:
+    """Run steps without tracking until the condition holds; the time of checking it is not counted."""
     steps, seconds = 0, 0.0
-    while not true():
-        if seconds > PATIENCE:
-            raise UserError(f"parts=[track]: MLflow has not got in {PATIENCE:g} s what was told in {LEAST:g} s")
-        turn = _run(work, POLL)
-        steps, seconds = steps + turn.steps, seconds + turn.seconds
-    return Turn(steps, seconds)
+    while not condition():
+        if seconds > UPLOAD_SECONDS:
+            raise UserError(f"parts=[track]: MLflow does not have everything that was logged after {UPLOAD_SECONDS:g} s")
+        timing = _run_loop(step_function, POLL_SECONDS)
+        steps, seconds = steps + timing.steps, seconds + timing.seconds
+    return LoopTiming(steps, seconds)
 
 
-def _outages(config: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Steps of the default net a second in turns with an outage in their middle, and in undisturbed ones by the same
-    way to MLflow. Whichever is first in one round is second in the next. The killed server is started again when the
-    next turn needs it.
-    """
-    step, rounds = _training(config), min(config["rounds"], ROUNDS)
-    with Server() as server, Gate(server.port) as gate:
-        repaired = partial(gate.become, "open")
-        ways: dict[str, tuple[str, Callable[[], None], Callable[[], None]]] = {
-            "refusing connections": (gate.uri, partial(gate.become, "shut"), repaired),
-            "3 s late": (gate.uri, partial(gate.become, "late"), repaired),
-            "answering 500": (gate.uri, partial(gate.become, "broken"), repaired),
-            "killed": (server.uri, server.kill, lambda: None),
-        }
-        rates: dict[str, list[float]] = {name: [] for name in ways}
-        undisturbed: dict[str, list[float]] = {name: [] for name in ways}
-        for k in range(rounds):
-            print(f"outages, round {k + 1} of {rounds}", file=sys.stderr)
-            for name, (uri, out, back) in ways.items():
-                turns = [(undisturbed[name], []), (rates[name], [(OUTAGE / 6, out), (5 * OUTAGE / 6, back)])]
-                for found, events in turns if k % 2 == 0 else reversed(turns):
-                    server.start()
-                    found.append(_rate(step, uri, events))
-    for name in ways:
-        yield _row(f"training while MLflow is {name}", rates[name], undisturbed[name], "steps/s", UNDISTURBED)
-
-
-def _rate(step: Callable[[], dict[str, Any]], uri: str, events: list[tuple[float, Callable[[], None]]]) -> float:
-    """Of `OUTAGE` seconds; each event comes when so many of them are over."""
-    with contextlib.redirect_stderr(io.StringIO()), _tracker(uri) as (track, _):
-        start, k = time.perf_counter(), 0
-        while time.perf_counter() - start < WARMING:
-            k += 1
-            track.log_points(step(), k)
-        warm, start = k, time.perf_counter()
-        while (seconds := time.perf_counter() - start) < OUTAGE:
-            if events and seconds >= events[0][0]:
-                events.pop(0)[1]()
-            k += 1
-            track.log_points(step(), k)
-            if k % OFTEN == 0:
-                track.mark_saved(k)
-        for _, event in events:  # of a turn in which a step took that long
-            event()
-    return (k - warm) / seconds
-
-
-def _training(config: dict[str, Any]) -> Callable[[], dict[str, Any]]:
-    """A step of the default net on one batch; what it would tell."""
-    model = build_model(config)
-    net, optimizer = model.net, model.optimizer(model.net.parameters())
-    side = config["data"]["patch"]
-    hr = torch.rand(config["data"]["batch"], 3, side, side)
-    lr = hr[..., :: config["scale"], :: config["scale"]].contiguous()
-
-    def step() -> dict[str, Any]:
-        loss = model.loss.total(model.loss(net(lr), hr))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        return {f"train/{i}": loss.detach() for i in range(SCALARS)}
-
-    return step
-
-
-def _panel(scale: int) -> Callable[[], Image.Image]:
-    """What draws the panel of a real picture."""
+def _create_panel_function(scale: int) -> Callable[[], Image.Image]:
+    """Return a function that draws the panel of a photograph."""
     from skimage import data
 
     hr = torch.from_numpy(data.astronaut()).permute(2, 0, 1)[None].float() / 255
@@ -277,8 +214,8 @@ def _panel(scale: int) -> Callable[[], Image.Image]:
     return partial(draw_panel, EvaluationOutput(lr, upscale_bicubic(lr, scale), hr), Protocol("edsr", scale, "rgb"))
 
 
-def _work() -> Callable[[], Any]:
-    """About a millisecond."""
+def _create_short_step() -> Callable[[], Any]:
+    """Return a function that computes for about a millisecond."""
     net, x = nn.Conv2d(16, 16, 3), torch.rand(1, 16, 48, 48)
 
     def step() -> None:
@@ -287,21 +224,3 @@ def _work() -> Callable[[], Any]:
                 net(x)
 
     return step
-
-
-@contextlib.contextmanager
-def _tracker(uri: str | None = None) -> Iterator[tuple[MLflow, Callable[[], bool]]]:
-    """A run at work, and whether its MLflow has all of it that may be sent."""
-    with tempfile.TemporaryDirectory() as runs:
-        folder = Path(runs) / "run"
-        folder.mkdir()
-        track = MLflow(uri, runs, "bench")
-        track.start("bench", folder, {}, [], {})
-        try:
-            yield track, lambda: Upload(folder, track.uri, track.runs).is_complete
-        finally:
-            track.close("FINISHED")
-
-
-def _row(name: str, ours: list[float], rival: list[float], unit: str, rival_is: str) -> dict[str, Any]:
-    return {"name": name, "ours": ours, "rival": rival, "unit": unit, "rival_is": rival_is}

@@ -1,7 +1,7 @@
-"""The same training twice, in turns: by this framework, and by the loop that a careful person writes by hand.
+"""Compare a training by this framework with a bare loop, as one would write it by hand, in alternating rounds.
 
-The rival keeps its pictures in memory, with LR pictures made once beforehand, and has no tracking, no validation and
-no framework: all that it does, the framework has to do as well.
+The bare loop holds its images in memory, with LR images made beforehand, and has no tracking, no validation and no
+framework. All that it does, the framework has to do as well.
 """
 
 import sys
@@ -14,11 +14,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from sr.callback import progress_bar
+from sr.benchmark.row import Row
 from sr.callback.best import BestCheckpoint
 from sr.callback.checkpointing import CheckpointWriter
 from sr.callback.metrics import MetricLogger
 from sr.callback.panels import PanelLogger
+from sr.callback.progress_bar import TrainingProgressBar
 from sr.callback.throughput import DataWaitProfiler, TrainingClock
 from sr.checkpoint import architecture
 from sr.config.build import build_data, build_model, build_part, build_trainer
@@ -28,31 +29,29 @@ from sr.model.gradient import list_trainable
 from sr.runtime import malloc, terminal
 from sr.runtime.error import UserError
 
-RIVAL = "bare PyTorch loop: LR made beforehand, no tracking, no validation, no framework"
+REFERENCE = "bare PyTorch loop: LR made beforehand, no tracking, no validation, no framework"
+MIN_STEPS = 5  # of a round
 
 
-LEAST = 5  # steps of a round
-
-
-class Timed(NamedTuple):
-    """One round."""
+class LoopTiming(NamedTuple):
+    """The figures of one round."""
 
     rate: float  # steps per second
-    waiting: float  # share of the time spent getting the next batch, 0…1
+    waiting: float  # share of the time spent waiting for the next batch, 0…1
 
 
-def compare(config: dict[str, Any]) -> list[dict[str, Any]]:
-    """The rows of all `nets`."""
-    malloc.retain_freed_memory()  # the bare loop gains by it as well
-    found = []
+def compare_training(config: dict[str, Any]) -> list[Row]:
+    """Return the rows of all `nets`."""
+    malloc.retain_freed_memory()  # the bare loop benefits as well
+    rows = []
     for name in config["nets"]:
         node = architecture.compose_net_config(name, config["scale"], config["channels"])
-        found += Comparison(config | {"model": config["model"] | {"net": node}}).rows()
-    return found
+        rows += TrainingComparison(config | {"model": config["model"] | {"net": node}}).compare()
+    return rows
 
 
-class Comparison:
-    """Both sides of one config, which must train a CNN on pictures."""
+class TrainingComparison:
+    """Both sides of one config, which must train a CNN on image patches."""
 
     def __init__(self, config: dict[str, Any]) -> None:
         terminal.silence_library_warnings()
@@ -63,104 +62,95 @@ class Comparison:
         self.data.prepare_data()
         self.data.setup("fit")
         if not isinstance(self.data.train_set, Patches) or not isinstance(build_model(config), CNN):
-            raise UserError("sr.bench compares model=cnn on pictures: data=sample or data=folder")
+            raise UserError("sr.bench: expected model=cnn on image files; use data=sample or data=folder")
 
-    def rows(self) -> list[dict[str, Any]]:
-        """Run all rounds; what each side reached in each of them."""
+    def compare(self) -> list[Row]:
+        """Run all rounds; the side that runs first alternates."""
         self.device = torch.device("cpu") if not torch.cuda.is_available() else torch.device("cuda")
-        self._bare(LEAST)  # warms up
-        self.steps = min(self.steps, max(LEAST, round(self.config["seconds"] * self._bare(LEAST).rate)))
+        self._run_bare_loop(MIN_STEPS)  # warms up
+        steps_per_round = round(self.config["seconds"] * self._run_bare_loop(MIN_STEPS).rate)
+        self.steps = min(self.steps, max(MIN_STEPS, steps_per_round))
         self.config["trainer"] |= {"max_steps": self.steps, "val_check_interval": self.steps}
-        ours: list[Timed] = []
-        rival: list[Timed] = []
+        ours: list[LoopTiming] = []
+        reference: list[LoopTiming] = []
         for k in range(self.config["rounds"]):
             print(f"round {k + 1} of {self.config['rounds']}", file=sys.stderr)
-            turns = [(ours, self._framework), (rival, self._bare)]
-            for times, side in turns if k % 2 == 0 else reversed(turns):
-                times.append(side())
-        name = self.config["model"]["net"]["_target_"].rpartition(".")[2]
-        of = f"training, {name}, batch {self.batch}, patch {self.config['data']['patch']}, {self.steps} steps"
+            sides = [(ours, self._run_framework), (reference, self._run_bare_loop)]
+            for timings, run in sides if k % 2 == 0 else reversed(sides):
+                timings.append(run())
+        net = self.config["model"]["net"]["_target_"].rpartition(".")[2]
+        patch = self.config["data"]["patch"]
+        name = f"training, {net}, batch {self.batch}, patch {patch}, {self.steps} steps, tracking on"
+        waiting = [[100 * timing.waiting for timing in timings] for timings in (ours, reference)]
         return [
-            _row(f"{of}, tracking on", [t.rate for t in ours], [t.rate for t in rival], "steps/s"),
-            _row(
-                "waiting for data, share of time",
-                [100 * t.waiting for t in ours],
-                [100 * t.waiting for t in rival],
-                "%",
-            ),
+            Row(name, [t.rate for t in ours], [t.rate for t in reference], "steps/s", REFERENCE),
+            Row("waiting for data, share of time", *waiting, "%", REFERENCE),
         ]
 
-    def _framework(self) -> Timed:
+    def _run_framework(self) -> LoopTiming:
         with tempfile.TemporaryDirectory() as folder:
-            own = {"runs": folder, "uri": None} if "runs" in self.config["track"] else {}  # never the user's database
-            track = build_part(self.config["track"] | own, "track")
-            model, clock, waiting = build_model(self.config), TrainingClock(), DataWaitProfiler()
-            judge = BestCheckpoint(Path(folder), self.config["watch"], self.config)
-            keeper = CheckpointWriter(judge, self.config, track)
+            store = {"runs": folder, "uri": None} if "runs" in self.config["track"] else {}  # never the user's database
+            tracker = build_part(self.config["track"] | store, "track")
+            model, clock, profiler = build_model(self.config), TrainingClock(), DataWaitProfiler()
+            best = BestCheckpoint(Path(folder), self.config["watch"], self.config)
             callbacks = [
-                judge,
+                best,
                 clock,
-                progress_bar.TrainingProgressBar(),
-                MetricLogger(track),
-                PanelLogger(track),
-                keeper,
+                TrainingProgressBar(),
+                MetricLogger(tracker),
+                PanelLogger(tracker),
+                CheckpointWriter(best, self.config, tracker),
             ]
-            trainer = build_trainer(self.config, callbacks, track, manual=False)
-            trainer.profiler = waiting
-            self.device = trainer.strategy.root_device  # where the rival will run as well
-            track.start("bench", Path(folder), self.config, [], {})
+            trainer = build_trainer(self.config, callbacks, tracker, manual=False)
+            trainer.profiler = profiler
+            self.device = trainer.strategy.root_device  # the bare loop runs on it as well
+            tracker.start("bench", Path(folder), self.config, [], {})
             trainer.fit(model, datamodule=self.data)
-            track.close("FINISHED")
-            return Timed(self.steps / clock.seconds, waiting.seconds / clock.seconds)
+            tracker.close("FINISHED")
+            return LoopTiming(self.steps / clock.seconds, profiler.seconds / clock.seconds)
 
-    def _bare(self, steps: int | None = None) -> Timed:
-        steps = steps or self.steps
+    def _run_bare_loop(self, steps: int | None = None) -> LoopTiming:
+        steps, device, trainer = steps or self.steps, self.device, self.config["trainer"]
         model = build_model(self.config)
-        device = self.device
-        channels_last = self.config["trainer"]["channels_last"]
-        layout = torch.channels_last if channels_last else torch.contiguous_format
-        net, loss = model.net.to(device, memory_format=layout).train(), model.loss
-        precision = torch.autocast(
-            device.type, torch.bfloat16, enabled=self.config["trainer"]["precision"] == "bf16-mixed"
-        )
+        layout = torch.channels_last if trainer["channels_last"] else torch.contiguous_format
+        net, loss_function = model.net.to(device, memory_format=layout).train(), model.loss
+        autocast = torch.autocast(device.type, torch.bfloat16, enabled=trainer["precision"] == "bf16-mixed")
         optimizer = model.optimizer(list_trainable(net))
-        batches, waited = self._batches(), 0.0
+        batches, wait_seconds = self._draw_batches(), 0.0
         start = time.perf_counter()
         for _ in range(steps):
-            before = time.perf_counter()
+            wait_start = time.perf_counter()
             lr, hr = next(batches)
-            waited += time.perf_counter() - before
+            wait_seconds += time.perf_counter() - wait_start
             lr, hr = (x.to(device).float().div(255).to(memory_format=layout) for x in (lr, hr))
-            with precision:
-                error = loss.total(loss(net(lr), hr))
+            with autocast:
+                loss = loss_function.total(loss_function(net(lr), hr))
             optimizer.zero_grad()
-            error.backward()
+            loss.backward()
             optimizer.step()
         if device.type == "cuda":
             torch.cuda.synchronize()
         seconds = time.perf_counter() - start
-        return Timed(steps / seconds, waited / seconds)
+        return LoopTiming(steps / seconds, wait_seconds / seconds)
 
-    def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        pictures, s = self.data.train_set.images, self.config["scale"]
-        hr = [pictures[k].hr for k in range(len(pictures))]
+    def _draw_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield batches of random, flipped patches: uint8 LR `[B, C, p, p]` and HR `[B, C, s·p, s·p]`."""
+        images, s = self.data.train_set.images, self.config["scale"]
+        hr = [images[k].hr for k in range(len(images))]
         lr = [self.data.degrade(image) for image in hr]
         p = self.config["data"]["patch"] // s
         while True:
-            small, large = [], []
+            lr_patches, hr_patches = [], []
             for k in torch.randint(len(hr), (self.batch,)).tolist():
                 top, left = (int(torch.randint(n - p + 1, ())) for n in lr[k].shape[1:])
-                turn = torch.randint(8, ()).item()
-                small.append(_turned(lr[k][:, top : top + p, left : left + p], turn))
-                large.append(_turned(hr[k][:, s * top : s * (top + p), s * left : s * (left + p)], turn))
-            yield torch.stack(small), torch.stack(large)
+                flip = torch.randint(8, ()).item()
+                lr_patches.append(_flip(lr[k][:, top : top + p, left : left + p], flip))
+                hr_patches.append(_flip(hr[k][:, s * top : s * (top + p), s * left : s * (left + p)], flip))
+            yield torch.stack(lr_patches), torch.stack(hr_patches)
 
 
-def _turned(image: Tensor, turn: int) -> Tensor:
-    axes = [axis for bit, axis in ((1, -1), (2, -2)) if turn & bit]
+def _flip(image: Tensor, flip: int) -> Tensor:
+    """Apply one of the eight flips and rotations to `[C, H, W]`."""
+    axes = [axis for bit, axis in ((1, -1), (2, -2)) if flip & bit]
     image = image.flip(axes) if axes else image
-    return image.transpose(-1, -2) if turn & 4 else image
-
-
-def _row(name: str, ours: list[float], rival: list[float], unit: str) -> dict[str, Any]:
-    return {"name": name, "ours": ours, "rival": rival, "unit": unit, "rival_is": RIVAL}
+    return image.transpose(-1, -2) if flip & 4 else image
