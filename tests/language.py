@@ -103,6 +103,12 @@ EXCEPTIONS = [
     Allowed(
         r"^conf/data/degrade/|^sr/degrade/resample|test_degrade", r"\bkeep\b", "Real-ESRGAN's word for a factor of 1"
     ),
+    Allowed(r"", r"(?i)fault.?proxy", "a proxy that injects faults: the term for it"),
+    Allowed(
+        r"^sr/bench\.py$|test_bench",
+        r"RENAMED_PARTS|gear",
+        "a name of earlier versions",
+    ),
     Allowed(r"^docs/extend\.md$", r"`KEPT`", "what import-linter prints"),
 ]
 

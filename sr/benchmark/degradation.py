@@ -22,7 +22,9 @@ from sr.runtime.error import UserError
 SIDE, SCALE, BATCH = 256, 4, 16  # HR pixels; images
 BATCHES = 8  # with different seeds, used in turn
 NOISE = ("gaussian", "poisson")
-REFERENCE = "the same steps with the same parameters, image by image in {} processes: OpenCV, NumPy's noise, OpenCV's JPEG"
+REFERENCE = (
+    "the same steps with the same parameters, image by image in {} processes: OpenCV, NumPy's noise, OpenCV's JPEG"
+)
 
 Job = tuple[int, list[tuple[str, Any]]]  # index of an image, steps (see sr.benchmark.opencv)
 
@@ -105,9 +107,7 @@ def _check_equality(chain: Chain, hr: Tensor, jobs: list[Job], run: Callable[[li
     lr_size = tuple(n // chain.scale for n in hr.shape[-2:])
     plans = [chain.steps.plan(np.random.default_rng(k)) for k, _ in comparable]
     plans = [[step for step in plan if not hasattr(step.parameters, "strength")] for plan in plans]
-    results = [
-        chain.apply_plans([hr[k]], [plan], lr_size)[0] for (k, _), plan in zip(comparable, plans, strict=True)
-    ]
+    results = [chain.apply_plans([hr[k]], [plan], lr_size)[0] for (k, _), plan in zip(comparable, plans, strict=True)]
     difference = (torch.stack(results).float() - expected.float()).abs().mean()
     if difference > 1:
         raise AssertionError(f"our chain and OpenCV's differ by {difference:.1f} levels")

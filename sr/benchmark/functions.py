@@ -84,9 +84,7 @@ def compare_metrics() -> Iterator[Comparison]:
 
     if not np.allclose([value.item() for value in compute()], compute_by_skimage(), rtol=0, atol=1e-6):
         raise AssertionError("our PSNR or SSIM and scikit-image's differ")
-    yield Comparison(
-        "PSNR and SSIM, one pair of 1280×720", compute, compute_by_skimage, 1, "pairs/s", SKIMAGE_METRICS
-    )
+    yield Comparison("PSNR and SSIM, one pair of 1280×720", compute, compute_by_skimage, 1, "pairs/s", SKIMAGE_METRICS)
 
 
 def compare_cache() -> Iterator[Comparison]:
@@ -99,7 +97,9 @@ def compare_cache() -> Iterator[Comparison]:
     photos = Path(skimage.__file__).parent / "data"
     with tempfile.TemporaryDirectory() as folder:
         for max_side in (0, 256):
-            files = [_write_png(photos / name, Path(folder) / f"{max_side or 'whole'}", max_side) for name in NAMES["train"]]
+            files = [
+                _write_png(photos / name, Path(folder) / f"{max_side or 'whole'}", max_side) for name in NAMES["train"]
+            ]
             image_set = ImageSet(files, 2, memory=0, cache=Cache(Path(folder) / "cache", math.inf))
             image_set.load()
             rng = np.random.default_rng(0)

@@ -9,13 +9,11 @@ alternating blocks nor medians within a round would do: bursts would fall into u
 
 import sr.runtime.torchvision_shim  # noqa: F401  before Lightning and torchmetrics
 
-import contextlib
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -45,7 +43,7 @@ LIGHTNING = "pytorch_lightning.loggers.MLFlowLogger.log_metrics, into SQLite"
 LOG_IMAGE = "the panel drawn, then MlflowClient.log_image, into SQLite"
 
 
-class LoopTiming(NamedTuple):
+class LoopTime(NamedTuple):
     """Steps, and the seconds that they took."""
 
     steps: int
@@ -65,7 +63,7 @@ class TimedCall:
 
 
 class LoggingPlan(NamedTuple):
-    """How a loop logs with one tracker: after each step, and after each block of steps."""
+    """The calls of one logger in a loop of steps: after each step, and after each block of steps."""
 
     log: Callable[[int], Any]
     calls_per_step: int = 0
@@ -177,7 +175,7 @@ def measure_costs(
 
 def _run_loop(
     step_function: Callable[[], Any], seconds: float, plan: LoggingPlan | None = None, step: int = 0
-) -> LoopTiming:
+) -> LoopTime:
     """Run whole blocks of steps, at least one, until `seconds` have passed."""
     plan = plan or LoggingPlan(lambda step: None, block_steps=VALIDATION_INTERVAL)
     start, first = time.perf_counter(), step
@@ -190,18 +188,20 @@ def _run_loop(
         for _ in range(plan.calls_per_block):
             plan.log(step)
         plan.end_block(step)
-    return LoopTiming(step - first, time.perf_counter() - start)
+    return LoopTime(step - first, time.perf_counter() - start)
 
 
-def _run_until(condition: Callable[[], bool], step_function: Callable[[], Any]) -> LoopTiming:
+def _run_until(condition: Callable[[], bool], step_function: Callable[[], Any]) -> LoopTime:
     """Run steps without tracking until the condition holds; the time of checking it is not counted."""
     steps, seconds = 0, 0.0
     while not condition():
         if seconds > UPLOAD_SECONDS:
-            raise UserError(f"parts=[track]: MLflow does not have everything that was logged after {UPLOAD_SECONDS:g} s")
+            raise UserError(
+                f"parts=[track]: MLflow does not have everything that was logged after {UPLOAD_SECONDS:g} s"
+            )
         timing = _run_loop(step_function, POLL_SECONDS)
         steps, seconds = steps + timing.steps, seconds + timing.seconds
-    return LoopTiming(steps, seconds)
+    return LoopTime(steps, seconds)
 
 
 def _create_panel_function(scale: int) -> Callable[[], Image.Image]:
