@@ -31,10 +31,10 @@ MAX_CONFIG_DIR_FILES = 1000  # files of one `--config-dir`
 
 
 def collect_files(
-    verb: str,
+    command: str,
     config: dict[str, Any],
     choices: dict[str, str],
-    typed: Sequence[str],
+    overrides: Sequence[str],
     device: torch.device,
 ) -> dict[str, bytes]:
     """Return the files of a run's provenance, name -> content; `changes.patch` only if the source differs from its commit.
@@ -45,8 +45,8 @@ def collect_files(
     paths = [Path(path).expanduser().resolve() for path in config.get("paths", {}).values() if path]
     changes = git.read_changes(checkout, paths) if checkout else git.Changes()
     environment = {
-        "verb": verb,
-        "command": format_command(verb, [*(f"--config-dir={folder}" for folder in list_config_dirs()), *typed]),
+        "verb": command,
+        "command": format_command(command, [*(f"--config-dir={folder}" for folder in list_config_dirs()), *overrides]),
         "folder": str(Path.cwd()),
         "parts": list_config_dirs(),
         "seed": config.get("seed"),
@@ -62,7 +62,7 @@ def collect_files(
     }
     texts = {
         "config.yaml": _to_yaml(config),
-        "overrides.yaml": _to_yaml(list(typed)),
+        "overrides.yaml": _to_yaml(list(overrides)),
         "choices.yaml": _to_yaml({group: choice for group, choice in choices.items() if choice is not None}),
         "environment.yaml": _to_yaml(environment),
         "packages.txt": list_packages(),
@@ -106,11 +106,11 @@ def save_fingerprint(fingerprints: list[SetFingerprint], tracker: Tracker, folde
             tracker.log_dataset(fingerprint.name, fingerprint.digest, fingerprint.source, fingerprint.context)
 
 
-def format_command(verb: str, words: Sequence[str]) -> str:
+def format_command(command: str, words: Sequence[str]) -> str:
     """Return the command line that repeats the run, in its commit with its patch; with SR_DATA if that was set."""
     data = os.environ.get("SR_DATA")
     prefix = f"SR_DATA={shlex.quote(data)} " if data and not any(w.startswith("paths.data=") for w in words) else ""
-    return f"{prefix}python -m sr.{verb} {shlex.join(words)}".rstrip()
+    return f"{prefix}python -m sr.{command} {shlex.join(words)}".rstrip()
 
 
 def list_config_dirs() -> list[str]:

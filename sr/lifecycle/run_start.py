@@ -39,16 +39,16 @@ def create_run_folder(runs: str, title: str) -> Path:
 class RunStart:
     """The config of a run with the choices of its groups and the typed overrides, from which the run is opened."""
 
-    def __init__(self, verb: str, config: dict[str, Any], choices: dict[str, str], typed: list[str]) -> None:
-        self.verb, self.config, self.choices, self.typed = verb, config, choices, typed
+    def __init__(self, command: str, config: dict[str, Any], choices: dict[str, str], overrides: list[str]) -> None:
+        self.command, self.config, self.choices, self.overrides = command, config, choices, overrides
 
     def open(
-        self, tracker: Tracker, folder: Path, protocol: str, more: dict[str, str], device: torch.device = CPU
+        self, tracker: Tracker, folder: Path, protocol: str, tags: dict[str, str], device: torch.device = CPU
     ) -> None:
-        """Open the run in the tracker, and store the files of its provenance; `more` are further tags."""
+        """Open the run in the tracker, and store the files of its provenance; `tags` adds to those of every run."""
         title = f"{folder.name.partition('_')[2]} s{self.config['seed']} {datetime.now():%H%M}"
-        tracker.start(title, folder, self.config, self.typed, self._collect_tags(protocol) | more)
-        for name, content in collect_files(self.verb, self.config, self.choices, self.typed, device).items():
+        tracker.start(title, folder, self.config, self.overrides, self._collect_tags(protocol) | tags)
+        for name, content in collect_files(self.command, self.config, self.choices, self.overrides, device).items():
             path = choose_path(folder, name)
             write_atomic(path, content.decode()) if name in OPTION_FILES else path.write_bytes(content)
             tracker.log_file(path)
@@ -57,7 +57,7 @@ class RunStart:
         config = self.config
         tags = {f"sr.{tag}": self.choices[group] for tag, group in _GROUP_TAGS.items() if self.choices.get(group)}
         tags |= {f"sr.{key}": str(config[key]) for key in ("scale", "color", "seed")}
-        tags |= {"sr.protocol": protocol, "sr.verb": self.verb}
+        tags |= {"sr.protocol": protocol, "sr.verb": self.command}
         if os.environ.get(REPRODUCES):
             tags["sr.reproduces"] = os.environ[REPRODUCES]
         state = git.read_state(git.find_checkout())
