@@ -1,5 +1,6 @@
 """The result files of a run: summary.json, evaluate.json and per_image.json, those of earlier versions too."""
 
+import ast
 import json
 import math
 import tarfile
@@ -8,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from sr.record.result import (
+    EVALUATION_FILE,
+    PER_IMAGE_FILE,
     SUMMARY_FILE,
     EvaluationResult,
     ImageResults,
@@ -107,3 +110,15 @@ def test_a_damaged_evaluation_is_an_error(tmp_path: Path, text: str) -> None:
     file.write_text(text)
     with pytest.raises(UserError, match=r"evaluate\.json"):
         read_set_results(file)
+
+
+def test_no_other_module_names_the_result_files() -> None:
+    root = Path(__file__).resolve().parents[1]
+    names = {SUMMARY_FILE, EVALUATION_FILE, PER_IMAGE_FILE}
+    users = {
+        path.relative_to(root).as_posix()
+        for path in (root / "sr").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and node.value in names
+    }
+    assert users == {"sr/record/result.py"}
