@@ -59,6 +59,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory, world: Path) -> Path:
     write_image(folder / "photo.jpg")
     for name, target in {"photos": "photos", "large": "photos", "small": "small", "results": "Set5/HR"}.items():
         (folder / name).symlink_to(world / target)
+    (folder / "photos.txt").write_text("".join(f"photos/p{k}.png\n" for k in range(4)))
     write_files(folder)
     best = train(folder, "track=journal", "paths.runs=runs")
     for name in ("best.ckpt", "CNN.ckpt", "GAN.ckpt", "IMDN_x4.pth", "vdsr_official.npz"):
