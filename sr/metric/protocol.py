@@ -67,7 +67,7 @@ class Protocol:
 
     @property
     def standard_lr(self) -> str:
-        """The degradation of all published tables, as `SRData.describe_lr` in `sr.data.module` writes it.
+        """The degradation of all published tables, as `SRDataModule.describe_lr` writes it.
 
         This text is stored in every evaluate.json and must never change.
         """
