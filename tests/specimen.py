@@ -1,4 +1,4 @@
-"""Made-up pictures and weight files, and a short training, that tests share."""
+"""Synthetic images and weight files, and a short training, that tests share."""
 
 import importlib.util
 import io
@@ -22,24 +22,24 @@ from sr.trainer.default import Trainer
 
 
 def levels(*shape: int, seed: int = 0) -> Tensor:
-    """Random 8-bit levels, float32."""
+    """Return random 8-bit levels, float32."""
     return torch.randint(0, 256, shape, generator=torch.Generator().manual_seed(seed)).float()
 
 
 @lru_cache
 def other_device() -> str | None:
-    """A GPU, or what torch_xla offers where that is installed: a CPU too has one, with a compiler of its own."""
+    """Return a GPU, or the device of torch_xla if that is installed: on the CPU too, with a compiler of its own."""
     if torch.accelerator.is_available():
         return torch.accelerator.current_accelerator().type
     if not importlib.util.find_spec("torch_xla"):
         return None
     xla = importlib.import_module("torch_xla")
-    xla.experimental.eager_mode(True)  # put off, a picture's SSIM becomes a graph too deep for its stack
+    xla.experimental.eager_mode(True)  # in lazy mode an image's SSIM becomes a graph too deep for its stack
     return str(xla.device())
 
 
 def see(batch: int, height: int, width: int, scale: int = 2, channels: int = 3, device: str = "cpu") -> MetricInput:
-    """Random pictures and a result not too far from them."""
+    """Return random images and a result not too far from them."""
     hr = levels(batch, channels, height, width).double().to(device)
     sr = (0.8 * hr + 0.2 * levels(batch, channels, height, width, seed=1).to(device)).round()
     lr = imresize(hr.to(torch.uint8), 1 / scale).float() / 255
@@ -48,13 +48,13 @@ def see(batch: int, height: int, width: int, scale: int = 2, channels: int = 3, 
 
 
 def weight_files(folder: Path) -> dict[str, Path]:
-    """Random AlexNet and VGG16 in the layout of torchvision's files: `{"alex": …, "vgg": …}`."""
+    """Write a random AlexNet and VGG16 in the layout of torchvision's files: `{"alex": …, "vgg": …}`."""
     torch.manual_seed(0)
     return {name: published_as(folder / f"{name}.pth", PUBLISHED[name].build()) for name in ("alex", "vgg")}
 
 
 def slim_vgg(folder: Path, counts: tuple[int, ...] = (2, 2, 4, 4, 4), width: int = 6) -> Path:
-    """VGG-19, or one of so many convolutions a stage, but narrow: random weights of which the deepest layer sees much."""
+    """Write a narrow VGG-19, or one with `counts` convolutions per stage; random weights whose signal reaches the last layer."""
     torch.manual_seed(0)
     net = vgg([[width] * count for count in counts])
     for layer in net:
@@ -64,14 +64,14 @@ def slim_vgg(folder: Path, counts: tuple[int, ...] = (2, 2, 4, 4, 4), width: int
 
 
 def published_as(path: Path, net: nn.Sequential) -> Path:
-    """A file in the layout of torchvision's, with a classifier behind the layers."""
+    """Write a file in the layout of torchvision's, with a classifier after the layers."""
     state = {f"features.{key}": value for key, value in net.state_dict().items()}
     torch.save(state | {"classifier.1.weight": torch.rand(3, 3)}, path)
     return path
 
 
 def features(name: str, path: Path) -> nn.Sequential:
-    """The network of such a file, without our way of loading it."""
+    """Load the network of such a file without `sr.pretrained`."""
     net = PUBLISHED[name].build()
     state = torch.load(path, weights_only=True)
     net.load_state_dict({k[9:]: v for k, v in state.items() if k.startswith("features.")})
@@ -91,7 +91,7 @@ def matlab(scale: int) -> Callable[[Any], Any]:
 
 
 class After(Callback):
-    """Calls a function after each batch."""
+    """A callback that calls a function after each batch."""
 
     def __init__(self, look: Callable[[SRModule], None]) -> None:
         self.look = look
@@ -100,16 +100,16 @@ class After(Callback):
         self.look(module)
 
 
-def fit(module: SRModule, steps: int, data: list[Pair], *callbacks: Callback, **dials: Any) -> Trainer:
-    """Train on these batches alone, on the CPU, with nothing measured, kept or shown."""
+def fit(module: SRModule, steps: int, data: list[Pair], *callbacks: Callback, **options: Any) -> Trainer:
+    """Train on these batches alone, on the CPU, without validation, checkpoints or output."""
     trainer = Trainer(
         max_steps=steps, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, limit_val_batches=0, callbacks=list(callbacks), **dials,
+        enable_model_summary=False, limit_val_batches=0, callbacks=list(callbacks), **options,
     )  # fmt: skip
     trainer.fit(module, DataLoader(data, batch_size=None))
     return trainer
 
 
 def weights(net: nn.Module) -> Tensor:
-    """A copy of all of them, in one row."""
+    """Return a copy of all weights as one vector."""
     return torch.cat([p.detach().flatten() for p in net.parameters()]).clone()

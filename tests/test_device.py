@@ -1,6 +1,6 @@
-"""The same numbers on every device: a GPU, or torch_xla's CPU, which has a compiler and a way of rounding of its own.
+"""The same numbers on every device: a GPU, or torch_xla's CPU, which has its own compiler and rounding.
 
-pip install torch==2.9.0 torch_xla==2.9.0   # its last; not into the environment of every day
+pip install torch==2.9.0 torch_xla==2.9.0   # its last version; in an environment of its own
 PJRT_DEVICE=CPU pytest -m '' tests/test_device.py tests/test_measure.py
 """
 
@@ -20,15 +20,15 @@ pytestmark = pytest.mark.skipif(not other_device(), reason="needs a GPU, or anot
 
 
 @pytest.fixture
-def fewer_digits() -> Iterator[None]:
-    """As Lightning advises it on a GPU: TF32, or what else is short and fast."""
+def medium_precision() -> Iterator[None]:
+    """Use the precision that Lightning recommends on a GPU: TF32, or another short and fast format."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("medium")
     yield
     torch.set_float32_matmul_precision(before)
 
 
-@pytest.mark.usefixtures("fewer_digits")
+@pytest.mark.usefixtures("medium_precision")
 @pytest.mark.parametrize("scale", [2, 3, 4])
 def test_published_lr_files_bit_for_bit(sr_data: Path, scale: int) -> None:
     for path in sorted((sr_data / "Set5" / "HR").glob("*.png")):

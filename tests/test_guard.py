@@ -1,4 +1,4 @@
-"""The guard in harder games: batch norm, two players, accumulation."""
+"""The guard with batch norm, a GAN and gradient accumulation; options of training that are checked."""
 
 import math
 from pathlib import Path
@@ -7,36 +7,36 @@ from typing import Any
 import pytest
 import torch
 from specimen import fit, weights
-from test_engine import cnn, pairs, spoiled, train
 from test_gan import gan
+from test_model import cnn, pairs, train, with_nan
 
 from sr.image.batch import Pair
 from sr.model.guard import Guard
 from sr.net.srresnet import SRResNet
 
 
-def test_a_bad_batch_leaves_no_trace_in_a_batch_norm() -> None:
-    """Its statistics take in the batch in the forward pass, before anything could be judged."""
+def test_a_bad_batch_does_not_change_a_batch_norm() -> None:
+    """Its statistics change in the forward pass already, before the loss is known."""
     module = cnn(ema=0.9)
     module.net = SRResNet(2, width=4, blocks=1)
     module.ema.net = SRResNet(2, width=4, blocks=1).requires_grad_(False)
-    train(module, 8, data=spoiled(pairs(), 5))
+    train(module, 8, data=with_nan(pairs(), 5))
     assert module.guard.skipped == 1
     assert all(buffer.isfinite().all() for net in (module.net, module.ema.net) for buffer in net.buffers())
     assert module.eval_net.eval()(pairs()[0].lr).isfinite().all()
 
 
-def test_a_game_goes_back_although_its_discriminator_gave_the_reason() -> None:
-    """Real pictures of NaN spoil D's gradient and G's loss: one bad step each, however many players it concerns."""
+def test_bad_steps_of_g_and_d_together_count_once() -> None:
+    """Real images of NaN corrupt D's gradient and G's loss: each is one bad step, and the third rolls back."""
     module = gan(adversarial_weight=1.0, warmup_steps=0, guard=Guard(snapshot_interval=2))
     bad = [Pair(lr, hr * math.nan if k in (4, 5, 6) else hr) for k, (lr, hr) in enumerate(pairs(9))]
     fit(module, 9, bad)
     assert (module.guard.skipped, module.guard.rollbacks) == (3, 1)
-    assert all(weights(player).isfinite().all() for player in (module.net, module.discriminator))
+    assert all(weights(part).isfinite().all() for part in (module.net, module.discriminator))
 
 
 @pytest.mark.parametrize("place", [0, 1])
-def test_every_batch_of_an_accumulated_step_is_judged(place: int) -> None:
+def test_every_batch_of_an_accumulated_step_is_checked(place: int) -> None:
     data = pairs(60)
     data[50 + place] = Pair(data[50 + place].lr, data[50 + place].hr + 100)
     module = cnn()
@@ -44,21 +44,21 @@ def test_every_batch_of_an_accumulated_step_is_judged(place: int) -> None:
     assert module.guard.skipped == 1
 
 
-def test_of_an_accumulated_step_the_bad_batch_is_what_is_kept() -> None:
+def test_an_exploded_accumulated_step_names_its_bad_batch() -> None:
     module, seen = cnn(guard=Guard(max_skips=1, max_rollbacks=0)), []
     with pytest.raises(Exception, match="the training has exploded") as stop:
-        train(module, 4, lambda m: seen.append(m.global_step), data=spoiled(pairs(), 4), accumulate_grad_batches=2)
+        train(module, 4, lambda m: seen.append(m.global_step), data=with_nan(pairs(), 4), accumulate_grad_batches=2)
     assert stop.value.batch.lr.isnan().all()
 
 
-def test_a_loss_below_zero_has_a_size_too() -> None:
-    """Such as −PSNR: it does not explode by being what it always is."""
+def test_a_negative_loss_does_not_explode() -> None:
+    """The running mean is of the loss's size, so that one such as −PSNR is usual."""
     guard = Guard()
     assert all(guard.is_good_step(1.0, loss) for loss in [-30.0, -28.0, -32.0] * 20)
     assert not guard.is_good_step(1.0, 1e4)
 
 
-def test_a_schedule_free_optimizer_is_measured_by_its_own_average(sr: Any, world: Any, tmp_path: Path) -> None:
+def test_a_schedule_free_optimizer_needs_no_ema(sr: Any, world: Any, tmp_path: Path) -> None:
     answer = sr(
         "run", "model/optimizer=schedule_free", "model/schedule=constant", "data=folder", f"data.path={world}/photos",
         "data.patch=32", "data.batch=4", "trainer.max_steps=2", "trainer.accelerator=cpu", "track=none",
@@ -81,7 +81,7 @@ def test_a_schedule_free_optimizer_is_measured_by_its_own_average(sr: Any, world
         ("watch=psnr_raw", "watch=val/sample/psnr_raw: no such metric"),
     ],
 )
-def test_the_engines_dials_are_checked(sr: Any, typed: str, said: str) -> None:
+def test_options_of_training_are_checked(sr: Any, typed: str, said: str) -> None:
     answer = sr("run", typed, "track=none", "trainer.max_steps=2", "data.batch=2", "data.patch=32")
     assert answer.code == 2
     assert said in answer.err

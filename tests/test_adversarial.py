@@ -1,4 +1,4 @@
-"""Discriminators, adversarial losses and penalties: literal values, published layouts, and what each promises of itself."""
+"""Discriminators, adversarial losses and penalties: literal values, published layouts, documented properties."""
 
 import copy
 import math
@@ -22,8 +22,8 @@ from sr.penalty.r1 import R1
 from sr.runtime.error import UserError
 
 
-class Published(nn.Module):
-    """Real-ESRGAN's discriminator as its paper draws it, from torch's own spectral norm, with the published names."""
+class PublishedUNet(nn.Module):
+    """Real-ESRGAN's discriminator as in its paper, with PyTorch's own spectral norm and the published names."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -51,18 +51,18 @@ class Published(nn.Module):
         return self.conv9(act(8, act(7, x6)))
 
 
-def test_published_weights_of_the_unet_load_and_say_the_same() -> None:
+def test_published_weights_of_the_unet_load_and_give_equal_outputs() -> None:
     torch.manual_seed(0)
-    theirs, ours = Published(4), UNet(width=4)
-    theirs(torch.rand(1, 3, 32, 32))
-    ours.load_state_dict(theirs.state_dict())
+    published, unet = PublishedUNet(4), UNet(width=4)
+    published(torch.rand(1, 3, 32, 32))
+    unet.load_state_dict(published.state_dict())
     image = torch.rand(2, 3, 40, 56)
-    torch.testing.assert_close(ours.eval()(image), theirs.eval()(image))
+    torch.testing.assert_close(unet.eval()(image), published.eval()(image))
     assert sum(p.numel() for p in UNet().parameters()) == 4_376_897
 
 
 def test_spectral_norm_makes_the_largest_singular_value_one() -> None:
-    """From the first pass on, and still after the weight has moved; one power iteration a pass follows it."""
+    """It is 1 from the first pass on; after the weight has changed, one power iteration per pass is enough."""
     torch.manual_seed(0)
     conv, x = SpectralConv(8, 16, 3, padding=1), torch.rand(1, 8, 6, 6)
 
@@ -83,7 +83,7 @@ def test_spectral_norm_makes_the_largest_singular_value_one() -> None:
 
 
 @pytest.mark.parametrize(("depth", "seen"), [(1, 16), (2, 34), (3, 70), (4, 142)])
-def test_a_logit_of_patch_sees_as_much_as_it_says(depth: int, seen: int) -> None:
+def test_the_receptive_field_of_patch_is_as_documented(depth: int, seen: int) -> None:
     image = torch.rand(1, 3, 224, 224, requires_grad=True)
     logits = Patch(width=2, depth=depth, norm="none")(image)
     middle = logits.shape[-1] // 2
@@ -95,20 +95,20 @@ def test_a_logit_of_patch_sees_as_much_as_it_says(depth: int, seen: int) -> None
         Patch(width=2, depth=depth)(torch.rand(2, 3, smallest, smallest - 1))
 
 
-@pytest.mark.parametrize("judge", [VGG, Patch])
-def test_only_batch_norm_mixes_images(judge: Any) -> None:
+@pytest.mark.parametrize("discriminator", [VGG, Patch])
+def test_only_batch_norm_mixes_images(discriminator: Any) -> None:
     torch.manual_seed(0)
     images = torch.rand(3, 3, 32, 32)
     for norm in ("batch", "spectral", "none"):
-        dials = {"dense": 8} if judge is VGG else {}
-        judging = judge(width=4, norm=norm, **dials)
-        assert any("weight_u" in name for name in judging.state_dict()) == (norm == "spectral")
+        options = {"dense": 8} if discriminator is VGG else {}
+        network = discriminator(width=4, norm=norm, **options)
+        assert any("weight_u" in name for name in network.state_dict()) == (norm == "spectral")
         for _ in range(30 if norm == "spectral" else 0):
-            judging(images)  # until the norms stand still
-        alone = judging(images[:2])[0]
-        assert torch.allclose(judging(images)[0], alone, atol=1e-4) == (norm != "batch")
+            network(images)  # until the norms have converged
+        alone = network(images[:2])[0]
+        assert torch.allclose(network(images)[0], alone, atol=1e-4) == (norm != "batch")
     with pytest.raises(UserError, match=r'norm=spectrall: expected .* Did you mean "spectral"'):
-        judge(norm="spectrall")
+        discriminator(norm="spectrall")
 
 
 REAL, FAKE = torch.tensor([2.0, 0.0]), torch.tensor([-1.0, 1.5])
@@ -123,13 +123,13 @@ def test_relativistic_average_by_hand() -> None:
     real_beats, fake_beats = ([sigmoid(x) for x in xs] for xs in ((1.75, -0.25), (-2, 0.5)))
     d = -sum(math.log(p) for p in real_beats) / 2 - sum(math.log(1 - p) for p in fake_beats) / 2
     g = -sum(math.log(1 - p) for p in real_beats) / 2 - sum(math.log(p) for p in fake_beats) / 2
-    game, fake = Relativistic(), FAKE.clone().requires_grad_()
-    assert game.discriminator(REAL, FAKE).item() == pytest.approx(d, abs=1e-6)
-    assert game.generator(fake, REAL).item() == pytest.approx(g, abs=1e-6)
-    game.generator(fake, REAL).backward()
+    adversarial, fake = Relativistic(), FAKE.clone().requires_grad_()
+    assert adversarial.discriminator(REAL, FAKE).item() == pytest.approx(d, abs=1e-6)
+    assert adversarial.generator(fake, REAL).item() == pytest.approx(g, abs=1e-6)
+    adversarial.generator(fake, REAL).backward()
     assert (fake.grad < 0).all()
     with pytest.raises(TypeError, match="real images too"):
-        game.generator(FAKE)
+        adversarial.generator(FAKE)
 
 
 def test_wasserstein_by_hand() -> None:
@@ -137,30 +137,30 @@ def test_wasserstein_by_hand() -> None:
     assert WGAN().generator(FAKE).item() == pytest.approx(-0.25)
 
 
-@pytest.mark.parametrize("game", [Relativistic(), WGAN()])
-def test_what_is_read_of_a_critic_does_not_depend_on_its_offset(game: nn.Module) -> None:
-    readings = []
+@pytest.mark.parametrize("adversarial", [Relativistic(), WGAN()])
+def test_probabilities_of_a_critic_do_not_depend_on_its_offset(adversarial: nn.Module) -> None:
+    probabilities = []
     for offset in (0.0, 40.0):
-        game.discriminator(REAL + offset, FAKE + offset)
-        readings.append([game.probability(x + offset).item() for x in (REAL, FAKE)])
-    assert readings[0] == pytest.approx(readings[1], abs=1e-5)
-    assert readings[0][0] > 0.5 > readings[0][1]
-    game.discriminator(REAL, REAL)
-    assert game.probability(torch.ones(3)).item() == pytest.approx(0.5)
+        adversarial.discriminator(REAL + offset, FAKE + offset)
+        probabilities.append([adversarial.probability(x + offset).item() for x in (REAL, FAKE)])
+    assert probabilities[0] == pytest.approx(probabilities[1], abs=1e-5)
+    assert probabilities[0][0] > 0.5 > probabilities[0][1]
+    adversarial.discriminator(REAL, REAL)
+    assert adversarial.probability(torch.ones(3)).item() == pytest.approx(0.5)
 
 
-def test_label_smoothing_is_ds_alone_and_one_sided() -> None:
-    """Salimans et al., section 3.4: real is 0.9, fake stays 0, and G plays as before."""
+def test_label_smoothing_is_one_sided_and_for_d_alone() -> None:
+    """Salimans et al., section 3.4: the label of real is 0.9, that of fake stays 0, and G's loss does not change."""
     label = torch.full_like(REAL, 0.9)
     expected = F.binary_cross_entropy_with_logits(REAL, label)
     expected += F.binary_cross_entropy_with_logits(FAKE, torch.zeros_like(FAKE))
     torch.testing.assert_close(Vanilla(label_smoothing=0.1).discriminator(REAL, FAKE), expected)
     squares = 0.5 * (1.1**2 + 0.9**2) / 2 + 0.5 * (1 + 1.5**2) / 2
     assert LSGAN(label_smoothing=0.1).discriminator(REAL, FAKE).item() == pytest.approx(squares)
-    for game in (Vanilla, LSGAN):
-        assert torch.equal(game(label_smoothing=0.1).generator(FAKE), game().generator(FAKE))
+    for adversarial in (Vanilla, LSGAN):
+        assert torch.equal(adversarial(label_smoothing=0.1).generator(FAKE), adversarial().generator(FAKE))
         with pytest.raises(UserError, match=r"model\.adversarial\.label_smoothing=0\.9: expected 0"):
-            game(label_smoothing=0.9)
+            adversarial(label_smoothing=0.9)
 
 
 class Linear(nn.Module):
@@ -175,10 +175,10 @@ class Linear(nn.Module):
 
 
 class Bowl(nn.Module):
-    """D(x) = ½ ‖x‖², whose slope is x; it keeps what it saw."""
+    """D(x) = ½ ‖x‖², whose gradient is x; stores its input."""
 
     def forward(self, image: Tensor) -> Tensor:
-        self.saw = image.detach()
+        self.input = image.detach()
         return 0.5 * image.square()  # a map: its sum counts
 
 
@@ -189,70 +189,73 @@ def test_penalties_on_a_linear_discriminator_by_hand() -> None:
         (R1(), lambda n: 0.5 * n**2, lambda n: 1.0),
         (GradientPenalty(), lambda n: (n - 1) ** 2, lambda n: 2 * (n - 1) / n),
     ):
-        judge = Linear()
-        norm = judge.w.norm().item()
-        result = penalty(judge, real, fake)
+        discriminator = Linear()
+        norm = discriminator.w.norm().item()
+        result = penalty(discriminator, real, fake)
         result.backward()
         assert result.item() == pytest.approx(value(norm), rel=1e-5)
-        torch.testing.assert_close(judge.w.grad, pull(norm) * judge.w.detach())
+        torch.testing.assert_close(discriminator.w.grad, pull(norm) * discriminator.w.detach())
         assert not real.requires_grad
         assert real.grad is None
 
 
-def test_r1_looks_at_real_images_and_at_maps_as_their_sum() -> None:
+def test_r1_is_at_real_images_and_of_the_sum_of_a_map() -> None:
     real = torch.rand(4, 3, 5, 6)
     expected = 0.5 * real.square().sum(dim=(1, 2, 3)).mean().item()
     assert R1()(Bowl(), real, torch.rand_like(real)).item() == pytest.approx(expected, rel=1e-5)
 
 
-@pytest.mark.parametrize(("gamma", "settles"), [(1.0, True), (0.0, False)])
-def test_r1_lets_the_dirac_gan_settle(gamma: float, settles: bool) -> None:
-    """Mescheder et al., section 2: real images are all 0, fakes are all θ, D(x) = ψ · x. Players circle; with R1 they meet."""
-    game, penalty, judge = Vanilla(saturating=False), R1(), nn.Conv2d(1, 1, 1, bias=False)
-    nn.init.ones_(judge.weight)
+@pytest.mark.parametrize(("gamma", "converges"), [(1.0, True), (0.0, False)])
+def test_r1_lets_the_dirac_gan_converge(gamma: float, converges: bool) -> None:
+    """Mescheder et al., section 2: real images are all 0, fakes are all θ, D(x) = ψ · x. G and D
+    circle around the optimum; with R1 they converge."""
+    adversarial, penalty, discriminator = Vanilla(saturating=False), R1(), nn.Conv2d(1, 1, 1, bias=False)
+    nn.init.ones_(discriminator.weight)
     real, fake = torch.zeros(1, 1, 1, 1), torch.ones(1, 1, 1, 1, requires_grad=True)
     for _ in range(200):
-        loss = game.discriminator(judge(real), judge(fake.detach())) + gamma * penalty(judge, real, fake)
-        rise = torch.autograd.grad(loss, judge.weight)[0]
-        fall = torch.autograd.grad(game.generator(judge(fake)), fake)[0]
+        loss = adversarial.discriminator(discriminator(real), discriminator(fake.detach())) + gamma * penalty(
+            discriminator, real, fake
+        )
+        rise = torch.autograd.grad(loss, discriminator.weight)[0]
+        fall = torch.autograd.grad(adversarial.generator(discriminator(fake)), fake)[0]
         with torch.no_grad():
-            judge.weight -= 0.2 * rise
+            discriminator.weight -= 0.2 * rise
             fake -= 0.2 * fall
-    distance = math.hypot(fake.item(), judge.weight.item())
-    assert distance < 0.01 if settles else distance > 0.3
+    distance = math.hypot(fake.item(), discriminator.weight.item())
+    assert distance < 0.01 if converges else distance > 0.3
 
 
-def test_gradient_penalty_is_measured_between_real_and_fake() -> None:
-    """One share for each image, anew each time, and the same again from the same seed."""
-    real, fake, judge, penalty = (
+def test_gradient_penalty_is_between_real_and_fake() -> None:
+    """One random position for each image, a new one at each call, and the same for the same seed."""
+    real, fake, discriminator, penalty = (
         torch.full((64, 1, 4, 4), 0.9),
         torch.full((64, 1, 4, 4), 0.1),
         Bowl(),
         GradientPenalty(),
     )
     torch.manual_seed(3)
-    first = penalty(judge, real, fake)
-    places = judge.saw.flatten(1)
+    first = penalty(discriminator, real, fake)
+    places = discriminator.input.flatten(1)
     assert torch.equal(places, places[:, :1].expand(-1, 16))
     assert 0.1 <= places.min() < 0.2
     assert 0.8 < places.max() <= 0.9
     assert first.item() == pytest.approx((4 * places[:, 0] - 1).square().mean().item(), rel=1e-5)
-    assert penalty(judge, real, fake) != first
+    assert penalty(discriminator, real, fake) != first
     torch.manual_seed(3)
-    assert penalty(judge, real, fake) == first
+    assert penalty(discriminator, real, fake) == first
 
 
 @pytest.mark.parametrize("penalty", [R1(), GradientPenalty()])
-def test_penalties_count_in_full_precision_and_stay_finite(penalty: nn.Module) -> None:
-    """Also under mixed precision; and where D is constant, and a norm has no derivative."""
+def test_penalties_are_finite_and_in_full_precision(penalty: nn.Module) -> None:
+    """Their value is the same under mixed precision; where D is constant, a norm has no derivative."""
     real, fake = torch.rand(2, 2, 3, 32, 32).unbind()
-    judge = UNet(width=4).eval()  # its spectral norms stand still
+    discriminator = UNet(width=4).eval()  # its spectral norms are constant
     torch.manual_seed(0)
-    exact = penalty(judge, real, fake).item()
+    exact = penalty(discriminator, real, fake).item()
     torch.manual_seed(0)
     with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
-        judge(real)  # autocast keeps its half copies of the weights
-        assert penalty(judge, real, fake).item() == pytest.approx(exact, rel=1e-5)
+        discriminator(real)  # autocast caches its half precision copies of the weights
+        assert penalty(discriminator, real, fake).item() == pytest.approx(exact, rel=1e-5)
     flat = Linear()
     nn.init.zeros_(flat.w)
     penalty(flat, *torch.rand(2, 4, 3, 3, 3).unbind()).backward()
