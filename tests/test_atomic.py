@@ -17,7 +17,7 @@ WORDS = (
     "trainer.accelerator=cpu",
     "trainer.max_steps=3000",
     "trainer.val_check_interval=50",
-    "save_steps=10",
+    "checkpoint_steps=10",
     "model.net.width=8",
 )
 

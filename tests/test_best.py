@@ -21,7 +21,7 @@ from sr.runtime.error import UserError
 from sr.track.none import NoTracker
 from sr.training.tables import format_checkpoint_table
 
-CONFIG: dict[str, Any] = {"data": {"val": ["Set5"]}, "model": {"adversarial": {}}, "watch_also": "auto"}
+CONFIG: dict[str, Any] = {"data": {"val": ["Set5"]}, "model": {"adversarial": {}}, "monitor_also": "auto"}
 PROGRESS = ("ready", "started", "processed", "completed")
 SET5 = SetKey("val", "Set5")
 PSNR, SPECTRUM = SET5.metric("psnr"), SET5.metric("spectrum")
@@ -32,9 +32,9 @@ METRICS = {"spectrum": Spectrum(), "dists": DISTS.__new__(DISTS), "lpips": LPIPS
 class Kept:
     """Checkpoints of a made-up training."""
 
-    def __init__(self, folder: Path, inherited: Path | None = None, watch: str = "psnr", **dials: Any) -> None:
+    def __init__(self, folder: Path, inherited: Path | None = None, monitor: str = "psnr", **dials: Any) -> None:
         folder.mkdir(exist_ok=True)
-        self.best = BestCheckpoint(folder, watch, CONFIG | dials, inherited=inherited)
+        self.best = BestCheckpoint(folder, monitor, CONFIG | dials, inherited=inherited)
         self.keeper = CheckpointWriter(self.best, CONFIG | dials, NoTracker())
         self.module = SimpleNamespace(
             best=StepMetrics(), bicubic={}, may_become_best=True, use_eval_weights=nullcontext,
@@ -93,7 +93,7 @@ def test_both_are_kept_and_a_resumed_run_goes_on_from_both(tmp_path: Path) -> No
 
 def test_a_resumed_run_that_watches_another_metric_begins_with_no_second_best(tmp_path: Path) -> None:
     Kept(tmp_path / "first").validate(1, psnr=30.0, spectrum=5.0)
-    second = Kept(tmp_path / "second", tmp_path / "first", watch="spectrum", watch_also="psnr")
+    second = Kept(tmp_path / "second", tmp_path / "first", monitor="spectrum", monitor_also="psnr")
     second.resume(tmp_path / "first" / "last.ckpt")
     second.validate(2, psnr=29.0, spectrum=6.0)
     assert steps(tmp_path / "second")["best_psnr"] == second.best.second.step == 2
@@ -106,11 +106,11 @@ def test_a_resumed_run_that_watches_another_metric_begins_with_no_second_best(tm
         ({}, {"spectrum": 1.0, "dists": 1.0}, "dists"),
         ({}, {"spectrum": 1.0, "dists": 1.0, "lpips": 1.0}, "lpips"),
         ({}, {}, None),
-        ({"watch": "spectrum"}, {"spectrum": 1.0}, None),
-        ({"watch": "spectrum", "watch_also": "psnr"}, {"spectrum": 1.0}, "psnr"),
+        ({"monitor": "spectrum"}, {"spectrum": 1.0}, None),
+        ({"monitor": "spectrum", "monitor_also": "psnr"}, {"spectrum": 1.0}, "psnr"),
         ({"model": {}}, {"spectrum": 1.0}, None),  # of a CNN all measures prefer the same
-        ({"model": {}, "watch_also": "val/Set5/spectrum"}, {"spectrum": 1.0}, "spectrum"),
-        ({"watch_also": None}, {"spectrum": 1.0}, None),
+        ({"model": {}, "monitor_also": "val/Set5/spectrum"}, {"spectrum": 1.0}, "spectrum"),
+        ({"monitor_also": None}, {"spectrum": 1.0}, None),
     ],
 )
 def test_what_chooses_the_second(
@@ -123,8 +123,8 @@ def test_what_chooses_the_second(
 
 
 def test_a_measure_that_is_not_there_is_told_of(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"watch_also=val/Set5/lpips: no such metric; there are val/Set5/psnr"):
-        Kept(tmp_path, watch_also="lpips").validate(0, psnr=30.0)
+    with pytest.raises(UserError, match=r"monitor_also=val/Set5/lpips: no such metric; there are val/Set5/psnr"):
+        Kept(tmp_path, monitor_also="lpips").validate(0, psnr=30.0)
 
 
 def test_the_end_of_a_gan_run_shows_both(sr: Any, world: Path, tmp_path: Path) -> None:

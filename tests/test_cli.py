@@ -125,7 +125,7 @@ def test_pair_of_wrong_size_lists_all_faults_at_once(sr: Any, tmp_path: Path) ->
         write_image(tmp_path / "hr" / f"{k}.png", 48, 56)
         write_image(tmp_path / "lr" / f"{k}.png", 24, 28 - k)
     answer = sr("run", *FAST, "data=pair", "data.lr=lr", "data.hr=hr", "data.patch=32")
-    refused(answer, "2 fault(s)", "1.png", "2.png", "28×24 was expected")
+    refused(answer, "2 error(s)", "1.png", "2.png", "28×24 was expected")
 
 
 def test_truncated_cifar_archive(sr: Any, tmp_path: Path) -> None:
@@ -161,8 +161,8 @@ def test_benchmark_has_nothing_to_train_on(sr: Any, world: Path) -> None:
 
 
 def test_unknown_watch(sr: Any, world: Path) -> None:
-    words = ("data=folder", f"data.path={world}/photos", "data.patch=32", "data.batch=2", "watch=val/Set5/psnr")
-    refused(sr("run", *FAST, *words), "watch=val/Set5/psnr", "val/folder/psnr")
+    words = ("data=folder", f"data.path={world}/photos", "data.patch=32", "data.batch=2", "monitor=val/Set5/psnr")
+    refused(sr("run", *FAST, *words), "monitor=val/Set5/psnr", "val/folder/psnr")
 
 
 def test_options_may_follow_overrides_and_paths_need_no_quotes(sr: Any, tmp_path: Path) -> None:

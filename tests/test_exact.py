@@ -13,7 +13,7 @@ from sr.record.machine import MACHINE_METRICS
 from sr.track.none import NoTracker
 
 SMALL = (
-    "trainer.accelerator=cpu", "trainer.max_steps=7", "trainer.val_check_interval=3", "save_steps=1", "data.batch=4",
+    "trainer.accelerator=cpu", "trainer.max_steps=7", "trainer.val_check_interval=3", "checkpoint_steps=1", "data.batch=4",
     "model/net=plain", "model.net.width=4",
 )  # fmt: skip
 FOLDER = ("data=folder", "data.patch=32", "data.repeat=6")  # an epoch is of four batches, or of two steps of two
@@ -171,6 +171,6 @@ def test_when_files_are_written_is_not_seen_in_the_result(train: Any, case: str,
     """A run with a checkpoint after each step, and one with a checkpoint at its validations alone."""
     words = (*CASES[case], f"trainer.val_check_interval={interval}")
     often = train(*words)
-    seldom = train(*words, "save_steps=null", at=(5, "train"))
+    seldom = train(*words, "checkpoint_steps=null", at=(5, "train"))
     assert torch.load(seldom / "last.ckpt", weights_only=True)["global_step"] == interval
-    same(often, train(*words, "save_steps=null", folder=seldom))
+    same(often, train(*words, "checkpoint_steps=null", folder=seldom))

@@ -26,7 +26,7 @@ from sr.track.mlflow_format import sanitize_key
 KILLS = int(os.environ.get("SR_KILLS", "20"))
 CASES = [(model, workers) for model in ("cnn", "gan") for workers in (0, 2)]
 WORDS = (
-    "trainer.accelerator=cpu", "trainer.max_steps=24", "trainer.val_check_interval=5", "save_steps=2",
+    "trainer.accelerator=cpu", "trainer.max_steps=24", "trainer.val_check_interval=5", "checkpoint_steps=2",
     "data=folder", "data.patch=32", "data.repeat=6", "data.batch=4", "model/net=plain", "model.net.width=4",
     "model.schedule.warmup=2",
 )  # fmt: skip

@@ -274,7 +274,7 @@ def test_a_new_metric_is_two_files_and_may_select_a_best_checkpoint(
         "--config-dir", str(own_parts), "metric/also=[largest_error]", "data=folder", f"data.path={world}/photos",
         "data.patch=32", "data.batch=2", "track=none", "trainer.max_steps=2", "trainer.accelerator=cpu",
     )  # fmt: skip
-    answer = sr("run", *words, "model/net=plain", "watch_also=largest_error", "data.test=[]")
+    answer = sr("run", *words, "model/net=plain", "monitor_also=largest_error", "data.test=[]")
     assert answer.code == 0, answer.err
     (checkpoint,) = (tmp_path / "runs").glob("*/best_largest_error.ckpt")
     summary = json.loads((checkpoint.parent / "summary.json").read_text())

@@ -124,14 +124,14 @@ def test_auto_goes_on_or_begins(run: Any, sr: Any, begun: Path) -> None:
     interrupted(begun)
     (begun / "last.ckpt").rename(begun / "kept")
     answer = run(*words)
-    assert (answer.code, "so a new one begins" in answer.out) == (0, True), answer.err
+    assert (answer.code, "so a new run begins" in answer.out) == (0, True), answer.err
     other = max(set(begun.parent.iterdir()) - {begun})
     (begun / "kept").rename(begun / "last.ckpt")
     answer = run(*reversed(words))
-    assert (answer.code, f"resume=auto: {begun} goes on" in answer.out) == (0, True), answer.err
+    assert (answer.code, f"resume=auto: resuming {begun}" in answer.out) == (0, True), answer.err
     assert len(list(begun.parent.iterdir())) == 2
     interrupted(other)
-    assert "so a new one begins" in run(*words, "seed=1").out
+    assert "so a new run begins" in run(*words, "seed=1").out
 
 
 @pytest.mark.slow
@@ -143,7 +143,7 @@ def test_a_tracked_run_stays_one(sr: Any, run: Any, tmp_path: Path) -> None:
     before = (folder / "run.json").read_text()
     answer = sr("run", f"resume={folder}", "trainer.max_steps=3", "track=none")
     assert answer.code == 2
-    assert "a tracked run cannot go on with track=none: type track=journal" in answer.err
+    assert "a tracked run cannot be resumed with track=none; type track=journal" in answer.err
     assert ((folder / "run.json").read_text(), step(folder)) == (before, 2)
     answer = sr("run", f"resume={folder}", "trainer.max_steps=3", "track=journal")
     assert answer.code == 0, answer.err
@@ -169,7 +169,7 @@ def test_auto_knows_a_run_by_words_with_a_password(tmp_path: Path) -> None:
     ("words", "variables", "said"),
     [
         (["-m", "seed=0,1"], {}, "resume=auto: -m makes several runs"),
-        ([], {"WORLD_SIZE": "2", "RANK": "1"}, "each of the 2 processes that were started here"),
+        ([], {"WORLD_SIZE": "2", "RANK": "1"}, "each of the 2 processes that torchrun or srun has started"),
     ],
 )
 def test_auto_is_for_one_run_and_one_process(
@@ -198,7 +198,7 @@ def test_the_other_processes_of_a_training_find_its_folder_open(
 
 def test_an_evaluation_is_no_training(tmp_path: Path) -> None:
     folder = written(tmp_path / "1_a", [], verb="evaluate")
-    with pytest.raises(UserError, match=r"this is no training, but was made by sr\.evaluate"):
+    with pytest.raises(UserError, match=r"expected a training \(found a run of sr\.evaluate"):
         expand_overrides([f"resume={folder}"])
 
 
@@ -211,14 +211,14 @@ def test_a_torn_file_is_told_of_and_the_one_before_is_taken(sr: Any, run: Any, t
     (folder / "last.ckpt").write_bytes(whole[: len(whole) // 2])
     answer = sr("run", f"resume={folder}")
     assert answer.code == 0, answer.err
-    assert "last.ckpt is cut off or damaged, so the one before it is taken" in answer.err
+    assert "last.ckpt is truncated or damaged, so the one before it is used" in answer.err
     assert step(folder) == 4
     assert is_intact(folder / "last.ckpt")
     for name in RESUMABLE:
         (folder / name).write_bytes(whole[:1000])
     interrupted(folder)
     answer = sr("run", f"resume={folder}")
-    assert (answer.code, "none of its checkpoints is whole" in answer.err) == (2, True)
+    assert (answer.code, "expected an intact checkpoint" in answer.err) == (2, True)
 
 
 def test_one_changed_byte_is_seen(begun: Path) -> None:

@@ -69,13 +69,19 @@ def test_the_best_stays_the_best_where_only_the_training_changes(sr: Any, begun:
 def test_averages_and_protocol_are_what_a_run_keeps(sr: Any, begun: Path, word: str) -> None:
     answer = sr("run", f"resume={begun}", "trainer.max_steps=3", word)
     assert answer.code == 2
-    assert "keeps its weights, optimizers and protocol" in answer.err
+    assert "continues with the same weights, optimizers and protocol" in answer.err
     assert "Traceback" not in answer.err
 
 
 def test_a_schedule_free_net_is_in_every_file_as_it_is_measured(sr: Any, tmp_path: Path, world: Path) -> None:
     """Also between two validations, where the training goes on with other weights; and what is tested is in the file."""
-    words = ("model/optimizer=schedule_free", "save_steps=3", "data.val=[]", "trainer.max_steps=3", "data.test=[Set5]")
+    words = (
+        "model/optimizer=schedule_free",
+        "checkpoint_steps=3",
+        "data.val=[]",
+        "trainer.max_steps=3",
+        "data.test=[Set5]",
+    )
     answer = sr("run", *WORDS, f"paths.data={world}", f"data.path={world}/photos", *words)
     assert answer.code == 0, answer.err
     (folder,) = (tmp_path / "runs").iterdir()

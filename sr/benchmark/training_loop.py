@@ -92,7 +92,7 @@ class TrainingComparison:
             store = {"runs": folder, "uri": None} if "runs" in self.config["track"] else {}  # never the user's database
             tracker = build_part(self.config["track"] | store, "track")
             model, clock, profiler = build_model(self.config), TrainingClock(), DataWaitProfiler()
-            best = BestCheckpoint(Path(folder), self.config["watch"], self.config)
+            best = BestCheckpoint(Path(folder), self.config["monitor"], self.config)
             callbacks = [
                 best,
                 clock,

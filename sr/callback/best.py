@@ -18,22 +18,22 @@ from sr.runtime.error import UserError
 
 
 class BestCheckpoint(Callback):
-    """Knows the best step by `watch` and the best by `watch_also`, and stops a training that gets no better.
+    """Knows the best step by `monitor` and the best by `monitor_also`, and stops a training that gets no better.
 
     A run that goes on keeps its best steps. One that begins with another's checkpoint takes over the best files beside
     it, in the folder `inherited`, unless they are later than that checkpoint. Either begins with none where other
     pictures are measured now, or in another way.
     """
 
-    def __init__(self, folder: Path, watch: str, config: dict[str, Any], patience: int | None = None,
+    def __init__(self, folder: Path, monitor: str, config: dict[str, Any], patience: int | None = None,
                  inherited: Path | None = None) -> None:  # fmt: skip
         self.folder, self.patience, self.config = folder, patience, config
         self._inherited = inherited
         self._waited = 0  # validations since the best one
         first = config["data"]["val"][0] if config["data"]["val"] else None
         self._set = SetKey("val", Path(first).name if first else "")
-        self.key = self._parse("watch", watch)
-        self.also: MetricKey | None = None  # of watch_also what `key` is of watch; known at the first validation
+        self.key = self._parse("monitor", monitor)
+        self.also: MetricKey | None = None  # of monitor_also what `key` is of monitor; known at the first validation
         self.second = StepMetrics()  # by `also` what `module.best` is by `key`
         self.measured: dict[str, str] = {}  # digests of the validation sets: what is in them, and how it is measured
         self.is_comparable = True  # whether these are the checkpoint's: numbers of others are no measure
@@ -119,14 +119,14 @@ class BestCheckpoint(Callback):
     def _know(self, module: SRModule) -> None:
         """Find the second metric among those that are measured; raises where one is not."""
         known = sorted(key for key in module.metrics if not key.weights)
-        also = self.config.get("watch_also")
+        also = self.config.get("monitor_also")
         if also == "auto":
             names = module.metric.perceptual_names if "adversarial" in self.config["model"] else []
             also = next((name for name in names if self._set.metric(name) in {*known} - {self.key}), None)
-        also = None if also is None else self._parse("watch_also", also)
+        also = None if also is None else self._parse("monitor_also", also)
         self.second = self.second if also == self.also else StepMetrics()  # of a resumed run, by what it watched there
         self.also = also
-        for dial, key in (("watch", self.key), ("watch_also", self.also)):
+        for dial, key in (("monitor", self.key), ("monitor_also", self.also)):
             if key is not None and key not in known:
                 raise UserError(f"{dial}={key}: no such metric; there are {', '.join(map(str, known))}")
 

@@ -10,6 +10,10 @@ from typing import Any
 
 # Dotted key of an option, old -> new. A `*` stands for one name, as in `model.penalty.*.every`.
 OPTIONS: dict[str, str] = {
+    "watch": "monitor",
+    "watch_also": "monitor_also",
+    "save_minutes": "checkpoint_minutes",
+    "save_steps": "checkpoint_steps",
     "model.net.start": "model.net.initialization",
     "model.net.compress": "model.net.compress_ratio",
     "model.net.squeeze": "model.net.squeeze_factor",

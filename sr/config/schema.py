@@ -18,7 +18,7 @@ STAGES = ("fit", "test")
 PRECISIONS = ("32-true", "32", "bf16-mixed", "16-mixed")
 COUNTS = (  # options that are whole numbers of 1 or more
     "data.batch", "data.patch", "data.repeat",
-    "rounds", "steps", "tile", "patience", "save_steps", "model.gradient_share_interval", "model.d_steps",
+    "rounds", "steps", "tile", "patience", "checkpoint_steps", "model.gradient_share_interval", "model.d_steps",
     "model.penalty.r1.interval", "model.penalty.gradient.interval",
     "trainer.max_steps", "trainer.max_epochs", "trainer.val_check_interval", "trainer.accumulate_grad_batches",
 )  # fmt: skip
@@ -41,14 +41,14 @@ class SharedOptions:
     scale: int
     color: str
     seed: int
-    watch: str = "psnr"
+    monitor: str = "psnr"
     channels: int | None = None
     stages: list[str] = field(default_factory=list)
     patience: int | None = None
     resume: str | None = None
     trust: list[str] = field(default_factory=list)
-    save_minutes: float | None = 5.0
-    save_steps: int | None = None
+    checkpoint_minutes: float | None = 5.0
+    checkpoint_steps: int | None = None
 
 
 def find_conf_dir() -> Path:
@@ -164,9 +164,9 @@ def _check_numbers(config: dict[str, Any]) -> None:
     """Raise if a number is out of its range, or a combination of options is not supported."""
     if not 0 <= config["seed"] < 2**32:
         raise UserError(f"seed={config['seed']}: expected a whole number from 0 to 4294967295")
-    minutes = config.get("save_minutes")
+    minutes = config.get("checkpoint_minutes")
     if minutes is not None and minutes <= 0:
-        raise UserError(f"save_minutes={minutes}: expected a number of minutes above 0, or null for never")
+        raise UserError(f"checkpoint_minutes={minutes}: expected a number of minutes above 0, or null for never")
     if "trainer" in config:
         _check_trainer(config, config["trainer"])
     workers = config["data"].get("workers", 0)

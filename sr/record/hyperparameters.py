@@ -5,7 +5,7 @@ from typing import Any, Literal
 # Options that are in config.yaml only: at the root, because they change no result, and in parts, because they repeat the
 # root's or say where files are.
 NOT_SHOWN_AT_ROOT = (
-    "paths", "track", "stages", "metric", "channels", "save_minutes", "save_steps", "resume", "trust",
+    "paths", "track", "stages", "metric", "channels", "checkpoint_minutes", "checkpoint_steps", "resume", "trust",
 )  # fmt: skip
 NOT_SHOWN_IN_PARTS = (
     "scale", "color", "channels", "seed", "root", "metric", "clip", "accumulate", "url", "sha256", "memory", "disk", "cache",

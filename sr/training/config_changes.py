@@ -1,4 +1,4 @@
-"""The dials of a run that goes on, against those that it had: what has changed, and whether it may."""
+"""Compare the config of a resumed run with the one that it had, and refuse changes that it cannot make."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,45 +10,49 @@ from omegaconf import DictConfig, OmegaConf
 from sr.config.diff import Change, find_differences, flatten, format_value, is_under
 from sr.config.renamed import update_config
 from sr.runtime.error import UserError
-from sr.training.resume import FIXED, parse_key, read_overrides
+from sr.training.resume import parse_key, read_overrides
+
+FIXED_OPTIONS = (  # their weights, state or numbers could not be continued
+    "model._target_", "model.net", "model.discriminator", "model.optimizer", "model.discriminator_optimizer", "metric",
+    "color", "scale",
+)  # fmt: skip
 
 
-def find_changes(folder: Path, cfg: DictConfig, config: dict[str, Any], typed: Iterable[str]) -> list[Change]:
-    """What differs between the run of this folder and what was composed for it now (`cfg`, and resolved `config`).
+def find_changes(folder: Path, cfg: DictConfig, config: dict[str, Any], overrides: Iterable[str]) -> list[Change]:
+    """Return the options in which the run of a folder differs from what was composed now (`cfg`, resolved `config`).
 
-    Raises where nobody has typed that it should: a file in `conf/` that was edited since, another environment. Where things
-    lie may differ, and what only follows from other dials is not told of.
+    Paths may differ, and options that follow from other options are left out. Raise if an option changed that nobody
+    typed, because a file in `conf/` was edited or the environment is another one, or if one changed that must not.
     """
     try:
-        there = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError):  # of an older run without a tracker
+        before = update_config(yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")))
+    except (OSError, yaml.YAMLError):  # an older run without a tracker
         return []
-    if isinstance(there, dict):
-        there = update_config(there)
-    found = find_differences(there, config, _derived(cfg))
-    named = {parse_key(word).partition("@")[0].replace("/", ".") for word in set(typed) - set(read_overrides(folder))}
-    unasked = [change for change in found if not is_under(change.key, named)]
-    if unasked:
+    changes = find_differences(before, config, _list_derived_options(cfg))
+    new_words = set(overrides) - set(read_overrides(folder))
+    typed = {parse_key(word).partition("@")[0].replace("/", ".") for word in new_words}
+    untyped = [change for change in changes if not is_under(change.key, typed)]
+    if untyped:
         raise UserError(
-            f"resume={folder}: since this run began, other values have come from conf/ or the environment: "
-            f"{', '.join(map(str, unasked))}. Type those that are meant, such as "
-            f"{unasked[0].key}={format_value(unasked[0].before)}"
+            f"resume={folder}: conf/ or the environment has changed since this run began: "
+            f"{', '.join(map(str, untyped))}. Type the values that you want, such as "
+            f"{untyped[0].key}={format_value(untyped[0].before)}"
         )
-    fixed = [change for change in found if is_under(change.key, FIXED) or _averages(change)]
+    fixed = [change for change in changes if is_under(change.key, FIXED_OPTIONS) or _adds_or_drops_ema(change)]
     if fixed:
         raise UserError(
-            f"resume={folder}: {', '.join(map(str, fixed))}: a run that goes on keeps its weights, optimizers "
+            f"resume={folder}: {', '.join(map(str, fixed))}: a resumed run continues with the same weights, optimizers "
             f"and protocol. For a new run that begins with its weights: model.init={folder}"
         )
-    return found
+    return changes
 
 
-def _averages(change: Change) -> bool:
-    """Whether averaged weights would have to come from nowhere, or are left over; another decay is none of that."""
+def _adds_or_drops_ema(change: Change) -> bool:
+    """Return True if averaged weights would be missing, or left over; the decay may change."""
     return change.key == "model.ema" and None in (change.before, change.after)
 
 
-def _derived(cfg: DictConfig) -> list[str]:
-    """Dials whose value stands at another dial; one that stands in the environment is its own."""
+def _list_derived_options(cfg: DictConfig) -> list[str]:
+    """Return the options whose value is that of another option; one from the environment is not derived."""
     raw = flatten(OmegaConf.to_container(cfg, resolve=False))
     return ["channels", *(k for k, v in raw.items() if isinstance(v, str) and "${" in v and "${oc.env:" not in v)]

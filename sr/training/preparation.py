@@ -18,7 +18,7 @@ MAX_LEAKS_SHOWN = 3  # of each evaluation set
 
 
 class PreparedData(NamedTuple):
-    """What is known of the images of a run."""
+    """The images of a run: what is known before it is opened."""
 
     leaks: list[Leak]  # training images that are in an evaluation set
     fingerprint: list[SetFingerprint]

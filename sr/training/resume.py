@@ -1,8 +1,8 @@
-"""`resume=`: which run goes on, from which of its files, and with which of its dials.
+"""`resume=`: find the run that is resumed, its newest intact checkpoint, and the options that it began with.
 
-A run's folder, or its id, continues that very run: what was typed when it began stands before what is typed now, so that
-`resume=RUN` alone is enough. A checkpoint begins a new run. `auto` is for machines that start a command again after
-they have killed it: the newest unfinished run of the same words goes on, and where there is none, one begins.
+A run's folder or its ID resumes that very run: its own overrides come before those of the command line, so that
+`resume=RUN` alone is enough. A checkpoint begins a new run. `auto` is for machines that start a command again after they
+have killed it: it resumes the newest unfinished run of the same command, and begins a new run if there is none.
 """
 
 import contextlib
@@ -26,83 +26,81 @@ from sr.runtime.error import UserError
 from sr.track.run_address import parse_run_id
 
 AUTO = "auto"
-FIXED = (
-    "model._target_", "model.net", "model.discriminator", "model.optimizer", "model.discriminator_optimizer", "metric",
-    "color", "scale",
-)  # fmt: skip
+OVERRIDES_FILE = "overrides.yaml"
+RANK_VARIABLES = ("RANK", "LOCAL_RANK", "SLURM_PROCID")
+PROCESS_COUNT_VARIABLES = ("WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
 
 
 class PastRun(NamedTuple):
-    """What a run's folder tells of it."""
+    """A run as its folder describes it."""
 
     folder: Path
-    status: str | None
-    is_alive: bool  # its process is there still
+    status: str | None  # RUNNING, FINISHED, FAILED or KILLED
+    is_alive: bool  # its process still exists
 
     @property
-    def typed(self) -> list[str] | None:
-        """The overrides of its command line; None where they were not kept."""
-        words = _yaml(self.folder / "overrides.yaml")
-        return (
-            [update_override(word) if isinstance(word, str) else word for word in words]
-            if isinstance(words, list)
-            else words
-        )
+    def overrides(self) -> list[str] | None:
+        """The overrides of its command line; None if they were not stored."""
+        words = _read_yaml(self.folder / OVERRIDES_FILE)
+        return [update_override(w) if isinstance(w, str) else w for w in words] if isinstance(words, list) else words
 
 
-def expand_overrides(typed: list[str]) -> list[str]:
-    """The command line with what it takes over from the run that `resume=` names, and that run's folder in its place."""
-    given = [word for word in typed if word.startswith("resume=")]
-    wanted = _plain(given[-1].partition("=")[2]) if given else ""
+def expand_overrides(words: list[str]) -> list[str]:
+    """Return the command line with the overrides of the run that `resume=` names, and that run's folder in its place."""
+    resume_words = [word for word in words if word.startswith("resume=")]
+    wanted = _unquote(resume_words[-1].partition("=")[2]) if resume_words else ""
     if wanted in ("", "null") or Path(wanted).expanduser().is_file():
-        return typed
-    rest = [word for word in typed if word not in given]
+        return words
+    rest = [word for word in words if word not in resume_words]
     if wanted == AUTO:
-        _refuse_several(rest)
-    run = _newest_like(rest) if wanted == AUTO else _named(wanted, _runs(rest))
-    if run is None:
-        print("resume=auto: no unfinished run of these words has a checkpoint, so a new one begins")
-        return rest
-    if wanted == AUTO:
-        print(f"resume=auto: {run.folder} goes on")
-    typed_now = set(map(parse_key, rest))
-    before = [word for word in read_overrides(run.folder) if parse_key(word) not in typed_now]
-    if "track" in typed_now:  # another tracker has other dials
+        _require_single_run(rest)
+        run = _find_unfinished_run(rest)
+        if run is None:
+            print("resume=auto: no unfinished run of this command has a checkpoint, so a new run begins")
+            return rest
+        print(f"resume=auto: resuming {run.folder}")
+    else:
+        run = _find_named_run(wanted, _find_runs_folder(rest))
+    keys = set(map(parse_key, rest))
+    before = [word for word in read_overrides(run.folder) if parse_key(word) not in keys]
+    if "track" in keys:  # another tracker has other options
         before = [word for word in before if not parse_key(word).startswith("track.")]
-    lost = [parse_key(word) for word in before if MASK in word]
-    if lost:
-        raise UserError(f"resume={run.folder}: a password in {', '.join(lost)} was not kept: type this again")
+    masked = [parse_key(word) for word in before if MASK in word]
+    if masked:
+        raise UserError(f"resume={run.folder}: passwords are not stored; type {', '.join(masked)} again")
     return [*before, *rest, f"resume={quote_override(str(run.folder))}"]
 
 
 def read_overrides(folder: Path) -> list[str]:
-    """What was typed when the run of this folder began. Options and Hydra's own dials are none of it, whoever wrote them;
-    nor is `trust`: a folder cannot say of itself that it is trusted.
+    """Return the overrides that the run of a folder began with, without `resume` and `trust`.
+
+    Flags and Hydra's own options are refused, and `trust` is left out: a folder cannot say that it is trusted.
     """
-    found = _yaml(folder / "overrides.yaml")
-    found = [] if found is None else found
-    if not isinstance(found, list) or not all(isinstance(word, str) for word in found):
-        raise UserError(f"resume={folder}: its overrides.yaml is damaged: expected a list of words")
-    strange = [word for word in found if word.strip().startswith("-") or "hydra" in _rooms(word)]
-    if strange:
-        raise UserError(f"resume={folder}: its overrides.yaml was not written by sr ({', '.join(strange)})")
-    return [update_override(word) for word in found if not {"resume", "trust"} & _rooms(word)]
+    words = _read_yaml(folder / OVERRIDES_FILE)
+    words = [] if words is None else words
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        raise UserError(f"resume={folder}: its {OVERRIDES_FILE} is damaged: expected a list of words")
+    foreign = [word for word in words if word.strip().startswith("-") or "hydra" in _list_roots(word)]
+    if foreign:
+        raise UserError(f"resume={folder}: its {OVERRIDES_FILE} was not written by sr ({', '.join(foreign)})")
+    return [update_override(word) for word in words if not {"resume", "trust"} & _list_roots(word)]
 
 
 def find_newest_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint of a run that is whole; None where it was killed before the first one."""
-    there = [path for path in (folder / name for name in RESUMABLE) if path.exists()]
-    for path in there:
+    """Return the newest intact checkpoint of a run; None if it was killed before the first one."""
+    paths = [path for path in (folder / name for name in RESUMABLE) if path.exists()]
+    for path in paths:
         if is_intact(path):
             return path
-        print(f"resume: {path.name} is cut off or damaged, so the one before it is taken", file=sys.stderr)
-    if there:
-        raise UserError(f"resume={folder}: none of its checkpoints is whole ({', '.join(path.name for path in there)})")
+        print(f"resume: {path.name} is truncated or damaged, so the one before it is used", file=sys.stderr)
+    if paths:
+        names = ", ".join(path.name for path in paths)
+        raise UserError(f"resume={folder}: expected an intact checkpoint (found damaged ones: {names})")
     return None
 
 
 def is_intact(path: Path) -> bool:
-    """Whether every byte of a file of torch.save is as it was written; neither torch nor time is needed to tell."""
+    """Return True if every byte of a file of `torch.save` is as it was written; checked without torch, and fast."""
     try:
         with zipfile.ZipFile(path) as archive:
             return archive.testzip() is None
@@ -111,85 +109,81 @@ def is_intact(path: Path) -> bool:
 
 
 def read_past_run(folder: Path) -> PastRun:
-    """From `run.json`, or where there is none, as without a tracker, from the summary that was written at the end."""
+    """Read `run.json`, or if there is none, as without a tracker, the summary of the end of the run."""
     run = read_identity(folder)
     return PastRun(folder, run.status if run else _read_result(folder).status, bool(run and run.is_alive))
 
 
 def parse_key(word: str) -> str:
-    """`model/net` of `model/net=edsr`, `seed` of `+seed=3`."""
+    """Return the key of an override: `model/net` of `model/net=edsr`, `seed` of `+seed=3`."""
     return word.partition("=")[0].strip().lstrip("+~").strip()
 
 
-def _rooms(word: str) -> set[str]:
-    """Where in the config a word leads: `data/degrade@trust.x=real` is of the group `data`, and goes into `trust`."""
+def _list_roots(word: str) -> set[str]:
+    """Return the top-level names that an override concerns: `data/degrade@trust.x=real` is of `data` and sets `trust`."""
     return {re.split(r"[./\[\s]", part.strip())[0] for part in parse_key(word).replace(":", "@").split("@")}
 
 
-def _named(wanted: str, runs: Path) -> PastRun:
-    """The run of a folder or an id; the tracker's ID of older runs is in their summary."""
-    word = parse_run_id(wanted) or wanted
-    older = [path for path in _folders(runs) if _read_result(path).run_id == word]
-    run = read_past_run((older[0] if older else find_run(runs, word, "resume")).resolve())
+def _find_named_run(wanted: str, runs: Path) -> PastRun:
+    """Return the training of a folder or an ID; older runs have the tracker's ID in their summary only."""
+    run_id = parse_run_id(wanted) or wanted
+    older = [path for path in _list_folders(runs) if _read_result(path).run_id == run_id]
+    run = read_past_run((older[0] if older else find_run(runs, run_id, "resume")).resolve())
     if not any((run.folder / name).exists() for name in (RUN_FILE, "config.yaml", SUMMARY_FILE, *RESUMABLE)):
+        raise UserError(f"resume={wanted}: expected a run's folder (found neither config.yaml nor a checkpoint in it)")
+    identity = read_identity(run.folder)
+    if identity and identity.command not in ("", "run"):
         raise UserError(
-            f"resume={wanted}: expected a run's folder; there is neither config.yaml nor a checkpoint in it"
+            f"resume={wanted}: expected a training (found a run of sr.{identity.command}); start that again"
         )
-    made = read_identity(run.folder)
-    if made and made.command not in ("", "run"):
-        raise UserError(f"resume={wanted}: this is no training, but was made by sr.{made.command}: begin that anew")
-    if run.is_alive and not _rank():  # where several train, the first one may have opened it already
+    if run.is_alive and not _find_rank():  # of several processes, the first one may have opened it already
         raise UserError(f"resume={wanted}: this run is still running, in {run.folder}; stop it first")
     return run
 
 
-def _newest_like(typed: list[str]) -> PastRun | None:
-    """The newest run that was begun by the same words, is neither finished nor running, and can be resumed."""
-    wanted = {mask_passwords(_plain(word)) for word in typed if not word.startswith("-")}
-    for folder in reversed(_folders(_runs(typed))):
+def _find_unfinished_run(words: list[str]) -> PastRun | None:
+    """Return the newest run of the same overrides that is neither finished nor running, and has an intact checkpoint."""
+    wanted = {mask_passwords(_unquote(word)) for word in words if not word.startswith("-")}
+    for folder in reversed(_list_folders(_find_runs_folder(words))):
         run = read_past_run(folder)
-        known_as = {mask_passwords(_plain(word)) for word in run.typed or () if parse_key(word) != "resume"}
-        same = run.typed is not None and known_as == wanted
-        if (
-            same
-            and run.status != "FINISHED"
-            and not run.is_alive
-            and any(is_intact(folder / name) for name in RESUMABLE)
-        ):
+        if run.overrides is None or run.status == "FINISHED" or run.is_alive:
+            continue
+        stored = {mask_passwords(_unquote(word)) for word in run.overrides if parse_key(word) != "resume"}
+        if stored == wanted and any(is_intact(folder / name) for name in RESUMABLE):
             return run
     return None
 
 
-def _refuse_several(typed: list[str]) -> None:
-    """Each job, and each process that somebody else has started, would search for itself, and find another run."""
-    if {"-m", "--multirun"} & set(typed):
+def _require_single_run(words: list[str]) -> None:
+    """Raise if the command starts several runs or processes: each would search for itself, and find another run."""
+    if {"-m", "--multirun"} & set(words):
         raise UserError("resume=auto: -m makes several runs; type one command for each of them, without -m")
-    count = max(int(os.environ.get(name) or 1) for name in ("WORLD_SIZE", "SLURM_STEP_NUM_TASKS"))
+    count = max(int(os.environ.get(name) or 1) for name in PROCESS_COUNT_VARIABLES)
     if count > 1:
         raise UserError(
-            f"resume=auto: each of the {count} processes that were started here (torchrun, srun) would search for itself. "
+            f"resume=auto: each of the {count} processes that torchrun or srun has started would search for itself. "
             f"Start one, with trainer.devices={count}, or name the run: resume=FOLDER"
         )
 
 
-def _rank() -> int:
-    """Of several processes that train together, which this is."""
-    return next((int(os.environ[name]) for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID") if os.environ.get(name)), 0)
+def _find_rank() -> int:
+    """Return the rank of this process among several that train together."""
+    return next((int(os.environ[name]) for name in RANK_VARIABLES if os.environ.get(name)), 0)
 
 
-def _folders(runs: Path) -> list[Path]:
-    """Their names begin with when they began."""
+def _list_folders(runs: Path) -> list[Path]:
+    """Return the folders of runs, the oldest first: their names begin with the time of their start."""
     return sorted(path for path in runs.glob("*") if path.is_dir())
 
 
-def _runs(typed: list[str]) -> Path:
-    """`paths.runs`, before there is a config."""
-    said = [word.partition("=")[2] for word in typed if parse_key(word) == "paths.runs"]
-    return Path(_plain(said[-1]) if said else os.environ.get("SR_RUNS", "runs")).expanduser().resolve()
+def _find_runs_folder(words: list[str]) -> Path:
+    """Return `paths.runs` before there is a config."""
+    values = [word.partition("=")[2] for word in words if parse_key(word) == "paths.runs"]
+    return Path(_unquote(values[-1]) if values else os.environ.get("SR_RUNS", "runs")).expanduser().resolve()
 
 
-def _plain(word: str) -> str:
-    """A word without Hydra's quotation marks."""
+def _unquote(word: str) -> str:
+    """Return a value, or an override with its value, without Hydra's quotation marks."""
     name, equals, value = word.partition("=") if "=" in word else ("", "", word)
     if value[:1] in ("'", '"') and value[-1:] == value[:1]:
         with contextlib.suppress(ValueError):
@@ -202,7 +196,7 @@ def _read_result(folder: Path) -> RunResult:
     return read_run_result(folder, skip_damaged=True) or RunResult()
 
 
-def _yaml(path: Path) -> Any:
+def _read_yaml(path: Path) -> Any:
     try:
         return yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError):

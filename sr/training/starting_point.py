@@ -1,4 +1,4 @@
-"""Where a training starts: at step 0, or at a checkpoint of this run or of another one."""
+"""The starting point of a training: step 0, or a checkpoint of this run or of another one."""
 
 from pathlib import Path
 from typing import Any, NamedTuple

@@ -8,7 +8,7 @@ from sr.runtime.terminal import format_table
 
 
 def format_metrics_table(metrics: Mapping[MetricKey, float], bicubic: Mapping[MetricKey, float]) -> str:
-    """Return one row for each set: bicubic, this run, Δ dB, SSIM and the other metrics, with bicubic's value beside each.
+    """Return one row for each set: bicubic, this run, Δ dB, SSIM and the other metrics, each with bicubic's value.
 
     Sets that bicubic interpolation was not evaluated on are left out, and so are metrics of the raw weights.
     """

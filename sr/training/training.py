@@ -99,7 +99,7 @@ class Training:
         return self.starting_point.resumed_folder or create_run_folder(self.config["paths"]["runs"], title)
 
     def _collect_tags(self, leaks: Sequence[Leak]) -> dict[str, str]:
-        """Return the tags of this run that tell how it differs from others of the same config."""
+        """Return the tags by which this run differs from others of the same config."""
         start = self.starting_point
         tags = {"sr.leak": "; ".join(map(str, leaks)), "sr.resume.changed": "; ".join(map(str, self.changes))}
         tags["sr.resumed_from"] = str(start.checkpoint) if start.parent_folder else ""

@@ -1,0 +1,57 @@
+"""Check a run that is to be resumed, before torch is imported: may it continue with this config, and is there work left?"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from sr.config.allowlist import check_targets
+from sr.config.diff import Change
+from sr.record.identity import FINISHED, RUN_FILE
+from sr.record.journal_format import JOURNAL_FILE
+from sr.runtime.error import UserError
+from sr.training.config_changes import find_changes
+from sr.training.resume import find_newest_checkpoint, read_past_run
+
+
+def check_resumed_run(cfg: DictConfig, config: dict[str, Any], overrides: list[str]) -> list[Change] | None:
+    """Return the options in which the resumed run differs from before; None if it has finished and nothing is left to do.
+
+    `cfg` is the composed config and `config` the resolved one, whose `resume` is a run's folder.
+    """
+    folder = Path(config["resume"])
+    check_targets(config, config["trust"], f"resume={folder}")
+    if (folder / RUN_FILE).exists() and config["track"]["_target_"].startswith("sr.track.none."):
+        raise UserError(
+            f"resume={folder}: a tracked run cannot be resumed with track=none; type track=journal, or no track"
+        )
+    if int(os.environ.get("LOCAL_RANK", "0")):  # the first process has checked all the rest
+        return []
+    changes = find_changes(folder, cfg, config, overrides)
+    for change in changes:
+        print(f"resume: {change}")
+    if read_past_run(folder).status == FINISHED and _is_complete(folder, config["trainer"]["max_steps"], changes):
+        _send_unsent_entries(folder, config["paths"]["runs"])
+        return None
+    return changes
+
+
+def _is_complete(folder: Path, max_steps: int, changes: list[Change]) -> bool:
+    """Return True, and say so, if a finished run has nothing left to do."""
+    from sr.pretrained.state_dict import read_weights  # imports torch
+
+    checkpoint = find_newest_checkpoint(folder)
+    step = read_weights(checkpoint)["global_step"] if checkpoint else 0
+    if changes and not step >= max_steps > 0:
+        return False
+    print(f"resume={folder}: this run has finished, with {step} steps; to train longer: trainer.max_steps={2 * step}")
+    return True
+
+
+def _send_unsent_entries(folder: Path, runs: str) -> None:
+    """Send what the tracker has not received yet: a run that was killed while it waited for that has finished training."""
+    from sr.track.sync import sync_runs  # imports MLflow
+
+    if (folder / JOURNAL_FILE).exists():
+        sync_runs([str(folder)], runs)
