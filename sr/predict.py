@@ -1,4 +1,4 @@
-"""`python -m sr.predict`: a checkpoint enlarges a picture or a folder of them."""
+"""`python -m sr.predict`: upscale an image, or a folder of images, with the net of a checkpoint."""
 
 from omegaconf import DictConfig
 
@@ -7,12 +7,12 @@ from sr.config import cli, schema
 
 
 def main() -> None:
-    """The console script `sr-predict`."""
+    """Run the console script `sr-predict`."""
     cli.run_command("predict", predict)
 
 
 def predict(cfg: DictConfig) -> None:
-    """Enlarge `input` into `output`; every picture that failed is named at the end, and the exit code tells."""
+    """Upscale `input` into `output`. If an image cannot be read, the others are written and the exit code is 2."""
     schema.require_options(cfg, "checkpoint", "input", "output")
     config = schema.to_plain(cfg)
     if config["scale"] is not None:
@@ -20,7 +20,7 @@ def predict(cfg: DictConfig) -> None:
     schema.check_counts(config)
     schema.check_flags(config, "ensemble", "overwrite")
     check_options(config)
-    from sr.prediction.files import upscale_files  # torch: only now, when the config is right
+    from sr.prediction.files import upscale_files  # imports torch: only now, when the config is right
 
     upscale_files(**config)
 

@@ -22,14 +22,14 @@ def test_the_file_that_comes_with_sr_is_small_and_evenly_scaled() -> None:
     assert FILE.stat().st_size < 300_000
     photo = torch.from_numpy(data.astronaut()).movedim(-1, 0)[None, :, :256, 128:384] / 255
     small = F.interpolate(photo, scale_factor=0.25, mode="area")
-    for seen, _ in Features({"conv1_2": 1, "conv2_2": 1, "conv3_2": 1}).stack(small, small):
+    for seen, _ in Features({"conv1_2": 1, "conv2_2": 1, "conv3_2": 1}).extractor(small, small):
         assert 0.3 < seen.std() < 3
 
 
 def test_it_distinguishes_the_classes_of_cifar10(sr_data: Path) -> None:
     images, labels = (each[:200] for each in read_labeled_images(sr_data, "test"))
     state = safetensors.torch.load_file(FILE)
-    seen = Features({"conv3_2": 1.0}, before_relu=False).stack(images / 255, images[:1] / 255)[0][0]
+    seen = Features({"conv3_2": 1.0}, before_relu=False).extractor(images / 255, images[:1] / 255)[0][0]
     found = F.max_pool2d(seen, 2).mean(dim=(2, 3)) @ state["classifier.weight"].float().T
     found = (found + state["classifier.bias"].float()).argmax(dim=1)
     assert (found == labels).float().mean() > 0.6
@@ -48,7 +48,7 @@ def test_the_recipe_writes_what_the_loss_reads(tmp_path: Path) -> None:
         rows.tofile(folder / f"{name}.bin")
     recipe["main"](str(tmp_path), str(file), epochs=2)
     images = read_labeled_images(tmp_path, "train")[0] / 255
-    (seen, _), *_ = Features({"conv1_1": 1.0}, weights=str(file)).stack(images, images[:1])
+    (seen, _), *_ = Features({"conv1_1": 1.0}, weights=str(file)).extractor(images, images[:1])
     assert seen.mean(dim=(0, 2, 3)).abs().max() < 0.5
     net = recipe["normed"](recipe["vgg"](recipe["WIDTHS"]))
     for layer in net:
@@ -56,5 +56,5 @@ def test_the_recipe_writes_what_the_loss_reads(tmp_path: Path) -> None:
             nn.init.normal_(layer.running_mean)
             nn.init.uniform_(layer.running_var, 0.5, 2)
     safetensors.torch.save_file(recipe["folded"](net), file)
-    (seen, _), *_ = Features({"conv3_2": 1.0}, weights=str(file)).stack(images[:2], images[:2])
+    (seen, _), *_ = Features({"conv3_2": 1.0}, weights=str(file)).extractor(images[:2], images[:2])
     torch.testing.assert_close(seen, net.eval()[:-2](recipe["shown"](images[:2] * 255)), rtol=0.02, atol=0.02)

@@ -1,10 +1,10 @@
-"""LDL: the map of artifacts, and what it blames."""
+"""LDL: the map of compute_artifact_map, and what it blames."""
 
 import pytest
 import torch
 import torch.nn.functional as F
 
-from sr.loss.ldl import LDL, artifacts
+from sr.loss.ldl import LDL, compute_artifact_map
 
 
 def test_ldl_s_map_is_the_paper_s() -> None:
@@ -23,7 +23,7 @@ def test_ldl_s_map_is_the_paper_s() -> None:
             for wide, picture in zip(mirrored, residual, strict=True)
         ]
     )
-    torch.testing.assert_close(artifacts(error), expected.view(2, 1, 12, 10), rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(compute_artifact_map(error), expected.view(2, 1, 12, 10), rtol=1e-4, atol=1e-6)
 
 
 def test_ldl_blames_noise_and_no_constant_error() -> None:

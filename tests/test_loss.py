@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from sr.loss.fft import FFT
 from sr.loss.focal_frequency import FocalFrequency
 from sr.loss.gradient import Gradient
-from sr.loss.ms_ssim import MSSSIMLoss, scale_weights
-from sr.loss.ssim import SSIM, terms
+from sr.loss.ms_ssim import MSSSIMLoss, compute_scale_weights
+from sr.loss.ssim import SSIM, compute_ssim_terms
 from sr.loss.tv import TV
 from sr.metric.ms_ssim import ms_ssim
 from sr.metric.ssim import ssim
@@ -51,7 +51,7 @@ def test_gradients_are_those_of_the_formula() -> None:
 
 @pytest.mark.parametrize(("side", "scales"), [(11, 1), (21, 1), (22, 2), (64, 3), (96, 4), (176, 5)])
 def test_ms_ssim_has_the_scales_that_fit(side: int, scales: int) -> None:
-    weights = scale_weights(side)
+    weights = compute_scale_weights(side)
     assert len(weights) == scales
     assert sum(weights) == pytest.approx(1.0001)
     sr, hr = pictures(side, side, 0.1)
@@ -63,7 +63,7 @@ def test_ms_ssim_of_inverted_detail_can_be_learned_from() -> None:
     hr = levels(1, 1, 48, 48) / 255
     coarse = nn.functional.avg_pool2d(hr, 2).repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
     sr = (2 * coarse - hr + 0.1).requires_grad_()
-    assert terms(sr, hr)[1] < 0
+    assert compute_ssim_terms(sr, hr)[1] < 0
     MSSSIMLoss()(sr, hr).backward()
     assert sr.grad.isfinite().all()
     assert sr.grad.abs().max() > 1e-6
@@ -72,7 +72,7 @@ def test_ms_ssim_of_inverted_detail_can_be_learned_from() -> None:
 def test_small_patches_are_refused_in_the_users_words() -> None:
     small = torch.rand(1, 3, 10, 40)
     for loss in (SSIM(), MSSSIMLoss()):
-        with pytest.raises(UserError, match=r"11×11 HR pixels, got 10×40: data\.patch"):
+        with pytest.raises(UserError, match=r"11×11 HR pixels, got 10×40: increase data\.patch"):
             loss(small, small)
 
 

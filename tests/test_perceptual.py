@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from sr.loss.dists_like import DISTSLike
 from sr.loss.features import Features
-from sr.loss.ldl import LDL, artifacts
+from sr.loss.ldl import LDL, compute_artifact_map
 from sr.loss.perceptual import Perceptual, gram
 from sr.runtime.error import UserError
 
@@ -96,9 +96,9 @@ def test_layers_are_added_by_their_weights(official: Path) -> None:
 
 
 def test_only_layers_up_to_the_deepest_are_stored(official: Path, slim: str) -> None:
-    assert len(Perceptual({"conv1_2": 1.0}, weights=str(official)).stack.net) == 3
-    assert len(Perceptual({"conv5_4": 1.0}, weights=slim).stack.net) == 35
-    assert len(Perceptual({"conv5_4": 1.0}, before_relu=False, weights=slim).stack.net) == 36
+    assert len(Perceptual({"conv1_2": 1.0}, weights=str(official)).extractor.net) == 3
+    assert len(Perceptual({"conv5_4": 1.0}, weights=slim).extractor.net) == 35
+    assert len(Perceptual({"conv5_4": 1.0}, before_relu=False, weights=slim).extractor.net) == 36
 
 
 @pytest.mark.parametrize("channels", [1, 4])
@@ -133,7 +133,7 @@ def test_equal_images_have_no_loss_and_gradients_are_those_of_the_formula(name: 
         assert torch.autograd.gradcheck(lambda sr: loss(sr, hr), sr, fast_mode=True)
     else:
         loss(sr, hr).backward()
-        expected = artifacts((sr - hr).detach().abs()) * (sr - hr).detach().sign() / sr.numel()
+        expected = compute_artifact_map((sr - hr).detach().abs()) * (sr - hr).detach().sign() / sr.numel()
         torch.testing.assert_close(sr.grad, expected)
 
 
@@ -145,7 +145,7 @@ def test_the_network_is_neither_trained_nor_saved(name: str, slim: str) -> None:
     before = loss(sr, hr)
     assert not [*loss.parameters(), *loss.buffers()]
     assert not loss.state_dict()
-    weight = loss.stack.net[0].weight
+    weight = loss.extractor.net[0].weight
     loss(sr.requires_grad_(), hr).backward()
     assert sr.grad.abs().max() > 0
     assert weight.grad is None
@@ -161,13 +161,13 @@ def test_training_through_it_writes_a_small_checkpoint(compose: Any, build: Any,
     files = [f"model.loss.{name}.weights={slim}" for name in ("perceptual", "dists_like")]
     config = compose(terms, *files, "model/net=plain", "model.net.width=4")
     module = build.build_model(config)
-    before = [p.clone() for p in module.loss.terms["features"].stack.net.parameters()]
+    before = [p.clone() for p in module.loss.terms["features"].extractor.net.parameters()]
     trainer = fit(module, 2, [Pair(torch.rand(2, 3, 16, 16), torch.rand(2, 3, 32, 32))] * 2)
     trainer.save_checkpoint(tmp_path / "it.ckpt")
     names = torch.load(tmp_path / "it.ckpt", weights_only=True)["state_dict"]
     assert names
     assert not [name for name in names if name.startswith("loss")]
-    assert all(map(torch.equal, before, module.loss.terms["features"].stack.net.parameters()))
+    assert all(map(torch.equal, before, module.loss.terms["features"].extractor.net.parameters()))
     assert module.signals["train/loss_features"] > 0
 
 
@@ -251,12 +251,12 @@ def test_dists_like_is_texture_and_structure(slim: str) -> None:
     sr, hr = make_images(side=32)
     loss = DISTSLike(slim)
     values = []
-    for x, y in [(sr, hr), *loss.stack(sr, hr)]:
+    for x, y in [(sr, hr), *loss.extractor(sr, hr)]:
         mx, my = x.mean(dim=(2, 3)), y.mean(dim=(2, 3))
         vx, vy = x.var(dim=(2, 3), correction=0), y.var(dim=(2, 3), correction=0)
         cov = ((x - mx[..., None, None]) * (y - my[..., None, None])).mean(dim=(2, 3))
         similarity = (2 * mx * my + 1e-6) / (mx**2 + my**2 + 1e-6) + (2 * cov + 1e-6) / (vx + vy + 1e-6)
         values.append(1 - similarity.mean() / 2)
     assert len(values) == 6
-    assert all(x.min() >= 0 for x, _ in loss.stack(sr, hr))
+    assert all(x.min() >= 0 for x, _ in loss.extractor(sr, hr))
     assert loss(sr, hr).item() == pytest.approx(torch.stack(values).mean().item(), rel=1e-4)

@@ -3,16 +3,16 @@ Networks", 2018, https://arxiv.org/abs/1710.01992, eq. 7)."""
 
 from torch import Tensor, nn
 
-from sr.loss.full_precision import full
+from sr.loss.full_precision import to_full_precision
 
 
 class Charbonnier(nn.Module):
-    """Mean of sqrt(d² + eps²) over all values."""
+    """The mean of sqrt(d² + eps²) over all values."""
 
     def __init__(self, eps: float = 1e-3) -> None:
         super().__init__()
         self.eps = eps
 
     def forward(self, sr: Tensor, hr: Tensor) -> Tensor:
-        sr, hr = full(sr, hr)
+        sr, hr = to_full_precision(sr, hr)
         return ((sr - hr).square() + self.eps**2).sqrt().mean()

@@ -1,43 +1,44 @@
-"""`model/loss=[ldl]`: locally discriminative learning: where errors vary from pixel to pixel there is more likely an
-artifact than a detail, and errors count more (Liang, Zeng and Zhang, "Details or Artifacts: A Locally Discriminative
+"""`model/loss=[ldl]`: locally discriminative learning: errors weigh more where they vary from pixel to pixel, because
+that is more likely an artifact than a detail (Liang, Zeng and Zhang, "Details or Artifacts: A Locally Discriminative
 Learning Approach to Realistic Image Super-Resolution", 2022, https://arxiv.org/abs/2203.09195).
 
-Unlike the paper, errors also count where the averaged model's are larger (its refinement: there the map is 0); and, unlike
-in the authors' code, the map gives no gradient: it says where to look, and its root has no bounded one for equal pictures.
+Differs from the paper: errors also count where those of the averaged model are larger (the paper's refinement sets the
+map to 0 there). Differs from the authors' code: the map has no gradient; that of its root is unbounded for equal images.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sr.loss.full_precision import full
+from sr.loss.full_precision import to_full_precision
 from sr.runtime.error import UserError
 
-WINDOW, ROOT = 7, 5  # the paper's n and a
+WINDOW_SIZE, ROOT = 7, 5  # the paper's n and a
 
 
 class LDL(nn.Module):
-    """Mean of map · |sr − hr|; a constant error costs nothing, so this belongs beside a loss of pixels."""
+    """The mean of map · |sr − hr|; a constant error costs nothing, so use it in a sum with a pixel loss."""
 
     def forward(self, sr: Tensor, hr: Tensor) -> Tensor:
         h, w = hr.shape[-2:]
-        if min(h, w) < WINDOW:
+        if min(h, w) < WINDOW_SIZE:
             raise UserError(
-                f"model/loss=[ldl]: needs patches of at least {WINDOW}×{WINDOW} HR pixels, got {h}×{w}: data.patch"
+                f"model/loss=[ldl]: needs patches of at least {WINDOW_SIZE}×{WINDOW_SIZE} HR pixels, got {h}×{w}: "
+                f"increase data.patch"
             )
-        error = torch.sub(*full(sr, hr)).abs()
-        return (artifacts(error.detach()) * error).mean()
+        error = torch.sub(*to_full_precision(sr, hr)).abs()
+        return (compute_artifact_map(error.detach()) * error).mean()
 
 
-def artifacts(error: Tensor) -> Tensor:
-    """The map of how likely each pixel is an artifact, from absolute errors `[B, C, H, W]` -> `[B, 1, H, W]`, 0 or more.
+def compute_artifact_map(error: Tensor) -> Tensor:
+    """Return how likely each pixel is an artifact, from absolute errors: `[B, C, H, W]` -> `[B, 1, H, W]`, 0 or more.
 
-    The variance of what all channels together have of error, around each pixel (the window is mirrored at the border)
-    times the fifth root of that of the whole picture.
+    It is the variance of the error (summed over channels) in a window around each pixel, mirrored at the border, times
+    the fifth root of the variance in the whole image.
     """
     residual = error.sum(dim=1, keepdim=True)
-    whole = residual.var(dim=(1, 2, 3), keepdim=True) ** (1 / ROOT)
-    around = F.pad(residual - residual.mean(dim=(1, 2, 3), keepdim=True), (WINDOW // 2,) * 4, mode="reflect")
-    mean, square = (F.avg_pool2d(x, WINDOW, stride=1) for x in (around, around.square()))
-    unbiased = WINDOW**2 / (WINDOW**2 - 1)
-    return whole * unbiased * (square - mean.square()).clamp(min=0)
+    global_factor = residual.var(dim=(1, 2, 3), keepdim=True) ** (1 / ROOT)
+    padded = F.pad(residual - residual.mean(dim=(1, 2, 3), keepdim=True), (WINDOW_SIZE // 2,) * 4, mode="reflect")
+    mean, square = (F.avg_pool2d(x, WINDOW_SIZE, stride=1) for x in (padded, padded.square()))
+    unbiased = WINDOW_SIZE**2 / (WINDOW_SIZE**2 - 1)
+    return global_factor * unbiased * (square - mean.square()).clamp(min=0)

@@ -1,8 +1,8 @@
-"""The trained networks that learned measures and perceptual losses look through: their layers, and the way to their weights.
+"""The pretrained networks of learned metrics and perceptual losses: their layers, and where their weights are found.
 
 AlexNet (Krizhevsky, "One weird trick for parallelizing convolutional neural networks", 2014) and VGG (Simonyan and
-Zisserman, "Very deep convolutional networks …", 2014), as torchvision numbers their layers, so that its files load; not
-through torchvision itself, whose wheel does not import beside a CPU-only torch. Only the convolutions are built.
+Zisserman, "Very deep convolutional networks …", 2014), with layers numbered as in torchvision, so that its files load.
+torchvision itself is not used: its wheel cannot be imported with a CPU-only torch. Only the convolutional part is built.
 """
 
 import hashlib
@@ -24,17 +24,17 @@ from sr.runtime.error import UserError
 from sr.runtime.precision import use_full_precision
 
 SITE = "https://download.pytorch.org/models/"
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's RGB, by which pictures are normalised
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's RGB, by which images are normalized
 
-Widths = Sequence[Sequence[int]]  # of a VGG: channels of each convolution, by stage
+Widths = Sequence[Sequence[int]]  # of a VGG: channels of each convolution, in each stage
 
 
 class PublishedFile(NamedTuple):
-    """One file of torchvision's; its checksum begins with the digits in its name."""
+    """A weight file of torchvision; its name contains the first digits of its checksum."""
 
     file: str
     megabytes: int
-    sha256: str  # whole, or its first digits
+    sha256: str  # all digits, or the first ones
     build: Callable[[], nn.Sequential]
 
 
@@ -83,7 +83,10 @@ PUBLISHED = {
 
 
 def load_backbone(name: str, weights: str | None, key: str) -> nn.Sequential:
-    """The layers of one of `PUBLISHED` with weights, ready to look and not to learn; see `find` for `weights`, `key`."""
+    """Return a network of `PUBLISHED` with its weights, in eval mode and frozen.
+
+    `weights` and `key` are those of `find_weight_file`.
+    """
     path = find_weight_file(name, weights, key)
     with torch.device("meta"):
         net = PUBLISHED[name].build()
@@ -91,68 +94,70 @@ def load_backbone(name: str, weights: str | None, key: str) -> nn.Sequential:
 
 
 def find_weight_file(name: str, weights: str | None, key: str) -> Path:
-    """The file of one of `PUBLISHED`: `weights`, where given, which may be another of that layout.
+    """Return the weight file of a network of `PUBLISHED`: `weights` if given, which may be another of that layout.
 
-    Without one, PyTorch's own cache (TORCH_HOME) is used, where other tools may have put the file already; otherwise it
-    is downloaded there. `key` is the part's place in the config (`metric.also.lpips`), for errors.
+    Otherwise the file is taken from PyTorch's cache (TORCH_HOME), where other tools may have put it, or downloaded to it.
+    `key` is the part's place in the config (`metric.also.lpips`), for messages.
     """
     published = PUBLISHED[name]
-    path = Path(weights).expanduser() if weights else _cached(published, key)
+    path = Path(weights).expanduser() if weights else _find_in_cache(published, key)
     if not path.is_file():
         raise UserError(
             f"{key}.weights={path}: there is no such file; expected {published.file} from {SITE}{published.file}"
         )
     if not _sha256(path).startswith(published.sha256):
         warnings.warn(
-            f"{key}.weights={path} is not {published.file}: numbers of it cannot be compared with others'", stacklevel=3
+            f"{key}.weights={path} is not {published.file}: its results cannot be compared with others", stacklevel=3
         )
     return path
 
 
 def extract_features(net: nn.Sequential, image: Tensor, taps: Sequence[int]) -> list[Tensor]:
-    """What the net sees after each of the layers `taps`, full float32 on every device."""
+    """Return the outputs of the layers `taps`, computed in full float32 on every device."""
     with use_full_precision(image.device.type):
         return compute_taps(net, image, taps)
 
 
 def compute_taps(net: nn.Sequential, image: Tensor, taps: Sequence[int]) -> list[Tensor]:
-    """What the net sees after each of the layers `taps`, in float32, whose products a GPU may round (TF32)."""
-    seen = {}
+    """Return the outputs of the layers `taps`, in float32 in which a GPU may round products (TF32)."""
+    outputs = {}
     with torch.autocast(image.device.type, enabled=False):
         for k, layer in enumerate(net[: max(taps) + 1]):
             image = layer(image)
             if k in taps:
-                seen[k] = image
-    return [seen[k] for k in taps]
+                outputs[k] = image
+    return [outputs[k] for k in taps]
 
 
 def to_three_channels(image: Tensor) -> Tensor:
-    """float32 RGB of `[B, 3 or 1, H, W]`: these networks know no gray, so it is given to them three times."""
+    """Return float32 RGB; gray is repeated to three channels: `[B, 3 or 1, H, W]` -> `[B, 3, H, W]`."""
     return image.float().expand(-1, 3, -1, -1)
 
 
-def widths_of(state: dict[str, Tensor]) -> Widths:
-    """The VGG that these weights belong to, cut off where they end; nothing where they are not numbered as a VGG's.
+def detect_widths(state: dict[str, Tensor]) -> Widths:
+    """Return the widths of the VGG that these weights belong to, up to the last one; `[]` if they are not a VGG's.
 
-    Between two convolutions lies a ReLU, or a ReLU and a pooling: `features.0`, `features.2`, `features.5` …
+    Between two convolutions there is a ReLU, or a ReLU and a pooling: `features.0`, `features.2`, `features.5` …
     """
-    found = {
-        int(m[1]): len(value) for key, value in state.items() if (m := re.fullmatch(r"features\.(\d+)\.weight", key))
+    widths = {
+        int(match[1]): len(value)
+        for key, value in state.items()
+        if (match := re.fullmatch(r"features\.(\d+)\.weight", key))
     }
     stages: list[list[int]] = [[]]
-    at = 0
-    for number in sorted(found):
-        if number == at + 1 and stages[-1]:  # after a pooling
+    expected = 0
+    for index in sorted(widths):
+        if index == expected + 1 and stages[-1]:  # after a pooling
             stages.append([])
-        elif number != at:
+        elif index != expected:
             return []
-        stages[-1].append(found[number])
-        at = number + 2
-    return stages if found else []
+        stages[-1].append(widths[index])
+        expected = index + 2
+    return stages if widths else []
 
 
 def read_layers(path: Path, key: str) -> dict[str, Tensor]:
-    """The weights in a file, by name, without running anything that may be in it."""
+    """Return the weights in a file by their names; nothing in the file is executed."""
     try:
         if path.suffix == ".safetensors":
             state = safetensors.torch.load_file(path)
@@ -163,39 +168,39 @@ def read_layers(path: Path, key: str) -> dict[str, Tensor]:
         pickle.UnpicklingError, RuntimeError, EOFError, AttributeError, KeyError, ValueError, safetensors.SafetensorError
     ) as error:  # fmt: skip
         reason = str(error).strip().splitlines()
-        raise _alien(path, key, reason[0] if reason else "empty") from None
+        raise _make_error(path, key, reason[0] if reason else "empty") from None
     except OSError as error:
         raise UserError(f"{key}.weights={path}: cannot be read ({error.strerror or error})") from None
 
 
 def fill_layers(net: nn.Sequential, state: dict[str, Tensor], path: Path, key: str) -> nn.Sequential:
-    """Put `features.*` into `net`, which may lie on the meta device; those of layers after its last are left out."""
-    ours = {name.removeprefix("features."): value for name, value in state.items() if name.startswith("features.")}
-    ours = {name: value for name, value in ours.items() if int(re.match(r"\d*", name)[0] or 0) < len(net)}
-    wrong = find_misfit(net, ours)
-    if wrong:
-        raise _alien(path, key, str(wrong))
-    net.load_state_dict({name: value.float() for name, value in ours.items()}, assign=True)
+    """Load the weights `features.*` into `net`, which may be on the meta device, up to its last layer; freeze it."""
+    weights = {name.removeprefix("features."): value for name, value in state.items() if name.startswith("features.")}
+    weights = {name: value for name, value in weights.items() if int(re.match(r"\d*", name)[0] or 0) < len(net)}
+    misfit = find_misfit(net, weights)
+    if misfit:
+        raise _make_error(path, key, str(misfit))
+    net.load_state_dict({name: value.float() for name, value in weights.items()}, assign=True)
     return net.eval().requires_grad_(False)
 
 
-def _alien(path: Path, key: str, reason: str) -> UserError:
+def _make_error(path: Path, key: str, reason: str) -> UserError:
     return UserError(f"{key}.weights={path}: not a file of this network's weights, or a damaged one ({reason})")
 
 
-def _cached(published: PublishedFile, key: str) -> Path:
+def _find_in_cache(published: PublishedFile, key: str) -> Path:
     path = Path(torch.hub.get_dir()) / "checkpoints" / published.file
     if path.exists():
         return path
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_name(f".{path.name}.lock")):  # several runs that start at once fetch it once
+        with FileLock(path.with_name(f".{path.name}.lock")):  # several runs that start at once download it once
             if not path.exists():
                 download_file(SITE + published.file, path, published.sha256)
     except (UserError, OSError) as error:
         group, _, name = key.rpartition(".")
         raise UserError(
-            f"{group.replace('.', '/')}=[{name}]: its weights ({published.file}, {published.megabytes} MB) are not there. "
+            f"{group.replace('.', '/')}=[{name}]: its weights ({published.file}, {published.megabytes} MB) are missing. "
             f"{error}, or anywhere else and give {key}.weights=PATH"
         ) from None
     return path

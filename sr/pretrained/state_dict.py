@@ -1,4 +1,4 @@
-"""Weight files, whoever wrote them: read without running anything, unwrapped, and fitted to a net key by key."""
+"""Read weight files of any origin: nothing in them is executed; their state dict is unwrapped and compared with a net."""
 
 import pickle
 import re
@@ -13,14 +13,22 @@ from torch import Tensor, nn
 from sr.runtime.error import UserError
 
 State = dict[str, Tensor]
-WRAPPERS = ("params_ema", "params", "state_dict", "model_state_dict", "model", "net", "generator")  # the better first
+WRAPPERS = (
+    "params_ema",
+    "params",
+    "state_dict",
+    "model_state_dict",
+    "model",
+    "net",
+    "generator",
+)  # the preferred one first
 PREFIXES = ("module.", "_orig_mod.")
 DAMAGED = "not a file of weights, or a damaged one; expected .ckpt, .pth, .safetensors or .npz"
-SHOWN = 4  # keys of each kind in a message
+MAX_KEYS = 4  # of each kind in a message
 
 
 def read_weights(path: Path) -> dict[str, Any]:
-    """What is in a `.safetensors`, a `.npz`, or a file of `torch.save`; only data, never code (`weights_only`)."""
+    """Return the content of a `.safetensors`, a `.npz` or a file of `torch.save`: only data, never code (`weights_only`)."""
     try:
         if path.suffix == ".safetensors":
             return safetensors.torch.load_file(path)
@@ -31,49 +39,49 @@ def read_weights(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise UserError(f"checkpoint={path}: there is no such file") from None
     except pickle.UnpicklingError as error:
-        raise UserError(f"checkpoint={path}: {_code_in(path, error)}") from None
+        raise UserError(f"checkpoint={path}: {_explain_pickle_error(path, error)}") from None
     except OSError as error:
         raise UserError(f"checkpoint={path}: cannot be read ({error.strerror or error})") from None
-    except Exception as error:  # bad bytes make these readers raise whatever comes
+    except Exception as error:  # these readers raise anything if bytes are damaged
         raise UserError(f"checkpoint={path}: {DAMAGED} ({type(error).__name__})") from None
     if not isinstance(content, dict):
         raise UserError(f"checkpoint={path}: expected a dict of weights, found {type(content).__name__}")
     return content
 
 
-def _code_in(path: Path, error: pickle.UnpicklingError) -> str:
-    """PyTorch's own message advises to load it all the same; ours never does."""
+def _explain_pickle_error(path: Path, error: pickle.UnpicklingError) -> str:
+    """Return a message without the advice of PyTorch's own, which is to load the file nevertheless."""
     with path.open("rb") as file:
-        begins = file.read(2)
-    if begins != b"PK" and not begins.startswith(b"\x80"):  # neither torch.save's archive nor a pickle
+        start = file.read(2)
+    if start != b"PK" and not start.startswith(b"\x80"):  # neither torch.save's archive nor a pickle
         return DAMAGED
-    found = re.search(r"GLOBAL ([\w.]+)", str(error))
+    match = re.search(r"GLOBAL ([\w.]+)", str(error))
     return (
-        f"it holds more than weights ({found[1] if found else 'a pickled object'}), and loading that could run any "
+        f"it holds more than weights ({match[1] if match else 'a pickled object'}), and loading that could run any "
         f"code, so it was not loaded. Ask its author for the bare state dict, or for .safetensors"
     )
 
 
 def unwrap_state_dict(content: dict[str, Any]) -> State:
-    """The state dict inside of the usual wrappers (`params_ema`, `params`, `state_dict` …), without `module.`."""
-    for _ in WRAPPERS:  # no deeper: a file may hold itself
+    """Return the state dict inside the usual wrappers (`params_ema`, `params`, `state_dict` …), without `module.`."""
+    for _ in WRAPPERS:  # not deeper: a file may contain itself
         content = next((content[key] for key in WRAPPERS if isinstance(content.get(key), dict)), content)
-    state = _tensors(content)
-    inner = [part for part in content.values() if isinstance(part, dict) and _tensors(part)]
-    if not state and len(inner) == 1:  # under a name of its own, such as net_g
-        state = _tensors(inner[0])
+    state = _select_tensors(content)
+    inner = [part for part in content.values() if isinstance(part, dict) and _select_tensors(part)]
+    if not state and len(inner) == 1:  # under any other name, such as net_g
+        state = _select_tensors(inner[0])
     for prefix in PREFIXES:
         if all(key.startswith(prefix) for key in state):
             state = {key.removeprefix(prefix): value for key, value in state.items()}
     return state
 
 
-def _tensors(content: dict[Any, Any]) -> State:
+def _select_tensors(content: dict[Any, Any]) -> State:
     return {key: value for key, value in content.items() if isinstance(key, str) and isinstance(value, Tensor)}
 
 
 def strip_prefix(state: State, words: int = 1) -> State:
-    """Names less their first words, where all names share them; otherwise nothing."""
+    """Return the state dict without the first words of its names if all share them, otherwise an empty one."""
     starts = {tuple(key.split(".")[:words]) for key in state}
     if len(starts) != 1 or any(key.count(".") <= words for key in state):
         return {}
@@ -81,7 +89,7 @@ def strip_prefix(state: State, words: int = 1) -> State:
 
 
 class Misfit(NamedTuple):
-    """How a state dict differs from what a net wants; equal when all three are empty."""
+    """The differences between a state dict and that of a net; falsy if there are none."""
 
     missing: list[str]
     unexpected: list[str]
@@ -96,27 +104,27 @@ class Misfit(NamedTuple):
             ("unexpected", self.unexpected),
             ("wrongly shaped", self.wrong),
         )
-        return "; ".join(f"{len(keys)} {name}: {_few(keys)}" for name, keys in kinds if keys)
+        return "; ".join(f"{len(keys)} {name}: {_shorten(keys)}" for name, keys in kinds if keys)
 
 
-def _few(keys: list[str]) -> str:
-    return ", ".join(keys[:SHOWN]) + (", …" if len(keys) > SHOWN else "")
+def _shorten(keys: list[str]) -> str:
+    return ", ".join(keys[:MAX_KEYS]) + (", …" if len(keys) > MAX_KEYS else "")
 
 
 def find_misfit(net: nn.Module, state: State) -> Misfit:
-    """Compare names and shapes with those of `net`, which may lie on the meta device."""
-    wanted = {key: tuple(value.shape) for key, value in net.state_dict().items()}
+    """Compare names and shapes with those of `net`, which may be on the meta device."""
+    expected = {key: tuple(value.shape) for key, value in net.state_dict().items()}
     return Misfit(
-        missing=[key for key in wanted if key not in state],
-        unexpected=[key for key in state if key not in wanted],
+        missing=[key for key in expected if key not in state],
+        unexpected=[key for key in state if key not in expected],
         wrong=[
             f"{key} {tuple(state[key].shape)}, expected {shape}"
-            for key, shape in wanted.items()
+            for key, shape in expected.items()
             if key in state and tuple(state[key].shape) != shape
         ],
     )
 
 
 def translate_names(net: nn.Module | type[nn.Module], state: State) -> State:
-    """The authors' names and value range turned into the net's, where they differ (`from_published`)."""
+    """Return a state dict in the names and value range of the net, translated by its `from_published` if it has one."""
     return net.from_published(state) if hasattr(net, "from_published") else state
