@@ -76,7 +76,7 @@ def test_a_download_arrives_whole_under_its_name(target: Path, server: Server) -
 @pytest.mark.parametrize("ranges", [True, False])
 def test_a_broken_download_is_continued_or_begun_again(target: Path, server: Server, ranges: bool) -> None:
     server.break_after, server.ranges = 1000, ranges
-    with pytest.raises(UserError, match=f"broke after 1000 of {len(CONTENT)} bytes.*Run again to continue"):
+    with pytest.raises(UserError, match=f"lost after 1000 of {len(CONTENT)} bytes.*Run again to continue"):
         download_file(server.url, target, SHA256)
     assert there(target) == ["set.tar.gz.part"]
     server.break_after = None
@@ -89,7 +89,7 @@ def test_a_broken_download_is_continued_or_begun_again(target: Path, server: Ser
 def test_a_download_broken_twice_goes_on_from_the_second_break(target: Path, server: Server) -> None:
     server.break_after = 1000
     for _ in range(2):
-        with pytest.raises(UserError, match="broke"):
+        with pytest.raises(UserError, match="connection was lost"):
             download_file(server.url, target, SHA256)
     server.break_after = None
     download_file(server.url, target, SHA256)

@@ -150,7 +150,7 @@ def test_the_network_is_neither_trained_nor_saved(name: str, slim: str) -> None:
     assert sr.grad.abs().max() > 0
     assert weight.grad is None
     other = copy.deepcopy(nn.ModuleDict({"loss": loss})).double().to("meta")["loss"]
-    assert {(p.dtype, p.device.type) for p in other.stack.net.parameters()} == {(torch.float64, "meta")}
+    assert {(p.dtype, p.device.type) for p in other.extractor.net.parameters()} == {(torch.float64, "meta")}
     assert loss(sr, hr) == before
 
 
@@ -226,7 +226,7 @@ def test_a_wrong_file_is_named(official: Path, tmp_path: Path) -> None:
     ("options", "message"),
     [
         ({"layers": {"conv1_9": 1.0}}, r"layers: there is no conv1_9 in .* it has conv1_1, .*Did you mean"),
-        ({"layers": {"conv1_1": 0, "conv1_2": None}}, r"layers=.* expected a layer of a weight above 0"),
+        ({"layers": {"conv1_1": 0, "conv1_2": None}}, r"layers=.* expected a layer with a weight above 0"),
         ({"layers": {"conv1_1": "much"}}, "layers.conv1_1=much: expected a weight"),
         ({"layers": {"conv1_1": 1}, "distance": "l3"}, "distance=l3: expected one of l1, l2, gram"),
     ],

@@ -62,7 +62,7 @@ def run_command(
         sys.path.insert(0, str(Path(option.partition("=")[2]).resolve()))
     ConfigRepository.get_group_options = _list_choices
     os.environ["HYDRA_FULL_ERROR"] = "1"  # raise errors instead of printing them
-    old_argv, sys.argv = sys.argv, [f"sr-{name}", *_prepare_words(words), f"hydra/help={name}", *HYDRA_OVERRIDES]
+    old_argv, sys.argv = sys.argv, [f"sr-{name}", *_prepare_words(words), *_choose_help(name), *HYDRA_OVERRIDES]
     try:
         hydra.main(config_path=str(find_conf_dir()), config_name=name, version_base="1.3")(_exit_on_user_error(task))()
     except (HydraException, OmegaConfBaseException) as error:
@@ -111,6 +111,13 @@ def _exit_on_user_error(task: Callable[[DictConfig], Any]) -> Callable[[DictConf
 def _exit(message: str, code: int = 2) -> NoReturn:
     print(f"\nerror: {message}" if code != EXIT_INTERRUPTED else f"\n{message}", file=sys.stderr)
     raise SystemExit(code)
+
+
+def _choose_help(name: str) -> list[str]:
+    """Return the overrides for `--help`: the command's own file in conf/hydra/help, or a general one."""
+    if (find_conf_dir() / "hydra" / "help" / f"{name}.yaml").exists():
+        return [f"hydra/help={name}"]
+    return ["hydra/help=_command", f"hydra.help.app_name=sr-{name}"]
 
 
 def _prepare_words(words: list[str]) -> list[str]:

@@ -1,6 +1,7 @@
 """Turn Hydra's errors about a command line into messages for the user, with the nearest valid name."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 import hydra
@@ -10,7 +11,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from sr.config import renamed
-from sr.config.command_line import list_config_dirs
+from sr.config.command_line import list_config_dirs, quote_override
 from sr.config.schema import find_conf_dir
 from sr.runtime.error import suggest_nearest
 
@@ -86,14 +87,18 @@ def _list_new_names(words: list[str]) -> str:
 def _list_valid_keys(command: str, words: list[str]) -> list[str]:
     """List the groups and options that can be set under the valid choices among `words`."""
     GlobalHydra.instance().clear()
-    conf = find_conf_dir()
-    groups = [str(path.relative_to(conf)) for path in conf.rglob("*") if path.is_dir()]
+    folders = [find_conf_dir(), *(Path(option.partition("=")[2]).resolve() for option in list_config_dirs(words))]
+    home = next((folder for folder in folders if (folder / f"{command}.yaml").exists()), folders[0])
+    search_path = f"hydra.searchpath=[{','.join(quote_override(f'file://{folder}') for folder in folders)}]"
+    groups = sorted(
+        {str(path.relative_to(folder)) for folder in folders for path in folder.rglob("*") if path.is_dir()}
+    )
     choices = [word for word in words if re.fullmatch(r"[\w/]+=\w+", word) and word.split("=")[0] in groups]
-    with hydra.initialize_config_dir(str(conf), version_base="1.3"):
+    with hydra.initialize_config_dir(str(home), version_base="1.3"):
         try:
-            cfg = hydra.compose(command, choices)
+            cfg = hydra.compose(command, [*choices, search_path])
         except HydraException:  # a choice is invalid, too; it is reported once this key is right
-            cfg = hydra.compose(command)
+            cfg = hydra.compose(command, [search_path])
     return [*groups, *_list_keys(OmegaConf.to_container(cfg, resolve=False))]
 
 
