@@ -120,7 +120,7 @@ def test_patch_larger_than_image(sr: Any, tmp_path: Path) -> None:
     refused(sr("run", *FAST, "data=folder", "data.path=photos", "data.patch=64"), "data.patch=64", "56×48")
 
 
-def test_pair_of_wrong_size_lists_all_faults_at_once(sr: Any, tmp_path: Path) -> None:
+def test_pair_of_wrong_size_lists_all_errors_at_once(sr: Any, tmp_path: Path) -> None:
     for k in range(3):
         write_image(tmp_path / "hr" / f"{k}.png", 48, 56)
         write_image(tmp_path / "lr" / f"{k}.png", 24, 28 - k)
