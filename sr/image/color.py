@@ -32,9 +32,14 @@ def ycbcr_to_rgb(ycbcr: Tensor) -> Tensor:
 
 
 def rgb_to_gray(rgb: Tensor) -> Tensor:
-    """Convert uint8 RGB `[..., 3, H, W]` to full-range gray, uint8 `[..., 1, H, W]`, rounded; return gray as it is."""
+    """Convert RGB `[..., 3, H, W]` to full-range gray `[..., 1, H, W]`; return gray as it is.
+
+    uint8 is rounded to uint8; float stays float, in the same range.
+    """
     if rgb.shape[-3] == 1:
         return rgb
+    if rgb.is_floating_point():
+        return _multiply(_to_tensor((GRAY_WEIGHTS,), rgb), rgb)
     levels = rgb.float()
     return (_multiply(_to_tensor((GRAY_WEIGHTS,), levels), levels) + 0.5).clamp(0, 255).to(torch.uint8)
 

@@ -7,14 +7,12 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from sr.image.read import GRAY_MODES, MODES, split_alpha
 from sr.image.write import to_pil, to_uint8
 from sr.runtime.error import UserError
 
 ImageT = TypeVar("ImageT", np.ndarray, Image.Image, Tensor)
 
-GRAY_MODES = ("1", "L", "LA", "La")
-ALPHA_MODES = ("LA", "La", "RGBA", "RGBa", "PA")
-MODES = (*GRAY_MODES, *ALPHA_MODES, "RGB", "RGBX", "P")
 MAX_FLOAT = 2.0  # a float image with larger values is not in 0…1 but in 0…255
 
 
@@ -32,7 +30,10 @@ def to_pixels(image: np.ndarray | Image.Image | Tensor, name: str = "image") -> 
     Pillow: 8 bits per channel, turned upright by its EXIF orientation.
     """
     if isinstance(image, Image.Image):
-        return _read_pillow(image, name)
+        if image.mode not in MODES:
+            raise UserError(f"{name}: expected 8-bit gray or RGB (found mode {image.mode}); use image.convert('RGB')")
+        pixels, alpha = split_alpha(ImageOps.exif_transpose(image))
+        return Pixels(pixels[None], alpha)
     if isinstance(image, np.ndarray):
         if image.dtype != np.uint8 and not np.issubdtype(image.dtype, np.floating):
             raise UserError(f"{name}: expected uint8, or float in 0…1 (found {image.dtype})")
@@ -51,11 +52,15 @@ def to_pixels(image: np.ndarray | Image.Image | Tensor, name: str = "image") -> 
         kind = "[H, W] or [H, W, 3]" if isinstance(image, np.ndarray) else "[C, H, W] with 1 or 3 channels"
         raise UserError(f"{name}: expected {kind} (found shape {list(image.shape)}); an alpha channel needs Pillow")
     if color.is_floating_point():
-        if not color.isfinite().all():
-            raise UserError(f"{name}: expected numbers in 0…1 (found NaN or infinity)")
-        if color.max() > MAX_FLOAT:
-            raise UserError(f"{name}: expected floats in 0…1 (found {color.max():g}); divide by 255, or use uint8")
+        _check_range(color, name)
     return Pixels(color)
+
+
+def _check_range(color: Tensor, name: str) -> None:
+    if not color.isfinite().all():
+        raise UserError(f"{name}: expected numbers in 0…1 (found NaN or infinity)")
+    if color.max() > MAX_FLOAT:
+        raise UserError(f"{name}: expected floats in 0…1 (found {color.max():g}); divide by 255, or use uint8")
 
 
 def from_pixels(pixels: Pixels, like: ImageT) -> ImageT:
@@ -74,21 +79,3 @@ def from_pixels(pixels: Pixels, like: ImageT) -> ImageT:
         return array[:, :, 0] if like.ndim == 2 else array
     color = pixels.color.to(like.device, like.dtype)
     return color if like.ndim == 4 else color[0]
-
-
-def _read_pillow(image: Image.Image, name: str) -> Pixels:
-    if image.mode not in MODES:
-        raise UserError(f"{name}: expected 8-bit gray or RGB (found mode {image.mode}); use image.convert('RGB')")
-    upright = ImageOps.exif_transpose(image)
-    is_gray = upright.mode in GRAY_MODES
-    alpha = None
-    if upright.mode in ALPHA_MODES or "transparency" in upright.info:
-        upright = upright.convert("RGBA")
-        alpha = _to_tensor(upright.getchannel("A"))
-    return Pixels(_to_tensor(upright.convert("L" if is_gray else "RGB"))[None], alpha)
-
-
-def _to_tensor(image: Image.Image) -> Tensor:
-    """Return uint8 `[1 or 3, H, W]`."""
-    array = np.array(image)  # a copy: Pillow's own buffer is read-only
-    return torch.from_numpy(array if array.ndim == 3 else array[:, :, None]).permute(2, 0, 1).contiguous()

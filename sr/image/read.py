@@ -86,12 +86,17 @@ def read_image(path: Path) -> DecodedImage:
         except PILLOW_ERRORS as error:
             raise _damage_error(path, error) from None
         icc = image.info.get("icc_profile")
+    return DecodedImage(*split_alpha(upright), icc)
+
+
+def split_alpha(image: Image.Image) -> tuple[Tensor, Tensor | None]:
+    """Return the pixels of a Pillow image of one of `MODES`, uint8 `[3 or 1, H, W]`, and its alpha `[1, H, W]`, if any."""
     alpha = None
-    mode = "L" if upright.mode in GRAY_MODES else "RGB"
-    if upright.mode in ALPHA_MODES or "transparency" in upright.info:
-        upright = upright.convert("RGBA")
-        alpha = _to_tensor(upright.getchannel("A"))
-    return DecodedImage(_to_tensor(upright.convert(mode)), alpha, icc)
+    mode = "L" if image.mode in GRAY_MODES else "RGB"
+    if image.mode in ALPHA_MODES or "transparency" in image.info:
+        image = image.convert("RGBA")
+        alpha = _to_tensor(image.getchannel("A"))
+    return _to_tensor(image.convert(mode)), alpha
 
 
 def _open(path: Path) -> Image.Image:
