@@ -23,20 +23,31 @@ class Predictor(Protocol):
     """Gives the result image for each image of a set."""
 
     name: str
-    parameters: int | None
-    multiply_adds: int | None  # for an output of 1280×720 pixels
+
+    @property
+    def parameters(self) -> int | None:
+        """The number of parameters of the net; None without a net."""
+        ...
+
+    @property
+    def multiply_adds(self) -> int | None:
+        """The multiply-adds of the net for an output of 1280×720 pixels; None without a net, or if unknown."""
+        ...
 
     def start_set(self) -> None:
         """Begin to measure the cost of a new set."""
+        ...
 
     def measure_cost(self) -> dict[str, float]:
         """Return the cost of an image of this set: the median of milliseconds, the largest memory in MiB; {} if unknown."""
+        ...
 
     def predict(self, pair: Pair, names: list[str], set_name: str, gray: bool) -> Tensor:
         """Return the results `[B, C, s·h, s·w]`, float 0…1, for the images of these names.
 
         `gray`: the file of the HR image has one channel.
         """
+        ...
 
 
 class NetPredictor:

@@ -1,99 +1,67 @@
-"""The tables of an evaluation, for the terminal and the run's description."""
+"""The results of an evaluation: stored as evaluate.json and summary.json, and printed."""
 
-import math
-from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
+from sr.checkpoint.interpolate import OPTIONS, format_label
+from sr.evaluation.predictor import Predictor
+from sr.evaluation.tables import format_cost, format_report
+from sr.lifecycle.tracked_run import TrackedRun
 from sr.metric.protocol import Protocol
-from sr.record.result import SetResult
-from sr.runtime import terminal
-
-ARROWS = {"higher": "↑", "lower": "↓"}  # which values of a metric are better
+from sr.record.result import EVALUATION_FILE, SUMMARY_FILE, EvaluationResult, SetResult, set_results_to_json
 
 
-def format_report(results: Mapping[str, SetResult], protocol: Protocol, cost: str) -> str:
-    """Return the tables of all sets, the line `cost` about the net, and the notes."""
-    parts = [terminal.format_table(_list_main_rows(results))]
-    if protocol.also and results:
-        parts.append(terminal.format_table(_list_metric_rows(results, protocol)))
-    if any(result.published for result in results.values()):
-        references = {f"{name} {r.published['model']}": (r, r.published) for name, r in results.items() if r.published}
-        parts.append(terminal.format_table(_list_reference_rows(references, "published", digits=2)))
-    if any(result.against for result in results.values()):
-        references = {name: (r, r.against) for name, r in results.items() if r.against}
-        parts.append(terminal.format_table(_list_reference_rows(references, "against", digits=3)))
-    parts += [cost] if cost else []
-    notes = _list_notes(results)
-    return "\n\n".join([*parts, *(["\n".join(notes)] if notes else [])])
+@dataclass
+class EvaluationReport:
+    """The report of a run; the results are added set by set."""
 
+    run: TrackedRun
+    config: dict[str, Any]
+    protocol: Protocol
+    predictor: Predictor
+    published: str | None  # the published model that it is compared with
+    results: dict[str, SetResult] = field(default_factory=dict)  # by set
+    unfinished: dict[str, SetResult] = field(default_factory=dict)  # the set that was interrupted
 
-def format_cost(parameters: int | None, multiply_adds: int | None) -> str:
-    """Return a line such as `694,404 parameters; multiply-adds for a 1280×720 output: 158.8 G`; empty without a net."""
-    if not parameters:
-        return ""
-    work = f"{multiply_adds / 1e9:,.1f} G" if multiply_adds is not None else "unknown"
-    return f"{parameters:,} parameters; multiply-adds for a 1280×720 output: {work}"
+    def store(self, status: str) -> None:
+        """Write evaluate.json and summary.json, and give the tracker the table as the run's description."""
+        self.run.save_text(EVALUATION_FILE, set_results_to_json(self.results | self.unfinished))
+        self.run.save_text(SUMMARY_FILE, self.summarize(status).to_json())
+        if self.results:
+            lines = [f"    {line}" for line in self._format_tables().splitlines()]
+            title = f"{self._format_label()}, protocol {self.protocol.name}"
+            self.run.tracker.set_description("\n".join([title, "", *lines]))
 
-
-def _list_main_rows(results: Mapping[str, SetResult]) -> list[tuple[str, ...]]:
-    is_timed = any(result.ms_per_image is not None for result in results.values())
-    rows = [("set", "n", "PSNR", "SSIM", "bicubic", "Δ dB", *(("ms/image", "MB/image") if is_timed else ()))]
-    for name, result in results.items():
-        psnr, bicubic = result.metrics["psnr"], result.bicubic["psnr"]
-        cells = (name, str(result.count), f"{psnr:.2f}", f"{result.metrics['ssim']:.4f}", f"{bicubic:.2f}")
-        cells += (_format_difference(psnr - bicubic, 2),)
-        rows.append((*cells, f"{result.ms_per_image:.0f}", f"{result.peak_memory_mb:.0f}") if is_timed else cells)
-    return rows
-
-
-def _list_metric_rows(results: Mapping[str, SetResult], protocol: Protocol) -> list[tuple[str, ...]]:
-    """Return the further metrics, with those of bicubic in parentheses."""
-    rows = [("set (bicubic)", *(f"{name} {ARROWS[metric.better]}" for name, metric in protocol.also.items()))]
-    for name, result in results.items():
-        values = [(result.metrics[key], result.bicubic[key]) for key in protocol.also]
-        rows.append((name, *(f"{_format_value(value)} ({_format_value(bicubic)})" for value, bicubic in values)))
-    return rows
-
-
-def _list_reference_rows(
-    references: Mapping[str, tuple[SetResult, Mapping[str, float]]], title: str, digits: int
-) -> list[tuple[str, ...]]:
-    """Return the PSNR, to so many digits, and the SSIM of each set and its reference, and their differences."""
-    rows = [(f"compared with {title}", "PSNR", title, "Δ dB", "SSIM", title, "Δ")]
-    for label, (result, reference) in references.items():
-        psnr, ssim = result.metrics["psnr"], result.metrics["ssim"]
-        rounded = round(psnr, digits) if digits == 2 else psnr  # as papers round before they compare
-        rows.append(
-            (
-                label,
-                f"{psnr:.{digits}f}",
-                f"{reference['psnr']:.{digits}f}",
-                _format_difference(rounded - reference["psnr"], digits),
-                f"{ssim:.4f}",
-                f"{reference['ssim']:.4f}",
-                _format_difference(round(ssim, 4) - reference["ssim"], 4),
-            )
+    def summarize(self, status: str) -> EvaluationResult:
+        """Return the summary of a run that ended with this status."""
+        return EvaluationResult(
+            run_id=self.run.tracker.run_id,
+            status=status,
+            protocol={name: result.protocol for name, result in self.results.items()},
+            net=self._format_label(),
+            published=self.published,
+            scale=self.config["scale"],
+            parameters=self.predictor.parameters,
+            multiply_adds_1280x720=self.predictor.multiply_adds,
+            **{key: self.config[key] for key in OPTIONS},
+            images=self.config["images"],
         )
-    return rows
 
+    def print(self, status: str) -> None:
+        """Print the tables, and where the run is."""
+        label = f"{self._format_label()} ×{self.config['scale']}, protocol {self.protocol.name}"
+        print(f"\n{status.lower()}: {label}\n")
+        if self.results:
+            print(self._format_tables() + "\n")
+        for name, result in self.unfinished.items():
+            print(f"{name}: interrupted; the values of its first {result.count} images are in {EVALUATION_FILE}")
+        self.run.print_location()
 
-def _list_notes(results: Mapping[str, SetResult]) -> list[str]:
-    lines = []
-    for name, result in results.items():
-        cause = (result.published or {}).get("likely_cause")
-        if cause:
-            difference = result.published["delta_psnr"]
-            lines.append(f"{name}: {difference:+.3f} dB from the published value. Likely cause: {cause}")
-        lines += [
-            f"{name}: LEAK, in the training set of this net {leak}: the result is too good" for leak in result.leaks
-        ]
-        lines += [f"{name}: {note}" for note in result.notes]
-    return lines
+    def _format_tables(self) -> str:
+        cost = format_cost(self.predictor.parameters, self.predictor.multiply_adds)
+        return format_report(self.results, self.protocol, cost)
 
-
-def _format_difference(value: float, digits: int) -> str:
-    """Return a difference with its sign; zero always as +0."""
-    return f"{value:+.{digits}f}".replace(f"-{0:.{digits}f}", f"+{0:.{digits}f}") if math.isfinite(value) else "–"
-
-
-def _format_value(value: float) -> str:
-    return "–" if math.isnan(value) else f"{value:.4f}" if abs(value) < 1 else f"{value:.2f}"
+    def _format_label(self) -> str:
+        """Return the net's name with everything that changes its numbers: IMDN+ is IMDN with self-ensemble."""
+        tile = f" in tiles of {self.config['tile']}" if self.config["tile"] else ""
+        return f"{self.predictor.name}{'+' * bool(self.config['ensemble'])}{format_label(self.config)}{tile}"

@@ -27,3 +27,4 @@ class Metric(Protocol):
 
     def __call__(self, images: MetricInput) -> Tensor:
         """Return `[B]`, float64, one value for each image alone; nan where an image has none (too small, no color)."""
+        ...

@@ -1,11 +1,12 @@
 """The result of one comparison between a run and its repetition."""
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 EQUAL, CLOSE, DIFFERENT = "equal", "close", "different"  # to the last bit; within the tolerance; not
 
 
-class Outcome(NamedTuple):
+@dataclass(frozen=True)
+class Outcome:
     """The comparison of one metric or of one weight file."""
 
     name: str

@@ -1,0 +1,43 @@
+"""Log an evaluation to the tracker: the cost of the net, panels of images, and the means of each set."""
+
+import math
+from functools import partial
+
+from sr.callback.panels import draw_panel
+from sr.data.module import SRDataModule
+from sr.evaluation.predictor import Predictor
+from sr.metric.key import MetricKey
+from sr.metric.protocol import Protocol
+from sr.model.evaluation import EvaluationOutput
+from sr.record.result import SetResult
+from sr.track.columns import name_columns
+from sr.track.tracker import Tracker
+
+
+class EvaluationLogger:
+    """Logs everything at step 0, for an evaluation has no steps."""
+
+    def __init__(self, tracker: Tracker, data: SRDataModule, protocol: Protocol) -> None:
+        self.tracker, self.data, self.protocol = tracker, data, protocol
+
+    def log_cost(self, predictor: Predictor) -> None:
+        """Log parameters and multiply-adds, as far as they are known."""
+        cost = {"parameters": predictor.parameters, "multiply_adds_1280x720": predictor.multiply_adds}
+        self.tracker.log_points({f"cost/{key}": value for key, value in cost.items() if value is not None}, 0)
+
+    def log_panels(self, set_name: str, selected: list[str], names: list[str], output: EvaluationOutput) -> None:
+        """Log a panel of each image of a batch whose name is in `selected`."""
+        for k, image in enumerate(names):
+            if image in selected:
+                single = EvaluationOutput(*(tensor[k : k + 1] for tensor in output))
+                self.tracker.log_image(f"panels/test/{set_name}/{image}", partial(draw_panel, single, self.protocol), 0)
+
+    def log_result(self, name: str, result: SetResult) -> None:
+        """Log the means of a set, without those that are nan."""
+        cost = {"ms_per_image": result.ms_per_image, "peak_memory_mb": result.peak_memory_mb}
+        means = result.metrics | {key: value for key, value in cost.items() if value is not None}
+        points = {MetricKey("test", name, key): value for key, value in means.items()}
+        points |= {MetricKey("test", name, key, "bicubic"): value for key, value in result.bicubic.items()}
+        points = {key: value for key, value in points.items() if not math.isnan(value)}
+        self.tracker.log_points(name_columns(points, self.data, self.protocol), 0)
+        self.tracker.mark_saved(0)  # a finished set is never evaluated again
