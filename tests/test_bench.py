@@ -51,7 +51,7 @@ def test_bench_rejects(sr: Any, typed: str, message: str) -> None:
 
 
 def test_the_later_work_of_background_threads_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a simulated clock: our call takes 0.1 ms, and 3 ms of later steps; that of the reference 7 ms at once."""
+    """Simulate a clock: our call takes 0.1 ms, and 3 ms of later steps; that of the reference 7 ms at once."""
     from sr.benchmark import tracking
 
     now, pending = 0.0, 0.0

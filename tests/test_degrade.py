@@ -133,7 +133,7 @@ def test_black_stays_dark_and_white_stays_bright(name: str) -> None:
 
 @pytest.mark.parametrize("name", OPS)
 def test_images_of_different_sizes_in_one_call(name: str) -> None:
-    """As on a GPU: the other images and their sizes do not change the result of an image."""
+    """Images are processed together on a GPU: the others and their sizes do not change the result of an image."""
     op: Op = OPS[name]()
     images = [random_images(1, 3, h, w, seed=h)[0] / 255 for h, w in ((33, 47), (48, 32), (21, 50), (7, 5))]
     plans = [op.plan(create_rng(k)) for k in range(4)]
@@ -262,7 +262,7 @@ def test_an_invalid_option_is_rejected(create: Any, message: str) -> None:
 
 
 def test_a_users_own_chain_needs_only_a_yaml(sr: Any, tmp_path: Path, world: Path) -> None:
-    """And its evaluation images are the same in another run with another seed."""
+    """Its evaluation images are the same in another run with another seed."""
     folder = tmp_path / "mine" / "data" / "degrade"
     folder.mkdir(parents=True)
     (folder / "mine.yaml").write_text(
@@ -289,7 +289,7 @@ def degrade_batch(hr: Tensor, seed: int | None, degrade: Any, scale: int = 2) ->
 
 
 def test_evaluation_images_have_a_fixed_degradation_and_patches_a_random_one() -> None:
-    """In whatever batch an image is evaluated; and two equal patches of a batch are degraded differently."""
+    """An evaluation image has it in any batch; two equal patches of a batch are degraded differently."""
     hr, degrade = random_images(3, 3, 32, 32), Chain(2, [Gaussian(sigma=(5, 25))])
     whole = degrade_batch(hr, None, degrade)
     assert torch.equal(degrade_batch(hr[[2, 0]], None, degrade), whole[[2, 0]])

@@ -14,7 +14,7 @@ from sr.degrade.jpeg import compress
 
 @pytest.mark.parametrize("quality", [30, 50, 75, 95])
 def test_jpeg_is_close_to_pillow(quality: int, sr_data: Path) -> None:
-    """On photographs, one of odd size, one gray: the mean absolute difference is below one level."""
+    """The mean absolute difference is below one level on photographs, one of odd size, one gray."""
     files = [sr_data / "Set14" / "HR" / f"{name}.png" for name in ("baboon", "comic", "lenna")]
     photos = [Image.open(file).convert("RGB").crop((0, 0, 240, 200)) for file in files]
     for photo in (*photos, photos[0].crop((3, 3, 90, 72)), photos[1].convert("L")):

@@ -50,9 +50,11 @@ def compare_settings(config: dict[str, Any]) -> list[Row]:
         for name, settings in choices.items():
             print(f"{net}, {name}: {rounds} rounds of {steps} steps", file=sys.stderr)
             loop = _create_loop(net, config, settings)
-            rates = [[steps / _measure_seconds(train, steps) for train in (loop, reference)] for _ in range(rounds)]
-            ours, theirs = map(list, zip(*rates, strict=True))
-            rows.append(Row(f"{net}, {name}", ours, theirs, "steps/s", reference_name))
+            rates: tuple[list[float], list[float]] = ([], [])
+            for _ in range(rounds):
+                for side, train in zip(rates, (loop, reference), strict=True):
+                    side.append(steps / _measure_seconds(train, steps))
+            rows.append(Row(f"{net}, {name}", *rates, "steps/s", reference_name))
     torch.set_num_threads(threads)
     return rows
 

@@ -42,6 +42,6 @@ def open_tracker(uri: str | None = None) -> Iterator[tuple[MLflow, Callable[[], 
         tracker = MLflow(uri, runs, "bench")
         tracker.start("bench", folder, {}, [], {})
         try:
-            yield tracker, lambda: Upload(folder, tracker.uri, tracker.runs).complete
+            yield tracker, lambda: Upload(folder, tracker.uri, tracker.runs).is_complete
         finally:
             tracker.close("FINISHED")
