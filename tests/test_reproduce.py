@@ -12,7 +12,7 @@ import pytest
 import torch
 import yaml
 from conftest import write_image
-from test_provenance import content, git, spoil, tree
+from test_provenance import change_files, content, git, tree
 
 from sr.record import git as code
 from sr.record.identity import find_run
@@ -220,7 +220,7 @@ def test_configs_are_compared_without_paths_and_tracking() -> None:
 
 def test_the_runs_code_is_there_for_the_block_only(tree: Path, tmp_path: Path) -> None:
     git(tmp_path, "clone", "-q", str(tree), "clone")
-    spoil(tree)
+    change_files(tree)
     sha, patch = code.read_state(tree)["sha"], code.read_changes(tree).patch
     clone = find_clone(str(tmp_path / "clone"))
     with pytest.raises(KeyboardInterrupt), create_worktree(clone, sha, patch) as folder:
@@ -230,7 +230,7 @@ def test_the_runs_code_is_there_for_the_block_only(tree: Path, tmp_path: Path) -
     assert not folder.exists()
     assert git(clone, "worktree", "list").count("\n") == 1
     assert git(clone, "status", "--porcelain") == ""
-    assert set(list_changed_files(patch)) >= {"sr/net.py", "gone.py", "new/weights.bin"}
+    assert set(list_changed_files(patch)) >= {"sr/net.py", "deleted.py", "new/weights.bin"}
 
 
 def test_a_missing_commit_or_a_patch_that_does_not_apply_is_an_error(tree: Path) -> None:
