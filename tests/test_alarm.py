@@ -248,7 +248,7 @@ def test_a_healthy_gan_raises_no_alarm(adversarial: nn.Module, rate: float, ramp
 
     fit(module, 120, pairs, alarms, After(observe))
     assert any(blind_failures)
-    assert alarms.told == {}
+    assert alarms.messages == {}
 
 
 @pytest.mark.parametrize(("rate", "expected"), [(3e-4, []), (3e-4 * 100, ["d_wins"]), (0.0, ["g_wins"])])
@@ -268,5 +268,5 @@ def test_a_real_gan(rate: float, expected: list[str], capfd: pytest.CaptureFixtu
     module.optimizer = lambda weights: torch.optim.Adam(weights, lr=1e-4)
     alarms = AlarmMonitor(NoTracker(), {"d_wins": DWins(window=20), "g_wins": GWins(window=150)})
     fit(module, 160, pairs, alarms)
-    assert list(alarms.told) == expected
+    assert list(alarms.messages) == expected
     assert capfd.readouterr().err.count("ALARM") == len(expected)

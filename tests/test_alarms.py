@@ -51,7 +51,7 @@ def test_a_failure_of_the_game_is_told_of_once_until_it_has_long_been_gone(capfd
         alarms.on_train_batch_end(trainer, module)
         alarms.on_train_batch_end(trainer, module)  # another batch of the same step
     alarms.on_train_end()
-    assert alarms.told == {"says": ["step 100: x is 100", "step 2500: x is 2500"]}
+    assert alarms.messages == {"says": ["step 100: x is 100", "step 2500: x is 2500"]}
     assert track.tags == {"sr.alarm.says": "step 100: x is 100; step 2500: x is 2500"}
     lines = capfd.readouterr().err.splitlines()
     assert lines == [f"ALARM says at step {k}: x is {k}; turn that" for k in (100, 2500)]
@@ -79,7 +79,7 @@ def test_a_failure_in_pictures_is_told_of_when_it_lasts(found: str, told: list[i
         rule.answers = iter([mark if mark == "x" else None])
         alarms.on_validation_batch_end(trainer, module, EvaluationOutput(image[..., ::2, ::2], image, image), None, 0)
         alarms.on_validation_end(trainer, module)
-    assert alarms.told == ({"says": [f"step {step}: x" for step in told]} if told else {})
+    assert alarms.messages == ({"says": [f"step {step}: x" for step in told]} if told else {})
     assert sizes == {(192, 192), (384, 384)}  # the middle is enough
 
 

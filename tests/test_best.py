@@ -32,9 +32,9 @@ METRICS = {"spectrum": Spectrum(), "dists": DISTS.__new__(DISTS), "lpips": LPIPS
 class Kept:
     """Checkpoints of a made-up training."""
 
-    def __init__(self, folder: Path, inherited: Path | None = None, monitor: str = "psnr", **dials: Any) -> None:
+    def __init__(self, folder: Path, parent_folder: Path | None = None, monitor: str = "psnr", **dials: Any) -> None:
         folder.mkdir(exist_ok=True)
-        self.best = BestCheckpoint(folder, monitor, CONFIG | dials, inherited=inherited)
+        self.best = BestCheckpoint(folder, monitor, CONFIG | dials, parent_folder=parent_folder)
         self.keeper = CheckpointWriter(self.best, CONFIG | dials, NoTracker())
         self.module = SimpleNamespace(
             best=StepMetrics(), bicubic={}, may_become_best=True, use_eval_weights=nullcontext,
@@ -74,7 +74,7 @@ def test_both_are_kept_and_a_resumed_run_goes_on_from_both(tmp_path: Path) -> No
         first.validate(step, psnr=psnr, spectrum=spectrum)
     assert steps(tmp_path / "first") == {"best": 1, "best_spectrum": 2, "last": 3, "previous": 2}
     assert [path.stem for path in first.best.list_files()] == ["best", "best_spectrum", "last"]
-    assert (first.module.best.step, first.best.second.step) == (1, 2)
+    assert (first.module.best.step, first.best.second_best.step) == (1, 2)
 
     second = Kept(tmp_path / "second", tmp_path / "first")
     second.resume(tmp_path / "first" / "last.ckpt")
@@ -82,7 +82,7 @@ def test_both_are_kept_and_a_resumed_run_goes_on_from_both(tmp_path: Path) -> No
     assert steps(tmp_path / "second") == {"best": 1, "best_spectrum": 2, "last": 4}
     second.validate(5, psnr=29.5, spectrum=3.9)
     assert steps(tmp_path / "second") == {"best": 1, "best_spectrum": 5, "last": 5, "previous": 4}
-    shown = format_checkpoint_table({"best.ckpt": second.module.best, "best_spectrum.ckpt": second.best.second},
+    shown = format_checkpoint_table({"best.ckpt": second.module.best, "best_spectrum.ckpt": second.best.second_best},
                                (PSNR, PSNR, SPECTRUM)).splitlines()  # fmt: skip
     assert [line.split() for line in shown if "─" not in line] == [
         ["checkpoint", "step", str(PSNR), str(SPECTRUM)],
@@ -96,7 +96,7 @@ def test_a_resumed_run_that_watches_another_metric_begins_with_no_second_best(tm
     second = Kept(tmp_path / "second", tmp_path / "first", monitor="spectrum", monitor_also="psnr")
     second.resume(tmp_path / "first" / "last.ckpt")
     second.validate(2, psnr=29.0, spectrum=6.0)
-    assert steps(tmp_path / "second")["best_psnr"] == second.best.second.step == 2
+    assert steps(tmp_path / "second")["best_psnr"] == second.best.second_best.step == 2
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_what_chooses_the_second(
 ) -> None:
     keeper = Kept(tmp_path, **dials)
     keeper.validate(1, psnr=30.0, **measured)
-    assert keeper.best.also == (also and SET5.metric(also))
+    assert keeper.best.second_key == (also and SET5.metric(also))
     assert steps(tmp_path) == {"best": 1, "last": 1} | ({f"best_{also}": 1} if also else {})
 
 

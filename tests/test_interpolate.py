@@ -107,7 +107,7 @@ def test_a_published_file_mixes_with_a_run_of_ours_whichever_is_the_checkpoint(t
     [
         ({"config": node(depth=3)}, r"interpolate=\S+ holds another net \(depth: 3 and 2\)"),
         ({"config": RESNET}, r"class: sr.net.srresnet.SRResNet and sr.net.plain.Plain"),
-        ({"config": node(depth=2) | {"scale": 4}}, r"scale=2: interpolate=\S+ enlarges by 4"),
+        ({"config": node(depth=2) | {"scale": 4}}, r"scale=2: interpolate=\S+ is for scale=4"),
         ({"config": node(depth=2) | {"channels": 1}, "color": "y"}, r"interpolate=\S+ is of color=y"),
     ],
 )
@@ -189,14 +189,14 @@ def test_a_tracked_run_is_mixed_by_its_id_and_the_evaluation_is_tagged_with_both
 @pytest.mark.parametrize(
     ("dials", "said"),
     [
-        ({"alpha": 0.5}, "alpha=0.5: between the checkpoint and what? interpolate=FILE"),
-        ({"interpolate": "b"}, "interpolate=b: how far? alpha=0.8"),
+        ({"alpha": 0.5}, "alpha=0.5: expected the other checkpoint as well, interpolate=FILE"),
+        ({"interpolate": "b"}, "interpolate=b: expected alpha=0.8 as well"),
         ({"interpolate": "b", "alpha": 1.2}, "alpha=1.2: expected a number from 0"),
         ({"interpolate": "b", "alpha": -1}, "alpha=-1: expected a number from 0"),
         ({"interpolate": "b", "alpha": float("nan")}, "alpha=nan: expected a number from 0"),
         ({"interpolate": "b", "alpha": "much"}, "alpha=much: expected a number from 0"),
         ({"interpolate": "b", "alpha": True}, "alpha=True: expected a number from 0"),
-        ({"interpolate": "b", "alpha": 0.5, "checkpoint": None}, "to a checkpoint: checkpoint=FILE"),
+        ({"interpolate": "b", "alpha": 0.5, "checkpoint": None}, "with as well, checkpoint=FILE"),
     ],
 )
 def test_dials_that_do_not_go_together_are_told(dials: dict[str, Any], said: str) -> None:

@@ -292,7 +292,7 @@ def test_a_full_disk_leaves_the_last_file_whole(
     answer = sr("run", f"resume={begun}", "trainer.max_steps=4")
     assert answer.code == 2
     assert (
-        f"{begun}/last.ckpt: the checkpoint of step 4 cannot be written (No space left on device); the one before it is whole"
+        f"{begun}/last.ckpt: the checkpoint of step 4 cannot be written (No space left on device); the one before it is intact"
         in answer.err
     )
     assert step(begun) == 2

@@ -45,7 +45,7 @@ def test_the_best_is_sought_anew_where_it_is_measured_otherwise(
     again = (*WORDS, *sets(world), f"resume={begun}/last.ckpt") if how == "file" else (f"resume={begun}",)
     answer = sr("run", *again, "trainer.max_steps=4", *words)
     assert answer.code == 0, answer.err
-    assert "the best is sought anew" in answer.out
+    assert "the best checkpoint is reset" in answer.out
     folder = begun if how == "folder" else max(begun.parent.iterdir())
     after = content(folder / "last.ckpt")["sr"]
     assert content(folder / "best.ckpt")["global_step"] == 4
@@ -60,7 +60,7 @@ def test_the_best_stays_the_best_where_only_the_training_changes(sr: Any, begun:
     old = content(begun / "last.ckpt")["sr"]["best"]
     answer = sr("run", f"resume={begun}", "trainer.max_steps=3", "data.batch=2", "data.repeat=3")
     assert answer.code == 0, answer.err
-    assert "sought anew" not in answer.out
+    assert "is reset" not in answer.out
     assert content(begun / "last.ckpt")["sr"]["bicubic"] == content(begun / "previous.ckpt")["sr"]["bicubic"]
     assert content(begun / "last.ckpt")["sr"]["best"]["val/Set5/psnr"] >= old["val/Set5/psnr"]
 

@@ -133,7 +133,7 @@ def test_no_context_is_opened_on_a_gpu_that_the_run_does_not_use(
         ("mem_get_info", cuda.mem_get_info),
     ):
         monkeypatch.setattr(system_metrics.torch.cuda, name, fake)
-    values = dict(system_metrics._of_gpus())
+    values = dict(system_metrics._sample_gpus())
     assert {k: values.get(f"gpu_{k}_memory_usage_megabytes") for k in megabytes} == megabytes
     assert {k: values.get(f"gpu_{k}_memory_usage_percentage") for k in shares} == shares
     assert len([name for name in values if name.endswith("memory_usage_megabytes")]) == len(megabytes)

@@ -100,7 +100,7 @@ def test_luma_or_rgb_and_the_scale_are_read_off_the_file(tmp_path: Path) -> None
     torch.save(ESPCN(scale=3, channels=1).state_dict(), tmp_path / "a.pth")
     loaded = load_checkpoint(tmp_path / "a.pth")
     assert (type(loaded.net), loaded.config["scale"], loaded.config["color"]) == (ESPCN, 3, "y")
-    with pytest.raises(UserError, match=r"scale=2: .* serve scale=3$"):
+    with pytest.raises(UserError, match=r"scale=2: .* are for scale=3$"):
         load_checkpoint(tmp_path / "a.pth", scale=2)
 
 
@@ -126,7 +126,7 @@ def test_published_weights_enlarge_as_they_are(sr: Callable, sr_data: Path, tmp_
     words = (f"input={sr_data}/Set5/LR_bicubic/X4/womanx4.png", "output=large")
     unsure = sr("predict", f"checkpoint={file}", *words)
     assert unsure.code == 2
-    assert "serve scale=2, 3, 4, 8: say which" in unsure.err
+    assert "are for scale=2, 3, 4, 8; choose one" in unsure.err
     assert sr("predict", f"checkpoint={file}", "scale=2", "tile=40", *words).code == 0
     assert (tmp_path / "large" / "womanx4_x2.png").exists()
 

@@ -1,4 +1,4 @@
-"""The watch: rules look at every step's signals and every validation's pictures, and name what goes wrong while it does."""
+"""Alarms: rules check the signals of every step and the images of every validation for typical failures of a training."""
 
 import sr.runtime.torchvision_shim  # noqa: F401  before Lightning and torchmetrics
 
@@ -18,30 +18,30 @@ from sr.model.evaluation import EvaluationOutput
 from sr.model.module import SRModule
 from sr.track.tracker import Tracker
 
-LOOK = 50  # steps whose signals are fetched from the device at once
-REST = 1000  # steps without it, after which a failure of the signals that comes again is told of again
-EARLY = 0.1  # of all steps: what a net that has hardly learned looks like is no failure
-IN_A_ROW = 3  # validations
-SIDE = 384  # HR pixels: rules see the middle of a picture
+CHECK_INTERVAL = 50  # steps whose signals are copied from the device at once
+QUIET_STEPS = 1000  # steps without a failure after which it is reported again
+MIN_PROGRESS = 0.1  # share of all steps before which a net has learned too little for its images to be checked
+MIN_VALIDATIONS = 3  # validations in a row that show a failure in the images before it is reported
+CROP_SIDE = 384  # HR pixels: rules get the center of an image
 
 
 class AlarmMonitor(Callback):
-    """Tells of each failure once, when it begins: a line in the terminal and a tag `sr.alarm.NAME` of the run. `told` has
-    what was said, by name. A failure in pictures has to be there at three validations in a row, or at the last: nets that
-    learn fast have it now and then.
+    """Reports each failure once, when it begins: as a line in the terminal and as the tag `sr.alarm.NAME` of the run.
 
-    Of several processes the first one looks, at its own share.
+    A failure in the images has to be there at `MIN_VALIDATIONS` validations in a row, or at the last one, because nets that
+    learn fast show one now and then. `messages` holds what was reported, by name of the rule. Of several processes the main
+    one checks its own share of the batch.
     """
 
     def __init__(self, tracker: Tracker, rules: Mapping[str, Rule]) -> None:
         self.tracker, self.rules = tracker, dict(rules)
-        self.told: dict[str, list[str]] = {}
-        self._wanted = sorted({name for rule in self.rules.values() for name in rule.signals})
-        self._steps: list[tuple[int, dict[str, Tensor | float]]] = []  # not yet looked at
-        self._seen = 0
-        self._last: dict[str, int] = {}  # the last step at which a failure of the signals was seen
-        self._doubted: dict[str, int] = {}  # failures in the last validation's pictures, and at how many in a row
-        self._lasting: set[str] = set()  # those of them that were told of
+        self.messages: dict[str, list[str]] = {}
+        self._signal_names = sorted({name for rule in self.rules.values() for name in rule.signals})
+        self._unchecked_steps: list[tuple[int, dict[str, Tensor | float]]] = []
+        self._step = 0
+        self._last_failures: dict[str, int] = {}  # by rule, the last step whose signals showed a failure
+        self._image_failures: dict[str, int] = {}  # by rule, validations in a row whose images showed a failure
+        self._reported_image_failures: set[str] = set()  # those among them that were reported
 
     @property
     def state_key(self) -> str:
@@ -49,90 +49,95 @@ class AlarmMonitor(Callback):
         return "Alarms"
 
     def state_dict(self) -> dict[str, Any]:
-        """All that later answers depend on; steps that were not looked at are looked at first."""
-        self._look()
-        known = {"told": self.told, "last": self._last, "doubted": self._doubted, "lasting": sorted(self._lasting)}
-        return copy.deepcopy(known | {"rules": {name: rule.state_dict() for name, rule in self.rules.items()}})
+        """Return all that later alarms depend on; signals that were not checked yet are checked first."""
+        self._check_signals()
+        state = {
+            "told": self.messages,
+            "last": self._last_failures,
+            "doubted": self._image_failures,
+            "lasting": sorted(self._reported_image_failures),
+        }
+        return copy.deepcopy(state | {"rules": {name: rule.state_dict() for name, rule in self.rules.items()}})
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Rules that were not there then begin now; what others told stays told."""
-        self.told, self._last, self._doubted = state["told"], state["last"], state["doubted"]
-        self._lasting = set(state["lasting"])
+        """Restore the state; messages of rules that no longer exist remain, and new rules start without a state."""
+        self.messages, self._last_failures, self._image_failures = state["told"], state["last"], state["doubted"]
+        self._reported_image_failures = set(state["lasting"])
         for name in self.rules.keys() & state["rules"].keys():
             self.rules[name].load_state_dict(state["rules"][name])
 
     def on_train_start(self, trainer: Trainer, module: SRModule) -> None:
-        self._seen = trainer.global_step
+        self._step = trainer.global_step
         for rule in self.rules.values():
             rule.start(getattr(module, "adversarial", None))
 
     def on_train_batch_end(self, trainer: Trainer, module: SRModule, *_: object) -> None:
-        if not self._wanted or not trainer.is_global_zero or trainer.global_step == self._seen:
+        if not self._signal_names or not trainer.is_global_zero or trainer.global_step == self._step:
             return
-        self._seen = trainer.global_step
-        self._steps.append((self._seen, {k: module.signals[k] for k in self._wanted if k in module.signals}))
-        if len(self._steps) >= LOOK:
-            self._look()
+        self._step = trainer.global_step
+        signals = {name: module.signals[name] for name in self._signal_names if name in module.signals}
+        self._unchecked_steps.append((self._step, signals))
+        if len(self._unchecked_steps) >= CHECK_INTERVAL:
+            self._check_signals()
 
     def on_validation_start(self, *_: object) -> None:
-        self._look()
+        self._check_signals()
 
     def on_train_end(self, *_: object) -> None:
-        self._look()
+        self._check_signals()
 
     def on_exception(self, *_: object) -> None:
-        with contextlib.suppress(RuntimeError):  # of a device that is lost: what has happened is told by others
-            self._look()
+        with contextlib.suppress(RuntimeError):  # a lost device, which others report
+            self._check_signals()
 
     def on_validation_batch_end(
         self,
         trainer: Trainer,
         module: SRModule,
-        shown: EvaluationOutput,
+        output: EvaluationOutput,
         batch: object,
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        if trainer.is_global_zero and self._judges(trainer, module):
+        if trainer.is_global_zero and self._checks_images(trainer, module):
             for rule in self.rules.values():
-                rule.observe_images(*_middle(shown))
+                rule.observe_images(*_crop_center(output))
 
     def on_validation_end(self, trainer: Trainer, module: SRModule) -> None:
-        if not self._judges(trainer, module):
+        if not self._checks_images(trainer, module):
             return
-        found = {name: seen for name, rule in self.rules.items() if (seen := rule.verdict())}
-        last = trainer.global_step >= module.total_steps
-        self._doubted = {name: self._doubted.get(name, 0) + 1 for name in found}
-        sure = [name for name in found if last or self._doubted[name] >= IN_A_ROW]
-        for name in sure:
-            if name not in self._lasting:
-                self._tell(name, trainer.global_step, found[name])
-        self._lasting = set(sure)
+        failures = {name: message for name, rule in self.rules.items() if (message := rule.verdict())}
+        is_last = trainer.global_step >= module.total_steps
+        self._image_failures = {name: self._image_failures.get(name, 0) + 1 for name in failures}
+        persistent = [name for name in failures if is_last or self._image_failures[name] >= MIN_VALIDATIONS]
+        for name in persistent:
+            if name not in self._reported_image_failures:
+                self._report(name, trainer.global_step, failures[name])
+        self._reported_image_failures = set(persistent)
 
-    def _judges(self, trainer: Trainer, module: SRModule) -> bool:
-        """Not before a net has learned something, nor a generator before it plays."""
-        return (
-            not trainer.sanity_checking and module.may_become_best and trainer.global_step >= EARLY * module.total_steps
-        )
+    def _checks_images(self, trainer: Trainer, module: SRModule) -> bool:
+        """Return True once the net has learned something and, of a GAN, the adversarial training has begun."""
+        has_learned = trainer.global_step >= MIN_PROGRESS * module.total_steps
+        return not trainer.sanity_checking and module.may_become_best and has_learned
 
-    def _look(self) -> None:
-        for step, signals in _fetched(self._steps):
+    def _check_signals(self) -> None:
+        for step, signals in _fetch_signals(self._unchecked_steps):
             for name, rule in self.rules.items():
-                seen = rule.observe_step(step, signals)
-                if seen and step - self._last.get(name, -REST) >= REST:
-                    self._tell(name, step, seen)
-                if seen:
-                    self._last[name] = step
-        self._steps.clear()
+                message = rule.observe_step(step, signals)
+                if message and step - self._last_failures.get(name, -QUIET_STEPS) >= QUIET_STEPS:
+                    self._report(name, step, message)
+                if message:
+                    self._last_failures[name] = step
+        self._unchecked_steps.clear()
 
-    def _tell(self, name: str, step: int, seen: str) -> None:
-        tqdm.write(f"ALARM {name} at step {step}: {seen}; {self.rules[name].advice}", file=sys.stderr)
-        self.told.setdefault(name, []).append(f"step {step}: {seen}")
-        self.tracker.set_tag(f"sr.alarm.{name}", "; ".join(self.told[name]))
+    def _report(self, name: str, step: int, message: str) -> None:
+        tqdm.write(f"ALARM {name} at step {step}: {message}; {self.rules[name].advice}", file=sys.stderr)
+        self.messages.setdefault(name, []).append(f"step {step}: {message}")
+        self.tracker.set_tag(f"sr.alarm.{name}", "; ".join(self.messages[name]))
 
 
-def _fetched(steps: list[tuple[int, dict[str, Tensor | float]]]) -> list[tuple[int, dict[str, float]]]:
-    """The same with numbers, after one wait for the device."""
+def _fetch_signals(steps: list[tuple[int, dict[str, Tensor | float]]]) -> list[tuple[int, dict[str, float]]]:
+    """Return the steps with numbers instead of tensors, after one wait for the device."""
     tensors = [value for _, signals in steps for value in signals.values() if isinstance(value, Tensor)]
     numbers = iter(torch.stack([tensor.float() for tensor in tensors]).tolist() if tensors else [])
     return [
@@ -141,14 +146,14 @@ def _fetched(steps: list[tuple[int, dict[str, Tensor | float]]]) -> list[tuple[i
     ]
 
 
-def _middle(shown: EvaluationOutput) -> EvaluationOutput:
-    """Cut on LR's grid: failures of a net are everywhere, and large pictures take long."""
-    scale = shown.hr.shape[-1] // shown.lr.shape[-1]
-    height, width = (min(side, SIDE // scale) for side in shown.lr.shape[-2:])
-    top, left = (shown.lr.shape[-2] - height) // 2, (shown.lr.shape[-1] - width) // 2
+def _crop_center(output: EvaluationOutput) -> EvaluationOutput:
+    """Cut the center out of large images, on LR's pixel grid: a net fails everywhere, and large images take long."""
+    scale = output.hr.shape[-1] // output.lr.shape[-1]
+    height, width = (min(side, CROP_SIDE // scale) for side in output.lr.shape[-2:])
+    top, left = (output.lr.shape[-2] - height) // 2, (output.lr.shape[-1] - width) // 2
     return EvaluationOutput(
         *(
             image[..., top * k : (top + height) * k, left * k : (left + width) * k]
-            for image, k in ((shown.lr, 1), (shown.sr, scale), (shown.hr, scale))
+            for image, k in ((output.lr, 1), (output.sr, scale), (output.hr, scale))
         )
     )

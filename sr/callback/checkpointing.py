@@ -1,7 +1,7 @@
-"""Checkpoints while a run trains: files that a kill at any moment leaves whole.
+"""Write checkpoints during a training, so that a kill at any moment leaves intact files.
 
-`Judge` stands first among the callbacks and `Keeper` last: between them all that a validation tells is handed to the
-tracker, which has it on the disk before a checkpoint of that step is in place.
+`BestCheckpoint` is the first of the callbacks and `CheckpointWriter` the last: between them, everything that a validation
+reports reaches the tracker, which has it on the disk before the checkpoint of that step is in place.
 """
 
 import sr.runtime.torchvision_shim  # noqa: F401  before Lightning and torchmetrics
@@ -25,59 +25,71 @@ from sr.runtime.error import DiskError
 from sr.runtime.signals import signals
 from sr.track.tracker import Tracker
 
-LOOK = 50  # steps between two looks at the clock where several processes have to agree on it
+CLOCK_INTERVAL = 50  # steps after which several processes agree on whether `minutes` have passed
 
 
 class CheckpointWriter(Callback):
-    """Writes `last.ckpt` at each validation and, between two steps, every `minutes` and every `steps`; `previous.ckpt`
-    is the last one before it, and the best files are links to what was the last one then.
+    """Writes `last.ckpt` at each validation and, between two steps, every `minutes` and every `steps` steps.
 
-    A checkpoint holds all that the rest of a training depends on: Lightning's own (weights, optimizers, rates, loops,
-    the scaler of half precision), what module and callbacks keep, and every state of chance.
+    `previous.ckpt` is the one before it, and the best checkpoints are hard links to what was the last one at that step.
+
+    A checkpoint holds everything that the rest of the training depends on: Lightning's own state (weights, optimizers,
+    schedules, loops, the scaler of half precision), the state of module and callbacks, and that of all random number
+    generators. `leaks` are training images that are in evaluation sets (`sr.data.known_leaks.Leak` as plain lists).
     """
 
-    def __init__(self, judge: BestCheckpoint, config: dict[str, Any], tracker: Tracker, minutes: float | None = None,
-                 steps: int | None = None) -> None:  # fmt: skip
-        self.judge, self.tracker = judge, tracker
+    def __init__(
+        self,
+        best: BestCheckpoint,
+        config: dict[str, Any],
+        tracker: Tracker,
+        minutes: float | None = None,
+        steps: int | None = None,
+    ) -> None:
+        self.best, self.tracker = best, tracker
         self.minutes, self.steps = minutes, steps
         self.config = {key: part for key, part in config.items() if key != "track"}  # its address may hold a password
-        self.leaks: list[
-            list[str]
-        ] = []  # `sr.data.known_leaks.Leak`, plain: training pictures that stand in evaluation sets
-        self._saved, self._when = 0, time.monotonic()  # the step of the last file, and the time
-        self._chance: dict[str, Any] | None = None  # of a run that goes on, until its first batch
+        self.leaks: list[list[str]] = []
+        self._last_step, self._last_time = 0, time.monotonic()  # of the last checkpoint
+        self._rng_states: dict[str, Any] | None = None  # of a resumed run, until its first batch
+
+    @property
+    def last_path(self) -> Path:
+        """The path of the newest checkpoint."""
+        return self.best.folder / LAST
 
     def on_save_checkpoint(self, trainer: Trainer, module: SRModule, checkpoint: dict[str, Any]) -> None:
-        known = {
-            "config": self.config,
-            "metrics": name_metrics(module.metrics),
-            "bicubic": name_metrics(module.bicubic),
-        }
-        checkpoint.setdefault(KEY, {}).update(known, leaks=self.leaks, chance=_of_all(trainer, rng_state.capture()))
-        _at_rest(checkpoint, trainer.num_training_batches)
+        checkpoint.setdefault(KEY, {}).update(
+            config=self.config,
+            metrics=name_metrics(module.metrics),
+            bicubic=name_metrics(module.bicubic),
+            leaks=self.leaks,
+            chance=_gather(trainer, rng_state.capture()),
+        )
+        _normalize_loop_counters(checkpoint, trainer.num_training_batches)
 
     def on_load_checkpoint(self, trainer: Trainer, module: SRModule, checkpoint: dict[str, Any]) -> None:
         entry = checkpoint[KEY]
-        if self.judge.is_comparable:
+        if self.best.is_comparable:
             module.metrics, module.bicubic = (parse_metrics(entry[name]) for name in ("metrics", "bicubic"))
-        self._saved = checkpoint["global_step"]
+        self._last_step = checkpoint["global_step"]
         states = entry.get("chance")  # files of earlier versions have none
-        self._chance = states[min(trainer.global_rank, len(states) - 1)] if states else None
+        self._rng_states = states[min(trainer.global_rank, len(states) - 1)] if states else None
 
     def on_train_start(self, trainer: Trainer, module: SRModule) -> None:
-        self._when = time.monotonic()
+        self._last_time = time.monotonic()
         if trainer.is_global_zero:
-            for part in self._last.parent.glob(f"{self._last.name}.*{PART_SUFFIX}"):  # of a process that was killed
-                part.unlink()
-        if trainer.world_size == 1:  # several would have to agree on the step at which to stop
+            for path in self.last_path.parent.glob(f"{self.last_path.name}.*{PART_SUFFIX}"):  # of a killed process
+                path.unlink()
+        if trainer.world_size == 1:  # several processes would have to agree on the step at which they stop
             signals.defer()
 
     def on_train_batch_start(self, trainer: Trainer, module: SRModule, *_: object) -> None:
-        """Between two steps: only now are all hooks of the last one done, also the module's own."""
-        if self._chance is not None:
-            rng_state.restore(self._chance)
-            self._chance = None
-        if module.is_between_steps and trainer.global_step != self._saved and self._due(trainer):
+        """Write a checkpoint between two steps: only now all hooks of the last step are done, also the module's."""
+        if self._rng_states is not None:
+            rng_state.restore(self._rng_states)
+            self._rng_states = None
+        if module.is_between_steps and trainer.global_step != self._last_step and self._is_due(trainer):
             self._save(trainer, module)
         if module.is_between_steps:
             signals.raise_if_requested()
@@ -85,95 +97,95 @@ class CheckpointWriter(Callback):
     def on_validation_end(self, trainer: Trainer, module: SRModule) -> None:
         if trainer.sanity_checking:
             return
-        self._save(trainer, module, self.judge.better)
+        self._save(trainer, module, self.best.improved)
         signals.raise_if_requested()
 
     def on_train_end(self, trainer: Trainer, module: SRModule) -> None:
-        if self._saved != trainer.global_step:  # nothing was validated: what was trained is kept all the same
+        if self._last_step != trainer.global_step:  # without validation, the result is saved all the same
             self._save(trainer, module)
-        self.tracker.flush()  # all of its files are there
+        self.tracker.flush()  # all checkpoints are in place after this
         signals.stop_deferring()
 
     def on_exception(self, *_: object) -> None:
-        """In the middle of a step there is nothing that could be resumed exactly: the last file stays the last."""
+        """Write nothing: within a step there is no state that could be resumed exactly."""
         signals.is_deferring = False
 
-    def _due(self, trainer: Trainer) -> bool:
+    def _is_due(self, trainer: Trainer) -> bool:
+        """Return True if a checkpoint is to be written now, also because the run was asked to end."""
         if signals.is_requested or (self.steps and trainer.global_step % self.steps == 0):
             return True
-        late = self.minutes is not None and time.monotonic() - self._when >= 60 * self.minutes
+        is_late = self.minutes is not None and time.monotonic() - self._last_time >= 60 * self.minutes
         if trainer.world_size == 1:
-            return late
-        return trainer.global_step % LOOK == 0 and trainer.strategy.broadcast(late)
+            return is_late
+        return trainer.global_step % CLOCK_INTERVAL == 0 and trainer.strategy.broadcast(is_late)
 
-    def _save(self, trainer: Trainer, module: SRModule, better: list[Path] | None = None) -> None:
+    def _save(self, trainer: Trainer, module: SRModule, best_paths: list[Path] | None = None) -> None:
+        """Write the present state as the last checkpoint, and as the best ones of `best_paths`."""
         step = trainer.global_step
-        with (
-            module.use_eval_weights()
-        ):  # what is kept is what is measured; the content is the weights themselves, no copy
-            content = trainer._checkpoint_connector.dump_checkpoint(False)  # its public way would write twice
-            part = self._written(content, step) if trainer.is_global_zero else None
+        with module.use_eval_weights():  # the content refers to the weights and copies none
+            content = trainer._checkpoint_connector.dump_checkpoint(False)  # the public method would write twice
+            part = self._write_part(content, step) if trainer.is_global_zero else None
         if part:
-            self.tracker.call_when_flushed(partial(self._put_in_place, part, step, better or []))
-        self._saved, self._when = step, time.monotonic()
+            self.tracker.call_when_flushed(partial(self._put_in_place, part, step, best_paths or []))
+        self._last_step, self._last_time = step, time.monotonic()
 
-    def _written(self, content: dict[str, Any], step: int) -> Path:
-        """Under a name of its own, until the journal has all that was told before this step."""
-        part = self._last.with_name(f"{self._last.name}.{step}{PART_SUFFIX}")
+    def _write_part(self, content: dict[str, Any], step: int) -> Path:
+        """Write a file under a temporary name, which it has until the tracker has stored all reports up to this step."""
+        part = self.last_path.with_name(f"{self.last_path.name}.{step}{PART_SUFFIX}")
         try:
             with part.open("wb") as file:
                 write_checkpoint(content, file)
         except OSError as error:
             part.unlink(missing_ok=True)
-            raise self._lost(step, error) from None
+            raise self._describe_disk_error(step, error) from None
         return part
 
-    def _put_in_place(self, part: Path, step: int, better: list[Path]) -> None:
-        """At every moment there is a `last.ckpt` that is whole, and a best one at least as late as it tells of."""
+    def _put_in_place(self, part: Path, step: int, best_paths: list[Path]) -> None:
+        """Rename the file; at every moment there is an intact `last.ckpt`, and a best one at least as new as it states."""
         try:
-            for path in better:
+            for path in best_paths:
                 link_file(part, path)
-            if self._last.exists():
-                link_file(self._last, self._last.with_name(PREVIOUS))
-            part.replace(self._last)
-            sync_folder(self._last.parent)
+            if self.last_path.exists():
+                link_file(self.last_path, self.last_path.with_name(PREVIOUS))
+            part.replace(self.last_path)
+            sync_folder(self.last_path.parent)
         except OSError as error:
             part.unlink(missing_ok=True)
-            raise self._lost(step, error) from None
+            raise self._describe_disk_error(step, error) from None
         self.tracker.mark_saved(step)
 
-    @property
-    def _last(self) -> Path:
-        return self.judge.folder / LAST
-
-    def _lost(self, step: int, error: OSError) -> DiskError:
-        whole = "; the one before it is whole" if self._last.exists() else ""
-        what = f"the checkpoint of step {step} cannot be written ({error.strerror or error}){whole}"
-        return DiskError(f"{self._last}: {what}")
+    def _describe_disk_error(self, step: int, error: OSError) -> DiskError:
+        intact = "; the one before it is intact" if self.last_path.exists() else ""
+        reason = error.strerror or error
+        return DiskError(f"{self.last_path}: the checkpoint of step {step} cannot be written ({reason}){intact}")
 
 
-def _at_rest(checkpoint: dict[str, Any], batches: float) -> None:
-    """Lightning counts the next batch before it begins, a batch as completed a little after it is, and an epoch after its
-    last validation: it would resume each of these in a way of its own. All become a training between two batches."""
+def _normalize_loop_counters(checkpoint: dict[str, Any], num_batches: float) -> None:
+    """Set Lightning's counters to those of a training between two batches.
+
+    Lightning counts the next batch before it begins, a batch as completed a little after it is, and an epoch after its last
+    validation, and would resume each of these states in a different way. `num_batches` is the length of an epoch.
+    """
     loops = checkpoint["loops"]["fit_loop"]
     batch, epoch = loops["epoch_loop.batch_progress"], loops["epoch_progress"]
-    for counted in (batch["total"], batch["current"]):
-        counted.update(dict.fromkeys(("ready", "started", "completed"), counted["processed"]))
+    for counts in (batch["total"], batch["current"]):
+        counts.update(dict.fromkeys(("ready", "started", "completed"), counts["processed"]))
     batch["is_last_batch"] = False
-    if batch["current"]["processed"] >= batches:  # the next one is of a new epoch
+    if batch["current"]["processed"] >= num_batches:  # the next batch is of a new epoch
         optimizer = loops["epoch_loop.automatic_optimization.optim_progress"]["optimizer"]
-        counters = (batch, loops["epoch_loop.scheduler_progress"], optimizer["step"], optimizer["zero_grad"])
-        for counted in (*(each["current"] for each in counters), loops["epoch_loop.val_loop.batch_progress"]["total"]):
-            counted.update(dict.fromkeys(counted, 0))
-        for counted in (epoch["total"], epoch["current"]):
-            counted.update(dict.fromkeys(counted, counted["ready"]))
+        progresses = (batch, loops["epoch_loop.scheduler_progress"], optimizer["step"], optimizer["zero_grad"])
+        validation = loops["epoch_loop.val_loop.batch_progress"]
+        for counts in (*(progress["current"] for progress in progresses), validation["total"]):
+            counts.update(dict.fromkeys(counts, 0))
+        for counts in (epoch["total"], epoch["current"]):
+            counts.update(dict.fromkeys(counts, counts["ready"]))
     checkpoint["epoch"] = epoch["current"]["completed"]
 
 
-def _of_all(trainer: Trainer, mine: dict[str, Any]) -> list[dict[str, Any]]:
-    """What each process has, by rank."""
+def _gather(trainer: Trainer, state: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the states of all processes, by rank."""
     if trainer.world_size == 1:
-        return [mine]
-    found: list[Any] = [None] * trainer.world_size
-    torch.distributed.all_gather_object(found, mine)
-    return found
+        return [state]
+    states: list[Any] = [None] * trainer.world_size
+    torch.distributed.all_gather_object(states, state)
+    return states

@@ -1,4 +1,4 @@
-"""What a random degradation makes of a few pictures: one sheet at the start of a run, for one look before hours of it."""
+"""One page of examples of a random degradation at the start of a run, to check its options before hours of training."""
 
 import sr.runtime.torchvision_shim  # noqa: F401  before Lightning and torchmetrics
 
@@ -7,7 +7,7 @@ from PIL import Image
 from pytorch_lightning import Callback, Trainer
 from torch import Tensor
 
-from sr.callback.panels import TILE
+from sr.callback.panels import MIN_TILE_SIDE
 from sr.data.module import SRDataModule
 from sr.image.color import rgb_to_gray
 from sr.image.panel import draw_tiles
@@ -15,13 +15,16 @@ from sr.image.write import to_pil
 from sr.model.module import SRModule
 from sr.track.tracker import Tracker
 
-PICTURES, DRAWS = 3, 5
-CROP = 192  # HR pixels, at most
+IMAGE_COUNT, SEED_COUNT = 3, 5
+MAX_CROP_SIDE = 192  # HR pixels
 
 
 class DegradationSheet(Callback):
-    """The middle of the first validation pictures, beside LR as it is drawn for the seeds 0, 1, 2 …: the same pictures
-    and seeds in every run, so that the sheets of two runs can be compared. None where nothing is left to chance."""
+    """Logs the centers of the first validation images next to their LR images for the seeds 0, 1, 2 …
+
+    Images and seeds are the same in every run, so that the sheets of two runs can be compared. A degradation without random
+    parameters gets no sheet.
+    """
 
     def __init__(self, tracker: Tracker) -> None:
         self.tracker = tracker
@@ -33,25 +36,26 @@ class DegradationSheet(Callback):
 
 
 def draw_degradations(data: SRDataModule) -> Image.Image:
-    """A row for each picture: HR, then its LR, enlarged by whole pixels."""
-    chosen, s = data.eval_sets["val"][0], data.scale
-    pictures = [chosen[[k]].hr for k in range(min(PICTURES, len(chosen)))]
-    side = min(CROP, *(n for hr in pictures for n in hr.shape[-2:])) // s * s
+    """Draw a row for each image: HR, then its LR images, upscaled by whole pixels."""
+    image_set, scale = data.eval_sets["val"][0], data.scale
+    images = [image_set[[k]].hr for k in range(min(IMAGE_COUNT, len(image_set)))]
+    side = min(MAX_CROP_SIDE, *(n for hr in images for n in hr.shape[-2:])) // scale * scale
+    zoom = -(-MIN_TILE_SIDE // side)
     tiles: dict[str, Image.Image] = {}
-    for k, whole in enumerate(pictures):
-        hr = _middle(rgb_to_gray(whole) if data.color == "gray" else whole, side, s)
-        lr = data.degrade(hr.expand(DRAWS, -1, -1, -1), torch.arange(DRAWS))
-        zoom = -(-TILE // side)
-        tiles[chosen.names[k]] = _enlarged(hr[0], zoom)
-        tiles |= {f"{chosen.names[k]}, LR {seed}": _enlarged(image, zoom * s) for seed, image in enumerate(lr)}
-    return draw_tiles(tiles, columns=1 + DRAWS)
+    for name, image in zip(image_set.names, images, strict=False):
+        hr = _crop_center(rgb_to_gray(image) if data.color == "gray" else image, side, scale)  # [1, C, side, side]
+        lr = data.degrade(hr.expand(SEED_COUNT, -1, -1, -1), torch.arange(SEED_COUNT))
+        tiles[name] = _zoom_in(hr[0], zoom)
+        tiles |= {f"{name}, LR {seed}": _zoom_in(image, zoom * scale) for seed, image in enumerate(lr)}
+    return draw_tiles(tiles, columns=1 + SEED_COUNT)
 
 
-def _middle(hr: Tensor, side: int, scale: int) -> Tensor:
-    """The square of `side` pixels in the middle, on LR's grid."""
+def _crop_center(hr: Tensor, side: int, scale: int) -> Tensor:
+    """Return the square of `side` pixels in the center, on LR's pixel grid."""
     top, left = ((n - side) // 2 // scale * scale for n in hr.shape[-2:])
     return hr[..., top : top + side, left : left + side]
 
 
-def _enlarged(pixels: Tensor, zoom: int) -> Image.Image:
-    return to_pil(pixels.repeat_interleave(zoom, dim=-2).repeat_interleave(zoom, dim=-1)).convert("RGB")
+def _zoom_in(image: Tensor, zoom: int) -> Image.Image:
+    """Return an 8-bit image `[C, H, W]` with each pixel repeated to `zoom`×`zoom`, as RGB."""
+    return to_pil(image.repeat_interleave(zoom, dim=-2).repeat_interleave(zoom, dim=-1)).convert("RGB")

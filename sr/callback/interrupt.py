@@ -1,4 +1,4 @@
-"""Keep our signal handlers during a training."""
+"""Handle Ctrl-C and SIGTERM during a training with the signal handlers of sr, not with Lightning's."""
 
 import sr.runtime.torchvision_shim  # noqa: F401  before Lightning and torchmetrics
 
@@ -8,7 +8,8 @@ from sr.runtime.signals import signals
 
 
 class InterruptHandler(Callback):
-    """The first to hear of an interruption: Lightning turns a deaf ear to Ctrl-C after the first one."""
+    """Installs the handlers again after an exception: Lightning ignores Ctrl-C after the first one. It must be the first
+    callback."""
 
     def on_exception(self, *_: object) -> None:
         signals.install_handlers()

@@ -1,4 +1,4 @@
-"""From the training loop to the tracker: every step's signals, every validation's metrics."""
+"""Log the signals of every step and the metrics of every validation to the tracker."""
 
 import sr.runtime.torchvision_shim  # noqa: F401  before Lightning and torchmetrics
 
@@ -12,19 +12,19 @@ from sr.track.tracker import Tracker
 
 
 class MetricLogger(Callback):
-    """All x-axes are the generator's steps."""
+    """Logs everything at the step of the generator (`global_step`)."""
 
     def __init__(self, tracker: Tracker) -> None:
         self.tracker = tracker
-        self._seen = 0
+        self._step = 0  # the last one that was logged
 
     def on_train_start(self, trainer: Trainer, *_: object) -> None:
-        self._seen = trainer.global_step  # of a run that goes on: its first batches may not be a whole step
+        self._step = trainer.global_step  # of a resumed run: its first batches may not be a whole step
 
     def on_train_batch_end(self, trainer: Trainer, module: SRModule, *_: object) -> None:
-        if trainer.global_step != self._seen and module.signals:  # under accumulation, several batches are one step
-            self._seen = trainer.global_step
-            self.tracker.log_points(_of_all(trainer, module.signals), self._seen)
+        if trainer.global_step != self._step and module.signals:  # under accumulation, several batches are one step
+            self._step = trainer.global_step
+            self.tracker.log_points(_average_over_processes(trainer, module.signals), self._step)
 
     def on_validation_end(self, trainer: Trainer, module: SRModule) -> None:
         values = {key: value for key, value in module.metrics.items() if key.stage == "val"}
@@ -35,11 +35,9 @@ class MetricLogger(Callback):
         self.tracker.log_points(columns, trainer.global_step)
 
 
-def _of_all(trainer: Trainer, signals: dict[str, Tensor | float]) -> dict[str, Tensor | float]:
-    """The means over all processes."""
+def _average_over_processes(trainer: Trainer, signals: dict[str, Tensor | float]) -> dict[str, Tensor | float]:
     if trainer.world_size == 1:
         return signals
-    values = torch.stack(
-        [torch.as_tensor(v, dtype=torch.float32, device=trainer.strategy.root_device) for v in signals.values()]
-    )
+    device = trainer.strategy.root_device
+    values = torch.stack([torch.as_tensor(v, dtype=torch.float32, device=device) for v in signals.values()])
     return dict(zip(signals, trainer.strategy.reduce(values, reduce_op="mean"), strict=True))

@@ -1,6 +1,6 @@
-"""Sample pictures: LR, bicubic, SR and HR in one panel, with the PSNR of what is seen written under each.
+"""Sample images: a crop of LR, bicubic, SR and HR in one panel, with its PSNR below each result.
 
-Two rows, bicubic | SR over LR | HR: what is to be compared lies side by side, and fits a grid of 260-pixel tiles 1:1.
+The two rows are bicubic | SR over LR | HR: what is to be compared lies side by side, and fits a grid of 260-pixel tiles 1:1.
 """
 
 import sr.runtime.torchvision_shim  # noqa: F401  before Lightning and torchmetrics
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from sr.image.panel import draw_tiles, repeat_pixels
 from sr.image.resize import upscale_bicubic
+from sr.metric.key import SetKey, Stage
 from sr.metric.protocol import Protocol
 from sr.metric.psnr import psnr
 from sr.metric.ssim import WINDOW_SIZE
@@ -22,12 +23,12 @@ from sr.model.evaluation import EvaluationOutput
 from sr.model.module import SRModule
 from sr.track.tracker import Tracker
 
-CROP = 64  # HR pixels, at most
-TILE = 128  # screen pixels that a tile should have, at least
+MAX_CROP_SIDE = 64  # HR pixels
+MIN_TILE_SIDE = 128  # screen pixels
 
 
 class PanelLogger(Callback):
-    """The first `track.panels` pictures of each set at every validation and test, always the same crop of each."""
+    """Logs the first `track.panels` images of each set at every validation and test, always the same crop of each."""
 
     def __init__(self, tracker: Tracker) -> None:
         self.tracker = tracker
@@ -36,69 +37,71 @@ class PanelLogger(Callback):
         self,
         trainer: Trainer,
         module: SRModule,
-        shown: EvaluationOutput,
+        output: EvaluationOutput,
         batch: object,
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        self._show("val", trainer, module, shown, batch_idx, dataloader_idx)
+        self._log_panels("val", trainer, module, output, batch_idx, dataloader_idx)
 
     def on_test_batch_end(
         self,
         trainer: Trainer,
         module: SRModule,
-        shown: EvaluationOutput,
+        output: EvaluationOutput,
         batch: object,
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        self._show("test", trainer, module, shown, batch_idx, dataloader_idx)
+        self._log_panels("test", trainer, module, output, batch_idx, dataloader_idx)
 
-    def _show(
-        self, part: str, trainer: Trainer, module: SRModule, shown: EvaluationOutput, batch_idx: int, set_index: int
+    def _log_panels(
+        self, stage: Stage, trainer: Trainer, module: SRModule, output: EvaluationOutput, batch_idx: int, set_index: int
     ) -> None:
         data = trainer.datamodule
-        chosen = data.eval_sets[part][set_index]
-        first = batch_idx * getattr(chosen, "batch", 1)
-        for k in range(min(len(shown.hr), max(0, self.tracker.panels - first))):
-            one = EvaluationOutput(*(image[k : k + 1] for image in shown))
-            key = f"panels/{part}/{data.set_name(part, set_index)}/{chosen.names[first + k]}"
-            self.tracker.log_image(key, partial(draw_panel, one, module.metric), trainer.global_step)
+        image_set = data.eval_sets[stage][set_index]
+        first = batch_idx * getattr(image_set, "batch", 1)
+        for k in range(min(len(output.hr), max(0, self.tracker.panels - first))):
+            single = EvaluationOutput(*(image[k : k + 1] for image in output))
+            key = f"panels/{SetKey(stage, data.set_name(stage, set_index))}/{image_set.names[first + k]}"
+            self.tracker.log_image(key, partial(draw_panel, single, module.metric), trainer.global_step)
 
 
-def draw_panel(shown: EvaluationOutput, protocol: Protocol, crop: int = CROP, strip: bool = False) -> Image.Image:
-    """One picture, `[1, C, H, W]` each, as a panel. Its crop is where bicubic errs most: the same for every net.
+def draw_panel(
+    output: EvaluationOutput, protocol: Protocol, max_side: int = MAX_CROP_SIDE, strip: bool = False
+) -> Image.Image:
+    """Draw one image, `[1, C, H, W]` each, as a panel; `strip` puts LR | bicubic | SR | HR into one row.
 
-    `strip` puts LR | bicubic | SR | HR into one row.
+    The crop of at most `max_side`² HR pixels is where bicubic interpolation is worst: the same for every net.
     """
-    lr, sr, hr = (image.detach().cpu().to(torch.promote_types(image.dtype, torch.float32)) for image in shown)
+    lr, sr, hr = (image.detach().cpu().to(torch.promote_types(image.dtype, torch.float32)) for image in output)
     s = hr.shape[-1] // lr.shape[-1]
-    guess = upscale_bicubic(lr, s)
-    side = min(crop, *hr.shape[-2:]) // s * s
-    top, left = _hardest(guess, hr, side, s)
-    cut = [image[..., top : top + side, left : left + side] for image in (guess, sr, hr)]
-    small = lr[..., top // s : (top + side) // s, left // s : (left + side) // s]
-    zoom = max(1, -(-TILE // side))  # whole pixels only
-    enlarged, result, original = (repeat_pixels(image, zoom) for image in cut)
-    reduced = {f"LR {side // s} x {side // s}": repeat_pixels(small, zoom * s)}
-    results = {
-        f"bicubic {_psnr(protocol, cut[0], cut[2])}": enlarged,
-        f"SR {_psnr(protocol, cut[1], cut[2])}": result,
+    bicubic = upscale_bicubic(lr, s)
+    side = min(max_side, *hr.shape[-2:]) // s * s
+    top, left = _find_hardest_crop(bicubic, hr, side, s)
+    crops = [image[..., top : top + side, left : left + side] for image in (bicubic, sr, hr)]
+    lr_crop = lr[..., top // s : (top + side) // s, left // s : (left + side) // s]
+    zoom = max(1, -(-MIN_TILE_SIDE // side))  # whole pixels only
+    bicubic_tile, sr_tile, hr_tile = (repeat_pixels(image, zoom) for image in crops)
+    lr_tiles = {f"LR {side // s} x {side // s}": repeat_pixels(lr_crop, zoom * s)}
+    result_tiles = {
+        f"bicubic {_format_psnr(protocol, crops[0], crops[2])}": bicubic_tile,
+        f"SR {_format_psnr(protocol, crops[1], crops[2])}": sr_tile,
     }
-    tiles = {**reduced, **results} if strip else {**results, **reduced}
-    return draw_tiles({**tiles, "HR": original}, columns=4 if strip else 2)
+    tiles = {**lr_tiles, **result_tiles} if strip else {**result_tiles, **lr_tiles}
+    return draw_tiles({**tiles, "HR": hr_tile}, columns=4 if strip else 2)
 
 
-def _psnr(protocol: Protocol, sr: Tensor, hr: Tensor) -> str:
+def _format_psnr(protocol: Protocol, sr: Tensor, hr: Tensor) -> str:
     if min(sr.shape[-2:]) < WINDOW_SIZE + 2 * protocol.scale:
         return ""
-    seen = protocol.prepare(sr, hr)
-    return f"{psnr(seen.x, seen.y).item():.2f} dB"
+    prepared = protocol.prepare(sr, hr)
+    return f"{psnr(prepared.x, prepared.y).item():.2f} dB"
 
 
-def _hardest(guess: Tensor, hr: Tensor, side: int, scale: int) -> tuple[int, int]:
-    """Top and left of the `side`×`side` window with the largest error of bicubic, on LR's pixel grid."""
+def _find_hardest_crop(bicubic: Tensor, hr: Tensor, side: int, scale: int) -> tuple[int, int]:
+    """Return top and left of the `side`×`side` window with the largest error of bicubic, on LR's pixel grid."""
     stride = max(scale, side // 4 // scale * scale)
-    error = F.avg_pool2d((guess - hr).abs().mean(dim=1, keepdim=True), side, stride)[0, 0]
+    error = F.avg_pool2d((bicubic - hr).abs().mean(dim=1, keepdim=True), side, stride)[0, 0]
     row, column = divmod(int(error.argmax()), error.shape[1])
     return row * stride, column * stride

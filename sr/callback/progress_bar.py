@@ -1,4 +1,4 @@
-"""The progress bar of a training: rate, time left, losses and the best value so far."""
+"""The progress bar of a training."""
 
 import sr.runtime.torchvision_shim  # noqa: F401  before Lightning and torchmetrics
 
@@ -11,17 +11,19 @@ from tqdm import tqdm
 from sr.model.module import SRModule
 from sr.runtime.terminal import NON_TTY_INTERVAL
 
+TTY_INTERVAL = 0.5  # seconds between two updates in a terminal
+
 
 class TrainingProgressBar(Callback):
-    """Steps, rate, time left, loss and the best PSNR so far."""
+    """Shows steps, rate, time left, losses and the PSNR of the best step so far."""
 
     def __init__(self) -> None:
         self._bar: tqdm | None = None
-        self._drawn = 0.0
+        self._last_update = 0.0
 
     def on_train_start(self, trainer: Trainer, module: SRModule) -> None:
-        live = sys.stderr.isatty()
-        self._interval = 0.5 if live else NON_TTY_INTERVAL
+        is_terminal = sys.stderr.isatty()
+        self._interval = TTY_INTERVAL if is_terminal else NON_TTY_INTERVAL
         self._bar = tqdm(
             total=module.total_steps,
             initial=trainer.global_step,
@@ -29,19 +31,19 @@ class TrainingProgressBar(Callback):
             unit="step",
             mininterval=self._interval,
             maxinterval=max(10.0, self._interval),
-            dynamic_ncols=live,
+            dynamic_ncols=is_terminal,
             smoothing=0.05,
         )
 
     def on_train_batch_end(self, trainer: Trainer, module: SRModule, *_: object) -> None:
         now = time.monotonic()
-        if now - self._drawn >= self._interval or trainer.global_step >= self._bar.total:
-            self._drawn = now
-            self._draw(trainer, module)
+        if now - self._last_update >= self._interval or trainer.global_step >= self._bar.total:
+            self._last_update = now
+            self._update(trainer, module)
 
     def on_validation_end(self, trainer: Trainer, module: SRModule) -> None:
         if self._bar is not None:
-            self._draw(trainer, module)
+            self._update(trainer, module)
 
     def on_train_end(self, trainer: Trainer, module: SRModule) -> None:
         self._bar.close()
@@ -50,13 +52,13 @@ class TrainingProgressBar(Callback):
         if self._bar is not None:
             self._bar.close()
 
-    def _draw(self, trainer: Trainer, module: SRModule) -> None:
-        signals, shown = module.signals, {}
+    def _update(self, trainer: Trainer, module: SRModule) -> None:
+        signals, texts = module.signals, {}
         for name in ("loss", "loss_g", "loss_d"):
             if f"train/{name}" in signals:
-                shown[name] = f"{float(signals[f'train/{name}']):.4f}"
+                texts[name] = f"{float(signals[f'train/{name}']):.4f}"
         best = [value for key, value in module.best.values.items() if key.measure == "psnr"]
         if best:
-            shown["best"] = f"{best[0]:.2f} dB"
-        self._bar.set_postfix(shown, refresh=False)
+            texts["best"] = f"{best[0]:.2f} dB"
+        self._bar.set_postfix(texts, refresh=False)
         self._bar.update(trainer.global_step - self._bar.n)

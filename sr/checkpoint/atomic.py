@@ -1,4 +1,4 @@
-"""Writing files so that a kill at any moment leaves each of them whole, the new one or the one before."""
+"""Write files so that a kill at any moment leaves each of them intact: the new one, or the one before."""
 
 import io
 import os
@@ -10,7 +10,7 @@ import torch
 
 
 def write_checkpoint(content: dict[str, Any], file: Any) -> None:
-    """Onto the disk, by way of memory: what PyTorch says of a full disk is not that it is full."""
+    """Write a checkpoint to an open file and the disk, via memory: PyTorch's error for a full disk does not name it."""
     buffer = io.BytesIO()
     torch.save(content, buffer)
     file.write(buffer.getbuffer())
@@ -18,23 +18,23 @@ def write_checkpoint(content: dict[str, Any], file: Any) -> None:
     os.fsync(file.fileno())
 
 
-def link_file(there: Path, path: Path) -> None:
-    """`path` becomes the same file as `there`, or a copy where links cannot be; at no moment is it gone or cut off."""
-    new = path.with_suffix(".link")
+def link_file(source: Path, target: Path) -> None:
+    """Make `target` a hard link to `source`, or a copy if there are no links; `target` is never missing or truncated."""
+    new = target.with_suffix(".link")
     new.unlink(missing_ok=True)
     try:
-        os.link(there, new)
-    except OSError:  # of a file system without links, or of two of them
-        with there.open("rb") as source, new.open("wb") as file:
-            shutil.copyfileobj(source, file)
-            file.flush()
-            os.fsync(file.fileno())
-    new.replace(path)
-    new.unlink(missing_ok=True)  # of two names of one file, `replace` leaves both
+        os.link(source, new)
+    except OSError:  # a file system without hard links, or two file systems
+        with source.open("rb") as reader, new.open("wb") as writer:
+            shutil.copyfileobj(reader, writer)
+            writer.flush()
+            os.fsync(writer.fileno())
+    new.replace(target)
+    new.unlink(missing_ok=True)  # `replace` leaves both names if they are of one file
 
 
 def sync_folder(folder: Path) -> None:
-    """The names in a folder, too, are on the disk only when they were told to be; Windows has no such thing."""
+    """Write the file names of a folder to the disk, which POSIX does only on request; Windows has no such call."""
     if os.name == "posix":
         handle = os.open(folder, os.O_RDONLY)
         try:

@@ -1,7 +1,7 @@
-"""Weights and config in one file: `best.ckpt`, `last.ckpt` …, Lightning checkpoints that also carry the config.
+"""Load a net from a checkpoint of sr (`best.ckpt`, `last.ckpt` …), or from a published weight file.
 
-`load(path)` needs nothing else, and takes published weight files too. Files are read with `weights_only=True`, and a
-file may only name our own nets.
+A checkpoint is one of Lightning that also holds the config, so that `load_checkpoint(path)` needs nothing else. Files are
+read with `weights_only=True`, and a file may only name nets of sr.
 """
 
 import contextlib
@@ -25,7 +25,8 @@ from sr.record.checkpoint_files import BEST
 from sr.runtime.error import UserError
 
 SPANDREL = "sr.net.spandrel.Spandrel"
-KEY = "sr"  # our entry in Lightning's checkpoint
+KEY = "sr"  # of the entry of sr in Lightning's checkpoint
+EMA_PREFIX, NET_PREFIX = "ema.net.", "net."  # of the names of weights in the state dict of `SRModule`
 
 
 class LoadedNet(NamedTuple):
@@ -35,7 +36,7 @@ class LoadedNet(NamedTuple):
     config: dict[str, Any]  # of the run that trained it; of a published file: scale, color, model.net
     metrics: dict[str, float]
     step: int
-    leaks: tuple[Leak, ...] = ()  # of its training, where they are known
+    leaks: tuple[Leak, ...] = ()  # training images that are in evaluation sets, as far as known
 
     @property
     def scale(self) -> int:
@@ -65,158 +66,170 @@ def load_checkpoint(
     scale: int | None = None,
     net: dict[str, Any] | None = None,
 ) -> LoadedNet:
-    """The net of a checkpoint of ours, or of a published weight file, in eval mode.
+    """Return the net of a checkpoint, a run's folder or a published weight file, in eval mode.
 
-    `trust` adds module prefixes whose classes a checkpoint may name. A published file finds its net by itself; `net`
-    is a config to be used instead, and `scale` is needed where the weights serve several.
+    `trust` adds module prefixes whose classes a checkpoint may name. The architecture of a published file is detected;
+    `net` is a config to be used instead, and `scale` is needed if the weights are for several scales.
     """
-    if path.is_dir():  # a run's
+    if path.is_dir():  # of a run
         path = path / BEST
     content = read_weights(path)
     if KEY not in content:
-        loaded = _published(path, unwrap_state_dict(content), scale, net)
+        loaded = _load_published(path, unwrap_state_dict(content), scale, net)
     elif net is not None:
-        raise UserError(f"checkpoint={path} brings its own net: leave model/net out")
+        raise UserError(f"checkpoint={path} has a net of its own; leave model/net out")
     else:
         try:
-            loaded = _ours(path, content, trust)
-        except (KeyError, TypeError, AttributeError, RecursionError) as error:  # somebody else's entry of this name
+            loaded = _load_own(path, content, trust)
+        except (KeyError, TypeError, AttributeError, RecursionError) as error:  # an entry of this name, but not of sr
             raise UserError(f"checkpoint={path}: not written by sr, or damaged ({error!r})") from None
-    if scale is not None and scale != loaded.config["scale"]:
-        raise UserError(f"scale={scale}: checkpoint={path} enlarges by {loaded.config['scale']}")
+    if scale is not None and scale != loaded.scale:
+        raise UserError(f"scale={scale}: checkpoint={path} is for scale={loaded.scale}")
     return loaded._replace(net=loaded.net.to(device).eval())
 
 
-def _ours(path: Path, content: dict[str, Any], trust: Sequence[str]) -> LoadedNet:
-    config = update_config(content[KEY]["config"])
-    node = config["model"]["net"]
-    check_targets(node, trust, f"checkpoint={path}", "model.net")
-    if node["_target_"] == SPANDREL:  # its weight file need not be here any more
-        net = Spandrel.from_state_dict({k.removeprefix("model."): v for k, v in _kept(content["state_dict"]).items()})
-    else:
-        net = build_part(node, "model.net")
-    restore_weights(net, path, content)
-    entry = content[KEY]
-    if config["scale"] != net.scale or config["color"] not in schema.COLORS:
-        raise UserError(f"checkpoint={path}: not written by sr (scale={config['scale']}, color={config['color']})")
-    return LoadedNet(
-        net, config, entry["metrics"], content["global_step"], tuple(Leak(*leak) for leak in entry.get("leaks", ()))
-    )
-
-
 def restore_weights(net: nn.Module, path: Path, content: dict[str, Any] | None = None) -> None:
-    """Put the weights of a checkpoint of ours into a net that is there already."""
+    """Put the weights of a checkpoint into a net that is there already."""
     content = content or read_weights(path)
-    state = _kept(content["state_dict"])
-    wrong = find_misfit(net, state)
-    if wrong:
-        raise UserError(f"checkpoint={path}: its weights do not fit its net ({wrong})")
+    state = _select_net_weights(content["state_dict"])
+    misfit = find_misfit(net, state)
+    if misfit:
+        raise UserError(f"checkpoint={path}: its weights do not fit its net ({misfit})")
     net.load_state_dict(state)
 
 
 def initialize_weights(module: SRModule, path: Path) -> None:
-    """Give a module's net, and its averaged one, the weights of any file, ours or published, that hold such a net's."""
+    """Give a module's net, and its average, the weights of a checkpoint, a run's folder or a published file."""
     path = path / BEST if path.is_dir() else path
     with rename_option("model.init", path):
         content = read_weights(path)
-        state = (
-            _fitted(module, path, content) if KEY in content else _adopted(module.net, path, unwrap_state_dict(content))
-        )
+        if KEY in content:
+            state = _read_fitting_weights(module, path, content)
+        else:
+            state = _translate_published_weights(module.net, path, unwrap_state_dict(content))
     for net in {module.net, module.eval_net}:
         net.load_state_dict(state)
 
 
-def _fitted(module: SRModule, path: Path, content: dict[str, Any]) -> State:
-    """The weights of a checkpoint of ours, which must be of the module's scale and color, and fit its net."""
-    try:
-        there = update_config(content[KEY]["config"])
-        node = there["model"]["net"]
-        state, kinds = _kept(content["state_dict"]), {key: there[key] for key in ("scale", "color")}
-        dials = ", ".join(f"{key}={value}" for key, value in node.items() if key != "_target_")
-    except (KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"checkpoint={path}: not written by sr, or damaged ({error!r})") from None
-    for key, here in (("scale", module.net.scale), ("color", module.color)):
-        if kinds[key] != here:
-            raise UserError(f"checkpoint={path} is of {key}={kinds[key]}, but this model is of {key}={here}")
-    wrong = find_misfit(module.net, state)
-    if wrong:
-        raise UserError(f"checkpoint={path} does not fit model/net ({wrong}). It holds {node['_target_']} with {dials}")
-    return state
-
-
-def _adopted(net: nn.Module, path: Path, state: State) -> State:
-    """A published file's weights under the net's names, less the words that somebody's module has put before them."""
-    if not state:
-        raise UserError(f"checkpoint={path}: there are no weights in it")
-    for known in (state, strip_prefix(state), strip_prefix(state, 2)):
-        ours = translate_names(net, known)
-        if ours and not find_misfit(net, ours):
-            return ours
-    wrong = find_misfit(net, translate_names(net, state))
-    fit, _ = _fitting(state)
-    holds = f"It holds model/net={fit.name}, scale={fit.scales[0]}, {fit.channels} channel(s)" if fit else None
-    raise UserError(
-        f"checkpoint={path} does not fit model/net ({wrong}). {holds or architecture.describe_nearest(state)}"
-    )
-
-
 @contextlib.contextmanager
-def rename_option(dial: str, path: Path | str) -> Iterator[None]:
-    """Where a file was given by another dial than `checkpoint`, what is wrong with it is told under that one."""
+def rename_option(option: str, path: Path | str) -> Iterator[None]:
+    """Let errors about a file name the option that it was given by, instead of `checkpoint`."""
     try:
         yield
     except UserError as error:
-        raise UserError(str(error).replace(f"checkpoint={path}", f"{dial}={path}", 1)) from None
+        raise UserError(str(error).replace(f"checkpoint={path}", f"{option}={path}", 1)) from None
 
 
-def _kept(state: dict[str, Any]) -> State:
-    """The net's weights in a module's: the averaged ones, where there are such."""
-    prefix = "ema.net." if any(name.startswith("ema.net.") for name in state) else "net."
-    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+def _load_own(path: Path, content: dict[str, Any], trust: Sequence[str]) -> LoadedNet:
+    entry = content[KEY]
+    config = update_config(entry["config"])
+    node = config["model"]["net"]
+    check_targets(node, trust, f"checkpoint={path}", "model.net")
+    if node["_target_"] == SPANDREL:  # its weight file need not exist any more
+        state = _select_net_weights(content["state_dict"])
+        net = Spandrel.from_state_dict({name.removeprefix("model."): value for name, value in state.items()})
+    else:
+        net = build_part(node, "model.net")
+    restore_weights(net, path, content)
+    if config["scale"] != net.scale or config["color"] not in schema.COLORS:
+        raise UserError(f"checkpoint={path}: not written by sr (scale={config['scale']}, color={config['color']})")
+    leaks = tuple(Leak(*leak) for leak in entry.get("leaks", ()))
+    return LoadedNet(net, config, entry["metrics"], content["global_step"], leaks)
 
 
-def _published(path: Path, state: State, scale: int | None, node: dict[str, Any] | None) -> LoadedNet:
-    if not state:
-        raise UserError(f"checkpoint={path}: there are no weights in it")
+def _load_published(path: Path, state: State, scale: int | None, node: dict[str, Any] | None) -> LoadedNet:
+    _require_weights(path, state)
     if node is None:
-        fit, state = _fitting(state)
-        if fit is None:
-            return _foreign(path, state)
-        if scale is None and len(fit.scales) == 1:
-            scale = fit.scales[0]
-        if scale not in fit.scales:
-            serve = f"checkpoint={path}: {fit.name}'s weights serve scale={', '.join(map(str, fit.scales))}"
-            raise UserError(f"scale={scale}: {serve}" if scale else f"{serve}: say which")
-        node = architecture.compose_net_config(fit.name, scale, fit.channels)
+        detected, state = _detect_net(state)
+        if detected is None:
+            return _load_with_spandrel(path, state)
+        if scale is None and len(detected.scales) == 1:
+            scale = detected.scales[0]
+        if scale not in detected.scales:
+            scales = ", ".join(map(str, detected.scales))
+            given = f"scale={scale}: " if scale else ""
+            choose = "" if scale else "; choose one"
+            raise UserError(f"{given}checkpoint={path}: {detected.name}'s weights are for scale={scales}{choose}")
+        node = architecture.compose_net_config(detected.name, scale, detected.channels)
     net = build_part(node, "model.net")
-    ours = translate_names(net, state)
-    wrong = find_misfit(net, ours)
-    if wrong:
-        raise UserError(
-            f"checkpoint={path} does not fit model/net ({wrong}). Of all nets, {architecture.describe_nearest(state)}"
-        )
-    net.load_state_dict(ours)
+    weights = translate_names(net, state)
+    misfit = find_misfit(net, weights)
+    if misfit:
+        nearest = architecture.describe_nearest(state)
+        raise UserError(f"checkpoint={path} does not fit model/net ({misfit}). Of all nets, {nearest}")
+    net.load_state_dict(weights)
     color = "y" if node.get("channels", 3) == 1 else "rgb"
     return LoadedNet(net, {"scale": net.scale, "color": color, "model": {"net": node}}, {}, 0)
 
 
-def _fitting(state: State) -> tuple[architecture.DetectedNet | None, State]:
-    """The net of these weights, also when somebody's module has put a word before all names, as Lightning's do."""
-    for known in (state, strip_prefix(state), strip_prefix(state, 2)):
-        fit = architecture.detect_net(known) if known else None
-        if fit is not None:
-            return fit, known
-    return None, state
-
-
-def _foreign(path: Path, state: State) -> LoadedNet:
-    """A net that is not ours, by way of spandrel, where it is installed and knows it."""
+def _load_with_spandrel(path: Path, state: State) -> LoadedNet:
+    """Load a net that sr does not have, if the package spandrel is installed and has it."""
     try:
         net = Spandrel.from_state_dict(state)
     except UserError as error:
-        raise UserError(
-            f"checkpoint={path} fits none of our nets ({architecture.describe_nearest(state)}). {error}"
-        ) from None
+        nearest = architecture.describe_nearest(state)
+        raise UserError(f"checkpoint={path} fits none of our nets ({nearest}). {error}") from None
     node = {"_target_": SPANDREL, "file": str(path), "scale": net.scale}
     color = "y" if net.channels == 1 else "rgb"
     return LoadedNet(net, {"scale": net.scale, "color": color, "model": {"net": node}}, {}, 0)
+
+
+def _read_fitting_weights(module: SRModule, path: Path, content: dict[str, Any]) -> State:
+    """Return the weights of a checkpoint, which must be of the module's scale and color, and fit its net."""
+    try:
+        config = update_config(content[KEY]["config"])
+        node = config["model"]["net"]
+        state = _select_net_weights(content["state_dict"])
+        values = {key: config[key] for key in ("scale", "color")}
+        options = ", ".join(f"{key}={value}" for key, value in node.items() if key != "_target_")
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"checkpoint={path}: not written by sr, or damaged ({error!r})") from None
+    for key, expected in (("scale", module.net.scale), ("color", module.color)):
+        if values[key] != expected:
+            raise UserError(f"checkpoint={path} is of {key}={values[key]}, but this model is of {key}={expected}")
+    misfit = find_misfit(module.net, state)
+    if misfit:
+        holds = f"It holds {node['_target_']} with {options}"
+        raise UserError(f"checkpoint={path} does not fit model/net ({misfit}). {holds}")
+    return state
+
+
+def _translate_published_weights(net: nn.Module, path: Path, state: State) -> State:
+    """Return a published file's weights under the names of the net."""
+    _require_weights(path, state)
+    for candidate in _strip_prefixes(state):
+        weights = translate_names(net, candidate)
+        if weights and not find_misfit(net, weights):
+            return weights
+    misfit = find_misfit(net, translate_names(net, state))
+    detected, _ = _detect_net(state)
+    if detected:
+        holds = f"It holds model/net={detected.name}, scale={detected.scales[0]}, {detected.channels} channel(s)"
+    else:
+        holds = architecture.describe_nearest(state)
+    raise UserError(f"checkpoint={path} does not fit model/net ({misfit}). {holds}")
+
+
+def _detect_net(state: State) -> tuple[architecture.DetectedNet | None, State]:
+    """Return the architecture of the weights, and the weights under its names."""
+    for candidate in _strip_prefixes(state):
+        detected = architecture.detect_net(candidate) if candidate else None
+        if detected is not None:
+            return detected, candidate
+    return None, state
+
+
+def _strip_prefixes(state: State) -> tuple[State, State, State]:
+    """Return the weights as they are, and without the one or two words that a module puts before all names."""
+    return state, strip_prefix(state), strip_prefix(state, 2)
+
+
+def _require_weights(path: Path, state: State) -> None:
+    if not state:
+        raise UserError(f"checkpoint={path}: there are no weights in it")
+
+
+def _select_net_weights(state: dict[str, Any]) -> State:
+    """Return the net's weights out of a module's: the averaged ones, if there are any."""
+    prefix = EMA_PREFIX if any(name.startswith(EMA_PREFIX) for name in state) else NET_PREFIX
+    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}

@@ -42,7 +42,7 @@ def build_callbacks(
 ) -> TrainingCallbacks:
     """Build the callbacks of a run in `folder`; `parent_folder` is of the run that it branches off, if it does."""
     best = BestCheckpoint(folder, config["monitor"], config, config["patience"], parent_folder)
-    best.measured = {part.name: part.digest for part in prepared.fingerprint if part.context == "val"}
+    best.set_digests = {part.name: part.digest for part in prepared.fingerprint if part.context == "val"}
     writer = CheckpointWriter(best, config, tracker, config["checkpoint_minutes"], config["checkpoint_steps"])
     writer.leaks = [list(leak) for leak in prepared.leaks]
     clock, alarms = TrainingClock(), AlarmMonitor(tracker, model.alarm)

@@ -41,8 +41,8 @@ class TrainingReport:
         """Return the summary of a run that ended with this status."""
         best, steps, seconds = self.callbacks.best, self.run.step(), self.callbacks.clock.seconds
         metrics = name_metrics(self.model.metrics) | self.model.best.to_plain("best")
-        if best.best_also:
-            metrics |= best.second.to_plain(best.best_also.stem)
+        if best.second_path:
+            metrics |= best.second_best.to_plain(best.second_path.stem)
         return TrainingResult(
             run_id=self.run.tracker.run_id,
             status=status,
@@ -56,20 +56,20 @@ class TrainingReport:
             train_seconds=round(seconds, 1),
             energy_wh={kind: round(wh, 4) for kind, wh in self.run.system_metrics.wh.items()},
             leaks=[str(leak) for leak in self.prepared.leaks],
-            alarms=self.callbacks.alarms.told,
+            alarms=self.callbacks.alarms.messages,
             metrics=metrics,
             bicubic=name_metrics(self.model.bicubic),
         )
 
     def print(self, status: str) -> None:
         """Print the tables, the alarms, where the run is, and the next commands."""
-        best, alarms = self.callbacks.best, self.callbacks.alarms.told
+        best, alarms = self.callbacks.best, self.callbacks.alarms.messages
         print(f"\n{status.lower()}: {self.run.step()} steps, protocol {self.model.metric.name}")
         if self.model.metrics:
             print("\n" + self._format_metrics() + "\n")
-        if best.second.values and best.best_also:
-            checkpoints = {best.best.name: self.model.best, best.best_also.name: best.second}
-            print(format_checkpoint_table(checkpoints, (best.key, best.also)) + "\n")
+        if best.second_best.values and best.second_path:
+            checkpoints = {best.path.name: self.model.best, best.second_path.name: best.second_best}
+            print(format_checkpoint_table(checkpoints, (best.key, best.second_key)) + "\n")
         for name, messages in alarms.items():
             print(f"ALARM       {name}: {'; '.join(messages)}")
         checkpoint = next(iter(best.list_files()), None)

@@ -83,7 +83,7 @@ class Training:
         with run.open(report, self.model.metric.name, tags, device, prepared.fingerprint, resumed_step):
             self.tracker.log_text("protocol.json", to_json(self.protocol))
             if "fit" in self.stages:
-                self._fit(trainer, callbacks.best.best)
+                self._fit(trainer, callbacks.best.path)
             if "test" in self.stages:
                 self._test(trainer)
         return self.model.best.values.get(callbacks.best.key, next(iter(self.model.metrics.values()), None))
