@@ -18,13 +18,13 @@ NET = {"_target_": "sr.net.plain.Plain", "scale": 2}
 HARM = (
     "os.system", "builtins.eval", "subprocess.Popen", "torch.load", "torch.hub.load", "functools.partial", "pathlib.Path",
     "hydra.utils.instantiate", "omegaconf.OmegaConf.load",
-    # through what a trusted module imports
+    # through imports of a trusted module
     "torch.nn.modules.module.torch.hub.load", "torch.nn.modules.module.functools.partial", "torch.nn.modules.module.partial",
     "torch.optim.optimizer.torch.load", "torch.optim.optimizer.warnings.sys.modules.clear",
     "sr.pretrained.state_dict.pickle.loads",
     "sr.data.cache.os.system", "sr.data.cache.read_image", "sr.net.plain.nn.modules.module.torch.save", "sr.net.plain.Tensor",
     "sr.model.gan.warnings", "sr.net.windowed.importlib.import_module", "sr.track.server.FileLock", "sr.track.journal.partial",
-    # what is defined in one, and reads, writes, fetches or runs what it is told
+    # functions of sr that read, write, download or run what their arguments say
     "sr.pretrained.download.download_file", "sr.config.build.build_part", "sr.run.main", "sr.clean.main",
     "sr.checkpoint.load.load_checkpoint", "sr.pretrained.state_dict.read_weights",
     "sr.config.cli.run_command", "sr.image.write.write_png", "sr.data.file_digest.write_atomic",
@@ -33,7 +33,7 @@ HARM = (
     "pytorch_lightning.core.saving.save_hparams_to_yaml", "pytorch_lightning.loggers.csv_logs.CSVLogger",
     "pytorch_lightning.Trainer", "torchmetrics.utilities.imports.package_available", "torch.nn.functional.relu",
     "torch.nn.modules.module.register_module_forward_hook", "torch.nn.utils.stateless.functional_call",
-    # methods, and what hangs on them
+    # methods, and attributes of methods
     "pytorch_lightning.LightningModule.load_from_checkpoint", "pytorch_lightning.callbacks.Callback.setup",
     "sr.data.cache.Cache.find", "sr.net.plain.Plain.__init__", "sr.net.plain.Plain.forward.__globals__.clear",
     "torch.nn.Module.load_state_dict", "torch.nn.parallel.data_parallel.__globals__.clear", "sr.net.plain.__class__",
@@ -41,13 +41,13 @@ HARM = (
 )  # fmt: skip
 NO_NAMES = (
     "", ".", "sr", "sr.", "sr.net", "sr.net.", "sr.net.plain.", ".os.system", "sr..net.plain.Plain", "sr.net.plain.Plain ",
-    "sr.net.plain.Gone", "sr.gone.Plain", "srx.net.Plain", "torch.nnx.Linear", "torch.nn", "Plain",
+    "sr.net.plain.Absent", "sr.absent.Plain", "srx.net.Plain", "torch.nnx.Linear", "torch.nn", "Plain",
 )  # fmt: skip
 
 
 @pytest.mark.parametrize("target", [target for target in HARM if target.startswith("sr.")])
 def test_what_could_do_harm_exists(target: str) -> None:
-    """A name that was renamed would be refused because there is nothing of this name, and test nothing."""
+    """A function that was renamed would be refused only because its name does not exist."""
     pkgutil.resolve_name(target)
 
 
@@ -77,7 +77,7 @@ EVIL = {"_target_": "os.system", "command": "true"}
         ({"model": {"_target_": None}}, "model"),
     ],
 )
-def test_it_is_found_wherever_it_stands(config: Any, key: str) -> None:
+def test_it_is_found_anywhere_in_a_config(config: Any, key: str) -> None:
     with pytest.raises(UserError) as refusal:
         check_targets(config, (), "resume=a.ckpt")
     assert str(refusal.value).startswith(f"resume=a.ckpt: {key or 'it'} is ")
@@ -92,15 +92,15 @@ def test_only_plain_values_are_read(value: Any) -> None:
         check_targets({"paths": {"runs": value}}, (), "resume=a.ckpt")
 
 
-def test_a_config_that_holds_itself_is_refused() -> None:
+def test_a_config_that_contains_itself_is_refused() -> None:
     config: dict[str, Any] = {"model": {}}
     config["model"]["net"] = [config, config]
     with pytest.raises(UserError, match="expected plain values"):
         check_targets(config, (), "resume=a.ckpt")
 
 
-def test_modules_of_ones_own_are_built_where_they_are_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is defined in them, classes and functions; not what they import."""
+def test_modules_of_ones_own_are_allowed_if_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Classes and functions that are defined in them are allowed, not those that they import."""
     (tmp_path / "own_parts").mkdir()
     (tmp_path / "own_parts" / "nets.py").write_text(
         "import os\nfrom os import system\nfrom sr.net.plain import Plain\n\n\nclass Mine(Plain):\n    pass\n\n\n"
@@ -112,15 +112,17 @@ def test_modules_of_ones_own_are_built_where_they_are_trusted(tmp_path: Path, mo
         check_targets(node, ["own_parts"], "checkpoint=a.ckpt")
         with pytest.raises(UserError, match=r"trust=\[own_parts\.nets\]"):
             check_targets(node, ["own_part"], "checkpoint=a.ckpt")
-    for name in ("system", "os.system", "os", "Gone"):
+    for name in ("system", "os.system", "os", "Absent"):
         with pytest.raises(UserError, match=r"is no part of sr|no module"):
             check_targets({"_target_": f"own_parts.nets.{name}"}, ["own_parts"], "checkpoint=a.ckpt")
-    with pytest.raises(UserError, match=r"model\.net is gone\.Net, but there is no module gone; add --config-dir DIR"):
-        check_targets({"model": {"net": {"_target_": "gone.Net"}}}, ["gone"], "checkpoint=a.ckpt")
+    with pytest.raises(
+        UserError, match=r"model\.net is absent\.Net, but there is no module absent; add --config-dir DIR"
+    ):
+        check_targets({"model": {"net": {"_target_": "absent.Net"}}}, ["absent"], "checkpoint=a.ckpt")
 
 
-def test_whatever_our_own_configs_name_is_built() -> None:
-    """And more of the same kinds, such as a torch.nn module or a callback."""
+def test_everything_in_conf_is_allowed() -> None:
+    """Others of the same kinds are allowed as well, such as a torch.nn module or a callback."""
 
     def targets(node: Any) -> set[str]:
         parts = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
@@ -138,13 +140,13 @@ def test_whatever_our_own_configs_name_is_built() -> None:
         check_targets({"part": {"_target_": target}}, (), "resume=a.ckpt")
 
 
-def test_whole_configs_of_runs_are_built(compose: Any) -> None:
+def test_whole_configs_of_runs_are_allowed(compose: Any) -> None:
     for words in (("model=gan", "data/degrade=real", "model/penalty=[r1]"), ("experiment=esrgan_x4",)):
         check_targets(compose(*words), (), "resume=a.ckpt")
 
 
-def test_no_part_of_ours_is_a_function_that_does_more_than_make_a_schedule() -> None:
-    """All that could be named under `sr.`: classes of the rooms of parts, and makers of schedules."""
+def test_the_only_functions_among_parts_make_schedules() -> None:
+    """Everything that can be named in `sr`: classes of the packages of parts, and functions that make schedules."""
     functions = set()
     for module in pkgutil.walk_packages(package.__path__, "sr."):
         for name in dir(import_module(module.name)):

@@ -13,7 +13,7 @@ import pytest
 import torch
 from conftest import write_image
 from PIL import Image
-from test_predict import saved
+from test_predict import open_image, save_checkpoint
 
 import sr as api
 from sr.checkpoint.load import LoadedNet
@@ -36,12 +36,6 @@ def run_python(program: str, *flags: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, *flags, "-c", program], capture_output=True, text=True, check=True)
 
 
-def open_image(path: Path) -> Image.Image:
-    with Image.open(path) as image:
-        image.load()
-    return image
-
-
 @pytest.fixture
 def photo(tmp_path: Path) -> Image.Image:
     return open_image(write_image(tmp_path / "photo.png", 20, 27))
@@ -49,7 +43,7 @@ def photo(tmp_path: Path) -> Image.Image:
 
 @pytest.fixture
 def model(tmp_path: Path) -> LoadedNet:
-    return api.load(saved(tmp_path / "best.ckpt"), device="cpu")
+    return api.load(save_checkpoint(tmp_path / "best.ckpt"), device="cpu")
 
 
 def to_uint8(image: Any) -> np.ndarray:
@@ -97,8 +91,8 @@ def test_names_are_listed_and_commands_stay_modules() -> None:
     assert {"load", "upscale", "score", "__version__"} <= set(dir(api))
     assert api.__version__ == importlib.metadata.version("sr")
     assert callable(importlib.import_module("sr.predict").main)
-    with pytest.raises(AttributeError, match="no attribute 'enlarge'"):
-        _ = api.enlarge
+    with pytest.raises(AttributeError, match="no attribute 'upsample'"):
+        _ = api.upsample
 
 
 # load
@@ -106,7 +100,7 @@ def test_names_are_listed_and_commands_stay_modules() -> None:
 
 @pytest.mark.parametrize(("color", "channels"), [("rgb", 3), ("y", 1), ("gray", 1)])
 def test_load_says_what_the_file_says(tmp_path: Path, color: str, channels: int) -> None:
-    model = api.load(str(saved(tmp_path / "best.ckpt", color=color, scale=3)), device="cpu")
+    model = api.load(str(save_checkpoint(tmp_path / "best.ckpt", color=color, scale=3)), device="cpu")
     assert (model.scale, model.color, model.channels, model.step) == (3, color, channels, 7)
     assert model.metrics == {"val/Set5/psnr": 33.7}
     assert model.config["model"]["net"]["width"] == 4
@@ -116,7 +110,7 @@ def test_load_says_what_the_file_says(tmp_path: Path, color: str, channels: int)
 
 
 def test_load_takes_a_runs_folder_and_a_device(tmp_path: Path) -> None:
-    saved(tmp_path / "best.ckpt")
+    save_checkpoint(tmp_path / "best.ckpt")
     assert api.load(tmp_path, torch.device("cpu")).scale == 2
     assert api.load(tmp_path).scale == 2
 
@@ -143,7 +137,7 @@ def test_upscale_returns_the_kind_of_image_it_was_given(kind: str, model: Loaded
 @pytest.mark.parametrize("color", ["rgb", "y", "gray"])
 @pytest.mark.parametrize("mode", ["L", "RGB", "LA", "RGBA", "P"])
 def test_upscale_equals_sr_predict(tmp_path: Path, sr: Any, color: str, mode: str) -> None:
-    checkpoint, source = saved(tmp_path / "best.ckpt", color=color), tmp_path / "a.png"
+    checkpoint, source = save_checkpoint(tmp_path / "best.ckpt", color=color), tmp_path / "a.png"
     image = (
         open_image(write_image(tmp_path / "base.png", 20, 27))
         .convert("L" if mode in ("L", "LA") else "RGB")
@@ -183,7 +177,7 @@ def test_upscale_turns_a_photo_upright(tmp_path: Path, model: LoadedNet, photo: 
 
 @pytest.mark.parametrize("color", ["rgb", "y", "gray"])
 def test_gray_arrays_stay_gray(tmp_path: Path, color: str, photo: Image.Image) -> None:
-    model = api.load(saved(tmp_path / "best.ckpt", color=color), device="cpu")
+    model = api.load(save_checkpoint(tmp_path / "best.ckpt", color=color), device="cpu")
     gray = np.array(photo.convert("L"))
     expected = np.array(api.upscale(model, photo.convert("L")))
     assert np.array_equal(api.upscale(model, gray), expected)

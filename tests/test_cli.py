@@ -1,4 +1,4 @@
-"""Bad input: a clear message in the user's words, an exit code that tells, and never a traceback."""
+"""Wrong input is answered with a message about what the user typed and exit code 2, never with a traceback."""
 
 import subprocess
 import sys
@@ -13,7 +13,7 @@ from PIL import Image
 FAST = ("track=none", "trainer.max_steps=2", "trainer.accelerator=cpu")
 
 
-def refused(answer: Any, *words: str) -> None:
+def assert_refused(answer: Any, *words: str) -> None:
     assert answer.code == 2
     message = answer.err.partition("error: ")[2]
     for word in words:
@@ -58,11 +58,11 @@ def refused(answer: Any, *words: str) -> None:
     ],
 )
 def test_a_mistyped_word_is_answered_with_the_nearest_right_one(typed: str, expected: list[str], sr: Any) -> None:
-    refused(sr("run", typed), *expected)
+    assert_refused(sr("run", typed), *expected)
 
 
 def test_help_and_errors_come_before_anything_heavy_is_imported() -> None:
-    """The reason why they are answered at once."""
+    """They are answered without delay."""
     program = """
 import sys
 from sr import run
@@ -85,39 +85,39 @@ def test_help_lists_groups_and_choices(sr: Any) -> None:
     assert "max_steps: 1200" in answer.out
 
 
-def test_files_that_others_share_lines_with_are_no_choices(sr: Any) -> None:
+def test_files_of_shared_lines_are_no_choices(sr: Any) -> None:
     """`conf/data/_files.yaml` is listed neither by --help nor by the answer to a wrong choice."""
     assert "data: benchmark, cifar10, folder, pair, sample\n" in sr("run", "--help").out
     answer = sr("run", "data=sampel")
-    refused(answer, "data=sampel", 'Did you mean "sample"')
+    assert_refused(answer, "data=sampel", 'Did you mean "sample"')
     assert "_files" not in answer.err
 
 
 def test_empty_folder(sr: Any, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    refused(sr("run", *FAST, "data=folder", "data.path=empty"), "data.path=empty", "no images")
+    assert_refused(sr("run", *FAST, "data=folder", "data.path=empty"), "data.path=empty", "no images")
 
 
 def test_missing_folder(sr: Any) -> None:
-    refused(sr("run", *FAST, "data=folder", "data.path=nowhere"), "data.path=nowhere", "no such folder")
-    refused(sr("run", *FAST, "data=folder"), "data.path=DIR")
+    assert_refused(sr("run", *FAST, "data=folder", "data.path=nowhere"), "data.path=nowhere", "no such folder")
+    assert_refused(sr("run", *FAST, "data=folder"), "data.path=DIR")
 
 
 def test_missing_benchmark(sr: Any) -> None:
-    refused(sr("run", *FAST, "data.test=[Set55]"), "data.test=Set55", "SR_DATA")
+    assert_refused(sr("run", *FAST, "data.test=[Set55]"), "data.test=Set55", "SR_DATA")
 
 
 def test_text_file_named_png(sr: Any, tmp_path: Path) -> None:
     for k in range(3):
         write_image(tmp_path / "photos" / f"{k}.png")
     (tmp_path / "photos" / "notes.png").write_text("these are notes")
-    refused(sr("run", *FAST, "data=folder", "data.path=photos"), "notes.png", "not an image")
+    assert_refused(sr("run", *FAST, "data=folder", "data.path=photos"), "notes.png", "not an image")
 
 
 def test_patch_larger_than_image(sr: Any, tmp_path: Path) -> None:
     for k in range(3):
         write_image(tmp_path / "photos" / f"{k}.png", 48, 56)
-    refused(sr("run", *FAST, "data=folder", "data.path=photos", "data.patch=64"), "data.patch=64", "56×48")
+    assert_refused(sr("run", *FAST, "data=folder", "data.path=photos", "data.patch=64"), "data.patch=64", "56×48")
 
 
 def test_pair_of_wrong_size_lists_all_errors_at_once(sr: Any, tmp_path: Path) -> None:
@@ -125,7 +125,7 @@ def test_pair_of_wrong_size_lists_all_errors_at_once(sr: Any, tmp_path: Path) ->
         write_image(tmp_path / "hr" / f"{k}.png", 48, 56)
         write_image(tmp_path / "lr" / f"{k}.png", 24, 28 - k)
     answer = sr("run", *FAST, "data=pair", "data.lr=lr", "data.hr=hr", "data.patch=32")
-    refused(answer, "2 error(s)", "1.png", "2.png", "28×24 was expected")
+    assert_refused(answer, "2 error(s)", "1.png", "2.png", "28×24 was expected")
 
 
 def test_truncated_cifar_archive(sr: Any, tmp_path: Path) -> None:
@@ -136,49 +136,51 @@ def test_truncated_cifar_archive(sr: Any, tmp_path: Path) -> None:
     with tarfile.open(archive, "w:gz") as tar:
         tar.add(batch, "cifar-10-batches-py/data_batch_1")
     archive.write_bytes(archive.read_bytes()[:-20])
-    refused(sr("run", *FAST, "data=cifar10", "paths.data=data"), "cifar-10-python.tar.gz", "wrong checksum", "cut off")
+    assert_refused(
+        sr("run", *FAST, "data=cifar10", "paths.data=data"), "cifar-10-python.tar.gz", "wrong checksum", "cut off"
+    )
 
 
 def test_offline_without_cifar(sr: Any) -> None:
     answer = sr("run", *FAST, "data=cifar10", "paths.data=data", "data.url=http://127.0.0.1:9/cifar-10-python.tar.gz")
-    refused(answer, "download failed", "put the file here: data/cifar-10-python.tar.gz")
+    assert_refused(answer, "download failed", "put the file here: data/cifar-10-python.tar.gz")
 
 
 def test_unwritable_output(sr: Any, tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("a file is in the way")
-    refused(sr("run", *FAST), "paths.runs=", "cannot make a folder")
+    assert_refused(sr("run", *FAST), "paths.runs=", "cannot make a folder")
 
 
 @pytest.mark.slow
-def test_no_address_of_a_tracker(sr: Any) -> None:
-    refused(
+def test_wrong_address_of_the_tracker(sr: Any) -> None:
+    assert_refused(
         sr("run", "track.uri=htp://127.0.0.1:9"), "track.uri=htp://127.0.0.1:9", "http://127.0.0.1:5000", "track=none"
     )
 
 
 def test_benchmark_has_nothing_to_train_on(sr: Any, world: Path) -> None:
-    refused(sr("run", *FAST, "data=benchmark", f"paths.data={world}"), "data=benchmark", "model/net=bicubic")
+    assert_refused(sr("run", *FAST, "data=benchmark", f"paths.data={world}"), "data=benchmark", "model/net=bicubic")
 
 
 def test_unknown_watch(sr: Any, world: Path) -> None:
     words = ("data=folder", f"data.path={world}/photos", "data.patch=32", "data.batch=2", "monitor=val/Set5/psnr")
-    refused(sr("run", *FAST, *words), "monitor=val/Set5/psnr", "val/folder/psnr")
+    assert_refused(sr("run", *FAST, *words), "monitor=val/Set5/psnr", "val/folder/psnr")
 
 
 def test_options_may_follow_overrides_and_paths_need_no_quotes(sr: Any, tmp_path: Path) -> None:
     answer = sr("run", "model=gan", "--help")
     assert answer.code == 0
     assert "warmup_steps: 1000" in answer.out
-    refused(sr("run", *FAST, "data=folder", "data.path=my photos (1), a=b"), "data.path=my photos (1), a=b")
-    refused(sr("run", *FAST, "data=folder", "data.path=~/no such"), "no such")
+    assert_refused(sr("run", *FAST, "data=folder", "data.path=my photos (1), a=b"), "data.path=my photos (1), a=b")
+    assert_refused(sr("run", *FAST, "data=folder", "data.path=~/no such"), "no such")
 
 
 def test_predict_says_what_is_missing(sr: Any, tmp_path: Path) -> None:
-    refused(sr("predict"), "checkpoint=…", "input=…", "output=…")
-    refused(sr("predict", "checkpoint=no.ckpt", "input=a", "output=b"), "checkpoint=no.ckpt", "no such file")
-    Image.new("RGB", (4, 4)).save(tmp_path / "picture.png")
-    refused(
-        sr("predict", "checkpoint=picture.png", "input=a", "output=b"),
-        "checkpoint=picture.png",
+    assert_refused(sr("predict"), "checkpoint=…", "input=…", "output=…")
+    assert_refused(sr("predict", "checkpoint=no.ckpt", "input=a", "output=b"), "checkpoint=no.ckpt", "no such file")
+    Image.new("RGB", (4, 4)).save(tmp_path / "image.png")
+    assert_refused(
+        sr("predict", "checkpoint=image.png", "input=a", "output=b"),
+        "checkpoint=image.png",
         "not a file of weights",
     )

@@ -1,4 +1,4 @@
-"""Contract: every YAML under `conf/` (and under --config-dir) is found by itself, composes, builds and does its work."""
+"""Contract tests: every YAML below `conf/` (and below --config-dir) is found, composed, built and used."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,12 +51,12 @@ def words(group: str, choice: str, world: Path) -> list[str]:
 
 
 def small(net: str) -> list[str]:
-    """The dials that keep a net small."""
+    """Return the overrides that make a net small."""
     return [word for word in NEEDS.get(f"model/net={net}", []) if word.startswith("model.net.")]
 
 
-def trained(config: dict[str, Any], choices: dict[str, str], folder: Path, steps: int = 2) -> "Training":
-    """Train these few steps, validate, test."""
+def train(config: dict[str, Any], choices: dict[str, str], folder: Path, steps: int = 2) -> "Training":
+    """Train a few steps, validate and test."""
     from sr.training.training import Training
 
     config["paths"]["runs"] = str(folder)
@@ -72,10 +72,10 @@ def two_steps(config: dict[str, Any], choices: dict[str, str], folder: Path) -> 
     """Train two steps, validate and test; return the metrics by name."""
     from sr.metric.key import name_metrics
 
-    return name_metrics(trained(config, choices, folder).model.metrics)
+    return name_metrics(train(config, choices, folder).model.metrics)
 
 
-def test_every_yaml_lies_in_a_tested_group() -> None:
+def test_every_yaml_is_in_a_tested_group() -> None:
     tested = {"data", "data/degrade", "data/augment", "model", "metric", "trainer", "track", "experiment", "hydra/help"}
     tested |= {"metric/also"}
     tested |= {f"model/{part}" for part in ("net", "loss", "optimizer", "schedule", "alarm")}
@@ -84,12 +84,12 @@ def test_every_yaml_lies_in_a_tested_group() -> None:
     assert found == tested
 
 
-@pytest.mark.parametrize("verb", [path.stem for path in find_conf_dir().glob("*.yaml")])
-def test_each_verb_has_a_module_and_a_help(verb: str, sr: Any) -> None:
-    assert (find_conf_dir() / "hydra" / "help" / f"{verb}.yaml").exists()
-    answer = sr(verb, "--help")
+@pytest.mark.parametrize("command", [path.stem for path in find_conf_dir().glob("*.yaml")])
+def test_each_command_has_a_module_and_a_help(command: str, sr: Any) -> None:
+    assert (find_conf_dir() / "hydra" / "help" / f"{command}.yaml").exists()
+    answer = sr(command, "--help")
     assert answer.code == 0
-    assert f"sr.{verb}" in answer.out
+    assert f"sr.{command}" in answer.out
 
 
 @pytest.mark.group("model/net")
@@ -111,7 +111,7 @@ def test_net(choice: str, scale: int, compose: Any, build: Any) -> None:
         lr = torch.rand(2, channels, 9, 13)
         given = lr.clone()
         result = net(lr)
-        assert torch.equal(lr, given)  # the input is left as it is
+        assert torch.equal(lr, given)  # the input is not changed
         assert result.shape == (2, channels, 9 * scale, 13 * scale)
         assert result.dtype == lr.dtype
         assert result.isfinite().all()
@@ -122,7 +122,7 @@ def test_net(choice: str, scale: int, compose: Any, build: Any) -> None:
 
 @pytest.mark.group("model/net")
 def test_net_learns_tests_and_loads(choice: str, compose: Any, world: Path, tmp_path: Path) -> None:
-    """Two steps through the whole framework; what was tested is what the checkpoint gives."""
+    """Two steps through the whole framework; the checkpoint has the step and config of the run."""
     import torch
 
     from sr.checkpoint.load import load_checkpoint
@@ -149,7 +149,7 @@ def test_data(choice: str, compose: Any, world: Path, tmp_path: Path) -> None:
 @pytest.mark.group("data/degrade")
 @pytest.mark.parametrize("channels", [1, 3])
 def test_degradation(choice: str, channels: int, compose: Any, build: Any) -> None:
-    """uint8 HR of odd sizes to uint8 LR; a batch is its images one by one. A random one is seeded for each image."""
+    """uint8 HR of odd sizes becomes uint8 LR, equally in a batch and one by one; a random one has a seed for each image."""
     import torch
 
     degrade = build.build_part(compose(f"data/degrade={choice}", "scale=3")["data"]["degrade"], "data.degrade")
@@ -164,8 +164,8 @@ def test_degradation(choice: str, channels: int, compose: Any, build: Any) -> No
 
 
 @pytest.mark.group("model")
-def test_way_of_learning(choice: str, compose: Any, world: Path, tmp_path: Path) -> None:
-    """Each way of learning, with each colour, with accumulation and clipping."""
+def test_model(choice: str, compose: Any, world: Path, tmp_path: Path) -> None:
+    """Each model with each color, with accumulation and clipping."""
     for color in schema.COLORS:
         config = compose(
             f"model={choice}", f"color={color}", "data=folder", f"data.path={world}/photos", *SMALL["data"], "track=none",
@@ -191,32 +191,32 @@ def test_a_gan_takes_any_discriminator(choice: str, compose: Any, world: Path, t
 
 @pytest.mark.group("experiment")
 def test_experiment(choice: str, compose: Any, world: Path, tmp_path: Path) -> None:
-    """Composes, does two steps, resumes for a third one, and has a write-up that gives its command."""
+    """It composes, trains two steps, resumes for a third, and has a README that contains its command."""
     import torch
 
     recipe = compose(f"experiment={choice}")
     where = recipe["data"].get("path")
-    for name in recipe["data"].get("exclude") or []:  # what is left out must be there
+    for name in recipe["data"].get("exclude") or []:  # an excluded image must exist
         write_image(world / (where if isinstance(where, str) else where[0]) / f"{name}.png")
     cheap = [
-        f"data.{dial}={value}"
-        for dial, value in {"batch": 2, "patch": 48, "repeat": 4}.items()
-        if dial in recipe["data"]
+        f"data.{option}={value}"
+        for option, value in {"batch": 2, "patch": 48, "repeat": 4}.items()
+        if option in recipe["data"]
     ]
     cheap += ["model.discriminator.width=4"] if "discriminator" in recipe["model"] else []
     cheap += [f"model.loss.perceptual.weights={slim_vgg(tmp_path)}"] if "perceptual" in recipe["model"]["loss"] else []
     config = compose(f"experiment={choice}", "track=none", *cheap, *small(compose.choices["model/net"]))
-    first = trained(config, compose.choices, tmp_path)
+    first = train(config, compose.choices, tmp_path)
     assert first.model.metrics
-    resumed = trained(config | {"resume": str(first.folder)}, compose.choices, tmp_path, steps=3)
+    resumed = train(config | {"resume": str(first.folder)}, compose.choices, tmp_path, steps=3)
     assert resumed.folder == first.folder
-    kept = [torch.load(first.folder / name, weights_only=True) for name in ("previous.ckpt", "last.ckpt")]
-    assert [content["global_step"] for content in kept] == [2, 3]
+    contents = [torch.load(first.folder / name, weights_only=True) for name in ("previous.ckpt", "last.ckpt")]
+    assert [content["global_step"] for content in contents] == [2, 3]
     study = find_conf_dir().parent / "experiments" / choice / "README.md"
     if find_conf_dir().name == "conf" and (find_conf_dir() / "experiment" / f"{choice}.yaml").exists():
         assert f"experiment={choice}" in study.read_text(encoding="utf-8")
 
 
 @pytest.mark.group("hydra/help")
-def test_help_belongs_to_a_verb(choice: str) -> None:
+def test_help_belongs_to_a_command(choice: str) -> None:
     assert (find_conf_dir() / f"{choice}.yaml").exists()

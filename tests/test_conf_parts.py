@@ -1,79 +1,84 @@
-"""Contract, continued: the parts that a net is trained and measured with, each YAML found by itself."""
+"""Contract tests, continued: the parts that a net is trained and evaluated with; every YAML is found."""
 
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-LEARNED = {"lpips": "alex", "dists": "vgg"}  # measures that look through a network with weights
-THROUGH = ("perceptual", "dists_like")  # losses that look through one that is not in this package
-PRIORS = ("tv",)  # losses that do not look at HR, and so are not smallest where both are equal
+FEATURE_METRICS = {"lpips": "alex", "dists": "vgg"}  # metrics on the features of a pretrained network
+FEATURE_LOSSES = ("perceptual", "dists_like")  # losses on the features of a network that is not in this package
+PRIORS = ("tv",)  # losses that ignore HR, and so are not smallest for equal images
 
 
 @pytest.mark.group("model/discriminator")
 def test_discriminator(choice: str, compose: Any, build: Any) -> None:
-    """Any size from 32 up, both channel counts: one finite logit or a map of them, which each pixel and weight matters to."""
+    """Images of 32 pixels or more become one finite logit or a map of them; each pixel and weight influences it."""
     import torch
 
     node = compose("model=gan", f"model/discriminator={choice}", "model.discriminator.width=4")["model"][
         "discriminator"
     ]
     for channels in (1, 3):
-        judge = build.build_part(node | {"channels": channels}, "model.discriminator")
+        discriminator = build.build_part(node | {"channels": channels}, "model.discriminator")
         for sides in ((32, 32), (33, 47), (64, 33), (47, 64)):
             image = torch.rand(2, channels, *sides, requires_grad=True)
-            opinion = judge(image)
-            assert opinion.shape[:2] == (2, 1)
-            assert opinion.isfinite().all()
-            opinion.square().mean().backward()
+            logits = discriminator(image)
+            assert logits.shape[:2] == (2, 1)
+            assert logits.isfinite().all()
+            logits.square().mean().backward()
             assert image.grad.isfinite().all()
             assert image.grad.any(1).float().mean() > 0.9
-            assert all(p.grad is not None and p.grad.isfinite().all() for p in judge.parameters())
+            assert all(p.grad is not None and p.grad.isfinite().all() for p in discriminator.parameters())
 
 
 @pytest.mark.group("model/adversarial")
 def test_adversarial_loss(choice: str, compose: Any, build: Any) -> None:
-    """D's loss falls when it tells real from fake; G's gradient makes its fakes look more real; beliefs are 0…1."""
+    """D's loss is lower if it separates real from fake; G's gradient raises D's output; probabilities are in 0…1."""
     import torch
 
-    game = build.build_part(
+    adversarial = build.build_part(
         compose("model=gan", f"model/adversarial={choice}")["model"]["adversarial"], "model.adversarial"
     )
     right, wrong = torch.full((4, 1), 0.9), torch.full((4, 1), 0.1)
-    assert game.discriminator(right, wrong) < game.discriminator(wrong, right)
+    assert adversarial.discriminator(right, wrong) < adversarial.discriminator(wrong, right)
     for shape in ((4, 1), (4, 1, 3, 5)):
         real, fake = (torch.full(shape, value, requires_grad=True) for value in (0.2, 0.3))
-        up, down = torch.autograd.grad(game.discriminator(real, fake), (real, fake))
-        assert (up < 0).all()  # a step downhill raises them
+        up, down = torch.autograd.grad(adversarial.discriminator(real, fake), (real, fake))
+        assert (up < 0).all()  # gradient descent raises them
         assert (down > 0).all()
-        others = {"real": real.detach()} if game.relativistic else {}
-        loss = game.generator(fake, **others)
+        others = {"real": real.detach()} if adversarial.relativistic else {}
+        loss = adversarial.generator(fake, **others)
         assert loss.ndim == 0
         assert (torch.autograd.grad(loss, fake)[0] < 0).all()
-    low, high = (game.probability(torch.full((4, 1), value)) for value in (-3.0, 3.0))
+    low, high = (adversarial.probability(torch.full((4, 1), value)) for value in (-3.0, 3.0))
     assert 0 <= low < high <= 1
-    losses, beliefs = zip(
-        *(said(game, real, fake) for real in range(-200, 201, 5) for fake in range(-200, 201, 10)), strict=True
+    losses, probabilities = zip(
+        *(measure_output(adversarial, real, fake) for real in range(-200, 201, 5) for fake in range(-200, 201, 10)),
+        strict=True,
     )
-    if game.real_target is None:  # what it says is of any size, and so is its loss
-        assert (game.min_d_loss, min(losses)) == (-float("inf"), -40)
-    else:  # D that may say anything is at the least loss there is, and believes in real images no more than that
-        assert min(losses) == pytest.approx(game.min_d_loss, abs=0.02)
-        best = [belief for loss, belief in zip(losses, beliefs, strict=True) if loss <= game.min_d_loss + 0.02]
-        assert max(best) == pytest.approx(game.real_target, abs=0.2 * game.min_d_loss + 0.03)
+    if adversarial.real_target is None:  # D's output is unbounded, and so is its loss
+        assert (adversarial.min_d_loss, min(losses)) == (-float("inf"), -40)
+    else:  # the best D has the smallest possible loss, and its probability of real images is real_target
+        assert min(losses) == pytest.approx(adversarial.min_d_loss, abs=0.02)
+        best = [
+            probability
+            for loss, probability in zip(losses, probabilities, strict=True)
+            if loss <= adversarial.min_d_loss + 0.02
+        ]
+        assert max(best) == pytest.approx(adversarial.real_target, abs=0.2 * adversarial.min_d_loss + 0.03)
 
 
-def said(game: Any, *tenths: int) -> tuple[float, float]:
-    """D's loss where it says these for real and fake, in tenths, and its belief in real images."""
+def measure_output(adversarial: Any, *tenths: int) -> tuple[float, float]:
+    """Return D's loss for these outputs on real and fake images, in tenths, and its probability of the real one."""
     import torch
 
     real, fake = (torch.tensor([[value / 10]]) for value in tenths)
-    return game.discriminator(real, fake).item(), game.probability(real).item()
+    return adversarial.discriminator(real, fake).item(), adversarial.probability(real).item()
 
 
 @pytest.mark.group("model/penalty")
 def test_penalty(choice: str, compose: Any, build: Any) -> None:
-    """Not negative, of one logit and of a map alike; D's weights learn from it; how hard and how often are dials."""
+    """It is not negative, for one logit and for a map; D's weights get a gradient; weight and interval are options."""
     import torch
 
     from sr.discriminator.unet import UNet
@@ -84,12 +89,12 @@ def test_penalty(choice: str, compose: Any, build: Any) -> None:
     assert penalty.weight > 0
     assert penalty.interval >= 1
     image, more = torch.rand(2, 2, 3, 32, 32).unbind()
-    for judge in (UNet(width=4), VGG(width=4, dense=8, norm="none")):
-        value = penalty(judge, image, more)
+    for discriminator in (UNet(width=4), VGG(width=4, dense=8, norm="none")):
+        value = penalty(discriminator, image, more)
         assert value.ndim == 0
         assert 0 < value < float("inf")
         value.backward()
-        gradients = [p.grad for p in judge.parameters() if p.grad is not None]
+        gradients = [p.grad for p in discriminator.parameters() if p.grad is not None]
         assert sum(gradient.abs().sum() for gradient in gradients) > 0
         assert all(gradient.isfinite().all() for gradient in gradients)
 
@@ -97,7 +102,7 @@ def test_penalty(choice: str, compose: Any, build: Any) -> None:
 @pytest.mark.filterwarnings("ignore:model.loss")
 @pytest.mark.group("model/alarm")
 def test_alarm(choice: str, compose: Any, build: Any) -> None:
-    """Says what to turn; nothing of a healthy game or healthy pictures, again and again; nothing where nothing was seen."""
+    """It names an option to change; it reports nothing for healthy training, for healthy images, or without any images."""
     import torch
 
     from sr.image.resize import imresize, upscale_bicubic
@@ -119,17 +124,17 @@ def test_alarm(choice: str, compose: Any, build: Any) -> None:
 
 @pytest.mark.group("model/loss")
 def test_loss(choice: str, compose: Any, build: Any, tmp_path: Path) -> None:
-    """Finite, differentiable, smallest for equal images; the same in mixed precision; its weight is a share of the sum."""
+    """It is finite, differentiable, smallest for equal images, equal in mixed precision, and weighted in the sum."""
     import torch
     from specimen import slim_vgg
 
-    weights = [f"model.loss.{choice}.weights={slim_vgg(tmp_path)}"] if choice in THROUGH else []
+    weights = [f"model.loss.{choice}.weights={slim_vgg(tmp_path)}"] if choice in FEATURE_LOSSES else []
     config = compose(f"model/loss=[{choice}]", *weights)
     assert config["model"]["loss"][choice].pop("weight") > 0
     loss = build.build_part(config["model"]["loss"][choice], f"model.loss.{choice}")
     for channels in (1, 3, 4):
         hr = torch.rand(2, channels, 16, 16)
-        hr[0, :, :8] = 0.5  # flat areas are where roots and quotients have no derivative
+        hr[0, :, :8] = 0.5  # in flat areas roots and quotients have no derivative
         noisy = (hr + 0.1 * torch.randn_like(hr)).bfloat16().float()
         noise, equal = gradient(loss, noisy, hr), gradient(loss, hr, hr)
         assert noise > equal
@@ -142,7 +147,7 @@ def test_loss(choice: str, compose: Any, build: Any, tmp_path: Path) -> None:
 
 
 def gradient(loss: Any, sr: Any, hr: Any) -> float:
-    """The loss, a finite scalar with a finite gradient."""
+    """Return the loss after checking that it is a finite scalar with a finite gradient."""
     sr = sr.clone().requires_grad_()
     value = loss(sr, hr)
     value.backward()
@@ -154,7 +159,7 @@ def gradient(loss: Any, sr: Any, hr: Any) -> float:
 
 @pytest.mark.group("model/optimizer")
 def test_optimizer(choice: str, compose: Any, build: Any) -> None:
-    """It goes downhill, and saved and loaded it goes on as it would have."""
+    """It reduces the loss, and continues equally after its state was saved and loaded."""
     import torch
 
     make = build.build_part(compose(f"model/optimizer={choice}")["model"]["optimizer"], "model.optimizer")
@@ -167,7 +172,7 @@ def test_optimizer(choice: str, compose: Any, build: Any) -> None:
                 state = optimizer.state_dict()
                 optimizer = make([weight])
                 optimizer.load_state_dict(state)
-            getattr(optimizer, "train", int)()  # schedule-free ones are told
+            getattr(optimizer, "train", int)()  # schedule-free optimizers have this mode
             optimizer.zero_grad()
             (weight**2).sum().backward()
             optimizer.step()
@@ -179,7 +184,7 @@ def test_optimizer(choice: str, compose: Any, build: Any) -> None:
 
 @pytest.mark.group("model/schedule")
 def test_schedule(choice: str, compose: Any, build: Any) -> None:
-    """The rate is never negative, nor above the one that was set, and is reached; a resumed one goes on where it was."""
+    """The rate is never negative, reaches the one that was set and does not exceed it; a resumed schedule continues."""
     import torch
 
     make = build.build_part(compose(f"model/schedule={choice}")["model"]["schedule"], "model.schedule")
@@ -206,7 +211,7 @@ def test_schedule(choice: str, compose: Any, build: Any) -> None:
 
 @pytest.mark.group("data/augment")
 def test_augmentation(choice: str, compose: Any, build: Any) -> None:
-    """Shapes, dtype and range stay; chance comes from the generator alone; probability is a dial that is kept to."""
+    """Shapes, dtype and range do not change; randomness comes only from the generator; probability is an option."""
     import torch
 
     from sr.image.batch import Pair
@@ -230,7 +235,7 @@ def test_augmentation(choice: str, compose: Any, build: Any) -> None:
 
 @pytest.mark.group("metric")
 def test_protocol(choice: str, compose: Any, build: Any) -> None:
-    """One level of error everywhere is worth 48.13 dB on luma, scaled by luma's own range; it says what it is."""
+    """An error of one level everywhere is 48.13 dB on luma, scaled by the range of luma; it describes itself."""
     import torch
 
     color = "y" if choice == "vdsr" else "rgb"
@@ -241,14 +246,18 @@ def test_protocol(choice: str, compose: Any, build: Any) -> None:
 
 
 @pytest.mark.group("metric/also")
-def test_further_measure(choice: str, compose: Any, build: Any, tmp_path: Path) -> None:
-    """One value an image, the same alone as in a batch; equal pictures are best; it says its unit and which way is better."""
+def test_further_metric(choice: str, compose: Any, build: Any, tmp_path: Path) -> None:
+    """One value for each image, equal alone and in a batch; equal images are best; it has a unit and a direction."""
     import torch
     from specimen import weight_files
 
     from sr.metric.metric import Metric
 
-    weights = [f"metric.also.{choice}.weights={weight_files(tmp_path)[LEARNED[choice]]}"] if choice in LEARNED else []
+    weights = (
+        [f"metric.also.{choice}.weights={weight_files(tmp_path)[FEATURE_METRICS[choice]]}"]
+        if choice in FEATURE_METRICS
+        else []
+    )
     config = compose(f"metric/also=[{choice}]", *weights)
     protocol = build.build_part(config["metric"], "metric")
     measure = protocol.also[choice]
@@ -257,7 +266,7 @@ def test_further_measure(choice: str, compose: Any, build: Any, tmp_path: Path) 
     assert measure.better in ("higher", "lower")
     assert measure.label in (None, choice)
     assert measure.perceptual_rank >= 0
-    side = 180 if choice == "ms_ssim" else 48  # which halves its pictures four times
+    side = 180 if choice == "ms_ssim" else 48  # which halves its images four times
     hr = torch.randint(0, 256, (2, 3, side, side + 12)) / 255
     sr = (hr + 0.1 * torch.randn_like(hr)).clamp(0, 1)
     degrade = build.build_part(config["data"]["degrade"], "data.degrade")

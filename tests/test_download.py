@@ -1,4 +1,4 @@
-"""Downloads from a small server of our own: whole, broken off and continued, wrong, and without any network."""
+"""Downloads from a local server: complete, interrupted and continued, wrong, and without a network."""
 
 import hashlib
 import re
@@ -14,11 +14,11 @@ from sr.runtime.error import UserError
 
 CONTENT = bytes(range(256)) * 1000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
-NOWHERE = "http://127.0.0.1:9/set.tar.gz"  # the discard port: nobody listens
+NOWHERE = "http://127.0.0.1:9/set.tar.gz"  # the discard port, where nothing listens
 
 
 class Server(ThreadingHTTPServer):
-    """Serves `content`; after `break_after` bytes it hangs up, with `ranges=False` it ignores Range."""
+    """A server of `content`; it closes the connection after `break_after` bytes, and ignores Range if `ranges` is False."""
 
     content = CONTENT
     break_after: int | None = None
@@ -45,7 +45,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body[: self.server.break_after])
 
     def log_message(self, *_: object) -> None:
-        """Quiet."""
+        """Print nothing."""
 
 
 @pytest.fixture
@@ -59,14 +59,14 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 @pytest.fixture
 def target(tmp_path: Path) -> Path:
-    return tmp_path / "sets" / "set.tar.gz"  # in a folder that is not there yet
+    return tmp_path / "sets" / "set.tar.gz"  # in a folder that does not exist yet
 
 
 def there(target: Path) -> list[str]:
     return sorted(path.name for path in target.parent.iterdir())
 
 
-def test_a_download_arrives_whole_under_its_name(target: Path, server: Server) -> None:
+def test_a_download_is_complete_and_has_its_name(target: Path, server: Server) -> None:
     download_file(server.url, target, SHA256)
     assert target.read_bytes() == CONTENT
     assert there(target) == ["set.tar.gz"]
@@ -74,7 +74,7 @@ def test_a_download_arrives_whole_under_its_name(target: Path, server: Server) -
 
 
 @pytest.mark.parametrize("ranges", [True, False])
-def test_a_broken_download_is_continued_or_begun_again(target: Path, server: Server, ranges: bool) -> None:
+def test_an_interrupted_download_is_continued_or_restarted(target: Path, server: Server, ranges: bool) -> None:
     server.break_after, server.ranges = 1000, ranges
     with pytest.raises(UserError, match=f"lost after 1000 of {len(CONTENT)} bytes.*Run again to continue"):
         download_file(server.url, target, SHA256)
@@ -86,7 +86,7 @@ def test_a_broken_download_is_continued_or_begun_again(target: Path, server: Ser
     assert server.asked == [None, "bytes=1000-"]
 
 
-def test_a_download_broken_twice_goes_on_from_the_second_break(target: Path, server: Server) -> None:
+def test_a_download_interrupted_twice_continues_from_the_second_interruption(target: Path, server: Server) -> None:
     server.break_after = 1000
     for _ in range(2):
         with pytest.raises(UserError, match="connection was lost"):
@@ -97,7 +97,7 @@ def test_a_download_broken_twice_goes_on_from_the_second_break(target: Path, ser
     assert server.asked == [None, "bytes=1000-", "bytes=2000-"]
 
 
-def test_a_download_that_was_complete_but_not_renamed_is_taken(target: Path, server: Server) -> None:
+def test_a_complete_download_that_was_not_renamed_is_used(target: Path, server: Server) -> None:
     target.parent.mkdir()
     (target.parent / "set.tar.gz.part").write_bytes(CONTENT)
     download_file(server.url, target, SHA256)
@@ -105,7 +105,7 @@ def test_a_download_that_was_complete_but_not_renamed_is_taken(target: Path, ser
 
 
 @pytest.mark.parametrize("begun", [b"", b"of another file"], ids=["whole", "continued"])
-def test_what_has_the_wrong_checksum_is_removed(target: Path, server: Server, begun: bytes) -> None:
+def test_a_file_with_a_wrong_checksum_is_removed(target: Path, server: Server, begun: bytes) -> None:
     target.parent.mkdir()
     (target.parent / "set.tar.gz.part").write_bytes(begun)
     server.content = CONTENT if begun else CONTENT[:-5] + b"wrong"
@@ -116,7 +116,7 @@ def test_what_has_the_wrong_checksum_is_removed(target: Path, server: Server, be
 
 
 @pytest.mark.parametrize("url", [NOWHERE, "not an address", "nosuch://host/file", "file:///nowhere/set.tar.gz"])
-def test_without_a_network_it_says_which_file_to_put_where(
+def test_without_a_network_the_message_says_where_to_put_the_file(
     target: Path, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
@@ -125,20 +125,20 @@ def test_without_a_network_it_says_which_file_to_put_where(
     assert f"download {url} elsewhere and put the file here: {target}" in str(error.value)
 
 
-def test_a_page_that_is_not_there_is_a_failed_download(target: Path, server: Server) -> None:
-    server.RequestHandlerClass = type("Gone", (Handler,), {"do_GET": lambda self: self.send_error(404)})
+def test_a_missing_page_is_a_failed_download(target: Path, server: Server) -> None:
+    server.RequestHandlerClass = type("Missing", (Handler,), {"do_GET": lambda self: self.send_error(404)})
     with pytest.raises(UserError, match=r"download failed \(Not Found\)"):
         download_file(server.url, target, SHA256)
     assert there(target) == []
 
 
-def test_a_server_that_talks_nonsense_is_a_failed_download(target: Path, server: Server) -> None:
+def test_an_invalid_response_is_a_failed_download(target: Path, server: Server) -> None:
     server.RequestHandlerClass = type("Moo", (Handler,), {"do_GET": lambda self: self.wfile.write(b"moo\r\n\r\n")})
     with pytest.raises(UserError, match="download failed"):
         download_file(server.url, target, SHA256)
 
 
-def test_a_place_that_cannot_be_written_is_named(tmp_path: Path, server: Server) -> None:
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path, server: Server) -> None:
     (tmp_path / "set.tar.gz.part").mkdir()
     with pytest.raises(UserError, match="cannot be written") as error:
         download_file(server.url, tmp_path / "set.tar.gz", SHA256)

@@ -1,4 +1,4 @@
-"""The losses beyond pixels: what they say of errors whose size is known, and that they are the measures of their names."""
+"""Losses beyond pixels: their values for known errors, and equality with the metrics of the same name."""
 
 import math
 
@@ -18,31 +18,33 @@ from sr.metric.ssim import ssim
 from sr.runtime.error import UserError
 
 
-def pictures(side: int, width: int, error: float) -> tuple[Tensor, Tensor]:
-    """Smooth ones of one channel, 0…1, of which a third is flat, where float32 has it hardest; and darker, noisy ones."""
-    chance = torch.Generator().manual_seed(1)
-    hr = nn.functional.interpolate(torch.rand(2, 1, 8, 8, generator=chance), (side, width), mode="bicubic").clamp(0, 1)
+def make_images(side: int, width: int, error: float) -> tuple[Tensor, Tensor]:
+    """Return noisy, darker images and smooth ones, `[2, 1, side, width]`; a third is flat, the hard case for float32."""
+    generator = torch.Generator().manual_seed(1)
+    hr = nn.functional.interpolate(torch.rand(2, 1, 8, 8, generator=generator), (side, width), mode="bicubic").clamp(
+        0, 1
+    )
     hr[..., : width // 3] = 0.9
-    return ((1 - error) * hr + error * torch.randn(hr.shape, generator=chance)).clamp(0, 1), hr
+    return ((1 - error) * hr + error * torch.randn(hr.shape, generator=generator)).clamp(0, 1), hr
 
 
 def wave(across: int, amplitude: float, side: int = 32) -> Tensor:
-    """`across` periods of a cosine from left to right."""
+    """Return an image of `across` periods of a cosine from left to right."""
     line = amplitude * torch.cos(2 * math.pi * across * torch.arange(side) / side)
     return line.expand(1, 1, side, side).clone()
 
 
 @pytest.mark.parametrize("error", [0.002, 0.1])
-def test_ssim_is_the_measure(error: float) -> None:
+def test_ssim_equals_the_metric(error: float) -> None:
     for loss, measure, size in ((SSIM(), ssim, (40, 61)), (MSSSIMLoss(), ms_ssim, (176, 179))):
-        sr, hr = pictures(*size, error)
+        sr, hr = make_images(*size, error)
         expected = 1 - measure(sr.double() * 255, hr.double() * 255).mean().item()
         assert loss(sr, hr).item() == pytest.approx(expected, abs=1e-5)
         assert expected > 1e-4
 
 
 def test_gradients_are_those_of_the_formula() -> None:
-    """Against numerical differentiation."""
+    """They are compared with numerical differentiation."""
     x, y = (levels(1, 2, 11, 13, seed=seed).double() / 255 for seed in (0, 1))
     sr = (0.5 * x + 0.5 * y).requires_grad_()
     for loss in (SSIM(), MSSSIMLoss()):
@@ -54,12 +56,12 @@ def test_ms_ssim_has_the_scales_that_fit(side: int, scales: int) -> None:
     weights = compute_scale_weights(side)
     assert len(weights) == scales
     assert sum(weights) == pytest.approx(1.0001)
-    sr, hr = pictures(side, side, 0.1)
+    sr, hr = make_images(side, side, 0.1)
     assert 0 < MSSSIMLoss()(sr, hr) < 1
 
 
 def test_ms_ssim_of_inverted_detail_can_be_learned_from() -> None:
-    """At the finest scale contrast is negative, of which there is no power; the other scales still tell the way."""
+    """Contrast at full resolution is negative, which has no power; the other scales still give a gradient."""
     hr = levels(1, 1, 48, 48) / 255
     coarse = nn.functional.avg_pool2d(hr, 2).repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
     sr = (2 * coarse - hr + 0.1).requires_grad_()
@@ -76,14 +78,14 @@ def test_small_patches_are_refused_in_the_users_words() -> None:
             loss(small, small)
 
 
-def test_fft_sees_amplitudes_and_no_phase() -> None:
+def test_fft_compares_amplitudes_without_phase() -> None:
     hr = levels(2, 3, 16, 16) / 255
     assert FFT()(hr.roll((3, 5), (-2, -1)), hr).item() == pytest.approx(0, abs=1e-6)
     brighter = FFT()(hr + 0.1, hr).item()  # one frequency of 16·9, off by 0.1 times the root of 16·16
     assert brighter == pytest.approx(0.1 * 16 / (16 * 9), rel=1e-4)
 
 
-def test_focal_frequency_heeds_the_worst() -> None:
+def test_focal_frequency_weights_the_worst_most() -> None:
     hr = levels(1, 1, 32, 32) / 255
     one, two = wave(3, 0.2), wave(3, 0.2) + wave(7, 0.1)
     assert FocalFrequency()(hr + one, hr).item() == pytest.approx(0.2**2 / 2, rel=1e-4)
@@ -95,12 +97,12 @@ def test_focal_frequency_heeds_the_worst() -> None:
 
 
 def test_gradient_and_total_variation_of_a_slope() -> None:
-    """0.01 a pixel across, 0.02 down."""
+    """The slope is 0.01 per pixel horizontally, 0.02 vertically."""
     y, x = torch.meshgrid(torch.arange(16.0), torch.arange(20.0), indexing="ij")
     slope = (0.01 * x + 0.02 * y).expand(1, 3, 16, 20)
     flat = torch.full_like(slope, 0.5)
     assert Gradient()(slope, flat).item() == pytest.approx(0.03, rel=1e-4)
-    assert Gradient()(slope, slope + 0.3).item() == pytest.approx(0, abs=1e-6)  # it does not see brightness
-    assert Gradient()(-slope, slope).item() == pytest.approx(0.06, rel=1e-4)  # but which way an edge goes
+    assert Gradient()(slope, slope + 0.3).item() == pytest.approx(0, abs=1e-6)  # it ignores brightness
+    assert Gradient()(-slope, slope).item() == pytest.approx(0.06, rel=1e-4)  # but not the direction of an edge
     assert TV()(slope, flat).item() == TV()(slope, slope).item() == pytest.approx(0.03, rel=1e-4)
     assert TV()(flat, slope) == 0

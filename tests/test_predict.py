@@ -1,4 +1,4 @@
-"""Enlarging pictures with a checkpoint: what comes out, what is refused, and what a stranger's file may not do."""
+"""Upscaling images with a checkpoint: results, messages for wrong input, and what a malicious file cannot do."""
 
 import os
 import pickle
@@ -19,19 +19,19 @@ from sr.net.plain import Plain
 from sr.prediction.files import upscale_files
 from sr.runtime.error import UserError
 
-LIGHTER = 20  # levels that the net of these tests adds to bicubic, so that it can be told from bicubic
+LIGHTER = 20  # levels that the net of these tests adds to bicubic upscaling, to distinguish the two
 
 
-def saved(path: Path, color: str = "rgb", scale: int = 2, net: Any = None, weights: Any = None) -> Path:
-    """A checkpoint as a run leaves it: of a net that is bicubic and a little lighter, or of what is given."""
-    dials = {"scale": scale, "channels": 3 if color == "rgb" else 1, "width": 4, "depth": 3}
-    made = Plain(**dials)
-    torch.nn.init.constant_(made.body[-2].bias, LIGHTER / 255)
+def save_checkpoint(path: Path, color: str = "rgb", scale: int = 2, net: Any = None, weights: Any = None) -> Path:
+    """Write a checkpoint as a run does: of a net that is bicubic and a little lighter, or of the given config and weights."""
+    options = {"scale": scale, "channels": 3 if color == "rgb" else 1, "width": 4, "depth": 3}
+    plain = Plain(**options)
+    torch.nn.init.constant_(plain.body[-2].bias, LIGHTER / 255)
     content = {
-        "state_dict": {f"net.{k}": v for k, v in made.state_dict().items()} if weights is None else weights,
+        "state_dict": {f"net.{k}": v for k, v in plain.state_dict().items()} if weights is None else weights,
         "global_step": 7,
         checkpoints.KEY: {
-            "config": {"scale": scale, "color": color, "model": {"net": net or {"_target_": "sr.net.plain.Plain", **dials}}},
+            "config": {"scale": scale, "color": color, "model": {"net": net or {"_target_": "sr.net.plain.Plain", **options}}},
             "metrics": {"val/Set5/psnr": 33.7},
         },
     }  # fmt: skip
@@ -41,34 +41,34 @@ def saved(path: Path, color: str = "rgb", scale: int = 2, net: Any = None, weigh
 
 @pytest.fixture
 def predict(tmp_path: Path) -> Callable[..., Path]:
-    """`predict(input, color="y", overwrite=True)` enlarges into `out/` and returns that folder."""
+    """`predict(input, color="y", overwrite=True)` upscales into `out/` and returns that folder."""
 
-    def command(source: Path, overwrite: bool = False, **made: Any) -> Path:
-        path = saved(tmp_path / "best.ckpt", **made)
+    def command(source: Path, overwrite: bool = False, **options: Any) -> Path:
+        path = save_checkpoint(tmp_path / "best.ckpt", **options)
         upscale_files(str(path), str(source), str(tmp_path / "out"), overwrite, "cpu", [])
         return tmp_path / "out"
 
     return command
 
 
-def opened(path: Path) -> Image.Image:
+def open_image(path: Path) -> Image.Image:
     with Image.open(path) as image:
         image.load()
     return image
 
 
-def expected(source: Path, scale: int = 2) -> np.ndarray:
-    """Bicubic and lighter, in 8 bits, `[H, W, C]`."""
+def upscale_expected(source: Path, scale: int = 2) -> np.ndarray:
+    """Return the expected result: bicubic and lighter, in 8 bits, `[H, W, C]`."""
     bicubic = imresize(read_image(source).pixels.double() / 255, scale) * 255
     return (bicubic + LIGHTER + 0.5).floor().clamp(0, 255).permute(1, 2, 0).numpy()
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
-def test_a_picture_becomes_larger_by_the_nets_own_weights(tmp_path: Path, predict: Any, scale: int) -> None:
+def test_an_image_is_upscaled_with_the_nets_weights(tmp_path: Path, predict: Any, scale: int) -> None:
     source = write_image(tmp_path / "a photo.jpg", 20, 27)
-    result = opened(predict(source, scale=scale) / f"a photo_x{scale}.png")
+    result = open_image(predict(source, scale=scale) / f"a photo_x{scale}.png")
     assert (result.mode, result.size) == ("RGB", (27 * scale, 20 * scale))
-    assert np.abs(np.array(result) - expected(source, scale)).max() <= 1
+    assert np.abs(np.array(result) - upscale_expected(source, scale)).max() <= 1
 
 
 def test_a_folder_becomes_a_folder_of_pngs(tmp_path: Path, predict: Any) -> None:
@@ -80,44 +80,44 @@ def test_a_folder_becomes_a_folder_of_pngs(tmp_path: Path, predict: Any) -> None
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (50, 3)])
-def test_very_small_pictures_are_enlarged_too(tmp_path: Path, predict: Any, size: tuple[int, int]) -> None:
+def test_very_small_images_are_upscaled(tmp_path: Path, predict: Any, size: tuple[int, int]) -> None:
     source = tmp_path / "a.png"
     Image.new("RGB", size, (10, 20, 30)).save(source)
-    assert opened(predict(source) / "a_x2.png").size == (2 * size[0], 2 * size[1])
+    assert open_image(predict(source) / "a_x2.png").size == (2 * size[0], 2 * size[1])
 
 
 @pytest.mark.parametrize("color", ["rgb", "y", "gray"])
 def test_gray_stays_gray(tmp_path: Path, predict: Any, color: str) -> None:
     source = write_image(tmp_path / "a.png", 20, 27, mode="L")
-    result = opened(predict(source, color=color) / "a_x2.png")
+    result = open_image(predict(source, color=color) / "a_x2.png")
     assert (result.mode, result.size) == ("L", (54, 40))
     lighter = LIGHTER * (255 / 219 if color == "y" else 1)  # a level of luma is more than a level of gray
-    off = np.array(result) - (expected(source)[..., 0] - LIGHTER + lighter).clip(0, 255)
+    off = np.array(result) - (upscale_expected(source)[..., 0] - LIGHTER + lighter).clip(0, 255)
     assert np.abs(off).max() <= 2
 
 
-def test_with_color_y_only_the_luma_is_the_nets(tmp_path: Path, predict: Any) -> None:
-    """Chroma is enlarged bicubically, so all three channels get lighter by the same."""
+def test_with_color_y_the_net_is_applied_to_luma_only(tmp_path: Path, predict: Any) -> None:
+    """Chroma is upscaled bicubically, so that all three channels get lighter by the same amount."""
     source = tmp_path / "a.png"
     Image.new("RGB", (12, 10), (90, 120, 60)).save(source)
-    result = np.array(opened(predict(source, color="y") / "a_x2.png"))
+    result = np.array(open_image(predict(source, color="y") / "a_x2.png"))
     assert np.abs(result - (np.array([90, 120, 60]) + LIGHTER * 255 / 219)).max() <= 1
 
 
-def test_a_gray_net_gives_gray_pictures(tmp_path: Path, predict: Any) -> None:
-    assert opened(predict(write_image(tmp_path / "a.png"), color="gray") / "a_x2.png").mode == "L"
+def test_a_gray_net_gives_gray_images(tmp_path: Path, predict: Any) -> None:
+    assert open_image(predict(write_image(tmp_path / "a.png"), color="gray") / "a_x2.png").mode == "L"
 
 
 @pytest.mark.parametrize(
     ("mode", "color", "becomes"),
     [("RGBA", "rgb", "RGBA"), ("RGBA", "y", "RGBA"), ("RGBA", "gray", "LA"), ("LA", "rgb", "LA")],
 )
-def test_alpha_is_enlarged_and_kept(tmp_path: Path, predict: Any, mode: str, color: str, becomes: str) -> None:
+def test_alpha_is_upscaled(tmp_path: Path, predict: Any, mode: str, color: str, becomes: str) -> None:
     source = tmp_path / "a.png"
-    image = opened(write_image(tmp_path / "base.png", 20, 27)).convert(mode)
+    image = open_image(write_image(tmp_path / "base.png", 20, 27)).convert(mode)
     image.putalpha(Image.linear_gradient("L").resize(image.size))
     image.save(source)
-    result = opened(predict(source, color=color) / "a_x2.png")
+    result = open_image(predict(source, color=color) / "a_x2.png")
     assert (result.mode, result.size) == (becomes, (54, 40))
     assert np.array_equal(np.array(result.getchannel("A")), imresize(read_image(source).alpha, 2)[0])
 
@@ -126,36 +126,36 @@ def test_exif_orientation_is_applied_and_not_applied_again(tmp_path: Path, predi
     exif = Image.Exif()
     exif[0x0112] = 6
     source = tmp_path / "a.jpg"
-    opened(write_image(tmp_path / "base.png", 20, 27)).save(source, exif=exif)
-    result = opened(predict(source) / "a_x2.png")
+    open_image(write_image(tmp_path / "base.png", 20, 27)).save(source, exif=exif)
+    result = open_image(predict(source) / "a_x2.png")
     assert result.size == (40, 54)
     assert result.getexif().get(0x0112, 1) == 1
-    assert np.abs(np.array(result) - expected(source)).max() <= 1
+    assert np.abs(np.array(result) - upscale_expected(source)).max() <= 1
 
 
-def test_the_colour_profile_is_kept_where_it_still_fits(tmp_path: Path, predict: Any) -> None:
-    opened(write_image(tmp_path / "base.png")).save(tmp_path / "a.png", icc_profile=b"a profile")
-    assert opened(predict(tmp_path / "a.png") / "a_x2.png").info["icc_profile"] == b"a profile"
-    gray = opened(predict(tmp_path / "a.png", overwrite=True, color="gray") / "a_x2.png")
+def test_the_color_profile_is_written_if_it_fits(tmp_path: Path, predict: Any) -> None:
+    open_image(write_image(tmp_path / "base.png")).save(tmp_path / "a.png", icc_profile=b"a profile")
+    assert open_image(predict(tmp_path / "a.png") / "a_x2.png").info["icc_profile"] == b"a profile"
+    gray = open_image(predict(tmp_path / "a.png", overwrite=True, color="gray") / "a_x2.png")
     assert "icc_profile" not in gray.info
 
 
-# refusals
+# wrong input
 
 
-def test_nothing_is_overwritten_unless_told(tmp_path: Path, predict: Any) -> None:
+def test_files_are_overwritten_only_with_the_option(tmp_path: Path, predict: Any) -> None:
     for name in ("a.png", "b.png"):
         write_image(tmp_path / "in" / name)
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "b_x2.png").write_text("mine")
     with pytest.raises(UserError, match=r"b_x2\.png.*overwrite=true"):
         predict(tmp_path / "in")
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["b_x2.png"]  # nothing was begun
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["b_x2.png"]  # nothing was written
     assert (tmp_path / "out" / "b_x2.png").read_text() == "mine"
-    assert opened(predict(tmp_path / "in", overwrite=True) / "b_x2.png").size == (112, 96)
+    assert open_image(predict(tmp_path / "in", overwrite=True) / "b_x2.png").size == (112, 96)
 
 
-def test_two_pictures_of_one_name_are_refused(tmp_path: Path, predict: Any) -> None:
+def test_two_images_of_one_name_are_refused(tmp_path: Path, predict: Any) -> None:
     for name in ("a.png", "a.jpg"):
         write_image(tmp_path / "in" / name)
     with pytest.raises(UserError, match=r"a\.jpg and a\.png would both become a_x2\.png"):
@@ -163,12 +163,12 @@ def test_two_pictures_of_one_name_are_refused(tmp_path: Path, predict: Any) -> N
     assert not list((tmp_path / "out").iterdir())
 
 
-def test_bad_pictures_are_named_and_the_others_written(tmp_path: Path, sr: Any) -> None:
+def test_bad_images_are_named_and_the_others_written(tmp_path: Path, sr: Any) -> None:
     for name in ("a.png", "d.png"):
         write_image(tmp_path / "in" / name)
     (tmp_path / "in" / "b.png").write_text("I am a letter")
     write_image(tmp_path / "in" / "c.jpg", mode="CMYK")
-    path = saved(tmp_path / "best.ckpt")
+    path = save_checkpoint(tmp_path / "best.ckpt")
     answer = sr("predict", f"checkpoint={path}", f"input={tmp_path}/in", f"output={tmp_path}/out", "device=cpu")
     assert answer.code == 2
     assert "2 of 4 images could not be upscaled" in answer.err
@@ -178,7 +178,7 @@ def test_bad_pictures_are_named_and_the_others_written(tmp_path: Path, sr: Any) 
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a_x2.png", "d_x2.png"]
 
 
-def test_a_picture_that_does_not_fit_in_memory_is_named(
+def test_an_image_that_does_not_fit_in_memory_is_named(
     tmp_path: Path, predict: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:
@@ -189,8 +189,8 @@ def test_a_picture_that_does_not_fit_in_memory_is_named(
         predict(write_image(tmp_path / "a.png"))
 
 
-@pytest.mark.parametrize(("name", "reason"), [("gone", "no such file or folder"), ("empty", "no images")])
-def test_an_input_without_pictures_is_named(tmp_path: Path, predict: Any, name: str, reason: str) -> None:
+@pytest.mark.parametrize(("name", "reason"), [("missing", "no such file or folder"), ("empty", "no images")])
+def test_an_input_without_images_is_named(tmp_path: Path, predict: Any, name: str, reason: str) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=f"^input={tmp_path / name}: .*{reason}"):
         predict(tmp_path / name)
@@ -199,14 +199,14 @@ def test_an_input_without_pictures_is_named(tmp_path: Path, predict: Any, name: 
 # checkpoints
 
 
-def test_a_checkpoint_brings_its_net_metrics_and_step(tmp_path: Path) -> None:
-    loaded = checkpoints.load_checkpoint(saved(tmp_path / "a.ckpt", scale=3))
+def test_a_checkpoint_has_its_net_metrics_and_step(tmp_path: Path) -> None:
+    loaded = checkpoints.load_checkpoint(save_checkpoint(tmp_path / "a.ckpt", scale=3))
     assert (loaded.net.scale, loaded.step, loaded.metrics) == (3, 7, {"val/Set5/psnr": 33.7})
     assert not loaded.net.training
 
 
 class Command:
-    """Runs a shell command when a careless program unpickles it."""
+    """An object that runs a shell command when it is unpickled."""
 
     def __init__(self, line: str) -> None:
         self.line = line
@@ -240,25 +240,25 @@ def test_a_checkpoint_that_runs_a_command_when_opened_is_refused(tmp_path: Path,
     ],
     ids=["command", "foreign", "through a net's imports", "nested", "in a list", "by a resolver"],
 )
-def test_a_checkpoint_may_only_name_nets_of_ours(tmp_path: Path, net: dict[str, Any]) -> None:
+def test_a_checkpoint_may_only_name_nets_of_sr(tmp_path: Path, net: dict[str, Any]) -> None:
     witness = tmp_path / "it ran"
 
-    def filled(node: Any) -> Any:
+    def fill_in(node: Any) -> Any:
         if isinstance(node, dict):
-            return {key: filled(value) for key, value in node.items()}
-        return [filled(value) for value in node] if isinstance(node, list) else node.format(witness=witness)
+            return {key: fill_in(value) for key, value in node.items()}
+        return [fill_in(value) for value in node] if isinstance(node, list) else node.format(witness=witness)
 
-    path = saved(tmp_path / "a.ckpt", net=filled(net), weights={})
+    path = save_checkpoint(tmp_path / "a.ckpt", net=fill_in(net), weights={})
     with pytest.raises(UserError, match=f"checkpoint={path}: model.net.*(is no part of sr|expected plain values)"):
         checkpoints.load_checkpoint(path)
     assert not witness.exists()
 
 
-def test_a_net_of_the_users_own_needs_trust(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_net_of_ones_own_needs_trust(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "my_own_net.py").write_text("from sr.net.plain import Plain\n\nclass Mine(Plain):\n    pass\n")
     monkeypatch.syspath_prepend(tmp_path)
     net = {"_target_": "my_own_net.Mine", "scale": 2, "channels": 3, "width": 4, "depth": 3}
-    path = saved(tmp_path / "a.ckpt", net=net)
+    path = save_checkpoint(tmp_path / "a.ckpt", net=net)
     with pytest.raises(UserError, match=r"trust=\[my_own_net\]"):
         checkpoints.load_checkpoint(path)
     assert type(checkpoints.load_checkpoint(path, trust=["my_own_net"]).net).__name__ == "Mine"
@@ -266,12 +266,12 @@ def test_a_net_of_the_users_own_needs_trust(tmp_path: Path, monkeypatch: pytest.
 
 def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text.ckpt").write_text("hello")
-    whole = saved(tmp_path / "cut.ckpt").read_bytes()
+    whole = save_checkpoint(tmp_path / "cut.ckpt").read_bytes()
     (tmp_path / "cut.ckpt").write_bytes(whole[: len(whole) // 2])
     torch.save({"state_dict": {}}, tmp_path / "other.ckpt")
-    saved(tmp_path / "unfit.ckpt", weights={})
+    save_checkpoint(tmp_path / "unfit.ckpt", weights={})
     reasons = {
-        "gone": "no such file", "text": "not a file of weights", "cut": "not a file of weights",
+        "missing": "no such file", "text": "not a file of weights", "cut": "not a file of weights",
         "other": "no weights in it", "unfit": "its weights do not fit its net",
     }  # fmt: skip
     for name, reason in reasons.items():

@@ -1,4 +1,4 @@
-"""Old names of options, choices and classes: a user is told the new ones, stored configs are translated."""
+"""Old names of options, choices and classes: they are answered with the new ones, stored configs are translated."""
 
 import copy
 import importlib
@@ -78,7 +78,7 @@ def test_find_new_name(key: str, new: str | None) -> None:
         ({"net": {"_target_": "sr.net.old.Old"}}, {"net": {"_target_": "sr.net.plain.Plain"}}),
         ({"parts": [{"_target_": "sr.net.old.Old"}]}, {"parts": [{"_target_": "sr.net.plain.Plain"}]}),
         ({"name": "sr.net.old.Old"}, {"name": "sr.net.old.Old"}),
-        # The options of a user's own part keep their names, those of sr's parts below it do not.
+        # The options of a user's own part are not renamed, those of sr's parts below it are.
         (
             {"model": {"net": {"_target_": "mine.Net", "tall": 3}}},
             {"model": {"net": {"_target_": "mine.Net", "tall": 3}}},
@@ -124,7 +124,7 @@ def test_update_config_does_not_fail_on_hostile_input(config: Any) -> None:
 
 
 def test_old_arguments_of_degradations_in_a_list_are_translated() -> None:
-    """Also in a list inside a list, with old values; the present name has precedence, and other classes are untouched."""
+    """They are translated in nested lists as well; the present name has precedence; other classes are not touched."""
     resample, shuffle = "sr.degrade.resample.Resample", "sr.degrade.order.Shuffle"
     old = [
         {"_target_": resample, "ways": ["keep"], "of": "now", "evenly": "divisor"},

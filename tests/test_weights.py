@@ -1,4 +1,4 @@
-"""Weight files of strangers: read without running anything, unwrapped, recognised, and told apart key by key."""
+"""Weight files of any origin: nothing in them is executed, wrappers are removed, the architecture is detected."""
 
 import contextlib
 import os
@@ -21,7 +21,7 @@ from sr.runtime.error import UserError
 
 
 class Payload:
-    """Harmless, but any code could stand there."""
+    """A harmless payload in the place of any code."""
 
     def __init__(self, mark: Path) -> None:
         self.mark = mark
@@ -43,15 +43,15 @@ def test_a_payload_is_refused_without_running_it(sr: Callable, tmp_path: Path, s
         answer = sr(verb, f"checkpoint={file}", *words)
         assert answer.code == 2
         assert f"checkpoint={file}" in answer.err
-        assert "weights_only" not in answer.err  # PyTorch would advise to switch the guard off
+        assert "weights_only" not in answer.err  # PyTorch's own message advises to disable the protection
     assert not mark.exists()
-    with contextlib.suppress(RuntimeError):  # it has run by then
+    with contextlib.suppress(RuntimeError):  # the payload has run by then
         np.load(file, allow_pickle=True)["w00"] if suffix == "npz" else torch.load(file, weights_only=False)
-    assert mark.exists()  # the payload is a real one
+    assert mark.exists()  # the payload works
 
 
 @pytest.mark.parametrize("wrap", ["params", "params_ema", "state_dict", "net_g", None])
-def test_the_usual_wrappers_are_peeled(wrap: str | None) -> None:
+def test_the_usual_wrappers_are_removed(wrap: str | None) -> None:
     state = {"module.a.weight": torch.zeros(2), "module.b.weight": torch.ones(2)}
     content = {"epoch": 7, wrap: state} if wrap else state
     assert list(unwrap_state_dict(content)) == ["a.weight", "b.weight"]
@@ -60,7 +60,7 @@ def test_the_usual_wrappers_are_peeled(wrap: str | None) -> None:
 @pytest.mark.parametrize(
     ("name", "prefix"), [("a.pth", ""), ("a.safetensors", "module."), ("a.ckpt", "model.net."), ("a.pt", "generator.")]
 )
-def test_whatever_stands_before_the_names_the_net_is_found(tmp_path: Path, name: str, prefix: str) -> None:
+def test_the_net_is_detected_with_any_prefix(tmp_path: Path, name: str, prefix: str) -> None:
     torch.manual_seed(0)
     net = IMDN(scale=4)
     state = {prefix + key: value for key, value in net.state_dict().items()}
@@ -76,12 +76,12 @@ def test_whatever_stands_before_the_names_the_net_is_found(tmp_path: Path, name:
     torch.testing.assert_close(loaded.net(lr), net.eval()(lr))
 
 
-def test_the_averaged_weights_win_over_the_raw_ones() -> None:
+def test_averaged_weights_have_precedence_over_raw_ones() -> None:
     content = {"params": {"a": torch.zeros(1)}, "params_ema": {"a": torch.ones(1)}}
     assert unwrap_state_dict(content)["a"].item() == 1
 
 
-def test_odd_files_are_answered(tmp_path: Path) -> None:
+def test_unusual_files_are_answered(tmp_path: Path) -> None:
     torch.save({1: torch.zeros(1), 2: "two"}, tmp_path / "numbered.pth")
     deep: dict[str, Any] = {}
     deep["state_dict"] = deep
@@ -96,7 +96,7 @@ def test_odd_files_are_answered(tmp_path: Path) -> None:
             load_checkpoint(tmp_path / name)
 
 
-def test_luma_or_rgb_and_the_scale_are_read_off_the_file(tmp_path: Path) -> None:
+def test_color_and_scale_are_detected_from_the_file(tmp_path: Path) -> None:
     torch.save(ESPCN(scale=3, channels=1).state_dict(), tmp_path / "a.pth")
     loaded = load_checkpoint(tmp_path / "a.pth")
     assert (type(loaded.net), loaded.config["scale"], loaded.config["color"]) == (ESPCN, 3, "y")
@@ -121,7 +121,7 @@ def test_a_mismatch_lists_the_keys_and_the_net_that_fits_best(tmp_path: Path) ->
         load_checkpoint(tmp_path / "odd.pth")
 
 
-def test_published_weights_enlarge_as_they_are(sr: Callable, sr_data: Path, tmp_path: Path) -> None:
+def test_published_weights_upscale_without_conversion(sr: Callable, sr_data: Path, tmp_path: Path) -> None:
     file = sr_data / "weights" / "VDSR" / "vdsr_official.npz"
     words = (f"input={sr_data}/Set5/LR_bicubic/X4/womanx4.png", "output=large")
     unsure = sr("predict", f"checkpoint={file}", *words)
@@ -131,8 +131,8 @@ def test_published_weights_enlarge_as_they_are(sr: Callable, sr_data: Path, tmp_
     assert (tmp_path / "large" / "womanx4_x2.png").exists()
 
 
-def test_a_fine_tuned_checkpoint_of_spandrels_is_enough(sr: Callable, world: Path, tmp_path: Path) -> None:
-    """`model/net=spandrel model.net.file=…` trains on; what it leaves needs the weight file no more."""
+def test_a_checkpoint_trained_from_spandrel_is_enough(sr: Callable, world: Path, tmp_path: Path) -> None:
+    """The checkpoint of a run of `model/net=spandrel model.net.file=…` does not need the weight file."""
     pytest.importorskip("spandrel", reason="spandrel is not installed: pip install 'sr[zoo]'")
     body = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.PReLU(4), torch.nn.Conv2d(4, 12, 3))
     file = tmp_path / "compact.pth"

@@ -28,8 +28,8 @@ from sr.net.vdsr import VDSR
 from sr.pretrained.state_dict import read_weights, translate_names, unwrap_state_dict
 from sr.runtime.error import UserError
 
-# file: net, scale, PSNR and SSIM of Set5 by protocol edsr, as published; CARN-M's and RFDN's files are not those of
-# their papers' tables (31.92/.8903 and, with a larger net, 32.24/.8952): those two numbers were measured here
+# file: net, scale, PSNR and SSIM of Set5 under protocol edsr, as published; the files of CARN-M and RFDN are not those of
+# their papers' tables (31.92/.8903 and, with a larger net, 32.24/.8952): these two values were measured here
 FILES = {
     "IMDN/IMDN_x2.pth": (IMDN, 2, 38.00, 0.9605),
     "IMDN/IMDN_x3.pth": (IMDN, 3, 34.36, 0.9270),
@@ -40,14 +40,14 @@ FILES = {
 }
 
 
-def loaded(net: nn.Module, file: Path) -> nn.Module:
+def load_weights(net: nn.Module, file: Path) -> nn.Module:
     net.load_state_dict(translate_names(net, unwrap_state_dict(read_weights(file))))
     return net.eval()
 
 
 @torch.no_grad()
-def on_set5(net: nn.Module, protocol: Protocol, data: Path) -> tuple[float, float]:
-    """Mean PSNR and SSIM; LR is made here, from uint8 HR cut to multiples of the scale."""
+def measure_on_set5(net: nn.Module, protocol: Protocol, data: Path) -> tuple[float, float]:
+    """Return mean PSNR and SSIM on Set5; LR is made from uint8 HR cropped to multiples of the scale."""
     s, values = protocol.scale, []
     for path in sorted((data / "Set5" / "HR").glob("*.png")):
         hr = read_image(path).pixels[None]
@@ -59,17 +59,19 @@ def on_set5(net: nn.Module, protocol: Protocol, data: Path) -> tuple[float, floa
 
 @pytest.mark.parametrize("file", FILES)
 def test_the_authors_weights(file: str, sr_data: Path) -> None:
-    """Names, layout, colour order and range are right when the authors' own number comes out."""
+    """Names, layout, color order and value range are right if the authors' own number is the result."""
     net, scale, *expected = FILES[file]
-    psnr, ssim = on_set5(loaded(net(scale), sr_data / "weights" / file), Protocol("edsr", scale, "rgb"), sr_data)
-    assert (round(psnr, 2), round(ssim, 4)) == tuple(expected)  # every digit: TF32 alone would lose one
+    psnr, ssim = measure_on_set5(
+        load_weights(net(scale), sr_data / "weights" / file), Protocol("edsr", scale, "rgb"), sr_data
+    )
+    assert (round(psnr, 2), round(ssim, 4)) == tuple(expected)  # every digit: TF32 alone would change the last one
 
 
 @pytest.mark.slow
 def test_vdsr_of_the_authors(sr_data: Path) -> None:
-    """31.35/.8838 on Set5 ×4: luma rounded to 8 bits, LR made of it in double and not rounded."""
+    """31.35/.8838 on Set5 ×4: luma rounded to 8 bits, LR made from it in float64 and not rounded."""
     net, protocol, values = (
-        loaded(VDSR(4), sr_data / "weights/VDSR/vdsr_official.npz"),
+        load_weights(VDSR(4), sr_data / "weights/VDSR/vdsr_official.npz"),
         Protocol("vdsr", 4, "y", "y8"),
         [],
     )
@@ -83,19 +85,19 @@ def test_vdsr_of_the_authors(sr_data: Path) -> None:
     assert ssim == pytest.approx(0.8838, abs=0.0001)
 
 
-def shaken(net: nn.Module) -> dict[str, Tensor]:
-    """Its state dict, with biases that matter."""
+def add_noise(net: nn.Module) -> dict[str, Tensor]:
+    """Return the net's state dict with noise, so that no bias is zero."""
     return {name: value + 0.1 * torch.randn_like(value) for name, value in net.state_dict().items()}
 
 
-def with_shifts(state: dict[str, Tensor], peak: float) -> dict[str, Tensor]:
-    """As official EDSR and RCAN files are."""
+def add_shifts(state: dict[str, Tensor], peak: float) -> dict[str, Tensor]:
+    """Return a state dict with the mean shifts of official EDSR and RCAN files."""
     mean, eye = peak * torch.tensor(MEAN), torch.eye(3).view(3, 3, 1, 1)
     return {"sub_mean.weight": eye, "sub_mean.bias": -mean, **state, "add_mean.weight": eye, "add_mean.bias": mean}
 
 
-def in_levels(net: nn.Module, state: dict[str, Tensor], lr: Tensor) -> Tensor:
-    """What the official code computes: everything in 0…255; here the answer is in 0…1 again."""
+def compute_in_levels(net: nn.Module, state: dict[str, Tensor], lr: Tensor) -> Tensor:
+    """Compute the output as the official code does, in 0…255, and return it in 0…1."""
     net.load_state_dict(state)
     mean = 255 * torch.tensor(MEAN).double().view(1, 3, 1, 1)
     x = net.head(255 * lr - mean)
@@ -104,24 +106,24 @@ def in_levels(net: nn.Module, state: dict[str, Tensor], lr: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("peak", [255, 1])
 def test_edsr_from_published(peak: int) -> None:
-    """A file in 0…255 gives what the official code would; one in 0…1 is taken as it is."""
+    """A file for 0…255 gives the output of the official code; one for 0…1 is not changed."""
     net, lr = EDSR(2, width=8, blocks=2, res_scale=0.1).double(), torch.rand(1, 3, 7, 9).double()
-    state = shaken(net)
-    expected = in_levels(net, state, lr) if peak == 255 else (net.load_state_dict(state), net(lr))[1]
-    net.load_state_dict(net.from_published(with_shifts(state, peak)))
+    state = add_noise(net)
+    expected = compute_in_levels(net, state, lr) if peak == 255 else (net.load_state_dict(state), net(lr))[1]
+    net.load_state_dict(net.from_published(add_shifts(state, peak)))
     assert torch.allclose(net(lr), expected, rtol=1e-9, atol=1e-9)
 
 
 def test_rcan_from_published() -> None:
     net, lr = RCAN(2, width=16, groups=2, blocks=2).double(), torch.rand(1, 3, 7, 9).double()
-    state = shaken(net)
-    expected = in_levels(net, state, lr)
-    net.load_state_dict(net.from_published(with_shifts(state, 255)))
+    state = add_noise(net)
+    expected = compute_in_levels(net, state, lr)
+    net.load_state_dict(net.from_published(add_shifts(state, 255)))
     assert torch.allclose(net(lr), expected, rtol=1e-9, atol=1e-9)
 
 
 def test_rrdb_from_published() -> None:
-    """ESRGAN's old names, and ×2 in the layout of RealESRGAN_x2plus."""
+    """ESRGAN's old names are translated; ×2 has the layout of RealESRGAN_x2plus."""
     net = RRDBNet(4, width=8, blocks=2, growth=4)
     new = {
         "body": "RRDB_trunk",
@@ -160,18 +162,18 @@ def test_own_weights_are_not_translated(net: type[nn.Module]) -> None:
     assert own.from_published(state).keys() == state.keys()
 
 
-def compact(scale: int, channels: int) -> dict[str, Tensor]:
-    """Weights that spandrel knows as Compact."""
+def make_compact(scale: int, channels: int) -> dict[str, Tensor]:
+    """Return weights that spandrel detects as Compact."""
     body = nn.Sequential(nn.Conv2d(channels, 4, 3), nn.PReLU(4), nn.Conv2d(4, channels * scale**2, 3))
     return nn.ModuleDict({"body": body}).state_dict()
 
 
 def test_spandrel_takes_and_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("spandrel", reason="spandrel is not installed: pip install 'sr[zoo]'")
-    net = Spandrel.from_state_dict(compact(3, 1))
+    net = Spandrel.from_state_dict(make_compact(3, 1))
     assert (net.scale, net.channels, net.architecture) == (3, 1, "RealESRGAN Compact")
     file = tmp_path / "compact.safetensors"
-    save_file(compact(2, 3), file)
+    save_file(make_compact(2, 3), file)
     assert Spandrel(str(file), 2, 3)(torch.rand(1, 3, 5, 7)).shape == (1, 3, 10, 14)
     with pytest.raises(UserError, match="Compact ×2, but scale=4: use scale=2"):
         Spandrel(str(file), 4, 3)
@@ -189,7 +191,7 @@ def test_spandrel_takes_and_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_spandrel_pads_and_crops() -> None:
-    """SwinIR's windows want 16 pixels at least: a smaller picture is continued at its border."""
+    """SwinIR's windows need at least 16 pixels: a smaller image is padded."""
     swinir = pytest.importorskip(
         "spandrel.architectures.SwinIR", reason="spandrel is not installed: pip install 'sr[zoo]'"
     )
@@ -202,35 +204,35 @@ def test_spandrel_pads_and_crops() -> None:
 
 @pytest.mark.parametrize(("scale", "net"), [(2, RRDBNet), (4, RRDBNet), (8, RRDBNet), (2, RCAN), (3, RCAN), (8, RCAN)])
 def test_as_spandrel_computes_it(scale: int, net: type[nn.Module]) -> None:
-    """Another implementation with the same weights gives the same picture, and leaves its input alone."""
+    """Another implementation with the same weights gives the same image, and does not change its input."""
     pytest.importorskip("spandrel", reason="spandrel is not installed: pip install 'sr[zoo]'")
-    ours = (net(scale, blocks=2) if net is RRDBNet else net(scale, blocks=2, groups=2)).eval()
+    own = (net(scale, blocks=2) if net is RRDBNet else net(scale, blocks=2, groups=2)).eval()
     lr = torch.rand(2, 3, 8, 12)
-    state = with_shifts(ours.state_dict(), 255) if net is RCAN else ours.state_dict()
-    theirs = Spandrel.from_state_dict(state).eval()(lr)
-    assert torch.allclose(theirs, ours(lr), rtol=1e-4, atol=1e-4)
+    state = add_shifts(own.state_dict(), 255) if net is RCAN else own.state_dict()
+    other = Spandrel.from_state_dict(state).eval()(lr)
+    assert torch.allclose(other, own(lr), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("net", [SAFMN, SPAN])
 def test_the_small_ones_as_spandrel_computes_them(net: type[nn.Module]) -> None:
-    """Odd sizes, as the official code takes them; SPAN's file holds both of its forms."""
+    """Odd sizes are accepted as in the official code; SPAN's file contains both of its forms."""
     pytest.importorskip("spandrel", reason="spandrel is not installed: pip install 'sr[zoo]'")
-    ours, lr = net(3).eval(), torch.rand(2, 3, 17, 27)
-    file = ours.state_dict() | (ours.deploy().state_dict() if net is SPAN else {})
+    own, lr = net(3).eval(), torch.rand(2, 3, 17, 27)
+    file = own.state_dict() | (own.deploy().state_dict() if net is SPAN else {})
     with torch.no_grad():
-        theirs, expected = Spandrel.from_state_dict(file).model.eval()(lr), ours(lr)
-    assert torch.allclose(theirs, expected, rtol=1e-4, atol=1e-5 * float(expected.abs().max()))
+        other, expected = Spandrel.from_state_dict(file).model.eval()(lr), own(lr)
+    assert torch.allclose(other, expected, rtol=1e-4, atol=1e-5 * float(expected.abs().max()))
 
 
-def test_swinir_is_the_one_of_its_own_file() -> None:
-    """spandrel, given our weights under the official names, builds the same net: no dial is lost on the way."""
+def test_swinir_is_detected_from_its_weights() -> None:
+    """spandrel, given these weights under the official names, detects every option and builds the same net."""
     pytest.importorskip("spandrel", reason="spandrel is not installed: pip install 'sr[zoo]'")
     lr = torch.rand(1, 3, 24, 19)
     for direct in (True, False):
-        ours = SwinIR(4, width=24, depths=[2, 2], heads=[2, 3], direct=direct).eval()
-        file = {name.removeprefix("model."): value for name, value in ours.state_dict().items()}
+        own = SwinIR(4, width=24, depths=[2, 2], heads=[2, 3], direct=direct).eval()
+        file = {name.removeprefix("model."): value for name, value in own.state_dict().items()}
         with torch.no_grad():
-            assert torch.equal(Spandrel.from_state_dict(file).eval()(lr), ours(lr))
+            assert torch.equal(Spandrel.from_state_dict(file).eval()(lr), own(lr))
 
 
 def test_craft_through_spandrel(sr_data: Path) -> None:

@@ -1,4 +1,4 @@
-"""Parameter counts against the papers' tables (`sr/published.csv`) and against what the official codes print."""
+"""Parameter counts against the papers' tables (`published.csv`) and the output of the official codes."""
 
 import pytest
 import torch
@@ -24,16 +24,16 @@ from sr.net.srresnet import SRResNet
 from sr.net.swinir import SwinIR
 from sr.net.vdsr import VDSR
 
-SHIFTS = 2 * (3 * 3 + 3)  # what the official code counts for taking off and adding the mean colour
+SHIFTS = 2 * (3 * 3 + 3)  # counted by the official code for subtracting and adding the mean color
 
 
-def kernels(net: nn.Module) -> int:
-    """Weights of convolutions alone, as some papers count."""
+def count_kernels(net: nn.Module) -> int:
+    """Count only the weights of convolutions, as some papers do."""
     return sum(p.numel() for p in net.parameters() if p.ndim == 4)
 
 
-def cascaded(net: nn.Module) -> int:
-    """CARN's authors train ×2, ×3 and ×4 in one, and count all three upsamplers."""
+def count_with_all_upsamplers(net: nn.Module) -> int:
+    """Count all three upsamplers: CARN's authors train ×2, ×3 and ×4 in one net."""
     return (
         count_parameters(net)
         - count_parameters(net.upsample)
@@ -41,54 +41,60 @@ def cascaded(net: nn.Module) -> int:
     )
 
 
-def unbiased(net: nn.Module) -> int:
-    """Without the tables of relative positions."""
+def count_without_position_bias(net: nn.Module) -> int:
+    """Count without the tables of relative positions."""
     return sum(p.numel() for name, p in net.named_parameters() if "bias_table" not in name)
 
 
 NETS = sorted(path.stem for path in (find_conf_dir() / "model" / "net").glob("*.yaml"))
-ROWS = {(row.model, row.scale): row.params_k for row in read_rows()} | {("EDSR", 4): 43090}  # a slip: 43900 there
-NAMES = {"edsr": "EDSR-baseline", "edsr_large": "EDSR", "swinir_light": "SwinIR-light"}  # of our YAMLs in the tables
+ROWS = {(row.model, row.scale): row.params_k for row in read_rows()} | {("EDSR", 4): 43090}  # 43900 there is a misprint
+NAMES = {"edsr": "EDSR-baseline", "edsr_large": "EDSR", "swinir_light": "SwinIR-light"}  # YAML -> name in the tables
 TWINS = {"SRGAN": "SRResNet"}  # another name of the same generator
 UNPUBLISHED = {
     "carn_m", "efdn", "hat", "plain", "residual", "rfdn", "span", "spandrel", "srresnet_small", "swinir", "tutorial",
 }  # fmt: skip
-COUNTED = {"fsrcnn": kernels, "srcnn": kernels, "vdsr": kernels, "carn": cascaded, "swinir_light": unbiased}
+COUNTERS = {
+    "fsrcnn": count_kernels,
+    "srcnn": count_kernels,
+    "vdsr": count_kernels,
+    "carn": count_with_all_upsamplers,
+    "swinir_light": count_without_position_bias,
+}
 LUMA = ("srcnn", "fsrcnn", "espcn", "vdsr")
-DIALS = {"srcnn": {"middle": 5}}  # the tables' SRCNN is 9-5-5
+OPTIONS = {"srcnn": {"middle": 5}}  # the tables' SRCNN is 9-5-5
 
 
-def rows_of(choice: str) -> dict[int, int]:
-    """scale: thousands of parameters, of the published rows of `model/net=choice`."""
+def find_rows(choice: str) -> dict[int, int]:
+    """Return thousands of parameters by scale, from the published rows of `model/net=choice`."""
     name = NAMES.get(choice, choice).lower()
     return {scale: thousands for (model, scale), thousands in ROWS.items() if model.lower() == name}
 
 
 @pytest.mark.parametrize("choice", NETS)
 def test_as_many_parameters_as_published(choice: str) -> None:
-    """To the last digit that was printed; every net has a row, or is known to have none."""
-    rows = rows_of(choice)
+    """The count equals the printed one to its last digit; every net has a row, or is listed as having none."""
+    rows = find_rows(choice)
     assert bool(rows) != (choice in UNPUBLISHED), (
         f"model/net={choice}: sr/published.csv has {len(rows)} rows of it; a net without a row is named in UNPUBLISHED, "
         "one with another name there in NAMES"
     )
     for scale, thousands in rows.items():
-        node = architecture.compose_net_config(choice, scale, 1 if choice in LUMA else 3) | DIALS.get(choice, {})
+        node = architecture.compose_net_config(choice, scale, 1 if choice in LUMA else 3) | OPTIONS.get(choice, {})
         with torch.device("cpu" if "swinir" in choice else "meta"):
-            counted = COUNTED.get(choice, count_parameters)(build_part(node, "model.net")) / 1000
+            counted = COUNTERS.get(choice, count_parameters)(build_part(node, "model.net")) / 1000
         printed = str(thousands)
         digit = 10 ** (len(printed) - len(printed.rstrip("0"))) if thousands else 0
         assert abs(counted - thousands) <= digit, f"×{scale}: {counted:.1f} K here, {thousands} K published"
 
 
-def test_every_published_model_is_a_net_of_ours() -> None:
+def test_every_published_model_is_a_net_of_sr() -> None:
     ours = {NAMES.get(choice, choice).lower() for choice in NETS}
     assert {TWINS.get(model, model).lower() for model, _ in ROWS} <= ours
 
 
 @pytest.mark.parametrize(("scale", "thousands"), [(2, 1370), (3, 1555), (4, 1518)])
 def test_edsr_baseline(scale: int, thousands: int) -> None:
-    """As in the tables of the efficient-SR papers (CARN, IMDN: EDSR-baseline 1,370 K, 1,555 K, 1,518 K)."""
+    """The tables of efficient-SR papers have 1,370 K, 1,555 K, 1,518 K (CARN, IMDN: EDSR-baseline)."""
     assert abs(count_parameters(EDSR(scale)) / 1000 - thousands) < 1
 
 
@@ -101,7 +107,7 @@ def test_edsr_of_the_challenge(scale: int, millions: float) -> None:
 
 def test_srcnn_and_espcn() -> None:
     """SRCNN 9-1-5: 8,032 weights (Dong et al., section 4.3). ESPCN ×3 by hand: 5-3-3, 64-32-9 with biases."""
-    assert kernels(SRCNN(2)) == 8032
+    assert count_kernels(SRCNN(2)) == 8032
     assert count_parameters(ESPCN(3)) == (25 * 64 + 64) + (9 * 64 * 32 + 32) + (9 * 32 * 9 + 9)
 
 
@@ -112,25 +118,25 @@ def test_srresnet() -> None:
 
 def test_fsrcnn_and_vdsr() -> None:
     """FSRCNN (56, 12, 4): 12,464 weights (Dong et al.), at every scale. VDSR: 665 K in all tables."""
-    assert [kernels(FSRCNN(scale)) for scale in (2, 3, 4)] == [12464] * 3
-    assert kernels(VDSR(2)) == 9 * 64 * (1 + 18 * 64 + 1)
-    assert round(kernels(VDSR(2)) / 1000) == 665
+    assert [count_kernels(FSRCNN(scale)) for scale in (2, 3, 4)] == [12464] * 3
+    assert count_kernels(VDSR(2)) == 9 * 64 * (1 + 18 * 64 + 1)
+    assert round(count_kernels(VDSR(2)) / 1000) == 665
 
 
 @pytest.mark.parametrize(("scale", "thousands"), [(2, 694), (3, 703), (4, 715)])
 def test_imdn(scale: int, thousands: int) -> None:
-    """As in Hui et al. and the tables of all later papers."""
+    """The counts are those of Hui et al. and the tables of all later papers."""
     assert round(count_parameters(IMDN(scale)) / 1000) == thousands
 
 
 def test_carn_m() -> None:
-    """412 K weights (Ahn et al.), for they count the upsamplers of ×2, ×3 and ×4 together."""
-    upsamplers = sum(kernels(CARNM(scale).upsample) for scale in (2, 3, 4))
-    assert round((kernels(CARNM(2)) - kernels(CARNM(2).upsample) + upsamplers) / 1000) == 412
+    """412 K weights (Ahn et al.), who count the upsamplers of ×2, ×3 and ×4 together."""
+    upsamplers = sum(count_kernels(CARNM(scale).upsample) for scale in (2, 3, 4))
+    assert round((count_kernels(CARNM(2)) - count_kernels(CARNM(2).upsample) + upsamplers) / 1000) == 412
 
 
 def test_rcan() -> None:
-    """As the official code prints them, mean shifts included: 15,444,667 at ×2 and 15,592,379 at ×4."""
+    """The official code prints 15,444,667 at ×2 and 15,592,379 at ×4, mean shifts included."""
     with torch.device("meta"):
         assert [count_parameters(RCAN(scale)) + SHIFTS for scale in (2, 4)] == [15_444_667, 15_592_379]
 
