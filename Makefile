@@ -13,8 +13,8 @@ test: .venv/ready  ## run the fast tests (about three minutes)
 slow: .venv/ready  ## run the tests that are slow (many minutes); CI runs both
 	$(PY) -m pytest -m slow -n 2 -q $(ARGS)
 
-lint: .venv/ready  ## check style, formatting and import layers
-	.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/lint-imports
+lint: .venv/ready  ## check style, formatting, import layers and language
+	.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/lint-imports && $(PY) tests/language.py
 
 language: .venv/ready  ## check words, names and docstrings (tests/language.py); PATHS=sr/net for a part
 	$(PY) tests/language.py $(PATHS)

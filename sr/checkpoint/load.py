@@ -45,7 +45,7 @@ class LoadedNet(NamedTuple):
 
     @property
     def color(self) -> str:
-        """What the net is applied to: rgb, y (luma; chroma is upscaled bicubically) or gray."""
+        """The channels that the net is applied to: rgb, y (luma; chroma is upscaled bicubically) or gray."""
         return self.config["color"]
 
     @property

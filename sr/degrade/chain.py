@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sr.degrade.op import Images, Op, Size, Step
+from sr.degrade.op import DrawnOp, Images, Op, Size
 from sr.degrade.order import Steps
 from sr.image.resize import imresize
 from sr.runtime.error import UserError
@@ -62,7 +62,7 @@ class Chain(nn.Module):
         plans = [self.steps.plan(np.random.default_rng(seed)) for _, seed in items]
         return self.apply_plans([image for image, _ in items], plans, lr_size)
 
-    def apply_plans(self, images: Images, plans: Sequence[list[Step]], lr_size: Size) -> Images:
+    def apply_plans(self, images: Images, plans: Sequence[list[DrawnOp]], lr_size: Size) -> Images:
         """Apply the ops in the order of the chain's list, each to all images whose plan has it next.
 
         `images` are levels 0…255, the result is uint8 `[C, *lr_size]`; the plans are empty afterwards.

@@ -32,7 +32,7 @@ DESCRIPTION_NAMES = {
 }
 
 
-class Step(NamedTuple):
+class DrawnOp(NamedTuple):
     """One degradation of one image."""
 
     op: "Op"
@@ -66,9 +66,9 @@ class Op(nn.Module):
             for key, value in options.items()
         ]
 
-    def plan(self, rng: np.random.Generator) -> list[Step]:
+    def plan(self, rng: np.random.Generator) -> list[DrawnOp]:
         """Draw the steps for one image, in the order in which they are applied."""
-        return [Step(self, self.draw(rng))] if rng.random() < self.probability else []
+        return [DrawnOp(self, self.draw(rng))] if rng.random() < self.probability else []
 
     def draw(self, rng: np.random.Generator) -> Any:
         raise NotImplementedError

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from torch import nn
 
-from sr.degrade.op import Op, Step, draw_weighted
+from sr.degrade.op import DrawnOp, Op, draw_weighted
 from sr.runtime.error import UserError
 
 
@@ -23,7 +23,7 @@ class Steps(Op):
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join([*map(repr, self.ops), *self.describe_options()])})"
 
-    def plan(self, rng: np.random.Generator) -> list[Step]:
+    def plan(self, rng: np.random.Generator) -> list[DrawnOp]:
         if rng.random() >= self.probability:
             return []
         return [step for op in self.draw_order(rng) for step in op.plan(rng)]
