@@ -1,4 +1,4 @@
-"""The callback that asks the rules: what is told of, when, and how often."""
+"""The callback that evaluates alarm rules: which failures it reports, when, and how often."""
 
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -25,8 +25,8 @@ class Tags(NoTracker):
         self.tags[key] = value
 
 
-class Says(Rule):
-    """Says what it is told to."""
+class ScriptedRule(Rule):
+    """A rule that reports positive signals, and for images the messages in `answers`."""
 
     advice, signals = "turn that", ("train/x",)
 
@@ -40,12 +40,12 @@ class Says(Rule):
         return next(self.answers, None)
 
 
-def test_a_failure_of_the_game_is_told_of_once_until_it_has_long_been_gone(capfd: pytest.CaptureFixture) -> None:
+def test_failure_in_signals_is_reported_once_until_it_was_absent_for_long(capfd: pytest.CaptureFixture) -> None:
     track = Tags()
-    alarms = AlarmMonitor(track, {"says": Says()})
+    alarms = AlarmMonitor(track, {"says": ScriptedRule()})
     module = SimpleNamespace(signals={}, may_become_best=True, total_steps=9000)
     for step in range(1, 2601):
-        bad = 100 <= step <= 300 or step in (400, 2500)  # 400: it comes and goes; 2500: it is back
+        bad = 100 <= step <= 300 or step in (400, 2500)  # 400: too soon to be reported again; 2500: late enough
         module.signals = {"train/x": torch.tensor(float(step if bad else 0)), "train/lr": 1.0}
         trainer = SimpleNamespace(global_step=step, is_global_zero=True)
         alarms.on_train_batch_end(trainer, module)
@@ -58,37 +58,37 @@ def test_a_failure_of_the_game_is_told_of_once_until_it_has_long_been_gone(capfd
 
 
 @pytest.mark.parametrize(
-    ("found", "told"),
+    ("failures", "expected"),
     [
-        ("-xxx-xx", [500, 800]),  # at three validations in a row, or the last: once for each time that it comes
-        ("-xx-xx-", []),  # learning fast
+        ("-xxx-xx", [500, 800]),  # at three validations in a row, or at the last: once for each time that it begins
+        ("-xx-xx-", []),  # two in a row: the net learns fast
         ("x------", []),  # in the first tenth a net has not learned yet
         ("---x---", []),
-        ("------x", [800]),  # nobody can look again
+        ("------x", [800]),  # the last validation
     ],
 )
-def test_a_failure_in_pictures_is_told_of_when_it_lasts(found: str, told: list[int]) -> None:
-    rule = Says()
+def test_failure_in_images_is_reported_if_it_lasts(failures: str, expected: list[int]) -> None:
+    rule = ScriptedRule()
     alarms = AlarmMonitor(NoTracker(), {"says": rule})
     module = SimpleNamespace(signals={}, may_become_best=True, total_steps=800)
     image = torch.rand(1, 3, 400, 900)
     sizes: set[tuple[int, ...]] = set()
     rule.observe_images = lambda *images: sizes.update(tuple(i.shape[-2:]) for i in images)
-    for step, mark in zip((40, *range(300, 900, 100)), found, strict=True):
+    for step, mark in zip((40, *range(300, 900, 100)), failures, strict=True):
         trainer = SimpleNamespace(global_step=step, sanity_checking=False, is_global_zero=True)
         rule.answers = iter([mark if mark == "x" else None])
         alarms.on_validation_batch_end(trainer, module, EvaluationOutput(image[..., ::2, ::2], image, image), None, 0)
         alarms.on_validation_end(trainer, module)
-    assert alarms.messages == ({"says": [f"step {step}: x" for step in told]} if told else {})
-    assert sizes == {(192, 192), (384, 384)}  # the middle is enough
+    assert alarms.messages == ({"says": [f"step {step}: x" for step in expected]} if expected else {})
+    assert sizes == {(192, 192), (384, 384)}  # the center of a large image
 
 
-def test_colours_that_are_still_being_learned_have_not_drifted() -> None:
-    """ΔE falls from one validation to the next; where it stays, it is told of."""
-    rule, told = ColorDrift(), []
+def test_colors_that_still_improve_have_not_drifted() -> None:
+    """ΔE falls from one validation to the next; a failure is reported if it does not."""
+    rule, expected = ColorDrift(), []
     hr = 0.5 * torch.rand(1, 3, 64, 32, generator=torch.Generator().manual_seed(0))
     lr = torch.nn.functional.avg_pool2d(hr, 2)
     for offset in (0.4, 0.2, 0.1, 0.1):
         rule.observe_images(lr, hr + offset * torch.tensor([0.0, 0.0, 1.0])[:, None, None], hr)
-        told.append(rule.verdict() is not None)
-    assert told == [True, False, False, True]
+        expected.append(rule.verdict() is not None)
+    assert expected == [True, False, False, True]

@@ -1,4 +1,4 @@
-"""Two best checkpoints: the one of PSNR, and beside it the one of a perceptual measure."""
+"""The two best checkpoints: by PSNR, and by a perceptual metric."""
 
 import copy
 import json
@@ -29,13 +29,13 @@ PSNR, SPECTRUM = SET5.metric("psnr"), SET5.metric("spectrum")
 METRICS = {"spectrum": Spectrum(), "dists": DISTS.__new__(DISTS), "lpips": LPIPS.__new__(LPIPS)}
 
 
-class Kept:
-    """Checkpoints of a made-up training."""
+class MockTraining:
+    """The callbacks that write checkpoints, with a module and a trainer that do nothing."""
 
-    def __init__(self, folder: Path, parent_folder: Path | None = None, monitor: str = "psnr", **dials: Any) -> None:
+    def __init__(self, folder: Path, parent_folder: Path | None = None, monitor: str = "psnr", **options: Any) -> None:
         folder.mkdir(exist_ok=True)
-        self.best = BestCheckpoint(folder, monitor, CONFIG | dials, parent_folder=parent_folder)
-        self.keeper = CheckpointWriter(self.best, CONFIG | dials, NoTracker())
+        self.best = BestCheckpoint(folder, monitor, CONFIG | options, parent_folder=parent_folder)
+        self.writer = CheckpointWriter(self.best, CONFIG | options, NoTracker())
         self.module = SimpleNamespace(
             best=StepMetrics(), bicubic={}, may_become_best=True, use_eval_weights=nullcontext,
             metric=Protocol("edsr", 2, "rgb", also=METRICS),
@@ -45,38 +45,38 @@ class Kept:
             _checkpoint_connector=SimpleNamespace(dump_checkpoint=self._content),
         )  # fmt: skip
 
-    def validate(self, step: int, **measured: float) -> None:
+    def validate(self, step: int, **metrics: float) -> None:
         self.trainer.global_step = step
-        self.module.metrics = {SET5.metric(name): value for name, value in measured.items()}
+        self.module.metrics = {SET5.metric(name): value for name, value in metrics.items()}
         self.best.on_validation_end(self.trainer, self.module)
-        self.keeper.on_validation_end(self.trainer, self.module)
+        self.writer.on_validation_end(self.trainer, self.module)
 
     def resume(self, path: Path) -> None:
         self.best.on_load_checkpoint(self.trainer, self.module, torch.load(path, weights_only=True))
 
     def _content(self, weights_only: bool) -> dict[str, Any]:
-        counted = {"total": dict.fromkeys(PROGRESS, 0), "current": dict.fromkeys(PROGRESS, 0)}
-        loops = {"epoch_loop.batch_progress": copy.deepcopy(counted), "epoch_progress": counted}
+        counts = {"total": dict.fromkeys(PROGRESS, 0), "current": dict.fromkeys(PROGRESS, 0)}
+        loops = {"epoch_loop.batch_progress": copy.deepcopy(counts), "epoch_progress": counts}
         content: dict[str, Any] = {"global_step": self.trainer.global_step, "loops": {"fit_loop": loops}}
-        for callback in (self.best, self.keeper):
+        for callback in (self.best, self.writer):
             callback.on_save_checkpoint(self.trainer, self.module, content)
         return content
 
 
 def steps(folder: Path) -> dict[str, int]:
-    """The step of each file."""
+    """Return the step of each checkpoint by its name."""
     return {path.stem: torch.load(path, weights_only=True)["global_step"] for path in folder.glob("*.ckpt")}
 
 
-def test_both_are_kept_and_a_resumed_run_goes_on_from_both(tmp_path: Path) -> None:
-    first = Kept(tmp_path / "first")
+def test_both_are_saved_and_a_new_run_continues_with_both(tmp_path: Path) -> None:
+    first = MockTraining(tmp_path / "first")
     for step, psnr, spectrum in ((1, 30.0, 5.0), (2, 29.0, 4.0), (3, 28.0, 4.5)):
         first.validate(step, psnr=psnr, spectrum=spectrum)
     assert steps(tmp_path / "first") == {"best": 1, "best_spectrum": 2, "last": 3, "previous": 2}
     assert [path.stem for path in first.best.list_files()] == ["best", "best_spectrum", "last"]
     assert (first.module.best.step, first.best.second_best.step) == (1, 2)
 
-    second = Kept(tmp_path / "second", tmp_path / "first")
+    second = MockTraining(tmp_path / "second", tmp_path / "first")
     second.resume(tmp_path / "first" / "last.ckpt")
     second.validate(4, psnr=29.5, spectrum=4.2)
     assert steps(tmp_path / "second") == {"best": 1, "best_spectrum": 2, "last": 4}
@@ -91,16 +91,16 @@ def test_both_are_kept_and_a_resumed_run_goes_on_from_both(tmp_path: Path) -> No
     ]
 
 
-def test_a_resumed_run_that_watches_another_metric_begins_with_no_second_best(tmp_path: Path) -> None:
-    Kept(tmp_path / "first").validate(1, psnr=30.0, spectrum=5.0)
-    second = Kept(tmp_path / "second", tmp_path / "first", monitor="spectrum", monitor_also="psnr")
+def test_run_with_another_monitor_also_starts_without_second_best(tmp_path: Path) -> None:
+    MockTraining(tmp_path / "first").validate(1, psnr=30.0, spectrum=5.0)
+    second = MockTraining(tmp_path / "second", tmp_path / "first", monitor="spectrum", monitor_also="psnr")
     second.resume(tmp_path / "first" / "last.ckpt")
     second.validate(2, psnr=29.0, spectrum=6.0)
     assert steps(tmp_path / "second")["best_psnr"] == second.best.second_best.step == 2
 
 
 @pytest.mark.parametrize(
-    ("dials", "measured", "also"),
+    ("options", "metrics", "also"),
     [
         ({}, {"spectrum": 1.0}, "spectrum"),
         ({}, {"spectrum": 1.0, "dists": 1.0}, "dists"),
@@ -108,26 +108,26 @@ def test_a_resumed_run_that_watches_another_metric_begins_with_no_second_best(tm
         ({}, {}, None),
         ({"monitor": "spectrum"}, {"spectrum": 1.0}, None),
         ({"monitor": "spectrum", "monitor_also": "psnr"}, {"spectrum": 1.0}, "psnr"),
-        ({"model": {}}, {"spectrum": 1.0}, None),  # of a CNN all measures prefer the same
+        ({"model": {}}, {"spectrum": 1.0}, None),  # without adversarial training, auto selects none
         ({"model": {}, "monitor_also": "val/Set5/spectrum"}, {"spectrum": 1.0}, "spectrum"),
         ({"monitor_also": None}, {"spectrum": 1.0}, None),
     ],
 )
-def test_what_chooses_the_second(
-    dials: dict[str, Any], measured: dict[str, float], also: str | None, tmp_path: Path
+def test_monitor_also_selects_the_second_metric(
+    options: dict[str, Any], metrics: dict[str, float], also: str | None, tmp_path: Path
 ) -> None:
-    keeper = Kept(tmp_path, **dials)
-    keeper.validate(1, psnr=30.0, **measured)
-    assert keeper.best.second_key == (also and SET5.metric(also))
+    training = MockTraining(tmp_path, **options)
+    training.validate(1, psnr=30.0, **metrics)
+    assert training.best.second_key == (also and SET5.metric(also))
     assert steps(tmp_path) == {"best": 1, "last": 1} | ({f"best_{also}": 1} if also else {})
 
 
-def test_a_measure_that_is_not_there_is_told_of(tmp_path: Path) -> None:
+def test_metric_that_is_not_evaluated_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"monitor_also=val/Set5/lpips: no such metric; there are val/Set5/psnr"):
-        Kept(tmp_path, monitor_also="lpips").validate(0, psnr=30.0)
+        MockTraining(tmp_path, monitor_also="lpips").validate(0, psnr=30.0)
 
 
-def test_the_end_of_a_gan_run_shows_both(sr: Any, world: Path, tmp_path: Path) -> None:
+def test_report_of_a_gan_run_has_a_row_for_each_best_checkpoint(sr: Any, world: Path, tmp_path: Path) -> None:
     answer = sr(
         "run", "model=gan", "model/net=plain", "model/discriminator=patch", "model.discriminator.width=4",
         "model.warmup_steps=1", "data=folder", f"data.path={world}/photos", "data.patch=32", "data.batch=2",

@@ -1,4 +1,4 @@
-"""A training that is broken off and goes on is the one that was never broken off: to the last bit, and to the last point."""
+"""A training that is interrupted and resumed equals an uninterrupted one: in every bit of its files and in every point."""
 
 import math
 from collections.abc import Callable
@@ -48,44 +48,44 @@ CASES = {
 
 
 class BreakError(Exception):
-    """What a kill is to a test that goes on afterwards."""
+    """Ends a training in the middle, as a kill does."""
 
 
 class Recorder(NoTracker):
-    """Keeps every point, and each tag's last value; breaks off when it is told of step `at` something of this name."""
+    """Records every point and the last value of each tag; raises at step `at` if a point has this name."""
 
     known: ClassVar[dict[Path, dict[Any, Any]]] = {}
     at: ClassVar[tuple[int, str] | None] = None
 
     def start(self, title: str, folder: Path, *_: Any) -> None:
-        self._kept = self.known.setdefault(folder, {})
+        self._records = self.known.setdefault(folder, {})
 
     def log_points(self, values: dict[str, Any], step: int) -> None:
         if self.at is not None and step == self.at[0] and any(name.startswith(self.at[1]) for name in values):
             raise BreakError
         for name, value in values.items():
             if MACHINE_METRICS.fullmatch(name):
-                continue  # nobody can promise that it comes again
-            assert (step, name) not in self._kept, "told twice"
-            self._kept[step, name] = float(value)
+                continue  # differs from run to run
+            assert (step, name) not in self._records, "reported twice"
+            self._records[step, name] = float(value)
 
     def set_tag(self, key: str, value: str) -> None:
         if key.startswith("sr.alarm"):
-            self._kept[-2, key] = value
+            self._records[-2, key] = value
 
     def rewind(self, step: int) -> None:
-        for key in [key for key in self._kept if key[0] > step]:
-            del self._kept[key]
+        for key in [key for key in self._records if key[0] > step]:
+            del self._records[key]
 
 
 @pytest.fixture
 def train(compose: Any, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
-    """Trains, until step `at` tells something of this name; `folder` is of the run that goes on. Gives the folder."""
+    """Return a function that trains until step `at` reports a point of this name, or resumes the run in `folder`."""
     from sr.training.training import Training
 
     def command(*words: str, at: tuple[int, str] | None = None, folder: Path | None = None) -> Path:
-        ours = () if "data=cifar10" in words else (*FOLDER, f"data.path={world}/photos")
-        config = compose(*SMALL, *ours, *words, f"paths.runs={tmp_path}/runs", "track=none")
+        data = () if "data=cifar10" in words else (*FOLDER, f"data.path={world}/photos")
+        config = compose(*SMALL, *data, *words, f"paths.runs={tmp_path}/runs", "track=none")
         config |= {"resume": folder and str(folder), "track": {"_target_": "test_exact.Recorder"}}
         monkeypatch.setattr(Recorder, "at", at)
         training = Training(config, compose.choices, list(words))
@@ -99,29 +99,29 @@ def train(compose: Any, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
     return command
 
 
-def differences(one: Any, other: Any, key: str = "") -> list[str]:
-    """Where two checkpoints differ, but for the time that they took."""
+def find_differences(one: Any, other: Any, key: str = "") -> list[str]:
+    """Return the keys in which two checkpoints differ, except times and configs."""
     if isinstance(one, Tensor):
         return [] if torch.equal(one.nan_to_num(), other.nan_to_num()) else [key]
     if isinstance(one, dict):
         keys = [name for name in {**one, **other} if name not in ("seconds", "config")]
         missing = [f"{key}/{name}" for name in keys if name not in one or name not in other]
-        return missing or [d for name in keys for d in differences(one[name], other[name], f"{key}/{name}")]
+        return missing or [d for name in keys for d in find_differences(one[name], other[name], f"{key}/{name}")]
     if isinstance(one, list | tuple) and len(one) == len(other):
-        return [d for k, pair in enumerate(zip(one, other, strict=True)) for d in differences(*pair, f"{key}/{k}")]
+        return [d for k, pair in enumerate(zip(one, other, strict=True)) for d in find_differences(*pair, f"{key}/{k}")]
     same = one == other or (isinstance(one, float) and math.isnan(one) and math.isnan(other))
     return [] if same else [f"{key}: {one} {other}"]
 
 
-def same(whole: Path, again: Path) -> None:
-    """All that was told, and all that is in the files."""
-    assert differences(Recorder.known[whole], Recorder.known[again]) == []
+def assert_equal(whole: Path, again: Path) -> None:
+    """Check that all points, and all that is in the files, are equal."""
+    assert find_differences(Recorder.known[whole], Recorder.known[again]) == []
     for name in ("last.ckpt", "best.ckpt"):
         contents = [torch.load(folder / name, weights_only=True) for folder in (whole, again)]
-        assert differences(*contents) == []
+        assert find_differences(*contents) == []
 
 
-def one_by_one(case: str, *breaks: tuple[int, str]) -> Any:
+def break_at(case: str, *breaks: tuple[int, str]) -> Any:
     return pytest.param(CASES[case], breaks, id="-".join([case, *(f"{n}{k[:1]}" for n, k in breaks)]))
 
 
@@ -137,40 +137,40 @@ ALL = (
 @pytest.mark.parametrize(
     ("words", "breaks"),
     [
-        one_by_one("cnn", (5, "train")),
-        one_by_one("gan", (6, "train")),
-        one_by_one("schedule_free", (3, "train")),
-        *(pytest.param(*one_by_one(case, *ALL).values, id=case, marks=pytest.mark.slow) for case in CASES),
+        break_at("cnn", (5, "train")),
+        break_at("gan", (6, "train")),
+        break_at("schedule_free", (3, "train")),
+        *(pytest.param(*break_at(case, *ALL).values, id=case, marks=pytest.mark.slow) for case in CASES),
         *(
-            pytest.param(*one_by_one(case, at).values, id=f"{case}-{at[0]}{at[1][0]}", marks=pytest.mark.slow)
+            pytest.param(*break_at(case, at).values, id=f"{case}-{at[0]}{at[1][0]}", marks=pytest.mark.slow)
             for case in ("cnn", "gan", "gan_accumulated")
             for at in ((0, "val"), (1, "train"), (3, "val"), (4, "train"), (7, "val"), (7, "test"))
         ),
     ],
 )
-def test_it_ends_as_if_nothing_had_been(
+def test_resumed_training_equals_an_uninterrupted_one(
     train: Any, words: tuple[str, ...], breaks: tuple[tuple[int, str], ...]
 ) -> None:
-    """Broken off once or several times, with a checkpoint after each step."""
+    """It is interrupted once or several times, with a checkpoint after each step."""
     whole, again = train(*words), None
     for at in breaks:
         again = train(*words, at=at, folder=again)
-    same(whole, train(*words, folder=again))
+    assert_equal(whole, train(*words, folder=again))
 
 
 @pytest.mark.parametrize(
     ("case", "interval"),
     [
         ("schedule_free", 3),
-        ("gan", 4),  # an epoch: its end, and the next one's beginning, draw nothing from the noise of the game
+        ("gan", 4),  # an epoch: its end, and the start of the next, draw nothing from the RNG of the instance noise
         *(pytest.param(case, 3, marks=pytest.mark.slow) for case in ("cnn", "gan", "alarms")),
         pytest.param("gan_workers", 4, marks=pytest.mark.slow),
     ],
 )
-def test_when_files_are_written_is_not_seen_in_the_result(train: Any, case: str, interval: int) -> None:
-    """A run with a checkpoint after each step, and one with a checkpoint at its validations alone."""
+def test_interval_of_checkpoints_does_not_change_the_result(train: Any, case: str, interval: int) -> None:
+    """A run with a checkpoint after each step equals one with checkpoints at its validations only."""
     words = (*CASES[case], f"trainer.val_check_interval={interval}")
     often = train(*words)
     seldom = train(*words, "checkpoint_steps=null", at=(5, "train"))
     assert torch.load(seldom / "last.ckpt", weights_only=True)["global_step"] == interval
-    same(often, train(*words, "checkpoint_steps=null", folder=seldom))
+    assert_equal(often, train(*words, "checkpoint_steps=null", folder=seldom))

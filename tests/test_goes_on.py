@@ -1,4 +1,4 @@
-"""Whole runs: resumed, out of patience, interrupted, and in several processes."""
+"""Complete runs: resumed, stopped early, interrupted, and in several processes."""
 
 import signal
 from collections.abc import Callable, Iterator
@@ -16,7 +16,7 @@ WORDS = ("data=folder", "data.patch=32", "data.batch=4", "trainer.accelerator=cp
 
 @pytest.fixture
 def run(sr: Any, world: Path, tmp_path: Path) -> Iterator[Callable[..., tuple[Any, Path]]]:
-    """Trains by command; gives the answer and the run's folder."""
+    """Return a function that trains by command line and returns the answer and the run's folder."""
 
     def command(*words: str) -> tuple[Any, Path]:
         known = set((tmp_path / "runs").glob("*"))
@@ -27,26 +27,26 @@ def run(sr: Any, world: Path, tmp_path: Path) -> Iterator[Callable[..., tuple[An
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "schedule_free"])
-def test_a_resumed_training_ends_where_the_whole_one_does(run: Any, optimizer: str) -> None:
-    """In a new run, from step 3, in the middle of an epoch: pictures, weights and rates go on as if nothing had been."""
-    dials = (f"model/optimizer={optimizer}", "model/schedule=constant", "trainer.val_check_interval=3")
-    whole = run(*dials, "trainer.max_steps=6")[1]
-    half = run(*dials, "trainer.max_steps=3")[1]
-    answer, rest = run(*dials, "trainer.max_steps=6", f"resume={half}/last.ckpt")
+def test_run_from_a_checkpoint_ends_like_an_uninterrupted_one(run: Any, optimizer: str) -> None:
+    """A new run from step 3, in the middle of an epoch, continues images, weights and learning rates."""
+    options = (f"model/optimizer={optimizer}", "model/schedule=constant", "trainer.val_check_interval=3")
+    whole = run(*options, "trainer.max_steps=6")[1]
+    half = run(*options, "trainer.max_steps=3")[1]
+    answer, rest = run(*options, "trainer.max_steps=6", f"resume={half}/last.ckpt")
     assert answer.code == 0, answer.err
     one, other = (torch.load(path / "last.ckpt", weights_only=True) for path in (whole, rest))
     assert one["global_step"] == other["global_step"] == 6
     assert all(torch.equal(value, other["state_dict"][name]) for name, value in one["state_dict"].items())
 
 
-def test_patience_ends_a_training_that_gets_no_better(run: Any) -> None:
+def test_patience_stops_a_training_that_does_not_improve(run: Any) -> None:
     answer, folder = run("patience=2", "trainer.val_check_interval=1", "model.optimizer.lr=0", "model.ema=null")
     assert answer.code == 0
     assert "no better val/folder/psnr in 2 validations" in answer.out
     assert torch.load(folder / "last.ckpt", weights_only=True)["global_step"] == 3
 
 
-GAME = (
+GAN_OPTIONS = (
     "model=gan", "model/net=plain", "model.adversarial_weight=1", "model.warmup_steps=1", "model/discriminator=patch",
     "model.discriminator.norm=none",  # a batch norm has statistics of its own in each process
     "model.discriminator.depth=1", "model.discriminator.width=8",  # Adam makes steps of gradients that are all but zero
@@ -54,20 +54,26 @@ GAME = (
 
 
 @pytest.mark.slow
-def test_an_interrupted_game_goes_on_as_if_nothing_had_been(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C in the third step: it is done, and both players' weights, optimizers and rates, and the average, end where they
-    would have."""
-    dials = (*GAME, "model.d_steps=2", "model.net.width=4", "trainer.max_steps=6", "trainer.val_check_interval=12")
-    whole, step = run(*dials)[1], GAN.training_step
+def test_interrupted_gan_resumes_to_the_same_result(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C in the third step lets it finish; then the weights, optimizers and learning rates of G and D, and the average,
+    end as in an uninterrupted run."""
+    options = (
+        *GAN_OPTIONS,
+        "model.d_steps=2",
+        "model.net.width=4",
+        "trainer.max_steps=6",
+        "trainer.val_check_interval=12",
+    )
+    whole, step = run(*options)[1], GAN.training_step
 
-    def interrupted(module: GAN, *batch: Any) -> None:
+    def interrupt_third_step(module: GAN, *batch: Any) -> None:
         if module.global_step == 2:
             signal.raise_signal(signal.SIGINT)
         step(module, *batch)
 
     with monkeypatch.context() as patch:
-        patch.setattr(GAN, "training_step", interrupted)
-        answer, half = run(*dials)
+        patch.setattr(GAN, "training_step", interrupt_third_step)
+        answer, half = run(*options)
     assert answer.code != 0
     assert torch.load(half / "last.ckpt", weights_only=True)["global_step"] == 3
     answer, _ = run(f"resume={half}")
@@ -80,19 +86,19 @@ def test_an_interrupted_game_goes_on_as_if_nothing_had_been(run: Any, monkeypatc
 
 
 @pytest.mark.slow
-def test_two_processes_train_as_one_with_the_doubled_batch(run: Any, world: Path) -> None:
-    """The same weights, the same measured values, also where one process measures one picture more than the other; with
-    two players as well, and one training after the other, as in a sweep."""
-    dials = (
+def test_two_processes_train_like_one_with_twice_the_batch(run: Any, world: Path) -> None:
+    """Weights and metrics are equal, also if one process evaluates one image more than the other; with a GAN as well, and
+    one training after the other, as in a sweep."""
+    options = (
         "trainer.max_steps=4",
         "model/schedule=constant",
         "data.val=[Set14]",
         "data.test=[]",
         f"paths.data={world}",
     )
-    for way in ((), GAME):
-        one = run(*dials, *way, "model.net.width=4", "data.batch=8")[1]
-        answer, two = run(*dials, *way, "model.net.width=4", "trainer=ddp", "trainer.devices=2")
+    for model in ((), GAN_OPTIONS):
+        one = run(*options, *model, "model.net.width=4", "data.batch=8")[1]
+        answer, two = run(*options, *model, "model.net.width=4", "trainer=ddp", "trainer.devices=2")
         assert answer.code == 0, answer.err
         assert answer.out.count("finished: 4 steps") == 1
         single, double = (torch.load(folder / "last.ckpt", weights_only=True)["state_dict"] for folder in (one, two))
@@ -103,13 +109,13 @@ def test_two_processes_train_as_one_with_the_doubled_batch(run: Any, world: Path
 
 
 @pytest.mark.slow
-def test_two_processes_go_on_waiting_together(run: Any, world: Path) -> None:
-    """Both know after a pause which validation was the best one, so both stop at the same step."""
-    dials = (
+def test_two_processes_count_patience_together_after_a_resume(run: Any, world: Path) -> None:
+    """Both processes know after a resume which validation was the best, so both stop at the same step."""
+    options = (
         "trainer=ddp", "trainer.devices=2", "model.net.width=4", "model.optimizer.lr=0", "model.ema=null",
         "trainer.val_check_interval=1", "data.val=[Set14]", "data.test=[]", f"paths.data={world}",
     )  # fmt: skip
-    answer, half = run(*dials, "patience=3", "trainer.max_steps=3")
+    answer, half = run(*options, "patience=3", "trainer.max_steps=3")
     assert answer.code == 0, answer.err
     answer, _ = run(f"resume={half}", "trainer.max_steps=9")
     assert answer.code == 0, answer.err
@@ -117,15 +123,15 @@ def test_two_processes_go_on_waiting_together(run: Any, world: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_process_without_a_picture_to_measure_goes_on_with_the_others(run: Any, world: Path) -> None:
-    """A folder of four pictures holds back one."""
-    dials = (
+def test_process_without_an_image_to_evaluate_waits_for_the_others(run: Any, world: Path) -> None:
+    """A folder of four images holds out one, for two processes."""
+    options = (
         "trainer.max_steps=2",
         "model.net.width=4",
         "data=folder",
         f"data.path={world / 'photos'}",
         "data.patch=32",
     )
-    answer, folder = run(*dials, "trainer=ddp", "trainer.devices=2")
+    answer, folder = run(*options, "trainer=ddp", "trainer.devices=2")
     assert answer.code == 0, answer.err
     assert load_checkpoint(folder).metrics["val/folder/psnr"] > 0

@@ -1,4 +1,4 @@
-"""`model.init=`: a training that begins with the weights of a file."""
+"""`model.init=`: a training that starts with the weights of a file."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import Answer
-from test_interpolate import PLAIN, RESNET, WORDS, net, node, saved
+from test_interpolate import PLAIN, RESNET, WORDS, net, node, save_checkpoint
 from torch import Tensor
 
 from sr.checkpoint.load import initialize_weights
@@ -16,14 +16,14 @@ from sr.record.result import read_set_results
 from sr.runtime.error import UserError
 from sr.track.none import NoTracker
 
-GAME = ("model=gan", "model.warmup_steps=0", "model/discriminator=patch")
+GAN_OPTIONS = ("model=gan", "model.warmup_steps=0", "model/discriminator=patch")
 
 
 @pytest.fixture
 def run(
     sr: Callable[..., Answer], world: Path, tmp_path: Path
 ) -> Iterator[Callable[..., tuple[Answer, dict[str, Tensor]]]]:
-    """Trains by command, one step at rate 0; gives the answer and the weights that are kept."""
+    """Return a function that trains one step at learning rate 0, and returns the answer and the save_checkpoint weights."""
 
     def command(*words: str) -> tuple[Answer, dict[str, Tensor]]:
         known = set((tmp_path / "runs").glob("*"))
@@ -36,32 +36,32 @@ def run(
     return command
 
 
-def of(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
+def select_weights(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
 
 
-def test_a_gan_begins_with_the_weights_of_a_cnn(run: Callable, tmp_path: Path) -> None:
-    """The averaged ones, which count; for the net that learns and for its average."""
+def test_gan_starts_with_the_weights_of_a_cnn(run: Callable, tmp_path: Path) -> None:
+    """The averaged weights of the file become those of the net and of its average."""
     wanted = net(PLAIN, 3).state_dict()
-    saved(tmp_path / "my cnn.ckpt", seed=3, prefix="ema.net.")
-    answer, state = run("model.init=my cnn.ckpt", *GAME)
+    save_checkpoint(tmp_path / "my cnn.ckpt", seed=3, prefix="ema.net.")
+    answer, state = run("model.init=my cnn.ckpt", *GAN_OPTIONS)
     assert answer.code == 0, answer.err
     for prefix in ("net.", "ema.net."):
-        kept = of(prefix, state)
-        assert all(torch.allclose(kept[name], value, atol=1e-7) for name, value in wanted.items())
+        weights = select_weights(prefix, state)
+        assert all(torch.allclose(weights[name], value, atol=1e-7) for name, value in wanted.items())
 
 
-def test_before_the_first_step_the_score_is_the_files_own(
+def test_metrics_before_the_first_step_are_those_of_the_file(
     run: Callable, sr: Callable, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of a GAN's generator, by its run's folder; of the net that learns and of its average."""
+    """The file is given by the folder of its run; the net and its average are both evaluated."""
     (tmp_path / "gan").mkdir()
-    file = saved(tmp_path / "gan" / "best.ckpt", seed=3)
-    told: list[tuple[int, dict[str, float]]] = []
-    monkeypatch.setattr(NoTracker, "log_points", lambda _, values, step: told.append((step, values)))
+    file = save_checkpoint(tmp_path / "gan" / "best.ckpt", seed=3)
+    points: list[tuple[int, dict[str, float]]] = []
+    monkeypatch.setattr(NoTracker, "log_points", lambda _, values, step: points.append((step, values)))
     common = (f"paths.data={world}", "data.val=[Set5]", "data.test=[Set5]")
     assert run("model.init=gan", "model.optimizer.lr=1e-3", *common)[0].code == 0
-    begun = {name.rpartition("/")[2]: value for step, values in told for name, value in values.items() if step == 0}
+    begun = {name.rpartition("/")[2]: value for step, values in points for name, value in values.items() if step == 0}
     assert sr("evaluate", f"checkpoint={file}", "metric/also=[]", "device=cpu", "track=none", *common[::2]).code == 0
     (found,) = tmp_path.glob("runs/*evaluate*/evaluate.json")
     expected = read_set_results(found)["Set5"].metrics["psnr"]
@@ -76,7 +76,7 @@ def module(config: dict[str, Any]) -> CNN:
 
 
 @pytest.mark.parametrize("wrapped", ["{}", "module.{}", "model.net_g.{}"])
-def test_a_published_file_begins_a_training_under_its_authors_names(tmp_path: Path, wrapped: str) -> None:
+def test_published_weights_are_translated_to_the_names_of_the_net(tmp_path: Path, wrapped: str) -> None:
     config = node("rcan.RCAN", groups=1, blocks=1, reduction=2)
     author, begun = module(config).net.state_dict(), module(config)
     torch.save({"params_ema": {wrapped.format(key): value for key, value in author.items()}}, tmp_path / "theirs.pth")
@@ -94,16 +94,16 @@ def test_a_published_file_begins_a_training_under_its_authors_names(tmp_path: Pa
         ({"config": RESNET}, "It holds sr.net.srresnet.SRResNet with scale=2, channels=3, width=4, blocks=1"),
     ],
 )
-def test_what_does_not_fit_is_named(tmp_path: Path, made: dict[str, Any], said: str) -> None:
+def test_checkpoint_of_another_net_is_an_error_that_names_it(tmp_path: Path, made: dict[str, Any], said: str) -> None:
     with pytest.raises(UserError, match=rf"^model\.init=\S+b\.ckpt .*{said}"):
-        initialize_weights(module(PLAIN), saved(tmp_path / "b.ckpt", **made))
+        initialize_weights(module(PLAIN), save_checkpoint(tmp_path / "b.ckpt", **made))
 
 
 @pytest.mark.parametrize(
-    ("name", "said"), [("wide.ckpt", "does not fit model/net (3 wrongly"), ("gone.ckpt", "there is no such file")]
+    ("name", "said"), [("wide.ckpt", "does not fit model/net (3 wrongly"), ("missing.ckpt", "there is no such file")]
 )
-def test_a_wrong_file_is_told_before_there_is_a_run(run: Callable, tmp_path: Path, name: str, said: str) -> None:
-    saved(tmp_path / "wide.ckpt", PLAIN | {"width": 8})
+def test_wrong_file_is_an_error_before_there_is_a_run(run: Callable, tmp_path: Path, name: str, said: str) -> None:
+    save_checkpoint(tmp_path / "wide.ckpt", PLAIN | {"width": 8})
     answer, _ = run(f"model.init={name}")
     assert answer.code == 2
     assert f"model.init={name}" in answer.err
@@ -112,7 +112,7 @@ def test_a_wrong_file_is_told_before_there_is_a_run(run: Callable, tmp_path: Pat
 
 
 @pytest.mark.slow
-def test_a_published_file_that_does_not_fit_is_called_by_its_name(run: Callable, tmp_path: Path) -> None:
+def test_published_file_of_another_net_is_an_error_that_names_it(run: Callable, tmp_path: Path) -> None:
     from sr.checkpoint import architecture
     from sr.config.build import build_part
 
@@ -126,13 +126,13 @@ def test_a_published_file_that_does_not_fit_is_called_by_its_name(run: Callable,
     assert "It holds model/net=fsrcnn" in answer.err
 
 
-def test_a_resumed_run_does_not_begin_again(run: Callable, tmp_path: Path) -> None:
-    """Nor does it mind where the first one began."""
-    saved(tmp_path / "one.ckpt", seed=3)
+def test_resumed_run_ignores_model_init(run: Callable, tmp_path: Path) -> None:
+    """The file need not exist any more."""
+    save_checkpoint(tmp_path / "one.ckpt", seed=3)
     run("model.init=one.ckpt", "model.optimizer.lr=0.1")
     (folder,) = tmp_path.glob("runs/*")
     answer, state = run(
-        "model.optimizer.lr=0.1", f"resume={folder}/last.ckpt", "trainer.max_steps=2", "model.init=gone.ckpt"
+        "model.optimizer.lr=0.1", f"resume={folder}/last.ckpt", "trainer.max_steps=2", "model.init=missing.ckpt"
     )
     assert answer.code == 0, answer.err
-    assert not torch.equal(of("net.", state)["body.0.weight"], net(PLAIN, 3).state_dict()["body.0.weight"])
+    assert not torch.equal(select_weights("net.", state)["body.0.weight"], net(PLAIN, 3).state_dict()["body.0.weight"])

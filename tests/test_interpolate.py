@@ -1,4 +1,4 @@
-"""`interpolate=`, `alpha=`: a net between two."""
+"""`interpolate=` and `alpha=`: the weights between those of two nets."""
 
 import json
 import re
@@ -22,8 +22,8 @@ from sr.record.result import read_set_results
 from sr.runtime.error import UserError
 
 
-def node(kind: str = "plain.Plain", **dials: Any) -> dict[str, Any]:
-    return {"_target_": f"sr.net.{kind}", "scale": 2, "channels": 3, "width": 4, **dials}
+def node(kind: str = "plain.Plain", **options: Any) -> dict[str, Any]:
+    return {"_target_": f"sr.net.{kind}", "scale": 2, "channels": 3, "width": 4, **options}
 
 
 WORDS = (
@@ -34,19 +34,21 @@ PLAIN, RESNET = node(depth=2), node("srresnet.SRResNet", blocks=1)
 
 
 def net(config: dict[str, Any], seed: int) -> nn.Module:
-    """With random weights, and, where there is batch norm, with statistics."""
+    """Return a net with random weights and, if it has batch norm, with statistics."""
     torch.manual_seed(seed)
-    dials = {key: value for key, value in config.items() if key != "_target_"}
-    made = (Plain if config["_target_"].endswith("Plain") else SRResNet)(**dials)
+    options = {key: value for key, value in config.items() if key != "_target_"}
+    made = (Plain if config["_target_"].endswith("Plain") else SRResNet)(**options)
     for parameter in made.parameters():
         nn.init.normal_(parameter, std=0.1)
     for _ in range(1 + seed):
-        made(torch.rand(2, dials["channels"], 8, 8))
+        made(torch.rand(2, options["channels"], 8, 8))
     return made.eval()
 
 
-def saved(path: Path, config: dict[str, Any] = PLAIN, seed: int = 0, color: str = "rgb", prefix: str = "net.") -> Path:
-    """A checkpoint as a run leaves it."""
+def save_checkpoint(
+    path: Path, config: dict[str, Any] = PLAIN, seed: int = 0, color: str = "rgb", prefix: str = "net."
+) -> Path:
+    """Write a checkpoint like that of a run, and return its path."""
     trained = {"config": {"scale": config["scale"], "color": color, "model": {"net": config}}, "metrics": {}}
     trained["leaks"] = [list(Leak("a", "Set5", f"b{seed}", "bits"))]
     state = {f"{prefix}{key}": value for key, value in net(config, seed).state_dict().items()}
@@ -54,38 +56,36 @@ def saved(path: Path, config: dict[str, Any] = PLAIN, seed: int = 0, color: str 
     return path
 
 
-def mixed(folder: Path, alpha: float, config: dict[str, Any] = PLAIN) -> LoadedNet:
-    """Between two nets of seeds 1 (the checkpoint) and 2."""
-    loaded = load_checkpoint(saved(folder / "gan.ckpt", config, 1))
-    return interpolate_weights(loaded, saved(folder / "cnn.ckpt", config, 2), alpha)
+def interpolate(folder: Path, alpha: float, config: dict[str, Any] = PLAIN) -> LoadedNet:
+    """Interpolate between two nets of seeds 1 (the checkpoint) and 2."""
+    loaded = load_checkpoint(save_checkpoint(folder / "gan.ckpt", config, 1))
+    return interpolate_weights(loaded, save_checkpoint(folder / "cnn.ckpt", config, 2), alpha)
 
 
 @pytest.mark.parametrize("config", [PLAIN, RESNET])
-def test_the_ends_are_the_two_nets_and_the_middle_has_the_mean_of_their_weights(
-    tmp_path: Path, config: dict[str, Any]
-) -> None:
-    """With running means of a batch norm; its count of batches is the checkpoint's, at either end."""
+def test_alpha_0_and_1_are_the_two_nets_and_a_half_is_their_mean(tmp_path: Path, config: dict[str, Any]) -> None:
+    """Running means of a batch norm are interpolated; its count of batches is the checkpoint's."""
     lr = torch.rand(1, 3, 9, 7)
     gan, cnn = net(config, 1), net(config, 2)
     for alpha, expected in ((1, gan), (1.0, gan), (0, cnn)):
-        assert torch.equal(mixed(tmp_path, alpha, config).net(lr), expected(lr))
-    middle = mixed(tmp_path, 0.5, config).net.state_dict()
+        assert torch.equal(interpolate(tmp_path, alpha, config).net(lr), expected(lr))
+    middle = interpolate(tmp_path, 0.5, config).net.state_dict()
     for name, value in gan.state_dict().items():
         whole = not value.is_floating_point()
         torch.testing.assert_close(middle[name], value if whole else (value + cnn.state_dict()[name]) / 2)
-    quarter = mixed(tmp_path, 0.25, config).net.state_dict()
+    quarter = interpolate(tmp_path, 0.25, config).net.state_dict()
     name = "body.0.weight" if config is PLAIN else "head.0.weight"
     torch.testing.assert_close(quarter[name], 0.25 * gan.state_dict()[name] + 0.75 * cnn.state_dict()[name])
 
 
-def test_what_is_known_of_one_net_is_not_said_of_the_mixture_except_its_leaks(tmp_path: Path) -> None:
-    loaded = mixed(tmp_path, 0.5)
+def test_interpolated_net_has_no_metrics_but_the_leaks_of_both(tmp_path: Path) -> None:
+    loaded = interpolate(tmp_path, 0.5)
     assert (loaded.metrics, loaded.step) == ({}, 0)
     assert [leak.image for leak in loaded.leaks] == ["b1", "b2"]
 
 
 @pytest.mark.slow
-def test_a_published_file_mixes_with_a_run_of_ours_whichever_is_the_checkpoint(tmp_path: Path) -> None:
+def test_published_file_and_checkpoint_interpolate_in_either_order(tmp_path: Path) -> None:
     from sr.checkpoint import architecture
     from sr.config.build import build_part
 
@@ -111,14 +111,14 @@ def test_a_published_file_mixes_with_a_run_of_ours_whichever_is_the_checkpoint(t
         ({"config": node(depth=2) | {"channels": 1}, "color": "y"}, r"interpolate=\S+ is of color=y"),
     ],
 )
-def test_another_net_is_refused_and_what_differs_is_named(tmp_path: Path, other: dict[str, Any], said: str) -> None:
-    loaded = load_checkpoint(saved(tmp_path / "gan.ckpt"))
+def test_another_net_is_an_error_that_names_the_differences(tmp_path: Path, other: dict[str, Any], said: str) -> None:
+    loaded = load_checkpoint(save_checkpoint(tmp_path / "gan.ckpt"))
     with pytest.raises(UserError, match=said):
-        interpolate_weights(loaded, saved(tmp_path / "other.ckpt", **other), 0.5)
+        interpolate_weights(loaded, save_checkpoint(tmp_path / "other.ckpt", **other), 0.5)
 
 
-def test_predict_writes_what_the_mixture_makes(tmp_path: Path, sr: Callable[..., Answer]) -> None:
-    gan, cnn = saved(tmp_path / "gan.ckpt", seed=1), saved(tmp_path / "a cnn.ckpt", seed=2)
+def test_predict_upscales_with_the_interpolated_net(tmp_path: Path, sr: Callable[..., Answer]) -> None:
+    gan, cnn = save_checkpoint(tmp_path / "gan.ckpt", seed=1), save_checkpoint(tmp_path / "a cnn.ckpt", seed=2)
     source = write_image(tmp_path / "a.png", 12, 10)
     made = {}
     for name, words in {
@@ -136,10 +136,10 @@ def test_predict_writes_what_the_mixture_makes(tmp_path: Path, sr: Callable[...,
     assert (made["half"] != made["cnn"]).any()
 
 
-def test_a_sweep_over_alpha_is_an_evaluation_each_and_its_record_names_both_files(
+def test_sweep_over_alpha_evaluates_each_and_stores_both_files(
     tmp_path: Path, sr: Callable[..., Answer], world: Path
 ) -> None:
-    gan, cnn = saved(tmp_path / "gan.ckpt", seed=1), saved(tmp_path / "cnn.ckpt", seed=2)
+    gan, cnn = save_checkpoint(tmp_path / "gan.ckpt", seed=1), save_checkpoint(tmp_path / "cnn.ckpt", seed=2)
     words = (
         f"checkpoint={gan}",
         "data.test=[Set5]",
@@ -168,7 +168,7 @@ def test_a_sweep_over_alpha_is_an_evaluation_each_and_its_record_names_both_file
 
 
 @pytest.mark.slow
-def test_a_tracked_run_is_mixed_by_its_id_and_the_evaluation_is_tagged_with_both(
+def test_tracked_run_is_interpolated_by_its_id_and_both_are_tags(
     tmp_path: Path, sr: Callable[..., Answer], world: Path
 ) -> None:
     from mlflow import MlflowClient
@@ -176,18 +176,18 @@ def test_a_tracked_run_is_mixed_by_its_id_and_the_evaluation_is_tagged_with_both
     trained = {"track": "mlflow", "data.path": f"{world}/photos", "data.val": "[]", "data.test": "[]"}
     assert sr("run", *WORDS, *(f"{key}={value}" for key, value in trained.items())).code == 0
     (summary,) = tmp_path.glob("runs/*/summary.json")
-    cnn, gan = f"mlflow:{json.loads(summary.read_text())['run_id']}", saved(tmp_path / "gan.ckpt")
-    dials = ("data.test=[Set5]", f"paths.data={world}", "metric/also=[]", "device=cpu")
-    answer = sr("evaluate", f"checkpoint={gan}", f"interpolate={cnn}", "alpha=0", *dials)
+    cnn, gan = f"mlflow:{json.loads(summary.read_text())['run_id']}", save_checkpoint(tmp_path / "gan.ckpt")
+    options = ("data.test=[Set5]", f"paths.data={world}", "metric/also=[]", "device=cpu")
+    answer = sr("evaluate", f"checkpoint={gan}", f"interpolate={cnn}", "alpha=0", *options)
     assert answer.code == 0, answer.err
     found = MlflowClient(f"sqlite:///{tmp_path}/runs/mlflow.db").search_runs(["1"], "tags.`sr.verb` = 'evaluate'")
     assert [found[0].data.tags[f"sr.{key}"] for key in ("checkpoint", "interpolate", "alpha")] == [str(gan), cnn, "0"]
-    answer = sr("evaluate", f"checkpoint={gan}", "interpolate=mlflow:none", "alpha=0", *dials)
+    answer = sr("evaluate", f"checkpoint={gan}", "interpolate=mlflow:none", "alpha=0", *options)
     assert "interpolate=mlflow:none: no finished run of that id" in answer.err
 
 
 @pytest.mark.parametrize(
-    ("dials", "said"),
+    ("options", "said"),
     [
         ({"alpha": 0.5}, "alpha=0.5: expected the other checkpoint as well, interpolate=FILE"),
         ({"interpolate": "b"}, "interpolate=b: expected alpha=0.8 as well"),
@@ -199,9 +199,9 @@ def test_a_tracked_run_is_mixed_by_its_id_and_the_evaluation_is_tagged_with_both
         ({"interpolate": "b", "alpha": 0.5, "checkpoint": None}, "with as well, checkpoint=FILE"),
     ],
 )
-def test_dials_that_do_not_go_together_are_told(dials: dict[str, Any], said: str) -> None:
+def test_options_that_do_not_fit_together_are_an_error(options: dict[str, Any], said: str) -> None:
     with pytest.raises(UserError, match=re.escape(said)):
-        check_options({"checkpoint": "a", "interpolate": None, "alpha": None} | dials)
+        check_options({"checkpoint": "a", "interpolate": None, "alpha": None} | options)
 
 
 @pytest.mark.parametrize(
@@ -212,7 +212,9 @@ def test_dials_that_do_not_go_together_are_told(dials: dict[str, Any], said: str
         (("evaluate", "checkpoint=.", "interpolate=b", "alpha=1"), "interpolate=b: there is no such file"),
     ],
 )  # fmt: skip
-def test_both_verbs_tell_it_in_the_users_words(sr: Callable[..., Answer], words: tuple[str, ...], said: str) -> None:
+def test_errors_of_both_commands_name_the_option_of_the_user(
+    sr: Callable[..., Answer], words: tuple[str, ...], said: str
+) -> None:
     answer = sr(*words)
     assert answer.code == 2
     assert said in answer.err

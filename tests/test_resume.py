@@ -1,4 +1,4 @@
-"""`resume=`: which run goes on, under which dials, and what is said where none can."""
+"""`resume=`: which run is resumed, with which options, and the errors if none can be."""
 
 import json
 from collections.abc import Callable
@@ -22,13 +22,13 @@ WORDS = (
 
 @pytest.fixture
 def run(sr: Any, world: Path) -> Callable[..., Any]:
-    """Types a whole command, without a tracker."""
+    """Return a function that runs a complete command line, without a tracker."""
     return lambda *words: sr("run", *WORDS, "track=none", f"data.path={world}/photos", *words)
 
 
 @pytest.fixture
-def begun(run: Any, tmp_path: Path) -> Path:
-    """The folder of a run of two steps."""
+def finished_run(run: Any, tmp_path: Path) -> Path:
+    """Train two steps and return the folder of the run."""
     assert run("trainer.max_steps=2").code == 0
     (folder,) = (tmp_path / "runs").iterdir()
     return folder
@@ -38,35 +38,35 @@ def step(folder: Path, name: str = "last.ckpt") -> int:
     return torch.load(folder / name, weights_only=True)["global_step"]
 
 
-def interrupted(folder: Path) -> None:
-    """As if the process had been killed before its end was written down."""
+def mark_interrupted(folder: Path) -> None:
+    """Make a run look as if its process had been killed before its end."""
     (folder / "summary.json").unlink()
 
 
-def test_the_folder_is_all_that_is_typed(sr: Any, begun: Path) -> None:
-    """The same folder, all dials as they were; what is typed now is told of, and stays for the next time."""
-    answer = sr("run", f"resume={begun}", "trainer.max_steps=3")
+def test_folder_alone_resumes_a_run(sr: Any, finished_run: Path) -> None:
+    """The run continues in its folder with its options; a changed option is reported, and stored for the next time."""
+    answer = sr("run", f"resume={finished_run}", "trainer.max_steps=3")
     assert answer.code == 0, answer.err
     assert "resume: trainer.max_steps 2 -> 3" in answer.out
-    assert list(begun.parent.iterdir()) == [begun]
-    assert (step(begun), step(begun, "previous.ckpt")) == (3, 2)
-    config = yaml.safe_load((begun / "config.yaml").read_text())
+    assert list(finished_run.parent.iterdir()) == [finished_run]
+    assert (step(finished_run), step(finished_run, "previous.ckpt")) == (3, 2)
+    config = yaml.safe_load((finished_run / "config.yaml").read_text())
     assert (config["model"]["net"]["width"], config["trainer"]["max_steps"]) == (4, 3)
-    interrupted(begun)
-    assert sr("run", f"resume={begun}").code == 0
-    assert step(begun) == 3
+    mark_interrupted(finished_run)
+    assert sr("run", f"resume={finished_run}").code == 0
+    assert step(finished_run) == 3
 
 
-def test_a_finished_run_has_nothing_to_do(sr: Any, begun: Path) -> None:
-    before = {path: path.read_bytes() for path in begun.rglob("*") if path.is_file()}
+def test_finished_run_has_nothing_to_do(sr: Any, finished_run: Path) -> None:
+    before = {path: path.read_bytes() for path in finished_run.rglob("*") if path.is_file()}
     for words in ((), ("trainer.max_steps=1",)):
-        answer = sr("run", f"resume={begun}", *words)
+        answer = sr("run", f"resume={finished_run}", *words)
         assert (answer.code, "this run has finished, with 2 steps" in answer.out) == (0, True)
-    assert {path: path.read_bytes() for path in begun.rglob("*") if path.is_file()} == before
+    assert {path: path.read_bytes() for path in finished_run.rglob("*") if path.is_file()} == before
 
 
 @pytest.mark.slow
-def test_a_run_is_found_by_its_ids(sr: Any, run: Any, tmp_path: Path) -> None:
+def test_run_is_found_by_its_ids(sr: Any, run: Any, tmp_path: Path) -> None:
     assert run("track=journal", "trainer.max_steps=2").code == 0
     (folder,) = (tmp_path / "runs").glob("*_*")
     known = json.loads((folder / "run.json").read_text())
@@ -77,7 +77,7 @@ def test_a_run_is_found_by_its_ids(sr: Any, run: Any, tmp_path: Path) -> None:
     assert (answer.code, "resume=0123456789: expected a run's folder or its id" in answer.err) == (2, True)
 
 
-def test_the_same_run_goes_on_in_the_tracker(sr: Any, run: Any, tmp_path: Path) -> None:
+def test_resumed_run_continues_in_the_tracker(sr: Any, run: Any, tmp_path: Path) -> None:
     from sr.record.journal_format import JOURNAL_FILE, list_points, read_entries
 
     assert run("track=journal", "trainer.max_steps=2").code == 0
@@ -92,51 +92,51 @@ def test_the_same_run_goes_on_in_the_tracker(sr: Any, run: Any, tmp_path: Path) 
     assert tags["sr.resume.changed"] == "trainer.max_steps 2 -> 4"
 
 
-def test_what_nobody_typed_must_not_change(sr: Any, begun: Path) -> None:
-    """An edited file in conf/ is told from what was typed, which is all that may change."""
-    interrupted(begun)
-    config = yaml.safe_load((begun / "config.yaml").read_text())
+def test_options_change_only_if_they_are_typed(sr: Any, finished_run: Path) -> None:
+    """An edited file in conf/ is an error, a typed option is not."""
+    mark_interrupted(finished_run)
+    config = yaml.safe_load((finished_run / "config.yaml").read_text())
     config["model"]["ema"], config["data"]["repeat"] = 0.5, 8
     config["paths"]["data"] = config["data"]["root"] = "elsewhere"
-    (begun / "config.yaml").write_text(yaml.safe_dump(config))
-    answer = sr("run", f"resume={begun}", "trainer.max_steps=3")
+    (finished_run / "config.yaml").write_text(yaml.safe_dump(config))
+    answer = sr("run", f"resume={finished_run}", "trainer.max_steps=3")
     assert answer.code == 2
     assert "model.ema 0.5 -> 0.999" in answer.err
     assert "data.repeat 8 -> 16" in answer.err
     assert "elsewhere" not in answer.err
-    answer = sr("run", f"resume={begun}", "trainer.max_steps=3", "model.ema=0.5", "data.repeat=16")
+    answer = sr("run", f"resume={finished_run}", "trainer.max_steps=3", "model.ema=0.5", "data.repeat=16")
     assert answer.code == 0, answer.err
     assert "resume: data.repeat 8 -> 16" in answer.out
     assert "model.ema" not in answer.out
 
 
-def test_what_is_in_the_checkpoint_cannot_be_changed(sr: Any, begun: Path) -> None:
-    answer = sr("run", f"resume={begun}", "trainer.max_steps=3", "model.optimizer.lr=0.5")
+def test_options_that_the_checkpoint_holds_cannot_change(sr: Any, finished_run: Path) -> None:
+    answer = sr("run", f"resume={finished_run}", "trainer.max_steps=3", "model.optimizer.lr=0.5")
     assert answer.code == 2
     assert "model.optimizer.lr 0.001 -> 0.5" in answer.err
-    assert f"model.init={begun}" in answer.err
+    assert f"model.init={finished_run}" in answer.err
 
 
 @pytest.mark.slow
-def test_auto_goes_on_or_begins(run: Any, sr: Any, begun: Path) -> None:
-    """By the same words, in whatever order; not with a finished run."""
+def test_auto_resumes_a_run_or_begins_one(run: Any, sr: Any, finished_run: Path) -> None:
+    """It resumes a run of the same overrides in any order, and no finished one."""
     words = ("resume=auto", "trainer.max_steps=2")
-    interrupted(begun)
-    (begun / "last.ckpt").rename(begun / "kept")
+    mark_interrupted(finished_run)
+    (finished_run / "last.ckpt").rename(finished_run / "hidden")
     answer = run(*words)
     assert (answer.code, "so a new run begins" in answer.out) == (0, True), answer.err
-    other = max(set(begun.parent.iterdir()) - {begun})
-    (begun / "kept").rename(begun / "last.ckpt")
+    other = max(set(finished_run.parent.iterdir()) - {finished_run})
+    (finished_run / "hidden").rename(finished_run / "last.ckpt")
     answer = run(*reversed(words))
-    assert (answer.code, f"resume=auto: resuming {begun}" in answer.out) == (0, True), answer.err
-    assert len(list(begun.parent.iterdir())) == 2
-    interrupted(other)
+    assert (answer.code, f"resume=auto: resuming {finished_run}" in answer.out) == (0, True), answer.err
+    assert len(list(finished_run.parent.iterdir())) == 2
+    mark_interrupted(other)
     assert "so a new run begins" in run(*words, "seed=1").out
 
 
 @pytest.mark.slow
-def test_a_tracked_run_stays_one(sr: Any, run: Any, tmp_path: Path) -> None:
-    """And another tracker is chosen without the dials of the one before."""
+def test_tracked_run_stays_tracked(sr: Any, run: Any, tmp_path: Path) -> None:
+    """Another tracker is used without the options of the one before."""
     uri = f"track.uri=sqlite:///{tmp_path}/own.db"
     assert run("track=mlflow", uri, "trainer.max_steps=2").code == 0
     (folder,) = (tmp_path / "runs").glob("*_*")
@@ -150,17 +150,17 @@ def test_a_tracked_run_stays_one(sr: Any, run: Any, tmp_path: Path) -> None:
     assert json.loads((folder / "run.json").read_text())["attempts"] == 2
 
 
-def written(folder: Path, typed: list[str], **known: Any) -> Path:
-    """A run's folder, as far as `resume` reads it."""
+def write_run(folder: Path, overrides: list[str], **identity: Any) -> Path:
+    """Write the files of a run that `resume` reads, and return the folder."""
     folder.mkdir(parents=True)
-    (folder / "overrides.yaml").write_text(yaml.safe_dump(typed, allow_unicode=True))
+    (folder / "overrides.yaml").write_text(yaml.safe_dump(overrides, allow_unicode=True))
     torch.save({}, folder / "last.ckpt")
-    (folder / "run.json").write_text(json.dumps({"status": "KILLED", **known}))
+    (folder / "run.json").write_text(json.dumps({"status": "KILLED", **identity}))
     return folder
 
 
-def test_auto_knows_a_run_by_words_with_a_password(tmp_path: Path) -> None:
-    folder = written(tmp_path / "1_a", ["track.uri=https://me:…@host", f"paths.runs={tmp_path}"])
+def test_auto_finds_a_run_whose_overrides_had_a_password(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "1_a", ["track.uri=https://me:…@host", f"paths.runs={tmp_path}"])
     words = ["track.uri=https://me:secret@host", f"paths.runs={tmp_path}"]
     assert expand_overrides(["resume=auto", *words]) == [*words, f'resume="{folder}"']
 
@@ -172,7 +172,7 @@ def test_auto_knows_a_run_by_words_with_a_password(tmp_path: Path) -> None:
         ([], {"WORLD_SIZE": "2", "RANK": "1"}, "each of the 2 processes that torchrun or srun has started"),
     ],
 )
-def test_auto_is_for_one_run_and_one_process(
+def test_auto_is_refused_for_several_runs_or_processes(
     words: list[str], variables: dict[str, str], said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in variables.items():
@@ -181,13 +181,13 @@ def test_auto_is_for_one_run_and_one_process(
         expand_overrides(["resume=auto", *words])
 
 
-def test_the_other_processes_of_a_training_find_its_folder_open(
+def test_other_processes_of_a_training_may_resume_a_running_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mine = Identity()
-    folder = written(tmp_path / "it's one", ["seed=3"])
-    mine.claim()
-    write_identity(folder, mine)
+    identity = Identity()
+    folder = write_run(tmp_path / "it's one", ["seed=3"])
+    identity.claim()
+    write_identity(folder, identity)
     with pytest.raises(UserError, match="this run is still running"):
         expand_overrides([f"resume={folder}"])
     monkeypatch.setenv("RANK", "1")
@@ -196,17 +196,17 @@ def test_the_other_processes_of_a_training_find_its_folder_open(
     assert expand_overrides(words) == words  # as the others of a training on several devices are started
 
 
-def test_an_evaluation_is_no_training(tmp_path: Path) -> None:
-    folder = written(tmp_path / "1_a", [], verb="evaluate")
+def test_evaluation_cannot_be_resumed(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "1_a", [], verb="evaluate")
     with pytest.raises(UserError, match=r"expected a training \(found a run of sr\.evaluate"):
         expand_overrides([f"resume={folder}"])
 
 
 @pytest.mark.slow
-def test_a_torn_file_is_told_of_and_the_one_before_is_taken(sr: Any, run: Any, tmp_path: Path) -> None:
+def test_truncated_checkpoint_is_reported_and_the_one_before_used(sr: Any, run: Any, tmp_path: Path) -> None:
     assert run("trainer.max_steps=4").code == 0
     (folder,) = (tmp_path / "runs").iterdir()
-    interrupted(folder)
+    mark_interrupted(folder)
     whole = (folder / "last.ckpt").read_bytes()
     (folder / "last.ckpt").write_bytes(whole[: len(whole) // 2])
     answer = sr("run", f"resume={folder}")
@@ -216,31 +216,31 @@ def test_a_torn_file_is_told_of_and_the_one_before_is_taken(sr: Any, run: Any, t
     assert is_intact(folder / "last.ckpt")
     for name in RESUMABLE:
         (folder / name).write_bytes(whole[:1000])
-    interrupted(folder)
+    mark_interrupted(folder)
     answer = sr("run", f"resume={folder}")
     assert (answer.code, "expected an intact checkpoint" in answer.err) == (2, True)
 
 
-def test_one_changed_byte_is_seen(begun: Path) -> None:
-    content = bytearray((begun / "last.ckpt").read_bytes())
+def test_one_changed_byte_makes_a_checkpoint_damaged(finished_run: Path) -> None:
+    content = bytearray((finished_run / "last.ckpt").read_bytes())
     content[len(content) // 2] ^= 1
-    (begun / "last.ckpt").write_bytes(content)
-    assert not is_intact(begun / "last.ckpt")
+    (finished_run / "last.ckpt").write_bytes(content)
+    assert not is_intact(finished_run / "last.ckpt")
 
 
-def test_what_patience_has_ended_does_not_train_on(sr: Any, run: Any, tmp_path: Path) -> None:
-    """Its process was killed while it tested."""
+def test_run_that_patience_has_stopped_only_tests(sr: Any, run: Any, tmp_path: Path) -> None:
+    """The process was killed during the test."""
     assert run("trainer.max_steps=20", "patience=1", "model.optimizer.lr=0", "model.ema=null").code == 0
     (folder,) = (tmp_path / "runs").iterdir()
-    interrupted(folder)
+    mark_interrupted(folder)
     answer = sr("run", f"resume={folder}", "stages=[fit,test]", "data.test=[folder]")
     assert (answer.code, step(folder), "test/folder" in answer.out) == (0, 4, True), answer.err
 
 
 @pytest.mark.slow
-def test_a_new_run_takes_over_no_best_of_later_steps(run: Any, begun: Path) -> None:
-    """From the first of two files, where the second is the best one: its place is given anew."""
-    early = begun.rename(begun.with_name("early"))
+def test_new_run_takes_over_no_best_checkpoint_of_a_later_step(run: Any, finished_run: Path) -> None:
+    """The new run starts before the step of the best checkpoint, and selects a best one of its own."""
+    early = finished_run.rename(finished_run.with_name("early"))
     assert run("trainer.max_steps=6").code == 0
     (later,) = set(early.parent.iterdir()) - {early}
     (early / "best.ckpt").unlink()  # the same file as last.ckpt
@@ -251,35 +251,35 @@ def test_a_new_run_takes_over_no_best_of_later_steps(run: Any, begun: Path) -> N
     assert step(new, "best.ckpt") == 4
 
 
-def test_a_strangers_overrides_are_no_commands(sr: Any, begun: Path) -> None:
+def test_overrides_of_a_foreign_folder_cannot_set_flags_or_hydra_options(sr: Any, finished_run: Path) -> None:
     for word in ("--config-dir=evil", "hydra.run.dir=/", "+hydra/callbacks=x"):
-        (begun / "overrides.yaml").write_text(yaml.safe_dump([word]))
-        answer = sr("run", f"resume={begun}")
+        (finished_run / "overrides.yaml").write_text(yaml.safe_dump([word]))
+        answer = sr("run", f"resume={finished_run}")
         assert (answer.code, "was not written by sr" in answer.err) == (2, True)
-    (begun / "overrides.yaml").write_text(yaml.safe_dump([*WORDS, "+model.alarm.x._target_=os.system"]))
-    answer = sr("run", f"resume={begun}")
+    (finished_run / "overrides.yaml").write_text(yaml.safe_dump([*WORDS, "+model.alarm.x._target_=os.system"]))
+    answer = sr("run", f"resume={finished_run}")
     assert (answer.code, "os.system" in answer.err) == (2, True)
 
 
-def test_a_strangers_folder_does_not_trust_itself(sr: Any, begun: Path, tmp_path: Path) -> None:
-    """What it wants to have built is built only where that is typed, again also by who began the run."""
+def test_foreign_folder_cannot_say_that_it_is_trusted(sr: Any, finished_run: Path, tmp_path: Path) -> None:
+    """A class from outside sr is built only if the command line trusts it, also in a resumed run."""
     (tmp_path / "secret").write_text("x")
     wanted = [f"+model.alarm.x.{key}={value}" for key, value in
               (("_target_", "shutil.copyfile"), ("src", tmp_path / "secret"), ("dst", tmp_path / "copied"))]  # fmt: skip
     for trusting in ("trust=[shutil]", " ++trust =[shutil]"):
-        (begun / "overrides.yaml").write_text(yaml.safe_dump([*WORDS, trusting, *wanted]))
-        answer = sr("run", f"resume={begun}", "trainer.max_steps=3")
+        (finished_run / "overrides.yaml").write_text(yaml.safe_dump([*WORDS, trusting, *wanted]))
+        answer = sr("run", f"resume={finished_run}", "trainer.max_steps=3")
         assert answer.code == 2, trusting
         assert "model.alarm.x is shutil.copyfile, which is no part of sr" in answer.err
         assert "if you trust it, type trust=[shutil]" in answer.err
         assert not (tmp_path / "copied").exists()
-    answer = sr("run", f"resume={begun}", "trainer.max_steps=3", "trust=[shutil]")
+    answer = sr("run", f"resume={finished_run}", "trainer.max_steps=3", "trust=[shutil]")
     assert "is no part of sr" not in answer.err
-    assert "model.alarm.x._target_ (none) -> shutil.copyfile" in answer.err  # trusted, but of no dial that this run had
+    assert "model.alarm.x._target_ (none) -> shutil.copyfile" in answer.err  # trusted, but this run had no such option
 
 
-def test_a_full_disk_leaves_the_last_file_whole(
-    run: Any, sr: Any, begun: Path, monkeypatch: pytest.MonkeyPatch
+def test_full_disk_leaves_the_last_checkpoint_intact(
+    run: Any, sr: Any, finished_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from sr.callback import checkpointing
 
@@ -287,13 +287,11 @@ def test_a_full_disk_leaves_the_last_file_whole(
         file.write(b"x")
         raise OSError(28, "No space left on device")
 
-    interrupted(begun)
+    mark_interrupted(finished_run)
     monkeypatch.setattr(checkpointing, "write_checkpoint", full)
-    answer = sr("run", f"resume={begun}", "trainer.max_steps=4")
+    answer = sr("run", f"resume={finished_run}", "trainer.max_steps=4")
     assert answer.code == 2
-    assert (
-        f"{begun}/last.ckpt: the checkpoint of step 4 cannot be written (No space left on device); the one before it is intact"
-        in answer.err
-    )
-    assert step(begun) == 2
-    assert not list(begun.glob("*.part"))
+    message = "the checkpoint of step 4 cannot be written (No space left on device); the one before it is intact"
+    assert f"{finished_run}/last.ckpt: {message}" in answer.err
+    assert step(finished_run) == 2
+    assert not list(finished_run.glob("*.part"))

@@ -1,4 +1,4 @@
-"""A training that goes on under other conditions: what was measured under the old ones is no measure any more."""
+"""A run that is resumed with other data or another protocol: metrics of before cannot be compared with those of now."""
 
 import json
 from pathlib import Path
@@ -21,8 +21,8 @@ def sets(world: Path) -> tuple[str, ...]:
 
 
 @pytest.fixture
-def begun(sr: Any, world: Path, tmp_path: Path) -> Path:
-    """The folder of a run of two steps, measured on `Set5` and on `Other`."""
+def first_run(sr: Any, world: Path, tmp_path: Path) -> Path:
+    """Train two steps, validate on `Set5` and `Other`, and return the folder of the run."""
     for k in range(2):
         write_image(world / "Other" / "HR" / f"o{k}.png", seed=k + 50)
     answer = sr("run", *WORDS, *sets(world), "trainer.max_steps=2")
@@ -37,44 +37,46 @@ def content(path: Path) -> dict[str, Any]:
 
 @pytest.mark.parametrize("how", ["folder", pytest.param("file", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("words", [("data/degrade=surveillance",), ("data.val=[Other]",)])
-def test_the_best_is_sought_anew_where_it_is_measured_otherwise(
-    sr: Any, begun: Path, world: Path, how: str, words: tuple[str, ...]
+def test_best_checkpoint_is_reset_if_validation_changes(
+    sr: Any, first_run: Path, world: Path, how: str, words: tuple[str, ...]
 ) -> None:
-    """However good the old numbers were: of easier LR, or of other pictures."""
-    before = content(begun / "last.ckpt")["sr"]
-    again = (*WORDS, *sets(world), f"resume={begun}/last.ckpt") if how == "file" else (f"resume={begun}",)
+    """The old metrics may be better: of easier LR, or of other images."""
+    before = content(first_run / "last.ckpt")["sr"]
+    again = (*WORDS, *sets(world), f"resume={first_run}/last.ckpt") if how == "file" else (f"resume={first_run}",)
     answer = sr("run", *again, "trainer.max_steps=4", *words)
     assert answer.code == 0, answer.err
     assert "the best checkpoint is reset" in answer.out
-    folder = begun if how == "folder" else max(begun.parent.iterdir())
+    folder = first_run if how == "folder" else max(first_run.parent.iterdir())
     after = content(folder / "last.ckpt")["sr"]
     assert content(folder / "best.ckpt")["global_step"] == 4
     assert {name.split("/")[1] for name in after["bicubic"]} == set(after["measured"])
     if "data/degrade=surveillance" in words:
         assert after["bicubic"]["val/Set5/psnr"] < before["bicubic"]["val/Set5/psnr"]
-    if how == "folder":  # what was the best by the old measure is kept
-        assert content(begun / "best_until_2.ckpt")["global_step"] == 2
+    if how == "folder":  # the old best checkpoint gets another name
+        assert content(first_run / "best_until_2.ckpt")["global_step"] == 2
 
 
-def test_the_best_stays_the_best_where_only_the_training_changes(sr: Any, begun: Path) -> None:
-    old = content(begun / "last.ckpt")["sr"]["best"]
-    answer = sr("run", f"resume={begun}", "trainer.max_steps=3", "data.batch=2", "data.repeat=3")
+def test_best_checkpoint_stays_if_only_the_training_changes(sr: Any, first_run: Path) -> None:
+    old = content(first_run / "last.ckpt")["sr"]["best"]
+    answer = sr("run", f"resume={first_run}", "trainer.max_steps=3", "data.batch=2", "data.repeat=3")
     assert answer.code == 0, answer.err
     assert "is reset" not in answer.out
-    assert content(begun / "last.ckpt")["sr"]["bicubic"] == content(begun / "previous.ckpt")["sr"]["bicubic"]
-    assert content(begun / "last.ckpt")["sr"]["best"]["val/Set5/psnr"] >= old["val/Set5/psnr"]
+    assert content(first_run / "last.ckpt")["sr"]["bicubic"] == content(first_run / "previous.ckpt")["sr"]["bicubic"]
+    assert content(first_run / "last.ckpt")["sr"]["best"]["val/Set5/psnr"] >= old["val/Set5/psnr"]
 
 
 @pytest.mark.parametrize("word", ["model.ema=null", "metric/also=[spectrum]", "metric=ntire"])
-def test_averages_and_protocol_are_what_a_run_keeps(sr: Any, begun: Path, word: str) -> None:
-    answer = sr("run", f"resume={begun}", "trainer.max_steps=3", word)
+def test_ema_and_protocol_of_a_run_cannot_change(sr: Any, first_run: Path, word: str) -> None:
+    answer = sr("run", f"resume={first_run}", "trainer.max_steps=3", word)
     assert answer.code == 2
     assert "continues with the same weights, optimizers and protocol" in answer.err
     assert "Traceback" not in answer.err
 
 
-def test_a_schedule_free_net_is_in_every_file_as_it_is_measured(sr: Any, tmp_path: Path, world: Path) -> None:
-    """Also between two validations, where the training goes on with other weights; and what is tested is in the file."""
+def test_every_checkpoint_of_a_schedule_free_optimizer_has_the_evaluated_weights(
+    sr: Any, tmp_path: Path, world: Path
+) -> None:
+    """Training continues with other weights between two validations; a checkpoint of that time has the tested ones."""
     words = (
         "model/optimizer=schedule_free",
         "checkpoint_steps=3",
@@ -87,8 +89,8 @@ def test_a_schedule_free_net_is_in_every_file_as_it_is_measured(sr: Any, tmp_pat
     (folder,) = (tmp_path / "runs").iterdir()
     last = content(folder / "last.ckpt")
     assert not last["optimizer_states"][0]["param_groups"][0]["train_mode"]
-    learning, kept = last["module"]["learned"][0], [v for k, v in last["state_dict"].items() if k.startswith("net.")]
-    assert any(not torch.equal(one, other) for one, other in zip(learning, kept, strict=False))
+    learning, saved = last["module"]["learned"][0], [v for k, v in last["state_dict"].items() if k.startswith("net.")]
+    assert any(not torch.equal(one, other) for one, other in zip(learning, saved, strict=False))
     again = sr(
         "evaluate", f"checkpoint={folder / 'last.ckpt'}", "data.test=[Set5]", f"paths.data={world}", "track=none"
     )

@@ -1,4 +1,4 @@
-"""The main job from the command line to MLflow and back: what was measured, kept and written down is one number."""
+"""A complete run from the command line to MLflow: evaluated, saved and reported numbers are the same."""
 
 import json
 import os
@@ -14,20 +14,26 @@ import pytest
 import torch
 from mlflow import MlflowClient
 
-DIALS = ("data=folder", "data.patch=32", "data.batch=4", "trainer.accelerator=cpu", "trainer.max_steps=5")
-GAME = ("model=gan", "model.net.width=8", "model.net.blocks=1", "model.discriminator.width=4", "model.warmup_steps=2")
+OPTIONS = ("data=folder", "data.patch=32", "data.batch=4", "trainer.accelerator=cpu", "trainer.max_steps=5")
+GAN_OPTIONS = (
+    "model=gan",
+    "model.net.width=8",
+    "model.net.blocks=1",
+    "model.discriminator.width=4",
+    "model.warmup_steps=2",
+)
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One database for all tests of this file: making one takes seconds."""
+    """Return one folder for all tests of this file: creating a database takes seconds."""
     return tmp_path_factory.mktemp("runs")
 
 
 def start(sr: Any, world: Path, runs: Path, *words: str) -> tuple[Any, dict[str, Any], Any]:
-    """Run; returns the answer, summary.json and MLflow's run, None with track=none."""
+    """Train, and return the answer, summary.json and MLflow's run, None with track=none."""
     known = set(runs.glob("*/summary.json"))
-    answer = sr("run", *DIALS, f"data.path={world}/photos", f"paths.runs={runs}", *words)
+    answer = sr("run", *OPTIONS, f"data.path={world}/photos", f"paths.runs={runs}", *words)
     (path,) = set(runs.glob("*/summary.json")) - known
     summary = json.loads(path.read_text())
     return answer, summary, summary["run_id"] and client(runs).get_run(summary["run_id"])
@@ -41,7 +47,7 @@ def artifacts(runs: Path, run_id: str, folder: str | None = None) -> set[str]:
     return {item.path for item in client(runs).list_artifacts(run_id, folder)}
 
 
-def test_a_cnn_run_is_all_there(sr: Any, world: Path, runs: Path) -> None:
+def test_cnn_run_is_complete_in_mlflow(sr: Any, world: Path, runs: Path) -> None:
     words = ("trainer.val_check_interval=2", "track.group=first", "seed=3")
     answer, summary, run = start(sr, world, runs, *words)
     assert (answer.code, summary["status"], run.info.status) == (0, "FINISHED", "FINISHED")
@@ -51,7 +57,7 @@ def test_a_cnn_run_is_all_there(sr: Any, world: Path, runs: Path) -> None:
     measured = {name for name in run.data.metrics if "psnr" in name or "ssim" in name}
     names = {f"{part}/folder x2 edsr/{kind}" for part in ("val", "test") for kind in ("psnr", "ssim")}
     best = {f"best/val/folder x2 edsr/{kind}" for kind in ("psnr", "ssim")}
-    raw = {f"val/folder x2 edsr/{kind}_raw" for kind in ("psnr", "ssim")}  # beside the averaged weights
+    raw = {f"val/folder x2 edsr/{kind}_raw" for kind in ("psnr", "ssim")}  # of the weights that are not averaged
     assert measured == names | {f"{name}_bicubic" for name in names} | best | raw
     for name in names:
         plain = name.replace(" x2 edsr", "")
@@ -67,8 +73,8 @@ def test_a_cnn_run_is_all_there(sr: Any, world: Path, runs: Path) -> None:
         5,
     ]  # the untrained net, and the last step, are measured as well
 
-    dials = {"model.net.width": "32", "seed": "3", "data.batch": "4", "trainer.val_check_interval": "2"}  # main, typed
-    assert dials.items() <= run.data.params.items()
+    params = {"model.net.width": "32", "seed": "3", "data.batch": "4", "trainer.val_check_interval": "2"}  # main, typed
+    assert params.items() <= run.data.params.items()
     expected = {"sr.model": "cnn", "sr.net": "plain", "sr.data": "folder", "sr.scale": "2", "sr.seed": "3"}
     assert expected.items() <= run.data.tags.items()
     assert (run.data.tags["sr.group"], run.data.tags["sr.protocol"]) == ("first", "edsr")
@@ -80,8 +86,8 @@ def test_a_cnn_run_is_all_there(sr: Any, world: Path, runs: Path) -> None:
     assert "sr.predict checkpoint=" in answer.out
 
 
-def test_the_number_at_the_end_is_the_number_after_loading(sr: Any, world: Path, runs: Path) -> None:
-    """Train, test; then load the checkpoint by itself, measure the same pictures: equal to the last digit."""
+def test_loaded_checkpoint_has_the_metrics_of_the_run(sr: Any, world: Path, runs: Path) -> None:
+    """Evaluate the checkpoint on the test images without the framework: equal to the last digit."""
     from sr.checkpoint.load import load_checkpoint
     from sr.config.build import build_data, build_part
     from sr.inference.upscale import upscale
@@ -100,8 +106,8 @@ def test_the_number_at_the_end_is_the_number_after_loading(sr: Any, world: Path,
         assert sum(values) / len(values) == pytest.approx(summary["metrics"]["test/folder/psnr"], abs=1e-9)
 
 
-def test_a_gan_run_logs_the_whole_game(sr: Any, world: Path, runs: Path) -> None:
-    answer, summary, run = start(sr, world, runs, *GAME)
+def test_gan_run_logs_all_signals(sr: Any, world: Path, runs: Path) -> None:
+    answer, summary, run = start(sr, world, runs, *GAN_OPTIONS)
     assert answer.code == 0
     signals = ("loss_g", "loss_d", "loss_pixel", "loss_adversarial", "d_real", "d_fake", "grad_norm_g", "grad_norm_d")
     assert {f"train/{name}" for name in signals} <= set(run.data.metrics)
@@ -112,7 +118,7 @@ def test_a_gan_run_logs_the_whole_game(sr: Any, world: Path, runs: Path) -> None
 
 
 def test_same_seed_same_numbers(sr: Any, world: Path, runs: Path) -> None:
-    """With worker processes or without."""
+    """Worker processes make no difference."""
     first, again, workers, other = (
         start(sr, world, runs, "track=none", *words)[1]["metrics"]["test/folder/psnr"]
         for words in (("seed=1",), ("seed=1",), ("seed=1", "data.workers=1"), ("seed=2",))
@@ -121,38 +127,38 @@ def test_same_seed_same_numbers(sr: Any, world: Path, runs: Path) -> None:
     assert first != other
 
 
-def test_bicubic_needs_no_training_and_gains_nothing(sr: Any, world: Path, runs: Path) -> None:
+def test_bicubic_needs_no_training_and_equals_the_baseline(sr: Any, world: Path, runs: Path) -> None:
     answer, summary, _ = start(sr, world, runs, "model/net=bicubic", "track=none")
     assert "nothing to train" in answer.out
     assert summary["metrics"]["test/folder/psnr"] == summary["bicubic"]["test/folder/psnr"]
     assert summary["checkpoint"] is None
 
 
-def test_named_sets_beside_another_training_set(sr: Any, world: Path, runs: Path) -> None:
+def test_named_sets_are_evaluated_with_another_training_set(sr: Any, world: Path, runs: Path) -> None:
     _, summary, _ = start(
         sr, world, runs, f"paths.data={world}", "data.val=[Set5]", "data.test=[Set5,folder]", "track=none"
     )
     assert {"val/Set5/psnr", "test/Set5/psnr", "test/folder/psnr"} <= set(summary["metrics"])
 
 
-def test_a_refused_start_writes_nothing(sr: Any, world: Path, runs: Path) -> None:
-    """Neither into a run that is there, nor into a folder that nobody asked for."""
+def test_refused_start_writes_nothing(sr: Any, world: Path, runs: Path) -> None:
+    """Neither into an existing run nor into a new folder."""
     before = set(runs.glob("*"))
-    words = (*DIALS, f"data.path={world}/photos", f"paths.runs={runs}")
+    words = (*OPTIONS, f"data.path={world}/photos", f"paths.runs={runs}")
     answer = sr("run", *words, "track.uri=htp://127.0.0.1:5000")
     assert (answer.code, "track.uri=htp://127.0.0.1:5000: expected" in answer.err) == (2, True)
     assert "failed:" not in answer.out
     assert set(runs.glob("*")) == before
     assert sr("run", *words, "track=journal").code == 0
     (folder,) = set(runs.glob("*")) - before
-    kept = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    contents = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     answer = sr("run", f"resume={folder}", "trainer.max_steps=9", "track=mlflow", "track.uri=htp://127.0.0.1:5000")
     assert answer.code == 2
-    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == kept
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == contents
 
 
 @pytest.mark.parametrize("name", ["save_fingerprint", "save_text"])
-def test_a_full_disk_at_the_beginning_and_at_the_end_is_no_fault_of_sr(
+def test_full_disk_at_the_start_or_end_is_an_error_message(
     name: str, sr: Any, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from sr.lifecycle import tracked_run
@@ -161,7 +167,7 @@ def test_a_full_disk_at_the_beginning_and_at_the_end_is_no_fault_of_sr(
         raise OSError(28, "No space left on device", "a file")
 
     monkeypatch.setattr(tracked_run, name, full)
-    answer = sr("run", *DIALS, f"data.path={world}/photos", "track=journal")
+    answer = sr("run", *OPTIONS, f"data.path={world}/photos", "track=journal")
     assert (answer.code, "error: a file: cannot be written (No space left on device)" in answer.err) == (2, True)
     assert "Traceback" not in answer.err
     (path,) = (tmp_path / "runs").glob("*/run.json")
@@ -169,7 +175,7 @@ def test_a_full_disk_at_the_beginning_and_at_the_end_is_no_fault_of_sr(
     assert (known["status"], known["exit"]) == ("FAILED", "disk")
 
 
-def test_an_exploding_loss_ends_failed_with_advice(sr: Any, world: Path, runs: Path) -> None:
+def test_exploding_loss_fails_with_advice(sr: Any, world: Path, runs: Path) -> None:
     words = ("model.optimizer.lr=1e30", "model/schedule=constant", "trainer.max_steps=40")
     answer, summary, run = start(sr, world, runs, *words)
     assert (answer.code, summary["status"], run.info.status) == (2, "FAILED", "FAILED")
@@ -180,16 +186,16 @@ def test_an_exploding_loss_ends_failed_with_advice(sr: Any, world: Path, runs: P
     assert batch["lr"].shape == (4, 3, 16, 16)
 
 
-def test_epochs_limit_as_well_and_what_was_trained_is_kept(sr: Any, world: Path, runs: Path) -> None:
-    """Three pictures shown sixteen times, in batches of four: 12 steps an epoch, whatever `max_steps` allows."""
+def test_max_epochs_limits_as_well_and_the_result_is_saved(sr: Any, world: Path, runs: Path) -> None:
+    """Three images, 16 patches of each, in batches of four: 12 steps an epoch, less than `max_steps`."""
     _, summary, _ = start(sr, world, runs, "trainer.max_steps=2000", "trainer.max_epochs=1", "track=none")
     assert summary["steps"] == summary["metrics"]["best/step"] == 12
     _, summary, _ = start(sr, world, runs, "data.val=[]", "track=none")
     assert summary["checkpoint"].endswith("last.ckpt")
 
 
-def test_the_table_is_of_one_net(sr: Any, world: Path, runs: Path) -> None:
-    """What is tested is the best step, and its validation stands beside it."""
+def test_table_has_the_metrics_of_the_best_step(sr: Any, world: Path, runs: Path) -> None:
+    """The best checkpoint is tested, and its validation is in the same table."""
     words = (
         "trainer.val_check_interval=1",
         "trainer.max_steps=8",
@@ -198,27 +204,27 @@ def test_the_table_is_of_one_net(sr: Any, world: Path, runs: Path) -> None:
     )
     metrics = start(sr, world, runs, "track=none", *words)[1]["metrics"]
     assert metrics["val/folder/psnr"] == metrics["best/val/folder/psnr"]
-    assert metrics["val/folder/psnr"] == metrics["test/folder/psnr"]  # here both are the same pictures
+    assert metrics["val/folder/psnr"] == metrics["test/folder/psnr"]  # both sets have the same images here
 
 
-def test_mixed_precision_does_not_reach_the_baseline(sr: Any, world: Path, runs: Path) -> None:
+def test_mixed_precision_does_not_change_the_baseline(sr: Any, world: Path, runs: Path) -> None:
     full, mixed = (
         start(sr, world, runs, "track=none", *words)[1]["bicubic"] for words in ((), ("trainer.precision=bf16-mixed",))
     )
     assert full == mixed
 
 
-def test_several_seeds_are_several_runs(sr: Any, world: Path, runs: Path) -> None:
+def test_multirun_makes_a_run_for_each_seed(sr: Any, world: Path, runs: Path) -> None:
     before = len(list(runs.glob("*/summary.json")))
-    answer = sr("run", "-m", "seed=4,5", *DIALS, f"data.path={world}/photos", f"paths.runs={runs}", "stages=[fit]")
+    answer = sr("run", "-m", "seed=4,5", *OPTIONS, f"data.path={world}/photos", f"paths.runs={runs}", "stages=[fit]")
     assert answer.code == 0
     assert len(list(runs.glob("*/summary.json"))) == before + 2
 
 
 @pytest.mark.slow
-def test_ctrl_c_saves_and_ends_killed(world: Path, runs: Path, tmp_path: Path) -> None:
+def test_ctrl_c_saves_a_checkpoint_and_ends_as_killed(world: Path, runs: Path, tmp_path: Path) -> None:
     words = (
-        *DIALS[:-1],
+        *OPTIONS[:-1],
         "trainer.max_steps=100000",
         f"data.path={world}/photos",
         f"paths.runs={runs}",
@@ -243,8 +249,8 @@ def test_ctrl_c_saves_and_ends_killed(world: Path, runs: Path, tmp_path: Path) -
 
 
 @pytest.mark.slow
-def test_a_run_beats_bicubic_on_real_photographs(sr: Any, runs: Path) -> None:
-    """The default net on the default photographs; 1.5 dB take it two minutes, the first half dB some seconds."""
+def test_run_beats_bicubic_on_photographs(sr: Any, runs: Path) -> None:
+    """The default net on the default photographs: it needs two minutes for 1.5 dB, seconds for the first 0.5 dB."""
     words = (
         "trainer.max_steps=100",
         "model.schedule.warmup=10",
