@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from hydra.core.hydra_config import HydraConfig
 from PIL import Image
 
 from sr.config import schema
@@ -67,6 +68,8 @@ def sr(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFix
             import_module(f"sr.{name}").main()
         except SystemExit as stop:
             code = stop.code or 0
+        finally:
+            HydraConfig.instance().cfg = None  # a later test in this process is no part of this command
         return Answer(code, *capfd.readouterr())
 
     return command

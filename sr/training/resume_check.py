@@ -51,7 +51,7 @@ def _is_complete(folder: Path, max_steps: int, changes: list[Change]) -> bool:
 
 def _send_unsent_entries(folder: Path, runs: str) -> None:
     """Send what the tracker has not received yet: a run that was killed while it waited for that has finished training."""
-    from sr.track.sync import sync_runs  # imports MLflow
+    from sr.track.sync import sync_runs  # imported late: it takes seconds
 
     if (folder / JOURNAL_FILE).exists():
         sync_runs([str(folder)], runs)
