@@ -47,6 +47,14 @@ def pytest_configure(config: pytest.Config) -> None:
         sys.path.insert(0, str(Path(config.getoption("--config-dir")).resolve()))
 
 
+@pytest.fixture
+def sender_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs of this test send to MLflow in a thread of this process; see `sender_thread.py`."""
+    from sender_thread import SenderThread
+
+    monkeypatch.setattr("sr.track.mlflow.start_sender", SenderThread)
+
+
 @pytest.fixture(scope="session")
 def sr_data() -> Path:
     """The folder of real images."""

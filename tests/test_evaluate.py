@@ -13,6 +13,7 @@ from PIL import Image
 
 from sr.record.result import SetResult, read_set_results
 
+pytestmark = pytest.mark.usefixtures("sender_thread")
 QUICK = ("track=none", "metric/also=[]")
 
 

@@ -15,6 +15,7 @@ import pytest
 
 from sr.record.result import read_set_results
 
+pytestmark = pytest.mark.usefixtures("sender_thread")
 ARCHIVE = Path(__file__).parent / "fixture" / "runs_864d6b4.tar.xz"
 OLD_PLACES = ("/tmp/fx/runs", "/tmp/fx/resumed")  # where the runs lay when the archive was made
 TOLERANCE = 1e-6

@@ -106,6 +106,7 @@ def test_loaded_checkpoint_has_the_metrics_of_the_run(sr: Any, world: Path, runs
         assert sum(values) / len(values) == pytest.approx(summary["metrics"]["test/folder/psnr"], abs=1e-9)
 
 
+@pytest.mark.usefixtures("sender_thread")
 def test_gan_run_logs_all_signals(sr: Any, world: Path, runs: Path) -> None:
     answer, summary, run = start(sr, world, runs, *GAN_OPTIONS)
     assert answer.code == 0
@@ -175,6 +176,7 @@ def test_full_disk_at_the_start_or_end_is_an_error_message(
     assert (known["status"], known["exit"]) == ("FAILED", "disk")
 
 
+@pytest.mark.usefixtures("sender_thread")
 def test_exploding_loss_fails_with_advice(sr: Any, world: Path, runs: Path) -> None:
     words = ("model.optimizer.lr=1e30", "model/schedule=constant", "trainer.max_steps=40")
     answer, summary, run = start(sr, world, runs, *words)
@@ -214,6 +216,7 @@ def test_mixed_precision_does_not_change_the_baseline(sr: Any, world: Path, runs
     assert full == mixed
 
 
+@pytest.mark.usefixtures("sender_thread")
 def test_multirun_makes_a_run_for_each_seed(sr: Any, world: Path, runs: Path) -> None:
     before = len(list(runs.glob("*/summary.json")))
     answer = sr("run", "-m", "seed=4,5", *OPTIONS, f"data.path={world}/photos", f"paths.runs={runs}", "stages=[fit]")

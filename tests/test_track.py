@@ -25,7 +25,11 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def track(runs: Path, tmp_path: Path) -> MLflow:
+def track(runs: Path, tmp_path: Path, sender_thread: None) -> MLflow:
+    return start_tracker(runs, tmp_path)
+
+
+def start_tracker(runs: Path, tmp_path: Path) -> MLflow:
     tracker = MLflow(None, str(runs), "test", params="all")
     config = {"long": "x" * 7000, "list": ["a", "b"], "deep": {"er": {"est": 1}}}
     tracker.start("a run", tmp_path, config, [], {"sr.scale": "2"})
@@ -95,7 +99,8 @@ def test_the_image_grid_shows_the_exact_pixels(track: MLflow, tmp_path: Path) ->
     assert get_run(track).data.tags["mlflow.loggedImages"].lower() == "true"
 
 
-def test_a_run_continues_without_the_sending_process(track: MLflow, tmp_path: Path, capfd: Any) -> None:
+def test_a_run_continues_without_the_sending_process(runs: Path, tmp_path: Path, capfd: Any) -> None:
+    track = start_tracker(runs, tmp_path)
     track._sender.kill()
     track._listener.join()
     track.log_points({"train/loss": 1.0}, 1)
