@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from importlib import import_module
 from itertools import product
@@ -63,6 +63,13 @@ def sr_data() -> Path:
     return Path(os.environ["SR_DATA"]).resolve()
 
 
+@pytest.fixture(autouse=True)
+def forget_command() -> Iterator[None]:
+    """Clear Hydra's record of the last command: the next test in this process is no part of it."""
+    yield
+    HydraConfig.instance().cfg = None
+
+
 @pytest.fixture
 def sr(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture) -> Callable[..., Answer]:
     """`sr("run", "scale=3", …)` types a verb's command line, in a folder of its own."""
@@ -76,8 +83,6 @@ def sr(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFix
             import_module(f"sr.{name}").main()
         except SystemExit as stop:
             code = stop.code or 0
-        finally:
-            HydraConfig.instance().cfg = None  # a later test in this process is no part of this command
         return Answer(code, *capfd.readouterr())
 
     return command
