@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import torch
 from mlflow import MlflowClient
-from test_exact import GAN, differences
+from test_exact import GAN, find_differences
 
 from sr.record.identity import read_identity
 from sr.record.journal_format import JOURNAL_FILE, drop_superseded, list_points, read_entries
@@ -140,9 +140,9 @@ def test_a_killed_and_resumed_run_equals_an_uninterrupted_one(
             if kills == -(-KILLS // len(CASES)):
                 assert killed.go()
                 break
-        assert differences(expected, read_valid_entries(killed.folder)) == []
+        assert find_differences(expected, read_valid_entries(killed.folder)) == []
         check_mlflow(killed.folder)
         for name in ("last.ckpt", "best.ckpt"):
             contents = [torch.load(runs.folder / name, weights_only=True) for runs in (whole, killed)]
-            assert differences(*contents) == []
+            assert find_differences(*contents) == []
     print(f"{kills} kills of {count} runs, of {seconds:.1f} s each")
