@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from sr.benchmark.fault_proxy import FaultProxy, MLflowServer
+from sr.benchmark.fault_proxy import FaultProxy
 from sr.record.journal_format import JOURNAL_FILE, drop_superseded, list_points, read_entries
+from sr.track.local_server import LocalServer
 from sr.track.mlflow_format import sanitize_key
 
 pytestmark = pytest.mark.slow
@@ -34,8 +35,8 @@ def wait_for(true: Callable[[], Any], seconds: float) -> Any:
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[MLflowServer]:
-    with MLflowServer() as server:
+def server() -> Iterator[LocalServer]:
+    with LocalServer() as server:
         yield server
 
 
@@ -85,7 +86,7 @@ def sync(run: Path) -> None:
 
 
 def test_server_killed_and_not_restarted_before_the_end(tmp_path: Path) -> None:
-    server = MLflowServer()
+    server = LocalServer()
     server.start()
     run = begin(server.uri, tmp_path / "runs")
     wait_for(lambda: is_training(tmp_path / "runs"), 120)
@@ -104,7 +105,7 @@ def test_server_killed_and_not_restarted_before_the_end(tmp_path: Path) -> None:
 
 
 def test_server_killed_and_restarted_during_the_run(tmp_path: Path) -> None:
-    server = MLflowServer()
+    server = LocalServer()
     server.start()
     run = begin(server.uri, tmp_path / "runs", "model.net.width=64", "model.net.depth=6")
     wait_for(lambda: is_training(tmp_path / "runs"), 120)
@@ -116,7 +117,7 @@ def test_server_killed_and_restarted_during_the_run(tmp_path: Path) -> None:
     server.kill()
 
 
-def test_server_that_answers_three_seconds_late(server: MLflowServer, tmp_path: Path) -> None:
+def test_server_that_answers_three_seconds_late(server: LocalServer, tmp_path: Path) -> None:
     with FaultProxy(server.port) as proxy:
         run = begin(proxy.uri, tmp_path)
         wait_for(lambda: is_training(tmp_path), 120)
@@ -127,7 +128,7 @@ def test_server_that_answers_three_seconds_late(server: MLflowServer, tmp_path: 
     check(server.uri, folder(tmp_path))
 
 
-def test_server_that_answers_500_from_the_start(server: MLflowServer, tmp_path: Path) -> None:
+def test_server_that_answers_500_from_the_start(server: LocalServer, tmp_path: Path) -> None:
     """The run is unknown to MLflow until it is synced."""
     with FaultProxy(server.port) as proxy:
         proxy.set_mode("failing")

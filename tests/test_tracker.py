@@ -15,13 +15,6 @@ from sr.track.tracker import Tracker
 from sr.track.upload import Upload
 
 ROOT = Path(__file__).resolve().parents[1]
-# Modules outside of sr/track that may mention MLflow, and why.
-MLFLOW_MODULES = {
-    "sr/benchmark/fault_proxy.py": "starts MLflow's own server for benchmarks and tests, and fails in front of it",
-    "sr/benchmark/outage.py": "measures training while MLflow's server is killed, slow or broken",
-    "sr/benchmark/tracked_loop.py": "starts a run in MLflow for these benchmarks",
-    "sr/benchmark/tracking.py": "compares track=mlflow with MLflow's and Lightning's own loggers",
-}
 
 
 def test_only_trackers_know_mlflow() -> None:
@@ -30,7 +23,7 @@ def test_only_trackers_know_mlflow() -> None:
         for path in (ROOT / "sr").rglob("*.py")
         if "mlflow" in path.read_text(encoding="utf-8").lower()
     }
-    assert {name for name in mentioned if not name.startswith("sr/track/")} == set(MLFLOW_MODULES)
+    assert {name for name in mentioned if not name.startswith("sr/track/")} == set()
 
 
 @pytest.mark.group("track")

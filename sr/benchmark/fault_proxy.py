@@ -1,78 +1,24 @@
-"""An MLflow server for tests and benchmarks, and a proxy in front of it that can delay, fail or refuse requests.
+"""A proxy in front of a server that can delay, fail or refuse requests, for tests and benchmarks.
 
-Both are separate processes. The proxy (`python -m sr.benchmark.fault_proxy PORT`) reads modes from its standard input, one
+It is a separate process. The proxy (`python -m sr.benchmark.fault_proxy PORT`) reads modes from its standard input, one
 per line, and answers each, once it is set, with the number of requests since the last one. It ends with its input.
 """
 
 import contextlib
-import os
-import signal
-import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 import urllib.error
 import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Literal, Self
 
 from sr.runtime.error import UserError
 
 Mode = Literal["open", "closed", "delayed", "failing"]  # forward; refuse connections; forward after DELAY; answer 500
 DELAY = 3.0  # seconds
-STARTUP_SECONDS = 120.0  # time for MLflow's server to start
 UNFORWARDED_HEADERS = ("host", "connection", "accept-encoding")
-
-
-class MLflowServer:
-    """`mlflow server` on the loopback interface, with a database of its own."""
-
-    def __init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        self.uri = f"http://127.0.0.1:{self.port}"
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.kill()
-        self._folder.cleanup()
-
-    def start(self) -> None:
-        """Start the server unless it runs, and return when it answers."""
-        if self._process is not None:
-            return
-        folder = Path(self._folder.name)
-        options = ["--host", "127.0.0.1", "--port", str(self.port), "--workers", "1",
-                   "--backend-store-uri", f"sqlite:///{folder}/served.db", "--artifacts-destination", str(folder)]  # fmt: skip
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "mlflow", "server", *options],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-        )  # fmt: skip
-        deadline = time.monotonic() + STARTUP_SECONDS
-        while time.monotonic() < deadline:
-            with contextlib.suppress(OSError), urllib.request.urlopen(f"{self.uri}/health", timeout=2) as response:
-                if response.status == 200:
-                    return
-            time.sleep(0.2)
-        self.kill()
-        raise UserError(f"mlflow server did not start within {STARTUP_SECONDS:g} s")
-
-    def kill(self) -> None:
-        """Send SIGKILL to the server and its workers."""
-        if self._process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
-            self._process = None
 
 
 class FaultProxy:
@@ -102,7 +48,7 @@ class FaultProxy:
     def _read_answer(self) -> str:
         line = self._process.stdout.readline().strip()
         if not line:
-            raise UserError(f"the proxy in front of MLflow's server ended (exit code {self._process.wait()})")
+            raise UserError(f"the proxy in front of the server ended (exit code {self._process.wait()})")
         return line
 
 

@@ -1,4 +1,4 @@
-"""Measure the training speed while MLflow's server is killed, slow or broken, against the speed while it answers."""
+"""Measure the training speed while the tracker's server is killed, slow or broken, against the speed while it answers."""
 
 import contextlib
 import io
@@ -8,15 +8,17 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
-from sr.benchmark.fault_proxy import FaultProxy, MLflowServer
+from sr.benchmark.fault_proxy import FaultProxy
 from sr.benchmark.row import Row
-from sr.benchmark.tracked_loop import create_training_step, open_tracker
+from sr.benchmark.tracked_loop import create_training_step
+from sr.track.comparison import open_tracker
+from sr.track.local_server import LocalServer
 
 ROUND_SECONDS = 30.0  # of which an outage lasts from the first sixth to the last
 WARMUP_SECONDS = 8.0  # before a round: a machine that was idle is faster for a while
 CHECKPOINT_INTERVAL = 50  # steps, so that there is always something to send
 MAX_ROUNDS = 3
-REFERENCE = "the same loop while MLflow's server answers"
+REFERENCE = "the same loop while the server answers"
 
 Event = tuple[float, Callable[[], object]]  # seconds after the start of a round, what happens then
 
@@ -27,7 +29,7 @@ def compare_outages(config: dict[str, Any]) -> Iterator[Row]:
     The order of the two alternates. A killed server is started again when the next round needs it.
     """
     step, rounds = create_training_step(config), min(config["rounds"], MAX_ROUNDS)
-    with MLflowServer() as server, FaultProxy(server.port) as proxy:
+    with LocalServer() as server, FaultProxy(server.port) as proxy:
         restore = partial(proxy.set_mode, "open")
         outages: dict[str, tuple[str, Callable[[], object], Callable[[], object]]] = {
             "refusing connections": (proxy.uri, partial(proxy.set_mode, "closed"), restore),
@@ -46,7 +48,7 @@ def compare_outages(config: dict[str, Any]) -> Iterator[Row]:
                     server.start()
                     side.append(_measure_rate(step, uri, side_events))
     for name in outages:
-        yield Row(f"training while MLflow is {name}", rates[name], reference[name], "steps/s", REFERENCE)
+        yield Row(f"training while the tracker's server is {name}", rates[name], reference[name], "steps/s", REFERENCE)
 
 
 def _measure_rate(step: Callable[[], dict[str, Any]], uri: str, events: list[Event]) -> float:

@@ -1,16 +1,11 @@
-"""A tracked run, and a training step of the default net, for the benchmarks of tracking."""
+"""A training step of the default net, for the benchmarks of tracking."""
 
-import contextlib
-import tempfile
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import torch
 
 from sr.config.build import build_model
-from sr.track.mlflow import MLflow
-from sr.track.upload import Upload
 
 SCALARS = 5  # logged at each step
 
@@ -31,17 +26,3 @@ def create_training_step(config: dict[str, Any]) -> Callable[[], dict[str, Any]]
         return {f"train/{i}": loss.detach() for i in range(SCALARS)}
 
     return step
-
-
-@contextlib.contextmanager
-def open_tracker(uri: str | None = None) -> Iterator[tuple[MLflow, Callable[[], bool]]]:
-    """Yield the tracker of a started run, and a function that returns True if its MLflow has everything uploaded."""
-    with tempfile.TemporaryDirectory() as runs:
-        folder = Path(runs) / "run"
-        folder.mkdir()
-        tracker = MLflow(uri, runs, "bench")
-        tracker.start("bench", folder, {}, [], {})
-        try:
-            yield tracker, lambda: Upload(folder, tracker.uri, tracker.runs).is_complete
-        finally:
-            tracker.close("FINISHED")

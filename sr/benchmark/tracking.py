@@ -1,8 +1,8 @@
-"""Measure what tracking costs the training thread, against Lightning's and MLflow's own loggers, and during an outage.
+"""Measure what tracking costs the training thread, against other loggers, and during an outage.
 
 There are two figures of each: the calls alone, and the total loss of a loop of real steps, which includes the background
 threads. These work in bursts, seconds after a call. So a loop that logs marks its checkpoints as a training does, and
-afterwards continues without logging until MLflow has everything that was logged; its loss is the time that it took beyond
+afterwards continues without logging until everything that was logged is uploaded; its loss is the time that it took beyond
 that of as many steps without tracking, which is the mean of the untracked rounds before and after it. Neither short
 alternating blocks nor medians within a round would do: bursts would fall into untracked blocks, or be invisible.
 """
@@ -17,30 +17,27 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import torch
-from mlflow import MlflowClient
 from PIL import Image
-from pytorch_lightning.loggers import MLFlowLogger
 from torch import nn
 
 from sr.benchmark.outage import compare_outages
 from sr.benchmark.row import Row
-from sr.benchmark.tracked_loop import SCALARS, create_training_step, open_tracker
+from sr.benchmark.tracked_loop import SCALARS, create_training_step
 from sr.callback.panels import draw_panel
 from sr.image.resize import imresize, upscale_bicubic
 from sr.metric.protocol import Protocol
 from sr.model.evaluation import EvaluationOutput
 from sr.runtime import malloc
 from sr.runtime.error import UserError
+from sr.track.comparison import IMAGE_LOGGER, SCALAR_LOGGER, create_image_logger, create_scalar_logger, open_tracker
 
 PANELS = 4  # at each validation
 VALIDATION_INTERVAL = 300  # steps between two validations, with a checkpoint each: conf/trainer/default
 MIN_ROUND_SECONDS = 5.0  # several cycles of the background threads
 DEFAULT_NET_SECONDS = 12.0  # of a round of the default net: 2 % must be measurable
 SLOW_CALL_STEPS = 50  # of a block, for calls that take some ten milliseconds
-POLL_SECONDS = 1.0  # between two checks of what MLflow has
-UPLOAD_SECONDS = 300.0  # in which MLflow must have everything
-LIGHTNING = "pytorch_lightning.loggers.MLFlowLogger.log_metrics, into SQLite"
-LOG_IMAGE = "the panel drawn, then MlflowClient.log_image, into SQLite"
+POLL_SECONDS = 1.0  # between two checks of what is uploaded
+UPLOAD_SECONDS = 300.0  # in which everything must be uploaded
 
 
 class LoopTime(NamedTuple):
@@ -71,7 +68,7 @@ class LoggingPlan(NamedTuple):
     seconds: float = 0.0  # of a round, at least: whole blocks
     block_steps: int = SLOW_CALL_STEPS
     end_block: Callable[[int], Any] = lambda step: None
-    is_uploaded: Callable[[], bool] = lambda: True  # True if MLflow has everything
+    is_uploaded: Callable[[], bool] = lambda: True  # True if everything is uploaded
 
 
 class LoggingCosts(NamedTuple):
@@ -83,7 +80,7 @@ class LoggingCosts(NamedTuple):
 
 
 def compare_tracking(config: dict[str, Any]) -> Iterator[Row]:
-    """Yield the rows for scalars, for panels, and for outages of MLflow."""
+    """Yield the rows for scalars, for panels, and for outages of the server."""
     malloc.retain_freed_memory()  # as a training does
     old_threads = torch.get_num_threads()
     torch.set_num_threads(config["threads"])
@@ -97,15 +94,14 @@ def compare_tracking(config: dict[str, Any]) -> Iterator[Row]:
 
 def _compare_scalars(config: dict[str, Any]) -> Iterator[Row]:
     with open_tracker() as (tracker, is_uploaded), tempfile.TemporaryDirectory() as folder:
-        lightning = MLFlowLogger("bench", tracking_uri=f"sqlite:///{folder}/mlflow.db", artifact_location=folder)
-        lightning.log_metrics({"a": 0.0}, 0)
+        log_scalars = create_scalar_logger(folder)
         scalars = {f"train/{i}": torch.tensor(1 / (i + 3)) for i in range(SCALARS)}  # a training step has them anyway
 
         def log(step: int) -> None:
             tracker.log_points(scalars, step)
 
         def log_by_lightning(step: int) -> None:
-            lightning.log_metrics({f"train/{i}": float(step) for i in range(SCALARS)}, step)
+            log_scalars({f"train/{i}": float(step) for i in range(SCALARS)}, step)
 
         seconds = max(MIN_ROUND_SECONDS, config["seconds"])
         plans = [
@@ -114,36 +110,38 @@ def _compare_scalars(config: dict[str, Any]) -> Iterator[Row]:
         ]
         ours, reference = measure_costs(_create_short_step(), plans, config["rounds"], "scalars")
         name = f"tracking a step with {SCALARS} scalars"
-        yield Row(f"{name}, the call", ours.call_ms, reference.call_ms, "ms", LIGHTNING)
-        yield Row(f"{name}, total loss of a loop of short steps", ours.total_ms, reference.total_ms, "ms", LIGHTNING)
+        yield Row(f"{name}, the call", ours.call_ms, reference.call_ms, "ms", SCALAR_LOGGER)
+        yield Row(
+            f"{name}, total loss of a loop of short steps", ours.total_ms, reference.total_ms, "ms", SCALAR_LOGGER
+        )
         plans = [plan._replace(seconds=DEFAULT_NET_SECONDS) for plan in plans]
         costs = measure_costs(
             create_training_step(config), plans, config["rounds"], "scalars of the default net", DEFAULT_NET_SECONDS
         )
         percent = [[100 * share for share in side.step_shares] for side in costs]
-        yield Row(f"{name}, total loss of a loop of the default net", *percent, "%", LIGHTNING)
+        yield Row(f"{name}, total loss of a loop of the default net", *percent, "%", SCALAR_LOGGER)
 
 
 def _compare_panels(config: dict[str, Any]) -> Iterator[Row]:
     """Log panels as a validation does: four in a row, drawn in a background thread, followed by a checkpoint."""
     draw = _create_panel_function(config["scale"])
     with open_tracker() as (tracker, is_uploaded):
-        client, run_id = MlflowClient(tracker.uri), tracker.run_id
+        log_image = create_image_logger(tracker)
 
         def log(step: int) -> None:
             tracker.log_image("panel", draw, step)
 
-        def log_by_mlflow(step: int) -> None:
-            client.log_image(run_id, draw(), key="x", step=step, synchronous=True)
+        def log_by_client(step: int) -> None:
+            log_image(draw(), step)
 
         seconds = max(MIN_ROUND_SECONDS, config["seconds"])
         plans = [
             LoggingPlan(log, 0, PANELS, seconds, VALIDATION_INTERVAL, tracker.mark_saved, is_uploaded),
-            LoggingPlan(log_by_mlflow, 0, PANELS),
+            LoggingPlan(log_by_client, 0, PANELS),
         ]
         ours, reference = measure_costs(_create_short_step(), plans, config["rounds"], "panels")
-    yield Row("tracking a panel, the call", ours.call_ms, reference.call_ms, "ms", LOG_IMAGE)
-    yield Row("tracking a panel, total loss of the loop", ours.total_ms, reference.total_ms, "ms", LOG_IMAGE)
+    yield Row("tracking a panel, the call", ours.call_ms, reference.call_ms, "ms", IMAGE_LOGGER)
+    yield Row("tracking a panel, total loss of the loop", ours.total_ms, reference.total_ms, "ms", IMAGE_LOGGER)
 
 
 def measure_costs(
@@ -196,9 +194,7 @@ def _run_until(condition: Callable[[], bool], step_function: Callable[[], Any]) 
     steps, seconds = 0, 0.0
     while not condition():
         if seconds > UPLOAD_SECONDS:
-            raise UserError(
-                f"parts=[track]: MLflow does not have everything that was logged after {UPLOAD_SECONDS:g} s"
-            )
+            raise UserError(f"parts=[track]: what was logged is not all uploaded after {UPLOAD_SECONDS:g} s")
         timing = _run_loop(step_function, POLL_SECONDS)
         steps, seconds = steps + timing.steps, seconds + timing.seconds
     return LoopTime(steps, seconds)
