@@ -26,6 +26,7 @@ def run(sr: Any, world: Path, tmp_path: Path) -> Iterator[Callable[..., tuple[An
     return command
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["adam", "schedule_free"])
 def test_run_from_a_checkpoint_ends_like_an_uninterrupted_one(run: Any, optimizer: str) -> None:
     """A new run from step 3, in the middle of an epoch, continues images, weights and learning rates."""

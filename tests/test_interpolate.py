@@ -136,6 +136,7 @@ def test_predict_upscales_with_the_interpolated_net(tmp_path: Path, sr: Callable
     assert (made["half"] != made["cnn"]).any()
 
 
+@pytest.mark.slow
 def test_sweep_over_alpha_evaluates_each_and_stores_both_files(
     tmp_path: Path, sr: Callable[..., Answer], world: Path
 ) -> None:

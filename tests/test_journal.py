@@ -148,6 +148,7 @@ def test_a_disk_that_fails_does_not_hang_the_run(journal: Journal, monkeypatch: 
     assert read_identity(journal._folder).status == "FAILED"
 
 
+@pytest.mark.slow
 def test_a_run_whose_process_died_is_marked_as_killed(tmp_path: Path) -> None:
     program = f"""
 import os, signal

@@ -30,6 +30,7 @@ def count_page_faults(**variables: str) -> list[int]:
     return [int(n) for n in subprocess.check_output(command, text=True, env=env | variables).split()]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
 def test_freed_memory_is_used_again_unless_the_user_has_tuned_it() -> None:
     before, after = count_page_faults()

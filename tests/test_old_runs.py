@@ -75,6 +75,7 @@ def _read_summary(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "summary.json").read_text(encoding="utf-8"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["cnn/best", "cnn/last", "cnn/previous", "gan/best", "gan/best_ssim", "gan/last"])
 def test_old_checkpoint_loads(name: str, runs: Path) -> None:
     import torch
@@ -87,6 +88,7 @@ def test_old_checkpoint_loads(name: str, runs: Path) -> None:
     assert loaded.step == (10 if name in ("cnn/previous", "gan/best_ssim") else 20)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "expected"), [("cnn", CNN_AT_30), ("gan", GAN_AT_30)])
 def test_old_run_resumes_to_the_numbers_of_the_old_code(
     name: str, expected: dict[str, float], sr: Any, runs: Path, recwarn: pytest.WarningsRecorder
@@ -101,6 +103,7 @@ def test_old_run_resumes_to_the_numbers_of_the_old_code(
     assert not lost  # each callback has found its state under the name that it had then
 
 
+@pytest.mark.slow
 def test_old_run_continues_in_its_mlflow_run(sr: Any, runs: Path) -> None:
     from mlflow.tracking import MlflowClient
 
@@ -110,6 +113,7 @@ def test_old_run_continues_in_its_mlflow_run(sr: Any, runs: Path) -> None:
     assert run.data.metrics["val/sample x2 edsr/psnr"] == pytest.approx(CNN_AT_30["val/sample/psnr"], abs=TOLERANCE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("checkpoint", ["{runs}/cnn/best.ckpt", f"mlflow:{CNN_RUN_ID}"])
 def test_old_checkpoint_evaluates_to_the_old_numbers(checkpoint: str, sr: Any, runs: Path) -> None:
     (old,) = runs.glob("*evaluate*")

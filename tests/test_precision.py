@@ -32,6 +32,7 @@ assert state() == before
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "statement",
     [

@@ -118,6 +118,7 @@ def test_gan_run_logs_all_signals(sr: Any, world: Path, runs: Path) -> None:
     assert summary["steps"] == 5
 
 
+@pytest.mark.slow
 def test_same_seed_same_numbers(sr: Any, world: Path, runs: Path) -> None:
     """Worker processes make no difference."""
     first, again, workers, other = (
@@ -188,6 +189,7 @@ def test_exploding_loss_fails_with_advice(sr: Any, world: Path, runs: Path) -> N
     assert batch["lr"].shape == (4, 3, 16, 16)
 
 
+@pytest.mark.slow
 def test_max_epochs_limits_as_well_and_the_result_is_saved(sr: Any, world: Path, runs: Path) -> None:
     """Three images, 16 patches of each, in batches of four: 12 steps an epoch, less than `max_steps`."""
     _, summary, _ = start(sr, world, runs, "trainer.max_steps=2000", "trainer.max_epochs=1", "track=none")
@@ -209,6 +211,7 @@ def test_table_has_the_metrics_of_the_best_step(sr: Any, world: Path, runs: Path
     assert metrics["val/folder/psnr"] == metrics["test/folder/psnr"]  # both sets have the same images here
 
 
+@pytest.mark.slow
 def test_mixed_precision_does_not_change_the_baseline(sr: Any, world: Path, runs: Path) -> None:
     full, mixed = (
         start(sr, world, runs, "track=none", *words)[1]["bicubic"] for words in ((), ("trainer.precision=bf16-mixed",))
@@ -216,6 +219,7 @@ def test_mixed_precision_does_not_change_the_baseline(sr: Any, world: Path, runs
     assert full == mixed
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("sender_thread")
 def test_multirun_makes_a_run_for_each_seed(sr: Any, world: Path, runs: Path) -> None:
     before = len(list(runs.glob("*/summary.json")))

@@ -47,6 +47,7 @@ def losses(upload: Upload) -> list[Any]:
     return MlflowClient(upload.uri).get_metric_history(upload.run_id, "train/loss")
 
 
+@pytest.mark.slow
 def test_a_server_that_dies_loses_neither_the_run_nor_a_point(journal: Journal, tmp_path: Path, capfd: Any) -> None:
     messages: list[dict[str, Any]] = []
     sender = Sender(upload(journal), lambda **words: messages.append(words))
@@ -82,6 +83,7 @@ class Dead:
         raise ConnectionError("the server has died")
 
 
+@pytest.mark.slow
 def test_the_sending_process_ends_with_its_run_and_ignores_signals(journal: Journal, tmp_path: Path) -> None:
     process = start_sender(tmp_path, upload(journal).uri, journal.runs, [])
     assert [json.loads(process.stdout.readline()).popitem()[0] for _ in range(2)] == ["known", "tried"]

@@ -99,6 +99,7 @@ def test_the_image_grid_shows_the_exact_pixels(track: MLflow, tmp_path: Path) ->
     assert get_run(track).data.tags["mlflow.loggedImages"].lower() == "true"
 
 
+@pytest.mark.slow
 def test_a_run_continues_without_the_sending_process(runs: Path, tmp_path: Path, capfd: Any) -> None:
     track = start_tracker(runs, tmp_path)
     track._sender.kill()
@@ -132,6 +133,7 @@ def test_a_checkpoint_that_the_journal_does_not_mention_yet_covers_its_steps(tra
     assert [p.step for p in history] == [1, 2, 3, 4, 5, 6]
 
 
+@pytest.mark.slow
 def test_the_journal_of_a_run_deleted_in_mlflow_can_be_sent_later(track: MLflow, capfd: Any) -> None:
     client = MlflowClient(track.uri)
     client.delete_run(track.run_id)

@@ -78,6 +78,7 @@ class TextFile(NoTracker):
 '''
 
 
+@pytest.mark.slow
 def test_a_tracker_of_the_users_own_is_two_files(tmp_path: Path) -> None:
     """A module and a YAML file below --config-dir; nothing of sr has to change."""
     (tmp_path / "mine" / "track").mkdir(parents=True)
