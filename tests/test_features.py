@@ -50,11 +50,11 @@ def test_the_recipe_writes_what_the_loss_reads(tmp_path: Path) -> None:
     images = read_labeled_images(tmp_path, "train")[0] / 255
     (seen, _), *_ = Features({"conv1_1": 1.0}, weights=str(file)).extractor(images, images[:1])
     assert seen.mean(dim=(0, 2, 3)).abs().max() < 0.5
-    net = recipe["normed"](recipe["vgg"](recipe["WIDTHS"]))
+    net = recipe["add_norms"](recipe["vgg"](recipe["WIDTHS"]))
     for layer in net:
         if isinstance(layer, nn.BatchNorm2d):
             nn.init.normal_(layer.running_mean)
             nn.init.uniform_(layer.running_var, 0.5, 2)
-    safetensors.torch.save_file(recipe["folded"](net), file)
+    safetensors.torch.save_file(recipe["fold_norms"](net), file)
     (seen, _), *_ = Features({"conv3_2": 1.0}, weights=str(file)).extractor(images[:2], images[:2])
-    torch.testing.assert_close(seen, net.eval()[:-2](recipe["shown"](images[:2] * 255)), rtol=0.02, atol=0.02)
+    torch.testing.assert_close(seen, net.eval()[:-2](recipe["normalize"](images[:2] * 255)), rtol=0.02, atol=0.02)
