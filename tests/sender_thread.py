@@ -22,8 +22,7 @@ class SenderThread:
     def __init__(self, folder: Path, uri: str, runs: Path, orphans: list[Path]) -> None:
         database = Path(uri.removeprefix(SQLITE))
         if uri.startswith(SQLITE) and not database.exists():
-            database.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(create_database(), database)
+            copy_database(database)
         self.stdin = self
         self._messages: Queue[str | None] = Queue()
         self._sender = Sender(Upload(folder, uri, runs), self._report)
@@ -59,6 +58,12 @@ class SenderThread:
             send_run(folder, self._uri)
         self._sender.run()
         self._messages.put(None)
+
+
+def copy_database(path: Path) -> None:
+    """Put a database of MLflow without runs to this path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(create_database(), path)
 
 
 @cache

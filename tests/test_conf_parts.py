@@ -287,6 +287,7 @@ def test_trainer(choice: str, compose: Any, build: Any) -> None:
 
 
 @pytest.mark.group("track")
+@pytest.mark.usefixtures("sender_thread")
 def test_track(choice: str, compose: Any, build: Any, tmp_path: Path) -> None:
     config = compose(f"track={choice}", f"paths.runs={tmp_path}")
     track = build.build_part(config["track"], "track")

@@ -48,7 +48,7 @@ def run_folder(folder: Path, **changed: Any) -> Path:
 # The run
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("sender_thread")
 def test_a_run_that_only_mlflow_has_is_downloaded(sr: Any, world: Path, tmp_path: Path) -> None:
     """Its files and metrics are downloaded to a temporary folder."""
     from test_run import start

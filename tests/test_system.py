@@ -155,7 +155,7 @@ def test_waiting_is_the_time_in_the_loaders_next() -> None:
     assert 0.03 <= waiting.seconds < 0.05
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("sender_thread")
 def test_every_validation_logs_the_throughput(sr: Any, world: Path, runs: Path) -> None:
     words = ("trainer.val_check_interval=2", "track.system_interval=0.5", "data.workers=1")
     _, summary, run = start(sr, world, runs, *words)

@@ -1,11 +1,10 @@
 """The interface of trackers: what is outside of sr/track knows no tracker by name, and a new one takes two files."""
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sender_thread import copy_database
 
 from sr.record.journal_format import JOURNAL_FILE, append_entries, read_entries
 from sr.track.journal import Journal
@@ -26,6 +25,7 @@ def test_only_trackers_know_mlflow() -> None:
     assert {name for name in mentioned if not name.startswith("sr/track/")} == set()
 
 
+@pytest.mark.usefixtures("sender_thread")
 @pytest.mark.group("track")
 def test_every_config_builds_a_tracker(choice: str, compose: Any, build: Any, tmp_path: Path) -> None:
     """It takes every report of a run, and a run goes on without what it does not implement."""
@@ -78,25 +78,23 @@ class TextFile(NoTracker):
 '''
 
 
-@pytest.mark.slow
-def test_a_tracker_of_the_users_own_is_two_files(tmp_path: Path) -> None:
+def test_a_tracker_of_the_users_own_is_two_files(sr: Any, world: Path, tmp_path: Path) -> None:
     """A module and a YAML file below --config-dir; nothing of sr has to change."""
     (tmp_path / "mine" / "track").mkdir(parents=True)
     (tmp_path / "mine" / "text_file.py").write_text(OWN_TRACKER)
     (tmp_path / "mine" / "track" / "text.yaml").write_text("_target_: text_file.TextFile\n")
-    command = [
-        sys.executable, "-m", "sr.run", f"--config-dir={tmp_path}/mine", "track=text", f"paths.runs={tmp_path}/runs",
-        "data=sample", "model/net=plain", "model.net.width=4", "model.net.depth=2", "trainer.max_steps=2",
-        "trainer.val_check_interval=2", "trainer.accelerator=cpu", "data.batch=2", "data.patch=32", "data.workers=0",
-    ]  # fmt: skip
-    process = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
-    assert process.returncode == 0, process.stderr
+    words = (
+        "data=folder", f"data.path={world}/photos", "model.net.width=4", "model.net.depth=2", "data.patch=32",
+        "data.batch=2", "trainer.max_steps=2", "trainer.val_check_interval=2", "trainer.accelerator=cpu",
+    )  # fmt: skip
+    answer = sr("run", f"--config-dir={tmp_path}/mine", "track=text", *words)
+    assert answer.code == 0, answer.err
     (report,) = tmp_path.glob("runs/*/report.txt")
     lines = report.read_text().splitlines()
-    assert any(line.startswith("2 val/sample") for line in lines)
+    assert any(line.startswith("2 val/folder") for line in lines)
     assert lines[-1] == "FINISHED"
     assert "Protocol" in report.with_name("description.txt").read_text()
-    assert f"report      {report}" in process.stdout
+    assert f"report      {report}" in answer.out
 
 
 def test_tags_of_a_journal_become_those_that_mlflow_shows(tmp_path: Path) -> None:
@@ -112,6 +110,7 @@ def test_tags_of_a_journal_become_those_that_mlflow_shows(tmp_path: Path) -> Non
     tracker.close("FINISHED")
     append_entries(tmp_path / JOURNAL_FILE, [{"tag": "mlflow.source.git.branch", "value": "old"}])
     assert not any("mlflow" in str(placed.entry) for placed in list(read_entries(tmp_path / JOURNAL_FILE))[:-1])
+    copy_database(tmp_path / "mlflow.db")
     upload = Upload(tmp_path, f"sqlite:///{tmp_path}/mlflow.db", tmp_path)
     upload.send_all()
     tags = MlflowClient(upload.uri).get_run(upload.run_id).data.tags
