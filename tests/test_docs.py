@@ -7,6 +7,7 @@ import sys
 import tomllib
 from collections.abc import Callable
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -41,14 +42,17 @@ def name_test(command: Command) -> str:
     return f"{command.page.relative_to(ROOT).with_suffix('')}: {command.text.removeprefix('python -m ')[:70]}"
 
 
-def train(folder: Path, *words: str) -> Path:
-    """Train two steps in `folder` and return the best checkpoint."""
-    from sr import run
-
+def type_command(folder: Path, name: str, *words: str) -> None:
+    """Run a command of sr in `folder`, where the fixture `sr` cannot be used."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setattr(sys, "argv", ["sr-run", *TINY, "data.batch=2", *words])
-        run.main()
+        patch.setattr(sys, "argv", [f"sr-{name}", *words])
+        import_module(f"sr.{name}").main()
+
+
+def train(folder: Path, *words: str) -> Path:
+    """Train two steps in `folder` and return the best checkpoint."""
+    type_command(folder, "run", *TINY, "data.batch=2", *words)
     return max(folder.glob("*/*/best.ckpt"), key=lambda path: path.stat().st_mtime)
 
 
@@ -68,8 +72,8 @@ def desk(tmp_path_factory: pytest.TempPathFactory, world: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def whole_desk(desk: Path) -> Path:
-    """The same with real content where `desk` has only a file of that name, and a run in MLflow."""
+def whole_desk(desk: Path, world: Path) -> Path:
+    """The same with real content where `desk` has only a file of that name, an evaluation, and a run in MLflow."""
     from torch import save
 
     from sr.net.imdn import IMDN
@@ -82,6 +86,17 @@ def whole_desk(desk: Path) -> Path:
     best = train(desk, "model/net=rrdb", "model.net.blocks=1", "scale=4", "track=none", "paths.runs=others")
     for name in ("CNN.ckpt", "GAN.ckpt"):
         (desk / name).write_bytes(best.read_bytes())
+    type_command(
+        desk,
+        "evaluate",
+        "checkpoint=best.ckpt",
+        "data.test=[Set5]",
+        f"paths.data={world}",
+        "track=none",
+        "paths.runs=others",
+    )
+    (desk / "other").mkdir()
+    shutil.copy(*desk.glob("others/*/evaluate.json"), desk / "other")
     train(desk, "track=mlflow", "paths.runs=runs")
     return desk
 
@@ -156,10 +171,6 @@ def test_command_runs(command: Command, whole_desk: Path, enter: Any) -> None:
     shutil.rmtree("upscaled", ignore_errors=True)
     answer = enter(command, *more)
     assert answer.code in EXIT_CODES.get(command.name, (0,)), answer.err
-    evaluations = sorted(Path("runs").glob("*/evaluate.json"))
-    if evaluations and not Path("other").exists():  # what a later command compares with
-        Path("other").mkdir()
-        Path("other/evaluate.json").write_bytes(evaluations[0].read_bytes())
 
 
 @pytest.mark.parametrize("command", OTHERS, ids=name_test)
