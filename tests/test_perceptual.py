@@ -206,7 +206,7 @@ def test_a_wrong_file_is_named(official: Path, tmp_path: Path) -> None:
     state, path = torch.load(official, weights_only=True), tmp_path / "file.pth"
     wrong = {
         "expected a VGG .* found conv.weight": {"conv.weight": torch.rand(3)},
-        "1 wrongly shaped: 2.weight": state | {"features.2.weight": torch.rand(64, 32, 3, 3)},
+        "1 of another shape or type: 2.weight": state | {"features.2.weight": torch.rand(64, 32, 3, 3)},
         "1 missing: 2.bias": {key: value for key, value in state.items() if key != "features.2.bias"},
         "expected a VGG": state | {"features.1.weight": torch.rand(64)},
         "no conv2_2 .* it has conv1_1, conv1_2, conv2_1": {k: v for k, v in state.items() if ".7." not in k},

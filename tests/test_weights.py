@@ -115,7 +115,7 @@ def test_a_mismatch_lists_the_keys_and_the_net_that_fits_best(tmp_path: Path) ->
     said = str(caught.value)
     assert "1 missing: IMDB1.c1.bias" in said
     assert "1 unexpected: more" in said
-    assert "1 wrongly shaped: fea_conv.weight (32, 3, 3, 3), expected (64, 3, 3, 3)" in said
+    assert "1 of another shape or type: fea_conv.weight (32, 3, 3, 3), expected (64, 3, 3, 3)" in said
     assert "model/net=imdn comes closest" in said
     with pytest.raises(UserError, match="fits none of our nets"):
         load_checkpoint(tmp_path / "odd.pth")

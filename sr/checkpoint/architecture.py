@@ -11,6 +11,10 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
+from torch.nn.modules.module import (
+    register_module_module_registration_hook,
+    register_module_parameter_registration_hook,
+)
 
 from sr.config import schema
 from sr.config.build import build_part
@@ -20,6 +24,9 @@ from sr.runtime.error import UserError
 CHANNEL_COUNTS = (3, 1, 4)
 MAX_CANDIDATES = 4  # nets with the most names in common, which are tried at every scale and channel count
 MIN_SHARED_NAMES = 0.1  # share of names that a net must have in common with the file
+
+MIN_PARTS = 1000  # of modules and parameters that any net may have
+MAX_PARTS_PER_WEIGHT = 100  # many modules have no weights, and some are registered several times
 
 
 class DetectedNet(NamedTuple):
@@ -62,6 +69,21 @@ def describe_nearest(state: State) -> str:
     counts = {options: sum(map(len, misfit)) for options, misfit in misfits.items() if misfit is not None}
     options = min(counts, key=counts.get)
     return f"model/net={name} comes closest ({options}): {misfits[options]}"
+
+
+@contextlib.contextmanager
+def limit_parts(weights: int) -> Iterator[None]:
+    """Raise while a net is built that has far more modules and parameters than a file has weights (depth=1000000000)."""
+    limit, count = MIN_PARTS + MAX_PARTS_PER_WEIGHT * weights, 0
+
+    def count_part(*_: Any) -> None:
+        nonlocal count
+        count += 1
+        if count > limit:
+            raise UserError(f"model.net: expected a net of {weights} weights, as many as the file has (found more)")
+
+    with register_module_parameter_registration_hook(count_part), register_module_module_registration_hook(count_part):
+        yield
 
 
 def _rank_nets(state: State) -> list[tuple[str, DictConfig]]:

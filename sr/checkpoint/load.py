@@ -14,7 +14,7 @@ from torch import nn
 
 from sr.checkpoint import architecture
 from sr.config import schema
-from sr.config.allowlist import check_targets
+from sr.config.allowlist import NET_PARTS, check_targets
 from sr.config.build import build_part
 from sr.config.renamed import update_config
 from sr.data.known_leaks import Leak
@@ -81,7 +81,7 @@ def load_checkpoint(
     else:
         try:
             loaded = _load_own(path, content, trust)
-        except (KeyError, TypeError, AttributeError, RecursionError) as error:  # an entry of this name, but not of sr
+        except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:  # of this name, but not of sr
             raise UserError(f"checkpoint={path}: not written by sr, or damaged ({error!r})") from None
     if scale is not None and scale != loaded.scale:
         raise UserError(f"scale={scale}: checkpoint={path} is for scale={loaded.scale}")
@@ -92,9 +92,7 @@ def restore_weights(net: nn.Module, path: Path, content: dict[str, Any] | None =
     """Put the weights of a checkpoint into a net that is there already."""
     content = content or read_weights(path)
     state = _select_net_weights(content["state_dict"])
-    misfit = find_misfit(net, state)
-    if misfit:
-        raise UserError(f"checkpoint={path}: its weights do not fit its net ({misfit})")
+    _require_fit(net, path, state)
     net.load_state_dict(state)
 
 
@@ -124,17 +122,34 @@ def _load_own(path: Path, content: dict[str, Any], trust: Sequence[str]) -> Load
     entry = content[KEY]
     config = update_config(entry["config"])
     node = config["model"]["net"]
-    check_targets(node, trust, f"checkpoint={path}", "model.net")
+    check_targets(node, trust, f"checkpoint={path}", "model.net", NET_PARTS)
     if node["_target_"] == SPANDREL:  # its weight file need not exist any more
         state = _select_net_weights(content["state_dict"])
         net = Spandrel.from_state_dict({name.removeprefix("model."): value for name, value in state.items()})
     else:
-        net = build_part(node, "model.net")
+        net = _build_net(node, path, content["state_dict"])
     restore_weights(net, path, content)
-    if config["scale"] != net.scale or config["color"] not in schema.COLORS:
-        raise UserError(f"checkpoint={path}: not written by sr (scale={config['scale']}, color={config['color']})")
+    if config["scale"] != net.scale or schema.COLORS.get(config["color"]) != net.channels:
+        found = (
+            f"scale={config['scale']} and color={config['color']} with a net of ×{net.scale}, {net.channels} channels"
+        )
+        raise UserError(f"checkpoint={path}: not written by sr, or changed since ({found})")
     leaks = tuple(Leak(*leak) for leak in entry.get("leaks", ()))
     return LoadedNet(net, config, entry["metrics"], content["global_step"], leaks)
+
+
+def _build_net(node: dict[str, Any], path: Path, state: dict[str, Any]) -> nn.Module:
+    """Build the net of a checkpoint, if its weights fit: the file may describe a net that needs far more memory."""
+    if node["_target_"].startswith(NET_PARTS):  # a net of the user's own may not work on the meta device
+        with architecture.limit_parts(len(state)), torch.device("meta"):
+            _require_fit(build_part(node, "model.net"), path, _select_net_weights(state))
+    return build_part(node, "model.net")
+
+
+def _require_fit(net: nn.Module, path: Path, state: State) -> None:
+    misfit = find_misfit(net, state)
+    if misfit:
+        raise UserError(f"checkpoint={path}: its weights do not fit its net ({misfit})")
 
 
 def _load_published(path: Path, state: State, scale: int | None, node: dict[str, Any] | None) -> LoadedNet:

@@ -25,27 +25,30 @@ LIBRARY_PARTS = {  # prefix of the module -> base class that a part defined ther
     "torch.optim.": "torch.optim.optimizer.Optimizer",
     "torch.optim.lr_scheduler.": "torch.optim.lr_scheduler.LRScheduler",
     "schedulefree.": "torch.optim.optimizer.Optimizer",
-    "torchmetrics.": "torchmetrics.metric.Metric",
     "pytorch_lightning.callbacks.": "pytorch_lightning.callbacks.callback.Callback",
 }
+ALL_PARTS = (*(f"sr.{package}." for package in PART_PACKAGES), *LIBRARY_PARTS)
+NET_PARTS = ("sr.net.", "torch.nn.")  # none of which downloads weights when it is built, as losses and metrics may
 PLAIN_TYPES = (dict, list, tuple, str, int, float, bool, type(None))
 MAX_DEPTH = 100  # levels of a config
 
 
-def check_targets(node: Any, trust: Sequence[str], source: str, key: str = "") -> None:
+def check_targets(
+    node: Any, trust: Sequence[str], source: str, key: str = "", allowed: tuple[str, ...] = ALL_PARTS
+) -> None:
     """Raise a `UserError` if a config, or any part of it, names something else to be built.
 
     `trust` holds prefixes of modules that are allowed as well. `source` is what the user typed to get this config
-    (`checkpoint=FILE`); `key` is the place of `node` in a whole config.
+    (`checkpoint=FILE`); `key` is the place of `node` in a whole config. `allowed` are the modules of which parts may be.
     """
-    _check_node(node, tuple(f"{prefix}." for prefix in trust), source, key)
+    _check_node(node, tuple(f"{prefix}." for prefix in trust), source, key, allowed)
 
 
-def _check_node(node: Any, trusted: tuple[str, ...], source: str, key: str) -> None:
+def _check_node(node: Any, trusted: tuple[str, ...], source: str, key: str, allowed: tuple[str, ...]) -> None:
     if isinstance(node, dict):
         children = {f"{key}.{name}".lstrip("."): value for name, value in node.items()}
         if "_target_" in node:
-            _check_target(node["_target_"], trusted, source, key)
+            _check_target(node["_target_"], trusted, source, key, allowed)
     else:
         children = {f"{key}[{k}]": value for k, value in enumerate(node)} if isinstance(node, list | tuple) else {}
     if not isinstance(node, PLAIN_TYPES) or key.count(".") + key.count("[") > MAX_DEPTH:
@@ -54,19 +57,20 @@ def _check_node(node: Any, trusted: tuple[str, ...], source: str, key: str) -> N
     if isinstance(node, str) and "${" in node:  # sr stores resolved configs; a resolver could create a target
         raise UserError(f"{source}: {key}: expected plain values (found {node}); this was not written by sr")
     for name, value in children.items():
-        _check_node(value, trusted, source, name)
+        _check_node(value, trusted, source, name, allowed)
 
 
-def _check_target(target: Any, trusted: tuple[str, ...], source: str, key: str) -> None:
+def _check_target(target: Any, trusted: tuple[str, ...], source: str, key: str, allowed: tuple[str, ...]) -> None:
     module, _, name = target.rpartition(".") if isinstance(target, str) else ("", "", "")
     is_trusted = isinstance(target, str) and target.startswith(trusted)
     is_candidate = is_trusted or f"{module}.".startswith(("sr.", *LIBRARY_PARTS))
     part = _find_definition(module, name) if is_candidate else None
     if is_trusted and part is None and not _can_import(module):
         raise UserError(f"{source}: {key} is {target}, but there is no module {module}; add --config-dir DIR")
-    if part is None or not (_is_part(part) or (is_trusted and f"{part.__module__}.".startswith(trusted))):
+    prefixes = (*(allowed if part is not None and _is_part(part) else ()), *(trusted if is_trusted else ()))
+    if part is None or not f"{part.__module__}.".startswith(prefixes):
         raise UserError(
-            f"{source}: {key or 'it'} is {target}, which is no part of sr; "
+            f"{source}: {key or 'it'} is {target}, which is no part of sr that may stand there; "
             f"if you trust it, type trust=[{module or target}] (what was trusted earlier is not stored)"
         )
 

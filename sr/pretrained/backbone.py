@@ -19,7 +19,7 @@ from filelock import FileLock
 from torch import Tensor, nn
 
 from sr.pretrained.download import download_file
-from sr.pretrained.state_dict import find_misfit
+from sr.pretrained.state_dict import decode_file, find_misfit
 from sr.runtime.error import UserError
 from sr.runtime.precision import use_full_precision
 
@@ -159,16 +159,14 @@ def detect_widths(state: dict[str, Tensor]) -> Widths:
 def read_layers(path: Path, key: str) -> dict[str, Tensor]:
     """Return the weights in a file by their names; nothing in the file is executed."""
     try:
-        if path.suffix == ".safetensors":
-            state = safetensors.torch.load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-        return {name: value for name, value in state.items() if isinstance(value, Tensor)}
+        return {name: value for name, value in decode_file(path).items() if isinstance(value, Tensor)}
     except (
         pickle.UnpicklingError, RuntimeError, EOFError, AttributeError, KeyError, ValueError, safetensors.SafetensorError
     ) as error:  # fmt: skip
         reason = str(error).strip().splitlines()
         raise _make_error(path, key, reason[0] if reason else "empty") from None
+    except UserError as error:
+        raise UserError(f"{key}.weights={path}: {error}") from None
     except OSError as error:
         raise UserError(f"{key}.weights={path}: cannot be read ({error.strerror or error})") from None
 

@@ -10,6 +10,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from sr.pretrained.archive import find_defect
 from sr.runtime.error import UserError
 
 State = dict[str, Tensor]
@@ -30,14 +31,11 @@ MAX_KEYS = 4  # of each kind in a message
 def read_weights(path: Path) -> dict[str, Any]:
     """Return the content of a `.safetensors`, a `.npz` or a file of `torch.save`: only data, never code (`weights_only`)."""
     try:
-        if path.suffix == ".safetensors":
-            return safetensors.torch.load_file(path)
-        if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as file:
-                return {key: torch.from_numpy(file[key]) for key in file.files}
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = decode_file(path)
     except FileNotFoundError:
         raise UserError(f"checkpoint={path}: there is no such file") from None
+    except UserError as error:
+        raise UserError(f"checkpoint={path}: {error}") from None
     except pickle.UnpicklingError as error:
         raise UserError(f"checkpoint={path}: {_explain_pickle_error(path, error)}") from None
     except OSError as error:
@@ -47,6 +45,21 @@ def read_weights(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise UserError(f"checkpoint={path}: expected a dict of weights, found {type(content).__name__}")
     return content
+
+
+def decode_file(path: Path) -> Any:
+    """Return the content of a weight file. Raise a `UserError` that does not name it if it must not be decoded."""
+    if path.exists() and not path.is_file():  # opening a named pipe would wait for ever
+        raise UserError(f"expected a file of weights (found a {'folder' if path.is_dir() else 'pipe or a device'})")
+    defect = find_defect(path)
+    if defect:
+        raise UserError(f"{DAMAGED} ({defect}); copy or download it again")
+    if path.suffix == ".safetensors":
+        return safetensors.torch.load_file(path)
+    if path.suffix == ".npz":
+        with np.load(path, allow_pickle=False) as file:
+            return {key: torch.from_numpy(file[key]) for key in file.files}
+    return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def _explain_pickle_error(path: Path, error: pickle.UnpicklingError) -> str:
@@ -93,7 +106,7 @@ class Misfit(NamedTuple):
 
     missing: list[str]
     unexpected: list[str]
-    wrong: list[str]  # "key (32, 3, 3, 3), expected (64, 3, 3, 3)"
+    wrong: list[str]  # "key (32, 3, 3, 3), expected (64, 3, 3, 3)", or "key of int8, expected float32"
 
     def __bool__(self) -> bool:
         return any(self)
@@ -102,7 +115,7 @@ class Misfit(NamedTuple):
         kinds = (
             ("missing", self.missing),
             ("unexpected", self.unexpected),
-            ("wrongly shaped", self.wrong),
+            ("of another shape or type", self.wrong),
         )
         return "; ".join(f"{len(keys)} {name}: {_shorten(keys)}" for name, keys in kinds if keys)
 
@@ -112,17 +125,27 @@ def _shorten(keys: list[str]) -> str:
 
 
 def find_misfit(net: nn.Module, state: State) -> Misfit:
-    """Compare names and shapes with those of `net`, which may be on the meta device."""
-    expected = {key: tuple(value.shape) for key, value in net.state_dict().items()}
+    """Compare names, shapes and kinds of number with those of `net`, which may be on the meta device."""
+    expected = net.state_dict()
+    differences = {key: _compare_tensors(state[key], value) for key, value in expected.items() if key in state}
     return Misfit(
         missing=[key for key in expected if key not in state],
         unexpected=[key for key in state if key not in expected],
-        wrong=[
-            f"{key} {tuple(state[key].shape)}, expected {shape}"
-            for key, shape in expected.items()
-            if key in state and tuple(state[key].shape) != shape
-        ],
+        wrong=[f"{key} {difference}" for key, difference in differences.items() if difference],
     )
+
+
+def _compare_tensors(found: Tensor, expected: Tensor) -> str | None:
+    """Return the difference of a tensor to that of a net, into which PyTorch would convert any number; None if it fits."""
+    if isinstance(found, nn.parameter.UninitializedTensorMixin) or found.is_meta:
+        return f"without values, expected {tuple(expected.shape)}"
+    if found.shape != expected.shape:
+        return f"{tuple(found.shape)}, expected {tuple(expected.shape)}"
+    is_same_kind = found.is_floating_point() == expected.is_floating_point() and not found.is_complex()
+    if found.layout != torch.strided or found.is_quantized or not is_same_kind:
+        kind = str(found.dtype if found.layout == torch.strided else found.layout).removeprefix("torch.")
+        return f"of {kind}, expected {str(expected.dtype).removeprefix('torch.')}"
+    return None
 
 
 def translate_names(net: nn.Module | type[nn.Module], state: State) -> State:

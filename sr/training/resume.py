@@ -10,7 +10,6 @@ import os
 import re
 import shlex
 import sys
-import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +17,7 @@ import yaml
 
 from sr.config.command_line import quote_override
 from sr.config.renamed import update_override
+from sr.pretrained.archive import is_intact
 from sr.record.checkpoint_files import RESUMABLE
 from sr.record.identity import RUN_FILE, find_run, read_identity
 from sr.record.redact import MASK, mask_passwords
@@ -97,15 +97,6 @@ def find_newest_checkpoint(folder: Path) -> Path | None:
         names = ", ".join(path.name for path in paths)
         raise UserError(f"resume={folder}: expected an intact checkpoint (found damaged ones: {names})")
     return None
-
-
-def is_intact(path: Path) -> bool:
-    """Return True if every byte of a file of `torch.save` is as it was written; checked without torch, and fast."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return archive.testzip() is None
-    except (OSError, zipfile.BadZipFile, EOFError):
-        return False
 
 
 def read_past_run(folder: Path) -> PastRun:
