@@ -1,5 +1,6 @@
 """`sr.evaluate` as a user types it: the numbers, their references, and the errors."""
 
+import hashlib
 import json
 import math
 import shutil
@@ -63,6 +64,10 @@ def test_training_and_evaluation_give_the_same_number(
         assert answer.code == 0, answer.err
         result = read_results(tmp_path)["Set5"]
         assert [result.metrics["psnr"], result.metrics["ssim"]] == pytest.approx(expected, abs=1e-6)
+
+    digest = hashlib.sha256((trained_run / "best.ckpt").read_bytes()).hexdigest()
+    stored = [json.loads(file.read_text())["checkpoint_sha256"] for file in tmp_path.glob("runs/*/summary.json")]
+    assert {digest, summary["checkpoint_sha256"]} == set(stored) == {digest}
 
     lr = tmp_path / "lr"
     lr.mkdir()

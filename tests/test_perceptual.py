@@ -16,6 +16,7 @@ from sr.loss.dists_like import DISTSLike
 from sr.loss.features import Features
 from sr.loss.ldl import LDL, compute_artifact_map
 from sr.loss.perceptual import Perceptual, gram
+from sr.pretrained.download import compute_sha256
 from sr.runtime.error import UserError
 
 NO_SERVER = "http://127.0.0.1:9/"  # the discard port: nobody listens
@@ -192,7 +193,7 @@ def test_the_official_file_is_downloaded_and_checked(
     backbone = importlib.import_module("sr.pretrained.backbone")
     monkeypatch.setattr(backbone, "SITE", f"{official.parent.as_uri()}/")
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    whole = backbone._sha256(official)
+    whole = compute_sha256(official)
     entry = backbone.PUBLISHED["vgg19"]._replace(file=official.name)
     monkeypatch.setitem(backbone.PUBLISHED, "vgg19", entry)
     with pytest.raises(UserError, match="wrong checksum"):

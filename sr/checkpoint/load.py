@@ -20,6 +20,7 @@ from sr.config.renamed import update_config
 from sr.data.known_leaks import Leak
 from sr.model.module import SRModule
 from sr.net.spandrel import Spandrel
+from sr.pretrained.download import compute_sha256
 from sr.pretrained.state_dict import State, find_misfit, read_weights, strip_prefix, translate_names, unwrap_state_dict
 from sr.record.checkpoint_files import BEST
 from sr.runtime.error import UserError
@@ -37,6 +38,7 @@ class LoadedNet(NamedTuple):
     metrics: dict[str, float]
     step: int
     leaks: tuple[Leak, ...] = ()  # training images that are in evaluation sets, as far as known
+    sha256: str = ""  # of the file, 64 digits
 
     @property
     def scale(self) -> int:
@@ -85,7 +87,7 @@ def load_checkpoint(
             raise UserError(f"checkpoint={path}: not written by sr, or damaged ({error!r})") from None
     if scale is not None and scale != loaded.scale:
         raise UserError(f"scale={scale}: checkpoint={path} is for scale={loaded.scale}")
-    return loaded._replace(net=loaded.net.to(device).eval())
+    return loaded._replace(net=loaded.net.to(device).eval(), sha256=compute_sha256(path))
 
 
 def restore_weights(net: nn.Module, path: Path, content: dict[str, Any] | None = None) -> None:

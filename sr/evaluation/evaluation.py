@@ -29,7 +29,7 @@ class Evaluation:
         self.tracker = build_part(schema.to_plain(cfg.track), "track")
         self.device = select_device(cfg.device, needs_float64=True)
         loaded = load_net(cfg, choices, self.tracker, self.device)  # first, for it brings scale and color
-        self.leaks = loaded.leaks if loaded else ()
+        self.leaks, self.checkpoint_sha256 = (loaded.leaks, loaded.sha256) if loaded else ((), None)
         self.config = schema.resolve_config(cfg, choices)
         self.run_start = RunStart("evaluate", self.config, choices, overrides)
 
@@ -57,7 +57,9 @@ class Evaluation:
         fingerprint = fingerprint_data(self.config, self.data, self.protocol)
         folder = create_run_folder(self.config["paths"]["runs"], self._format_title())
         run = TrackedRun(self.run_start, self.tracker, folder)
-        report = EvaluationReport(run, self.config, self.protocol, self.predictor, self.reference.model)
+        report = EvaluationReport(
+            run, self.config, self.protocol, self.predictor, self.reference.model, self.checkpoint_sha256
+        )
         with run.open(report, self.protocol.name, list_tags(self.config), self.device, fingerprint):
             self.logger.log_cost(self.predictor)
             for index, name in enumerate(self.names):

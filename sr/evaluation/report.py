@@ -20,6 +20,7 @@ class EvaluationReport:
     protocol: Protocol
     predictor: Predictor
     published: str | None  # the published model that it is compared with
+    checkpoint_sha256: str | None  # of the file whose net is evaluated
     results: dict[str, SetResult] = field(default_factory=dict)  # by set
     unfinished: dict[str, SetResult] = field(default_factory=dict)  # the set that was interrupted
 
@@ -38,6 +39,7 @@ class EvaluationReport:
             run_id=self.run.tracker.run_id,
             status=status,
             protocol={name: result.protocol for name, result in self.results.items()},
+            checkpoint_sha256=self.checkpoint_sha256,
             net=self._format_label(),
             published=self.published,
             scale=self.config["scale"],

@@ -5,7 +5,6 @@ Zisserman, "Very deep convolutional networks …", 2014), with layers numbered a
 torchvision itself is not used: its wheel cannot be imported with a CPU-only torch. Only the convolutional part is built.
 """
 
-import hashlib
 import pickle
 import re
 import warnings
@@ -18,7 +17,7 @@ import torch
 from filelock import FileLock
 from torch import Tensor, nn
 
-from sr.pretrained.download import download_file
+from sr.pretrained.download import compute_sha256, download_file
 from sr.pretrained.state_dict import decode_file, find_misfit
 from sr.runtime.error import UserError
 from sr.runtime.precision import use_full_precision
@@ -105,7 +104,7 @@ def find_weight_file(name: str, weights: str | None, key: str) -> Path:
         raise UserError(
             f"{key}.weights={path}: there is no such file; expected {published.file} from {SITE}{published.file}"
         )
-    if not _sha256(path).startswith(published.sha256):
+    if not compute_sha256(path).startswith(published.sha256):
         warnings.warn(
             f"{key}.weights={path} is not {published.file}: its results cannot be compared with others", stacklevel=3
         )
@@ -202,8 +201,3 @@ def _find_in_cache(published: PublishedFile, key: str) -> Path:
             f"{error}, or anywhere else and give {key}.weights=PATH"
         ) from None
     return path
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

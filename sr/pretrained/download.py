@@ -38,13 +38,18 @@ def download_file(url: str, path: Path, sha256: str) -> None:
 
 def verify_checksum(path: Path, sha256: str) -> None:
     """Raise unless the SHA-256 of the file is this, or begins with these digits if only some are published."""
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+    found = compute_sha256(path)
     if not found.startswith(sha256):
         raise UserError(
             f"{path}: wrong checksum, the file is damaged or cut off "
             f"(expected sha256 {sha256}, got {found}). Remove it and run again"
         )
+
+
+def compute_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file as 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _download(url: str, part: Path) -> None:

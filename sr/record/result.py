@@ -35,6 +35,7 @@ class RunResult:
     status: str | None = None  # FINISHED, FAILED or KILLED
     protocol: dict[str, Any] = field(default_factory=dict)  # `Protocol.describe()`; of an evaluation, by set
     checkpoint: str | None = None  # path: the best one of a training, or the one that was evaluated
+    checkpoint_sha256: str | None = None  # of that file, 64 digits
 
     def to_json(self) -> str:
         """Return the text of summary.json."""

@@ -11,6 +11,7 @@ from sr.config.command_line import list_config_dirs
 from sr.lifecycle.tracked_run import TrackedRun
 from sr.metric.key import name_metrics
 from sr.model.module import SRModule
+from sr.pretrained.download import compute_sha256
 from sr.record.identity import FINISHED
 from sr.record.result import SUMMARY_FILE, TrainingResult
 from sr.training.callbacks import TrainingCallbacks
@@ -40,6 +41,7 @@ class TrainingReport:
     def summarize(self, status: str) -> TrainingResult:
         """Return the summary of a run that ended with this status."""
         best, steps, seconds = self.callbacks.best, self.run.step(), self.callbacks.clock.seconds
+        checkpoint = next(iter(best.list_files()), None)
         metrics = name_metrics(self.model.metrics) | self.model.best.to_plain("best")
         if best.second_path:
             metrics |= best.second_best.to_plain(best.second_path.stem)
@@ -47,7 +49,8 @@ class TrainingReport:
             run_id=self.run.tracker.run_id,
             status=status,
             protocol=self.protocol,
-            checkpoint=str(files[0]) if (files := best.list_files()) else None,
+            checkpoint=str(checkpoint) if checkpoint else None,
+            checkpoint_sha256=compute_sha256(checkpoint) if checkpoint else None,
             steps=steps,
             skipped_steps=self.model.guard.skipped,
             rollbacks=self.model.guard.rollbacks,
