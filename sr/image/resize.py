@@ -7,6 +7,7 @@ does.
 
 import contextlib
 import math
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
@@ -107,8 +108,8 @@ def _apply_pass(axis: int, one_pass: Pass, image: Tensor) -> Tensor:
 @lru_cache(maxsize=256)
 def _find_exact_dtype(one_pass: Pass) -> torch.dtype:
     """Return float32 where it is exact: 8-bit levels times weights of at most 15 binary digits (×2, ×4, 1/2, 1/4)."""
-    weight = _build_matrix(one_pass) * 2**15
-    return torch.float32 if torch.equal(weight, weight.round()) else torch.float64
+    is_exact = all(torch.equal(rows * 2**15, (rows * 2**15).round()) for rows, _ in _compute_blocks(one_pass))
+    return torch.float32 if is_exact else torch.float64
 
 
 @lru_cache(maxsize=256)
@@ -116,15 +117,31 @@ def _find_exact_dtype(one_pass: Pass) -> torch.dtype:
 def _build_blocks(one_pass: Pass, dtype: torch.dtype, device: torch.device) -> list[tuple[Tensor, slice]]:
     """Return the matrix in blocks of rows, each with the slice of the input outside which its weights are zero."""
     blocks = []
-    for rows in _build_matrix(one_pass).to(dtype).split(ROWS_PER_BLOCK):
+    for exact_rows, first in _compute_blocks(one_pass):
+        rows = exact_rows.to(dtype)
         columns = rows.any(dim=0).nonzero()
-        taps = slice(int(columns.min()), int(columns.max()) + 1)
-        blocks.append((rows[:, taps].clone().to(device), taps))
+        start, end = int(columns.min()), int(columns.max()) + 1
+        blocks.append((rows[:, start:end].clone().to(device), slice(first + start, first + end)))
     return blocks
 
 
-def _build_matrix(one_pass: Pass) -> Tensor:
-    """Return the 1-D resize as a float64 matrix `[n_out, n_in]`, whose rows sum to one."""
+def _compute_blocks(one_pass: Pass) -> Iterator[tuple[Tensor, int]]:
+    """Yield the 1-D resize as blocks of rows of its matrix `[n_out, n_in]`, float64, whose rows sum to one.
+
+    A block holds the columns that its taps use, with the number of the first of them: the whole matrix of a side of
+    20,000 pixels would need gigabytes, nearly all zeros.
+    """
+    index, weight = _compute_taps(one_pass)
+    lowest, highest = index.amin(dim=1).tolist(), index.amax(dim=1).tolist()
+    for start in range(0, one_pass.n_out, ROWS_PER_BLOCK):
+        rows = slice(start, start + ROWS_PER_BLOCK)
+        first, end = min(lowest[rows]), max(highest[rows]) + 1
+        block = weight.new_zeros(len(lowest[rows]), end - first)
+        yield block.scatter_add_(1, index[rows] - first, weight[rows]), first
+
+
+def _compute_taps(one_pass: Pass) -> tuple[Tensor, Tensor]:
+    """Return the input pixels of each output pixel, in 0…n_in - 1, and their weights, float64: both `[n_out, P]`."""
     n_in, n_out, scale, antialias, border = one_pass
     shrink = min(scale, 1.0) if antialias else 1.0
     width = 4 / shrink
@@ -139,7 +156,7 @@ def _build_matrix(one_pass: Pass) -> Tensor:
         index = torch.where(index < n_in, index, 2 * n_in - 1 - index)
     else:
         index = index.clamp(0, n_in - 1)
-    return torch.zeros(n_out, n_in, dtype=torch.float64).scatter_add_(1, index, weight)
+    return index, weight
 
 
 def _evaluate_cubic(x: Tensor) -> Tensor:
