@@ -2,6 +2,7 @@
 
 import copy
 import json
+from collections.abc import Iterable
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +13,7 @@ import torch
 
 from sr.callback.best import BestCheckpoint
 from sr.callback.checkpointing import CheckpointWriter
+from sr.callback.monitor import find_monitored_metrics
 from sr.metric.dists import DISTS
 from sr.metric.key import SetKey, StepMetrics
 from sr.metric.lpips import LPIPS
@@ -32,13 +34,22 @@ METRICS = {"spectrum": Spectrum(), "dists": DISTS.__new__(DISTS), "lpips": LPIPS
 class MockTraining:
     """The callbacks that write checkpoints, with a module and a trainer that do nothing."""
 
-    def __init__(self, folder: Path, parent_folder: Path | None = None, monitor: str = "psnr", **options: Any) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        parent_folder: Path | None = None,
+        monitor: str = "psnr",
+        also: Iterable[str] = ("spectrum",),
+        **options: Any,
+    ) -> None:
         folder.mkdir(exist_ok=True)
-        self.best = BestCheckpoint(folder, monitor, CONFIG | options, parent_folder=parent_folder)
-        self.writer = CheckpointWriter(self.best, CONFIG | options, NoTracker())
+        protocol = Protocol("edsr", 2, "rgb", also={name: METRICS[name] for name in also})
+        config = CONFIG | {"monitor": monitor} | options
+        monitored = find_monitored_metrics(config, ["Set5"], protocol)
+        self.best = BestCheckpoint(folder, monitored, parent_folder=parent_folder)
+        self.writer = CheckpointWriter(self.best, config, NoTracker())
         self.module = SimpleNamespace(
-            best=StepMetrics(), bicubic={}, may_become_best=True, use_eval_weights=nullcontext,
-            metric=Protocol("edsr", 2, "rgb", also=METRICS),
+            best=StepMetrics(), bicubic={}, may_become_best=True, use_eval_weights=nullcontext, metric=protocol,
         )  # fmt: skip
         self.trainer = SimpleNamespace(
             sanity_checking=False, is_global_zero=True, should_stop=False, world_size=1, num_training_batches=100,
@@ -116,15 +127,23 @@ def test_run_with_another_monitor_also_starts_without_second_best(tmp_path: Path
 def test_monitor_also_selects_the_second_metric(
     options: dict[str, Any], metrics: dict[str, float], also: str | None, tmp_path: Path
 ) -> None:
-    training = MockTraining(tmp_path, **options)
+    training = MockTraining(tmp_path, also=metrics, **options)
     training.validate(1, psnr=30.0, **metrics)
     assert training.best.second_key == (also and SET5.metric(also))
     assert steps(tmp_path) == {"best": 1, "last": 1} | ({f"best_{also}": 1} if also else {})
 
 
 def test_metric_that_is_not_evaluated_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"monitor_also=val/Set5/lpips: no such metric; there are val/Set5/psnr"):
-        MockTraining(tmp_path, monitor_also="lpips").validate(0, psnr=30.0)
+    with pytest.raises(
+        UserError, match=r"monitor_also=lpips: expected a metric that is evaluated: psnr, ssim, spectrum"
+    ):
+        MockTraining(tmp_path, monitor_also="lpips")
+
+
+def test_a_monitored_metric_is_checked_before_there_is_a_run_folder(sr: Any, tmp_path: Path) -> None:
+    answer = sr("run", "monitor=psnrr", "data.val=[sample]", "track=journal")
+    assert (answer.code, "monitor=psnrr: expected a metric" in answer.err) == (2, True), answer.err
+    assert not (tmp_path / "runs").exists()
 
 
 def test_report_of_a_gan_run_has_a_row_for_each_best_checkpoint(sr: Any, world: Path, tmp_path: Path) -> None:
@@ -143,3 +162,16 @@ def test_report_of_a_gan_run_has_a_row_for_each_best_checkpoint(sr: Any, world: 
         [f"{metrics[f'{best}/val/folder/psnr']:.2f}", f"{metrics[f'{best}/val/folder/spectrum']:.4f}"]
         for best in ("best", "best_spectrum")
     ]
+
+
+def test_without_validation_sets_it_is_said_that_there_is_no_best_checkpoint(
+    sr: Any, world: Path, tmp_path: Path
+) -> None:
+    answer = sr(
+        "run", "model/net=plain", "model.net.width=4", "data=folder", f"data.path={world}/photos", "data.patch=32",
+        "data.batch=2", "data.val=[]", "stages=[fit]", "track=none", "trainer.max_steps=2", "trainer.accelerator=cpu",
+    )  # fmt: skip
+    assert answer.code == 0, answer.err
+    assert "note: data.val=[]: nothing is validated, so there is no best checkpoint, only last.ckpt" in answer.err
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert [path.name for path in folder.glob("*.ckpt")] == ["last.ckpt"]

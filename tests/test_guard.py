@@ -78,7 +78,7 @@ def test_a_schedule_free_optimizer_needs_no_ema(sr: Any, world: Any, tmp_path: P
         ("model.ema=1", "model.ema=1: expected a decay between 0 and 1"),
         ("trainer.channels_last=maybe", "expected true or false"),
         ("trainer.compile=foo", "expected true, false, or one of"),
-        ("monitor=psnr_raw", "monitor=val/sample/psnr_raw: no such metric"),
+        ("monitor=psnr_raw", "monitor=psnr_raw: expected a metric that is evaluated"),
     ],
 )
 def test_options_of_training_are_checked(sr: Any, typed: str, said: str) -> None:

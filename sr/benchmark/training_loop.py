@@ -18,6 +18,7 @@ from sr.benchmark.row import Row
 from sr.callback.best import BestCheckpoint
 from sr.callback.checkpointing import CheckpointWriter
 from sr.callback.metrics import MetricLogger
+from sr.callback.monitor import find_monitored_metrics
 from sr.callback.panels import PanelLogger
 from sr.callback.progress_bar import TrainingProgressBar
 from sr.callback.throughput import DataWaitProfiler, TrainingClock
@@ -92,7 +93,8 @@ class TrainingComparison:
             store = {"runs": folder, "uri": None} if "runs" in self.config["track"] else {}  # never the user's database
             tracker = build_part(self.config["track"] | store, "track")
             model, clock, profiler = build_model(self.config), TrainingClock(), DataWaitProfiler()
-            best = BestCheckpoint(Path(folder), self.config["monitor"], self.config)
+            monitored = find_monitored_metrics(self.config, self.data.list_set_names("val"), model.metric)
+            best = BestCheckpoint(Path(folder), monitored)
             callbacks = [
                 best,
                 clock,

@@ -8,19 +8,19 @@ from typing import Any
 
 from pytorch_lightning import Callback, Trainer
 
+from sr.callback.monitor import MonitoredMetrics
 from sr.checkpoint.atomic import link_file
 from sr.checkpoint.load import KEY
-from sr.metric.key import MetricKey, SetKey, StepMetrics
+from sr.metric.key import MetricKey, StepMetrics
 from sr.model.module import SRModule
 from sr.pretrained.state_dict import read_weights
 from sr.record import checkpoint_files
-from sr.runtime.error import UserError
 
 
 class BestCheckpoint(Callback):
-    """Records the best step by `monitor` in `module.best`, and the best by `monitor_also` in `second_best`.
+    """Records the best step by the first monitored metric in `module.best`, the best by the second in `second_best`.
 
-    After `patience` validations without a better value of `monitor` the training stops; None: never. `CheckpointWriter`
+    After `patience` validations without a better value of the first the training stops; None: never. `CheckpointWriter`
     writes the files in `improved`.
 
     A resumed run continues with its best steps. A run that begins with the checkpoint of another run, in the folder
@@ -31,17 +31,13 @@ class BestCheckpoint(Callback):
     def __init__(
         self,
         folder: Path,
-        monitor: str,
-        config: dict[str, Any],
+        monitored: MonitoredMetrics,
         patience: int | None = None,
         parent_folder: Path | None = None,
     ) -> None:
-        self.folder, self.patience, self.config = folder, patience, config
+        self.folder, self.patience = folder, patience
         self._parent_folder = parent_folder
-        first = config["data"]["val"][0] if config["data"]["val"] else None
-        self._first_set = SetKey("val", Path(first).name if first else "")
-        self.key = self._parse_metric("monitor", monitor)
-        self.second_key: MetricKey | None = None  # of `monitor_also`; known from the first validation on
+        self.key, self.second_key = monitored
         self.second_best = StepMetrics()  # by `second_key`, as `module.best` is by `key`
         self.improved: list[Path] = []  # the best files that the last validation has surpassed
         self.set_digests: dict[str, str] = {}  # by validation set: its images, and how they are evaluated
@@ -80,12 +76,12 @@ class BestCheckpoint(Callback):
             if trainer.is_global_zero:
                 self._reset(step)
             return
-        self.second_key = MetricKey.parse(entry["also"]) if entry.get("also") else None
-        files = self._list_best_files(step) if trainer.is_global_zero else []  # other processes have no folder
+        is_same_second = self.second_key is not None and entry.get("also") == str(self.second_key)
+        files = self._list_best_files(step, is_same_second) if trainer.is_global_zero else []  # others have no folder
         names = _broadcast(trainer, [path.name for path in files])
         if self.path.name in names:
             module.best, self._validations_since_best = StepMetrics.from_plain(entry["best"]), entry["waited"]
-        if self.second_path and self.second_path.name in names:
+        if is_same_second and self.second_path.name in names:
             self.second_best = StepMetrics.from_plain(entry["second"])
         if self._parent_folder:
             for path in files:
@@ -94,7 +90,6 @@ class BestCheckpoint(Callback):
             trainer.should_stop = True  # this run had stopped before, and only its end is missing
 
     def on_validation_end(self, trainer: Trainer, module: SRModule) -> None:
-        self._check_metrics(module)
         if trainer.sanity_checking:  # the untrained net is never the best
             return
         is_best = _is_better(module, self.key, module.best)
@@ -115,38 +110,17 @@ class BestCheckpoint(Callback):
         for path in checkpoint_files.list_best(self.folder):
             path.replace(checkpoint_files.name_superseded(path, step))
 
-    def _list_best_files(self, step: int) -> list[Path]:
-        """Return the best checkpoints of this run or its parent that a training at `step` continues with."""
+    def _list_best_files(self, step: int, has_second: bool) -> list[Path]:
+        """Return the best checkpoints of this run or its parent that a training at `step` continues with.
+
+        Without `has_second`, the second one was selected by another metric than now.
+        """
         folder = self._parent_folder or self.folder
-        paths = [folder / path.name for path in (self.path, self.second_path) if path]
+        paths = [folder / path.name for path in (self.path, self.second_path if has_second else None) if path]
         paths = [path for path in paths if path.exists()]
         if self._parent_folder:
             paths = [path for path in paths if read_weights(path)["global_step"] <= step]
         return paths
-
-    def _check_metrics(self, module: SRModule) -> None:
-        """Choose the second metric, and raise unless both are among those that were evaluated."""
-        evaluated = sorted(key for key in module.metrics if not key.weights)
-        name = self.config.get("monitor_also")
-        if name == "auto":
-            names = module.metric.perceptual_names if "adversarial" in self.config["model"] else []
-            name = next((n for n in names if self._first_set.metric(n) in {*evaluated} - {self.key}), None)
-        key = None if name is None else self._parse_metric("monitor_also", name)
-        if key != self.second_key:  # at the first validation, or of a resumed run with another monitor_also
-            self.second_key, self.second_best = key, StepMetrics()
-        for option, key in (("monitor", self.key), ("monitor_also", self.second_key)):
-            if key is not None and key not in evaluated:
-                raise UserError(f"{option}={key}: no such metric; there are {', '.join(map(str, evaluated))}")
-
-    def _parse_metric(self, option: str, name: str) -> MetricKey:
-        """Return the metric that an option names: in full, or by its measure on the first validation set."""
-        if "/" not in name:
-            return self._first_set.metric(name)
-        try:
-            return MetricKey.parse(name)
-        except ValueError:
-            example = self._first_set.metric("psnr")
-            raise UserError(f"{option}={name}: expected a metric, such as psnr or {example}") from None
 
 
 def _broadcast(trainer: Trainer, value: Any) -> Any:

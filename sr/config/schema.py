@@ -23,6 +23,25 @@ COUNTS = (  # options that are whole numbers of 1 or more
     "trainer.max_steps", "trainer.max_epochs", "trainer.val_check_interval", "trainer.accumulate_grad_batches",
 )  # fmt: skip
 
+GPU_ACCELERATORS = ("auto", "gpu", "cuda")
+_PARTIAL_MEAN = (
+    "a mean over some images would stand under the name of the whole set; choose sets instead: data.{split}=[…]"
+)
+_SET_BY_SR = "this option of Lightning is set by sr; leave it out"
+REFUSED_TRAINER_OPTIONS = {  # of Lightning's Trainer, with what to type instead
+    "limit_val_batches": _PARTIAL_MEAN.format(split="val"),
+    "limit_test_batches": _PARTIAL_MEAN.format(split="test"),
+    "fast_dev_run": "numbers of so few images would stand under the names of whole sets; for a trial run: "
+    "trainer.max_steps=2 track=none",
+    "overfit_batches": "it would evaluate on training images; to overfit: data=folder with few images",
+    "limit_train_batches": "an epoch always has all patches; type trainer.max_steps=…",
+    "gradient_clip_algorithm": "there is no such option; always the norm of the gradient is clipped",
+    **dict.fromkeys(
+        ("callbacks", "logger", "check_val_every_n_epoch", "num_sanity_val_steps", "enable_checkpointing",
+         "enable_progress_bar", "enable_model_summary", "use_distributed_sampler", "log_every_n_steps"), _SET_BY_SR,
+    ),
+}  # fmt: skip
+
 
 @dataclass
 class Paths:
@@ -67,8 +86,7 @@ def resolve_config(cfg: DictConfig, groups: Iterable[str] = ()) -> dict[str, Any
     options = _read_shared_options(cfg)
     check_choice("scale", options.scale, SCALES)
     check_choice("color", options.color, COLORS)
-    for stage in options.stages:
-        check_choice("stages", stage, STAGES)
+    _check_stages(options.stages, "stages" in cfg)
     if options.channels is None:
         cfg.channels = COLORS[options.color]
     try:
@@ -160,6 +178,19 @@ def check_choice(key: str, value: Any, choices: Any) -> None:
         raise UserError(f"{key}={value}: expected one of {', '.join(map(str, choices))}.{hint}")
 
 
+def _check_stages(stages: list[str], is_option: bool) -> None:
+    """Raise unless `stages` names stages in their order; a command without this option has none."""
+    for stage in stages:
+        check_choice("stages", stage, STAGES)
+    typed = f"stages=[{','.join(stages)}]"
+    if is_option and not stages:
+        raise UserError(f"{typed}: expected one stage or more: stages=[{','.join(STAGES)}]")
+    if stages != sorted(stages, key=STAGES.index):
+        raise UserError(
+            f"{typed}: training comes before the test, which evaluates its result; type stages=[{','.join(STAGES)}]"
+        )
+
+
 def _check_numbers(config: dict[str, Any]) -> None:
     """Raise if a number is out of its range, or a combination of options is not supported."""
     if not 0 <= config["seed"] < 2**32:
@@ -187,20 +218,43 @@ def check_counts(config: dict[str, Any]) -> None:
 
 
 def count_processes(trainer: dict[str, Any]) -> int:
-    """Return the number of training processes on this machine: one for each device."""
-    if trainer.get("devices", 1) != "auto":
-        return trainer.get("devices", 1)
+    """Return the number of training processes on this machine: one for each device of the chosen accelerator."""
+    devices, accelerator = trainer.get("devices", 1), trainer.get("accelerator", "auto")
+    if isinstance(devices, int):
+        return devices
     from torch import cuda
 
-    return max(1, cuda.device_count())
+    gpus = cuda.device_count() if accelerator in GPU_ACCELERATORS else 0
+    if devices == "auto":
+        return max(1, gpus)  # Lightning takes one process for the CPU
+    if accelerator in GPU_ACCELERATORS and max(devices) >= gpus:
+        raise UserError(f"trainer.devices={devices}: expected numbers of GPUs (found {gpus} GPUs, counted from 0)")
+    return len(devices)
+
+
+def _check_devices(devices: Any, trainer: dict[str, Any]) -> None:
+    """Raise unless `devices` is a count, `auto` or a list of GPU numbers, and the trainer can use as many."""
+    numbers = devices if isinstance(devices, list) else [devices]
+    is_whole = all(isinstance(number, int) and not isinstance(number, bool) for number in numbers)
+    is_list = isinstance(devices, list) and is_whole and len(set(numbers)) == len(numbers) > 0 <= min(numbers)
+    if devices != "auto" and not is_list and not (devices is numbers[0] and is_whole and devices >= 1):
+        raise UserError(
+            f"trainer.devices={devices}: expected a count, 1 or more, a list of GPU numbers such as [0,1], or auto"
+        )
+    typed = str(devices).replace(" ", "")
+    if is_list and trainer.get("accelerator") == "cpu":
+        raise UserError(
+            f"trainer.devices={typed}: expected a count with trainer.accelerator=cpu, such as {len(devices)}"
+        )
+    if trainer.get("strategy", "auto") == "auto" and not (devices == 1 or (is_list and len(devices) == 1)):
+        raise UserError(f"trainer.devices={typed}: for several devices type trainer=ddp trainer.devices={typed}")
 
 
 def _check_trainer(config: dict[str, Any], trainer: dict[str, Any]) -> None:
-    devices = trainer.get("devices", 1)
-    if devices != "auto" and (not isinstance(devices, int) or isinstance(devices, bool) or devices < 1):
-        raise UserError(f"trainer.devices={devices}: expected a count, 1 or more, or auto")
-    if devices != 1 and trainer.get("strategy", "auto") == "auto":
-        raise UserError(f"trainer.devices={devices}: for several devices type trainer=ddp trainer.devices={devices}")
+    _check_devices(trainer.get("devices", 1), trainer)
+    for key, advice in REFUSED_TRAINER_OPTIONS.items():
+        if key in trainer:
+            raise UserError(f"trainer.{key}={trainer[key]}: {advice}")
     check_choice("trainer.precision", str(trainer.get("precision", "32")), PRECISIONS)
     if trainer.get("precision") == "16-mixed" and "adversarial" in config["model"]:
         raise UserError("trainer.precision=16-mixed: G and D of a GAN cannot share one loss scale; use bf16-mixed")
@@ -211,10 +265,6 @@ def _check_trainer(config: dict[str, Any], trainer: dict[str, Any]) -> None:
     clip = trainer.get("gradient_clip_val")
     if clip is not None and (not isinstance(clip, int | float) or clip <= 0):
         raise UserError(f"trainer.gradient_clip_val={clip}: expected a number above 0, or null")
-    if "gradient_clip_algorithm" in trainer:
-        raise UserError(
-            "trainer.gradient_clip_algorithm: there is no such option; always the norm of the gradient is clipped"
-        )
     if trainer.get("max_steps") == -1 and trainer.get("max_epochs") in (None, -1):
         raise UserError("trainer.max_steps=-1: without a limit of steps trainer.max_epochs is needed; set it")
     for key in ("val_check_interval", "accumulate_grad_batches", "max_steps"):

@@ -105,6 +105,10 @@ class SRDataModule(DataSource, LightningDataModule):
         name = self.sets[split][index]
         return name if name == self.name else Path(name).name
 
+    def list_set_names(self, split: Split) -> list[str]:
+        """Return the names of all evaluation sets in metrics; known before the sets are opened."""
+        return [self.set_name(split, index) for index in range(len(self.sets[split]))]
+
     def describe_lr(self, split: Split, index: int) -> str:
         """Return where the LR of an evaluation set comes from: `files`, or the degradation, `Bicubic(scale=2, …)`.
 

@@ -14,6 +14,7 @@ from sr.callback.crash_batch import CrashBatch
 from sr.callback.degradation_sheet import DegradationSheet
 from sr.callback.interrupt import InterruptHandler
 from sr.callback.metrics import MetricLogger
+from sr.callback.monitor import MonitoredMetrics
 from sr.callback.panels import PanelLogger
 from sr.callback.progress_bar import TrainingProgressBar
 from sr.callback.throughput import Throughput, TrainingClock
@@ -37,11 +38,12 @@ def build_callbacks(
     tracker: Tracker,
     folder: Path,
     parent_folder: Path | None,
+    monitored: MonitoredMetrics,
     prepared: PreparedData,
     is_main: bool,
 ) -> TrainingCallbacks:
     """Build the callbacks of a run in `folder`; `parent_folder` is of the run that it branches off, if it does."""
-    best = BestCheckpoint(folder, config["monitor"], config, config["patience"], parent_folder)
+    best = BestCheckpoint(folder, monitored, config["patience"], parent_folder)
     best.set_digests = {part.name: part.digest for part in prepared.fingerprint if part.context == "val"}
     writer = CheckpointWriter(best, config, tracker, config["checkpoint_minutes"], config["checkpoint_steps"])
     writer.leaks = [list(leak) for leak in prepared.leaks]

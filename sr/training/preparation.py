@@ -30,6 +30,8 @@ def select_stages(config: dict[str, Any], choices: dict[str, str], net: nn.Modul
     if "fit" in stages and not list_trainable(net):
         print(f"model/net={net_name} has nothing to train, so it is only tested")
         stages.remove("fit")
+        if not stages:
+            raise UserError(f"stages=[fit]: model/net={net_name} has nothing to train; type stages=[test]")
     if stages == ["test"] and list_trainable(net):
         raise UserError(
             f"stages=[test]: model/net={net_name} is not trained yet; add fit, or test a trained net: "
@@ -53,6 +55,11 @@ def prepare_data(
     leaks: list[Leak] = []
     data.prepare_data()
     if "fit" in stages:
+        if is_main and not data.sets["val"]:
+            print(
+                "note: data.val=[]: nothing is validated, so there is no best checkpoint, only last.ckpt",
+                file=sys.stderr,
+            )
         data.setup("fit")
         if data.train_set is None:
             raise UserError(

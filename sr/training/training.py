@@ -12,6 +12,7 @@ from typing import Any
 from pytorch_lightning import Trainer, seed_everything
 from pytorch_lightning.utilities import rank_zero_only
 
+from sr.callback.monitor import find_monitored_metrics
 from sr.checkpoint.load import initialize_weights, restore_weights
 from sr.config.build import build_data, build_model, build_part, build_trainer
 from sr.config.diff import Change
@@ -53,6 +54,7 @@ class Training:
         self.data: SRDataModule = build_data(config)
         self.model: SRModule = build_model(config)
         self.data.select_channels = self.model.metric.select_channels
+        self.monitored = find_monitored_metrics(config, self.data.list_set_names("val"), self.model.metric)
         self.protocol = self.model.metric.describe(str(self.data.degrade))
         self.tracker = build_part(config["track"], "track") if self.is_main else NoTracker()
         self.starting_point = find_starting_point(config)
@@ -66,7 +68,14 @@ class Training:
         prepared = prepare_data(config, self.choices, self.stages, self.data, self.model, self.is_main)
         self.folder = self._choose_folder()
         callbacks = build_callbacks(
-            config, self.model, self.tracker, self.folder, start.parent_folder, prepared, self.is_main
+            config,
+            self.model,
+            self.tracker,
+            self.folder,
+            start.parent_folder,
+            self.monitored,
+            prepared,
+            self.is_main,
         )
         trainer = build_trainer(config, callbacks.all, self.tracker, not self.model.automatic_optimization)
         run = TrackedRun(
