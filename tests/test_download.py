@@ -3,13 +3,14 @@
 import hashlib
 import re
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
-from sr.pretrained.download import download_file
+from sr.pretrained.download import download_file, lock_download, verify_checksum
 from sr.runtime.error import UserError
 
 CONTENT = bytes(range(256)) * 1000
@@ -143,3 +144,48 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path, server: Server
     with pytest.raises(UserError, match="cannot be written") as error:
         download_file(server.url, tmp_path / "set.tar.gz", SHA256)
     assert str(tmp_path / "set.tar.gz.part") in str(error.value)
+
+
+@pytest.mark.parametrize("checksum", ["", "abc", "no digits at all"])
+def test_a_checksum_that_would_accept_any_file_is_refused_before_the_download(
+    target: Path, server: Server, checksum: str
+) -> None:
+    with pytest.raises(UserError, match=f"sha256={checksum}: expected the 64 hexadecimal digits"):
+        download_file(server.url, target, checksum)
+    assert server.asked == []
+    target.parent.mkdir(exist_ok=True)
+    target.write_bytes(CONTENT)
+    with pytest.raises(UserError, match=f"sha256={checksum}: expected"):
+        verify_checksum(target, checksum)
+    verify_checksum(target, SHA256[:8])  # torchvision publishes the first digits only
+
+
+def test_a_failed_download_leaves_no_lock_file(target: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    target.parent.mkdir()
+    with pytest.raises(UserError, match="download failed"), lock_download(target):
+        assert there(target) == [".set.tar.gz.lock"]
+        download_file(NOWHERE, target, SHA256)
+    assert there(target) == []
+    with lock_download(target):
+        download_file(server.url, target, SHA256)
+    assert there(target) == ["set.tar.gz"]
+
+
+def test_one_process_at_a_time_downloads_a_file(target: Path) -> None:
+    target.parent.mkdir()
+    active, most = [], []
+
+    def download(number: int) -> None:
+        with lock_download(target):
+            active.append(number)
+            most.append(len(active))
+            time.sleep(0.02)
+            active.remove(number)
+
+    threads = [threading.Thread(target=download, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == [1] * 6

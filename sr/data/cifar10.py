@@ -12,12 +12,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from filelock import FileLock
 from torch import Tensor
 
 from sr.data.module import SRDataModule
 from sr.data.source import ImageTensor, Split
-from sr.pretrained.download import download_file, verify_checksum
+from sr.pretrained.download import download_file, lock_download, verify_checksum
 from sr.runtime.error import UserError
 
 PYTHON_FOLDER, BINARY_FOLDER = "cifar-10-batches-py", "cifar-10-batches-bin"
@@ -48,10 +47,10 @@ class CIFAR10(SRDataModule):
             self.root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(f"paths.data={self.root}: cannot make this folder ({error.strerror or error})") from None
-        with FileLock(self.root / ".cifar10.lock"):  # several runs that start at once download it once
+        archive = self.root / ARCHIVE
+        with lock_download(archive):
             if (self.root / PYTHON_FOLDER).is_dir():
                 return
-            archive = self.root / ARCHIVE
             if archive.exists():
                 verify_checksum(archive, self.sha256)
             else:

@@ -14,10 +14,9 @@ from typing import NamedTuple
 
 import safetensors.torch
 import torch
-from filelock import FileLock
 from torch import Tensor, nn
 
-from sr.pretrained.download import compute_sha256, download_file
+from sr.pretrained.download import compute_sha256, download_file, lock_download
 from sr.pretrained.state_dict import decode_file, find_misfit
 from sr.runtime.error import UserError
 from sr.runtime.precision import use_full_precision
@@ -191,7 +190,7 @@ def _find_in_cache(published: PublishedFile, key: str) -> Path:
         return path
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_name(f".{path.name}.lock")):  # several runs that start at once download it once
+        with lock_download(path):
             if not path.exists():
                 download_file(SITE + published.file, path, published.sha256)
     except (UserError, OSError) as error:
