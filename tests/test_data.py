@@ -90,7 +90,7 @@ def test_patch_larger_than_an_image_names_both(tmp_path: Path) -> None:
     write_image(photos(tmp_path / "hr") / "tiny.png", 40, 30)
     message = read_error(data(Folder, tmp_path, path=tmp_path / "hr", patch=32))
     assert "data.patch=32" in message
-    assert "tiny (30×40)" in message
+    assert f"{tmp_path / 'hr' / 'tiny.png'}: 30×40 pixels" in message
 
 
 def test_patch_must_be_a_multiple_of_the_scale(tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ def test_patch_must_be_a_multiple_of_the_scale(tmp_path: Path) -> None:
 def test_a_held_out_image_too_small_to_be_evaluated_is_named_before_training(tmp_path: Path) -> None:
     write_image(photos(tmp_path / "hr") / "a_tiny.png", 12, 40)
     message = read_error(data(Folder, tmp_path, path=tmp_path / "hr", patch=8))
-    assert "a_tiny (40×12) is too small" in message
+    assert "a_tiny.png: 40×12 pixels, too small to be evaluated" in message
 
 
 def test_all_damaged_files_of_a_folder_are_named_at_once(tmp_path: Path) -> None:

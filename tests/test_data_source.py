@@ -28,7 +28,7 @@ from pathlib import Path
 
 from sr.data.module import SRDataModule
 from sr.data.source import ImageFiles
-from sr.image.read import list_images
+from sr.image.listing import list_images
 
 
 class Archive(SRDataModule):

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
+from sr.data.file_errors import FileError
 from sr.data.image_set import ImageSet
-from sr.image.read import list_images
+from sr.image.listing import list_images
 from sr.metric.ssim import WINDOW_SIZE
 from sr.runtime.error import UserError, suggest_nearest
 
@@ -30,22 +31,46 @@ def find_hr_folder(path: Path) -> Path:
 
 
 def list_hr_files(path: Path, option: str) -> list[Path]:
-    """List the HR images of the set in the folder `path`; `option` is the option that named the set."""
-    return list_images(find_hr_folder(path), option)
+    """List the HR images of the set in the folder `path`; `option` is the option that named the set.
+
+    Raises `UserError` if an image of the set is of a format that is not read.
+    """
+    return list_images(find_hr_folder(path), option, is_complete=True)
 
 
 def list_lr_files(path: Path, scale: int, option: str) -> list[Path] | None:
     """List the LR images that the set in `path` ships in `LR_bicubic/X{scale}`; None if it has no such folder."""
     folder = path / "LR_bicubic" / f"X{scale}"
-    return list_images(folder, option) if folder.is_dir() else None
+    return list_images(folder, option, is_complete=True) if folder.is_dir() else None
 
 
-def check_sizes(images: ImageSet, option: str) -> None:
-    """Raise `UserError` if an image, less a border of `scale` pixels, is smaller than the window of SSIM.
-
-    `option` is the option that named the set, with its value.
-    """
+def check_sizes(images: ImageSet) -> None:
+    """Raise one `FileError` for all images that, less a border of `scale` pixels, are smaller than the window of SSIM."""
     s = images.scale
-    for name, (h, w) in zip(images.names, images.sizes, strict=True):
-        if min(h, w) < WINDOW_SIZE + 2 * s:
-            raise UserError(f"{option}: image {name} ({w}×{h}) is too small to be evaluated at scale {s}")
+    sizes = zip(images.hr_files, images.sizes, strict=True)
+    errors = [describe_small_evaluation_image(path, size, s) for path, size in sizes if min(size) < smallest_side(s)]
+    if errors:
+        raise FileError("\n".join(errors))
+
+
+def smallest_side(scale: int) -> int:
+    """Return the least number of HR pixels, after cropping to a multiple of `scale`, of which SSIM can be computed."""
+    return WINDOW_SIZE + 2 * scale
+
+
+def describe_small_evaluation_image(path: Path, size: tuple[int, int], scale: int) -> str:
+    """Return the error about an image of `size` (H, W) that is too small."""
+    return f"{path}: {size[1]}×{size[0]} pixels, too small to be evaluated at scale {scale}; remove it from the set"
+
+
+def check_frames(images: ImageSet, option: str) -> None:
+    """Raise `UserError` if a file holds further frames or pages: the set would silently be smaller than its files.
+
+    Not for a JPEG, whose further frame is a preview or a gain map.
+    """
+    files = [f"{path.name} ({x.frames})" for path, x in images.multi_frame_files if x.format != "MPO"]
+    if files:
+        raise UserError(
+            f"{option}: expected one image in each file (found files of several frames or pages: {', '.join(files)}); only "
+            "the first would be evaluated: save each frame as a PNG file"
+        )

@@ -1,6 +1,6 @@
 """`data=folder data.path=DIR`: folders of HR images; LR is made from them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 from sr.data.evaluation_set import find_hr_folder
 from sr.data.module import SRDataModule
 from sr.data.source import ImageFiles, Split
-from sr.image.read import list_images
+from sr.image.listing import list_images
 from sr.runtime.error import UserError, suggest_nearest
 
 HELD_OUT_INTERVAL = 10  # every tenth image is held out for evaluation …
@@ -38,6 +38,11 @@ class Folder(SRDataModule):
         """The folders' names, as they were typed: `T91+train`."""
         return "+".join(Path(str(name)).name for name in _to_list(self.path))
 
+    @property
+    def folders(self) -> list[Path]:
+        """The folders that the images are in."""
+        return [_find_folder(str(name), self.root) for name in _to_list(self.path)]
+
     @cached_property
     def _files(self) -> list[Path]:
         return list_folder_images(self.path, self.exclude, self.root)
@@ -63,13 +68,28 @@ def list_folder_images(path: str | Sequence[str], exclude: Sequence[Any] | None,
     excluded = {str(name) for name in exclude or []}
     names = {word for file in files for word in (file.stem, file.name)}
     for name in sorted(excluded - names):
+        hint = _suggest_quotes(name, names) if int in map(type, exclude) else ""
         raise UserError(
-            f"data.exclude={name}: no image of this name in data.path={_format(path)}.{suggest_nearest(name, names)}"
+            f"data.exclude={name}: no image of this name in data.path={_format(path)}."
+            f"{hint or suggest_nearest(name, names)}"
         )
     remaining = [file for file in files if not {file.stem, file.name} & excluded]
     if not remaining:
         raise UserError(f"data.exclude={_format(exclude)}: no image of data.path={_format(path)} is left")
     return remaining
+
+
+def _suggest_quotes(name: str, names: Iterable[str]) -> str:
+    """Return the advice for a name of digits that YAML reads as a number, and one that begins with 0 as an octal one."""
+    if not name.isdecimal():
+        return ""
+    written = [other for other in names if other.isdecimal() and int(name) in (int(other), _read_octal(other))]
+    quoted = ", ".join(f"'{other}'" for other in sorted(written)) or "'0010'"
+    return f" YAML reads 0010 as the number 8: put names of digits in quotes, exclude: [{quoted}]"
+
+
+def _read_octal(name: str) -> int | None:
+    return int(name, 8) if set(name) <= set("01234567") else None
 
 
 def _to_list(path: str | Sequence[str]) -> Sequence[str]:

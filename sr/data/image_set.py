@@ -2,6 +2,7 @@
 
 import os
 import random
+import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,7 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from sr.data.cache import Cache
+from sr.data.file_errors import FileError
 from sr.data.fixed_lr import FixedLR
 from sr.image.batch import Raw
 from sr.image.read import Header, probe, read_image
@@ -23,6 +25,7 @@ from sr.runtime.error import UserError
 
 DEFAULT_MEMORY = 4e9  # bytes of decoded images that one set may hold
 MAX_MAPS = 30_000  # images mapped at once; Linux allows a process 65,530 maps
+_LOCK = threading.Lock()  # of the memory that is left for decoded images
 Origin = tuple[Path, FixedLR | None]  # where pixels come from: a file, and what is made of it
 ReadPixels = Callable[[Path, FixedLR | None, Callable[[], Tensor] | None], tuple[Tensor, bool]]  # as `Cache.pixels`
 
@@ -54,8 +57,10 @@ class ImageSet(Dataset):
     def _reset(self) -> None:
         """Compute the sizes, and drop all decoded images."""
         s = self.scale
-        self.sizes = [(h - h % s, w - w % s) for h, w, _ in self._headers]  # (H, W), cropped
-        self.bytes = sum(h * w * 3 for h, w in self.sizes) * (1 + 1 / s**2 * self.has_lr)  # when decoded
+        self.sizes = [(x.height - x.height % s, x.width - x.width % s) for x in self._headers]  # (H, W), cropped
+        planes = [1 if x.kind == "gray" else 3 for x in self._headers]
+        hr_bytes = sum(h * w * count for (h, w), count in zip(self.sizes, planes, strict=True))
+        self.bytes = hr_bytes * (1 + 1 / s**2 * self.has_lr)  # when decoded
         self._decoded: dict[int, Raw] = {}
         self._free = self.memory
 
@@ -77,9 +82,19 @@ class ImageSet(Dataset):
         return self._lr is not None
 
     @property
+    def hr_files(self) -> list[Path]:
+        """The HR file of each image."""
+        return list(self._hr)
+
+    @property
     def files(self) -> list[Path]:
         """All files of the set, HR first."""
         return [*self._hr, *(self._lr or [])]
+
+    @property
+    def multi_frame_files(self) -> list[tuple[Path, Header]]:
+        """The HR files that hold further frames or pages, which are not read."""
+        return [(path, header) for path, header in zip(self._hr, self._headers, strict=True) if header.frames > 1]
 
     @property
     def is_mapped(self) -> bool:
@@ -114,7 +129,7 @@ class ImageSet(Dataset):
     def load(self, *others: "ImageSet") -> None:
         """Decode what fits in memory or is not in the cache, of this set and `others`, in parallel, with a progress bar.
 
-        Raises one `UserError` that names every damaged file.
+        Raises one `FileError` that names every damaged file.
         """
         jobs = [(images, index) for images in (self, *others) for index in range(len(images))]
         with ThreadPoolExecutor() as pool:
@@ -125,7 +140,7 @@ class ImageSet(Dataset):
             bar = tqdm(results, total=len(missing), desc="decoding", unit="image", delay=2)
             errors = dict(zip(missing, bar, strict=True))
         if any(errors.values()):
-            raise UserError("\n".join(errors[job] for job in sorted(errors) if errors[job]))
+            raise FileError("\n".join(errors[job] for job in sorted(errors) if errors[job]))
 
     def _list_origins(self, index: int) -> list[Origin]:
         if self._lr:
@@ -135,21 +150,36 @@ class ImageSet(Dataset):
         return [(self._hr[index], None), *lr]
 
     def _open(self, index: int, read_pixels: ReadPixels) -> Raw:
-        """Return an image; `read_pixels` gives, for each origin, its pixels, and whether they are mapped."""
-        h, w = self.sizes[index]
+        """Return an image; `read_pixels` gives, for each origin, its pixels, and whether they are mapped.
+
+        A gray image is stored as one plane; its three channels are views of it.
+        """
+        header, (h, w) = self._headers[index], self.sizes[index]
         opened: list[tuple[Tensor, bool]] = []
         for file, fixed_lr in self._list_origins(index):
             opened.append(read_pixels(file, fixed_lr, partial(fixed_lr, opened[0][0]) if fixed_lr else None))
+            factor = 1 if len(opened) == 1 else self.scale
+            _check_size(file, opened[-1][0], header.height // factor, header.width // factor)
         pixels, mapped = zip(*opened, strict=True)
-        views = [x.expand(3, -1, -1) for x in (pixels[0][:, :h, :w], *pixels[1:])]
+        planes = [pixels[0][:, :h, :w], *pixels[1:]]
         if not all(mapped):
-            views = [x.contiguous() for x in views]
-        raw = Raw(*views, gray=pixels[0].shape[0] == 1)
-        cost = 0 if all(mapped) else sum(x.numel() for x in views)
-        if self.retain_decoded and cost <= self._free and (cost or len(self._decoded) < MAX_MAPS):
-            self._free -= cost
-            self._decoded[index] = raw
+            planes = [x.contiguous() for x in planes]
+        raw = Raw(*(x.expand(3, -1, -1) for x in planes), gray=pixels[0].shape[0] == 1)
+        cost = 0 if all(mapped) else sum(x.numel() for x in planes)
+        with _LOCK:
+            if self.retain_decoded and cost <= self._free and (cost or len(self._decoded) < MAX_MAPS):
+                self._free -= cost
+                self._decoded[index] = raw
         return raw
+
+
+def _check_size(file: Path, pixels: Tensor, height: int, width: int) -> None:
+    """Raise `UserError` if the pixels are not those that the header announced: they would be cropped silently."""
+    if pixels.shape[1:] != (height, width):
+        raise UserError(
+            f"{file}: expected {width}×{height} pixels, as when the set was opened (found "
+            f"{pixels.shape[2]}×{pixels.shape[1]}); the file has changed: start again"
+        )
 
 
 def _decode(file: Path, fixed_lr: FixedLR | None, make: Callable[[], Tensor] | None) -> tuple[Tensor, bool]:
@@ -179,7 +209,7 @@ def _try_decode(images: ImageSet, index: int) -> str | None:
 
 
 def read_headers(paths: Sequence[Path]) -> list[Header]:
-    """Read the headers of all files, in parallel. Raises one `UserError` that lists every error."""
+    """Read the headers of all files, in parallel. Raises one `FileError` that lists every error."""
 
     def try_probe(path: Path) -> Header | UserError:
         try:
@@ -191,7 +221,7 @@ def read_headers(paths: Sequence[Path]) -> list[Header]:
         results = list(pool.map(try_probe, paths))
     errors = [str(header) for header in results if isinstance(header, UserError)]
     if errors:
-        raise UserError("\n".join(errors))
+        raise FileError("\n".join(errors))
     return results
 
 

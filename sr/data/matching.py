@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Container, Sequence
 from pathlib import Path
 
+from sr.data.file_errors import FileError
 from sr.image.read import probe
 from sr.runtime.error import UserError
 
@@ -11,7 +12,7 @@ from sr.runtime.error import UserError
 def match_files(hr: Sequence[Path], lr: Sequence[Path], scale: int) -> tuple[list[Path], list[Path]]:
     """Return the HR files and, in the same order, the LR file of each.
 
-    Raises one `UserError` for all files without a counterpart, damaged files, and pairs of wrong sizes or color modes.
+    Raises one `FileError` for all files without a counterpart, damaged files, and pairs of wrong sizes or color modes.
     """
     errors: list[str] = []
     hr_by_name = _index_by_name(hr, lambda stem: stem, errors)
@@ -22,7 +23,7 @@ def match_files(hr: Sequence[Path], lr: Sequence[Path], scale: int) -> tuple[lis
     for name in names:
         errors += _check_pair(lr_by_name[name], hr_by_name[name], scale)
     if errors:
-        raise UserError(f"LR and HR files do not match, {len(errors)} error(s) found:\n" + "\n".join(errors))
+        raise FileError(f"LR and HR files do not match, {len(errors)} error(s) found:\n" + "\n".join(errors))
     return [hr_by_name[name] for name in names], [lr_by_name[name] for name in names]
 
 
@@ -42,12 +43,14 @@ def _check_pair(lr: Path, hr: Path, scale: int) -> list[str]:
             errors.append(str(error))
     if errors:
         return errors
-    (h, w, kind), (hr_h, hr_w, hr_kind) = headers
+    (h, w, kind, frames, _), (hr_h, hr_w, hr_kind, hr_frames, _) = headers
     if (hr_h // scale, hr_w // scale) != (h, w):
         expected = f"{hr_w // scale}×{hr_h // scale}"
         return [f"{lr}: {w}×{h}, but {hr.name} is {hr_w}×{hr_h}: at scale={scale}, {expected} was expected"]
     if kind != hr_kind:
         return [f"{lr}: {kind}, but {hr.name} is {hr_kind}: convert one of them"]
+    if frames != hr_frames:
+        return [f"{lr}: {frames} frame(s) or page(s), but {hr.name} has {hr_frames}: save them as files of their own"]
     return []
 
 

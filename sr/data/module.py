@@ -9,6 +9,7 @@ would change the noise that is drawn after it, and a resumed run would differ fr
 
 import sr.runtime.torchvision_shim  # noqa: F401  before Lightning and torchmetrics
 
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -18,17 +19,27 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from sr.data.cache import Cache
-from sr.data.evaluation_set import check_sizes, find_set, list_hr_files
+from sr.data.evaluation_set import (
+    check_frames,
+    check_sizes,
+    describe_small_evaluation_image,
+    find_hr_folder,
+    find_set,
+    list_hr_files,
+    smallest_side,
+)
+from sr.data.file_errors import CheckSize, FileError, complete_error
 from sr.data.fixed_lr import FixedLR
 from sr.data.image_set import ImageSet
 from sr.data.matching import match_files
-from sr.data.patches import START, Patches, PatchSampler
+from sr.data.patches import START, Patches, PatchSampler, describe_small_image
 from sr.data.prefetch import Prefetcher
 from sr.data.prepare import Augmentation, Degradation, build_pair
 from sr.data.sharding import build_evaluation_loaders
 from sr.data.source import DataSource, ImageFiles, Split
 from sr.data.tile_set import TileSet
 from sr.image.batch import Pair, Raw
+from sr.image.listing import list_folder
 from sr.runtime.error import UserError
 from sr.runtime.signals import ignore_signals
 
@@ -94,11 +105,14 @@ class SRDataModule(DataSource, LightningDataModule):
 
     def setup(self, stage: str | None = None) -> None:
         """Find, open and check the images of a stage (fit, validate or test), unless that has been done before."""
-        if stage in ("fit", None) and self.train_set is None:
-            self.train_set = self._open_training_set()
         split: Split = "test" if stage == "test" else "val"
-        if split not in self.eval_sets:
-            self.eval_sets[split] = [self._open_evaluation_set(name, split) for name in self.sets[split]]
+        try:
+            if stage in ("fit", None) and self.train_set is None:
+                self.train_set = self._open_training_set()
+            if split not in self.eval_sets:
+                self.eval_sets[split] = [self._open_evaluation_set(name, split) for name in self.sets[split]]
+        except FileError as error:
+            raise complete_error(error, self._list_size_checks(split, with_training=stage in ("fit", None))) from None
 
     def set_name(self, split: Split, index: int) -> str:
         """Return the name of an evaluation set in metrics: of a path, its last folder."""
@@ -129,7 +143,11 @@ class SRDataModule(DataSource, LightningDataModule):
             images = images.add_fixed_lr(FixedLR(self.degrade, self.scale, self.color == "gray"))
         patches = Patches(images, self.patch)
         held_out = [s for split, s in self._own_sets.items() if split != "train" and isinstance(s, ImageSet)]
-        images.load(*dict.fromkeys(held_out))  # the validation and the test set may be one object
+        held_out = list(dict.fromkeys(held_out))  # the validation and the test set may be one object
+        for evaluation_set in held_out:
+            check_sizes(evaluation_set)
+        images.load(*held_out)
+        _report_further_frames([images, *held_out])
         return patches
 
     def _open_evaluation_set(self, name: str, split: Split) -> ImageSet | TileSet:
@@ -144,9 +162,36 @@ class SRDataModule(DataSource, LightningDataModule):
         else:
             folder = find_set(self.root, name, f"data.{split}", self.name)
             images = self._open_files(ImageFiles(list_hr_files(folder, f"data.{split}")))
+            check_frames(images, option)
         if isinstance(images, ImageSet):
-            check_sizes(images, option)
+            check_sizes(images)
+            if name == self.name and self.train_set is None:
+                _report_further_frames([images])
         return images
+
+    def _list_size_checks(self, split: Split, with_training: bool) -> dict[Path, CheckSize]:
+        """Return all files that a stage uses, with the check that each has to pass."""
+
+        def check_patch(path: Path, size: tuple[int, int]) -> str:
+            return describe_small_image(path, size, self.patch) if min(size) < self.patch else ""
+
+        def check_evaluation(path: Path, size: tuple[int, int]) -> str:
+            size = tuple(n - n % self.scale for n in size)
+            is_small = min(size) < smallest_side(self.scale)
+            return describe_small_evaluation_image(path, size, self.scale) if is_small else ""
+
+        checks: dict[Path, CheckSize] = {}
+        own: list[Split] = ["train"] * with_training + [x for x, names in self.sets.items() if self.name in names]
+        for part in own:
+            files = self.find_images(part)
+            if isinstance(files, ImageFiles):
+                checks |= dict.fromkeys(files.lr or (), lambda path, size: "")
+                checks |= dict.fromkeys(files.hr, check_patch if part == "train" else check_evaluation)
+        for name in self.sets[split]:
+            if name != self.name:
+                folder = find_hr_folder(find_set(self.root, name, f"data.{split}", self.name))
+                checks |= dict.fromkeys(list_folder(folder, f"data.{split}").images, check_evaluation)
+        return checks
 
     def _open_own_set(self, split: Split) -> ImageSet | TileSet | None:
         """Open the source's own set of `split`. Sets of files are opened together: all damaged files are reported at
@@ -227,3 +272,12 @@ class SRDataModule(DataSource, LightningDataModule):
             return False
         self.train_set.move_to(device)
         return True
+
+
+def _report_further_frames(sets: Sequence[ImageSet]) -> None:
+    """Print one line that names the files of which only the first frame is used."""
+    files = dict(file for images in sets for file in images.multi_frame_files)
+    if files:
+        count = sum(header.frames - 1 for header in files.values())
+        names = ", ".join(f"{path.name} ({header.frames - 1})" for path, header in files.items())
+        print(f"note: left out: {count} further frame(s) or page(s), of {names}", file=sys.stderr)

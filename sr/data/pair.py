@@ -7,7 +7,7 @@ from typing import Any
 from sr.data.folder import Folder
 from sr.data.matching import find_hr_name
 from sr.data.source import ImageFiles, Split
-from sr.image.read import list_images
+from sr.image.listing import list_images
 from sr.runtime.error import UserError
 
 
@@ -27,11 +27,20 @@ class PairFolder(Folder):
         hr_names, held_out_names = ({path.stem for path in files} for files in (self._files, self._held_out))
         lr = [
             path
-            for path in list_images(self.lr, "data.lr")
+            for path in self._lr_files
             if (find_hr_name(path.stem, hr_names, self.scale) in held_out_names) == (split != "train")
         ]
         return ImageFiles(super().find_images(split).hr, lr)
 
+    @property
+    def folders(self) -> list[Path]:
+        """The folders that the images are in."""
+        return [self.hr, self.lr]
+
     @cached_property
     def _files(self) -> list[Path]:
         return list_images(self.hr, "data.hr")
+
+    @cached_property
+    def _lr_files(self) -> list[Path]:
+        return list_images(self.lr, "data.lr")

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
+from sr.data.file_errors import FileError
 from sr.data.image_set import ImageSet
 from sr.image.batch import Raw
 from sr.runtime.error import UserError
@@ -80,14 +81,10 @@ class Patches(Dataset):
         s = images.scale
         if patch % s:
             raise UserError(f"data.patch={patch}: expected a multiple of scale={s}; it is in HR pixels")
-        small = [k for k, size in enumerate(images.sizes) if min(size) < patch]
-        if small:
-            h, w = images.sizes[small[0]]
-            others = f" and than {len(small) - 1} more" if len(small) > 1 else ""
-            raise UserError(
-                f"data.patch={patch} is larger than image {images.names[small[0]]} ({w}×{h}){others}: "
-                f"lower it or remove the image (data=folder: data.exclude=[{images.names[small[0]]}])"
-            )
+        sizes = zip(images.hr_files, images.sizes, strict=True)
+        errors = [describe_small_image(path, size, patch) for path, size in sizes if min(size) < patch]
+        if errors:
+            raise FileError("\n".join(errors))
         self.images, self.patch = images, patch
         self._positions = (np.array(images.sizes) - patch) // s + 1  # [N, 2]: rows and columns, in LR pixels
         self._on_device: list[DeviceImages] = []
@@ -136,6 +133,14 @@ class Patches(Dataset):
         self._on_device = [DeviceImages([image.hr for image in whole], device)]
         if self.images.has_lr:
             self._on_device.append(DeviceImages([image.lr for image in whole], device))
+
+
+def describe_small_image(path: Path, size: tuple[int, int], patch: int) -> str:
+    """Return the error about an image of `size` (H, W) that is smaller than a patch."""
+    return (
+        f"{path}: {size[1]}×{size[0]} pixels, but data.patch={patch} is larger than that; lower it, or remove the image "
+        f"(data=folder: data.exclude=[{path.stem}])"
+    )
 
 
 def flip_patches(images: Tensor, turn: Tensor) -> Tensor:

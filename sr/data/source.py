@@ -31,6 +31,7 @@ class DataSource(ABC):
     """The part of a data source that differs from one source to the next."""
 
     name: str = ""  # of the source's own validation and test set, in data.val and data.test; empty: it has none
+    folders: Sequence[Path] = ()  # those whose images it takes; sr.inspect reports what else is in them
     caveat: str = ""  # a known defect of the set that sr.inspect cannot detect; printed in its report
 
     @abstractmethod

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from sr.image.batch import Pair
 from sr.image.color import rgb_to_gray
-from sr.image.read import list_images, read_image
+from sr.image.listing import list_images
+from sr.image.read import read_image
 from sr.inference.complexity import Meter, count_multiply_adds, count_parameters
 from sr.inference.memory import report_out_of_memory
 from sr.inference.upscale import upscale

@@ -14,7 +14,8 @@ from sr.config import schema
 from sr.data.image_set import ImageSet
 from sr.degrade.bicubic import Bicubic
 from sr.evaluation.published import find_row, read_bicubic
-from sr.image.read import list_images, read_rgb
+from sr.image.listing import list_images
+from sr.image.read import read_rgb
 from sr.image.resize import upscale_bicubic
 from sr.metric.protocol import STANDARD_CHANNELS, Protocol
 from sr.runtime import terminal
@@ -97,7 +98,7 @@ class Verification:
 
     def _evaluate_images(self) -> dict[SetScale, list[VerifiedImage]]:
         sets = {
-            (name, scale): ImageSet(list_images(folder / "HR", "sets"), scale)
+            (name, scale): ImageSet(list_images(folder / "HR", "sets", is_complete=True), scale)
             for (name, folder), scale in product(self.sets.items(), self.scales)
         }
         for image_set in sets.values():

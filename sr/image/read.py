@@ -1,9 +1,10 @@
-"""Read image files: list a folder, read a header without decoding, decode to uint8 tensors.
+"""Read image files: read a header without decoding, decode to uint8 tensors.
 
 Every error in a file is a `UserError` that names the file; Pillow's own exceptions are never raised to the caller.
 """
 
-import struct
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,17 +13,23 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from sr.image.formats import FORMATS, describe_special_file, identify_kind
+from sr.image.png import find_png_damage, has_empty_end
+from sr.image.tiff import count_pages, describe_samples, explain_unread_tiff
 from sr.runtime.error import UserError
-
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 
 # Pillow's modes with 8 bits per channel that it converts to RGB or L without guessing a color space.
 GRAY_MODES = ("1", "L", "LA", "La")
 ALPHA_MODES = ("RGBA", "LA", "PA", "La", "RGBa")
 MODES = (*GRAY_MODES, *ALPHA_MODES, "RGB", "RGBX", "P")
 ORIENTATION_TAG = 0x0112  # EXIF
+TRANSPOSING_ORIENTATIONS = (5, 6, 7, 8)  # 1…4 leave the size; Pillow ignores all other values
 WIDTH_TAG, HEIGHT_TAG = 256, 257  # TIFF
-PILLOW_ERRORS = (OSError, SyntaxError, ValueError, TypeError, EOFError, struct.error)  # raised for a damaged file
+ADVICE = "replace or remove it"
+
+
+class UnsupportedImageError(UserError):
+    """The file is a sound image, but of a format or of a kind of pixels that is not read."""
 
 
 class DecodedImage(NamedTuple):
@@ -34,41 +41,26 @@ class DecodedImage(NamedTuple):
 
 
 class Header(NamedTuple):
-    """The size of an image after its EXIF orientation is applied, and whether it has color."""
+    """The size of an image after its EXIF orientation is applied, whether it has color, and the frames of its file."""
 
     height: int
     width: int
     kind: str  # gray or color
-
-
-def list_images(folder: Path, key: str) -> list[Path]:
-    """Return the images directly in `folder`, sorted by name, without hidden files.
-
-    `key` is the option that names the folder, for the error messages.
-    """
-    if not folder.exists():
-        raise UserError(f"{key}={folder}: there is no such folder")
-    if not folder.is_dir():
-        raise UserError(f"{key}={folder}: expected a folder of images, this is a file")
-    images = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
-    if not images:
-        raise UserError(f"{key}={folder}: no images in this folder (looked for {', '.join(SUFFIXES)})")
-    return images
+    frames: int = 1  # of an animation, or pages; only the first one is read
+    format: str = "PNG"  # Pillow's name
 
 
 def probe(path: Path) -> Header:
     """Read an image's header without decoding the pixels; raise a `UserError` if it is no 8-bit image."""
-    with _open(path) as image:
-        try:
-            # Image.Image's method: the one of PNG files would decode the pixels
-            is_transposed = Image.Image.getexif(image).get(ORIENTATION_TAG, 1) >= 5
-        except PILLOW_ERRORS as error:
-            raise _damage_error(path, error) from None
+    with open_image(path) as image, _report_damage(path):
+        # Image.Image's method: the one of PNG files would decode the pixels
+        is_transposed = Image.Image.getexif(image).get(ORIENTATION_TAG, 1) in TRANSPOSING_ORIENTATIONS
         width, height = image.size
         if image.format == "TIFF":  # Pillow has transposed its size already
             width, height = image.tag_v2[WIDTH_TAG], image.tag_v2[HEIGHT_TAG]
         height, width = (width, height) if is_transposed else (height, width)
-        return Header(height, width, "gray" if image.mode in GRAY_MODES else "color")
+        kind = "gray" if image.mode in GRAY_MODES else "color"
+        return Header(height, width, kind, _count_frames(image), image.format)
 
 
 def read_rgb(path: Path) -> Tensor:
@@ -78,15 +70,21 @@ def read_rgb(path: Path) -> Tensor:
 
 
 def read_image(path: Path) -> DecodedImage:
-    """Read an image with its alpha channel and color profile; the EXIF orientation is applied."""
-    with _open(path) as image:
-        try:
-            image.load()
-            upright = ImageOps.exif_transpose(image)
-        except PILLOW_ERRORS as error:
-            raise _damage_error(path, error) from None
+    """Read an image with its alpha channel and color profile; the EXIF orientation is applied.
+
+    The size is that of `probe`, or a `UserError` is raised.
+    """
+    height, width, *_ = probe(path)
+    with open_image(path) as image, _report_damage(path):
+        image.load()
+        if image.format == "PNG" and has_empty_end(image) and (damage := find_png_damage(path)):
+            raise ValueError(damage)
+        pixels, alpha = split_alpha(ImageOps.exif_transpose(image))
+        if pixels.shape[1:] != (height, width):
+            found = f"{pixels.shape[2]}×{pixels.shape[1]}"
+            raise ValueError(f"its header announces {width}×{height} pixels upright, decoded are {found}")
         icc = image.info.get("icc_profile")
-    return DecodedImage(*split_alpha(upright), icc)
+        return DecodedImage(pixels, alpha, icc if isinstance(icc, bytes) else None)
 
 
 def split_alpha(image: Image.Image) -> tuple[Tensor, Tensor | None]:
@@ -99,22 +97,53 @@ def split_alpha(image: Image.Image) -> tuple[Tensor, Tensor | None]:
     return _to_tensor(image.convert(mode)), alpha
 
 
-def _open(path: Path) -> Image.Image:
-    try:
-        image = Image.open(path)
-    except UnidentifiedImageError:
-        raise UserError(f"{path}: this is not an image, whatever its name says; replace or remove it") from None
-    except Image.DecompressionBombError as error:
-        raise UserError(f"{path}: too large to open safely ({error})") from None
-    except PILLOW_ERRORS as error:
-        if isinstance(error, OSError) and error.strerror:  # from the operating system, not from Pillow
-            raise UserError(f"{path}: cannot be read ({error.strerror})") from None
-        raise _damage_error(path, error) from None
-    if image.mode not in MODES or _is_16_bit(image):
-        found = "16 bits a channel" if _is_16_bit(image) else f"mode {image.mode}"
-        image.close()
-        raise UserError(f"{path}: {found}, expected 8-bit gray or RGB; convert it first (16-bit and CMYK are not read)")
+def open_image(path: Path) -> Image.Image:
+    """Open an image of one of `FORMATS` with 8 bits per channel, without decoding it. No other decoder is tried."""
+    special = describe_special_file(path)
+    if special:
+        raise UserError(f"{path}: expected a file (found {special}); {ADVICE}")
+    with _report_damage(path):
+        try:
+            image = Image.open(path, formats=FORMATS)
+        except UnidentifiedImageError:
+            raise _explain_unidentified(path) from None
+        except Image.DecompressionBombError as error:
+            raise UserError(f"{path}: too large to open safely ({error})") from None
+    with contextlib.ExitStack() as stack, _report_damage(path):
+        stack.callback(image.close)
+        reason = _find_unsupported(path, image)
+        if reason:
+            raise UnsupportedImageError(f"{path}: {reason}")
+        stack.pop_all()
     return image
+
+
+def _explain_unidentified(path: Path) -> UserError:
+    """Return the error for a file that no decoder accepts."""
+    kind = identify_kind(path)
+    if kind is None:
+        return UserError(f"{path}: this is not an image, whatever its name says; {ADVICE}")
+    if not kind.is_read:
+        return UnsupportedImageError(f"{path}: this is {kind.title}; sr does not read {kind.name} yet: {kind.advice}")
+    samples = describe_samples(path) if kind.name == "TIFF" else ""
+    if samples:
+        return UnsupportedImageError(f"{path}: {samples}, expected 8-bit gray or RGB; convert it first")
+    return UserError(f"{path}: this {kind.name} file is damaged (its header cannot be read); {ADVICE}")
+
+
+def _find_unsupported(path: Path, image: Image.Image) -> str:
+    """Return why an image that Pillow opens is not read, and what to do, or an empty string."""
+    if image.format == "TIFF":
+        kind = identify_kind(path)
+        if kind and not kind.is_read:
+            return f"this is {kind.title}; sr does not read {kind.name} yet: {kind.advice}"
+        reason = explain_unread_tiff(image)
+        if reason:
+            return reason
+    if image.mode in MODES and not _is_16_bit(image):
+        return ""
+    found = "16 bits a channel" if _is_16_bit(image) else f"mode {image.mode}"
+    return f"{found}, expected 8-bit gray or RGB; convert it first (16-bit and CMYK are not read)"
 
 
 def _is_16_bit(image: Image.Image) -> bool:
@@ -126,8 +155,23 @@ def _is_16_bit(image: Image.Image) -> bool:
     return any(";16" in raw_mode and "BGR;16" not in raw_mode for raw_mode in raw_modes)
 
 
-def _damage_error(path: Path, error: Exception) -> UserError:
-    return UserError(f"{path}: this image is damaged ({error}); replace or remove it")
+def _count_frames(image: Image.Image) -> int:
+    return count_pages(image) if image.format == "TIFF" else getattr(image, "n_frames", 1)
+
+
+@contextlib.contextmanager
+def _report_damage(path: Path) -> Iterator[None]:
+    """Raise a `UserError` that names `path` for any exception of a decoder: damaged bytes may lead to every kind of it."""
+    try:
+        yield
+    except UserError:
+        raise
+    except MemoryError:
+        raise UserError(f"{path}: does not fit in memory") from None
+    except Exception as error:
+        if isinstance(error, OSError) and error.strerror:  # from the operating system, not from Pillow
+            raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+        raise UserError(f"{path}: this image is damaged ({error or type(error).__name__}); {ADVICE}") from None
 
 
 def _to_tensor(image: Image.Image) -> Tensor:

@@ -9,8 +9,10 @@ from typing import Any, NamedTuple
 from PIL import Image
 from tqdm import tqdm
 
-from sr.image.read import DecodedImage, read_image
-from sr.inspection.finding import Finding
+from sr.image.listing import FolderListing, count_images
+from sr.image.png import find_png_damage
+from sr.image.read import DecodedImage, UnsupportedImageError, open_image, probe, read_image
+from sr.inspection.finding import TRAINING, Finding
 from sr.runtime.error import UserError
 
 THUMBNAIL_SIDE = 256  # pixels of the longer side of the small gray copy used for hashes and registration
@@ -21,10 +23,12 @@ class FileReport(NamedTuple):
 
     path: Path
     error: str = ""
+    is_unsupported: bool = False  # the error: a sound file of a kind that is not read
     height: int = 0  # upright
     width: int = 0
     oddity: str = ""  # palette, alpha, or nothing
     gray: bool = False
+    frames: int = 1  # and pages, of which only the first one is read
     digest: str = ""  # of the decoded pixels: the same for two files of the same image
     small: Image.Image | None = None  # gray, at most `THUMBNAIL_SIDE` pixels long
 
@@ -42,18 +46,21 @@ def inspect_files(paths: Sequence[Path], title: str) -> list[FileReport]:
 
 def _inspect_file(path: Path) -> FileReport:
     try:
-        decoded = read_image(path)
-        with Image.open(path) as image:
+        decoded, header = read_image(path), probe(path)
+        with open_image(path) as image:
             has_palette = image.mode in ("P", "PA")
+        damage = find_png_damage(path) if header.format == "PNG" else ""
     except UserError as error:
-        return FileReport(path, str(error).removeprefix(f"{path}: "))
-    except Exception as error:  # bad bytes may trigger a decoder's own bug; it must not end the inspection
-        return FileReport(path, f"cannot be decoded ({type(error).__name__}: {error})")
+        return FileReport(path, str(error).removeprefix(f"{path}: "), isinstance(error, UnsupportedImageError))
+    if damage:
+        return FileReport(path, f"this image is damaged ({damage})")
+    frames = header.frames if header.format != "MPO" else 1  # the others of a JPEG are previews and gain maps
     height, width = decoded.pixels.shape[1:]
     oddity = "palette" if has_palette else "alpha" if decoded.alpha is not None else ""
     rgb = decoded.pixels.expand(3, -1, -1).numpy().tobytes()
     digest = hashlib.sha256(bytes(f"{height}×{width}", "utf-8") + rgb).hexdigest()
-    return FileReport(path, "", height, width, oddity, decoded.pixels.shape[0] == 1, digest, _make_thumbnail(decoded))
+    is_gray, small = decoded.pixels.shape[0] == 1, _make_thumbnail(decoded)
+    return FileReport(path, "", False, height, width, oddity, is_gray, frames, digest, small)
 
 
 def _make_thumbnail(decoded: DecodedImage) -> Image.Image:
@@ -69,8 +76,8 @@ def find_defects(reports: Sequence[FileReport], where: str, min_side: int, why: 
     """Return the findings of one set. `min_side` is the shortest usable side in pixels, and `why` the reason for it."""
     unread = [x for x in reports if x.error]
     readable = [x for x in reports if not x.error]
-    deep = [x for x in unread if "8-bit" in x.error]
-    damaged = [x for x in unread if "8-bit" not in x.error]
+    unsupported = [x for x in unread if x.is_unsupported]
+    damaged = [x for x in unread if not x.is_unsupported]
     small = [x for x in readable if min(x.height, x.width) < min_side]
     gray = [x for x in readable if x.gray]
     mixed = gray if 0 < len(gray) < len(readable) else []
@@ -78,7 +85,10 @@ def find_defects(reports: Sequence[FileReport], where: str, min_side: int, why: 
         Finding("unreadable", where, "file(s) cannot be read to the end", "get them again, or remove them",
                 [{"file": x.name, "says": x.error.split(";")[0]} for x in damaged]),
         Finding("format", where, "file(s) are not 8-bit gray or RGB", "convert them to 8-bit RGB, or remove them",
-                [{"file": x.name, "says": x.error.split(",")[0]} for x in deep]),
+                [{"file": x.name, "says": x.error.split(",")[0].split(";")[0]} for x in unsupported]),
+        Finding("frames", where, "file(s) hold several frames or pages; only the first one is read",
+                "save each frame as a PNG file", [{"file": x.name, "says": f"{x.frames} frames", "frames": x.frames}
+                for x in readable if x.frames > 1], where != TRAINING),
         Finding("small", where, f"image(s) are smaller than {min_side} pixels, {why}", "remove them, or lower that option",
                 [{"file": x.name, "says": _format_size(x), "height": x.height, "width": x.width} for x in small]),
         _find_oddity("palette", where, "palette image(s): 256 colors at most, often dithered", readable),
@@ -86,6 +96,23 @@ def find_defects(reports: Sequence[FileReport], where: str, min_side: int, why: 
         Finding("gray", where, f"gray image(s) among {len(readable)}; read as RGB",
                 "leave them if that is intended; otherwise remove them",
                 [{"file": x.name, "says": _format_size(x)} for x in mixed], False),
+    ]  # fmt: skip
+
+
+def find_left_out(folder: FolderListing, where: str) -> list[Finding]:
+    """Return the findings about the entries of a folder that are not read: in an evaluation set, images are an error."""
+    kinds = folder.find_unread_kinds()
+    images = [{"file": path.name, "says": kind.title} for path, kind in kinds.items() if kind and kind.has_images]
+    others = [path for path in folder.others if not (kinds[path] and kinds[path].has_images)]
+    entries = [{"file": path.name, "says": kinds[path].title if kinds[path] else "no image"} for path in others]
+    entries += [
+        {"file": f"{path.name}/", "says": f"a folder with {count_images(path)} image(s)"} for path in folder.folders
+    ]
+    return [
+        Finding("unread", where, "file(s) are left out: their formats are not read", "convert them to PNG", images,
+                where != TRAINING),
+        Finding("left out", where, "other entries of the folder are left out", "nothing, unless they belong to the set",
+                entries, False),
     ]  # fmt: skip
 
 

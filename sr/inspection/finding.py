@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from sr.runtime.error import UserError
 from sr.runtime.terminal import format_table
 
+TRAINING = "training set"  # the name of the set that is trained on; each other one is an evaluation set
 MAX_PRINTED_ITEMS = 8  # of one finding; the JSON file holds all
 
 

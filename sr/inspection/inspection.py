@@ -8,12 +8,12 @@ from sr.config.build import build_data
 from sr.data.module import SRDataModule
 from sr.data.source import ImageTensor, Split
 from sr.data.tile_set import TileSet
-from sr.inspection.defects import FileReport, find_defects, inspect_files
+from sr.inspection.defects import FileReport, find_defects, find_left_out, inspect_files
 from sr.inspection.duplicates import find_exact_duplicates, find_near_duplicates
-from sr.inspection.finding import Finding, Report
+from sr.inspection.finding import TRAINING, Finding, Report
 from sr.inspection.kernels import KERNELS
 from sr.inspection.leaks import MIN_SIDE, find_leaks, select_usable
-from sr.inspection.listing import TRAINING, FileListing, list_files
+from sr.inspection.listing import FileListing, list_files
 from sr.inspection.pairs import examine_pairs, match_pairs
 from sr.metric.ssim import WINDOW_SIZE
 from sr.runtime.error import UserError, suggest_nearest
@@ -53,6 +53,9 @@ def inspect(config: dict[str, Any]) -> bool:
 
 def _inspect_files(listing: FileListing, data: SRDataModule, expect: str, report: Report) -> None:
     scale = data.scale
+    for set_name, folder in listing.folders:
+        for finding in find_left_out(folder, set_name):
+            report.add(finding)
     why = f"the size of a patch (data.patch={data.patch})"
     train = _decode_set(TRAINING, listing.train, data.patch, why, report)
     why = f"what can be evaluated at scale={scale}"

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sr.data.evaluation_set import find_set, list_hr_files, list_lr_files
+from sr.data.evaluation_set import find_hr_folder, find_set, list_lr_files
 from sr.data.module import SRDataModule
 from sr.data.source import ImageFiles, Split
-
-TRAINING = "training set"
+from sr.image.listing import FolderListing, list_folder
+from sr.inspection.finding import TRAINING
 
 
 @dataclass
@@ -18,6 +18,7 @@ class FileListing:
     train: Sequence[Path] = ()
     sets: dict[str, Sequence[Path]] = field(default_factory=dict)
     lr: dict[str, Sequence[Path]] = field(default_factory=dict)
+    folders: list[tuple[str, FolderListing]] = field(default_factory=list)  # with the set that takes its images from it
 
 
 def list_files(data: SRDataModule) -> FileListing:
@@ -32,6 +33,7 @@ def list_files(data: SRDataModule) -> FileListing:
     files = {split: images for split, images in own.items() if isinstance(images, ImageFiles)}
     if "train" in files:
         listing.train = files["train"].hr
+    listing.folders = [(TRAINING, list_folder(folder, "data")) for folder in data.folders]
     held_out = list(dict.fromkeys(path for split in used_splits if split in files for path in files[split].hr))
     if held_out:
         listing.sets[data.name] = held_out
@@ -47,7 +49,9 @@ def list_files(data: SRDataModule) -> FileListing:
 def _add_named_set(listing: FileListing, data: SRDataModule, name: str, with_lr: bool) -> None:
     option = "data.test" if name in data.sets["test"] else "data.val"
     folder = find_set(data.root, name, option)
-    listing.sets[folder.name] = list_hr_files(folder, option)
+    hr = list_folder(find_hr_folder(folder), option)
+    listing.sets[folder.name] = hr.images
+    listing.folders.append((folder.name, hr))
     lr = list_lr_files(folder, data.scale, option) if with_lr else None
     if lr:
         listing.lr[folder.name] = lr

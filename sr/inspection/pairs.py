@@ -14,9 +14,8 @@ from sr.image.color import rgb_to_gray
 from sr.image.read import read_rgb
 from sr.image.resize import imresize
 from sr.inspection.defects import FileReport
-from sr.inspection.finding import Finding, Report
+from sr.inspection.finding import TRAINING, Finding, Report
 from sr.inspection.kernels import KERNELS, compute_displacement, score_kernels
-from sr.inspection.listing import TRAINING
 from sr.inspection.shift import measure_shift
 
 MIN_PSNR = 20 * math.log10(255)  # dB at which a kernel fits: a mean error of one level

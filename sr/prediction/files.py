@@ -12,7 +12,8 @@ from tqdm import tqdm
 from sr.checkpoint.interpolate import format_label, interpolate_weights
 from sr.checkpoint.load import LoadedNet
 from sr.image.convert import Pixels
-from sr.image.read import list_images, read_image
+from sr.image.listing import list_images
+from sr.image.read import read_image
 from sr.image.write import to_pil, write_png
 from sr.prediction.api import load, upscale_pixels
 from sr.runtime.error import UserError

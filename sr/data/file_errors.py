@@ -1,0 +1,34 @@
+"""Find all that is wrong with the files of a set in one go, so that the user need not try again after each correction."""
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from tqdm import tqdm
+
+from sr.image.read import read_image
+from sr.runtime.error import UserError
+
+
+class FileError(UserError):
+    """Something is wrong with files of a set: one line for each of them."""
+
+
+CheckSize = Callable[[Path, tuple[int, int]], str]  # of a file and its size (H, W): the error, or an empty string
+
+
+def complete_error(first: FileError, checks: Mapping[Path, CheckSize]) -> FileError:
+    """Return an error that lists `first`, and the errors of all files: each is decoded, and its size is checked."""
+
+    def find_error(path: Path) -> str:
+        try:
+            size = read_image(path).pixels.shape[1:]
+        except UserError as error:
+            return str(error)
+        return checks[path](path, tuple(size))
+
+    with ThreadPoolExecutor() as pool:
+        bar = tqdm(pool.map(find_error, checks), total=len(checks), desc="checking all files", unit="image", delay=2)
+        errors = [line for message in bar for line in message.splitlines()]
+    others = [line for line in str(first).splitlines() if line not in errors]
+    return FileError("\n".join([*others, *errors]))

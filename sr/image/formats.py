@@ -1,0 +1,140 @@
+"""Kinds of files: those that are read, and others that are recognized, by content first and then by suffix, to be named."""
+
+import gzip
+import re
+import stat
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")  # Pillow's decoders that may run; EPS would start Ghostscript
+HEAD_BYTES = 1024  # of a file, enough for every signature
+TO_PNG = "convert it to PNG"
+
+
+class FileKind(NamedTuple):
+    """A kind of file, and what to do with one if it is not read."""
+
+    name: str
+    advice: str = TO_PNG
+    has_images: bool = True  # False: a document, which does not belong to a set of images
+
+    @property
+    def is_read(self) -> bool:
+        """True if images of this kind are decoded."""
+        return self.name in FORMATS
+
+    @property
+    def title(self) -> str:
+        """The name with its article: `a PNG file`, `an AVIF file`."""
+        return f"{'an' if self.name in SPOKEN_WITH_VOWEL else 'a'} {self.name} file"
+
+
+SPOKEN_WITH_VOWEL = ("AVIF", "EPS", "HDF5", "ICO", "NRRD", "OpenEXR", "SVG")
+SLICES, FRAMES = "save its slices as PNG", "save its frames as PNG"
+KINDS = {
+    kind.name: kind
+    for kind in (
+        *map(FileKind, FORMATS),
+        *map(FileKind, ("AVIF", "DDS", "EPS", "GIF", "HEIC", "ICO", "JPEG 2000", "JPEG XL", "Netpbm", "OpenEXR", "PFM")),
+        *map(FileKind, ("Photoshop", "QOI", "Radiance HDR", "SVG", "TGA", "FITS", "HDF5", "NumPy", "camera RAW")),
+        FileKind("DICOM"), FileKind("NIfTI", SLICES), FileKind("NRRD", SLICES), FileKind("MetaImage", SLICES),
+        FileKind("video", FRAMES), FileKind("whole-slide image"), FileKind("PDF", "save its images as PNG", False),
+    )
+}  # fmt: skip
+
+SIGNATURES = (  # offset, bytes, kind; the first one that fits counts: a DICOM file may begin like a TIFF
+    (128, b"DICM", "DICOM"), (344, b"n+1\0", "NIfTI"), (344, b"ni1\0", "NIfTI"), (4, b"n+2\0\r\n", "NIfTI"),
+    (0, b"\x89PNG\r\n\x1a\n", "PNG"), (0, b"\xff\xd8\xff", "JPEG"), (8, b"WEBP", "WEBP"), (8, b"AVI ", "video"),
+    (8, b"CR\x02", "camera RAW"), (0, b"II*\0", "TIFF"), (0, b"MM\0*", "TIFF"), (0, b"II+\0", "TIFF"), (0, b"MM\0+", "TIFF"),
+    (0, b"GIF8", "GIF"), (0, b"\0\0\0\x0cjP  ", "JPEG 2000"), (0, b"\xff\x4f\xff\x51", "JPEG 2000"),
+    (0, b"\0\0\0\x0cJXL ", "JPEG XL"), (0, b"\xff\x0a", "JPEG XL"), (0, b"8BPS", "Photoshop"), (0, b"%PDF", "PDF"),
+    (0, b"%!PS", "EPS"), (0, b"\xc5\xd0\xd3\xc6", "EPS"), (0, b"\x76\x2f\x31\x01", "OpenEXR"), (0, b"#?R", "Radiance HDR"),
+    (0, b"SIMPLE  =", "FITS"), (0, b"\x89HDF\r\n", "HDF5"), (0, b"\x93NUMPY", "NumPy"), (0, b"qoif", "QOI"),
+    (0, b"DDS ", "DDS"), (0, b"\0\0\1\0", "ICO"), (0, b"NRRD000", "NRRD"), (0, b"FUJIFILMCCD-RAW", "camera RAW"),
+    (0, b"IIRO", "camera RAW"), (0, b"IIU\0", "camera RAW"), (0, b"\x1a\x45\xdf\xa3", "video"), (0, b"\0\0\1\xba", "video"),
+    (0, b"\0\0\1\xb3", "video"), (0, b"OggS", "video"), (0, b"FLV\1", "video"), (0, b"YUV4MPEG2", "video"),
+    (0, b"PF\n", "PFM"), (0, b"Pf\n", "PFM"),
+)  # fmt: skip
+PATTERNS = (  # of signatures that a text could begin with, if they were any shorter
+    (re.compile(rb"BM.{4}\0\0\0\0", re.DOTALL), "BMP"), (re.compile(rb"P[1-7]\s+(#|\d|WIDTH)"), "Netpbm"),
+    (re.compile(rb"\s*<.*<svg", re.DOTALL), "SVG"), (re.compile(rb"\s*<svg"), "SVG"),
+)  # fmt: skip
+BRANDS = {  # of ISO base media files, at byte 8
+    **dict.fromkeys((b"avif", b"avis"), "AVIF"), b"crx ": "camera RAW",
+    **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"), "HEIC"),
+}  # fmt: skip
+KINDS_BY_SUFFIX = {
+    suffix: name
+    for name, suffixes in {
+        "PNG": ".png .apng", "JPEG": ".jpg .jpeg .jpe .jfif .jif", "WEBP": ".webp", "BMP": ".bmp .dib", "TIFF": ".tif .tiff",
+        "AVIF": ".avif .avifs", "DDS": ".dds", "EPS": ".eps .ps", "GIF": ".gif", "HEIC": ".heic .heif .hif", "ICO": ".ico .cur",
+        "JPEG 2000": ".jp2 .j2k .j2c .jpc .jpf .jpx", "JPEG XL": ".jxl", "Netpbm": ".ppm .pgm .pbm .pnm .pam", "PFM": ".pfm",
+        "OpenEXR": ".exr", "Photoshop": ".psd .psb", "QOI": ".qoi", "Radiance HDR": ".hdr", "SVG": ".svg .svgz",
+        "TGA": ".tga .icb .vda .vst", "FITS": ".fits .fit .fts", "HDF5": ".h5 .hdf5 .hdf", "NumPy": ".npy .npz",
+        "camera RAW": ".arw .cr2 .cr3 .dng .nef .nrw .orf .pef .raf .raw .rw2 .srw .x3f", "DICOM": ".dcm .dicom .ima",
+        "NIfTI": ".nii .nii.gz", "NRRD": ".nrrd .nhdr", "MetaImage": ".mha .mhd", "PDF": ".pdf",
+        "video": ".3gp .avi .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .webm .wmv .y4m .yuv",
+        "whole-slide image": ".czi .lif .mrxs .nd2 .ndpi .scn .svs",
+    }.items()
+    for suffix in suffixes.split()
+}  # fmt: skip
+
+
+def identify_kind(path: Path) -> FileKind | None:
+    """Return the kind of a file by its content, else by its suffix; None if neither is known, or it is no regular file."""
+    by_suffix = KINDS_BY_SUFFIX.get(read_suffix(path))
+    by_content = _identify_content(read_head(path))
+    if by_content == "TIFF" and by_suffix in (
+        "camera RAW",
+        "whole-slide image",
+    ):  # they are TIFF files of a special layout
+        by_content = by_suffix
+    if by_content is None and by_suffix in FORMATS:  # its name is wrong
+        return None
+    return KINDS.get(by_content or by_suffix)
+
+
+def read_suffix(path: Path) -> str:
+    """Return the suffix of a file name in small letters: `.png`, `.nii.gz`, or an empty string."""
+    return "".join(path.suffixes[-2:]).lower() if path.suffix.lower() == ".gz" else path.suffix.lower()
+
+
+def read_head(path: Path) -> bytes:
+    """Return the first bytes of a regular file, of a compressed one those inside; empty if it cannot be read."""
+    with suppress(OSError, EOFError):
+        if not stat.S_ISREG(path.stat().st_mode):
+            return b""
+        with path.open("rb") as file:
+            head = file.read(HEAD_BYTES)
+        if not head.startswith(b"\x1f\x8b"):
+            return head
+        with gzip.open(path) as file:
+            return file.read(HEAD_BYTES)
+    return b""
+
+
+def _identify_content(head: bytes) -> str | None:
+    if head[4:8] == b"ftyp":
+        return "AVIF" if head[8:12] == b"mif1" and b"avif" in head[16:64] else BRANDS.get(head[8:12], "video")
+    found = (name for offset, mark, name in SIGNATURES if head.startswith(mark, offset))
+    return next(found, None) or next((name for pattern, name in PATTERNS if pattern.match(head)), None)
+
+
+def describe_special_file(path: Path) -> str:
+    """Return what a path is if it can be opened but is no file: a FIFO, a device or a socket; else an empty string.
+
+    To open a FIFO waits for a writer, and a device may never end; both are refused.
+    """
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return ""
+    kinds = {
+        stat.S_IFIFO: "a FIFO (named pipe)",
+        stat.S_IFSOCK: "a socket",
+        stat.S_IFCHR: "a device",
+        stat.S_IFBLK: "a device",
+    }
+    return kinds.get(stat.S_IFMT(mode), "")
