@@ -226,7 +226,7 @@ def test_leftovers_are_listed_first_and_removed_with_apply(make_run: Any, runs: 
     }
     assert rows["failed"][:3] == ["20260101-120000_failed", "(FAILED)", "6"]
     assert rows["checkpoints"][0] == "20260101-120000_deleted"
-    assert rows["checkpoints"][-2:] == ["3", "3e-07"]
+    assert rows["checkpoints"][-3:] == ["3", "300", "bytes"]
     assert rows["in"][1] == "9"
     assert "nothing was removed: apply=true" in listed.out
     some = sr(*words, "what=[checkpoints]", "apply=true")

@@ -6,31 +6,29 @@ import sys
 import time
 
 from pytorch_lightning import Callback, Trainer
-from tqdm import tqdm
 
 from sr.model.module import SRModule
-from sr.runtime.terminal import NON_TTY_INTERVAL
+from sr.runtime.terminal import ProgressBar
 
-TTY_INTERVAL = 0.5  # seconds between two updates in a terminal
+TTY_INTERVAL, LOG_INTERVAL = 0.5, 10.0  # seconds between two updates in a terminal and elsewhere
 
 
 class TrainingProgressBar(Callback):
     """Shows steps, rate, time left, losses and the PSNR of the best step so far."""
 
     def __init__(self) -> None:
-        self._bar: tqdm | None = None
+        self._bar: ProgressBar | None = None
         self._last_update = 0.0
 
     def on_train_start(self, trainer: Trainer, module: SRModule) -> None:
         is_terminal = sys.stderr.isatty()
-        self._interval = TTY_INTERVAL if is_terminal else NON_TTY_INTERVAL
-        self._bar = tqdm(
+        self._interval = TTY_INTERVAL if is_terminal else LOG_INTERVAL
+        self._bar = ProgressBar(
             total=module.total_steps,
             initial=trainer.global_step,
             desc="train",
             unit="step",
             mininterval=self._interval,
-            maxinterval=max(10.0, self._interval),
             dynamic_ncols=is_terminal,
             smoothing=0.05,
         )

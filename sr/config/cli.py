@@ -16,13 +16,15 @@ import hydra
 from hydra._internal.config_repository import ConfigRepository
 from hydra.core.object_type import ObjectType
 from hydra.errors import HydraException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from sr.config import schema
 from sr.config.command_line import list_config_dirs, quote_override
 from sr.config.hydra_error import explain_hydra_error, explain_null_group
 from sr.config.schema import find_conf_dir
 from sr.runtime.error import UserError
+from sr.runtime.terminal import ProgressBar
 
 # Hydra must neither create folders nor configure logging: each command says where it writes its results.
 HYDRA_OVERRIDES = (
@@ -101,11 +103,19 @@ def _exit_on_user_error(task: Callable[[DictConfig], Any]) -> Callable[[DictConf
     @functools.wraps(task)
     def run_task(cfg: DictConfig) -> Any:
         try:
+            _set_progress(cfg)
             return task(cfg)
         except UserError as error:
             _exit(str(error))
 
     return run_task
+
+
+def _set_progress(cfg: DictConfig) -> None:
+    """Apply the option `progress`, and remove it from the config: it is about the terminal, and no part of a run."""
+    schema.check_flags(cfg, "progress")
+    with open_dict(cfg):
+        ProgressBar.is_enabled = cfg.pop("progress", True)
 
 
 def _exit(message: str, code: int = 2) -> NoReturn:

@@ -13,11 +13,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tqdm import tqdm
-
 from sr.data.file_digest import DigestCache
 from sr.data.module import SRDataModule
 from sr.runtime.error import UserError
+from sr.runtime.terminal import ProgressBar
 
 DIGEST_LENGTH = 32  # characters of a set's digest; trackers take at most 36
 OTHER = "other"  # the context of files that are no images
@@ -68,7 +67,7 @@ def compute_fingerprints(sets: Iterable[UsedSet], root: Path, digests: DigestCac
     paths = list(dict.fromkeys(file.absolute() for used in sets for file in used.files))
     with ThreadPoolExecutor(2) as pool:  # hashing releases the GIL, and disks are not faster with more
         results = pool.map(lambda file: _compute_digest(file, digests), paths)
-        by_path = dict(zip(paths, tqdm(results, "fingerprint", len(paths), unit="file", delay=2), strict=True))
+        by_path = dict(zip(paths, ProgressBar(results, "fingerprint", len(paths), unit="file", delay=2), strict=True))
     return [_combine(used, root, by_path) for used in sets]
 
 

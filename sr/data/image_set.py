@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
-from tqdm import tqdm
 
 from sr.data.cache import Cache
 from sr.data.file_errors import FileError
@@ -22,6 +21,7 @@ from sr.data.fixed_lr import FixedLR
 from sr.image.batch import Raw
 from sr.image.read import Header, probe, read_image
 from sr.runtime.error import UserError
+from sr.runtime.terminal import ProgressBar
 
 DEFAULT_MEMORY = 4e9  # bytes of decoded images that one set may hold
 MAX_MAPS = 30_000  # images mapped at once; Linux allows a process 65,530 maps
@@ -137,7 +137,7 @@ class ImageSet(Dataset):
             missing = [job for job, is_cached in enumerate(cached) if not is_cached]
             random.Random(os.getpid()).shuffle(missing)  # noqa: S311  processes that start together share the work
             results = pool.map(lambda job: _try_decode(*jobs[job]), missing)
-            bar = tqdm(results, total=len(missing), desc="decoding", unit="image", delay=2)
+            bar = ProgressBar(results, total=len(missing), desc="decoding", unit="image", delay=2)
             errors = dict(zip(missing, bar, strict=True))
         if any(errors.values()):
             raise FileError("\n".join(errors[job] for job in sorted(errors) if errors[job]))

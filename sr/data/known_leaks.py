@@ -15,9 +15,9 @@ import numpy as np
 from PIL import Image, ImageOps
 from torch import Tensor
 from torch.utils.data import Dataset
-from tqdm import tqdm
 
 from sr.data.patches import Patches
+from sr.runtime.terminal import ProgressBar
 
 HASH_SIDE = 16  # signs along a side of the hash
 # Of 256 signs that may differ: the same image at 0.25 to 1.5 times its size, JPEG 30 to 50, has 10 at most; others 90 or more.
@@ -55,7 +55,7 @@ def find_training_leaks(train_set: Dataset | None) -> list[Leak]:
     if not isinstance(train_set, Patches):
         return []
     images = train_set.images
-    names = tqdm(images.names, desc="known leaks", unit="image", delay=2)
+    names = ProgressBar(images.names, desc="known leaks", unit="image", delay=2)
     return find_known_leaks((name, images[k].hr) for k, name in enumerate(names))
 
 

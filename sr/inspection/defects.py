@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from PIL import Image
-from tqdm import tqdm
 
 from sr.image.listing import FolderListing, count_images
 from sr.image.png import find_png_damage
 from sr.image.read import DecodedImage, UnsupportedImageError, open_image, probe, read_image
 from sr.inspection.finding import TRAINING, Finding
 from sr.runtime.error import UserError
+from sr.runtime.terminal import ProgressBar
 
 THUMBNAIL_SIDE = 256  # pixels of the longer side of the small gray copy used for hashes and registration
 
@@ -40,7 +40,9 @@ class FileReport(NamedTuple):
 def inspect_files(paths: Sequence[Path], title: str) -> list[FileReport]:
     """Decode all files, in parallel, with a progress bar; a damaged file raises no error."""
     with ThreadPoolExecutor() as pool:
-        bar = tqdm(pool.map(_inspect_file, paths), total=len(paths), desc=f"decoding {title}", unit="image", delay=1)
+        bar = ProgressBar(
+            pool.map(_inspect_file, paths), total=len(paths), desc=f"decoding {title}", unit="image", delay=1
+        )
         return list(bar)
 
 

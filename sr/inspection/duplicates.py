@@ -9,13 +9,13 @@ from collections.abc import Sequence
 import imagehash
 import numpy as np
 from PIL import ImageOps
-from tqdm import tqdm
 
 from sr.inspection.defects import FileReport
 from sr.inspection.finding import Finding
 from sr.inspection.leaks import select_usable
 from sr.inspection.register import find_overlap, register_photographs
 from sr.inspection.windows import MAX_HASH_DISTANCE, WindowMatch
+from sr.runtime.terminal import ProgressBar
 
 # The fraction of both images that must be common. Less is no duplicate: crops of one photograph are legitimate patches.
 MIN_COMMON_AREA = 0.8
@@ -42,7 +42,7 @@ def find_near_duplicates(reports: Sequence[FileReport], where: str) -> Finding:
     mirror_hashes = [imagehash.phash(ImageOps.mirror(x.small)).hash.ravel() for x in unique]
     signs = np.array(hashes, dtype=np.float32) * 2 - 1
     items = []
-    for k in tqdm(range(1, len(unique)), desc=f"duplicates in {where}", unit="image", delay=1):
+    for k in ProgressBar(range(1, len(unique)), desc=f"duplicates in {where}", unit="image", delay=1):
         for mirrored, own_hash in ((False, hashes[k]), (True, mirror_hashes[k])):
             agreement = signs[:k] @ (own_hash.astype(np.float32) * 2 - 1)
             for j in np.flatnonzero(agreement >= signs.shape[1] - 2 * MAX_HASH_DISTANCE):

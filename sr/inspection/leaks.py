@@ -6,12 +6,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import ImageOps
-from tqdm import tqdm
 
 from sr.inspection.defects import FileReport
 from sr.inspection.finding import Finding
 from sr.inspection.register import Registration, find_overlap, register_photographs
 from sr.inspection.windows import Gallery, WindowHashes, WindowMatch
+from sr.runtime.terminal import ProgressBar
 
 MIN_SIDE = 24  # pixels of the shorter side of the small copy; in a smaller one no photograph can be recognized
 
@@ -29,7 +29,7 @@ def find_leaks(train: Sequence[FileReport], sets: Mapping[str, Sequence[FileRepo
     evaluated = [(name, x) for name, reports in sets.items() for x in select_usable(reports)]
     with ThreadPoolExecutor() as pool:
         hashes = pool.map(WindowHashes, (x.small for _, x in evaluated))
-        gallery = Gallery(list(tqdm(hashes, total=len(evaluated), desc="hashing sets", unit="image", delay=1)))
+        gallery = Gallery(list(ProgressBar(hashes, total=len(evaluated), desc="hashing sets", unit="image", delay=1)))
 
         def find_matches(report: FileReport) -> list[tuple[str, PhotographMatch]]:
             candidates = gallery.find_candidates(WindowHashes(report.small))
@@ -37,7 +37,7 @@ def find_leaks(train: Sequence[FileReport], sets: Mapping[str, Sequence[FileRepo
             return [(evaluated[index][0], match) for index, match in matches]
 
         queries = select_usable(train)
-        bar = tqdm(pool.map(find_matches, queries), total=len(queries), desc="leaks", unit="image", delay=1)
+        bar = ProgressBar(pool.map(find_matches, queries), total=len(queries), desc="leaks", unit="image", delay=1)
         items = [_describe_match(name, match) for matches in bar for name, match in matches]
     return Finding(
         "leak", where, "training image(s) show a photograph of an evaluation set",

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from torch import Tensor
-from tqdm import tqdm
 
 from sr.data.matching import find_hr_name
 from sr.image.color import rgb_to_gray
@@ -17,6 +16,7 @@ from sr.inspection.defects import FileReport
 from sr.inspection.finding import TRAINING, Finding, Report
 from sr.inspection.kernels import KERNELS, compute_displacement, score_kernels
 from sr.inspection.shift import measure_shift
+from sr.runtime.terminal import ProgressBar
 
 MIN_PSNR = 20 * math.log10(255)  # dB at which a kernel fits: a mean error of one level
 
@@ -93,7 +93,7 @@ def examine_pairs(
     """Identify the kernel and the shift of every pair. `expect` names the kernel that should have made LR, or `any`."""
     if not pairs:
         return
-    bar = tqdm(pairs, desc=f"pairs of {where}", unit="pair", delay=1)
+    bar = ProgressBar(pairs, desc=f"pairs of {where}", unit="pair", delay=1)
     examined = [_examine_pair(low.path, high.path, scale, expect) for low, high in bar]
     report.checked.append(f"{where}: {len(examined)} pair(s) at scale {scale}. LR was made by {_summarize(examined)}")
     if expect != "any":

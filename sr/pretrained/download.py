@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from filelock import FileLock
-from tqdm import tqdm
 
 from sr.runtime.error import UserError
+from sr.runtime.terminal import ProgressBar
 
 MIN_DIGITS = 8  # of a checksum of which only the first digits are published
 CHECKSUM = re.compile(rf"[0-9a-f]{{{MIN_DIGITS},64}}")
@@ -92,7 +92,7 @@ def _download(url: str, part: Path) -> None:
     with response, part.open("ab" if response.status == 206 else "wb") as file:
         done = size if response.status == 206 else 0
         total = int(response.headers.get("Content-Length", 0)) + done
-        with tqdm(total=total or None, initial=done, desc=part.stem, unit="B", unit_scale=True) as bar:
+        with ProgressBar(total=total or None, initial=done, desc=part.stem, unit="B", unit_scale=True) as bar:
             while block := response.read(CHUNK_SIZE):
                 file.write(block)
                 bar.update(len(block))

@@ -1,14 +1,17 @@
 """Output on the terminal: progress bars, tables, and warnings in one line or not at all."""
 
 import logging
+import math
 import re
 import sys
+import time
 import warnings
 from typing import Any
 
 from tqdm import tqdm
 
-NON_TTY_INTERVAL = 15.0  # seconds between lines of progress where the output is no terminal
+LOG_INTERVAL = 60.0  # seconds between lines of progress where the output is no terminal
+LOG_FORMAT = "{desc}: {percentage:3.0f}%, {n_fmt} of {total_fmt} [{elapsed}<{remaining}, {rate_fmt}{postfix}]"
 MISLEADING_WARNINGS = (  # of Lightning and PyTorch, which do not apply to this project
     ".*does not have many workers.*",
     ".*GPU available but not used.*",
@@ -19,10 +22,57 @@ MISLEADING_WARNINGS = (  # of Lightning and PyTorch, which do not apply to this 
 )
 
 
-def create_progress_bar(total: int, desc: str, unit: str = "image") -> tqdm:
-    """Return a bar with rate and remaining time; it appears after a second, and rarely where there is no terminal."""
-    interval = 0.1 if sys.stderr.isatty() else NON_TTY_INTERVAL
-    return tqdm(total=total, desc=desc, unit=unit, delay=1, mininterval=interval, maxinterval=max(10.0, interval))
+class ProgressBar(tqdm):
+    """A bar of tqdm in a terminal; elsewhere, as in a log file, a line a minute; nothing at all with `progress=false`."""
+
+    is_enabled = True  # the option `progress`
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        self._is_terminal = (options.get("file") or sys.stderr).isatty()
+        self._last_line, self._has_lines = time.monotonic(), False
+        if not self._is_terminal:
+            options |= {"mininterval": LOG_INTERVAL, "maxinterval": LOG_INTERVAL, "bar_format": LOG_FORMAT}
+        super().__init__(*args, **options, disable=not self.is_enabled)
+
+    def display(self, msg: str | None = None, pos: int | None = None) -> bool:
+        """Draw the bar, or write its line if the last one is long enough ago, whoever asks for it."""
+        if self._is_terminal:
+            return super().display(msg, pos)
+        if time.monotonic() - self._last_line >= LOG_INTERVAL:
+            self._write_line()
+        return True
+
+    def clear(self, nolock: bool = False) -> None:
+        """Clear the bar for a message, which a line does not need."""
+        if self._is_terminal:
+            super().clear(nolock)
+
+    def close(self) -> None:
+        """Leave the bar as it is, or write a last line if there were any."""
+        if not getattr(self, "disable", True) and not self._is_terminal:
+            self.delay = math.inf  # tqdm has nothing to clear
+            if self._has_lines:
+                self._write_line()
+        super().close()
+
+    def _write_line(self) -> None:
+        self.fp.write(f"{self}\n")
+        self.fp.flush()
+        self._last_line, self._has_lines = time.monotonic(), True
+
+
+def create_progress_bar(total: int, desc: str, unit: str = "image") -> ProgressBar:
+    """Return a bar with rate and remaining time; it appears after a second."""
+    return ProgressBar(total=total, desc=desc, unit=unit, delay=1)
+
+
+def format_bytes(count: float) -> str:
+    """Return a size in a unit that fits: `41.3 kB`, `1.2 GB`."""
+    for unit in ("bytes", "kB", "MB", "GB", "TB"):
+        if count < 1000 or unit == "TB":
+            break
+        count /= 1000
+    return f"{count:.0f} {unit}" if unit == "bytes" or count >= 100 else f"{count:.1f} {unit}"
 
 
 def format_table(rows: list[tuple[Any, ...]]) -> str:

@@ -86,11 +86,13 @@ def remove_leftovers(runs: Path, cache: Path, what: Collection[str], days: float
     if not leftovers:
         print(f"nothing to remove in {runs} and {cache} (what=[{','.join(what)}])")
         return
-    rows = [("what", "of", "files", "GB")]
+    rows = [("what", "of", "files", "size")]
     counts = [leftover.remove() if apply else (len(leftover.files), leftover.size) for leftover in leftovers]
     for leftover, (count, size) in zip(leftovers, counts, strict=True):
-        rows.append((leftover.kind, leftover.what, count, f"{size / 1e9:.3g}"))
-    rows.append(("in all", "", sum(count for count, _ in counts), f"{sum(size for _, size in counts) / 1e9:.3g}"))
+        rows.append((leftover.kind, leftover.what, count, terminal.format_bytes(size)))
+    rows.append(
+        ("in all", "", sum(count for count, _ in counts), terminal.format_bytes(sum(size for _, size in counts)))
+    )
     print(terminal.format_table(rows))
     print("\nremoved" if apply else "\nnothing was removed: apply=true removes these files")
 

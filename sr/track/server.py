@@ -14,6 +14,7 @@ from sr.track.mlflow_format import default_uri
 VARIABLES = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",  # seconds; MLflow's own value, with its retries, hangs for minutes
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",  # of small files
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # the run itself prints where its results are
 }
 MAX_ERROR_LENGTH = 150  # characters
