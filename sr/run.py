@@ -8,8 +8,8 @@ from omegaconf import DictConfig
 from sr.config import cli, schema
 from sr.config.command_line import list_config_dirs
 from sr.runtime.launch import launch_processes
-from sr.training.resume import expand_overrides
-from sr.training.resume_check import check_resumed_run
+from sr.training.resume import AUTO, expand_overrides, resolve_auto
+from sr.training.resume_check import check_resumed_run, read_monitored_value
 
 INFO_FLAG = "--info"  # Hydra has a flag of this name too: --info=config and other values are still Hydra's
 
@@ -30,10 +30,12 @@ def train(cfg: DictConfig) -> float | None:
     choices = dict(HydraConfig.get().runtime.choices)
     config = schema.resolve_config(cfg, choices)
     overrides = list(HydraConfig.get().overrides.task)
+    if config["resume"] == AUTO:  # a job of a sweep
+        config["resume"], overrides = resolve_auto(overrides, config["paths"]["runs"])
     is_resumed = config["resume"] and Path(config["resume"]).is_dir()
     changes = check_resumed_run(cfg, config, overrides) if is_resumed else []
     if changes is None:
-        return None
+        return read_monitored_value(Path(config["resume"]), config["monitor"])
     with launch_processes(schema.count_processes(config["trainer"]), [*list_config_dirs(sys.argv), *overrides]):
         from sr.training.training import Training  # imports torch and Lightning: only now, when the config is right
 

@@ -1,6 +1,9 @@
 """`resume=`: which run is resumed, with which options, and the errors if none can be."""
 
 import json
+import multiprocessing
+import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +15,9 @@ import yaml
 from sr.record.checkpoint_files import RESUMABLE
 from sr.record.identity import Identity, write_identity
 from sr.runtime.error import UserError
-from sr.training.resume import expand_overrides, is_intact
+from sr.runtime.launch import find_free_port
+from sr.training.resume import expand_overrides, is_intact, resolve_auto
+from sr.training.resume_check import read_monitored_value
 
 WORDS = (
     "data=folder", "data.patch=32", "data.batch=4", "model/net=plain", "model.net.width=4", "model/schedule=constant",
@@ -165,20 +170,67 @@ def test_auto_finds_a_run_whose_overrides_had_a_password(tmp_path: Path) -> None
     assert expand_overrides(["resume=auto", *words]) == [*words, f'resume="{folder}"']
 
 
-@pytest.mark.parametrize(
-    ("words", "variables", "said"),
-    [
-        (["-m", "seed=0,1"], {}, "resume=auto: -m makes several runs"),
-        ([], {"WORLD_SIZE": "2", "RANK": "1"}, "each of the 2 processes that torchrun or srun has started"),
-    ],
-)
-def test_auto_is_refused_for_several_runs_or_processes(
-    words: list[str], variables: dict[str, str], said: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
-    with pytest.raises(UserError, match=said):
-        expand_overrides(["resume=auto", *words])
+def test_each_job_of_a_sweep_finds_its_own_newest_run(tmp_path: Path) -> None:
+    """Of several runs of the same options the newest; one that has finished is not repeated, one that runs is not taken."""
+    runs = f"paths.runs={tmp_path}"
+    for name, seed, status in (
+        ("1_a", 0, "KILLED"),
+        ("2_b", 1, "FINISHED"),
+        ("3_c", 0, "KILLED"),
+        ("4_d", 2, "KILLED"),
+    ):
+        write_run(tmp_path / name, [f"seed={seed}", runs, "resume=x"], status=status)
+    alive = Identity()
+    alive.claim()
+    write_identity(write_run(tmp_path / "5_e", ["seed=0", runs]), alive)
+    words = ["-m", "seed=0,1,3", runs, "resume=auto"]
+    assert expand_overrides(words) == words
+    found = [resolve_auto([f"seed={seed}", runs, "resume=auto"], str(tmp_path))[0] for seed in (0, 1, 3)]
+    assert found == [str(tmp_path / "3_c"), str(tmp_path / "2_b"), None]
+
+
+@pytest.mark.slow
+def test_a_sweep_that_was_interrupted_continues_with_the_job_that_was(run: Any, tmp_path: Path) -> None:
+    words = ("-m", "seed=1,2", "trainer.max_steps=2", "resume=auto")
+    assert run(*words).code == 0
+    first, second = sorted((tmp_path / "runs").iterdir())
+    mark_interrupted(second)
+    before = (first / "last.ckpt").stat().st_mtime_ns
+    answer = run(*words)
+    assert answer.code == 0, answer.err
+    assert sorted((tmp_path / "runs").iterdir()) == [first, second]
+    assert (first / "last.ckpt").stat().st_mtime_ns == before
+    assert f"resume={first}: this run has finished, with 2 steps" in answer.out
+    assert json.loads((second / "summary.json").read_text())["status"] == "FINISHED"
+
+
+def test_a_finished_job_gives_a_sweep_its_number_again(tmp_path: Path) -> None:
+    metrics = {"test/a/psnr": 9.0, "best/val/Set5/psnr": 30.5, "best/val/Set5/ssim": 0.5}
+    (tmp_path / "summary.json").write_text(json.dumps({"status": "FINISHED", "metrics": metrics}))
+    assert [read_monitored_value(tmp_path, m) for m in ("psnr", "val/Set5/ssim", "lpips")] == [30.5, 0.5, 9.0]
+
+
+def search(rank: int, port: int, folder: Path, runs: Path) -> None:
+    """Search for the run as process `rank` of two that torchrun has started; write down what it found."""
+    os.environ.update(RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    os.environ.pop("LOCAL_RANK", None)
+    if rank:  # the first process has opened the run already when this one begins to search
+        identity = Identity()
+        identity.claim()
+        write_identity(folder, identity)
+    (runs / f"found {rank}").write_text(expand_overrides(["seed=0", f"paths.runs={runs}", "resume=auto"])[-1])
+
+
+def test_all_processes_that_torchrun_has_started_resume_the_same_run(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "1_a", ["seed=0", f"paths.runs={tmp_path}"])
+    context, port = multiprocessing.get_context("fork"), find_free_port()
+    processes = [context.Process(target=search, args=(rank, port, folder, tmp_path)) for rank in (0, 1)]
+    for process in processes:
+        process.start()
+        time.sleep(0.5)
+    for process in processes:
+        process.join(60)
+    assert [(tmp_path / f"found {rank}").read_text() for rank in (0, 1)] == [f'resume="{folder}"'] * 2
 
 
 def test_other_processes_of_a_training_may_resume_a_running_run(

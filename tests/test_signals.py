@@ -82,6 +82,30 @@ def test_a_signal_that_reaches_the_loaders_as_well_ends_the_run_with_a_checkpoin
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("number", "to_all", "reason"),
+    [(signal.SIGINT, True, "interrupted"), (signal.SIGTERM, False, "preempted (SIGTERM)")],
+    ids=["ctrl-c", "sigterm-to-one"],
+)
+def test_two_processes_end_after_the_same_step_with_a_checkpoint_to_resume_from(
+    run: Run, number: int, to_all: bool, reason: str
+) -> None:
+    """Ctrl-C reaches both processes, `kill` the first one only."""
+    run.start("trainer=ddp", "trainer.devices=2")
+    (os.killpg if to_all else os.kill)(run.process.pid, number)
+    assert run.process.wait(60) == 130, run.log.read_text()
+    identity = read_identity(run.folder)
+    assert (identity.status, identity.exit) == ("KILLED", reason)
+    step = torch.load(run.folder / "last.ckpt", weights_only=True)["global_step"]
+    assert step > 0
+    log = run.log.read_text()
+    assert ("Traceback" in log, "ended with exit code" in log) == (False, False), log
+    run.start(f"resume={run.folder}", f"trainer.max_steps={step + 2}")
+    assert run.process.wait(120) == 0, run.log.read_text()
+    assert torch.load(run.folder / "last.ckpt", weights_only=True)["global_step"] == step + 2
+
+
+@pytest.mark.slow
 def test_a_second_ctrl_c_ends_at_once(run: Run) -> None:
     """While the first one waits for the end of a step, before the run is closed."""
     run.start("trainer.accumulate_grad_batches=1000")  # a step takes many seconds, each batch in it a fraction of one
@@ -165,6 +189,29 @@ def test_a_signal_at_the_very_end_of_training_interrupts_it(signals: signals_mod
         signal.raise_signal(signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
             signals.stop_deferring()
+
+
+def test_a_signal_that_several_processes_share_waits_until_all_know_it(signals: signals_module.SignalHandler) -> None:
+    with signals.handle():
+        signals.defer(is_shared=True)
+        signals.share_request(False)
+        signal.raise_signal(signal.SIGINT)
+        signals.raise_if_requested()  # the others do not know it yet, and would wait for this process
+        signals.share_request(True)
+        with pytest.raises(KeyboardInterrupt):
+            signals.raise_if_requested()
+
+
+def test_the_signal_of_another_process_ends_this_one(
+    signals: signals_module.SignalHandler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(signals_module, "ECHO_SECONDS", 60.0)
+    with signals.handle():
+        signals.defer(is_shared=True)
+        signals.share_request(True)
+        signal.raise_signal(signal.SIGINT)  # the same Ctrl-C, a moment later here: not a second one
+        with pytest.raises(KeyboardInterrupt):
+            signals.raise_if_requested()
 
 
 def load_forever(ready: Any) -> None:

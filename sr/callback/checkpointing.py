@@ -81,8 +81,7 @@ class CheckpointWriter(Callback):
         if trainer.is_global_zero:
             for path in self.last_path.parent.glob(f"{self.last_path.name}.*{PART_SUFFIX}"):  # of a killed process
                 path.unlink()
-        if trainer.world_size == 1:  # several processes would have to agree on the step at which they stop
-            signals.defer()
+        signals.defer(is_shared=trainer.world_size > 1)
 
     def on_train_batch_start(self, trainer: Trainer, module: SRModule, *_: object) -> None:
         """Write a checkpoint between two steps: only now all hooks of the last step are done, also the module's."""

@@ -195,7 +195,7 @@ class SRModule(EvaluationModule):
 
         # Decision, the same in all processes.
         values = torch.stack([norm, self.step.losses.to(norm).max()] if is_net else [norm])
-        mean_norm, *losses = average_over_processes(values, self.trainer).tolist()
+        mean_norm, *losses = average_over_processes(values, self.trainer)
         loss = losses[0] if losses else None
         if not is_overflow(self.trainer, mean_norm, loss) and not self.guard.is_good_step(mean_norm, loss):
             batch = self.step.find_worst_batch() if is_net else self.step.last_batch

@@ -9,9 +9,54 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from datetime import timedelta
+
+from sr.runtime.error import UserError
+from sr.runtime.signals import signals
 
 SHUTDOWN_SECONDS = 30.0  # time for the other processes to end by themselves after a training …
 FAILURE_SECONDS = 2.0  # … and after an error in this process, since they would wait for it
+
+
+RANK_VARIABLES = ("RANK", "LOCAL_RANK", "SLURM_PROCID")
+PROCESS_COUNT_VARIABLES = ("WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
+SHARE_TIMEOUT = timedelta(minutes=5)
+
+
+def find_rank() -> int:
+    """Return the rank of this process among several that train together."""
+    return next((int(os.environ[name]) for name in RANK_VARIABLES if os.environ.get(name)), 0)
+
+
+def share_first_answer(answer: str, option: str) -> str:
+    """Return the answer of the first of the processes that torchrun or srun has started; alone, this process's own.
+
+    Before torch's process group exists, and at the port after its own. `option` begins the message of an error.
+    """
+    count = max(int(os.environ.get(name) or 1) for name in PROCESS_COUNT_VARIABLES)
+    if count <= 1:
+        return answer
+    import sr.runtime.torchvision_shim  # noqa: F401  before Lightning
+
+    from lightning_fabric.plugins.environments import LightningEnvironment, SLURMEnvironment
+    from torch.distributed import TCPStore
+
+    launcher = LightningEnvironment() if os.environ.get("MASTER_ADDR") else SLURMEnvironment()
+    address, port, rank = launcher.main_address, launcher.main_port + 1, find_rank()
+    try:
+        store = TCPStore(address, port, count, is_master=not rank, timeout=SHARE_TIMEOUT)
+        if not rank:
+            store.set("answer", answer)
+        received = store.get("answer").decode()
+        store.set(f"received {rank}", "")
+        if not rank:  # it serves the others
+            store.wait([f"received {other}" for other in range(count)])
+    except RuntimeError as error:
+        raise UserError(
+            f"{option}: the {count} processes of this job cannot reach each other at {address}:{port} "
+            f"({str(error).splitlines()[0]}); name the run, resume=FOLDER"
+        ) from None
+    return received
 
 
 @contextlib.contextmanager
@@ -25,7 +70,7 @@ def launch_processes(count: int, words: Sequence[str]) -> Iterator[None]:
         yield
         return
     threads = str(max(1, (os.cpu_count() or 1) // count))
-    variables = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_find_free_port())}
+    variables = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(find_free_port())}
     variables |= {"WORLD_SIZE": str(count), "NODE_RANK": "0"}
     variables["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS", threads)
     command = [sys.executable, "-m", "sr.run", *words]
@@ -51,8 +96,11 @@ def _interrupt_on_failure(workers: list[subprocess.Popen], finished: threading.E
     """Poll the other processes until `finished` is set; interrupt the main thread when one of them has failed."""
     while not finished.wait(0.5):
         failed = [worker for worker in workers if worker.poll() not in (None, 0)]
+        if failed and signals.is_ending:  # a signal ends all processes, this one as well
+            return
         if failed and not finished.is_set():
             print(f"a process of this training ended with exit code {failed[0].returncode}", file=sys.stderr)
+            signals.is_deferring = False  # without that process the step in progress never ends
             _thread.interrupt_main()
             return
 
@@ -75,7 +123,7 @@ def _end_processes(workers: list[subprocess.Popen], timeout: float) -> None:
             worker.kill()
 
 
-def _find_free_port() -> int:
+def find_free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]

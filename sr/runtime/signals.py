@@ -2,6 +2,9 @@
 
 The first signal interrupts the run, or is deferred to the end of the training step: a state from the middle of a step
 could not be resumed exactly. A second signal ends the process at once, whatever it does.
+
+Several processes that train together end after the same step, with one checkpoint: each would wait for the others
+forever otherwise. At every step they share whether one of them has received a signal (`share_request`).
 """
 
 import contextlib
@@ -24,6 +27,8 @@ class SignalHandler:
         self.received: int | None = None  # the first signal
         self.is_deferring = False  # the first signal waits for `raise_if_requested`
         self.is_closing = False  # the run is ending already: the first signal changes nothing
+        self._is_shared = False  # several processes end together
+        self._is_agreed = False  # one of them has received a signal, and all know it
         self._received_at = 0.0  # time.monotonic()
         self._is_active = False  # inside `handle`, in the main thread
 
@@ -31,6 +36,7 @@ class SignalHandler:
     def handle(self) -> Iterator[None]:
         """Handle signals for the duration of one run. Do nothing outside the main thread, which alone receives them."""
         self.received, self.is_deferring, self.is_closing = None, False, False
+        self._is_shared = self._is_agreed = False
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -49,15 +55,30 @@ class SignalHandler:
             for number in SIGNALS:
                 signal.signal(number, self)
 
-    def defer(self) -> None:
-        """Only note the first signal from now on, until `raise_if_requested` or `stop_deferring`."""
+    def defer(self, is_shared: bool = False) -> None:
+        """Only note the first signal from now on, until `raise_if_requested` or `stop_deferring`.
+
+        With `is_shared`, a signal counts once all processes have called `share_request` with it.
+        """
         self.install_handlers()
-        self.is_deferring = self._is_active
+        self.is_deferring, self._is_shared = self._is_active, is_shared
+
+    def share_request(self, is_any_requested: bool) -> None:
+        """Let all processes end, this one too, if one of them has received a signal; all call it at the same step."""
+        if is_any_requested and self._is_shared:
+            self._is_agreed = True
+            if self.received is None:  # its own signal may follow in a moment, and is not a second one
+                self.received, self._received_at = signal.SIGINT, time.monotonic()
 
     @property
     def is_requested(self) -> bool:
         """True if a deferred signal asks the run to end."""
-        return self.is_deferring and self.received is not None
+        return self.is_deferring and (self._is_agreed if self._is_shared else self.received is not None)
+
+    @property
+    def is_ending(self) -> bool:
+        """True if a signal has been received that no longer waits for other processes."""
+        return self.received is not None and (not self.is_deferring or self.is_requested)
 
     def raise_if_requested(self) -> None:
         """Raise `KeyboardInterrupt` if a deferred signal has been received."""

@@ -2,7 +2,8 @@
 
 A run's folder or its ID resumes that very run: its own overrides come before those of the command line, so that
 `resume=RUN` alone is enough. A checkpoint begins a new run. `auto` is for machines that start a command again after they
-have killed it: it resumes the newest unfinished run of the same command, and begins a new run if there is none.
+have killed it: it resumes the newest unfinished run of the same command, and begins a new run if there is none. With `-m`
+each job searches for itself, and one that has finished is not repeated.
 """
 
 import contextlib
@@ -19,16 +20,15 @@ from sr.config.command_line import quote_override
 from sr.config.renamed import update_override
 from sr.pretrained.archive import is_intact
 from sr.record.checkpoint_files import RESUMABLE
-from sr.record.identity import RUN_FILE, find_run, read_identity
+from sr.record.identity import FINISHED, RUN_FILE, find_run, read_identity
 from sr.record.redact import MASK, mask_passwords
 from sr.record.result import SUMMARY_FILE, RunResult, read_run_result
 from sr.runtime.error import UserError
+from sr.runtime.launch import find_rank, share_first_answer
 from sr.track.run_address import parse_run_id
 
 AUTO = "auto"
 OVERRIDES_FILE = "overrides.yaml"
-RANK_VARIABLES = ("RANK", "LOCAL_RANK", "SLURM_PROCID")
-PROCESS_COUNT_VARIABLES = ("WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
 
 
 class PastRun(NamedTuple):
@@ -53,12 +53,12 @@ def expand_overrides(words: list[str]) -> list[str]:
         return words
     rest = [word for word in words if word not in resume_words]
     if wanted == AUTO:
-        _require_single_run(rest)
-        run = _find_unfinished_run(rest)
-        if run is None:
-            print("resume=auto: no unfinished run of this command has a checkpoint, so a new run begins")
+        if {"-m", "--multirun"} & set(rest):
+            return words  # each job finds its own run, once its options are known: `resolve_auto`
+        folder = _find_automatic(rest, _find_runs_folder(rest))
+        if folder is None:
             return rest
-        print(f"resume=auto: resuming {run.folder}")
+        run = read_past_run(folder)
     else:
         run = _find_named_run(wanted, _find_runs_folder(rest))
     keys = set(map(parse_key, rest))
@@ -69,6 +69,13 @@ def expand_overrides(words: list[str]) -> list[str]:
     if masked:
         raise UserError(f"resume={run.folder}: passwords are not stored; type {', '.join(masked)} again")
     return [*before, *rest, f"resume={quote_override(str(run.folder))}"]
+
+
+def resolve_auto(overrides: list[str], runs: str) -> tuple[str | None, list[str]]:
+    """Return the folder of the run that a job of a sweep continues, if any, and its overrides with it for `resume=auto`."""
+    rest = [word for word in overrides if parse_key(word) != "resume"]
+    folder = _find_automatic(rest, Path(runs).expanduser().resolve(), finished_too=True)
+    return (None, rest) if folder is None else (str(folder), [*rest, f"resume={quote_override(str(folder))}"])
 
 
 def read_overrides(folder: Path) -> list[str]:
@@ -127,39 +134,40 @@ def _find_named_run(wanted: str, runs: Path) -> PastRun:
         raise UserError(
             f"resume={wanted}: expected a training (found a run of sr.{identity.command}); start that again"
         )
-    if run.is_alive and not _find_rank():  # of several processes, the first one may have opened it already
+    if run.is_alive and not find_rank():  # of several processes, the first one may have opened it already
         raise UserError(f"resume={wanted}: this run is still running, in {run.folder}; stop it first")
     return run
 
 
-def _find_unfinished_run(words: list[str]) -> PastRun | None:
-    """Return the newest run of the same overrides that is neither finished nor running, and has an intact checkpoint."""
-    wanted = {mask_passwords(_unquote(word)) for word in words if not word.startswith("-")}
-    for folder in reversed(_list_folders(_find_runs_folder(words))):
+def _find_automatic(overrides: list[str], runs: Path, finished_too: bool = False) -> Path | None:
+    """Return the folder of the run that `resume=auto` continues, and say which; None if a new run begins.
+
+    All processes that torchrun or srun has started get the answer of the first one, which may open the run before the
+    others have looked for it.
+    """
+    run = None if find_rank() else _find_newest_run(overrides, runs, finished_too)
+    folder = share_first_answer("" if run is None else str(run.folder), "resume=auto")
+    if not find_rank():
+        found = (
+            f"resuming {folder}"
+            if folder
+            else "no unfinished run of this command has a checkpoint, so a new run begins"
+        )
+        print(f"resume=auto: {found}")
+    return Path(folder) if folder else None
+
+
+def _find_newest_run(overrides: list[str], runs: Path, finished_too: bool) -> PastRun | None:
+    """Return the newest run of these overrides that is not running, and has an intact checkpoint or has finished."""
+    wanted = {mask_passwords(_unquote(word)) for word in overrides if not word.startswith("-")}
+    for folder in reversed(_list_folders(runs)):
         run = read_past_run(folder)
-        if run.overrides is None or run.status == "FINISHED" or run.is_alive:
+        if run.overrides is None or run.is_alive or (run.status == FINISHED and not finished_too):
             continue
         stored = {mask_passwords(_unquote(word)) for word in run.overrides if parse_key(word) != "resume"}
-        if stored == wanted and any(is_intact(folder / name) for name in RESUMABLE):
+        if stored == wanted and (run.status == FINISHED or any(is_intact(folder / name) for name in RESUMABLE)):
             return run
     return None
-
-
-def _require_single_run(words: list[str]) -> None:
-    """Raise if the command starts several runs or processes: each would search for itself, and find another run."""
-    if {"-m", "--multirun"} & set(words):
-        raise UserError("resume=auto: -m makes several runs; type one command for each of them, without -m")
-    count = max(int(os.environ.get(name) or 1) for name in PROCESS_COUNT_VARIABLES)
-    if count > 1:
-        raise UserError(
-            f"resume=auto: each of the {count} processes that torchrun or srun has started would search for itself. "
-            f"Start one, with trainer.devices={count}, or name the run: resume=FOLDER"
-        )
-
-
-def _find_rank() -> int:
-    """Return the rank of this process among several that train together."""
-    return next((int(os.environ[name]) for name in RANK_VARIABLES if os.environ.get(name)), 0)
 
 
 def _list_folders(runs: Path) -> list[Path]:

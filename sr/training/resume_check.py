@@ -1,6 +1,6 @@
 """Check a run that is to be resumed, before torch is imported: may it continue with this config, and is there work left?"""
 
-import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,9 @@ from sr.config.allowlist import check_targets
 from sr.config.diff import Change
 from sr.record.identity import FINISHED, RUN_FILE
 from sr.record.journal_format import JOURNAL_FILE
+from sr.record.result import TrainingResult, read_run_result
 from sr.runtime.error import UserError
+from sr.runtime.launch import find_rank
 from sr.training.config_changes import find_changes
 from sr.training.resume import find_newest_checkpoint, read_past_run
 
@@ -26,27 +28,38 @@ def check_resumed_run(cfg: DictConfig, config: dict[str, Any], overrides: list[s
         raise UserError(
             f"resume={folder}: a tracked run cannot be resumed with track=none; type track=journal, or no track"
         )
-    if int(os.environ.get("LOCAL_RANK", "0")):  # the first process has checked all the rest
+    is_first, is_finished = not find_rank(), read_past_run(folder).status == FINISHED
+    if not is_first and not is_finished:  # the first process checks all the rest, and may have opened the run already
         return []
     changes = find_changes(folder, cfg, config, overrides)
-    for change in changes:
+    for change in changes if is_first else ():
         print(f"resume: {change}")
-    if read_past_run(folder).status == FINISHED and _is_complete(folder, config["trainer"]["max_steps"], changes):
+    step = _find_final_step(folder) if is_finished else 0
+    if not is_finished or (changes and not step >= config["trainer"]["max_steps"] > 0):
+        return changes
+    if is_first:
+        print(
+            f"resume={folder}: this run has finished, with {step} steps; to train longer: trainer.max_steps={2 * step}"
+        )
         _send_unsent_entries(folder, config["paths"]["runs"])
-        return None
-    return changes
+    return None
 
 
-def _is_complete(folder: Path, max_steps: int, changes: list[Change]) -> bool:
-    """Return True, and say so, if a finished run has nothing left to do."""
+def read_monitored_value(folder: Path, monitor: str) -> float | None:
+    """Return what `Training.run` returned at the end of a finished run, for a sweep that is started again."""
+    result = read_run_result(folder)
+    metrics = result.metrics if isinstance(result, TrainingResult) else {}
+    pattern = ("best/" if "/" in monitor else "best/val/[^/]+/") + re.escape(monitor)
+    best = (value for name, value in metrics.items() if re.fullmatch(pattern, name))
+    return next(best, next(iter(metrics.values()), None))
+
+
+def _find_final_step(folder: Path) -> int:
+    """Return the step of the newest checkpoint, 0 without one."""
     from sr.pretrained.state_dict import read_weights  # imports torch
 
     checkpoint = find_newest_checkpoint(folder)
-    step = read_weights(checkpoint)["global_step"] if checkpoint else 0
-    if changes and not step >= max_steps > 0:
-        return False
-    print(f"resume={folder}: this run has finished, with {step} steps; to train longer: trainer.max_steps={2 * step}")
-    return True
+    return read_weights(checkpoint)["global_step"] if checkpoint else 0
 
 
 def _send_unsent_entries(folder: Path, runs: str) -> None:
