@@ -25,7 +25,7 @@ def journal(tmp_path: Path) -> Journal:
     folder = tmp_path / "20260101-000000_run"
     folder.mkdir()
     tracker = Journal(str(tmp_path))
-    tracker.start("a run", folder, {"scale": 2}, ["scale=2"], {"sr.verb": "run"})
+    tracker.start("a run", folder, {"scale": "2"}, ["scale=2"], {"sr.verb": "run"})
     return tracker
 
 

@@ -73,7 +73,13 @@ def test_cnn_run_is_complete_in_mlflow(sr: Any, world: Path, runs: Path) -> None
         5,
     ]  # the untrained net, and the last step, are measured as well
 
-    params = {"model.net.width": "32", "seed": "3", "data.batch": "4", "trainer.val_check_interval": "2"}  # main, typed
+    params = {
+        "model.net": "plain",
+        "model.loss": "l1",
+        "seed": "3",
+        "data.batch": "4",
+        "trainer.val_check_interval": "2",
+    }
     assert params.items() <= run.data.params.items()
     expected = {"sr.model": "cnn", "sr.net": "plain", "sr.data": "folder", "sr.scale": "2", "sr.seed": "3"}
     assert expected.items() <= run.data.tags.items()
@@ -268,6 +274,6 @@ def test_run_beats_bicubic_on_photographs(sr: Any, runs: Path) -> None:
     )
     answer = sr("run", *words)
     assert answer.code == 0
-    path = max(runs.glob("*_sample_*/summary.json"))
+    path = max(runs.glob("*-s2-*/summary.json"))
     summary = json.loads(path.read_text())
     assert summary["metrics"]["test/sample/psnr"] > summary["bicubic"]["test/sample/psnr"] + 0.5

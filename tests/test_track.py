@@ -14,6 +14,7 @@ from PIL import Image
 from sr.callback.panels import draw_panel
 from sr.metric.protocol import Protocol
 from sr.model.evaluation import EvaluationOutput
+from sr.record.hyperparameters import select_hyperparameters
 from sr.record.journal_format import JOURNAL_FILE, append_entries
 from sr.track.mlflow import MLflow
 from sr.track.sync import sync_runs
@@ -30,9 +31,9 @@ def track(runs: Path, tmp_path: Path, sender_thread: None) -> MLflow:
 
 
 def start_tracker(runs: Path, tmp_path: Path) -> MLflow:
-    tracker = MLflow(None, str(runs), "test", params="all")
-    config = {"long": "x" * 7000, "list": ["a", "b"], "deep": {"er": {"est": 1}}}
-    tracker.start("a run", tmp_path, config, [], {"sr.scale": "2"})
+    tracker = MLflow(None, str(runs), "test")
+    params = select_hyperparameters({"long": "x" * 7000, "list": ["a", "b"], "deep": {"er": {"est": 1}}}, {}, (), "all")
+    tracker.start("a run", tmp_path, params, [], {"sr.scale": "2"})
     return tracker
 
 

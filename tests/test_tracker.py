@@ -35,7 +35,7 @@ def test_every_config_builds_a_tracker(choice: str, compose: Any, build: Any, tm
     assert tracker.is_tracking == (choice != "none")
     folder = tmp_path / "runs" / "20260101-000000_x"
     folder.mkdir(parents=True)
-    tracker.start("a run", folder, config, [], {"sr.verb": "run"})
+    tracker.start("a run", folder, {"scale": "2"}, [], {"sr.verb": "run"})
     tracker.log_metrics({"a": 1.0}, 1)
     tracker.log_text("note.txt", "text")
     tracker.set_tag("sr.x", "y")
@@ -61,7 +61,7 @@ class TextFile(NoTracker):
 
     is_tracking = True
 
-    def start(self, title, folder, config, overrides, tags):
+    def start(self, title, folder, params, overrides, tags):
         self.file = folder / "report.txt"
         self.location_line = f"report      {self.file}"
 

@@ -106,7 +106,7 @@ class TrainingComparison:
             trainer = build_trainer(self.config, callbacks, tracker, manual=False)
             trainer.profiler = profiler
             self.device = trainer.strategy.root_device  # the bare loop runs on it as well
-            tracker.start("bench", Path(folder), self.config, [], {})
+            tracker.start("bench", Path(folder), {}, [], {})
             trainer.fit(model, datamodule=self.data)
             tracker.close("FINISHED")
             return LoopTiming(self.steps / clock.seconds, profiler.seconds / clock.seconds)

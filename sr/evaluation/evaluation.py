@@ -1,6 +1,5 @@
 """Evaluate a net, or result images, on named sets: measured, compared with published values, and tracked as a run."""
 
-import re
 from functools import partial
 
 from omegaconf import DictConfig
@@ -20,6 +19,7 @@ from sr.lifecycle.provenance import fingerprint_data
 from sr.lifecycle.run_start import RunStart, create_run_folder
 from sr.lifecycle.tracked_run import TrackedRun
 from sr.record.result import SetResult
+from sr.record.run_name import MAX_LENGTH
 
 
 class Evaluation:
@@ -31,7 +31,6 @@ class Evaluation:
         loaded = load_net(cfg, choices, self.tracker, self.device)  # first, for it brings scale and color
         self.leaks, self.checkpoint_sha256 = (loaded.leaks, loaded.sha256) if loaded else ((), None)
         self.config = schema.resolve_config(cfg, choices)
-        self.run_start = RunStart("evaluate", self.config, choices, overrides)
 
         # Protocol and data.
         self.protocol = build_part(self.config["metric"], "metric")
@@ -45,6 +44,7 @@ class Evaluation:
 
         # What is evaluated, and what it is compared with.
         self.predictor = build_predictor(self.config, choices, loaded, images, self.protocol, self.device)
+        self.run_start = RunStart("evaluate", self.config, choices, overrides, self._format_name())
         lr = [self.data.describe_lr("test", k) for k in range(len(sets))]
         protocols = dict(zip(self.names, map(self.protocol.describe, lr), strict=True))
         settings = InferenceSettings(self.config["ensemble"], self.config["tile"])
@@ -55,7 +55,7 @@ class Evaluation:
     def run(self) -> None:
         """Evaluate all sets; everything that was measured is saved, however the run ends."""
         fingerprint = fingerprint_data(self.config, self.data, self.protocol)
-        folder = create_run_folder(self.config["paths"]["runs"], self._format_title())
+        folder = create_run_folder(self.config["paths"]["runs"], self.run_start.name)
         run = TrackedRun(self.run_start, self.tracker, folder)
         report = EvaluationReport(
             run, self.config, self.protocol, self.predictor, self.reference.model, self.checkpoint_sha256
@@ -95,8 +95,8 @@ class Evaluation:
             return None
         return recognize_model(self.predictor.name, self.predictor.parameters)
 
-    def _format_title(self) -> str:
-        """Return the name of the run's folder."""
-        name = re.sub(r"\W+", "-", self.predictor.name.lower())
-        name += "" if self.config["interpolate"] is None else f"-alpha-{self.config['alpha']}"
-        return f"evaluate-{name}_{'-'.join(self.names)}_x{self.config['scale']}"[:100]
+    def _format_name(self) -> str:
+        """Return the name of the run: the net, the scale and the sets."""
+        alpha = "" if self.config["interpolate"] is None else f" alpha={self.config['alpha']}"
+        name = f"{self.predictor.name.lower()} evaluate{alpha} x{self.config['scale']} {'+'.join(self.names)}"
+        return name[:MAX_LENGTH]

@@ -9,9 +9,12 @@ from typing import Any
 
 import torch
 
-from sr.lifecycle.provenance import OPTION_FILES, choose_path, collect_files
+from sr.config.changed_options import list_changed_options, name_group
+from sr.lifecycle.provenance import OPTION_FILES, choose_path, collect_files, list_config_dirs
 from sr.record import git
+from sr.record.hyperparameters import select_hyperparameters
 from sr.record.identity import write_atomic
+from sr.record.run_name import format_run_name, make_folder_name
 from sr.runtime.error import UserError
 from sr.track.tracker import Tracker
 
@@ -21,9 +24,9 @@ CPU = torch.device("cpu")
 _GROUP_TAGS = {"model": "model", "net": "model/net", "data": "data", "experiment": "experiment"}  # tag -> config group
 
 
-def create_run_folder(runs: str, title: str) -> Path:
-    """Create a new folder `runs/DATE-TIME_title` and return its path; several runs of one second get a number."""
-    path = Path(runs).resolve() / f"{datetime.now():%Y%m%d-%H%M%S}_{title}"
+def create_run_folder(runs: str, name: str) -> Path:
+    """Create a new folder `runs/DATE-TIME_NAME` and return its path; several runs of one second get a number."""
+    path = Path(runs).resolve() / f"{datetime.now():%Y%m%d-%H%M%S}_{make_folder_name(name)}"
     for attempt in range(MAX_RUNS_PER_SECOND):
         folder = path if not attempt else path.with_name(f"{path.name}-{attempt + 1}")
         try:
@@ -37,17 +40,30 @@ def create_run_folder(runs: str, title: str) -> Path:
 
 
 class RunStart:
-    """The config of a run with the choices of its groups and the typed overrides, from which the run is opened."""
+    """The config of a run with the choices of its groups and the typed overrides, from which the run is opened.
 
-    def __init__(self, command: str, config: dict[str, Any], choices: dict[str, str], overrides: list[str]) -> None:
+    `name` is what lists of runs show; None: what distinguishes this run from others (`format_run_name`).
+    """
+
+    def __init__(
+        self,
+        command: str,
+        config: dict[str, Any],
+        choices: dict[str, str],
+        overrides: list[str],
+        name: str | None = None,
+    ) -> None:
         self.command, self.config, self.choices, self.overrides = command, config, choices, overrides
+        self.changed = list_changed_options(choices, overrides, [Path(folder) for folder in list_config_dirs()])
+        self.groups = {name_group(group): choice for group, choice in choices.items() if not group.startswith("hydra/")}
+        self.name = name or format_run_name(config, self.groups, self.changed, list_changed_options({}, overrides))
 
     def open(
         self, tracker: Tracker, folder: Path, protocol: str, tags: dict[str, str], device: torch.device = CPU
     ) -> None:
         """Open the run in the tracker, and store the files of its provenance; `tags` adds to those of every run."""
-        title = f"{folder.name.partition('_')[2]} s{self.config['seed']} {datetime.now():%H%M}"
-        tracker.start(title, folder, self.config, self.overrides, self._collect_tags(protocol) | tags)
+        params = select_hyperparameters(self.config, self.groups, self.changed, tracker.params)
+        tracker.start(self.name, folder, params, self.overrides, self._collect_tags(protocol) | tags)
         for name, content in collect_files(self.command, self.config, self.choices, self.overrides, device).items():
             path = choose_path(folder, name)
             write_atomic(path, content.decode()) if name in OPTION_FILES else path.write_bytes(content)

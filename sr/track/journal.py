@@ -18,7 +18,6 @@ import torch
 from filelock import BaseFileLock
 from PIL.Image import Image
 
-from sr.record.hyperparameters import select_hyperparameters
 from sr.record.identity import (
     Identity,
     lock_run,
@@ -68,11 +67,8 @@ class Journal(Tracker):
         params: Literal["short", "all"] = "short",
         system_interval: float | None = None,
     ) -> None:
-        super().__init__(panels, system_interval)
-        if params not in ("short", "all"):
-            raise UserError(f"track.params={params}: expected short or all")
+        super().__init__(panels, system_interval, params)
         self.runs, self.experiment, self.group = Path(runs).resolve(), experiment, group
-        self.params = params
         self._lock: BaseFileLock | None = None  # of the run's folder, which belongs to one process
         self._writer: Writer | None = None
         self._identity_lock = threading.Lock()  # two threads change and write the identity
@@ -83,7 +79,7 @@ class Journal(Tracker):
         return self.experiment
 
     def start(
-        self, title: str, folder: Path, config: dict[str, Any], overrides: list[str], tags: dict[str, str]
+        self, title: str, folder: Path, params: dict[str, str], overrides: list[str], tags: dict[str, str]
     ) -> None:
         self._lock = _lock_folder(folder)
         recorded = read_identity(folder)
@@ -98,7 +94,7 @@ class Journal(Tracker):
         tags |= {"sr.group": self.group} if self.group else {}
         if recorded is None:
             opened = {"id": self.identity.id, "title": title, "experiment": self.experiment, "tags": tags}
-            opened["params"] = select_hyperparameters(config, overrides, self.params)
+            opened["params"] = params
             self._writer.put({"open": opened, "time": current_time_ms()})
         else:
             self._writer.put({"again": self.identity.attempts, "time": current_time_ms()})

@@ -13,7 +13,7 @@ import sys
 import tempfile
 import threading
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from sr.record.result import SUMMARY_FILE, read_run_result
 from sr.runtime.error import UserError
@@ -52,10 +52,10 @@ class MLflow(Journal):
         self._is_closing = False
 
     def start(
-        self, title: str, folder: Path, config: dict[str, Any], overrides: list[str], tags: dict[str, str]
+        self, title: str, folder: Path, params: dict[str, str], overrides: list[str], tags: dict[str, str]
     ) -> None:
         """Open the run, and wait a little for its page in MLflow; if there is no answer, it is tried in the background."""
-        super().start(title, folder, config, overrides, tags)
+        super().start(title, folder, params, overrides, tags)
         self._update_identity(uri=remove_credentials(self.uri))
         first_attempt = threading.Event()
         try:

@@ -21,7 +21,7 @@ class NoTracker(Tracker):
         return "none"
 
     def start(
-        self, title: str, folder: Path, config: dict[str, Any], overrides: list[str], tags: dict[str, str]
+        self, title: str, folder: Path, params: dict[str, str], overrides: list[str], tags: dict[str, str]
     ) -> None:
         pass
 

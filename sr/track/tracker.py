@@ -11,7 +11,7 @@ import sr.runtime.torchvision_shim  # noqa: F401  before Lightning and torchmetr
 from abc import abstractmethod
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from PIL.Image import Image
 from pytorch_lightning.loggers import Logger
@@ -32,12 +32,17 @@ class Tracker(Logger):
     location_line: str | None = None  # a line for the end of a run, `MLflow      http://…`: where its results are shown
     view_command: str | None = None  # how to open them: an address, or what to type after `python -m`
 
-    def __init__(self, panels: int = 0, system_interval: float | None = None) -> None:
+    def __init__(
+        self, panels: int = 0, system_interval: float | None = None, params: Literal["short", "all"] = "short"
+    ) -> None:
         super().__init__()
         is_number = isinstance(system_interval, int | float) and not isinstance(system_interval, bool)
         if system_interval is not None and not (is_number and system_interval > 0):
             raise UserError(f"track.system_interval={system_interval}: expected seconds, above 0, or null for none")
+        if params not in ("short", "all"):
+            raise UserError(f"track.params={params}: expected short or all")
         self.panels = panels  # images of each set to show in panels
+        self.params = params  # options that are reported as parameters: see `select_hyperparameters`
         self.system_interval = system_interval  # seconds between two samples of the system metrics; None: no samples
 
     @property
@@ -46,11 +51,12 @@ class Tracker(Logger):
 
     @abstractmethod
     def start(
-        self, title: str, folder: Path, config: dict[str, Any], overrides: list[str], tags: dict[str, str]
+        self, title: str, folder: Path, params: dict[str, str], overrides: list[str], tags: dict[str, str]
     ) -> None:
         """Open the run, or reopen it if `folder` holds a run that is resumed.
 
-        `folder` is the run's own and may hold files of the tracker. `overrides` are the words of the command line.
+        `folder` is the run's own and may hold files of the tracker; `config.yaml` there has the whole configuration.
+        `params` are the options to show, by dotted key, and `overrides` the words of the command line.
         Tags begin with `sr.`: `sr.verb` (the command), `sr.seed`, `sr.git.commit`, `sr.user` and so on.
         """
 
@@ -108,4 +114,4 @@ class Tracker(Logger):
         self.log_points(metrics, step or 0)
 
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """Ignore Lightning's call: the tracker has the whole config from `start`."""
+        """Ignore Lightning's call: the tracker has the options from `start`."""

@@ -66,7 +66,8 @@ class Training:
         """Run all stages; return the best monitored value, or the first tested PSNR if nothing was trained."""
         config, start = self.config, self.starting_point
         prepared = prepare_data(config, self.choices, self.stages, self.data, self.model, self.is_main)
-        self.folder = self._choose_folder()
+        run_start = RunStart("run", config, self.choices, self.overrides)
+        self.folder = self._choose_folder(run_start.name)
         callbacks = build_callbacks(
             config,
             self.model,
@@ -79,7 +80,7 @@ class Training:
         )
         trainer = build_trainer(config, callbacks.all, self.tracker, not self.model.automatic_optimization)
         run = TrackedRun(
-            RunStart("run", config, self.choices, self.overrides),
+            run_start,
             self.tracker,
             self.folder,
             step=lambda: trainer.global_step,
@@ -97,15 +98,11 @@ class Training:
                 self._test(trainer)
         return self.model.best.values.get(callbacks.best.key, next(iter(self.model.metrics.values()), None))
 
-    def _choose_folder(self) -> Path:
+    def _choose_folder(self, name: str) -> Path:
         """Return the folder of the resumed run, or a new one; only the main process writes into it."""
         if not self.is_main:
             return Path(os.devnull)
-        names = self.choices
-        title = (
-            names.get("experiment") or f"{names['model']}-{names['model/net']}_{names['data']}_x{self.config['scale']}"
-        )
-        return self.starting_point.resumed_folder or create_run_folder(self.config["paths"]["runs"], title)
+        return self.starting_point.resumed_folder or create_run_folder(self.config["paths"]["runs"], name)
 
     def _collect_tags(self, leaks: Sequence[Leak]) -> dict[str, str]:
         """Return the tags by which this run differs from others of the same config."""
