@@ -193,8 +193,8 @@ def test_a_pickle_that_wants_to_run_a_command_does_not(tmp_path: Path) -> None:
 
 
 def list_names(folder: Path) -> set[str]:
-    """List the names in a folder, without the hidden lock."""
-    return {path.name for path in folder.iterdir() if not path.name.startswith(".")}
+    """List the names in a folder, hidden ones too."""
+    return {path.name for path in folder.iterdir()}
 
 
 def test_an_archive_in_place_is_unpacked_and_only_its_batches(tmp_path: Path) -> None:
