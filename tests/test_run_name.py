@@ -104,7 +104,7 @@ def test_a_part_of_a_list_has_the_name_of_its_file(group: str) -> None:
         (GAN, "srr-s hinge charb s0 r1 warmup_steps=800"),
         (
             ("data=folder", "data.path=[T91,/a/b/photos]", "model.init=/runs/x/best.ckpt"),
-            "plain l1 s0 T91+pho init=best.ckpt",
+            "plain l1 s0 T91+phot init=best.ckpt",
         ),
         (("data=folder", "data.path=."), "plain l1 s0 folder"),
         (("experiment=gan_cifar10", "model.ema=0.99"), "srr-s vani s0x4 cifa ema=0.99 gan_cifar10"),
