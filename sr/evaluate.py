@@ -27,7 +27,7 @@ def evaluate(cfg: DictConfig) -> None:
     schema.resolve_config(draft, choices)
     from sr.evaluation.evaluation import Evaluation  # imports torch: only now, when the config is right
 
-    Evaluation(cfg, choices, list(HydraConfig.get().overrides.task)).run()
+    Evaluation(cfg, choices, cli.read_overrides()).run()
 
 
 def _check_options(cfg: DictConfig, has_net: bool) -> None:

@@ -29,7 +29,7 @@ def train(cfg: DictConfig) -> float | None:
 
     choices = dict(HydraConfig.get().runtime.choices)
     config = schema.resolve_config(cfg, choices)
-    overrides = list(HydraConfig.get().overrides.task)
+    overrides = cli.read_overrides()
     if config["resume"] == AUTO:  # a job of a sweep
         config["resume"], overrides = resolve_auto(overrides, config["paths"]["runs"])
     is_resumed = config["resume"] and Path(config["resume"]).is_dir()

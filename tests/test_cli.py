@@ -1,5 +1,6 @@
 """Wrong input is answered with a message about what the user typed and exit code 2, never with a traceback."""
 
+import re
 import subprocess
 import sys
 import tarfile
@@ -9,6 +10,8 @@ from typing import Any
 import pytest
 from conftest import write_image
 from PIL import Image
+
+from sr.config.cli import find_conf_dir
 
 FAST = ("track=none", "trainer.max_steps=2", "trainer.accelerator=cpu")
 
@@ -28,8 +31,41 @@ def assert_refused(answer: Any, *words: str) -> None:
         ("model=gna", ["cnn, gan", 'Did you mean "gan"']),
         ("data=cifar", ['Did you mean "cifar10"']),
         ("trainer.max_stps=3", ["trainer.max_stps", 'Did you mean "trainer.max_steps"']),
-        ("modle.net=edsr", ['Did you mean "model.net"']),
+        ("modle.net=edsr", ["type model/net=edsr"]),
         ("model/discriminator=vgg", ["model/discriminator", "not part of the chosen model"]),
+        ("model=GAN", ['Did you mean "gan"']),
+        ("model/loss=l2", ['Did you mean "mse"']),
+        ("lr=1e-3", ["type model.optimizer.lr=1e-3"]),
+        ("learning_rate=1e-3", ["type model.optimizer.lr=1e-3"]),
+        ("model.lr=1e-3", ["type model.optimizer.lr=1e-3"]),
+        ("batch_size=8", ["type data.batch=8"]),
+        ("bs=8", ["type data.batch=8"]),
+        ("epochs=3", ["type trainer.max_epochs=3 trainer.max_steps=-1"]),
+        ("steps=5", ["type trainer.max_steps=5"]),
+        ("max_steps=5", ["type trainer.max_steps=5"]),
+        ("patch_size=48", ["type data.patch=48"]),
+        ("num_workers=4", ["type data.workers=4"]),
+        ("gpu=1", ["type trainer.devices=1"]),
+        ("gpus=2", ["type trainer.devices=2"]),
+        ("device=cuda", ["type trainer.accelerator=gpu"]),
+        ("device=cpu", ["type trainer.accelerator=cpu"]),
+        ("net=edsr", ["type model/net=edsr"]),
+        ("foo=1", ['no option or group "foo". See']),
+        ("data.path=photos", ["data.path", "add data=folder"]),
+        ("model.adversarial_weight=1", ["model.adversarial_weight", "add model=gan"]),
+        ("model.loss.mse.weight=1", ["model.loss.mse.weight", "model/loss=[…,mse]"]),
+        ("model/net=edsr,rcan", ["-m model/net=edsr,rcan"]),
+        ("model/loss=l1,fft", ["-m model/loss=l1,fft", "model/loss=[l1,fft]"]),
+        ("data.test=Set5,Set14", ["data.test=[Set5,Set14]"]),
+        ("seed=0,1", ["seed=0,1", "-m seed=0,1"]),
+        ("hydra/launcher=joblib", ["pip install hydra-joblib-launcher"]),
+        ("hydra/sweeper=optuna", ["pip install hydra-optuna-sweeper"]),
+        ("hydra/launcher=slurm", ["expected one of basic", "plugins"]),
+        ("hydra.run.dir=x", ["hydra.run.dir=x", "paths.runs=FOLDER"]),
+        ("hydra.sweep.dir=x", ["hydra.sweep.dir=x", "paths.runs=FOLDER"]),
+        ("hydra.output_subdir=x", ["hydra.output_subdir=x", "leave it out"]),
+        ("--epochs=3", ["--epochs=3", "without dashes: trainer.max_epochs=3"]),
+        ("--multirn", ['Did you mean "--multirun"']),
         ("model.net=edsr", ["model/net=edsr"]),
         ("model/net.width=32", ["an option is set with dots, model.net.width=32"]),
         ("track=null", ["track=null: a group cannot be null"]),
@@ -94,13 +130,56 @@ assert not heavy, heavy
 
 def test_help_lists_groups_and_choices(sr: Any) -> None:
     answer = sr("run", "--help")
-    assert "model/net: bicubic, carn, carn_m, edsr" in answer.out
-    assert "max_steps: 1200" in answer.out
+    assert "\n      bicubic, carn, carn_m, edsr, edsr_large, efdn," in answer.out
+    assert "\n  trainer.max_steps=1200 " in answer.out
+
+
+@pytest.mark.parametrize("command", [path.stem for path in find_conf_dir().glob("*.yaml")])
+def test_help_explains_options_in_80_columns(command: str, sr: Any) -> None:
+    """What people use most comes first; each group has a purpose, and options have the comments of conf/ beside them."""
+    lines = sr(command, "--help").out.splitlines()
+    assert max(map(len, lines)) <= 80
+    if command == "run":
+        first = lines.index("Used most:")
+        assert first < 10
+        assert {line.split("=")[0].strip() for line in lines[first : first + 20] if "=" in line} >= {
+            "model/net", "model/loss", "data", "scale", "trainer.max_steps", "model.optimizer.lr", "data.batch",
+        }  # fmt: skip
+        start, end = (next(k for k, line in enumerate(lines) if line.startswith(w)) for w in ("Groups", "All options"))
+        groups = [line for line in lines[start + 1 : end] if re.match(r"  \w", line)]
+        assert len(groups) >= 12
+        assert not [line for line in groups if len(line) < 34 and not line.endswith("]")]  # without a purpose
+        assert "  data.patch=64                 side of a training patch, in HR pixels" in lines
+
+
+def test_help_shows_the_options_of_what_is_typed(sr: Any) -> None:
+    answer = sr("run", "-m", "model=gan", "data=folder", "data.path=my photos (1)", "--help")
+    assert answer.code == 0
+    assert "  data.path=my photos (1) " in answer.out
+    assert "  model.warmup_steps=1000 " in answer.out
+    assert_refused(sr("run", "--help", "lr=3"), "type model.optimizer.lr=3")
+
+
+def test_version_is_that_of_sr(sr: Any) -> None:
+    from sr import __version__
+
+    assert sr("predict", "--version") == (0, f"sr {__version__}\n", "")
+
+
+def test_a_flag_with_a_value_is_answered_with_the_option(sr: Any) -> None:
+    assert_refused(sr("run", "--max_steps", "5"), "--max_steps 5", "trainer.max_steps=5")
+    assert_refused(sr("predict", "--checkpoint", "best.ckpt"), "checkpoint=best.ckpt")
+    assert_refused(sr("predict", "--input=a.png"), "input=a.png")
+
+
+def test_a_home_folder_of_nobody(sr: Any) -> None:
+    answer = sr("predict", "checkpoint=~nobody here.ckpt", "input=a", "output=b")
+    assert_refused(answer, "checkpoint=~nobody here.ckpt", "type checkpoint=./~nobody here.ckpt")
 
 
 def test_files_of_shared_lines_are_no_choices(sr: Any) -> None:
     """`conf/data/_files.yaml` is listed neither by --help nor by the answer to a wrong choice."""
-    assert "data: benchmark, cifar10, folder, pair, sample\n" in sr("run", "--help").out
+    assert "\n      benchmark, cifar10, folder, pair, sample\n" in sr("run", "--help").out
     answer = sr("run", "data=sampel")
     assert_refused(answer, "data=sampel", 'Did you mean "sample"')
     assert "_files" not in answer.err
@@ -183,7 +262,7 @@ def test_unknown_watch(sr: Any, world: Path) -> None:
 def test_options_may_follow_overrides_and_paths_need_no_quotes(sr: Any, tmp_path: Path) -> None:
     answer = sr("run", "model=gan", "--help")
     assert answer.code == 0
-    assert "warmup_steps: 1000" in answer.out
+    assert "warmup_steps=1000" in answer.out
     assert_refused(sr("run", *FAST, "data=folder", "data.path=my photos (1), a=b"), "data.path=my photos (1), a=b")
     assert_refused(sr("run", *FAST, "data=folder", "data.path=~/no such"), "no such")
 

@@ -56,9 +56,9 @@ def test_a_command_gets_its_options(count: Any) -> None:
 def test_a_command_has_help_and_answers_errors(count: Any) -> None:
     answer = count("--help")
     assert answer.code == 0
-    assert "Usage:  sr-count" in answer.out
-    assert "model/net: bicubic, carn" in answer.out
-    assert "limit: 10" in answer.out
+    assert "Usage:  python -m sr.count" in answer.out
+    assert "\n      bicubic, carn," in answer.out
+    assert "\n  limit=10                      images at most\n" in answer.out
     for word, message in {"limt=3": 'Did you mean "limit"', "scale=5": "scale=5: expected one of 2, 3, 4, 8"}.items():
         answer = count(word)
         assert answer.code == 2

@@ -4,7 +4,6 @@ import sr.runtime.torchvision_shim  # noqa: F401  before anything that imports t
 
 import functools
 import os
-import re
 import sys
 import tempfile
 import traceback
@@ -14,14 +13,18 @@ from typing import Any, NoReturn
 
 import hydra
 from hydra._internal.config_repository import ConfigRepository
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.object_type import ObjectType
 from hydra.errors import HydraException
 from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from sr.config import schema
-from sr.config.command_line import list_config_dirs, quote_override
-from sr.config.hydra_error import explain_hydra_error, explain_null_group
+from sr.config.command_line import escape_interpolation, list_config_dirs, quote_override
+from sr.config.flags import check_words
+from sr.config.help import HELP_FLAGS, format_help
+from sr.config.hydra_error import explain_hydra_error, explain_null_group, explain_unknown_home
+from sr.config.quoting import MULTIRUN_FLAGS, quote_words, split_words
 from sr.config.schema import find_conf_dir
 from sr.runtime.error import UserError
 from sr.runtime.terminal import ProgressBar
@@ -31,19 +34,11 @@ HYDRA_OVERRIDES = (
     "hydra/job_logging=none",
     "hydra/hydra_logging=none",
     "hydra.run.dir=.",
-    f"hydra.sweep.dir='{tempfile.gettempdir()}/sr'",
+    f"hydra.sweep.dir={quote_override(f'{tempfile.gettempdir()}/sr')}",
     "hydra.sweep.subdir=.",
     "hydra.output_subdir=null",
 )
 EXIT_INTERRUPTED = 130
-FLAGS_WITH_VALUE = (
-    "--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--package", "-p", "--cfg", "-c",
-)  # fmt: skip
-PATH_OPTIONS = (  # their values need no quotes
-    "checkpoint", "images", "against", "input", "output", "out",
-    "data.path", "data.lr", "data.hr", "paths.data", "paths.runs", "paths.cache", "model.net.file", "resume",
-    "model.init", "interpolate", "run", "repository",
-)  # fmt: skip
 
 
 def run_command(
@@ -54,19 +49,31 @@ def run_command(
 ) -> None:
     """Compose `conf/NAME.yaml` with the command line and call `task` with the config. A `UserError` exits with 2.
 
-    `argv` replaces `sys.argv[1:]`. `expand` may replace the words by others, as `resume=` does by those of its run.
+    `argv` replaces `sys.argv[1:]`. `expand` may replace the words by others, as `resume=` does by those of its run; texts
+    among them have Hydra's quotes.
     """
+    words = list(sys.argv[1:] if argv is None else argv)
+    if "--version" in words:
+        print(f"sr {sys.modules['sr'].__version__}")
+        return
+    if HELP_FLAGS & set(words):  # of the command as it is typed, of which nothing is run
+        words = [word for word in words if word not in HELP_FLAGS | MULTIRUN_FLAGS]
+        task = functools.partial(_print_help, name)
     try:
-        words = expand(list(sys.argv[1:] if argv is None else argv))
+        check_words(words, name)
+        flags, overrides = split_words(expand(quote_words(words, name)))
     except UserError as error:
         _exit(str(error))
-    for option in list_config_dirs(words):  # a user's own parts may lie next to their YAMLs
+    for option in list_config_dirs(flags):  # a user's own parts may lie next to their YAMLs
         sys.path.insert(0, str(Path(option.partition("=")[2]).resolve()))
     ConfigRepository.get_group_options = _list_choices
     os.environ["HYDRA_FULL_ERROR"] = "1"  # raise errors instead of printing them
-    old_argv, sys.argv = sys.argv, [f"sr-{name}", *_prepare_words(words), *_choose_help(name), *HYDRA_OVERRIDES]
+    old_argv, sys.argv = sys.argv, [f"sr-{name}", *flags, *overrides, *HYDRA_OVERRIDES]
+    words = [*flags, *overrides]
     try:
-        hydra.main(config_path=str(find_conf_dir()), config_name=name, version_base="1.3")(_exit_on_user_error(task))()
+        hydra.main(config_path=str(find_conf_dir()), config_name=name, version_base="1.3")(
+            _exit_on_user_error(task, words)
+        )()
     except (HydraException, OmegaConfBaseException) as error:
         _exit(explain_hydra_error(error, name, words))
     except KeyboardInterrupt:
@@ -97,7 +104,7 @@ def _list_choices(
     return [name for name in names if not name.startswith("_")]
 
 
-def _exit_on_user_error(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
+def _exit_on_user_error(task: Callable[[DictConfig], Any], words: list[str]) -> Callable[[DictConfig], Any]:
     """Wrap `task` so that a `UserError` exits before Hydra sees it: Hydra would print the exception as well."""
 
     @functools.wraps(task)
@@ -107,6 +114,10 @@ def _exit_on_user_error(task: Callable[[DictConfig], Any]) -> Callable[[DictConf
             return task(cfg)
         except UserError as error:
             _exit(str(error))
+        except RuntimeError as error:
+            if str(error).startswith("Could not determine home directory"):  # of `Path.expanduser`
+                _exit(explain_unknown_home(words))
+            raise
 
     return run_task
 
@@ -123,33 +134,10 @@ def _exit(message: str, code: int = 2) -> NoReturn:
     raise SystemExit(code)
 
 
-def _choose_help(name: str) -> list[str]:
-    """Return the overrides for `--help`: the command's own file in conf/hydra/help, or a general one."""
-    if (find_conf_dir() / "hydra" / "help" / f"{name}.yaml").exists():
-        return [f"hydra/help={name}"]
-    return ["hydra/help=_command", f"hydra.help.app_name=sr-{name}"]
+def read_overrides() -> list[str]:
+    """Return the overrides of the command line as Hydra read them, so that they mean the same when they are typed again."""
+    return [escape_interpolation(word) for word in HydraConfig.get().overrides.task]
 
 
-def _prepare_words(words: list[str]) -> list[str]:
-    """Put flags before overrides, as Hydra's parser requires, and quote paths, as its grammar requires."""
-    flags: list[str] = []
-    overrides: list[str] = []
-    remaining = iter(words)
-    for word in remaining:
-        if word.startswith("-"):
-            flags.append(word)
-            if word in FLAGS_WITH_VALUE:
-                flags += [value for value in [next(remaining, None)] if value is not None]
-        else:
-            overrides.append(word)
-    is_sweep = {"-m", "--multirun"} & set(flags)  # in a sweep a comma separates two values
-    return [*flags, *(overrides if is_sweep else map(_quote_path, overrides))]
-
-
-def _quote_path(override: str) -> str:
-    """Quote the value of a path option unless it is plain, quoted already, a list or an interpolation."""
-    key, equals, value = override.partition("=")
-    is_path = equals and key in PATH_OPTIONS
-    if not is_path or "${" in value or value[:1] in ("'", '"', "[") or re.fullmatch(r"[\w./-]+", value):
-        return override
-    return f"{key}={quote_override(value)}"
+def _print_help(name: str, cfg: DictConfig) -> None:
+    print(format_help(name, cfg, HydraConfig.get()), end="")

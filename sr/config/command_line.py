@@ -1,7 +1,20 @@
-"""Words of a command line: find `--config-dir` among them, and quote a value for Hydra's grammar."""
+"""Words of a command line: `--config-dir` among them, and texts as Hydra's grammar and the shell read them."""
+
+import re
+import shlex
+import shutil
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+# A text without quotes that Hydra reads as this very text. Its grammar knows letters of ASCII only.
+PLAIN_TEXT = re.compile(r"(?!(?:null|true|false|[+-]?(?:inf|nan))\Z)[A-Za-z_/.][\w./-]*", re.ASCII | re.IGNORECASE)
+NUMBER_LIKE = re.compile(r"[+-]?(?=\.?\d)[\d_]*\.?[\d_]*(e[+-]?\d[\d_]*)?", re.ASCII | re.IGNORECASE)
+QUOTED_TEXT = re.compile(r'"(?:[^"\\]|\\.)*"' + "|" + r"'(?:[^'\\]|\\.)*'", re.DOTALL)
 
 
-def list_config_dirs(words: list[str]) -> list[str]:
+def list_config_dirs(words: Sequence[str]) -> list[str]:
     """Return each `--config-dir` of a command line as `--config-dir=DIR`, however it was typed (`-cd DIR`)."""
     options = []
     for i, word in enumerate(words):
@@ -11,7 +24,65 @@ def list_config_dirs(words: list[str]) -> list[str]:
     return options
 
 
+def is_plain_text(value: str) -> bool:
+    """Return True if Hydra reads `value` without quotes as a text, not as a number, a list or something else."""
+    return PLAIN_TEXT.fullmatch(value) is not None and NUMBER_LIKE.fullmatch(value) is None
+
+
 def quote_override(value: str) -> str:
-    """Return `value` in double quotes, so that Hydra's override grammar reads it as one string."""
-    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
+    """Return `value` in double quotes, so that Hydra's override grammar reads it as one string.
+
+    In its quotes a backslash is special only before a quotation mark, or at the end.
+    """
+    return '"' + re.sub(r'(\\*)("|\Z)', lambda match: 2 * match[1] + match[2].replace('"', '\\"'), value) + '"'
+
+
+def escape_interpolation(value: str) -> str:
+    """Return `value` so that OmegaConf takes a `${` in it as text."""
+    return re.sub(r"(\\*)\$\{", lambda match: 2 * match[1] + "\\${", value)
+
+
+def read_text(value: str) -> str:
+    """Return the text that Hydra reads from the value of an override, which may be quoted; an interpolation stays."""
+    if not QUOTED_TEXT.fullmatch(value):
+        return value
+    mark, inner = value[0], value[1:]
+    unescaped = re.sub(
+        rf"(\\+){mark}", lambda match: match[1][: len(match[1]) // 2] + mark * (len(match[1]) % 2), inner
+    )
+    return unescaped if inner.endswith("\\" + mark) else unescaped[:-1]
+
+
+def format_value(value: Any) -> str:
+    """Return a value as it is typed after `key=`: a text in Hydra's quotes if it needs them, a list in brackets."""
+    if value is None or isinstance(value, bool):
+        return str(value).lower().replace("none", "null")
+    if isinstance(value, int | float):
+        return str(value)
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(format_value, value))}]"
+    text = str(value)
+    return text if is_plain_text(text) else quote_override(escape_interpolation(text))
+
+
+def format_command(module: str, options: Mapping[str, Any], flags: Iterable[str] = ()) -> str:
+    """Return a command that works when it is pasted into a POSIX shell: `python -m sr.predict 'input="my photo.png"'`.
+
+    `options` are values, not yet quoted; of them and of `flags`, paths below the working directory are shortened.
+    """
+    words = [f"{key}={format_value(_shorten(value))}" for key, value in options.items()]
+    return shlex.join([find_python(), "-m", module, *flags, *words])
+
+
+def find_python() -> str:
+    """Return how to call this very Python: `python` only if that is the one of the active environment."""
+    path = shutil.which("python")
+    is_active = path is not None and Path(path).parent == Path(sys.executable).parent
+    return "python" if is_active else str(_shorten(Path(sys.executable)))
+
+
+def _shorten(value: Any) -> Any:
+    """Return a path below the working directory as a relative one; every other value as it is."""
+    if not isinstance(value, Path) or not value.is_relative_to(Path.cwd()):
+        return value
+    return Path("./" + str(value.relative_to(Path.cwd())))

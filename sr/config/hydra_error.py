@@ -1,19 +1,34 @@
 """Turn Hydra's errors about a command line into messages for the user, with the nearest valid name."""
 
 import re
-from pathlib import Path
-from typing import Any
 
-import hydra
-from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import HydraException, MissingConfigException, OverrideParseException
-from omegaconf import OmegaConf
+from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
 from sr.config import renamed
-from sr.config.command_line import list_config_dirs, quote_override
+from sr.config.command_line import list_config_dirs, quote_override, read_text
+from sr.config.option_type import find_option_type
 from sr.config.schema import find_conf_dir
+from sr.config.suggestion import explain_unknown_key
 from sr.runtime.error import suggest_nearest
+
+PLUGINS = {  # of Hydra, each a package of its own
+    "hydra/launcher": {
+        "joblib": "hydra-joblib-launcher", "submitit_local": "hydra-submitit-launcher",
+        "submitit_slurm": "hydra-submitit-launcher", "rq": "hydra-rq-launcher", "ray": "hydra-ray-launcher",
+        "ray_aws": "hydra-ray-launcher",
+    },
+    "hydra/sweeper": {
+        "optuna": "hydra-optuna-sweeper", "ax": "hydra-ax-sweeper", "nevergrad": "hydra-nevergrad-sweeper",
+    },
+}  # fmt: skip
+SYNONYMS_OF_CHOICES = {  # what others call them
+    "model/loss": {"l2": "mse", "mae": "l1", "vgg": "perceptual", "lpips": "perceptual", "smooth_l1": "charbonnier"},
+    "model": {"srgan": "gan", "esrgan": "gan", "net": "cnn"},
+    "model/net": {"esrgan": "rrdb", "rrdbnet": "rrdb", "real_esrgan": "rrdb", "srgan": "srresnet"},
+    "model/schedule": {"multistep": "multi_step", "step": "multi_step", "onecycle": "one_cycle", "none": "constant"},
+    "track": {"tensorboard": "mlflow", "wandb": "mlflow", "csv": "journal", "false": "none", "null": "none"},
+}
 
 
 def explain_hydra_error(error: Exception, command: str, words: list[str]) -> str:
@@ -22,10 +37,13 @@ def explain_hydra_error(error: Exception, command: str, words: list[str]) -> str
     if isinstance(error, MissingConfigException):
         return _explain_missing_choice(text, words)
     if isinstance(error, OverrideParseException):
-        return _explain_parse_error(str(error.override), text)
+        return _explain_parse_error(str(error.override), text, words)
     unknown = re.search(r"Could not (?:override|delete from config\.) '(.+?)'", text)
     if unknown:
         return _explain_unknown_option(unknown[1], command, words)
+    several = re.search(r"Ambiguous value for argument '(.+)'", text)
+    if several:
+        return _explain_several_values(several[1], command, words)
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
     message = str(getattr(cause, "msg", None) or text).splitlines()[0]
     return f"{message} ({getattr(cause, 'full_key', '') or 'config'})"
@@ -38,6 +56,14 @@ def explain_null_group(words: list[str]) -> str:
     return f"{wrong}: a group cannot be null; leave it out, or choose one of its options (see --help)"
 
 
+def explain_unknown_home(words: list[str]) -> str:
+    """Return the message for a value that begins with `~NAME`, where no user of that name exists."""
+    wrong = next((word for word in words if re.search(r"=\W{0,2}~[^/]", word)), "~NAME")
+    key, _, value = wrong.partition("=")
+    name = read_text(value.strip("[]"))
+    return f"{key}={name}: ~ means the home folder of a user, and there is no such user; type {key}=./{name}"
+
+
 def _explain_missing_choice(text: str, words: list[str]) -> str:
     """Explain that a group has no such choice (`model/net=edrs`) and list those that it has."""
     match = re.search(r"[Cc]ould not (?:find|load) '(.+)/(.+?)'", text)
@@ -46,21 +72,49 @@ def _explain_missing_choice(text: str, words: list[str]) -> str:
     group, choice = match.groups()
     if f"{group}={choice}" in renamed.CHOICES:
         return _list_new_names(words)
+    if package := PLUGINS.get(group, {}).get(choice):
+        return f"{group}={choice}: this plugin of Hydra is not installed: pip install {package}"
     # If one item of a list is missing, Hydra does not list the choices.
     choices = re.findall(r"^\t(\w+)$", text, re.MULTILINE)
     choices = choices or sorted(path.stem for path in (find_conf_dir() / group).glob("[!_]*.yaml"))
-    message = f"{group}={choice}: expected one of {', '.join(choices)}.{suggest_nearest(choice, choices)}"
+    synonym = SYNONYMS_OF_CHOICES.get(group, {}).get(choice.lower())
+    nearest = f' Did you mean "{synonym}"?' if synonym in choices else suggest_nearest(choice, choices)
+    message = f"{group}={choice}: expected one of {', '.join(choices)}.{nearest}"
+    if group in PLUGINS:
+        message += " Others are plugins of Hydra, to be installed: https://hydra.cc/docs/plugins"
     # A resumed run brings its choices with it, but not the folder of the user's own parts.
     if any(word.startswith("resume=") for word in words) and not list_config_dirs(words):
         message += " If it is a part of your own: --config-dir DIR has to be typed again"
     return message
 
 
-def _explain_parse_error(override: str, text: str) -> str:
+def _explain_parse_error(override: str, text: str, words: list[str]) -> str:
     key, equals, value = override.partition("=")
     if equals and "/" in key and "." in key:
         return f"cannot read {override!r}: an option is set with dots, {key.replace('/', '.')}={value}"
-    return f"cannot read {override!r}: expected key=value ({text.splitlines()[0]})"
+    if not equals:
+        hint = ", without spaces around the =" if "=" in words else ""
+        return f"cannot read {override!r}: expected key=value{hint} (see --help)"
+    if not key.strip("+~") or not re.fullmatch(r"[\w$.@:/+~-]+", key):
+        return f"cannot read {override!r}: expected key=value ({text.splitlines()[0]})"
+    return f"cannot read {override!r}: a text with such characters is quoted, '{key}={quote_override(value)}'"
+
+
+def _explain_several_values(override: str, command: str, words: list[str]) -> str:
+    """Explain `model/net=edsr,rcan` without -m, and that an option takes a list in brackets."""
+    key, _, value = override.partition("=")
+    option = find_option_type(key, command, [folder.partition("=")[2] for folder in list_config_dirs(words)])
+    takes_list = option.takes_list if option else _is_group_of_lists(key)
+    together = f"; all of them in one run: {key}=[{value}]" if takes_list else ""
+    if command != "run" and takes_list:
+        return f"{override}: expected a list: {key}=[{value}]"
+    return f"{override}: expected one value (found several); one run with each of them: -m {override}{together}"
+
+
+def _is_group_of_lists(group: str) -> bool:
+    """Return True if parts of this group are combined, as in model/loss=[l1,fft]: each file names its part first."""
+    files = sorted((find_conf_dir() / group).glob("[!_]*.yaml"))
+    return bool(files) and f"\n{files[0].stem}:" in files[0].read_text(encoding="utf-8")
 
 
 def _explain_unknown_option(key: str, command: str, words: list[str]) -> str:
@@ -69,8 +123,8 @@ def _explain_unknown_option(key: str, command: str, words: list[str]) -> str:
     if "/" in key and (find_conf_dir() / key).is_dir():
         parent = key.rpartition("/")[0]
         return f"{key} is not part of the chosen {parent}: choose another {parent}=… that has it (see --help)"
-    nearest = suggest_nearest(key, _list_valid_keys(command, words))
-    return f'there is no option or group "{key}".{nearest} See --help'
+    value = next((word.partition("=")[2] for word in words if word.partition("=")[0].lstrip("+~") == key), "…")
+    return explain_unknown_key(key, value, command, words)
 
 
 def _list_new_names(words: list[str]) -> str:
@@ -82,31 +136,3 @@ def _list_new_names(words: list[str]) -> str:
         what = f"choice is now called {value}" if key == old_key else f"option is now called {key.lstrip('+~')}"
         lines += [f"{word}: this {what}; type {new_word}"] if new_word != word else []
     return "\n".join(lines)
-
-
-def _list_valid_keys(command: str, words: list[str]) -> list[str]:
-    """List the groups and options that can be set under the valid choices among `words`."""
-    GlobalHydra.instance().clear()
-    folders = [find_conf_dir(), *(Path(option.partition("=")[2]).resolve() for option in list_config_dirs(words))]
-    home = next((folder for folder in folders if (folder / f"{command}.yaml").exists()), folders[0])
-    search_path = f"hydra.searchpath=[{','.join(quote_override(f'file://{folder}') for folder in folders)}]"
-    groups = sorted(
-        {str(path.relative_to(folder)) for folder in folders for path in folder.rglob("*") if path.is_dir()}
-    )
-    choices = [word for word in words if re.fullmatch(r"[\w/]+=\w+", word) and word.split("=")[0] in groups]
-    with hydra.initialize_config_dir(str(home), version_base="1.3"):
-        try:
-            cfg = hydra.compose(command, [*choices, search_path])
-        except HydraException:  # a choice is invalid, too; it is reported once this key is right
-            cfg = hydra.compose(command, [search_path])
-    return [*groups, *_list_keys(OmegaConf.to_container(cfg, resolve=False))]
-
-
-def _list_keys(node: dict[str, Any], prefix: str = "") -> list[str]:
-    """List the dotted keys of a nested config, those of groups included."""
-    keys = []
-    for name, value in node.items():
-        keys.append(f"{prefix}{name}")
-        if isinstance(value, dict):
-            keys += _list_keys(value, f"{prefix}{name}.")
-    return keys

@@ -31,7 +31,7 @@ def check_parts(node: Any, key: str = "") -> None:
     if parameters is None:
         return
     if key.startswith("model.loss."):
-        parameters = [*parameters, "weight"]  # an option of the weighted sum, not of the loss
+        parameters = parameters | {"weight": None}  # an option of the weighted sum, not of the loss
     for name in node:
         if not name.startswith("_") and name not in parameters:
             nearest = suggest_nearest(name, parameters)
@@ -40,8 +40,19 @@ def check_parts(node: Any, key: str = "") -> None:
             )
 
 
-def _list_parameters(target: str, key: str) -> list[str] | None:
-    """Return the parameters of a class or function; None if the source does not show them (C code, `*args`)."""
+def find_annotation(target: str, name: str) -> ast.expr | None:
+    """Return the annotation of a parameter of `_target_`; None if it has none, or there is no such target or parameter."""
+    try:
+        return (_list_parameters(target, "") or {}).get(name)
+    except UserError:
+        return None
+
+
+def _list_parameters(target: str, key: str) -> dict[str, ast.expr | None] | None:
+    """Return the parameters of a class or function with their annotations.
+
+    None if the source does not show them (C code, `*args`).
+    """
     module, _, name = target.rpartition(".")
     if _find_source(module) is None:
         raise UserError(f"{key}._target_={target}: there is no module {module or target}")
@@ -60,11 +71,12 @@ def _list_parameters(target: str, key: str) -> list[str] | None:
     if definition is None or definition.args.vararg:
         return None
     arguments = definition.args
-    names = [arg.arg for arg in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs) if arg.arg != "self"]
+    all_arguments = (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)
+    parameters = {arg.arg: arg.annotation for arg in all_arguments if arg.arg != "self"}
     if not arguments.kwarg:
-        return names
+        return parameters
     inherited = _list_parameters(base, key) if base else None  # **kwargs go to the base class
-    return None if inherited is None else [*names, *inherited]
+    return None if inherited is None else parameters | inherited
 
 
 def _find_definition(module: str, name: str) -> tuple[str | None, Definition | None]:

@@ -14,5 +14,6 @@ class DiskError(UserError):
 
 def suggest_nearest(word: str, choices: Iterable[str]) -> str:
     """Return ` Did you mean "…"?` with the choice most similar to `word`, or an empty string if none is similar."""
-    match = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.5)
-    return f' Did you mean "{match[0]}"?' if match else ""
+    names = {choice.lower(): choice for choice in choices}
+    match = difflib.get_close_matches(word.lower(), names, n=1, cutoff=0.5)
+    return f' Did you mean "{names[match[0]]}"?' if match else ""

@@ -1,0 +1,121 @@
+"""Find out whether an option takes text, from its value in `conf/` and the annotation in the signature of its `_target_`.
+
+Text is a path, an address or a name. Its characters have no meaning for Hydra, so `sr.config.quoting` quotes it.
+"""
+
+import ast
+from collections.abc import Iterator, Sequence
+from dataclasses import fields
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from sr.config.schema import SharedOptions, find_conf_dir
+from sr.config.signature import find_annotation
+
+TEXT, LIST, OTHER = "text", "list", "other"
+TEXT_NAMES = ("str", "Path", "PathLike")
+LIST_NAMES = ("list", "tuple", "Sequence", "Iterable", "Collection")
+
+
+class OptionType(NamedTuple):
+    """The values that an option takes: a text, a list of texts, or either; an option for numbers takes neither."""
+
+    takes_text: bool
+    takes_list: bool
+
+
+NO_TEXT = OptionType(False, False)
+
+
+def find_option_type(key: str, command: str, config_dirs: Sequence[str] = ()) -> OptionType | None:
+    """Return what the option `key` (`data.path`) of a command takes; None if neither `conf/` nor a signature says it.
+
+    `config_dirs` are the folders of `--config-dir`. The choices of groups do not matter: an option that two parts have
+    takes text only if it does in both.
+    """
+    folders = [find_conf_dir(), *map(Path, config_dirs)]
+    kinds = set().union(*_read_kinds(key.split("."), command, folders)) - {None}
+    if not kinds:
+        return None
+    return NO_TEXT if OTHER in kinds else OptionType(TEXT in kinds, LIST in kinds)
+
+
+def _read_kinds(path: list[str], command: str, folders: list[Path]) -> Iterator[set[str | None]]:
+    """Yield what each file of `conf/` says about the option at `path`, as a set of `TEXT`, `LIST` and `OTHER`."""
+    # A file of the folder `model/net` sets the options below `model.net`; one that sets several parts names them first.
+    for length in range(len(path) - 1, 0, -1):
+        for folder in (folder.joinpath(*path[:length]) for folder in folders):
+            for file in folder.glob("*.yaml") if folder.is_dir() else ():
+                yield _read_kind_in_file(file, path[length:])
+    if len(path) == 1:
+        yield next((_classify_annotation(f.type) for f in fields(SharedOptions) if f.name == path[0]), set())
+    for folder in folders:
+        yield from (_read_kind_in_file(file, path) for file in _list_command_files(folder, command))
+
+
+def _list_command_files(folder: Path, command: str) -> list[Path]:
+    """Return the primary config of a command, and those that it contains: `bench` begins with all of `run`."""
+    file = folder / f"{command}.yaml"
+    if not file.is_file():
+        return []
+    names = [name for name in _load(file).get("defaults") or [] if isinstance(name, str) and name != "_self_"]
+    return [file, *(base for name in names for base in _list_command_files(folder, name))]
+
+
+def _read_kind_in_file(file: Path, path: list[str]) -> set[str | None]:
+    """Return the kind of the option at `path` of a file, from the signature if its part has one, or else from its value."""
+    node: Any = _load(file)
+    for name in path[:-1]:
+        node = node.get(name) if isinstance(node, dict) else None
+    if not isinstance(node, dict):
+        return set()
+    target = node.get("_target_")
+    annotation = find_annotation(target, path[-1]) if isinstance(target, str) else None
+    if annotation is not None:
+        return _classify_annotation(annotation)
+    return _classify_value(node[path[-1]]) if path[-1] in node else set()
+
+
+def _classify_value(value: Any) -> set[str | None]:
+    """Return the kind of a value in `conf/`; null says nothing, and neither does a part."""
+    if value is None or isinstance(value, dict):
+        return set()
+    if isinstance(value, list):
+        return {LIST if all(isinstance(item, str) for item in value) else OTHER}
+    is_reference = isinstance(value, str) and value.startswith("${") and not value.startswith("${oc.env:")
+    return set() if is_reference else {TEXT if isinstance(value, str) else OTHER}
+
+
+def _classify_annotation(annotation: Any) -> set[str | None]:
+    """Return the kinds of an annotation, given as an object, a string or a syntax tree; None is left out."""
+    if not isinstance(annotation, ast.expr):
+        text = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", "")
+        text = str(annotation) if not isinstance(annotation, type | str) or "[" in str(annotation) else text
+        annotation = ast.parse(text, mode="eval").body
+    if isinstance(annotation, ast.BinOp):
+        return _classify_annotation(annotation.left) | _classify_annotation(annotation.right)
+    if isinstance(annotation, ast.Constant):
+        return set() if annotation.value is None else _classify_annotation(str(annotation.value))
+    if isinstance(annotation, ast.Subscript):
+        name, inner = ast.unparse(annotation.value).rpartition(".")[2], annotation.slice
+        items = inner.elts if isinstance(inner, ast.Tuple) else [inner]
+        if name == "Annotated":
+            return _classify_annotation(items[0])
+        if name in ("Optional", "Union"):
+            return set().union(*map(_classify_annotation, items))
+        kinds = [_classify_annotation(item) for item in items if ast.unparse(item) != "..."]
+        return {LIST if name in LIST_NAMES and all(TEXT in kind for kind in kinds) else OTHER}
+    return {TEXT if ast.unparse(annotation).rpartition(".")[2] in TEXT_NAMES else OTHER}
+
+
+@lru_cache
+def _load(file: Path) -> dict[str, Any]:
+    """Return the content of a YAML file; of a damaged one, which Hydra reports, an empty dictionary."""
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return {}
+    return content if isinstance(content, dict) else {}
