@@ -58,7 +58,9 @@ def run_command(
         return
     if HELP_FLAGS & set(words):  # of the command as it is typed, of which nothing is run
         words = [word for word in words if word not in HELP_FLAGS | MULTIRUN_FLAGS]
-        task = functools.partial(_print_help, name)
+        run = functools.partial(_print_help, name)
+    else:
+        run = functools.partial(_run_task, task)
     try:
         check_words(words, name)
         flags, overrides = split_words(expand(quote_words(words, name)))
@@ -72,7 +74,7 @@ def run_command(
     words = [*flags, *overrides]
     try:
         hydra.main(config_path=str(find_conf_dir()), config_name=name, version_base="1.3")(
-            _exit_on_user_error(task, words)
+            _exit_on_user_error(run, words)
         )()
     except (HydraException, OmegaConfBaseException) as error:
         _exit(explain_hydra_error(error, name, words))
@@ -110,7 +112,6 @@ def _exit_on_user_error(task: Callable[[DictConfig], Any], words: list[str]) -> 
     @functools.wraps(task)
     def run_task(cfg: DictConfig) -> Any:
         try:
-            _set_progress(cfg)
             return task(cfg)
         except UserError as error:
             _exit(str(error))
@@ -122,11 +123,12 @@ def _exit_on_user_error(task: Callable[[DictConfig], Any], words: list[str]) -> 
     return run_task
 
 
-def _set_progress(cfg: DictConfig) -> None:
-    """Apply the option `progress`, and remove it from the config: it is about the terminal, and no part of a run."""
+def _run_task(task: Callable[[DictConfig], Any], cfg: DictConfig) -> Any:
+    """Apply the option `progress`, and run the task without it: it is about the terminal, and no part of a run."""
     schema.check_flags(cfg, "progress")
     with open_dict(cfg):
         ProgressBar.is_enabled = cfg.pop("progress", True)
+    return task(cfg)
 
 
 def _exit(message: str, code: int = 2) -> NoReturn:
