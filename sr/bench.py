@@ -1,6 +1,5 @@
 """`python -m sr.bench`: measure this framework against a bare PyTorch loop, and its functions against other libraries."""
 
-import json
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from sr.config import cli, schema
+from sr.record.json_text import to_json
 from sr.runtime.error import UserError, suggest_nearest
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def bench(cfg: DictConfig) -> None:
     rows = [_compute_medians(row) for part in config["parts"] for row in _run_part(part, config)]
     out = Path(config["out"])
     try:
-        out.write_text(json.dumps(rows, indent=2), encoding="utf-8")
+        out.write_text(to_json(rows), encoding="utf-8")
     except OSError as error:
         raise UserError(f"out={out}: cannot be written ({error.strerror or error})") from None
     _print_table(rows, config["rounds"])

@@ -1,6 +1,5 @@
 """Verify the bicubic baseline against our reference and the papers, and the LR files of each set bit by bit."""
 
-import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -18,6 +17,7 @@ from sr.image.listing import list_images
 from sr.image.read import read_rgb
 from sr.image.resize import upscale_bicubic
 from sr.metric.protocol import STANDARD_CHANNELS, Protocol
+from sr.record.json_text import to_json
 from sr.runtime import terminal
 from sr.runtime.error import UserError
 
@@ -89,7 +89,7 @@ class Verification:
         self._print_tables(rows, files)
         report = {"bicubic": [asdict(row) for row in rows], "lr_files": [asdict(row) for row in files]}
         try:
-            self.out.write_text(json.dumps(report, indent=2), encoding="utf-8")
+            self.out.write_text(to_json(report), encoding="utf-8")
         except OSError as error:
             raise UserError(f"out={self.out}: cannot be written ({error.strerror or error})") from None
         print(f"written to {self.out.resolve()}")

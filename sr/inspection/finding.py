@@ -1,9 +1,9 @@
 """The findings of an inspection, as text for people and as JSON for programs."""
 
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from sr.record.json_text import to_json
 from sr.runtime.error import UserError
 from sr.runtime.terminal import format_table
 
@@ -52,7 +52,7 @@ class Report:
         }
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+            path.write_text(to_json(content, 1) + "\n", encoding="utf-8")
         except OSError as error:
             raise UserError(f"out={path}: cannot be written ({error.strerror or error})") from None
 

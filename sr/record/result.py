@@ -8,12 +8,12 @@ written by a later version of sr. Whoever looks through many runs passes `skip_d
 """
 
 import json
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
+from sr.record.json_text import to_json
 from sr.runtime.error import UserError
 
 SUMMARY_FILE, EVALUATION_FILE, PER_IMAGE_FILE = "summary.json", "evaluate.json", "per_image.json"
@@ -139,17 +139,6 @@ def image_results_to_json(sets: Mapping[str, ImageResults]) -> str:
     return to_json({"schema_version": SCHEMA_VERSION, "sets": content})
 
 
-def to_json(node: Any) -> str:
-    """Return a tree of dicts as JSON; an infinite or NaN value of a dict becomes the word inf, -inf or nan."""
-
-    def replace_infinity(node: Any) -> Any:
-        if isinstance(node, dict):
-            return {key: replace_infinity(part) for key, part in node.items()}
-        return str(node) if isinstance(node, float) and not math.isfinite(node) else node
-
-    return json.dumps(replace_infinity(node), indent=2, ensure_ascii=False)
-
-
 def _read(file: Path, parse: Callable[[dict[str, Any]], Parsed], skip_damaged: bool) -> Parsed | None:
     """Apply the error policy to one file."""
     try:
@@ -164,7 +153,7 @@ def _read(file: Path, parse: Callable[[dict[str, Any]], Parsed], skip_damaged: b
         return parse(content)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         if skip_damaged:
             return None
         raise UserError(f"{file}: expected the {file.name} of a run of sr ({error!r})") from None
