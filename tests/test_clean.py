@@ -140,6 +140,18 @@ def test_checkpoints_of_no_run_are_removed(
     assert set().union(*find(runs, "checkpoints").values()) == {f"{folder.name}/{name}" for name in removed}
 
 
+@pytest.mark.parametrize("name", ["best.link", "best_spectrum.link", "last.ckpt.20.part", ".12-34.part", ".reserve"])
+def test_what_a_kill_left_of_a_file_is_removed(name: str, make_run: Any, runs: Path) -> None:
+    """Temporary files of checkpoints and small files, and the space that the journal reserves."""
+    folder = make_run("killed", "KILLED")
+    (folder / "best.part").unlink()
+    (folder / name).write_text("x")
+    assert find(runs, "checkpoints") == {f"{folder.name} (half-written)": {f"{folder.name}/{name}"}}
+    (folder / "run.json").unlink()
+    write_identity(folder, Identity(host="elsewhere"))  # running
+    assert find(runs, "checkpoints") == {}
+
+
 def test_a_run_with_a_damaged_identity_or_summary_stays(make_run: Any, runs: Path) -> None:
     for name, file in (("one", "run.json"), ("two", "summary.json")):
         (make_run(name, None, 2) / file).write_text("{")

@@ -17,6 +17,7 @@ from sr.record.identity import find_run, psutil, read_identity, write_identity
 from sr.record.journal_format import JOURNAL_FILE, Entry, list_points, read_entries
 from sr.record.orphans import mark_orphaned_runs
 from sr.runtime.error import DiskError, UserError
+from sr.track.device_values import read_numbers
 from sr.track.journal import Journal
 
 
@@ -153,6 +154,7 @@ def test_a_run_whose_process_died_is_marked_as_killed(tmp_path: Path) -> None:
     program = f"""
 import os, signal
 from pathlib import Path
+from sr.track.device_values import read_numbers
 from sr.track.journal import Journal
 folder = Path({str(tmp_path)!r}) / "dead"
 folder.mkdir()
@@ -215,3 +217,40 @@ def test_the_training_thread_only_queues(journal: Journal) -> None:
     assert not drawn
     journal.close("FINISHED")
     assert drawn
+
+
+def test_a_scalar_that_cannot_be_read_loses_nothing_else(journal: Journal, capfd: Any) -> None:
+    """It is named once; all else of the same write arrives, the status last."""
+    meta = torch.ones((), device="meta")
+    journal.log_points({"before": 1.0}, 1)
+    for step in (2, 3):
+        journal.log_points({"good": torch.tensor(2.0), "bad": meta, "word": "x", "also good": 3.0}, step)
+    journal.log_points({"after": 4.0}, 4)
+    journal.close("FINISHED")
+    assert [(name, step) for name, step, _ in list_points(journal._folder)] == [
+        ("before", 1), ("good", 2), ("also good", 2), ("good", 3), ("also good", 3), ("after", 4),
+    ]  # fmt: skip
+    assert read_all(journal)[-1]["status"] == "FINISHED"
+    said = capfd.readouterr().err
+    assert said.count("bad of step 2 is not logged: it cannot be read (") == said.count("bad of step") == 1
+    assert said.count("word of step") == 1
+
+
+def test_of_the_scalars_of_a_device_only_the_bad_one_is_lost() -> None:
+    good, bad = torch.tensor(1 / 3, dtype=torch.float64), torch.ones(2)
+    first, second, third = read_numbers([good, bad, good])
+    assert (first, third) == (1 / 3, 1 / 3)
+    assert isinstance(second, Exception)
+
+
+def test_an_image_on_a_full_disk_does_not_lose_the_points_of_the_same_write(journal: Journal, capfd: Any) -> None:
+    def fail() -> Image.Image:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    journal.log_image("panel", fail, 1)
+    journal.log_points({"a": 1.0}, 1)
+    with pytest.raises(DiskError, match="No space left on device"):
+        journal.flush()
+    journal.close("FAILED", "disk")
+    assert [value for _, _, value in list_points(journal._folder)] == [1.0]
+    assert read_all(journal)[-1]["status"] == "FAILED"

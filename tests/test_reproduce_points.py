@@ -59,8 +59,8 @@ def test_metrics_that_one_run_lacks_differ_and_those_of_the_machine_are_ignored(
 
 
 def test_superseded_and_torn_lines_of_the_journal_are_ignored(tmp_path: Path) -> None:
-    entries = [{"points": {"a": step, "b": "nan"}, "step": step} for step in (1, 2, 3)]
-    entries += [{"back": 1}, {"points": {"a": 20.0}, "step": 2}, {"tag": "x", "value": "y"}]
+    entries = [{"points": {"a": step, "b": "nan"}, "step": step, "time": 1} for step in (1, 2, 3)]
+    entries += [{"back": 1}, {"points": {"a": 20.0}, "step": 2, "time": 1}, {"tag": "x", "value": "y"}]
     lines = [json.dumps(entry).encode() for entry in entries]
     whole = b"".join(b"%08x %s\n" % (zlib.crc32(line), line) for line in lines)
     (tmp_path / "journal.jsonl").write_bytes(whole + whole[:20])

@@ -11,13 +11,13 @@ import yaml
 
 from sr.config.changed_options import list_changed_options, name_group
 from sr.config.schema import find_conf_dir
-from sr.lifecycle.run_start import create_run_folder
 from sr.record.hyperparameters import (
     NOT_SHOWN_AT_ROOT,
     NOT_SHOWN_IN_PARTS,
     SHOWN_IN_SHORT,
     select_hyperparameters,
 )
+from sr.record.run_folder import create_run_folder
 from sr.record.run_name import MAX_LENGTH, NOT_NAMED, VISIBLE_LENGTH, format_run_name
 
 
@@ -153,7 +153,7 @@ def name_run(run: dict[str, Any]) -> str:
 
 @pytest.mark.parametrize("name", ["espcn l1 s0 lr=1e-3", "a/b [1] 'x'", "é", "-x. ", "l1+fft"])
 def test_a_folder_name_needs_no_quotes(name: str, tmp_path: Path) -> None:
-    folder = create_run_folder(str(tmp_path), name)
+    folder = create_run_folder(str(tmp_path), name, {})
     assert shlex.quote(folder.name) == folder.name
     assert folder.parent == tmp_path
     assert len(folder.name) < 100

@@ -20,6 +20,7 @@ from sr.checkpoint.load import KEY
 from sr.metric.key import name_metrics, parse_metrics
 from sr.model.module import SRModule
 from sr.record.checkpoint_files import LAST, PART_SUFFIX, PREVIOUS
+from sr.record.run_file import create_file
 from sr.runtime import rng_state
 from sr.runtime.error import DiskError
 from sr.runtime.signals import signals
@@ -132,7 +133,7 @@ class CheckpointWriter(Callback):
         """Write a file under a temporary name, which it has until the tracker has stored all reports up to this step."""
         part = self.last_path.with_name(f"{self.last_path.name}.{step}{PART_SUFFIX}")
         try:
-            with part.open("wb") as file:
+            with create_file(part) as file:
                 write_checkpoint(content, file)
         except OSError as error:
             part.unlink(missing_ok=True)

@@ -10,6 +10,7 @@ from pytorch_lightning import Callback, Trainer
 from sr.inference.memory import is_out_of_memory
 from sr.model.guard import ExplodedError
 from sr.model.module import SRModule
+from sr.record.run_file import create_file
 from sr.runtime.error import UserError
 
 
@@ -22,7 +23,8 @@ class CrashBatch(Callback):
     def on_exception(self, trainer: Trainer, module: SRModule, exception: BaseException) -> None:
         if isinstance(exception, ExplodedError) and trainer.is_global_zero:
             path = self.folder / f"offending_step_{exception.step}.pt"
-            torch.save({name: image.cpu() for name, image in exception.batch._asdict().items()}, path)
+            with create_file(path) as file:
+                torch.save({name: image.cpu() for name, image in exception.batch._asdict().items()}, file)
             exception.args = (f"{exception}. The batch of that step is in {path}",)
         elif isinstance(exception, RuntimeError) and is_out_of_memory(exception) and trainer.training:
             raise UserError(_advise_less_memory(trainer)) from exception

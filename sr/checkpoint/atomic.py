@@ -8,6 +8,9 @@ from typing import Any
 
 import torch
 
+from sr.record.checkpoint_files import LINK_SUFFIX
+from sr.record.run_file import create_file
+
 
 def write_checkpoint(content: dict[str, Any], file: Any) -> None:
     """Write a checkpoint to an open file and the disk, via memory: PyTorch's error for a full disk does not name it."""
@@ -20,12 +23,12 @@ def write_checkpoint(content: dict[str, Any], file: Any) -> None:
 
 def link_file(source: Path, target: Path) -> None:
     """Make `target` a hard link to `source`, or a copy if there are no links; `target` is never missing or truncated."""
-    new = target.with_suffix(".link")
+    new = target.with_suffix(LINK_SUFFIX)
     new.unlink(missing_ok=True)
     try:
         os.link(source, new)
     except OSError:  # a file system without hard links, or two file systems
-        with source.open("rb") as reader, new.open("wb") as writer:
+        with source.open("rb") as reader, create_file(new) as writer:
             shutil.copyfileobj(reader, writer)
             writer.flush()
             os.fsync(writer.fileno())

@@ -16,7 +16,7 @@ from sr.evaluation.reference import InferenceSettings, Reference
 from sr.evaluation.report import EvaluationReport
 from sr.evaluation.set_evaluator import SetEvaluator
 from sr.lifecycle.provenance import fingerprint_data
-from sr.lifecycle.run_start import RunStart, create_run_folder
+from sr.lifecycle.run_start import RunStart
 from sr.lifecycle.tracked_run import TrackedRun
 from sr.record.result import SetResult
 from sr.record.run_name import MAX_LENGTH
@@ -55,7 +55,7 @@ class Evaluation:
     def run(self) -> None:
         """Evaluate all sets; everything that was measured is saved, however the run ends."""
         fingerprint = fingerprint_data(self.config, self.data, self.protocol)
-        folder = create_run_folder(self.config["paths"]["runs"], self.run_start.name)
+        folder = self.run_start.create_folder()
         run = TrackedRun(self.run_start, self.tracker, folder)
         report = EvaluationReport(
             run, self.config, self.protocol, self.predictor, self.reference.model, self.checkpoint_sha256

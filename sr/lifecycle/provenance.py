@@ -1,7 +1,6 @@
 """Record where a run comes from, as files of its folder: config, command, source code, packages, machine, data."""
 
 import itertools
-import json
 import os
 import platform
 import shlex
@@ -22,11 +21,13 @@ from sr.data.module import SRDataModule
 from sr.metric.protocol import Protocol
 from sr.record import git, machine
 from sr.record.checkpoint_files import list_checkpoints
+from sr.record.json_text import to_json
 from sr.record.redact import mask_passwords
+from sr.record.run_file import write_atomic
+from sr.record.run_folder import CHOICES_FILE, CONFIG_FILE, OPTION_FILES, OVERRIDES_FILE
 from sr.track.tracker import Tracker
 
 FILE_OPTIONS = ("model.init", "model.net.file", "resume", "checkpoint", "interpolate")  # that name files which are read
-OPTION_FILES = ("config.yaml", "overrides.yaml", "choices.yaml")  # what was configured
 MAX_CONFIG_DIR_FILES = 1000  # files of one `--config-dir`
 
 
@@ -60,15 +61,22 @@ def collect_files(
         "device": str(device),
         "gflops": machine.measure_gflops(device),
     }
-    texts = {
-        "config.yaml": _to_yaml(config),
-        "overrides.yaml": _to_yaml(list(overrides)),
-        "choices.yaml": _to_yaml({group: choice for group, choice in choices.items() if choice is not None}),
-        "environment.yaml": _to_yaml(environment),
-        "packages.txt": list_packages(),
+    files = collect_options(config, choices, overrides)
+    files |= {
+        "environment.yaml": mask_passwords(_to_yaml(environment)).encode(),
+        "packages.txt": mask_passwords(list_packages()).encode(),
     }
-    files = {name: mask_passwords(text).encode() for name, text in texts.items()}
     return files | ({"changes.patch": changes.patch} if changes.patch else {})
+
+
+def collect_options(config: dict[str, Any], choices: dict[str, str], overrides: Sequence[str]) -> dict[str, bytes]:
+    """Return the files of a run's options, name -> content: the config, what was typed, and the chosen groups."""
+    trees = {
+        CONFIG_FILE: config,
+        OVERRIDES_FILE: list(overrides),
+        CHOICES_FILE: {group: choice for group, choice in choices.items() if choice is not None},
+    }
+    return {name: mask_passwords(_to_yaml(tree)).encode() for name, tree in trees.items()}
 
 
 def choose_path(folder: Path, name: str) -> Path:
@@ -81,7 +89,8 @@ def choose_path(folder: Path, name: str) -> Path:
         return folder / name
     stem, suffix = name.split(".")
     numbers = itertools.chain([""], (f".{k}" for k in itertools.count(2)))
-    return next(path for number in numbers if not (path := folder / f"{stem}{number}.{suffix}").exists())
+    paths = (folder / f"{stem}{number}.{suffix}" for number in numbers)
+    return next(path for path in paths if not os.path.lexists(path))  # a link is no free name, wherever it leads
 
 
 def fingerprint_data(config: dict[str, Any], data: SRDataModule, protocol: Protocol) -> list[SetFingerprint]:
@@ -99,7 +108,7 @@ def fingerprint_data(config: dict[str, Any], data: SRDataModule, protocol: Proto
 def save_fingerprint(fingerprints: list[SetFingerprint], tracker: Tracker, folder: Path) -> None:
     """Write `data.json` into the run's folder, and report the image sets to the tracker."""
     path = choose_path(folder, "data.json")
-    path.write_text(json.dumps(to_tree(fingerprints), indent=1, ensure_ascii=False), encoding="utf-8")
+    write_atomic(path, to_json(to_tree(fingerprints), 1))
     tracker.log_file(path)
     for fingerprint in fingerprints:
         if fingerprint.context != OTHER and fingerprint.files:

@@ -3,40 +3,23 @@
 import contextlib
 import getpass
 import os
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from sr.config.changed_options import list_changed_options, name_group
-from sr.lifecycle.provenance import OPTION_FILES, choose_path, collect_files, list_config_dirs
+from sr.lifecycle.provenance import choose_path, collect_files, collect_options, list_config_dirs
 from sr.record import git
 from sr.record.hyperparameters import select_hyperparameters
-from sr.record.identity import write_atomic
-from sr.record.run_name import format_run_name, make_folder_name
-from sr.runtime.error import UserError
+from sr.record.run_file import write_atomic
+from sr.record.run_folder import create_run_folder
+from sr.record.run_name import format_run_name
 from sr.track.tracker import Tracker
 
 REPRODUCES = "SR_REPRODUCES"  # the environment variable in which sr.reproduce names the run that is repeated
-MAX_RUNS_PER_SECOND = 1000
 CPU = torch.device("cpu")
 _GROUP_TAGS = {"model": "model", "net": "model/net", "data": "data", "experiment": "experiment"}  # tag -> config group
-
-
-def create_run_folder(runs: str, name: str) -> Path:
-    """Create a new folder `runs/DATE-TIME_NAME` and return its path; several runs of one second get a number."""
-    path = Path(runs).resolve() / f"{datetime.now():%Y%m%d-%H%M%S}_{make_folder_name(name)}"
-    for attempt in range(MAX_RUNS_PER_SECOND):
-        folder = path if not attempt else path.with_name(f"{path.name}-{attempt + 1}")
-        try:
-            folder.mkdir(parents=True)
-            return folder
-        except OSError as error:
-            if not (isinstance(error, FileExistsError) and folder.is_dir()):
-                reason = error.strerror or error
-                raise UserError(f"paths.runs={runs}: cannot make a folder for this run ({reason})") from None
-    raise UserError(f"paths.runs={runs}: expected a free name (found {MAX_RUNS_PER_SECOND} runs of this second)")
 
 
 class RunStart:
@@ -58,6 +41,11 @@ class RunStart:
         self.groups = {name_group(group): choice for group, choice in choices.items() if not group.startswith("hydra/")}
         self.name = name or format_run_name(config, self.groups, self.changed, list_changed_options({}, overrides))
 
+    def create_folder(self) -> Path:
+        """Create a new folder `DATE-TIME_NAME` with the files of the run's options, and return its path."""
+        options = collect_options(self.config, self.choices, self.overrides)
+        return create_run_folder(self.config["paths"]["runs"], self.name, options)
+
     def open(
         self, tracker: Tracker, folder: Path, protocol: str, tags: dict[str, str], device: torch.device = CPU
     ) -> None:
@@ -66,7 +54,7 @@ class RunStart:
         tracker.start(self.name, folder, params, self.overrides, self._collect_tags(protocol) | tags)
         for name, content in collect_files(self.command, self.config, self.choices, self.overrides, device).items():
             path = choose_path(folder, name)
-            write_atomic(path, content.decode()) if name in OPTION_FILES else path.write_bytes(content)
+            write_atomic(path, content)
             tracker.log_file(path)
 
     def _collect_tags(self, protocol: str) -> dict[str, str]:

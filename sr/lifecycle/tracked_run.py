@@ -13,6 +13,7 @@ from sr.lifecycle.provenance import save_fingerprint
 from sr.lifecycle.run_end import close_on_exit, end_run, raise_disk_errors
 from sr.lifecycle.run_start import RunStart, save_text
 from sr.record.result import SUMMARY_FILE
+from sr.record.run_folder import remove_unused_folder
 from sr.track.tracker import Tracker
 
 
@@ -43,6 +44,7 @@ class TrackedRun:
     ) -> None:
         self.start, self.tracker, self.folder, self.step, self.is_main = start, tracker, folder, step, is_main
         self.system_metrics = SystemMetrics(tracker, folder, tracker.system_interval, step)
+        self._is_new = True
         self._is_open = False  # before, the folder may belong to the same run in another process
 
     @contextlib.contextmanager
@@ -60,6 +62,7 @@ class TrackedRun:
         `protocol` is the name of the evaluation protocol, `fingerprint` describes the images. If a run is resumed,
         `resumed_step` is the step of its checkpoint, and what it has reported of later steps is void.
         """
+        self._is_new = resumed_step is None
         with close_on_exit(lambda status, reason: self._close(report, status, reason)):
             if self.is_main:
                 with raise_disk_errors(self.folder):
@@ -98,6 +101,5 @@ class TrackedRun:
         self.system_metrics.stop()
         if self._is_open:
             report.store(status)
-        else:
-            with contextlib.suppress(OSError):  # not empty: the folder of a run that was to be resumed
-                self.folder.rmdir()
+        elif self._is_new:  # not the folder of a run that was to be resumed
+            remove_unused_folder(self.folder)

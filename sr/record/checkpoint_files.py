@@ -10,6 +10,7 @@ BEST = "best.ckpt"  # best by `monitor`
 LAST = "last.ckpt"  # of the newest step
 PREVIOUS = "previous.ckpt"  # the one before `last.ckpt`
 PART_SUFFIX = ".part"  # of a file that is still being written
+LINK_SUFFIX = ".link"  # of a hard link that is about to replace a checkpoint
 RESUMABLE = (LAST, PREVIOUS)  # newest first
 _SUPERSEDED = "_until_"  # in the name of a best checkpoint by other validation sets than those of now
 

@@ -2,9 +2,9 @@
 
 import contextlib
 import json
+import math
 import os
 import socket
-import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -14,12 +14,15 @@ from pathlib import Path
 import psutil
 from filelock import BaseFileLock, FileLock, Timeout
 
+from sr.record.json_text import to_json
+from sr.record.run_file import check_no_link, open_file, read_text, write_atomic
 from sr.runtime.error import UserError
 
 RUN_FILE, LOCK_FILE = "run.json", ".lock"
 RUNNING, FINISHED, FAILED, KILLED = "RUNNING", "FINISHED", "FAILED", "KILLED"
 MAX_START_DIFFERENCE = 1.0  # seconds between two readings of the start of one process
 MAX_SILENCE = 600.0  # seconds without a heartbeat, after which a run of another machine is taken for dead
+MAX_PID = 2**31 - 1
 MIN_ID_LENGTH = 6  # characters of an ID that the user may type instead of all
 _FILE_NAMES = {"process_started": "born", "command": "verb", "overrides": "typed"}  # field -> name in run.json
 
@@ -70,13 +73,14 @@ class Identity:
 
 
 def read_identity(folder: Path) -> Identity | None:
-    """Return the identity of a run's folder, or None if there is none or it cannot be read."""
+    """Return the identity of a run's folder, or None if there is none or it is not as sr writes it."""
     try:
-        content = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
+        content = json.loads(read_text(folder / RUN_FILE))
         content["last_seen"] = (folder / RUN_FILE).stat().st_mtime
         file_names = {name: _FILE_NAMES.get(name, name) for name in Identity.__dataclass_fields__}
-        return Identity(**{name: content[key] for name, key in file_names.items() if key in content})
-    except (OSError, ValueError, AttributeError, TypeError):
+        identity = Identity(**{name: content[key] for name, key in file_names.items() if key in content})
+        return identity if _has_valid_types(identity) else None
+    except (OSError, UserError, ValueError, AttributeError, TypeError, RecursionError):
         return None
 
 
@@ -87,7 +91,7 @@ def write_identity(folder: Path, identity: Identity) -> None:
 
 def overwrite_identity(folder: Path, identity: Identity) -> None:
     """Write `run.json` over the old one, which takes no space on a full disk."""
-    with (folder / RUN_FILE).open("r+", encoding="utf-8") as file:
+    with os.fdopen(open_file(folder / RUN_FILE, os.O_RDWR), "r+", encoding="utf-8") as file:
         file.write(_to_json(identity))
         file.truncate()
 
@@ -97,6 +101,7 @@ def lock_run(folder: Path, timeout: float = 0.0) -> BaseFileLock | None:
 
     None if another process holds it after `timeout` seconds. On a file system without locks nothing is locked.
     """
+    check_no_link(folder / LOCK_FILE)
     lock = FileLock(folder / LOCK_FILE, thread_local=False)
     try:
         lock.acquire(timeout=timeout)
@@ -111,21 +116,6 @@ def touch_heartbeat(folder: Path) -> None:
     """Set the time of `run.json` to now, for other machines that share the folder."""
     with contextlib.suppress(OSError):
         os.utime(folder / RUN_FILE)
-
-
-def write_atomic(path: Path, text: str) -> None:
-    """Write a small text file so that the old one or the new one exists, whatever happens."""
-    part = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.part")
-    try:
-        with part.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            part.unlink()
-        raise
 
 
 def list_runs(runs: Path) -> Iterator[tuple[Path, Identity]]:
@@ -157,4 +147,18 @@ def find_run(runs: Path, word: str, option: str) -> Path:
 
 def _to_json(identity: Identity) -> str:
     content = {_FILE_NAMES.get(name, name): value for name, value in asdict(identity).items() if name != "last_seen"}
-    return json.dumps(content, indent=2, ensure_ascii=False)
+    return to_json(content)
+
+
+def _has_valid_types(identity: Identity) -> bool:
+    """Return whether all fields are of their types, and the numbers in their ranges."""
+    texts = [identity.id, identity.status, identity.host, identity.command, *identity.overrides]
+    texts += [text for text in (identity.run_id, identity.uri, identity.experiment, identity.exit) if text is not None]
+    integers = (identity.pid, identity.attempts)
+    return (
+        isinstance(identity.overrides, list)
+        and all(isinstance(text, str) for text in texts)
+        and all(isinstance(number, int) and 0 <= number <= MAX_PID for number in integers)
+        and isinstance(identity.process_started, int | float)
+        and math.isfinite(identity.process_started)
+    )

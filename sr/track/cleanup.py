@@ -15,19 +15,23 @@ from typing import NamedTuple
 from urllib.parse import quote
 
 from sr.data.cache import Cache
-from sr.record.checkpoint_files import PART_SUFFIX, SUFFIX
-from sr.record.identity import FAILED, KILLED, RUN_FILE, RUNNING, list_runs, read_identity
+from sr.record.checkpoint_files import LINK_SUFFIX, PART_SUFFIX, SUFFIX
+from sr.record.identity import FAILED, KILLED, LOCK_FILE, RUN_FILE, RUNNING, list_runs, read_identity
 from sr.record.orphans import mark_orphaned_runs
 from sr.record.result import SUMMARY_FILE, read_run_result
+from sr.record.run_folder import CONFIG_FILE, NEW_FOLDER_PREFIX, OPTION_FILES
 from sr.runtime import terminal
+from sr.runtime.error import UserError
 from sr.track.server import resolve_address
-from sr.track.upload import Upload
+from sr.track.upload import has_unsent_entries
+from sr.track.writer import RESERVE_FILE
 
 KINDS = ("cache", "checkpoints", "failed", "artifacts")
 RUN_FOLDER = re.compile(r"\d{8}-\d{6}_.+")
 MLFLOW_ID = re.compile(r"[0-9a-f]{32}")
 DAY = 86_400.0  # seconds; a folder without a readable run.json that has not changed for a day belongs to no running process
 SQLITE = "sqlite:///"
+HALF_WRITTEN = "half-written"
 
 
 class Leftover(NamedTuple):
@@ -108,18 +112,29 @@ def _find_failed_runs(runs: Path, days: float) -> Iterator[Leftover]:
     """Yield the whole folders of runs that are FAILED or KILLED; one that MLflow does not have whole is reported, and stays."""
     for folder in _list_run_folders(runs):
         identity = read_identity(folder)
+        if identity is None and _has_only_options(folder, max(days * DAY, DAY)):
+            yield Leftover("failed", f"{folder.name} (never began)", runs, *_list_content(folder))
         if identity is None or identity.status not in (FAILED, KILLED):
             continue
         if time.time() - _read_change_time(folder / RUN_FILE) < days * DAY:
             continue
-        if Upload(folder, resolve_address(identity, runs), runs).is_complete:
-            yield Leftover("failed", f"{folder.name} ({identity.status})", runs, *_list_content(folder))
+        try:
+            is_unsent = has_unsent_entries(folder, resolve_address(identity, runs), runs)
+            reason = f"MLflow does not have all of it, python -m sr.sync {folder} comes first" if is_unsent else ""
+        except UserError as error:  # a damaged journal
+            reason = str(error)
+        if reason:
+            print(f"note: {folder.name} ({identity.status}) stays: {reason}", file=sys.stderr)
         else:
-            print(
-                f"note: {folder.name} ({identity.status}) stays: MLflow does not have all of it, "
-                f"python -m sr.sync {folder} comes first",
-                file=sys.stderr,
-            )
+            yield Leftover("failed", f"{folder.name} ({identity.status})", runs, *_list_content(folder))
+
+
+def _has_only_options(folder: Path, age: float) -> bool:
+    """Return whether a run was killed right after its folder was made, more than `age` seconds ago."""
+    files, folders = _list_content(folder)
+    is_old = time.time() - max(map(_read_change_time, [folder, *files])) > age
+    names = {file.name for file in files if not _is_temporary(file)}
+    return is_old and len(folders) == 1 and names - {LOCK_FILE} == set(OPTION_FILES)
 
 
 def _find_checkpoints(runs: Path, deleted_ids: Collection[str]) -> Iterator[Leftover]:
@@ -131,11 +146,19 @@ def _find_checkpoints(runs: Path, deleted_ids: Collection[str]) -> Iterator[Left
         recorded = identity or read_run_result(folder, skip_damaged=True)
         is_deleted = recorded is not None and recorded.run_id in deleted_ids
         # Without a tracker, config.yaml alone says that the folder is a run's.
-        is_unknown = identity is None and not any((folder / name).exists() for name in (SUMMARY_FILE, "config.yaml"))
+        is_unknown = identity is None and not any((folder / name).exists() for name in (SUMMARY_FILE, CONFIG_FILE))
         reason = "of no run" if is_unknown else "its MLflow run was deleted" if is_deleted else None
-        removable = [file for file in files if file.suffix == PART_SUFFIX or (reason and file.suffix == SUFFIX)]
+        removable = [file for file in files if _is_temporary(file) or (reason and file.suffix == SUFFIX)]
         if removable:
-            yield Leftover("checkpoints", f"{folder.name} ({reason or 'half-written'})", runs, removable, [])
+            yield Leftover("checkpoints", f"{folder.name} ({reason or HALF_WRITTEN})", runs, removable, [])
+    for folder in sorted(runs.glob(f"{NEW_FOLDER_PREFIX}*")):
+        if folder.is_dir() and not folder.is_symlink() and time.time() - _read_change_time(folder) > DAY:
+            yield Leftover("checkpoints", f"{folder.name} ({HALF_WRITTEN})", runs, *_list_content(folder))
+
+
+def _is_temporary(file: Path) -> bool:
+    """Return whether a file of a run that has ended was left by a kill, and is read by nothing."""
+    return file.suffix in (PART_SUFFIX, LINK_SUFFIX) or file.name == RESERVE_FILE
 
 
 def _may_be_running(folder: Path, files: list[Path]) -> bool:

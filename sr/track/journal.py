@@ -10,27 +10,23 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import torch
 from filelock import BaseFileLock
 from PIL.Image import Image
 
-from sr.record.identity import (
-    Identity,
-    lock_run,
-    overwrite_identity,
-    read_identity,
-    touch_heartbeat,
-    write_atomic,
-    write_identity,
-)
+from sr.record.identity import Identity, lock_run, overwrite_identity, read_identity, touch_heartbeat, write_identity
 from sr.record.journal_format import JOURNAL_FILE, Entry, current_time_ms, is_later, read_entries
 from sr.record.orphans import mark_orphaned_runs
+from sr.record.past import FOLDER_TAG, Past, read_past
+from sr.record.run_file import check_no_link, create_file, create_folder, write_atomic
 from sr.runtime.error import DiskError, UserError
-from sr.track.mlflow_format import DESCRIPTION, name_image_files
+from sr.track.artifact import resolve_artifact_path
+from sr.track.device_values import Reading, read_cpu_tensor, read_numbers
+from sr.track.mlflow_format import CURSOR_FILE, DESCRIPTION, name_image_files
 from sr.track.tracker import Tracker
 from sr.track.writer import Writer
 
@@ -72,6 +68,7 @@ class Journal(Tracker):
         self._lock: BaseFileLock | None = None  # of the run's folder, which belongs to one process
         self._writer: Writer | None = None
         self._identity_lock = threading.Lock()  # two threads change and write the identity
+        self._unreadable: set[str] = set()  # names of points that could not be read
         self._rewound: dict[Any, Any] = {}  # entries that `rewind` made void: the time of points, the files of an image
 
     @property
@@ -81,32 +78,51 @@ class Journal(Tracker):
     def start(
         self, title: str, folder: Path, params: dict[str, str], overrides: list[str], tags: dict[str, str]
     ) -> None:
-        self._lock = _lock_folder(folder)
-        recorded = read_identity(folder)
-        self._folder, self._path = folder, folder / JOURNAL_FILE
-        self.identity = recorded or Identity(experiment=self.experiment, overrides=list(overrides))
+        lock = _lock_folder(folder)
+        try:
+            past = read_past(folder)
+            check_no_link(folder / IMAGE_FOLDER)
+        except UserError:  # before anything has changed
+            lock.release()
+            raise
+        self._lock, self._folder, self._path = lock, folder, folder / JOURNAL_FILE
+        self.identity = read_identity(folder) or Identity(experiment=self.experiment, overrides=list(overrides))
+        tags = self._continue_past(past) | tags
         self.identity.command = tags.get("sr.verb", self.identity.command)
         self.identity.claim()
         self._update_identity()
         self._orphans = mark_orphaned_runs(self.runs)
         self._writer = Writer(self._path, self._make_entries, partial(touch_heartbeat, folder))
-        tags = {"sr.id": self.identity.id, "sr.folder": str(folder), **tags}
+        tags = {"sr.id": self.identity.id, FOLDER_TAG: str(folder), **tags}
         tags |= {"sr.group": self.group} if self.group else {}
-        if recorded is None:
-            opened = {"id": self.identity.id, "title": title, "experiment": self.experiment, "tags": tags}
-            opened["params"] = params
-            self._writer.put({"open": opened, "time": current_time_ms()})
-        else:
+        if past.opening is None or past.is_copy:
+            opening = {"id": self.identity.id, "title": title, "experiment": self.experiment, "tags": tags}
+            opening["params"] = params
+            self._writer.put({"open": opening, "time": current_time_ms()})
+        if past.has_entries:
             self._writer.put({"again": self.identity.attempts, "time": current_time_ms()})
             for key, value in (tags | {"sr.exit": ""}).items():
                 self.set_tag(key, value)
         self.flush()
 
+    def _continue_past(self, past: Past) -> dict[str, str]:
+        """Make the identity that of the run in the journal, or a new one if the folder is a copy; return tags for it."""
+        if past.is_copy:
+            print(f"{self._folder}: a copy of {past.origin}, so it continues as a run of its own, with a new id")
+            (self._folder / CURSOR_FILE).unlink(missing_ok=True)  # what the tracker has, it has of the other run
+            self.identity = replace(self.identity, id=Identity().id, run_id=None)
+            return {"sr.copied_from": str(past.origin)}
+        if past.opening:
+            self.identity.id = past.opening["id"]  # run.json may have been lost
+        if past.origin:
+            print(f"{self._folder}: was moved here from {past.origin}, and continues as the same run")
+        return {}
+
     def log_points(self, values: dict[str, Any], step: int) -> None:
         """Queue scalars. Those on the CPU are read at once: a tensor that is held, however small, fragments the memory
         that the next step could have used again."""
         self._put(
-            QueuedPoints({name: _read_cpu_tensor(value) for name, value in values.items()}, step, current_time_ms())
+            QueuedPoints({name: read_cpu_tensor(value) for name, value in values.items()}, step, current_time_ms())
         )
 
     def log_image(self, key: str, image: Image | Callable[[], Image], step: int) -> None:
@@ -118,7 +134,7 @@ class Journal(Tracker):
     def log_text(self, name: str, text: str) -> None:
         path = self._folder / name
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            create_folder(path.parent, self._folder)
             write_atomic(path, text)
         except OSError as error:
             self._writer.free_reserve()
@@ -148,6 +164,8 @@ class Journal(Tracker):
         for placed in read_entries(self._path):
             entry = placed.entry
             if is_later(entry, step - 1):  # a test reports at the step of the checkpoint itself
+                for name in entry.get("files", ()):
+                    resolve_artifact_path(self._folder, name)  # raises if a manipulated journal names other files
                 self._rewound[_make_entry_key(entry)] = entry.get("files", entry["time"])
         self._put({"back": step})
         self.flush()
@@ -162,6 +180,10 @@ class Journal(Tracker):
             return
         try:
             if self._writer is not None:
+                with contextlib.suppress(
+                    DiskError
+                ):  # reported below; now nothing stands between the status and the file
+                    self._writer.flush()
                 if exit:
                     self._writer.put({"tag": "sr.exit", "value": exit})
                 self._writer.put({"status": status, "time": current_time_ms()})
@@ -197,21 +219,27 @@ class Journal(Tracker):
     def _make_entries(self, items: list[Any]) -> Iterator[Entry]:
         """Yield the journal entries of queued items; all their tensors are read with one wait for the device."""
         values = [value for item in items if isinstance(item, QueuedPoints) for value in item.values.values()]
-        numbers = iter(_read_numbers(values))
+        readings = iter(read_numbers(values))
         for item in items:
             if isinstance(item, QueuedPoints):
-                yield self._make_points_entry({name: next(numbers) for name in item.values}, item)
+                yield self._make_points_entry({name: next(readings) for name in item.values}, item)
             elif isinstance(item, QueuedImage):
                 try:
                     yield self._save_image(item)
-                except OSError:
-                    raise
+                except OSError as error:  # the run must end; what follows is written all the same
+                    self._writer.record_error(error)
                 except Exception as error:  # an image that cannot be drawn must not lose what follows
                     print(f"\n{item.key} is not drawn: {type(error).__name__}: {error}", file=sys.stderr)
             else:
                 yield item
 
-    def _make_points_entry(self, numbers: dict[str, float], queued: QueuedPoints) -> Entry:
+    def _make_points_entry(self, readings: dict[str, Reading], queued: QueuedPoints) -> Entry:
+        for name, reading in readings.items():
+            if isinstance(reading, Exception) and name not in self._unreadable:
+                self._unreadable.add(name)  # reported once
+                reason = (str(reading).splitlines() or [type(reading).__name__])[0]
+                print(f"\n{name} of step {queued.step} is not logged: it cannot be read ({reason})", file=sys.stderr)
+        numbers = {name: value for name, value in readings.items() if not isinstance(value, Exception)}
         entry = {"points": {k: v if math.isfinite(v) else str(v) for k, v in numbers.items()}, "step": queued.step}
         return entry | {"time": self._rewound.get(_make_entry_key(entry), queued.time)}
 
@@ -221,9 +249,10 @@ class Journal(Tracker):
         entry = {"image": queued.key, "step": queued.step}
         new_files = [f"{IMAGE_FOLDER}/{name}" for name in name_image_files(queued.key, queued.step, queued.time)]
         files = self._rewound.get(_make_entry_key(entry), new_files)
-        (self._folder / IMAGE_FOLDER).mkdir(exist_ok=True)
-        image.save(self._folder / files[0])
-        image.save(self._folder / files[1], lossless=True, method=0)
+        create_folder(self._folder / IMAGE_FOLDER, self._folder)
+        with create_file(self._folder / files[0]) as png, create_file(self._folder / files[1]) as webp:
+            image.save(png, "PNG")
+            image.save(webp, "WEBP", lossless=True, method=0)
         return entry | {"time": queued.time, "files": files}
 
 
@@ -241,21 +270,3 @@ def _lock_folder(folder: Path) -> BaseFileLock:
 def _make_entry_key(entry: Entry) -> Any:
     """Return what identifies points, or an image, that are reported again."""
     return entry["step"], tuple(entry["points"].items()) if "points" in entry else entry["image"]
-
-
-def _read_cpu_tensor(value: Any) -> Any:
-    return value.item() if isinstance(value, torch.Tensor) and value.device.type == "cpu" else value
-
-
-def _read_numbers(values: list[Any]) -> list[float]:
-    """Return scalars and tensors of one element as numbers, in their order; those of one device are read together."""
-    numbers = [0.0 if isinstance(value, torch.Tensor) else float(value) for value in values]
-    indices_by_device: dict[torch.device, list[int]] = {}
-    for k, value in enumerate(values):
-        if isinstance(value, torch.Tensor):
-            indices_by_device.setdefault(value.device, []).append(k)
-    for indices in indices_by_device.values():
-        on_host = torch.stack([values[k].detach().double().reshape(()) for k in indices]).tolist()
-        for k, number in zip(indices, on_host, strict=True):
-            numbers[k] = number
-    return numbers

@@ -106,6 +106,8 @@ class MLflow(Journal):
             message = json.loads(line)
             if "known" in message:
                 self.run_id, experiment_id = message["known"]
+                if self.identity.run_id not in (None, self.run_id):  # another server, or the runs were moved without it
+                    print(f"\nMLflow at {self.location} has no run {self.identity.run_id}: it is {self.run_id} there")
                 self.view_command = self._format_view_command(experiment_id)
                 self._update_identity(run_id=self.run_id)
             if "failed" in message:

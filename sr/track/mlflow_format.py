@@ -5,6 +5,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+CURSOR_FILE = "cursor.json"  # in a run's folder: what MLflow has of it (see `sr.track.upload`)
 DESCRIPTION = "sr.description"  # our tag of a run's description
 TAGS = {  # our tags -> those that MLflow shows in columns and fields of their own
     DESCRIPTION: "mlflow.note.content",

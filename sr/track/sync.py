@@ -7,9 +7,10 @@ from pathlib import Path
 from sr.record.identity import find_run, list_runs, read_identity
 from sr.record.journal_format import JOURNAL_FILE
 from sr.record.orphans import mark_orphaned_runs
+from sr.record.past import find_origin
 from sr.runtime.error import UserError
 from sr.track.server import describe_error, resolve_address
-from sr.track.upload import Upload, send_run
+from sr.track.upload import Upload, has_unsent_entries, send_run
 
 
 def sync_runs(folders: Sequence[str], runs: str, uri: str | None = None) -> bool:
@@ -38,17 +39,30 @@ def _find_folders(words: Sequence[str], runs: Path) -> Iterator[Path]:
 
 def _list_incomplete_runs(runs: Path, uri: str | None) -> Iterator[Path]:
     for folder, identity in list_runs(runs):
-        can_be_sent = (folder / JOURNAL_FILE).exists() and not identity.is_alive
-        if can_be_sent and not Upload(folder, uri or resolve_address(identity, runs), runs).is_complete:
-            yield folder
+        if (folder / JOURNAL_FILE).exists() and not identity.is_alive:
+            try:
+                is_incomplete = has_unsent_entries(folder, uri or resolve_address(identity, runs), runs)
+            except UserError:  # a damaged journal, which is reported when it is its turn
+                is_incomplete = True
+            if is_incomplete:
+                yield folder
 
 
 def _send_and_report(folder: Path, uri: str | None) -> bool:
     address = uri or resolve_address(read_identity(folder), folder.parent)
     try:
+        if origin := find_origin(folder):
+            print(
+                f"{folder.name}: a copy of {origin}, which sends its own journal; once resumed, the copy has its own run"
+            )
+            return True
+        unsent = Upload(folder, address, folder.parent).unsent_count
+    except UserError as error:
+        print(f"{folder.name}: not sent: {error}", file=sys.stderr)
+        return False
+    try:
         upload = send_run(folder, address, any_server=uri is not None)
     except Exception as error:  # whatever MLflow raises
-        unsent = Upload(folder, address, folder.parent).unsent_count
         print(f"{folder.name}: not sent ({describe_error(error)}); {unsent} points and images wait", file=sys.stderr)
         return False
     if upload is None:

@@ -11,11 +11,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from sr.record.identity import FINISHED, RUNNING, lock_run, read_identity, write_atomic, write_identity
-from sr.record.journal_format import CONTROL, JOURNAL_FILE, Entry, Placed, is_later, read_entries
+from sr.record.identity import FINISHED, RUNNING, lock_run, read_identity, write_identity
+from sr.record.journal_format import CONTROL, JOURNAL_FILE, OPENING, Entry, Placed, is_later, read_entries
+from sr.record.json_text import to_json
+from sr.record.past import find_origin, read_past
+from sr.record.run_file import read_text, write_atomic
 from sr.runtime.error import UserError
 from sr.track.artifact import resolve_artifact_path
 from sr.track.mlflow_format import (
+    CURSOR_FILE,
     MAX_DIGEST_LENGTH,
     MAX_METRICS,
     MAX_OTHERS,
@@ -27,7 +31,6 @@ from sr.track.server import connect, describe_error, remove_credentials
 
 ENTRIES_PER_BATCH = 200
 NO_CHECKPOINT = -1  # before the first one no step is safe, not even step 0, at which the untrained net is evaluated
-CURSOR_FILE = "cursor.json"
 REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST")  # MLflow's codes for what it will never accept
 
 
@@ -43,6 +46,7 @@ class Upload:
         self.experiment_id: str | None = None
         self.entries_sent = 0  # by this object
         self._client: Any = None
+        self._opening_id = ""  # our ID of the run
         cursor = _read_cursor(folder, uri)
         self.run_id: str | None = cursor.get("run_id")
         size = (folder / JOURNAL_FILE).stat().st_size if (folder / JOURNAL_FILE).exists() else 0
@@ -84,10 +88,12 @@ class Upload:
         """Find the run in MLflow, or create it there."""
         if self._client is not None:
             return
-        entries = read_entries(self.folder / JOURNAL_FILE)
-        opened = next((placed.entry["open"] for placed in entries if "open" in placed.entry), None)
+        opened = read_past(self.folder, OPENING).opening
         if opened is None:
-            raise UserError(f"{self.folder}: there is no journal of a run")
+            raise UserError(
+                f"{self.folder / JOURNAL_FILE}: expected a line that opens the run (it is missing or damaged); "
+                f"resume={self.folder} writes a new one"
+            )
         client, self.experiment_id = connect(self.uri, opened["experiment"], self.runs)
         if self.run_id is None:  # it may have been created, and the answer lost
             has_our_id = f"tags.`sr.id` = '{opened['id']}'"
@@ -97,7 +103,7 @@ class Upload:
             tags = dict(pair for tag in opened["tags"].items() for pair in convert_tag(*tag))
             run = client.create_run(self.experiment_id, run_name=opened["title"], tags=tags)
             self.run_id = run.info.run_id
-        self._client = client
+        self._client, self._opening_id = client, opened["id"]
         self._advance_cursor()
 
     def set_heartbeat(self, time: str) -> None:
@@ -145,14 +151,15 @@ class Upload:
                 break
             offset = placed.end
         self._offset = offset
-        text = json.dumps(
+        text = to_json(
             {
                 "uri": remove_credentials(self.uri),
                 "run_id": self.run_id,
                 "offset": self._offset,
                 "past": self._sent_end,
                 "settled": self._saved_step,
-            }
+            },
+            indent=None,
         )
         if text != self._written_cursor:
             write_atomic(self.folder / CURSOR_FILE, text)
@@ -178,7 +185,7 @@ class Upload:
         """Send the metrics, parameters and tags of entries."""
         from mlflow.entities import Metric, Param, RunTag
 
-        opened = [entry["open"] for entry in entries if "open" in entry]
+        opened = [entry["open"] for entry in entries if "open" in entry and entry["open"]["id"] == self._opening_id]
         params = {sanitize_key(key): limit_parameter(value) for one in opened for key, value in one["params"].items()}
         tags = dict(_list_tags(entries))
         kinds = (
@@ -193,7 +200,7 @@ class Upload:
     def _send_file(self, name: str, to: str) -> None:
         """Send a file of the run's folder; the journal may be somebody else's, and name any other."""
         path = resolve_artifact_path(self.folder, name)
-        if path.exists():
+        if path.is_file():
             self._try_call(self._client.log_artifact, self.run_id, str(path), to or None)
 
     def _send_dataset(self, dataset: dict[str, str]) -> None:
@@ -228,8 +235,24 @@ class Upload:
         return True
 
 
+def has_unsent_entries(folder: Path, uri: str, runs: Path) -> bool:
+    """Return whether the MLflow at `uri` lacks something of a run that may be sent.
+
+    A copy has nothing of its own, nor has a run that was killed before its journal began.
+    """
+    upload = Upload(folder, uri, runs)
+    if upload.is_complete or find_origin(folder):
+        return False
+    return upload.unsent_count > 0 or read_past(folder, OPENING).opening is not None
+
+
 def send_run(folder: Path, uri: str, any_server: bool = False) -> Upload | None:
-    """Send the rest of a run if it belongs to the MLflow at `uri`, or to any with `any_server`; None if it is running."""
+    """Send the rest of a run if it belongs to the MLflow at `uri`, or to any with `any_server`.
+
+    None if it is running, or a copy: the run that it was copied from sends itself.
+    """
+    if find_origin(folder):
+        return None
     lock = lock_run(folder)
     if lock is None:
         return None
@@ -268,7 +291,9 @@ def _list_tags(entries: list[Entry]) -> Iterator[tuple[str, str]]:
 def _read_cursor(folder: Path, uri: str) -> dict[str, Any]:
     """Return the cursor of a run at this MLflow; an empty one if the run was sent to another, or to none."""
     try:
-        cursor = json.loads((folder / CURSOR_FILE).read_text(encoding="utf-8"))
-        return cursor if cursor["uri"] == remove_credentials(uri) else {}
-    except (OSError, ValueError, KeyError, TypeError):
+        cursor = json.loads(read_text(folder / CURSOR_FILE))
+        numbers = (cursor.get("offset", 0), cursor.get("past", 0), cursor.get("settled", NO_CHECKPOINT) - NO_CHECKPOINT)
+        is_valid = isinstance(cursor["run_id"], str | None) and all(isinstance(n, int) and n >= 0 for n in numbers)
+        return cursor if is_valid and cursor["uri"] == remove_credentials(uri) else {}
+    except (OSError, UserError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return {}

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sr.record.journal_format import Entry, encode_entry, find_end
+from sr.record.run_file import create_file, open_file
 from sr.runtime.error import DiskError
 
 WRITE_INTERVAL = 2.0  # seconds
@@ -42,9 +43,10 @@ class Writer:
         self._error: Exception | None = None  # the first one
         try:
             self._end = find_end(path)
-            self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+            self._file = open_file(path, os.O_RDWR | os.O_CREAT)
             os.ftruncate(self._file, self._end)  # a line that a kill or a full disk left incomplete
-            path.with_name(RESERVE_FILE).write_bytes(bytes(RESERVE_BYTES))
+            with create_file(path.with_name(RESERVE_FILE)) as reserve:
+                reserve.write(bytes(RESERVE_BYTES))
         except OSError as error:
             raise self._to_disk_error(error) from error
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
@@ -63,6 +65,11 @@ class Writer:
         """Raise if something could not be written."""
         if self._error:
             raise self._to_disk_error(self._error)
+
+    def record_error(self, error: Exception) -> None:
+        """Note that something could not be written, for `check`, and make room for how the run ends."""
+        self._error = self._error or error
+        self.free_reserve()
 
     def flush(self) -> None:
         """Return when all items so far are on the disk and their callbacks have been called; raise if that failed."""
@@ -119,10 +126,11 @@ class Writer:
 
     def _write_items(self, items: list[Any]) -> None:
         try:
-            self._unwritten += [encode_entry(entry) for entry in self._make_entries(items)]
-            self._append_lines()
+            for entry in self._make_entries(items):
+                self._unwritten.append(encode_entry(entry))
         except Exception as error:  # the thread must go on, and `check` must raise
-            self._record_error(error)
+            self.record_error(error)
+        self._append_lines()
 
     def _call(self, callback: FlushCallback) -> None:
         if self._error and not callback.even_if_failed:
@@ -130,7 +138,7 @@ class Writer:
         try:
             callback.call()
         except Exception as error:
-            self._record_error(error)
+            self.record_error(error)
 
     def _append_lines(self) -> None:
         data = b"".join(self._unwritten)
@@ -142,13 +150,9 @@ class Writer:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(self._file)
         except OSError as error:
-            self._record_error(error)
+            self.record_error(error)
             with contextlib.suppress(OSError):
                 os.ftruncate(self._file, self._end)
             return
         self._end += written
         self._unwritten.clear()
-
-    def _record_error(self, error: Exception) -> None:
-        self._error = self._error or error
-        self.free_reserve()

@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from sr.config.diff import Change, find_differences, flatten, format_value, is_under
 from sr.config.renamed import update_config
+from sr.record.run_folder import CONFIG_FILE
 from sr.runtime.error import UserError
 from sr.training.resume import parse_key, read_overrides
 
@@ -24,10 +25,7 @@ def find_changes(folder: Path, cfg: DictConfig, config: dict[str, Any], override
     Paths may differ, and options that follow from other options are left out. Raise if an option changed that nobody
     typed, because a file in `conf/` was edited or the environment is another one, or if one changed that must not.
     """
-    try:
-        before = update_config(yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")))
-    except (OSError, yaml.YAMLError):  # an older run without a tracker
-        return []
+    before = _read_config(folder)
     changes = find_differences(before, config, _list_derived_options(cfg))
     new_words = set(overrides) - set(read_overrides(folder))
     typed = {parse_key(word).partition("@")[0].replace("/", ".") for word in new_words}
@@ -45,6 +43,18 @@ def find_changes(folder: Path, cfg: DictConfig, config: dict[str, Any], override
             f"and protocol. For a new run that begins with its weights: model.init={folder}"
         )
     return changes
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    """Return the config that a run began with, or was last resumed with."""
+    try:
+        config = yaml.safe_load((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+        problem = "" if isinstance(config, dict) else "no options"
+    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
+        problem = (str(error).splitlines() or [type(error).__name__])[0]
+    if problem:
+        raise UserError(f"resume={folder}: expected the options of the run in its {CONFIG_FILE} (found {problem})")
+    return update_config(config)
 
 
 def _adds_or_drops_ema(change: Change) -> bool:

@@ -23,12 +23,12 @@ from sr.record.checkpoint_files import RESUMABLE
 from sr.record.identity import FINISHED, RUN_FILE, find_run, read_identity
 from sr.record.redact import MASK, mask_passwords
 from sr.record.result import SUMMARY_FILE, RunResult, read_run_result
+from sr.record.run_folder import OVERRIDES_FILE
 from sr.runtime.error import UserError
 from sr.runtime.launch import find_rank, share_first_answer
 from sr.track.run_address import parse_run_id
 
 AUTO = "auto"
-OVERRIDES_FILE = "overrides.yaml"
 
 
 class PastRun(NamedTuple):
@@ -40,9 +40,10 @@ class PastRun(NamedTuple):
 
     @property
     def overrides(self) -> list[str] | None:
-        """The overrides of its command line; None if they were not stored."""
+        """The overrides of its command line; None if they were not stored, or are damaged."""
         words = _read_yaml(self.folder / OVERRIDES_FILE)
-        return [update_override(w) if isinstance(w, str) else w for w in words] if isinstance(words, list) else words
+        is_valid = isinstance(words, list) and all(isinstance(word, str) for word in words)
+        return list(map(update_override, words)) if is_valid else None
 
 
 def expand_overrides(words: list[str]) -> list[str]:
@@ -83,8 +84,14 @@ def read_overrides(folder: Path) -> list[str]:
 
     Flags and Hydra's own options are refused, and `trust` is left out: a folder cannot say that it is trusted.
     """
+    if not (folder / OVERRIDES_FILE).is_file():
+        identity = read_identity(folder)
+        typed = mask_passwords(shlex.join(identity.overrides)) if identity and identity.attempts == 1 else "…"
+        raise UserError(
+            f"resume={folder}: expected the options that the run began with ({OVERRIDES_FILE} is missing: it was killed "
+            f"before they were stored); begin a new run: python -m sr.run {typed}"
+        )
     words = _read_yaml(folder / OVERRIDES_FILE)
-    words = [] if words is None else words
     if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
         raise UserError(f"resume={folder}: its {OVERRIDES_FILE} is damaged: expected a list of words")
     foreign = [word for word in words if word.strip().startswith("-") or "hydra" in _list_roots(word)]
@@ -198,5 +205,5 @@ def _read_result(folder: Path) -> RunResult:
 def _read_yaml(path: Path) -> Any:
     try:
         return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError):
+    except (OSError, ValueError, yaml.YAMLError, RecursionError):
         return None

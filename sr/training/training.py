@@ -18,12 +18,13 @@ from sr.config.build import build_data, build_model, build_part, build_trainer
 from sr.config.diff import Change
 from sr.data.known_leaks import Leak
 from sr.data.module import SRDataModule
-from sr.lifecycle.run_start import RunStart, create_run_folder
+from sr.lifecycle.run_start import RunStart
 from sr.lifecycle.tracked_run import TrackedRun
 from sr.metric.key import SetKey
 from sr.metric.score import group_by_image
 from sr.model.module import SRModule
-from sr.record.result import PER_IMAGE_FILE, ImageResults, image_results_to_json, to_json
+from sr.record.json_text import to_json
+from sr.record.result import PER_IMAGE_FILE, ImageResults, image_results_to_json
 from sr.runtime import malloc, terminal
 from sr.track.columns import name_columns
 from sr.track.none import NoTracker
@@ -67,7 +68,7 @@ class Training:
         config, start = self.config, self.starting_point
         prepared = prepare_data(config, self.choices, self.stages, self.data, self.model, self.is_main)
         run_start = RunStart("run", config, self.choices, self.overrides)
-        self.folder = self._choose_folder(run_start.name)
+        self.folder = self._choose_folder(run_start)
         callbacks = build_callbacks(
             config,
             self.model,
@@ -98,11 +99,11 @@ class Training:
                 self._test(trainer)
         return self.model.best.values.get(callbacks.best.key, next(iter(self.model.metrics.values()), None))
 
-    def _choose_folder(self, name: str) -> Path:
+    def _choose_folder(self, run_start: RunStart) -> Path:
         """Return the folder of the resumed run, or a new one; only the main process writes into it."""
         if not self.is_main:
             return Path(os.devnull)
-        return self.starting_point.resumed_folder or create_run_folder(self.config["paths"]["runs"], name)
+        return self.starting_point.resumed_folder or run_start.create_folder()
 
     def _collect_tags(self, leaks: Sequence[Leak]) -> dict[str, str]:
         """Return the tags by which this run differs from others of the same config."""
