@@ -97,7 +97,10 @@ class MLflow(Journal):
                 f"{option}: no finished run of that id at {self.location} ({describe_error(error)})"
             ) from error
         if path is None or not Path(path).exists():
-            raise UserError(f"{option}: its checkpoint is not on this machine ({path})")
+            raise UserError(
+                f"{option}: its checkpoint is not on this machine ({path}); if the run's folder was moved, or copied from "
+                f"another machine, give the file itself: checkpoint=FOLDER/best.ckpt"
+            )
         return Path(path)
 
     def _listen(self, first_attempt: threading.Event) -> None:
