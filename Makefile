@@ -1,5 +1,4 @@
 PY   := .venv/bin/python
-RUNS ?= $(or $(SR_RUNS),runs)
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/'
@@ -22,8 +21,8 @@ language: .venv/ready  ## check words, names and docstrings (tests/language.py);
 bench: .venv/ready  ## measure speed against a bare training loop and other libraries; writes bench.json
 	$(PY) -m sr.bench $(ARGS)
 
-ui: .venv/ready  ## show the runs in MLflow, on http://127.0.0.1:5000
-	.venv/bin/mlflow ui --host 127.0.0.1 --backend-store-uri $(or $(MLFLOW_TRACKING_URI),sqlite:///$(abspath $(RUNS))/mlflow.db) $(ARGS)
+ui: .venv/ready  ## show the runs in MLflow, on http://127.0.0.1:5000; RUNS=folder, ARGS='--port 5001'
+	SR_RUNS="$${RUNS:-$$SR_RUNS}" $(PY) -m sr.track.ui $(ARGS)
 
 clean:  ## delete caches and build products, not the runs
 	rm -rf .pytest_cache .ruff_cache .import_linter_cache build dist bench.json

@@ -23,7 +23,8 @@ from sr.runtime import torchvision_shim
 torchvision_shim.install()  # tests import Lightning, torchmetrics and spandrel themselves
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two test processes on two cores
-os.environ.pop("MLFLOW_TRACKING_URI", None)
+for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_EXPERIMENT_ID", "MLFLOW_RUN_ID"):
+    os.environ.pop(name, None)
 
 
 STAND_INS = ("T91", "BSDS500/train", "DIV2K/train/HR", "Set14", "BSD100", "Urban100", "Manga109")

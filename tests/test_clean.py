@@ -95,7 +95,8 @@ def test_old_failed_runs_are_removed(make_run: Any, runs: Path) -> None:
 def test_a_failed_run_stays_until_mlflow_has_it(
     status: str, make_run: Any, runs: Path, tmp_path: Path, sr: Any
 ) -> None:
-    """`cursor.json` says what MLflow has: everything, or nothing yet."""
+    """`cursor.json` says what MLflow has, if its database still exists: everything, or nothing yet."""
+    (tmp_path / "other.db").touch()
     there, not_there = make_run("there", status, 40), make_run("waits", status, 40)
     uri = f"sqlite:///{tmp_path}/other.db"
     entries = [{"points": {"train/loss": 0.5}, "step": 1, "time": 0}, {"settled": 1}, {"status": status, "time": 1}]

@@ -27,6 +27,7 @@ from sr.config.hydra_error import explain_hydra_error, explain_null_group, expla
 from sr.config.quoting import MULTIRUN_FLAGS, quote_words, split_words
 from sr.config.schema import find_conf_dir
 from sr.runtime.error import UserError
+from sr.runtime.redact import mask_passwords
 from sr.runtime.terminal import ProgressBar
 
 # Hydra must neither create folders nor configure logging: each command says where it writes its results.
@@ -86,7 +87,7 @@ def run_command(
     except Exception as error:
         if str(error).startswith("Config group override must be a string"):
             _exit(explain_null_group(words))
-        traceback.print_exc()
+        print(mask_passwords(traceback.format_exc()), file=sys.stderr)
         _exit(f"unexpected error, possibly a bug in sr: {type(error).__name__}: {error}", 1)
     finally:
         sys.argv = old_argv
@@ -132,6 +133,7 @@ def _run_task(task: Callable[[DictConfig], Any], cfg: DictConfig) -> Any:
 
 
 def _exit(message: str, code: int = 2) -> NoReturn:
+    message = mask_passwords(message)
     print(f"\nerror: {message}" if code != EXIT_INTERRUPTED else f"\n{message}", file=sys.stderr)
     raise SystemExit(code)
 

@@ -22,9 +22,9 @@ from sr.metric.protocol import Protocol
 from sr.record import git, machine
 from sr.record.checkpoint_files import list_checkpoints
 from sr.record.json_text import to_json
-from sr.record.redact import mask_passwords
 from sr.record.run_file import write_atomic
 from sr.record.run_folder import CHOICES_FILE, CONFIG_FILE, OPTION_FILES, OVERRIDES_FILE
+from sr.runtime.redact import mask_passwords, mask_patch
 from sr.track.tracker import Tracker
 
 FILE_OPTIONS = ("model.init", "model.net.file", "resume", "checkpoint", "interpolate")  # that name files which are read
@@ -66,7 +66,8 @@ def collect_files(
         "environment.yaml": mask_passwords(_to_yaml(environment)).encode(),
         "packages.txt": mask_passwords(list_packages()).encode(),
     }
-    return files | ({"changes.patch": changes.patch} if changes.patch else {})
+    patch = mask_patch(changes.patch, "\n".join([_to_yaml(config), *overrides]))
+    return files | ({"changes.patch": patch} if patch else {})
 
 
 def collect_options(config: dict[str, Any], choices: dict[str, str], overrides: Sequence[str]) -> dict[str, bytes]:

@@ -17,6 +17,7 @@ from filelock import BaseFileLock, FileLock, Timeout
 from sr.record.json_text import to_json
 from sr.record.run_file import check_no_link, open_file, read_text, write_atomic
 from sr.runtime.error import UserError
+from sr.runtime.redact import mask_passwords
 
 RUN_FILE, LOCK_FILE = "run.json", ".lock"
 RUNNING, FINISHED, FAILED, KILLED = "RUNNING", "FINISHED", "FAILED", "KILLED"
@@ -147,7 +148,7 @@ def find_run(runs: Path, word: str, option: str) -> Path:
 
 def _to_json(identity: Identity) -> str:
     content = {_FILE_NAMES.get(name, name): value for name, value in asdict(identity).items() if name != "last_seen"}
-    return to_json(content)
+    return mask_passwords(to_json(content))
 
 
 def _has_valid_types(identity: Identity) -> bool:

@@ -23,6 +23,7 @@ from typing import Any, NamedTuple, NoReturn
 from sr.record.journal_check import find_problem
 from sr.record.run_file import open_file
 from sr.runtime.error import UserError
+from sr.runtime.redact import mask_passwords
 
 JOURNAL_FILE = "journal.jsonl"
 CONTROL = (b'{"settled"', b'{"back"', b'{"again"', b'{"status"')  # beginnings of entries that are about other entries
@@ -45,8 +46,11 @@ class Placed(NamedTuple):
 
 
 def encode_entry(entry: Entry) -> bytes:
-    """Return an entry as a line. A lone surrogate, as in a file name that is not UTF-8, becomes JSON's escape of it."""
-    text = json.dumps(entry, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    """Return an entry as a line, with passwords in addresses masked.
+
+    A lone surrogate, as in a file name that is not UTF-8, becomes JSON's escape of it.
+    """
+    text = mask_passwords(json.dumps(entry, ensure_ascii=False, allow_nan=False, separators=(",", ":")))
     body = text.encode(errors="backslashreplace")
     return b"%08x %s\n" % (zlib.crc32(body), body)
 

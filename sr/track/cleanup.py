@@ -22,7 +22,7 @@ from sr.record.result import SUMMARY_FILE, read_run_result
 from sr.record.run_folder import CONFIG_FILE, NEW_FOLDER_PREFIX, OPTION_FILES
 from sr.runtime import terminal
 from sr.runtime.error import UserError
-from sr.track.server import resolve_address
+from sr.track.address import DATABASE_FILE, find_database, resolve_address
 from sr.track.upload import has_unsent_entries
 from sr.track.writer import RESERVE_FILE
 
@@ -30,7 +30,6 @@ KINDS = ("cache", "checkpoints", "failed", "artifacts")
 RUN_FOLDER = re.compile(r"\d{8}-\d{6}_.+")
 MLFLOW_ID = re.compile(r"[0-9a-f]{32}")
 DAY = 86_400.0  # seconds; a folder without a readable run.json that has not changed for a day belongs to no running process
-SQLITE = "sqlite:///"
 HALF_WRITTEN = "half-written"
 
 
@@ -178,10 +177,10 @@ def _find_artifacts(runs: Path, deleted_ids: Collection[str]) -> Iterator[Leftov
 
 def _list_deleted_ids(runs: Path) -> set[str]:
     """Return the IDs of runs that were deleted in the local databases that the runs in this folder belong to."""
-    addresses = {identity.uri for _, identity in list_runs(runs) if identity.uri and identity.uri.startswith(SQLITE)}
+    databases = {find_database(identity.uri) for _, identity in list_runs(runs) if identity.uri}
     run_ids: set[str] = set()
-    for file in {runs / "mlflow.db", *(Path(address.removeprefix(SQLITE)) for address in addresses)}:
-        if file.is_file():
+    for file in {runs / DATABASE_FILE, *databases}:
+        if file and file.is_file():
             try:
                 with contextlib.closing(sqlite3.connect(f"file:{quote(str(file))}?mode=ro", uri=True)) as database:
                     rows = database.execute("SELECT run_uuid FROM runs WHERE lifecycle_stage = 'deleted'")

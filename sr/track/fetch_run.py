@@ -8,9 +8,11 @@ from typing import Any
 
 from sr.record.journal_format import JOURNAL_FILE, Entry, append_entries
 from sr.runtime.error import UserError
+from sr.track.address import default_uri, describe_location
 from sr.track.artifact import download_artifact
-from sr.track.mlflow_format import default_uri, sanitize_key
-from sr.track.server import set_client_variables
+from sr.track.mlflow_format import sanitize_key
+from sr.track.server import open_existing
+from sr.track.server_error import describe_error
 
 
 def fetch_run(
@@ -21,14 +23,13 @@ def fetch_run(
     `uri` is the tracking server; None: the database in `runs` (`paths.runs`). MLflow has no values that are not finite.
     """
     uri = uri or default_uri(runs)
-    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():  # MLflow would create it
-        raise UserError(f"run={run_id}: no run of this id in paths.runs, and no database at uri={uri}")
-    set_client_variables()
-    from mlflow import MlflowClient
-
+    not_found = f"run={run_id}: no run of this id in paths.runs, nor at uri={describe_location(uri)}"
     try:
-        client = MlflowClient(uri)
+        client = open_existing(uri)
         run = client.get_run(run_id)
+    except Exception as error:  # whatever MLflow raises
+        raise UserError(f"{not_found} ({describe_error(error)})") from None
+    try:
         for name in required:
             download_artifact(client, run_id, name, folder)
         for name in optional:
@@ -38,8 +39,7 @@ def fetch_run(
     except UserError:
         raise
     except Exception as error:  # whatever MLflow raises
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"run={run_id}: no run of this id in paths.runs, nor at uri={uri} ({reason})") from None
+        raise UserError(f"{not_found} ({describe_error(error)})") from None
     finite = sorted((p for p in points if math.isfinite(p.value)), key=lambda p: (p.step, p.timestamp))
     (folder / JOURNAL_FILE).touch()
     append_entries(folder / JOURNAL_FILE, [_to_entry(point) for point in finite])

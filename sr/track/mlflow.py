@@ -8,6 +8,7 @@ waits for `python -m sr.sync`.
 import contextlib
 import json
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -17,16 +18,27 @@ from typing import Literal
 
 from sr.record.result import SUMMARY_FILE, read_run_result
 from sr.runtime.error import UserError
+from sr.runtime.redact import mask_passwords
+from sr.track.address import (
+    check_uri,
+    default_uri,
+    describe_location,
+    is_server,
+    remove_credentials,
+)
 from sr.track.artifact import download_artifact
 from sr.track.journal import Journal
-from sr.track.mlflow_format import default_uri
 from sr.track.run_address import PREFIX
-from sr.track.server import connect, describe_error, remove_credentials
+from sr.track.server import open_existing
+from sr.track.server_error import describe_error
 from sr.track.upload import Upload
 
 START_TIMEOUT = 30.0  # seconds that a run waits for its page in MLflow before it begins without one
 FINISH_TIMEOUT = 60.0  # seconds that the end of a run waits for an MLflow that answers
-SCHEMES = ("http", "https", "sqlite", "mysql", "postgresql", "mssql")
+IGNORED_VARIABLES = {  # of MLflow -> why, and what to type instead
+    "MLFLOW_EXPERIMENT_ID": "a run finds its experiment by name: type track.experiment=NAME, or set MLFLOW_EXPERIMENT_NAME",
+    "MLFLOW_RUN_ID": "each run gets a page of its own; resume=RUN continues a run of sr",
+}
 
 
 class MLflow(Journal):
@@ -44,9 +56,9 @@ class MLflow(Journal):
     ) -> None:
         super().__init__(runs, experiment, group, panels, params, system_interval)
         if uri:
-            _check_uri(uri)
+            check_uri(uri)
         self.uri = uri or default_uri(self.runs)
-        self.location = self.uri.removeprefix("sqlite:///")
+        self.location = describe_location(self.uri)
         self.location_line = f"MLflow      {self.location}"
         self._sender: subprocess.Popen[str] | None = None
         self._is_closing = False
@@ -57,6 +69,8 @@ class MLflow(Journal):
         """Open the run, and wait a little for its page in MLflow; if there is no answer, it is tried in the background."""
         super().start(title, folder, params, overrides, tags)
         self._update_identity(uri=remove_credentials(self.uri))
+        for name in IGNORED_VARIABLES.keys() & os.environ.keys():
+            print(f"note: {name} is not used: {IGNORED_VARIABLES[name]}", file=sys.stderr)
         first_attempt = threading.Event()
         try:
             self._sender = start_sender(folder, self.uri, self.runs, self._orphans)
@@ -82,15 +96,14 @@ class MLflow(Journal):
         upload = Upload(self._folder, self.uri, self.runs)
         if not upload.is_complete:
             unsent = f"{upload.unsent_count} points and images wait for MLflow"
-            print(f"{unsent}: python -m sr.sync {self._folder}", file=sys.stderr)
+            print(f"{unsent}: python -m sr.sync {shlex.quote(str(self._folder))}", file=sys.stderr)
 
     def find_checkpoint(self, run_id: str) -> Path:
         """Return the best checkpoint that the run's summary in MLflow names."""
         option = f"checkpoint={PREFIX}{run_id}"
         try:
-            client, _ = connect(self.uri, self.experiment, self.runs)
             with tempfile.TemporaryDirectory() as folder:
-                download_artifact(client, run_id, SUMMARY_FILE, Path(folder))
+                download_artifact(open_existing(self.uri), run_id, SUMMARY_FILE, Path(folder))
                 path = read_run_result(Path(folder)).checkpoint
         except Exception as error:  # whatever MLflow raises
             raise UserError(
@@ -116,6 +129,9 @@ class MLflow(Journal):
             if "failed" in message:
                 problem = f"MLflow at {self.location} does not answer ({message['failed']})"
                 print(f"\n{problem}: the run goes on, and it is tried again", file=sys.stderr)
+            if "refused" in message:
+                print(f"\nMLflow at {self.location}: {message['refused']}", file=sys.stderr)
+                print("The run goes on, and its folder records everything for python -m sr.sync", file=sys.stderr)
             if "tried" in message:
                 first_attempt.set()
         first_attempt.set()
@@ -131,10 +147,11 @@ class MLflow(Journal):
 
         Without the two words in its address MLflow opens pages about language models.
         """
-        is_served = self.uri.startswith("http")
         charts = f"#/experiments/{experiment_id}/runs?workflowType=machine_learning&compareRunsMode=CHART"
-        serve = "" if is_served else f"mlflow ui --host 127.0.0.1 --backend-store-uri {self.uri}\n  # then open "
-        return f"{serve}{self.uri.rstrip('/') if is_served else 'http://127.0.0.1:5000'}/{charts}"
+        if is_server(self.uri):
+            return f"{self.location.rstrip('/')}/{charts}"
+        store = shlex.quote(mask_passwords(self.uri))
+        return f"mlflow ui --host 127.0.0.1 --backend-store-uri {store}\n  # then open http://127.0.0.1:5000/{charts}"
 
 
 def start_sender(folder: Path, uri: str, runs: Path, orphans: list[Path]) -> subprocess.Popen[str]:
@@ -152,13 +169,3 @@ def start_sender(folder: Path, uri: str, runs: Path, orphans: list[Path]) -> sub
         process.stdin.write(f"{json.dumps(order)}\n")
         process.stdin.flush()
     return process
-
-
-def _check_uri(uri: str) -> None:
-    """Raise if an address is mistyped, so that nothing could ever answer."""
-    scheme = uri.partition("://")[0].partition("+")[0]
-    if "://" not in uri or scheme not in SCHEMES:
-        raise UserError(
-            f"track.uri={uri}: expected the address of an MLflow server, such as http://127.0.0.1:5000, or of a database, "
-            "such as sqlite:////home/me/mlflow.db; track=none or track=journal does without"
-        )

@@ -3,7 +3,8 @@
 import re
 import uuid
 from collections.abc import Iterator
-from pathlib import Path
+
+from sr.record.journal_format import Entry
 
 CURSOR_FILE = "cursor.json"  # in a run's folder: what MLflow has of it (see `sr.track.upload`)
 DESCRIPTION = "sr.description"  # our tag of a run's description
@@ -17,11 +18,6 @@ MAX_TAG_LENGTH = 4000  # characters that every version of MLflow accepts
 MAX_PARAMETER_LENGTH = 6000
 MAX_DIGEST_LENGTH = 36
 MAX_METRICS, MAX_OTHERS = 1000, 100  # metrics of one `log_batch`; parameters, or tags, of one
-
-
-def default_uri(runs: Path) -> str:
-    """Return the address of the local database, `mlflow.db` in the folder of runs."""
-    return f"sqlite:///{runs / 'mlflow.db'}"
 
 
 def sanitize_key(name: str) -> str:
@@ -49,3 +45,23 @@ def name_image_files(key: str, step: int, time: int) -> list[str]:
     """
     stem = f"{sanitize_key(key).replace('/', '~')}+step+{step}+timestamp+{time}+{uuid.uuid4()}"
     return [f"{stem}.png", f"{stem}+compressed.webp"]
+
+
+def list_points(entries: list[Entry]) -> Iterator[tuple[str, float, int, int]]:
+    """Yield name, value, time in ms and step of each finite point of journal entries."""
+    for entry in entries:
+        for name, value in entry.get("points", {}).items():
+            if not isinstance(value, str):
+                yield sanitize_key(name), value, entry["time"], entry["step"]
+
+
+def list_tags(entries: list[Entry]) -> Iterator[tuple[str, str]]:
+    """Yield the tags of journal entries as MLflow shows them."""
+    for entry in entries:
+        if "tag" in entry:
+            yield from convert_tag(entry["tag"], entry["value"])
+        if "image" in entry:
+            yield "mlflow.loggedImages", "True"
+        for name, value in entry.get("points", {}).items():
+            if isinstance(value, str):  # as a metric MLflow would store 1.8e308, or nothing
+                yield f"nonfinite.{sanitize_key(name)}", f"{value} at step {entry['step']}"

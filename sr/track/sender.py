@@ -19,7 +19,7 @@ from io import RawIOBase
 from pathlib import Path
 from typing import Any
 
-from sr.track.server import describe_error
+from sr.track.server_error import describe_error, is_refusal
 from sr.track.upload import Upload, send_run
 
 PAUSE, MAX_PAUSE, MAX_DOUBLINGS = 5.0, 60.0, 5  # seconds between two attempts, doubled after each that failed
@@ -31,14 +31,16 @@ NICENESS = 19  # the lowest priority: training goes first
 class Sender:
     """Sends until `done` is set, and reports to the run by calling `report` with one of two keyword arguments.
 
-    known: MLflow's IDs of the run and of its experiment, once it has them. failed: why MLflow does not answer; once,
-    until it answers again.
+    known: MLflow's IDs of the run and of its experiment, once it has them. failed: why MLflow does not answer; refused:
+    what the user has to do before it accepts the run. Either is reported once, until it answers again.
     """
 
     def __init__(self, upload: Upload, report: Callable[..., None]) -> None:
         self.upload, self.done = upload, threading.Event()
         self.failures = 0  # failed attempts in a row
-        self._report, self._has_reported_ids, self._last_heartbeat = report, False, 0.0
+        self._report, self._last_heartbeat = report, 0.0
+        self._reported_ids: list[str | None] = []
+        self._reported_problems: set[str] = set()
 
     def run(self) -> None:
         """Send until the run is over and MLflow either has everything or does not answer."""
@@ -53,19 +55,22 @@ class Sender:
         """Send everything that may be sent; return whether MLflow accepted it."""
         try:
             self.upload.connect()
-            if not self._has_reported_ids:
-                self._report(known=[self.upload.run_id, self.upload.experiment_id])
-                self._has_reported_ids = True
+            if self._reported_ids != (ids := [self.upload.run_id, self.upload.experiment_id]):
+                self._report(known=ids)
+                self._reported_ids = ids
             self.upload.send_all()
             if time.monotonic() - self._last_heartbeat > HEARTBEAT_INTERVAL:
                 self.upload.set_heartbeat(f"{datetime.now().astimezone():%Y-%m-%d %H:%M:%S %z}")
                 self._last_heartbeat = time.monotonic()
         except Exception as error:  # whatever MLflow raises: its own errors, sqlalchemy's, requests'
-            if not self.failures:
-                self._report(failed=describe_error(error))
+            kind = "refused" if is_refusal(error) else "failed"
+            if kind not in self._reported_problems:
+                self._report(**{kind: describe_error(error)})
+            self._reported_problems.add(kind)
             self.failures += 1
             return False
         self.failures = 0
+        self._reported_problems.clear()
         return True
 
     def _send_until_done(self) -> None:

@@ -1,23 +1,24 @@
-"""Connect to an MLflow server or database, find the one a run belongs to, and say briefly why one does not answer."""
+"""Connect to an MLflow server or database."""
 
 import logging
 import os
-import re
+import shlex
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
 
-from sr.record.identity import Identity
-from sr.track.mlflow_format import default_uri
+from sr.runtime.error import UserError
+from sr.track.address import find_database, is_server, remove_credentials
 
 VARIABLES = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",  # seconds; MLflow's own value, with its retries, hangs for minutes
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",  # of small files
+    "PGCONNECT_TIMEOUT": "10",  # seconds
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # the run itself prints where its results are
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_ARTIFACT_LOCATION_MAX_LENGTH": "20000",  # characters; a path in Chinese has nine of them for each of its own
 }
-MAX_ERROR_LENGTH = 150  # characters
 
 
 def set_client_variables() -> None:
@@ -26,50 +27,61 @@ def set_client_variables() -> None:
         os.environ.setdefault(name, value)
 
 
-def connect(uri: str, experiment: str, runs: Path) -> tuple[Any, str]:
-    """Return a client and the ID of the experiment, which is created if it does not exist."""
+def open_client(uri: str) -> Any:
+    """Return a client of the MLflow at `uri`. Nothing is asked yet of a server; a database is opened, to see if it can be.
+
+    Raises what SQLAlchemy raises: MLflow itself would try for 100 seconds.
+    """
     set_client_variables()
     from mlflow import MlflowClient
-    from mlflow.exceptions import MlflowException
 
     for name in ("mlflow", "alembic"):  # after the import, which sets their levels itself
-        logging.getLogger(name).setLevel(logging.WARNING)
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # of an error that is raised it logs the traceback as well
+    if not is_server(uri):
+        import sqlalchemy
+
+        engine = sqlalchemy.create_engine(uri)
+        try:
+            engine.connect().close()
+        finally:
+            engine.dispose()
+    return MlflowClient(uri)
+
+
+def open_existing(uri: str) -> Any:
+    """Return a client as `open_client` does; raise if it is a local database that does not exist, which it would create."""
+    database = find_database(uri)
+    if database and not database.exists():
+        raise UserError(f"there is no database {database}")
+    return open_client(uri)
+
+
+def connect(uri: str, experiment: str, runs: Path) -> tuple[Any, str]:
+    """Return a client and the ID of the experiment, which is created if it does not exist."""
     runs.mkdir(parents=True, exist_ok=True)
     with FileLock(runs / ".mlflow.lock"):  # only one process at a time can create a database
-        client = MlflowClient(uri)
-        existing = client.get_experiment_by_name(experiment)
-        if existing is not None:
-            return client, existing.experiment_id
-        try:
-            location = (runs / "mlartifacts").as_uri() if uri.startswith("sqlite:") else None
-            experiment_id = client.create_experiment(experiment, artifact_location=location)
-        except MlflowException:  # another machine created it in the meantime
-            return client, client.get_experiment_by_name(experiment).experiment_id
-        client.set_experiment_tag(experiment_id, "mlflow.experimentKind", "custom_model_development")
-        return client, experiment_id
+        client = open_client(uri)
+        found = client.get_experiment_by_name(experiment) or _create_experiment(client, uri, experiment, runs)
+    if found.lifecycle_stage != "active":
+        raise UserError(
+            f"the experiment {experiment!r} was deleted there; choose another track.experiment for the next run, and for this "
+            f"one restore it: MLFLOW_TRACKING_URI={shlex.quote(remove_credentials(uri))} python -m mlflow experiments restore "
+            f"--experiment-id {found.experiment_id}"
+        )
+    return client, found.experiment_id
 
 
-def resolve_address(identity: Identity | None, runs: Path) -> str:
-    """Return the address of the MLflow that a run belongs to: where it began, or the database in `runs`.
+def _create_experiment(client: Any, uri: str, name: str, runs: Path) -> Any:
+    """Create an experiment whose files lie in `runs` unless there is a server, which has a place for them."""
+    from mlflow.exceptions import MlflowException
 
-    The stored address has no credentials; that of the environment is returned if it is the same but for these.
-    """
-    from_environment = os.environ.get("MLFLOW_TRACKING_URI", "")
-    if identity is None or identity.uri is None:
-        return from_environment or default_uri(runs)
-    return from_environment if remove_credentials(from_environment) == identity.uri else identity.uri
-
-
-def describe_error(error: Exception) -> str:
-    """Return in a few words what an error says whose text may be pages long."""
-    text = str(error)
-    match = re.search(r"\[Errno -?\d+\] ([\w ]+)|(timed out)|(\d{3} error)", text)
-    if match:
-        return next(filter(None, match.groups()))
-    return (text.splitlines() or [type(error).__name__])[0][:MAX_ERROR_LENGTH]
-
-
-def remove_credentials(uri: str) -> str:
-    """Return an address without user and password, as it may be stored in a file."""
-    scheme, slashes, rest = uri.partition("://")
-    return f"{scheme}{slashes}{rest.rpartition('@')[2]}"
+    location = None if is_server(uri) else (runs / "mlartifacts").as_uri()
+    try:
+        experiment_id = client.create_experiment(name, artifact_location=location)
+    except MlflowException as error:
+        found = client.get_experiment_by_name(name)
+        if error.error_code != "RESOURCE_ALREADY_EXISTS" or found is None:  # else another machine has created it
+            raise
+        return found
+    client.set_experiment_tag(experiment_id, "mlflow.experimentKind", "custom_model_development")
+    return client.get_experiment(experiment_id)

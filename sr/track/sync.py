@@ -1,7 +1,9 @@
 """The implementation of `sr.sync`: send what MLflow has not received, because it did not answer or a run was killed."""
 
+import math
 import sys
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 
 from sr.record.identity import find_run, list_runs, read_identity
@@ -9,7 +11,10 @@ from sr.record.journal_format import JOURNAL_FILE
 from sr.record.orphans import mark_orphaned_runs
 from sr.record.past import find_origin
 from sr.runtime.error import UserError
-from sr.track.server import describe_error, resolve_address
+from sr.track.address import describe_location, resolve_address
+from sr.track.mlflow_format import CURSOR_FILE
+from sr.track.server import open_existing
+from sr.track.server_error import describe_error
 from sr.track.upload import Upload, has_unsent_entries, send_run
 
 
@@ -38,14 +43,34 @@ def _find_folders(words: Sequence[str], runs: Path) -> Iterator[Path]:
 
 
 def _list_incomplete_runs(runs: Path, uri: str | None) -> Iterator[Path]:
+    """Yield the folders of runs of which something is not sent, or was sent to a database that is another one now."""
+    find_creation_time = cache(_find_creation_time)  # one question for each experiment
     for folder, identity in list_runs(runs):
-        if (folder / JOURNAL_FILE).exists() and not identity.is_alive:
-            try:
-                is_incomplete = has_unsent_entries(folder, uri or resolve_address(identity, runs), runs)
-            except UserError:  # a damaged journal, which is reported when it is its turn
-                is_incomplete = True
-            if is_incomplete:
-                yield folder
+        if not (folder / JOURNAL_FILE).exists() or identity.is_alive:
+            continue
+        address = uri or resolve_address(identity, runs)
+        try:
+            is_complete = not has_unsent_entries(folder, address, runs)
+        except UserError:  # a damaged journal, which is reported when it is its turn
+            is_complete = False
+        if not is_complete or find_creation_time(address, identity.experiment) > _read_change_time(
+            folder / CURSOR_FILE
+        ):
+            yield folder
+
+
+def _find_creation_time(uri: str, experiment: str | None) -> float:
+    """Return when an experiment was created at an MLflow, in seconds since 1970: infinity if it is not there, and 0 if that
+    is not known."""
+    if experiment is None:  # a run of an older version of sr
+        return 0.0
+    try:
+        found = open_existing(uri).get_experiment_by_name(experiment)
+    except Exception as error:  # whatever MLflow raises
+        problem = f"MLflow at {describe_location(uri)} cannot be asked whether it still has its runs"
+        print(f"{problem} ({describe_error(error)})", file=sys.stderr)
+        return 0.0
+    return (found.creation_time or 0) / 1000 if found else math.inf
 
 
 def _send_and_report(folder: Path, uri: str | None) -> bool:
@@ -73,3 +98,8 @@ def _send_and_report(folder: Path, uri: str | None) -> bool:
     sent = f"{upload.entries_sent} entries sent" if upload.entries_sent else "nothing to send"
     print(f"{folder.name}: {sent}{waiting}")
     return True
+
+
+def _read_change_time(file: Path) -> float:
+    """Return the time of the last change; infinity if there is no such file."""
+    return file.stat().st_mtime if file.exists() else math.inf

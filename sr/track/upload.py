@@ -17,6 +17,7 @@ from sr.record.json_text import to_json
 from sr.record.past import find_origin, read_past
 from sr.record.run_file import read_text, write_atomic
 from sr.runtime.error import UserError
+from sr.track.address import find_database, remove_credentials, resolve_address
 from sr.track.artifact import resolve_artifact_path
 from sr.track.mlflow_format import (
     CURSOR_FILE,
@@ -25,13 +26,16 @@ from sr.track.mlflow_format import (
     MAX_OTHERS,
     convert_tag,
     limit_parameter,
+    list_points,
+    list_tags,
     sanitize_key,
 )
-from sr.track.server import connect, describe_error, remove_credentials
+from sr.track.server import connect
+from sr.track.server_error import describe_error, is_value_error
 
 ENTRIES_PER_BATCH = 200
 NO_CHECKPOINT = -1  # before the first one no step is safe, not even step 0, at which the untrained net is evaluated
-REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST")  # MLflow's codes for what it will never accept
+NOT_FOUND = "RESOURCE_DOES_NOT_EXIST"  # MLflow's code for an ID that it does not know
 
 
 class Upload:
@@ -47,7 +51,11 @@ class Upload:
         self.entries_sent = 0  # by this object
         self._client: Any = None
         self._opening_id = ""  # our ID of the run
-        cursor = _read_cursor(folder, uri)
+        self._load_cursor(_read_cursor(folder, uri))
+
+    def _load_cursor(self, cursor: dict[str, Any]) -> None:
+        """Begin where the cursor says, with an empty one at the beginning."""
+        folder = self.folder
         self.run_id: str | None = cursor.get("run_id")
         size = (folder / JOURNAL_FILE).stat().st_size if (folder / JOURNAL_FILE).exists() else 0
         if cursor.get("offset", 0) > size:  # a machine that crashed lost lines that MLflow has
@@ -95,6 +103,8 @@ class Upload:
                 f"resume={self.folder} writes a new one"
             )
         client, self.experiment_id = connect(self.uri, opened["experiment"], self.runs)
+        if self.run_id is not None and not _has_run(client, self.run_id):
+            self._load_cursor({})  # the database was deleted, and this is a new one: it gets everything
         if self.run_id is None:  # it may have been created, and the answer lost
             has_our_id = f"tags.`sr.id` = '{opened['id']}'"
             matches = client.search_runs([self.experiment_id], has_our_id, max_results=1)
@@ -187,9 +197,9 @@ class Upload:
 
         opened = [entry["open"] for entry in entries if "open" in entry and entry["open"]["id"] == self._opening_id]
         params = {sanitize_key(key): limit_parameter(value) for one in opened for key, value in one["params"].items()}
-        tags = dict(_list_tags(entries))
+        tags = dict(list_tags(entries))
         kinds = (
-            ("metrics", [Metric(*point) for point in _list_points(entries)], MAX_METRICS),
+            ("metrics", [Metric(*point) for point in list_points(entries)], MAX_METRICS),
             ("params", [Param(*item) for item in params.items()], MAX_OTHERS),
             ("tags", [RunTag(*item) for item in tags.items()], MAX_OTHERS),
         )
@@ -225,10 +235,14 @@ class Upload:
         try:
             call(*args, **kwargs)
         except MlflowException as error:
-            if error.error_code not in REFUSALS:
+            if error.error_code == NOT_FOUND:
+                self._client = None  # the database may be another one now, which `connect` finds out
+            if not is_value_error(error):
                 raise
             if self._client.get_run(self.run_id).info.lifecycle_stage != "active":
-                raise UserError(f"the run {self.run_id} was deleted there") from None
+                raise UserError(
+                    f"the run {self.run_id} was deleted there; restore it: python -m mlflow runs restore --run-id {self.run_id}"
+                ) from None
             if report:
                 print(f"\nMLflow refuses a part of {self.folder.name} ({describe_error(error)})", file=sys.stderr)
             return False
@@ -259,10 +273,12 @@ def send_run(folder: Path, uri: str, any_server: bool = False) -> Upload | None:
     try:
         identity = read_identity(folder)
         upload = Upload(folder, uri, folder.parent)
-        is_own_server = identity is None or identity.uri in (None, remove_credentials(uri))
+        own_uri = identity and identity.uri and remove_credentials(resolve_address(identity, folder.parent))
+        is_own_server = own_uri in (None, remove_credentials(uri))
         if is_own_server or any_server:
+            upload.connect()
             upload.send_all()
-        if is_own_server and identity is not None and identity.run_id is None:
+        if is_own_server and identity is not None and identity.run_id != upload.run_id:
             identity.run_id = upload.run_id
             write_identity(folder, identity)
         return upload
@@ -270,26 +286,27 @@ def send_run(folder: Path, uri: str, any_server: bool = False) -> Upload | None:
         lock.release()
 
 
-def _list_points(entries: list[Entry]) -> Iterator[tuple[str, float, int, int]]:
-    for entry in entries:
-        for name, value in entry.get("points", {}).items():
-            if not isinstance(value, str):
-                yield sanitize_key(name), value, entry["time"], entry["step"]
+def _has_run(client: Any, run_id: str) -> bool:
+    """Return whether MLflow knows a run."""
+    from mlflow.exceptions import MlflowException
 
-
-def _list_tags(entries: list[Entry]) -> Iterator[tuple[str, str]]:
-    for entry in entries:
-        if "tag" in entry:
-            yield from convert_tag(entry["tag"], entry["value"])
-        if "image" in entry:
-            yield "mlflow.loggedImages", "True"
-        for name, value in entry.get("points", {}).items():
-            if isinstance(value, str):  # as a metric MLflow would store 1.8e308, or nothing
-                yield f"nonfinite.{sanitize_key(name)}", f"{value} at step {entry['step']}"
+    try:
+        client.get_run(run_id)
+    except MlflowException as error:
+        if error.error_code != NOT_FOUND:
+            raise
+        return False
+    return True
 
 
 def _read_cursor(folder: Path, uri: str) -> dict[str, Any]:
-    """Return the cursor of a run at this MLflow; an empty one if the run was sent to another, or to none."""
+    """Return the cursor of a run at this MLflow; an empty one if the run was sent to another, or to none.
+
+    A local database that does not exist any more has nothing.
+    """
+    database = find_database(uri)
+    if database and not database.exists():
+        return {}
     try:
         cursor = json.loads(read_text(folder / CURSOR_FILE))
         numbers = (cursor.get("offset", 0), cursor.get("past", 0), cursor.get("settled", NO_CHECKPOINT) - NO_CHECKPOINT)

@@ -21,11 +21,12 @@ from sr.config.renamed import update_override
 from sr.pretrained.archive import is_intact
 from sr.record.checkpoint_files import RESUMABLE
 from sr.record.identity import FINISHED, RUN_FILE, find_run, read_identity
-from sr.record.redact import MASK, mask_passwords
 from sr.record.result import SUMMARY_FILE, RunResult, read_run_result
 from sr.record.run_folder import OVERRIDES_FILE
 from sr.runtime.error import UserError
 from sr.runtime.launch import find_rank, share_first_answer
+from sr.runtime.redact import is_masked, mask_passwords
+from sr.track.address import LOGIN_ADVICE, restore_credentials
 from sr.track.run_address import parse_run_id
 
 AUTO = "auto"
@@ -66,9 +67,12 @@ def expand_overrides(words: list[str]) -> list[str]:
     before = [word for word in read_overrides(run.folder) if parse_key(word) not in keys]
     if "track" in keys:  # another tracker has other options
         before = [word for word in before if not parse_key(word).startswith("track.")]
-    masked = [parse_key(word) for word in before if MASK in word]
+    before = [restore_credentials(word) for word in before]
+    masked = [parse_key(word) for word in before if is_masked(word)]
     if masked:
-        raise UserError(f"resume={run.folder}: passwords are not stored; type {', '.join(masked)} again")
+        raise UserError(
+            f"resume={run.folder}: passwords are not stored; type {', '.join(masked)} again, or {LOGIN_ADVICE}"
+        )
     return [*before, *rest, f"resume={quote_override(str(run.folder))}"]
 
 
