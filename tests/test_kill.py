@@ -4,6 +4,7 @@
 seconds for each.
 """
 
+import contextlib
 import multiprocessing
 import os
 import random
@@ -31,6 +32,20 @@ WORDS = (
     "model.schedule.warmup=2",
 )  # fmt: skip
 LONGEST = 300.0  # seconds that a run may take
+# Options without which a run is another one: what a folder must have from its first moment on.
+EARLY_WORDS = (
+    "trainer.accelerator=cpu", "trainer.max_steps=6", "trainer.val_check_interval=3", "checkpoint_steps=2", "data=folder",
+    "data.repeat=6", "data.batch=4", "model/net=plain", "model.net.width=4", "track=journal",
+)  # fmt: skip
+EARLY_CASES = {
+    "augment": ("data/augment=[cutmix,mixup]", "data.patch=32", "model/loss=[l1,fft]"),
+    "schedule_free": ("model/optimizer=schedule_free", "model/schedule=constant", "data.patch=32"),
+    "patience": ("patience=1", "model.optimizer.lr=0", "model.ema=null", "data.patch=32"),
+    "real": ("data/degrade=real", "scale=4", "data.patch=32", "seed=5"),
+    "workers": ("data.workers=2", "trainer.precision=bf16-mixed", "data.patch=32"),
+    "gan": (*GAN, "data.patch=32"),
+}
+KILLS_OF_A_CASE = max(1, KILLS // 10)
 
 
 def child(words: list[str], log: Path) -> None:
@@ -99,17 +114,33 @@ class Runs:
 
     @property
     def folder(self) -> Path | None:
-        """The folder of the run, once there is enough in it to be resumed."""
-        found = [path for path in self.where.glob("*") if (path / "overrides.yaml").exists()]
+        """The folder of the run, from the moment on that there is one."""
+        found = [path for path in self.where.glob("2*_*") if path.is_dir()]
+        assert len(found) <= 1
         return max(found, default=None)
 
-    def go(self, seconds: float = LONGEST) -> bool:
-        """Start or resume the run, and kill it after so many seconds; return whether it ended before."""
-        own = [f"paths.runs={self.where}", f"track.uri=sqlite:///{self.where.parent}/mlflow.db"]
+    def list_folders(self) -> dict[Path, int]:
+        """Return all folders with the time of their last change, those that are still being made included."""
+        times = {}
+        for path in self.where.glob("*"):
+            with contextlib.suppress(FileNotFoundError):  # it has got its name in the meantime
+                times[path] = path.stat().st_mtime_ns
+        return times
+
+    def go(self, seconds: float = LONGEST, after_folder: bool = False) -> bool:
+        """Start or resume the run, and kill it after so many seconds; return whether it ended before.
+
+        With `after_folder` the time counts from the first change of a folder: a new run's may still be in the making.
+        """
+        own = [f"paths.runs={self.where}"]
+        own += [] if "track=journal" in self.words else [f"track.uri=sqlite:///{self.where.parent}/mlflow.db"]
         words = [f"resume={self.folder}", *own] if self.folder else [*self.words, *own]
         log = self.where.with_suffix(".log")
         process = self.fork.Process(target=child, args=(words, log))
+        before = self.list_folders()
         process.start()
+        while after_folder and process.is_alive() and self.list_folders() == before:
+            time.sleep(0.001)
         process.join(seconds)
         ended = not process.is_alive()
         process.kill()
@@ -146,3 +177,25 @@ def test_a_killed_and_resumed_run_equals_an_uninterrupted_one(
             contents = [torch.load(runs.folder / name, weights_only=True) for runs in (whole, killed)]
             assert find_differences(*contents) == []
     print(f"{kills} kills of {count} runs, of {seconds:.1f} s each")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", EARLY_CASES)
+def test_a_run_killed_in_its_first_second_is_resumed_as_itself(
+    case: str, fork: Any, world: Path, tmp_path: Path
+) -> None:
+    """Twice in each run: in the first millisecond, and later. The folder alone is named, so its options must be in it."""
+    words = (*EARLY_WORDS, *EARLY_CASES[case], f"data.path={world}/photos")
+    whole, moment = Runs(fork, tmp_path / "whole", words), random.Random(case)
+    assert whole.go()
+    expected = read_valid_entries(whole.folder)
+    for k in range(KILLS_OF_A_CASE):
+        killed = Runs(fork, tmp_path / f"killed{k}", words)
+        delays = (0.0, moment.uniform(0.0, 1.0))
+        for delay in delays[k % 2 :]:
+            killed.go(delay, after_folder=True)
+        assert killed.go()
+        assert find_differences(expected, read_valid_entries(killed.folder)) == [], delays
+        assert read_identity(killed.folder).status == "FINISHED"
+        contents = [torch.load(runs.folder / "last.ckpt", weights_only=True) for runs in (whole, killed)]
+        assert find_differences(*contents) == []
