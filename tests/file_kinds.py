@@ -166,13 +166,13 @@ FLOAT = Image.fromarray(make_pixels(1)[..., 0].astype(np.float32))
 # in part, UNREAD files are left out of a folder because of their suffix.
 ENTRIES: dict[str, tuple[str, Callable[[Path], object]]] = {
     "rgb.png": (READ, save()), "gray.png": (READ, save(1)), "alpha.png": (READ, save(4)), "gray_alpha.png": (READ, save(2)),
-    "photo.JPG": (READ, save(quality=95)), "photo.jpeg": (READ, save()), "web.webp": (READ, save()), "old.bmp": (READ, save()),
+    "photo.JPG": (READ, save(quality=95)), "camera.jpeg": (READ, save()), "web.webp": (READ, save()), "old.bmp": (READ, save()),
     "scan.tif": (READ, save()), "packed.tiff": (READ, save(compression="tiff_lzw")), "überspaß = 50% [1].png": (READ, save()),
     "palette.png": (READ, lambda path: make_image().quantize(16).save(path)), "bilevel.png": (
         READ, lambda path: make_image(1).convert("1").save(path)), "turned.jpg": (READ, with_orientation(6)),
     "orientation9.jpg": (READ, with_orientation(9)), "overview.tif": (READ, write_tiff_with_overview),
     "link.png": (READ, lambda path: path.symlink_to("rgb.png")), "icc.tif": (READ, lambda path: write_tiff(path, t34675=7)),
-    "pages.tif": (FRAMES, write_frames), "moving.png": (FRAMES, write_frames), "moving.webp": (FRAMES, write_frames),
+    "pages.tif": (FRAMES, write_frames), "moving.png": (FRAMES, write_frames), "animated.webp": (FRAMES, write_frames),
     "a.avif": (UNREAD, save()), "a.gif": (UNREAD, save()), "frames.gif": (UNREAD, write_frames), "a.ppm": (UNREAD, save()),
     "a.tga": (UNREAD, save()), "a.jp2": (UNREAD, save()), "a.ico": (UNREAD, save()), "a.jfif": (UNREAD, save(format="JPEG")),
     "a.heic": (UNREAD, data(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(64))), "a.dcm": (UNREAD, data(DICOM)),
@@ -183,10 +183,10 @@ ENTRIES: dict[str, tuple[str, Callable[[Path], object]]] = {
     "sixteen.png": (BAD, write_png_16), "gray16.tif": (BAD, GRAY_16.save), "float.tif": (BAD, FLOAT.save),
     "cmyk.jpg": (BAD, lambda path: make_image().convert("CMYK").save(path)), "eps.png": (BAD, save(format="EPS")),
     "bands.tif": (BAD, lambda path: write_tiff(path, 6, t338=(0, 0, 0))), "signed.tif": (
-        BAD, lambda path: write_tiff(path, 1, t339=2)), "dicom.png": (BAD, data(DICOM)), "dicom.tif": (
+        BAD, lambda path: write_tiff(path, 1, t339=2)), "dicom.png": (BAD, data(DICOM)), "preamble.tif": (
         BAD, data(b"II*\0" + DICOM[4:])), "gif.png": (BAD, save(format="GIF")), "text.png": (BAD, data(b"I am a letter.")),
-    "nothing.png": (BAD, data(b"")), "half.png": (BAD, cut(0.5)), "half.jpg": (BAD, cut(0.5)), "half.webp": (BAD, cut(0.5)),
-    "half.tif": (BAD, cut(0.5)), "half_stream.png": (BAD, write_half_png), "tRNS.png": (BAD, write_long_transparency),
+    "nothing.png": (BAD, data(b"")), "half.png": (BAD, cut(0.5)), "cut.jpg": (BAD, cut(0.5)), "short.webp": (BAD, cut(0.5)),
+    "part.tif": (BAD, cut(0.5)), "half_stream.png": (BAD, write_half_png), "tRNS.png": (BAD, write_long_transparency),
     "late_exif.png": (BAD, write_late_orientation), "pipe.png": (BAD, os.mkfifo), "socket.png": (BAD, write_socket),
     "broken_link.png": (BAD, lambda path: path.symlink_to("nowhere.png")),
     "more": (FOLDER, lambda path: [write_image(path / f"{k}.png", H, W) for k in range(3)]), "x.png": (FOLDER, Path.mkdir),

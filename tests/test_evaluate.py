@@ -242,19 +242,32 @@ def test_two_images_of_one_stem_are_two(sr: Callable, tmp_path: Path) -> None:
     assert set(read_results(tmp_path)["Twins"].per_image) == {"a.png", "a.bmp", "b"}
 
 
-def test_a_damaged_image_costs_no_finished_result(sr: Callable, world: Path, tmp_path: Path) -> None:
-    shutil.copytree(world / "Set5", tmp_path / "data" / "Set5")
+def test_a_damaged_image_of_a_set_is_found_before_anything_is_evaluated(
+    sr: Callable, world: Path, tmp_path: Path
+) -> None:
     shutil.copytree(world / "Set5", tmp_path / "data" / "Broken")
     file = tmp_path / "data" / "Broken" / "HR" / "s2.png"
     file.write_bytes(file.read_bytes()[:-200])
-    words = ("model/net=bicubic", "scale=2", "data.test=[Set5,Broken]", "paths.data=data")
-    answer = sr("evaluate", *words, *QUICK)
+    answer = sr("evaluate", "model/net=bicubic", "scale=2", "data.test=[Broken]", "paths.data=data", *QUICK)
     assert answer.code == 2
     assert "Broken/HR/s2.png: this image is damaged" in answer.err
+    assert not list(tmp_path.glob("runs/*evaluate*"))
+
+
+def test_a_damaged_result_costs_no_finished_result(sr: Callable, world: Path, tmp_path: Path) -> None:
+    for name in ("Set5", "Broken"):
+        shutil.copytree(world / "Set5", tmp_path / "data" / name)
+        shutil.copytree(world / "Set5" / "HR", tmp_path / "results" / name)
+    file = tmp_path / "results" / "Broken" / "s2.png"
+    file.write_bytes(file.read_bytes()[:-200])
+    words = ("images=results", "scale=2", "data.test=[Set5,Broken]", "paths.data=data")
+    answer = sr("evaluate", *words, *QUICK)
+    assert answer.code == 2
+    assert "Broken/s2.png: this image is damaged" in answer.err
     results = read_results(tmp_path)
     assert results["Set5"].count == 4
     assert (results["Broken"].is_unfinished, list(results["Broken"].per_image)) == (True, ["s0", "s1"])
-    assert "failed: Bicubic" in answer.out
+    assert "failed: images" in answer.out
     assert "Broken: interrupted; the values of its first 2 images" in answer.out
 
 

@@ -34,6 +34,7 @@ from file_kinds import (
 )  # fmt: skip
 from PIL import Image
 
+from sr.image.convert import to_pixels
 from sr.image.metadata import describe_lost_metadata
 from sr.image.png import find_png_damage
 from sr.image.read import UnsupportedImageError, probe, read_image
@@ -245,3 +246,9 @@ def test_cut_files_are_still_named_with_their_format(tmp_path: Path) -> None:
     assert "this PNG file is damaged" in error_of(tmp_path / "b.png")
     write_half_png(tmp_path / "c.png")
     assert probe(tmp_path / "c.png")[:2] == (H, W)
+
+
+def test_a_damaged_pillow_image_is_named_in_the_python_api(tmp_path: Path) -> None:
+    ENTRIES["half.png"][1](tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as image, pytest.raises(UserError, match="image: this image is damaged"):
+        to_pixels(image)

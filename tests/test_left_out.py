@@ -9,6 +9,7 @@ import pytest
 from conftest import write_image
 from file_kinds import BAD, FOLDER, FRAMES, READ, UNREAD, fill_folder, make_image, write_frames, write_half_png
 from PIL import Image
+from test_predict import save_checkpoint
 
 from sr.data.benchmark import Benchmark
 from sr.data.folder import Folder
@@ -113,10 +114,10 @@ def test_inspect_calls_it_an_error_where_an_evaluation_set_shrinks(tmp_path: Pat
 
 @pytest.mark.slow
 @pytest.mark.parametrize("command", ["predict", "evaluate", "inspect", "run"])
-def test_whole_commands_name_or_do_every_entry(command: str, tmp_path: Path, sr: Callable, sr_checkpoint: Path) -> None:
+def test_whole_commands_name_or_do_every_entry(command: str, tmp_path: Path, sr: Callable) -> None:
     kinds = fill_folder(tmp_path / "in", *EVERYTHING)
     options = {
-        "predict": ("checkpoint=" + str(sr_checkpoint), "input=in", "output=out"),
+        "predict": (f"checkpoint={save_checkpoint(tmp_path / 'best.ckpt')}", "input=in", "output=out"),
         "evaluate": ("model/net=bicubic", "scale=2", "data.test=[in]", f"paths.data={tmp_path}", "track=none"),
         "inspect": ("data=folder", "data.path=in", "data.patch=16", "scale=2"),
         "run": ("data=folder", "data.path=in", "data.patch=16", "scale=2", "trainer.max_steps=1", "track=none"),
@@ -175,6 +176,19 @@ def test_every_error_of_pairs_is_in_one_list(tmp_path: Path) -> None:
     assert "hr/p1.png: no LR image of this name" in text
     assert "hr/p2.png: this image is damaged" in text
     assert text.count("lr/p3.png: this is not an image") == 1
+
+
+def test_a_damaged_image_of_an_evaluation_set_is_found_before_training(tmp_path: Path) -> None:
+    for k in range(3):
+        write_image(tmp_path / "Mine" / f"{k}.png", seed=k)
+        write_image(tmp_path / "hr" / f"{k}.png", seed=k)
+    write_half_png(tmp_path / "Mine" / "1.png")
+    write_image(tmp_path / "Mine" / "small.png", 12, 40)
+    for split, stage in (("val", "fit"), ("test", "test")):
+        with pytest.raises(UserError) as error:
+            build(Folder, tmp_path, path=str(tmp_path / "hr"), **{split: ["Mine"]}).setup(stage)
+        names = [Path(line.split(": ")[0]).name for line in str(error.value).splitlines()]
+        assert sorted(names) == ["1.png", "small.png"]
 
 
 @pytest.mark.parametrize("name", ["d.tif", "c.png", "b.webp"])

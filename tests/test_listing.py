@@ -121,3 +121,13 @@ def test_texts_are_no_images_and_a_pipe_is_not_waited_for(tmp_path: Path) -> Non
 def test_a_photo_of_a_camera_is_no_tiff(tmp_path: Path) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "a.dng", format="TIFF")
     assert identify_kind(tmp_path / "a.dng").name == "camera RAW"
+
+
+@pytest.mark.parametrize("option", ["data.path", "data.test"])
+def test_images_next_to_the_subfolder_hr_are_named(tmp_path: Path, option: str, capsys: pytest.CaptureFixture) -> None:
+    for name in ("a.png", "b.png", "HR/c.png"):
+        write_image(tmp_path / name)
+    is_test = option == "data.test"
+    files = list_hr_files(tmp_path, option) if is_test else list_folder_images(str(tmp_path), None, tmp_path)
+    assert [path.name for path in files] == ["c.png"]
+    assert capsys.readouterr().err == f"note: {option}={tmp_path}: left out: 2 image(s) next to the subfolder HR\n"

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from omegaconf import OmegaConf
-from PIL import Image
 from torch import Tensor
 
 from sr.benchmark.comparison import Comparison
@@ -17,6 +16,7 @@ from sr.config import schema
 from sr.config.build import build_part
 from sr.data.sample import NAMES
 from sr.degrade.chain import Chain
+from sr.image.read import read_rgb
 from sr.runtime.error import UserError
 
 SIDE, SCALE, BATCH = 256, 4, 16  # HR pixels; images
@@ -60,7 +60,7 @@ def _read_crops() -> list[NDArray[np.uint8]]:
     import skimage
 
     folder = Path(skimage.__file__).parent / "data"
-    crops = [np.array(Image.open(folder / name).convert("RGB"))[:SIDE, :SIDE] for name in NAMES["train"]]
+    crops = [read_rgb(folder / name).permute(1, 2, 0).numpy()[:SIDE, :SIDE] for name in NAMES["train"]]
     crops = [crop for crop in crops if crop.shape[:2] == (SIDE, SIDE)]
     return [np.ascontiguousarray(crops[k % len(crops)][:, :: 1 - 2 * (k // 8)]) for k in range(BATCH)]
 

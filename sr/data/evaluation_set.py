@@ -1,10 +1,11 @@
 """Named evaluation sets: the folder `root/NAME`, with its images in `HR` or directly in it."""
 
+import sys
 from pathlib import Path
 
 from sr.data.file_errors import FileError
 from sr.data.image_set import ImageSet
-from sr.image.listing import list_images
+from sr.image.listing import is_image_name, list_images
 from sr.metric.ssim import WINDOW_SIZE
 from sr.runtime.error import UserError, suggest_nearest
 
@@ -30,11 +31,19 @@ def find_hr_folder(path: Path) -> Path:
     return path / "HR" if (path / "HR").is_dir() else path
 
 
+def report_images_outside_hr(path: Path, option: str) -> None:
+    """Print a note if a set has images next to its subfolder `HR`, of which alone the images are taken."""
+    count = 0 if find_hr_folder(path) == path else sum(is_image_name(x) and x.is_file() for x in path.iterdir())
+    if count:
+        print(f"note: {option}={path}: left out: {count} image(s) next to the subfolder HR", file=sys.stderr)
+
+
 def list_hr_files(path: Path, option: str) -> list[Path]:
     """List the HR images of the set in the folder `path`; `option` is the option that named the set.
 
     Raises `UserError` if an image of the set is of a format that is not read.
     """
+    report_images_outside_hr(path, option)
     return list_images(find_hr_folder(path), option, is_complete=True)
 
 

@@ -5,7 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from sr.data.evaluation_set import find_hr_folder
+from sr.data.evaluation_set import find_hr_folder, report_images_outside_hr
 from sr.data.module import SRDataModule
 from sr.data.source import ImageFiles, Split
 from sr.image.listing import list_images
@@ -41,7 +41,7 @@ class Folder(SRDataModule):
     @property
     def folders(self) -> list[Path]:
         """The folders that the images are in."""
-        return [_find_folder(str(name), self.root) for name in _to_list(self.path)]
+        return [find_hr_folder(_find_folder(str(name), self.root)) for name in _to_list(self.path)]
 
     @cached_property
     def _files(self) -> list[Path]:
@@ -58,10 +58,13 @@ def list_folder_images(path: str | Sequence[str], exclude: Sequence[Any] | None,
 
     A folder is a path, or the name of a set under `root`; its images are in its subfolder `HR`, if it has one.
     """
-    folders = [_find_folder(str(name), root) for name in _to_list(path)]
+    typed = [_find_folder(str(name), root) for name in _to_list(path)]
+    folders = [find_hr_folder(folder) for folder in typed]
     repeated = [folder for folder in folders if folders.count(folder) > 1]
     if repeated:
         raise UserError(f"data.path={_format(path)}: {repeated[0]} is named twice")
+    for folder in typed:
+        report_images_outside_hr(folder, "data.path")
     files = [file for folder in folders for file in list_images(folder, "data.path")]
     if isinstance(exclude, str | int):
         raise UserError(f"data.exclude={exclude}: expected a list: data.exclude=[{exclude}]")
@@ -97,7 +100,7 @@ def _to_list(path: str | Sequence[str]) -> Sequence[str]:
 
 
 def _find_folder(name: str, root: Path) -> Path:
-    """Return the folder of images that `name` means: a path if it exists, else a set under `root`."""
+    """Return the folder that `name` means: a path if it exists, else a set under `root`."""
     path = Path(name).expanduser()
     path = path if path.exists() else root.expanduser() / name
     if not path.exists():
@@ -105,7 +108,7 @@ def _find_folder(name: str, root: Path) -> Path:
         raise UserError(
             f"data.path={name}: there is no such folder, nor one under paths.data={root}.{suggest_nearest(name, folders)}"
         )
-    return find_hr_folder(path)
+    return path
 
 
 def _format(value: str | Sequence[Any]) -> str:

@@ -165,6 +165,7 @@ class SRDataModule(DataSource, LightningDataModule):
             check_frames(images, option)
         if isinstance(images, ImageSet):
             check_sizes(images)
+            images.load()  # a damaged image must not be found after the training
             if name == self.name and self.train_set is None:
                 _report_further_frames([images])
         return images

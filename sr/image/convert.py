@@ -7,7 +7,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from sr.image.read import GRAY_MODES, MODES, split_alpha
+from sr.image.read import GRAY_MODES, MODES, report_damage, split_alpha
 from sr.image.write import to_pil, to_uint8
 from sr.runtime.error import UserError
 
@@ -32,7 +32,8 @@ def to_pixels(image: np.ndarray | Image.Image | Tensor, name: str = "image") -> 
     if isinstance(image, Image.Image):
         if image.mode not in MODES:
             raise UserError(f"{name}: expected 8-bit gray or RGB (found mode {image.mode}); use image.convert('RGB')")
-        pixels, alpha = split_alpha(ImageOps.exif_transpose(image))
+        with report_damage(name):  # a file that is open is decoded only now
+            pixels, alpha = split_alpha(ImageOps.exif_transpose(image))
         return Pixels(pixels[None], alpha)
     if isinstance(image, np.ndarray):
         if image.dtype != np.uint8 and not np.issubdtype(image.dtype, np.floating):

@@ -52,7 +52,7 @@ class Header(NamedTuple):
 
 def probe(path: Path) -> Header:
     """Read an image's header without decoding the pixels; raise a `UserError` if it is no 8-bit image."""
-    with open_image(path) as image, _report_damage(path):
+    with open_image(path) as image, report_damage(path):
         # Image.Image's method: the one of PNG files would decode the pixels
         is_transposed = Image.Image.getexif(image).get(ORIENTATION_TAG, 1) in TRANSPOSING_ORIENTATIONS
         width, height = image.size
@@ -75,7 +75,7 @@ def read_image(path: Path) -> DecodedImage:
     The size is that of `probe`, or a `UserError` is raised.
     """
     height, width, *_ = probe(path)
-    with open_image(path) as image, _report_damage(path):
+    with open_image(path) as image, report_damage(path):
         image.load()
         if image.format == "PNG" and has_empty_end(image) and (damage := find_png_damage(path)):
             raise ValueError(damage)
@@ -102,14 +102,14 @@ def open_image(path: Path) -> Image.Image:
     special = describe_special_file(path)
     if special:
         raise UserError(f"{path}: expected a file (found {special}); {ADVICE}")
-    with _report_damage(path):
+    with report_damage(path):
         try:
             image = Image.open(path, formats=FORMATS)
         except UnidentifiedImageError:
             raise _explain_unidentified(path) from None
         except Image.DecompressionBombError as error:
             raise UserError(f"{path}: too large to open safely ({error})") from None
-    with contextlib.ExitStack() as stack, _report_damage(path):
+    with contextlib.ExitStack() as stack, report_damage(path):
         stack.callback(image.close)
         reason = _find_unsupported(path, image)
         if reason:
@@ -140,13 +140,13 @@ def _find_unsupported(path: Path, image: Image.Image) -> str:
         reason = explain_unread_tiff(image)
         if reason:
             return reason
-    if image.mode in MODES and not _is_16_bit(image):
+    if image.mode in MODES and not is_16_bit(image):
         return ""
-    found = "16 bits a channel" if _is_16_bit(image) else f"mode {image.mode}"
+    found = "16 bits a channel" if is_16_bit(image) else f"mode {image.mode}"
     return f"{found}, expected 8-bit gray or RGB; convert it first (16-bit and CMYK are not read)"
 
 
-def _is_16_bit(image: Image.Image) -> bool:
+def is_16_bit(image: Image.Image) -> bool:
     """Return True if the file has 16 bits per channel, even where Pillow drops the lower 8 and reports RGB.
 
     A BMP with 5-6-5 bits per pixel (Pillow's raw mode "BGR;16") is not one.
@@ -160,18 +160,18 @@ def _count_frames(image: Image.Image) -> int:
 
 
 @contextlib.contextmanager
-def _report_damage(path: Path) -> Iterator[None]:
-    """Raise a `UserError` that names `path` for any exception of a decoder: damaged bytes may lead to every kind of it."""
+def report_damage(name: Path | str) -> Iterator[None]:
+    """Raise a `UserError` that names the image for any exception of a decoder: damaged bytes may lead to every kind of it."""
     try:
         yield
     except UserError:
         raise
     except MemoryError:
-        raise UserError(f"{path}: does not fit in memory") from None
+        raise UserError(f"{name}: does not fit in memory") from None
     except Exception as error:
         if isinstance(error, OSError) and error.strerror:  # from the operating system, not from Pillow
-            raise UserError(f"{path}: cannot be read ({error.strerror})") from None
-        raise UserError(f"{path}: this image is damaged ({error or type(error).__name__}); {ADVICE}") from None
+            raise UserError(f"{name}: cannot be read ({error.strerror})") from None
+        raise UserError(f"{name}: this image is damaged ({error or type(error).__name__}); {ADVICE}") from None
 
 
 def _to_tensor(image: Image.Image) -> Tensor:
