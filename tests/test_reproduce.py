@@ -84,7 +84,7 @@ def test_a_run_is_found_by_its_folder_its_name_and_its_id(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("file", "value", "says"),
     [
-        ("config_yaml", ["a"], "config.yaml or environment.yaml was not written by sr"),
+        ("config_yaml", ["a"], "config.yaml was not written by sr"),
         ("environment_yaml", {"verb": "run", "git": {}}, "its commit is unknown"),
         ("environment_yaml", {"verb": "run", "git": {"sha": "--upload-pack=evil"}}, "its commit is unknown"),
         ("environment_yaml", {"verb": "os.system", "git": {"sha": SHA}}, "only sr.run and sr.evaluate can be repeated"),

@@ -92,13 +92,17 @@ def test_weights_are_compared_tensor_by_tensor(tmp_path: Path) -> None:
     assert kind({"net.c": torch.ones(1)}).kind == DIFFERENT
 
 
-def test_second_best_checkpoint_is_compared_and_superseded_files_are_not(tmp_path: Path) -> None:
-    before, after = tmp_path / "before", tmp_path / "after"
-    names = ("best.ckpt", "best_spectrum.ckpt", "last.ckpt", "previous.ckpt", "best_spectrum_until_20.ckpt")
-    for folder in (before, after):
+def test_every_checkpoint_that_the_run_has_is_compared(tmp_path: Path) -> None:
+    """Also one that its repetition lacks, and one that was reset; not previous.ckpt, whose step depends on the clock."""
+    folders = [tmp_path / name for name in ("original", "repetition")]
+    names = ("best.ckpt", "best_mine.ckpt", "best_until_900.ckpt", "last.ckpt", "previous.ckpt")
+    for k, folder in enumerate(folders):
         folder.mkdir()
         for name in names:
-            changed = folder == after and "spectrum" in name
-            torch.save({"state_dict": {"net.a": torch.ones(3) * (2 if changed else 1)}}, folder / name)
-    outcomes = {outcome.name: outcome.kind for outcome in compare_weights(before, after, 1e-3)}
-    assert outcomes == {"best.ckpt": EQUAL, "best_spectrum.ckpt": DIFFERENT, "last.ckpt": EQUAL}
+            torch.save({"net.a": torch.ones(3) + k * (name == "best_until_900.ckpt")}, folder / name)
+    (folders[1] / "best_mine.ckpt").unlink()
+    outcomes = {outcome.name: (outcome.kind, outcome.detail) for outcome in compare_weights(*folders, 0.0)}
+    assert outcomes == {
+        "best.ckpt": ("equal", ""), "best_mine.ckpt": ("different", "only in the run, not in its repetition"),
+        "best_until_900.ckpt": ("different", "most in net.a"), "last.ckpt": ("equal", ""),
+    }  # fmt: skip

@@ -55,7 +55,9 @@ def test_a_run_of_a_dirty_tree_is_reproduced_from_another_clone_to_the_last_bit(
     assert done.returncode == 0, done.stderr
     (folder,) = (path.parent for path in runs.glob("*/summary.json"))
     shutil.rmtree(first / "sr" / "net")  # the tree that it came from is of no use any more
-    again = sr_in(second, runs, "reproduce", str(folder), f"repository={second}")
+    refused = sr_in(second, runs, "reproduce", str(folder), f"repository={second}")
+    assert (refused.returncode, "type trust=[patch] to execute it" in refused.stderr) == (2, True), refused.stderr
+    again = sr_in(second, runs, "reproduce", str(folder), f"repository={second}", "trust=[patch]")
     assert again.returncode == 0, again.stdout + again.stderr
     assert "reproduced: equal to the last bit" in again.stdout
     assert "NOT" not in again.stdout
@@ -74,7 +76,7 @@ def test_a_run_of_a_dirty_tree_is_reproduced_from_another_clone_to_the_last_bit(
     damaged[-1] ^= 1
     (photos / "p2.png").write_bytes(damaged)
     before = set(runs.iterdir())
-    stopped = sr_in(second, runs, "reproduce", str(folder), f"repository={second}")
+    stopped = sr_in(second, runs, "reproduce", str(folder), f"repository={second}", "trust=[patch]")
     assert stopped.returncode == 2
     assert "photos/p2.png differs" in stopped.stdout
     assert "force=true" in stopped.stderr
@@ -82,11 +84,33 @@ def test_a_run_of_a_dirty_tree_is_reproduced_from_another_clone_to_the_last_bit(
     assert (dry.returncode, "photos/p2.png differs" in dry.stdout) == (3, True)
     assert set(runs.iterdir()) == before
     write_image(photos / "p2.png", seed=77)
-    forced = sr_in(second, runs, "reproduce", str(folder), "force=true", f"repository={second}")
+    forced = sr_in(second, runs, "reproduce", str(folder), "force=true", f"repository={second}", "trust=[patch]")
     assert forced.returncode == 3, forced.stdout + forced.stderr
     assert "NOT reproduced" in forced.stdout
     assert "photos/p2.png differs" in forced.stdout.partition("repetition")[2]
     assert git(second, "worktree", "list").count("\n") == 1
+
+
+@pytest.mark.slow
+def test_an_extended_run_is_reproduced_to_the_last_bit(tmp_path: Path) -> None:
+    """The learning rate of its first part fell to the end of two steps, which no run of four steps does."""
+    git(tmp_path, "clone", "-q", str(ROOT), "clone")
+    clone, runs = tmp_path / "clone", tmp_path / "runs"
+    patch = code.read_changes(ROOT).patch
+    if patch:
+        subprocess.run(["git", "apply", "-"], cwd=clone, input=patch, check=True)
+    for k in range(4):
+        write_image(tmp_path / "photos" / f"p{k}.png", seed=k)
+    words = [word for word in OPTIONS if "max_steps" not in word]
+    words += [f"data.path={tmp_path}/photos", "track=journal", "data.test=[]", "model/net=plain"]
+    assert sr_in(clone, runs, "run", *words, "trainer.max_steps=2").returncode == 0
+    (folder,) = (path.parent for path in runs.glob("*/summary.json"))
+    extended = sr_in(clone, runs, "run", f"resume={folder}", "trainer.max_steps=4")
+    assert extended.returncode == 0, extended.stderr
+    again = sr_in(clone, runs, "reproduce", str(folder), f"repository={clone}")
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "part 2 of 2" in again.stdout
+    assert "reproduced: equal to the last bit" in again.stdout
 
 
 @pytest.mark.slow

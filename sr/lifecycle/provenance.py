@@ -1,5 +1,6 @@
 """Record where a run comes from, as files of its folder: config, command, source code, packages, machine, data."""
 
+import hashlib
 import itertools
 import os
 import platform
@@ -45,13 +46,18 @@ def collect_files(
     checkout = git.find_checkout()
     paths = [Path(path).expanduser().resolve() for path in config.get("paths", {}).values() if path]
     changes = git.read_changes(checkout, paths) if checkout else git.Changes()
+    state, config_dirs = git.read_state(checkout), list_config_dirs()
+    outside = [folder for folder in config_dirs if checkout and not Path(folder).is_relative_to(checkout)]
+    if checkout and state and (changes.patch or outside):
+        git.record_code(checkout, git.digest_code(state["sha"], changes.patch, outside))
     environment = {
         "verb": command,
-        "command": format_command(command, [*(f"--config-dir={folder}" for folder in list_config_dirs()), *overrides]),
+        "command": format_command(command, [*(f"--config-dir={folder}" for folder in config_dirs), *overrides]),
         "folder": str(Path.cwd()),
-        "parts": list_config_dirs(),
+        "parts": config_dirs,
         "seed": config.get("seed"),
-        "git": git.read_state(checkout),
+        "git": state,
+        "patch_sha256": hashlib.sha256(changes.patch).hexdigest() if changes.patch else None,
         "patch_is_whole": changes.is_complete,
         "not_in_patch": list(changes.omitted),
         "python": platform.python_version(),

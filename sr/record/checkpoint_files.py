@@ -32,11 +32,13 @@ def list_best(folder: Path) -> list[Path]:
 
 
 def list_final(folder: Path) -> list[Path]:
-    """Return the checkpoints that a finished run is compared by: the best ones, then the last.
+    """Return the checkpoints that a finished run is compared by: the best ones, superseded ones too, then the last.
 
     `previous.ckpt` is not among them: its step depends on the clock (`checkpoint_minutes`).
     """
-    return [*list_best(folder), *(path for path in (folder / LAST,) if path.exists())]
+    best = list_best(folder)
+    superseded = sorted(path for path in folder.glob(f"best*{_SUPERSEDED}*{SUFFIX}") if path not in best)
+    return [*best, *superseded, *(path for path in (folder / LAST,) if path.exists())]
 
 
 def list_checkpoints(folder: Path) -> list[Path]:

@@ -1,10 +1,12 @@
 """The source code of a run: its commit, and one patch that turns the commit into what ran, untracked files included.
 
 Nothing in the user's repository changes: the patch is made with an index and an object store of its own, in a temporary
-folder.
+folder. Only `sr-runs` in the folder .git of the clone is written: checksums of the changed code that ran here. No clone, fetch
+or copied run folder brings them along, so they prove to `sr.reproduce` that code was made in this clone.
 """
 
 import contextlib
+import hashlib
 import os
 import re
 import shutil
@@ -71,6 +73,35 @@ def read_changes(folder: Path, excluded: Sequence[Path] = ()) -> Changes:
         patch = run_git(folder, "diff-index", *options, "HEAD", env=env)
     omitted = tuple(os.fsdecode(name) for name in untracked if name not in included)
     return Changes(patch or b"", omitted, patch is not None and None not in outputs)
+
+
+def digest_code(commit: str, patch: bytes, config_dirs: Sequence[str]) -> str:
+    """Return the SHA-256 of the code of a run that its commit does not hold: its patch, and the names of own folders."""
+    parts = [commit, hashlib.sha256(patch).hexdigest(), *map(str, config_dirs)]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def record_code(checkout: Path, digest: str) -> None:
+    """Note that this code ran from this clone; without a place to write nothing is noted."""
+    path = _find_record(checkout)
+    if path is None or has_run_code(checkout, digest):
+        return
+    with contextlib.suppress(OSError), path.open("a", encoding="ascii") as file:
+        file.write(f"{digest}\n")
+
+
+def has_run_code(clone: Path, digest: str) -> bool:
+    """Return True if this code has run from this clone."""
+    path = _find_record(clone)
+    try:
+        return path is not None and digest in path.read_text(encoding="ascii", errors="replace").split()
+    except OSError:
+        return False
+
+
+def _find_record(folder: Path) -> Path | None:
+    output = run_git(folder, "rev-parse", "--path-format=absolute", "--git-path", "sr-runs")
+    return Path(os.fsdecode(output).rstrip("\n")) if output else None
 
 
 def run_git(folder: Path, *words: str, env: dict[str, str] | None = None, stdin: bytes | None = None) -> bytes | None:

@@ -14,7 +14,9 @@ from sr.runtime.error import UserError
 COMMANDS = ("run", "evaluate")  # that can be repeated
 COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 REQUIRED_FILES = ("config.yaml", "overrides.yaml", "environment.yaml")
-OPTIONAL_FILES = (SUMMARY_FILE, "data.json", "packages.txt", "changes.patch")
+OPTIONAL_FILES = re.compile(  # names; a resumed run has numbered ones
+    rf"{re.escape(SUMMARY_FILE)}|data\.json|packages\.txt|changes(\.\d+)?\.patch|environment\.\d+\.yaml"
+)
 MAX_FILE_SIZE = 100_000_000  # bytes
 
 
@@ -43,17 +45,20 @@ class RecordedRun(NamedTuple):
         return [str(folder) for folder in self.environment.get("parts") or []]
 
     @property
-    def config_dirs_in_checkout(self) -> list[str]:
-        """Those of `config_dirs` inside of the run's checkout, relative to it: its commit or its patch holds them."""
-        checkout = str(self.environment["git"].get("folder") or "/dev/null")
-        return [str(Path(d).relative_to(checkout)) for d in self.config_dirs if Path(d).is_relative_to(checkout)]
+    def checkout(self) -> str:
+        """The folder of the git checkout that the run was started from, on its own machine."""
+        return str(self.environment["git"].get("folder") or "/dev/null")
 
     @property
-    def later_commits(self) -> list[str]:
-        """The short hashes of the commits under which the run was resumed, if they are not its first one."""
-        resumed = [_read_yaml(path) for path in sorted(self.folder.glob("environment.*.yaml"))]
-        hashes = [str(e["git"].get("sha")) for e in resumed if isinstance(e, dict) and isinstance(e.get("git"), dict)]
-        return [commit[:12] for commit in hashes if commit != self.commit]
+    def config_dirs_in_checkout(self) -> list[str]:
+        """Those of `config_dirs` inside of the run's checkout, relative to it: its commit or its patch holds them."""
+        folders = map(Path, self.config_dirs)
+        return [str(folder.relative_to(self.checkout)) for folder in folders if folder.is_relative_to(self.checkout)]
+
+    @property
+    def other_config_dirs(self) -> list[str]:
+        """Those of `config_dirs` outside of the run's checkout: neither its commit nor its patch holds their code."""
+        return [folder for folder in self.config_dirs if not Path(folder).is_relative_to(self.checkout)]
 
     @property
     def is_finished(self) -> bool:
@@ -68,11 +73,12 @@ def read_run(folder: Path, tracker_id: str | None = None) -> RecordedRun:
         raise UserError(
             f"run={folder}: {', '.join(missing)} missing: not a run of sr, or one from before sr recorded its provenance"
         )
-    config, overrides, environment = (_read_yaml(folder / name) for name in REQUIRED_FILES)
+    config, overrides = (_read_yaml(folder / name) for name in ("config.yaml", "overrides.yaml"))
+    environment = read_environment(folder / "environment.yaml")
     identity, data = (_read_json(folder / name) for name in (RUN_FILE, "data.json"))
     result = read_run_result(folder)
-    if not (isinstance(config, dict) and isinstance(environment, dict) and isinstance(environment.get("git"), dict)):
-        raise UserError(f"run={folder}: config.yaml or environment.yaml was not written by sr, or is damaged")
+    if not isinstance(config, dict):
+        raise UserError(f"run={folder}: config.yaml was not written by sr, or is damaged")
     overrides = overrides or []
     if not _is_fingerprint(data):
         raise UserError(f"run={folder}: data.json was not written by sr, or is damaged")
@@ -83,14 +89,22 @@ def read_run(folder: Path, tracker_id: str | None = None) -> RecordedRun:
         raise UserError(
             f"run={folder}: it was started by sr.{command}; only sr.{' and sr.'.join(COMMANDS)} can be repeated"
         )
-    if not COMMIT.fullmatch(str(environment["git"].get("sha"))):
-        raise UserError(f"run={folder}: its commit is unknown, because sr did not run from a git checkout")
     run_id = identity.get("id") or identity.get("run_id") or (result and result.run_id) or tracker_id or folder.name
-    packages = parse_versions(_read_bytes(folder / "packages.txt").decode(errors="replace"))
-    patch = _read_bytes(folder / "changes.patch")
+    packages = parse_versions(read_bytes(folder / "packages.txt").decode(errors="replace"))
+    patch = read_bytes(folder / "changes.patch")
     return RecordedRun(
         folder, str(run_id), command, overrides, config, environment, packages, data, result, patch
     )  # fmt: skip
+
+
+def read_environment(path: Path) -> dict[str, Any]:
+    """Return a checked environment.yaml, or the numbered one of a resumed run."""
+    environment = _read_yaml(path)
+    if not isinstance(environment, dict) or not isinstance(environment.get("git"), dict):
+        raise UserError(f"{path}: was not written by sr, or is damaged")
+    if not COMMIT.fullmatch(str(environment["git"].get("sha"))):
+        raise UserError(f"{path}: its commit is unknown, because sr did not run from a git checkout")
+    return environment
 
 
 def parse_versions(text: str) -> dict[str, str]:
@@ -109,7 +123,7 @@ def _is_fingerprint(data: dict[str, Any]) -> bool:
     return all(isinstance(text, str) for text in texts) and not any(".." in name.parts for name in names)
 
 
-def _read_bytes(path: Path) -> bytes:
+def read_bytes(path: Path) -> bytes:
     """Return the content of a file, empty if there is none."""
     try:
         size = path.stat().st_size
@@ -124,7 +138,7 @@ def _read_bytes(path: Path) -> bytes:
 
 def _read_yaml(path: Path) -> Any:
     try:
-        return yaml.safe_load(_read_bytes(path).decode())
+        return yaml.safe_load(read_bytes(path).decode())
     except (yaml.YAMLError, ValueError):
         raise UserError(f"{path}: not a YAML file, or a damaged one") from None
 
@@ -132,7 +146,7 @@ def _read_yaml(path: Path) -> Any:
 def _read_json(path: Path) -> dict[str, Any]:
     """Return the object in a JSON file, empty if there is no file."""
     try:
-        content = json.loads(_read_bytes(path) or b"{}")
+        content = json.loads(read_bytes(path) or b"{}")
     except ValueError:
         raise UserError(f"{path}: not a JSON file, or a damaged one") from None
     if not isinstance(content, dict):

@@ -8,9 +8,11 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+from sr.config.command_line import quote_override
 from sr.lifecycle.run_start import REPRODUCES
 from sr.record.machine import VARIABLES
 from sr.reproduction.environment import get_section
+from sr.reproduction.parts import list_new_words
 from sr.reproduction.recorded_run import RecordedRun
 from sr.runtime.error import UserError
 
@@ -44,16 +46,26 @@ def resolve_paths(run: RecordedRun, paths: dict[str, str | None]) -> LocalPaths:
     return LocalPaths(working_dir, data, runs, cache)
 
 
-def build_command(run: RecordedRun, tree: Path, paths: LocalPaths) -> list[str]:
+def build_command(
+    run: RecordedRun,
+    tree: Path,
+    paths: LocalPaths,
+    resumed: Path | None = None,
+    before: RecordedRun | None = None,
+) -> list[str]:
     """Return the run's command line with the paths of this machine; `tree` is the worktree of its commit.
 
-    Of `resume=` only a checkpoint file is taken over, from which the run began: a resumed run is repeated as a whole.
+    Of `resume=` only a checkpoint file is taken over, from which the run began. A later part of a run continues the
+    repetition `resumed` of the part `before`, with the options that it changed.
     """
-    words = [
-        word
-        for word in run.overrides
-        if not word.lstrip("+~").startswith(REPLACED_OPTIONS) or _is_initial_checkpoint(word, paths.working_dir)
-    ]
+    if resumed is not None:
+        words = [*list_new_words(run, before), f"resume={quote_override(str(resumed))}"]
+    else:
+        words = [
+            word
+            for word in run.overrides
+            if not word.lstrip("+~").startswith(REPLACED_OPTIONS) or _is_initial_checkpoint(word, paths.working_dir)
+        ]
     local = [f"paths.data={paths.data}", f"paths.runs={paths.runs}"]
     local += [f"paths.cache={paths.cache}"] if paths.cache else []
     in_checkout = [f"--config-dir={tree / folder}" for folder in run.config_dirs_in_checkout]
@@ -75,9 +87,11 @@ def build_variables(run: RecordedRun, tree: Path) -> dict[str, str]:
     return inherited | taken_over | python | {REPRODUCES: run.id}
 
 
-def repeat_run(run: RecordedRun, tree: Path, paths: LocalPaths) -> Path:
-    """Run it with the code in `tree`, show its output, and return the folder of the new run."""
-    command = [sys.executable, *build_command(run, tree, paths)[1:]]
+def repeat_run(
+    run: RecordedRun, tree: Path, paths: LocalPaths, resumed: Path | None = None, before: RecordedRun | None = None
+) -> Path:
+    """Run it with the code in `tree`, show its output, and return the folder of the new run; arguments as above."""
+    command = [sys.executable, *build_command(run, tree, paths, resumed, before)[1:]]
     print(flush=True)
     folder = None
     process = subprocess.Popen(

@@ -5,18 +5,21 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sr.data.fingerprint import find_data_differences
+from sr.record import git
 from sr.reproduction import environment
 from sr.reproduction.locate import LocatedRun
 from sr.reproduction.metrics import compare_metrics, read_points, select_trackable
 from sr.reproduction.outcome import CLOSE, DIFFERENT, EQUAL, Outcome
+from sr.reproduction.parts import split_run
 from sr.reproduction.recorded_run import RecordedRun, read_run
 from sr.reproduction.repetition import build_command, repeat_run, resolve_paths
 from sr.reproduction.targets import check_run_targets
 from sr.reproduction.weights import compare_weights
-from sr.reproduction.worktree import check_commit, create_worktree, find_clone, list_changed_files
+from sr.reproduction.worktree import check_commit, create_worktree, find_clone, list_changed_files, summarize_patch
 from sr.runtime.error import UserError
 
 MAX_LINES = 20  # printed of one kind
+TRUST_PATCH = "patch"  # in `trust`: execute code of the run that is in no commit
 
 
 class Reproduction:
@@ -28,15 +31,22 @@ class Reproduction:
     ) -> None:  # fmt: skip
         self.dry, self.force, self.tolerance, self.repository, self.trust = dry, force, tolerance, repository, trust
         self.run, self.tracker_id = read_run(*located), located.tracker_id
+        self.parts, self.doubts = split_run(self.run)
         self.paths = resolve_paths(self.run, paths)
 
     def execute(self) -> bool:
         """Return whether everything is equal, or within the tolerance; with `dry`, whether the run would be repeated."""
-        run = self.run
-        clone = find_clone(self.repository)
-        check_commit(clone, run.commit)
-        check_run_targets(run, clone, self.trust)
-        self._print_plan(clone)
+        run, parts, clone = self.run, self.parts, find_clone(self.repository)
+        for part in parts:
+            check_commit(clone, part.commit)
+            check_run_targets(part, clone, self.trust)
+        print(f"run       {run.id} in {run.folder}")
+        for number, part in enumerate(parts, 1):
+            if len(parts) > 1:
+                print(f"part {number} of {len(parts)}")
+            self._print_plan(clone, part, parts[number - 2] if number > 1 else None)
+        _print_lines("doubt", self.doubts)
+        self._check_trust(clone)
         images = environment.find_image_differences(run, self.paths.data, self.paths.cache)
         _print_lines("machine", environment.find_machine_differences(run))
         _print_lines("packages", environment.find_package_differences(run))
@@ -45,30 +55,50 @@ class Reproduction:
             raise UserError(f"{len(images)} file(s) are not those of the run (see above): restore them, or force=true")
         if self.dry:
             return not images
-        with create_worktree(clone, run.commit, run.patch) as tree:
-            folder = repeat_run(run, tree, self.paths)
+        folder, before = None, None
+        for part in parts:
+            with create_worktree(clone, part.commit, part.patch) as tree:
+                folder = repeat_run(part, tree, self.paths, folder, before)
+            before = part
         return self._compare(read_run(folder))
 
-    def _print_plan(self, clone: Path) -> None:
-        run, changed = self.run, list_changed_files(self.run.patch)
+    def _print_plan(self, clone: Path, part: RecordedRun, before: RecordedRun | None) -> None:
+        """Print the code and the command of one part; `before` is the part that it continues."""
+        changed = list_changed_files(part.patch)
         state = f"with changes to {len(changed)} file(s)" if changed else "clean"
-        print(f"run       {run.id} in {run.folder}")
-        print(f"commit    {run.commit[:12]} of {clone}, {state}")
-        _print_lines("changes", changed)
-        if run.environment.get("patch_is_whole") is False:
+        print(f"commit    {part.commit[:12]} of {clone}, {state}")
+        _print_lines("changes", summarize_patch(clone, part.patch))
+        if part.environment.get("patch_is_whole") is False:
             _print_lines("changes", ["could not be saved: git failed when the run began"])
-        _print_lines(
-            "changes", [f"resumed under commit {commit}, which is not repeated" for commit in run.later_commits]
-        )
-        _print_lines("not saved", [str(name) for name in run.environment.get("not_in_patch") or []])
-        print(f"command   {shlex.join(build_command(run, Path('COMMIT'), self.paths))}")
+        _print_lines("not saved", [str(name) for name in part.environment.get("not_in_patch") or []])
+        command = build_command(part, Path("COMMIT"), self.paths, Path("REPETITION") if before else None, before)
+        print(f"command   {shlex.join(command)}")
         print(f"in        {self.paths.working_dir}")
+
+    def _check_trust(self, clone: Path) -> None:
+        """Raise if code would run that is neither in a commit of the clone nor proven to have run from it before.
+
+        What a run's folder says about itself proves nothing: it may be a stranger's. With `dry`, only say so.
+        """
+        foreign = [part for part in self.parts if (part.patch or part.other_config_dirs) and not _is_own(clone, part)]
+        if not foreign or TRUST_PATCH in self.trust:
+            return
+        dirs = [folder for part in foreign for folder in part.other_config_dirs]
+        code = " and ".join(["its changes.patch"] * any(part.patch for part in foreign) + [f"{d}" for d in dirs])
+        message = (
+            f"this run executes code that has not run from {clone} before: {code}. Read it (a patch is in {self.run.folder}), "
+            f"then type trust=[{','.join([*self.trust, TRUST_PATCH])}] to execute it"
+        )
+        if not self.dry:
+            raise UserError(f"run={self.run.folder.name}: {message}")
+        print(f"trust     {message}")
 
     def _compare(self, repetition: RecordedRun) -> bool:
         """Print all differences between the run and its repetition; return whether it is reproduced."""
         run = self.run
         print(f"\n{run.folder.name} and its repetition, {repetition.folder.name}:")
-        if (repetition.commit, repetition.patch) != (run.commit, run.patch):
+        code = [[(part.commit, part.patch) for part in split_run(r).parts] for r in (run, repetition)]
+        if code[0] != code[1]:
             _print_lines("code", ["differs from the run's: see changes.patch of both"])
         _print_lines("config", environment.find_config_differences(run.config, repetition.config))
         _print_lines("flags", environment.find_flag_differences(run.environment, repetition.environment))
@@ -90,8 +120,13 @@ class Reproduction:
         if not kinds:
             raise UserError("the run has neither metrics nor weights here, so there is nothing to compare")
         quality = "equal to the last bit" if kinds == {EQUAL} else f"equal within {self.tolerance:g}"
-        print(f"\nreproduced: {quality}" if DIFFERENT not in kinds else "\nNOT reproduced")
+        reasons = f": {'; '.join(self.doubts)}" if self.doubts else ""
+        print(f"\nreproduced: {quality}" if DIFFERENT not in kinds else f"\nNOT reproduced{reasons}")
         return DIFFERENT not in kinds
+
+
+def _is_own(clone: Path, part: RecordedRun) -> bool:
+    return git.has_run_code(clone, git.digest_code(part.commit, part.patch, part.other_config_dirs))
 
 
 def _print_lines(label: str, lines: Sequence[str]) -> None:

@@ -1,7 +1,8 @@
 """Check which classes a recorded run builds: parts of `sr`, and what the user trusts (`sr.config.allowlist`).
 
 Its config may come from somebody else. Classes in modules that the run's own commit or patch contains, and that differ
-from the modules here, cannot be inspected without running them. They are the run's code, which runs anyway.
+from the modules here, cannot be inspected without running them. They are the run's code, which runs as a whole if it is
+trusted (`Reproduction._check_trust`).
 """
 
 import re

@@ -13,12 +13,18 @@ from sr.reproduction.outcome import CLOSE, DIFFERENT, EQUAL, Outcome
 
 
 def compare_weights(original: Path, repetition: Path, tolerance: float) -> list[Outcome]:
-    """Return one outcome for each checkpoint that both run folders have: the best ones and the last."""
-    names = [path.name for path in list_final(original) if (repetition / path.name).is_file()]
-    states = [[_select_tensors(read_weights(folder / name)) for folder in (original, repetition)] for name in names]
-    return [
-        _compare_states(name, first, second, tolerance) for name, (first, second) in zip(names, states, strict=True)
-    ]
+    """Return one outcome for each checkpoint that the run still has; one that its repetition lacks is different.
+
+    A run whose folder has none, as one that was downloaded, gets no outcome.
+    """
+    return [_compare_files(path, repetition / path.name, tolerance) for path in list_final(original)]
+
+
+def _compare_files(original: Path, repetition: Path, tolerance: float) -> Outcome:
+    first = _select_tensors(read_weights(original))
+    if not repetition.is_file():
+        return Outcome(original.name, DIFFERENT, len(first), detail="only in the run, not in its repetition")
+    return _compare_states(original.name, first, _select_tensors(read_weights(repetition)), tolerance)
 
 
 def _select_tensors(content: dict[str, Any]) -> State:

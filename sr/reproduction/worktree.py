@@ -52,16 +52,22 @@ def create_worktree(clone: Path, commit: str, patch: bytes) -> Iterator[Path]:
             signal.signal(signal.SIGTERM, previous_handler)
 
 
+def summarize_patch(clone: Path, patch: bytes) -> list[str]:
+    """Return the lines of `git apply --stat`: each file with the number of its changed lines. Nothing is applied."""
+    return _run_git(clone, "apply", "--stat", "-", stdin=patch).splitlines() if patch else []
+
+
 def list_changed_files(patch: bytes) -> list[str]:
     """Return the names of the files that a patch changes."""
     names = re.findall(rb'^diff --git (?:a/.+ b/(.+)|"a/.+" "b/(.+)")$', patch, re.MULTILINE)
     return [(plain or quoted).decode(errors="replace") for plain, quoted in names]
 
 
-def _run_git(folder: Path, *words: str, stdin: bytes | None = None) -> None:
-    """Run git and raise with its message if it fails."""
+def _run_git(folder: Path, *words: str, stdin: bytes | None = None) -> str:
+    """Run git and return what it prints; raise with its message if it fails."""
     command = ["git", "-c", "core.hooksPath=/dev/null", "-C", str(folder), *words]  # a hook could run anything
     done = subprocess.run(command, input=stdin, capture_output=True, env=git.clean_environment(), check=False)
     if done.returncode:
         reason = done.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"]
         raise UserError(f"git {words[0]} failed in {folder}: {reason[-1]}")
+    return done.stdout.decode(errors="replace")

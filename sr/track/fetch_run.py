@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,12 @@ from sr.track.server_error import describe_error
 
 
 def fetch_run(
-    run_id: str, uri: str | None, runs: Path, folder: Path, required: Sequence[str], optional: Sequence[str]
+    run_id: str, uri: str | None, runs: Path, folder: Path, required: Sequence[str], optional: re.Pattern[str]
 ) -> None:
     """Download these files of an MLflow run to `folder`, and its metrics to a journal there.
 
-    `uri` is the tracking server; None: the database in `runs` (`paths.runs`). MLflow has no values that are not finite.
+    Optional files are those whose whole name matches. `uri` is the tracking server; None: the database in `runs`
+    (`paths.runs`). MLflow has no values that are not finite.
     """
     uri = uri or default_uri(runs)
     not_found = f"run={run_id}: no run of this id in paths.runs, nor at uri={describe_location(uri)}"
@@ -32,7 +34,8 @@ def fetch_run(
     try:
         for name in required:
             download_artifact(client, run_id, name, folder)
-        for name in optional:
+        names = [str(file.path) for file in client.list_artifacts(run_id)]
+        for name in filter(optional.fullmatch, names):
             with contextlib.suppress(UserError):
                 download_artifact(client, run_id, name, folder)
         points = [point for name in run.data.metrics for point in client.get_metric_history(run_id, name)]
