@@ -100,13 +100,15 @@ class After(Callback):
         self.look(module)
 
 
-def fit(module: SRModule, steps: int, data: list[Pair], *callbacks: Callback, **options: Any) -> Trainer:
-    """Train on these batches alone, on the CPU, without validation, checkpoints or output."""
+def fit(
+    module: SRModule, steps: int, data: list[Pair], *callbacks: Callback, ckpt_path: Path | None = None, **options: Any
+) -> Trainer:
+    """Train on these batches alone, on the CPU, without validation, checkpoints or output; resume from `ckpt_path`."""
     trainer = Trainer(
         max_steps=steps, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
         enable_model_summary=False, limit_val_batches=0, callbacks=list(callbacks), **options,
     )  # fmt: skip
-    trainer.fit(module, DataLoader(data, batch_size=None))
+    trainer.fit(module, DataLoader(data, batch_size=None), ckpt_path=ckpt_path, weights_only=True)
     return trainer
 
 

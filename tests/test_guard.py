@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 import torch
-from specimen import fit, weights
+from pytorch_lightning import Callback, Trainer
+from specimen import After, fit, weights
 from test_gan import gan
 from test_model import cnn, pairs, train, with_nan
 
@@ -49,6 +50,24 @@ def test_an_exploded_accumulated_step_names_its_bad_batch() -> None:
     with pytest.raises(Exception, match="the training has exploded") as stop:
         train(module, 4, lambda m: seen.append(m.global_step), data=with_nan(pairs(), 4), accumulate_grad_batches=2)
     assert stop.value.batch.lr.isnan().all()
+
+
+def test_a_resumed_run_rolls_back_to_the_same_step_as_an_uninterrupted_one(tmp_path: Path) -> None:
+    """Three bad steps follow step 6, of which the checkpoint is: both return to the weights of step 4."""
+
+    class SaveSix(Callback):
+        def on_train_batch_start(self, trainer: Trainer, *_: object) -> None:
+            if trainer.global_step == 6:
+                trainer.save_checkpoint(tmp_path / "6.ckpt")
+
+    guard, bad = {"snapshot_interval": 2}, with_nan(pairs(3), 0, 1, 2)
+    whole, resumed, seen = cnn(guard=Guard(**guard)), cnn(guard=Guard(**guard)), {}
+    fit(whole, 9, pairs(6) + bad, After(lambda m: seen.setdefault(m.global_step, weights(m.net))), SaveSix())
+    assert torch.load(tmp_path / "6.ckpt", weights_only=True)["module"]["guard"]["snapshots"][0]["step"] == 4
+    fit(resumed, 9, bad + pairs(6), ckpt_path=tmp_path / "6.ckpt")
+    assert (whole.guard.rollbacks, resumed.guard.rollbacks) == (1, 1)
+    assert torch.equal(weights(whole.net), seen[4])
+    assert torch.equal(weights(resumed.net), seen[4])
 
 
 def test_a_negative_loss_does_not_explode() -> None:

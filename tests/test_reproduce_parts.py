@@ -38,9 +38,9 @@ def resumed_run(folder: Path, statuses: list[str], *environments: dict[str, Any]
     """Write a run with one attempt for each environment; `statuses` are those of all but the last one."""
     numbered = {f"environment_{k}_yaml": environment for k, environment in enumerate(environments[1:], 2)}
     run_folder(folder, environment_yaml=environments[0], **numbered)
-    entries = [{"open": {}}]
+    entries = []
     for number, status in enumerate(statuses, 2):
-        entries += [{"status": status}] * (status != "killed") + [{"again": number}]
+        entries += [{"status": status, "time": 1}] * (status != "killed") + [{"again": number, "time": 1}]
     (folder / JOURNAL_FILE).touch()
     append_entries(folder / JOURNAL_FILE, entries)
     return folder

@@ -18,6 +18,7 @@ from sr.callback.best import BestCheckpoint
 from sr.checkpoint.atomic import link_file, sync_folder, write_checkpoint
 from sr.checkpoint.load import KEY
 from sr.metric.key import name_metrics, parse_metrics
+from sr.model.guard import remove_snapshots
 from sr.model.module import SRModule
 from sr.record.checkpoint_files import LAST, PART_SUFFIX, PREVIOUS
 from sr.record.run_file import create_file
@@ -32,7 +33,7 @@ CLOCK_INTERVAL = 50  # steps after which several processes agree on whether `min
 class CheckpointWriter(Callback):
     """Writes `last.ckpt` at each validation and, between two steps, every `minutes` and every `steps` steps.
 
-    `previous.ckpt` is the one before it, and the best checkpoints are hard links to what was the last one at that step.
+    `previous.ckpt` is the one before it. A best checkpoint is the last one of that step without the guard's snapshots.
 
     A checkpoint holds everything that the rest of the training depends on: Lightning's own state (weights, optimizers,
     schedules, loops, the scaler of half precision), the state of module and callbacks, and that of all random number
@@ -124,33 +125,40 @@ class CheckpointWriter(Callback):
         step = trainer.global_step
         with module.use_eval_weights():  # the content refers to the weights and copies none
             content = trainer._checkpoint_connector.dump_checkpoint(False)  # the public method would write twice
-            part = self._write_part(content, step) if trainer.is_global_zero else None
-        if part:
-            self.tracker.call_when_flushed(partial(self._put_in_place, part, step, best_paths or []))
+            parts = self._write_parts(content, bool(best_paths)) if trainer.is_global_zero else []
+        if parts:
+            self.tracker.call_when_flushed(partial(self._put_in_place, parts, step, best_paths or []))
         self._last_step, self._last_time = step, time.monotonic()
 
-    def _write_part(self, content: dict[str, Any], step: int) -> Path:
-        """Write a file under a temporary name, which it has until the tracker has stored all reports up to this step."""
-        part = self.last_path.with_name(f"{self.last_path.name}.{step}{PART_SUFFIX}")
-        try:
-            with create_file(part) as file:
-                write_checkpoint(content, file)
-        except OSError as error:
-            part.unlink(missing_ok=True)
-            raise self._describe_disk_error(step, error) from None
-        return part
+    def _write_parts(self, content: dict[str, Any], has_best: bool) -> list[Path]:
+        """Write the file of the last checkpoint, and that of the best ones, under temporary names.
 
-    def _put_in_place(self, part: Path, step: int, best_paths: list[Path]) -> None:
-        """Rename the file; at every moment there is an intact `last.ckpt`, and a best one at least as new as it states."""
+        They have these names until the tracker has stored all reports up to this step.
+        """
+        step = content["global_step"]
+        contents = {f"{step}": content} | ({f"{step}.best": remove_snapshots(content)} if has_best else {})
+        parts = [self.last_path.with_name(f"{self.last_path.name}.{name}{PART_SUFFIX}") for name in contents]
+        try:
+            for part, content_of_part in zip(parts, contents.values(), strict=True):
+                with create_file(part) as file:
+                    write_checkpoint(content_of_part, file)
+        except OSError as error:
+            _remove_files(parts)
+            raise self._describe_disk_error(step, error) from None
+        return parts
+
+    def _put_in_place(self, parts: list[Path], step: int, best_paths: list[Path]) -> None:
+        """Rename the files; at every moment there is an intact `last.ckpt`, and a best one at least as new as it states."""
         try:
             for path in best_paths:
-                link_file(part, path)
+                link_file(parts[1], path)
             if self.last_path.exists():
                 link_file(self.last_path, self.last_path.with_name(PREVIOUS))
-            part.replace(self.last_path)
+            parts[0].replace(self.last_path)
+            _remove_files(parts)
             sync_folder(self.last_path.parent)
         except OSError as error:
-            part.unlink(missing_ok=True)
+            _remove_files(parts)
             raise self._describe_disk_error(step, error) from None
         self.tracker.mark_saved(step)
 
@@ -158,6 +166,11 @@ class CheckpointWriter(Callback):
         intact = "; the one before it is intact" if self.last_path.exists() else ""
         reason = error.strerror or error
         return DiskError(f"{self.last_path}: the checkpoint of step {step} cannot be written ({reason}){intact}")
+
+
+def _remove_files(paths: list[Path]) -> None:
+    for path in paths:
+        path.unlink(missing_ok=True)
 
 
 def _normalize_loop_counters(checkpoint: dict[str, Any], num_batches: float) -> None:

@@ -35,8 +35,8 @@ class Guard:
     `snapshot_interval` to 2 · `snapshot_interval` steps ago, and multiply all learning rates by `lr_factor`. After
     `max_rollbacks` of these the training ends with `ExplodedError`.
 
-    A checkpoint holds the counts, but not the snapshots, each of which is as large as the training: a resumed run
-    returns to no step before that checkpoint.
+    A checkpoint holds the counts and the two snapshots, each of which is as large as the training, so that a resumed run
+    returns to the same step as an uninterrupted one.
     """
 
     def __init__(
@@ -63,15 +63,17 @@ class Guard:
         self._snapshots: deque[Snapshot] = deque(maxlen=2)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the counts as plain values, for a checkpoint."""
+        """Return the counts and the snapshots as plain values and tensors, for a checkpoint."""
         counts = {"skipped": self.skipped, "returned": self.rollbacks, "mean": self._mean, "good": self._good_steps}
-        return {**counts, "recent": list(self._recent)}
+        return {**counts, "recent": list(self._recent), "snapshots": [s._asdict() for s in self._snapshots]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore the state returned by `state_dict()`."""
         self.skipped, self.rollbacks = state["skipped"], state["returned"]
         self._mean, self._good_steps = state["mean"], state["good"]
         self._recent = deque(state["recent"], maxlen=SKIP_WINDOW)
+        snapshots = state.get("snapshots", [])  # files of earlier versions have none, nor have best checkpoints
+        self._snapshots = deque((Snapshot(**snapshot) for snapshot in snapshots), maxlen=2)
 
     def is_good_step(self, norm: float, loss: float | None = None) -> bool:
         """Return True if a step with this gradient norm may be done. `loss` is None for an update of D.
@@ -123,6 +125,13 @@ class Guard:
             f"step {step}: {reason}, {self.max_skips} times in {SKIP_WINDOW} steps: back to the weights of step "
             f"{snapshot.step}, learning rates times {self.lr_factor:g} (rollback {self.rollbacks} of {self.max_rollbacks})",
         )
+
+
+def remove_snapshots(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """Return a checkpoint without the guard's snapshots, two thirds of its size, which only a resumed run needs."""
+    module = checkpoint.get("module", {})
+    guard = {name: value for name, value in module.get("guard", {}).items() if name != "snapshots"}
+    return checkpoint | {"module": module | {"guard": guard}} if guard else checkpoint
 
 
 def _report(module: LightningModule, line: str) -> None:
