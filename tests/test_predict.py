@@ -160,7 +160,7 @@ def test_two_images_of_one_name_are_refused(tmp_path: Path, predict: Any) -> Non
         write_image(tmp_path / "in" / name)
     with pytest.raises(UserError, match=r"a\.jpg and a\.png would both become a_x2\.png"):
         predict(tmp_path / "in")
-    assert not list((tmp_path / "out").iterdir())
+    assert not (tmp_path / "out").exists()
 
 
 def test_bad_images_are_named_and_the_others_written(tmp_path: Path, sr: Any) -> None:

@@ -4,10 +4,9 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tqdm import tqdm
-
 from sr.image.read import read_image
 from sr.runtime.error import UserError
+from sr.runtime.terminal import ProgressBar
 
 
 class FileError(UserError):
@@ -28,7 +27,9 @@ def complete_error(first: FileError, checks: Mapping[Path, CheckSize]) -> FileEr
         return checks[path](path, tuple(size))
 
     with ThreadPoolExecutor() as pool:
-        bar = tqdm(pool.map(find_error, checks), total=len(checks), desc="checking all files", unit="image", delay=2)
+        bar = ProgressBar(
+            pool.map(find_error, checks), total=len(checks), desc="checking all files", unit="image", delay=2
+        )
         errors = [line for message in bar for line in message.splitlines()]
     others = [line for line in str(first).splitlines() if line not in errors]
     return FileError("\n".join([*others, *errors]))

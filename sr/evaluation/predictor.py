@@ -1,6 +1,7 @@
 """Predictors, which give the results that are evaluated: a net together with its cost, or a folder of result images."""
 
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,8 +13,8 @@ from sr.image.color import rgb_to_gray
 from sr.image.listing import list_images
 from sr.image.read import read_image
 from sr.inference.complexity import Meter, count_multiply_adds, count_parameters
-from sr.inference.memory import report_out_of_memory
-from sr.inference.upscale import upscale
+from sr.inference.memory import advise_tile, report_out_of_memory
+from sr.inference.upscale import choose_tile, upscale
 from sr.metric.protocol import Protocol as EvaluationProtocol
 from sr.runtime.error import UserError
 
@@ -43,6 +44,11 @@ class Predictor(Protocol):
         """Return the cost of an image of this set: the median of milliseconds, the largest memory in MiB; {} if unknown."""
         ...
 
+    @property
+    def tiles(self) -> Counter[int]:
+        """The number of images of this set that were upscaled in tiles, by the side of the tiles in LR pixels."""
+        ...
+
     def predict(self, pair: Pair, names: list[str], set_name: str, gray: bool) -> Tensor:
         """Return the results `[B, C, s·h, s·w]`, float 0…1, for the images of these names.
 
@@ -58,7 +64,7 @@ class NetPredictor:
         self, net: nn.Module, scale: int, color: str, device: torch.device, ensemble: bool, tile: int | None
     ) -> None:
         self.net, self.color, self.ensemble, self.tile = net.to(device).eval(), color, ensemble, tile
-        self.meter = Meter(device)
+        self.meter, self.tiles = Meter(device), Counter()
         self.name = getattr(
             net, "architecture", type(net).__name__
         )  # spandrel's nets have the name of what it detected
@@ -68,15 +74,18 @@ class NetPredictor:
             self.multiply_adds *= 8
 
     def start_set(self) -> None:
-        self.meter = Meter(self.meter.device)
+        self.meter, self.tiles = Meter(self.meter.device), Counter()
 
     def measure_cost(self) -> dict[str, float]:
         return {"ms_per_image": self.meter.milliseconds, "peak_memory_mb": self.meter.peak / 2**20}
 
     @torch.inference_mode()
     def predict(self, pair: Pair, names: list[str], set_name: str, gray: bool) -> Tensor:
-        size = f"{pair.lr.shape[3]}×{pair.lr.shape[2]}"
-        with report_out_of_memory(f"{set_name}/{names[0]}: an LR of {size}"), self.meter.measure_call(len(names)):
+        h, w = pair.lr.shape[-2:]
+        if tile := choose_tile((h, w), self.tile):
+            self.tiles[tile] += len(names)
+        image, advice = f"{set_name}/{names[0]}: an LR of {w}×{h}", advise_tile((h, w), self.tile)
+        with report_out_of_memory(image, advice), self.meter.measure_call(len(names)):
             return upscale(self.net, pair.lr, self.color, self.ensemble, self.tile)
 
 
@@ -87,7 +96,7 @@ class ImagePredictor:
     name = "images"
 
     def __init__(self, folder: Path, sets: dict[str, list[str]], protocol: EvaluationProtocol) -> None:
-        self.protocol = protocol
+        self.protocol, self.tiles = protocol, Counter()
         self.files = {name: _match_files(folder, name, images, protocol.scale) for name, images in sets.items()}
 
     def start_set(self) -> None:

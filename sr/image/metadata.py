@@ -46,7 +46,9 @@ def _list_other(image: Image.Image) -> list[str]:
     lost += ["XMP"] * any(key in info for key in ("xmp", "XML:com.adobe.xmp"))
     lost += ["IPTC"] * ("photoshop" in info)
     texts = [
-        key for key, value in info.items() if isinstance(value, str) and key not in ("XML:com.adobe.xmp", "compression")
+        key
+        for key, value in info.items()
+        if isinstance(value, str) and key not in ("XML:com.adobe.xmp", "compression") and not key.startswith("sr:")
     ]
     lost += ["text"] * ("comment" in info or (image.format == "PNG" and bool(texts)))
     return lost + ["a color profile that cannot be read"] * (not isinstance(info.get("icc_profile", b""), bytes))

@@ -1,9 +1,12 @@
 """Write PNG files: to a temporary file first, which is then renamed, so that no incomplete image ever remains."""
 
+import contextlib
+import uuid
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from PIL import Image
+from PIL import Image, PngImagePlugin
 from torch import Tensor
 
 from sr.runtime.error import UserError
@@ -21,12 +24,18 @@ def to_pil(pixels: Tensor, alpha: Tensor | None = None) -> Image.Image:
     return Image.fromarray(array[:, :, 0] if array.shape[2] == 1 else array)
 
 
-def write_png(path: Path, image: Image.Image, icc: bytes | None = None) -> None:
-    """Write `image` to `path` atomically, with the color profile `icc`."""
-    temporary = path.with_name(path.name + ".part")
+def write_png(path: Path, image: Image.Image, icc: bytes | None = None, texts: Mapping[str, str] | None = None) -> None:
+    """Write `image` to `path` atomically, with the color profile `icc` and `texts` as tEXt chunks."""
+    chunks = PngImagePlugin.PngInfo()
+    for key, text in (texts or {}).items():
+        chunks.add_text(key, text)
+    # Another process may write to the same folder, and `path` may be as long as a name can be.
+    temporary = path.with_name(f".{uuid.uuid4().hex}.part")
     try:
-        image.save(temporary, format="PNG", icc_profile=icc)
+        image.save(temporary, format="PNG", icc_profile=icc, pnginfo=chunks)
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise UserError(f"{path}: cannot be written ({error.strerror or error})") from None
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)

@@ -20,5 +20,5 @@ def apply_self_ensemble(net: Upscaler, lr: Tensor) -> Tensor:
         # Undo it on the result.
         sr = sr.transpose(-1, -2) if k & 4 else sr
         sr = sr.flip(axes) if axes else sr
-        total = sr if total is None else total + sr
-    return total / 8
+        total = sr.clone() if total is None else total.add_(sr)
+    return total.div_(8)

@@ -5,22 +5,35 @@ from collections.abc import Iterator
 
 import torch
 
+from sr.inference.upscale import choose_tile
 from sr.runtime.error import UserError
 
 FEWER_METRICS = "evaluate fewer metrics: metric/also=[]"  # LPIPS and DISTS run VGG on whole images
+SMALL_TILE, USUAL_TILE = 64, 256  # LR pixels; with smaller tiles than SMALL_TILE most of the work is their margins
+CPU_MESSAGES = ("can't allocate memory", "bad_alloc")  # of PyTorch's CPU allocator and of oneDNN
 
 
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Return True for a device's `torch.OutOfMemoryError`, and for the message of the CPU allocator."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return True for a device's `torch.OutOfMemoryError`, for the messages of the CPU allocator, and `MemoryError`."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(message in str(error) for message in CPU_MESSAGES)
 
 
 @contextlib.contextmanager
-def report_out_of_memory(image: str, advice: str = "say tile=256, or less") -> Iterator[None]:
+def report_out_of_memory(image: str, advice: str) -> Iterator[None]:
     """Turn an out-of-memory error in the block into a `UserError` that names the image and says what to do."""
     try:
         yield
-    except RuntimeError as error:
+    except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
         raise UserError(f"{image} does not fit in memory; {advice}") from None
+
+
+def advise_tile(size: tuple[int, int], tile: int | None) -> str:
+    """Return what to do if a net does not fit in memory with LR of `size` (h, w) and the option `tile`."""
+    side = min(choose_tile(size, tile) or max(size), max(size))
+    if side > SMALL_TILE:
+        return f"say tile={min(USUAL_TILE, max(SMALL_TILE, side // 2))}, or less"
+    return f"this net needs more than there is for {side}×{side} LR pixels already: choose a smaller net"

@@ -1,9 +1,10 @@
 """Load a net and upscale images with it: `sr.load` and `sr.upscale`, which `sr.predict` uses as well."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from sr.checkpoint.load import LoadedNet, load_checkpoint
 from sr.config.build import select_device
@@ -11,9 +12,12 @@ from sr.image.color import rgb_to_gray
 from sr.image.convert import ImageT, Pixels, from_pixels, to_pixels
 from sr.image.resize import imresize
 from sr.image.write import to_uint8
-from sr.inference.memory import report_out_of_memory
-from sr.inference.upscale import upscale as upscale_batch
+from sr.inference.memory import advise_tile, report_out_of_memory
+from sr.inference.tile import Part, join_parts
+from sr.inference.upscale import iterate_parts
 from sr.runtime.error import UserError
+
+SPLIT = "split the image, or use a machine with more memory"
 
 
 def load(
@@ -68,7 +72,8 @@ def upscale_pixels(
 ) -> Pixels:
     """Upscale the pixels of images of one size; `name` is what messages call them.
 
-    `[B, 1 or 3, h, w]` -> `[B, 1 or 3, s·h, s·w]`, in the same dtype: uint8 is rounded, float is clamped to 0…1.
+    `[B, 1 or 3, h, w]` -> `[B, 1 or 3, s·h, s·w]`, in the same dtype: uint8 is rounded, float is clamped to 0…1. Each tile
+    is rounded before the next one is computed, so that of the whole image only the result is held in memory.
     """
     lr, is_gray = pixels.color, pixels.color.shape[1] == 1
     if model.color == "gray":
@@ -76,14 +81,32 @@ def upscale_pixels(
     elif is_gray:
         lr = lr.expand(-1, 3, -1, -1)
     lr = lr.to(model.device)
-    lr = lr.float() / 255 if lr.dtype == torch.uint8 else lr.float()
+    lr = lr if lr.dtype == torch.uint8 else lr.float()
 
-    with report_out_of_memory(f"{name}: an image of {lr.shape[3]}×{lr.shape[2]}"):
-        sr = upscale_batch(model.net, lr, model.color, ensemble, tile)  # [B, 1 or 3, s·h, s·w]
-    if not sr.isfinite().all():
-        raise UserError(f"{name}: the net's output is NaN or infinite; its weights are damaged")
+    def convert(part: Part) -> Part:
+        """Return the part as the result has it: rounded or clamped, gray as the input, on its device."""
+        sr = part.pixels
+        if not sr.isfinite().all():
+            raise UserError(f"{name}: the net's output is NaN or infinite; its weights are damaged")
+        sr = to_uint8(sr) if pixels.color.dtype == torch.uint8 else sr.clamp(0, 1)
+        sr = rgb_to_gray(sr) if is_gray else sr
+        return part._replace(pixels=sr.to(pixels.color.device, pixels.color.dtype))
 
-    sr = to_uint8(sr) if pixels.color.dtype == torch.uint8 else sr.clamp(0, 1)
-    sr = rgb_to_gray(sr) if is_gray else sr
-    alpha = None if pixels.alpha is None else imresize(pixels.alpha, model.scale)
-    return Pixels(sr.to(pixels.color.device, pixels.color.dtype), alpha)
+    (h, w), scale = lr.shape[-2:], model.scale
+    with report_out_of_memory(f"{name}: the result of {scale * w}×{scale * h}", SPLIT):
+        parts = _iterate_parts(model, lr, ensemble, tile, f"{name}: an image of {w}×{h}")
+        # Channels last, as image files have them.
+        color = join_parts(map(convert, parts), (scale * h, scale * w), torch.channels_last)
+        alpha = None if pixels.alpha is None else imresize(pixels.alpha, scale)
+    return Pixels(color, alpha)
+
+
+def _iterate_parts(model: LoadedNet, lr: Tensor, ensemble: bool, tile: int | None, image: str) -> Iterator[Part]:
+    """Yield the parts of the upscaled image; if the net does not fit in memory, say which `tile` may help."""
+    parts = iterate_parts(model.net, lr, model.color, ensemble, tile)
+    while True:
+        with report_out_of_memory(image, advise_tile(tuple(lr.shape[-2:]), tile)):
+            part = next(parts, None)
+        if part is None:
+            return
+        yield part

@@ -29,7 +29,7 @@ class ProgressBar(tqdm):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         self._is_terminal = (options.get("file") or sys.stderr).isatty()
-        self._last_line, self._has_lines = time.monotonic(), False
+        self._last_line, self._last_n = time.monotonic(), None  # time and count of the last line
         if not self._is_terminal:
             options |= {"mininterval": LOG_INTERVAL, "maxinterval": LOG_INTERVAL, "bar_format": LOG_FORMAT}
         super().__init__(*args, **options, disable=not self.is_enabled)
@@ -51,14 +51,14 @@ class ProgressBar(tqdm):
         """Leave the bar as it is, or write a last line if there were any."""
         if not getattr(self, "disable", True) and not self._is_terminal:
             self.delay = math.inf  # tqdm has nothing to clear
-            if self._has_lines:
+            if self._last_n not in (None, self.n):
                 self._write_line()
         super().close()
 
     def _write_line(self) -> None:
         self.fp.write(f"{self}\n")
         self.fp.flush()
-        self._last_line, self._has_lines = time.monotonic(), True
+        self._last_line, self._last_n = time.monotonic(), self.n
 
 
 def create_progress_bar(total: int, desc: str, unit: str = "image") -> ProgressBar:
