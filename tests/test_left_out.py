@@ -206,3 +206,23 @@ def test_lr_pages_must_be_those_of_hr(tmp_path: Path) -> None:
     write_frames(tmp_path / "ax1.png", 3)
     with pytest.raises(UserError, match=r"ax1\.png: 3 frame\(s\) or page\(s\), but a\.png has 1"):
         match_files([tmp_path / "a.png"], [tmp_path / "ax1.png"], 1)
+
+
+def test_result_images_of_several_pages_are_an_error(tmp_path: Path) -> None:
+    from sr.evaluation.predictor import ImagePredictor
+    from sr.metric.protocol import Protocol
+
+    write_image(tmp_path / "a.png")
+    write_frames(tmp_path / "b.tif")
+    with pytest.raises(UserError, match=r"images=.*: expected one image in each file .*: b\.tif \(4\)"):
+        ImagePredictor(tmp_path, {"Mine": ["a", "b"]}, Protocol("edsr", 2, "rgb", "rgb"))
+
+
+def test_a_photo_with_its_preview_in_one_jpeg_are_one_image_of_a_set(tmp_path: Path) -> None:
+    """The further frame of such a file is a preview, a depth map or a gain map."""
+    write_image(tmp_path / "Mine" / "a.png")
+    frames = [make_image(), make_image().resize((8, 8))]
+    frames[0].save(tmp_path / "Mine" / "b.jpg", format="MPO", save_all=True, append_images=frames[1:])
+    source = build(Benchmark, tmp_path, test=["Mine"])
+    source.setup("test")
+    assert source.eval_sets["test"][0].names == ["a", "b"]

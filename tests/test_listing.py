@@ -107,7 +107,8 @@ def test_a_kind_is_recognized_by_content_whatever_the_name_says(tmp_path: Path, 
 def test_a_dicom_file_that_begins_like_a_tiff_and_a_compressed_nifti_are_recognized(tmp_path: Path) -> None:
     (tmp_path / "a.tif").write_bytes(b"II*\0" + bytes(124) + b"DICM")
     (tmp_path / "b.nii.gz").write_bytes(gzip.compress(CONTENTS["NIfTI"]))
-    assert [identify_kind(tmp_path / name).name for name in ("a.tif", "b.nii.gz")] == ["DICOM", "NIfTI"]
+    (tmp_path / "c.nii.gz").write_bytes(gzip.compress(CONTENTS["NIfTI"])[:12] + b"damaged" * 9)
+    assert [identify_kind(tmp_path / x).name for x in ("a.tif", "b.nii.gz", "c.nii.gz")] == ["DICOM", "NIfTI", "NIfTI"]
 
 
 def test_texts_are_no_images_and_a_pipe_is_not_waited_for(tmp_path: Path) -> None:

@@ -1,11 +1,13 @@
 """Named evaluation sets: the folder `root/NAME`, with its images in `HR` or directly in it."""
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from sr.data.file_errors import FileError
 from sr.data.image_set import ImageSet
 from sr.image.listing import is_image_name, list_images
+from sr.image.read import Header
 from sr.metric.ssim import WINDOW_SIZE
 from sr.runtime.error import UserError, suggest_nearest
 
@@ -72,12 +74,12 @@ def describe_small_evaluation_image(path: Path, size: tuple[int, int], scale: in
     return f"{path}: {size[1]}×{size[0]} pixels, too small to be evaluated at scale {scale}; remove it from the set"
 
 
-def check_frames(images: ImageSet, option: str) -> None:
+def check_frames(headers: Iterable[tuple[Path, Header]], option: str) -> None:
     """Raise `UserError` if a file holds further frames or pages: the set would silently be smaller than its files.
 
     Not for a JPEG, whose further frame is a preview or a gain map.
     """
-    files = [f"{path.name} ({x.frames})" for path, x in images.multi_frame_files if x.format != "MPO"]
+    files = [f"{path.name} ({x.frames})" for path, x in headers if x.frames > 1 and x.format != "MPO"]
     if files:
         raise UserError(
             f"{option}: expected one image in each file (found files of several frames or pages: {', '.join(files)}); only "

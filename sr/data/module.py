@@ -162,7 +162,7 @@ class SRDataModule(DataSource, LightningDataModule):
         else:
             folder = find_set(self.root, name, f"data.{split}", self.name)
             images = self._open_files(ImageFiles(list_hr_files(folder, f"data.{split}")))
-            check_frames(images, option)
+            check_frames(images.multi_frame_files, option)
         if isinstance(images, ImageSet):
             check_sizes(images)
             images.load()  # a damaged image must not be found after the training

@@ -8,6 +8,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from sr.data.evaluation_set import check_frames
+from sr.data.image_set import read_headers
 from sr.image.batch import Pair
 from sr.image.color import rgb_to_gray
 from sr.image.listing import list_images
@@ -152,6 +154,8 @@ def _match_files(folder: Path, set_name: str, images: list[str], scale: int) -> 
             f"{len(errors)} of {len(images)} images: {', '.join(errors[:5])}{' …' if len(errors) > 5 else ''}); "
             f"name them {images[0]}.png or {images[0]}_x{scale}.png"
         )
+    headers = zip(matches.values(), read_headers(list(matches.values())), strict=True)
+    check_frames(headers, f"images={folder}")
     return matches
 
 

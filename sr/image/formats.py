@@ -3,6 +3,7 @@
 import gzip
 import re
 import stat
+import zlib
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -38,9 +39,10 @@ KINDS = {
     for kind in (
         *map(FileKind, FORMATS),
         *map(FileKind, ("AVIF", "DDS", "EPS", "GIF", "HEIC", "ICO", "JPEG 2000", "JPEG XL", "Netpbm", "OpenEXR", "PFM")),
-        *map(FileKind, ("Photoshop", "QOI", "Radiance HDR", "SVG", "TGA", "FITS", "HDF5", "NumPy", "camera RAW")),
+        *map(FileKind, ("Photoshop", "QOI", "Radiance HDR", "SVG", "TGA", "FITS", "camera RAW")),
         FileKind("DICOM"), FileKind("NIfTI", SLICES), FileKind("NRRD", SLICES), FileKind("MetaImage", SLICES),
         FileKind("video", FRAMES), FileKind("whole-slide image"), FileKind("PDF", "save its images as PNG", False),
+        FileKind("HDF5", "save its images as PNG", False), FileKind("NumPy", "save its images as PNG", False),
     )
 }  # fmt: skip
 
@@ -103,7 +105,7 @@ def read_suffix(path: Path) -> str:
 
 def read_head(path: Path) -> bytes:
     """Return the first bytes of a regular file, of a compressed one those inside; empty if it cannot be read."""
-    with suppress(OSError, EOFError):
+    with suppress(OSError, EOFError, zlib.error):
         if not stat.S_ISREG(path.stat().st_mode):
             return b""
         with path.open("rb") as file:
