@@ -6,6 +6,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from sr.config import cli, schema
+from sr.config.command_line import format_value
 from sr.runtime.error import UserError
 
 NOT_REPRODUCED = 3  # the exit code; 2: it could not be tried
@@ -40,7 +41,7 @@ def _to_override(word: str) -> str:
     if word == "--dry":
         return "dry=true"
     is_override = word.startswith("-") or ("=" in word and not Path(word).is_dir())
-    return word if is_override else f"run={word}"
+    return word if is_override else f"run={format_value(word)}"
 
 
 if __name__ == "__main__":

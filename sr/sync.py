@@ -1,19 +1,20 @@
 """`python -m sr.sync`: send to the tracking server what it has not received of runs."""
 
 import sys
+from pathlib import Path
 
 from omegaconf import DictConfig
 
 from sr.config import cli, schema
-from sr.config.command_line import quote_override
+from sr.config.command_line import format_value
 
 
 def main() -> None:
     """Run the console script `sr-sync`; words that are no `key=value` name folders."""
     words = sys.argv[1:]
-    folders = [word for word in words if "=" not in word and not word.startswith("-")]
+    folders = [word for word in words if not word.startswith("-") and ("=" not in word or Path(word).is_dir())]
     rest = [word for word in words if word not in folders]
-    override = [f"folders=[{','.join(map(quote_override, folders))}]"] if folders else []
+    override = [f"folders={format_value(folders)}"] if folders else []
     cli.run_command("sync", sync, [*rest, *override])
 
 

@@ -44,6 +44,18 @@ def check_targets(
     _check_node(node, tuple(f"{prefix}." for prefix in trust), source, key, allowed)
 
 
+def list_untrusted_modules(node: Any, allowed: tuple[str, ...] = ALL_PARTS) -> list[str]:
+    """Return the modules of the parts in a config that `check_targets` refuses without `trust`: those of the user."""
+    children = node.values() if isinstance(node, dict) else node if isinstance(node, list | tuple) else ()
+    modules = [module for child in children for module in list_untrusted_modules(child, allowed)]
+    if isinstance(node, dict) and "_target_" in node:
+        try:
+            _check_target(node["_target_"], (), "", "", allowed)
+        except UserError:
+            modules.append(node["_target_"].rpartition(".")[0])
+    return list(dict.fromkeys(modules))
+
+
 def _check_node(node: Any, trusted: tuple[str, ...], source: str, key: str, allowed: tuple[str, ...]) -> None:
     if isinstance(node, dict):
         children = {f"{key}.{name}".lstrip("."): value for name, value in node.items()}

@@ -43,14 +43,14 @@ def escape_interpolation(value: str) -> str:
 
 
 def read_text(value: str) -> str:
-    """Return the text that Hydra reads from the value of an override, which may be quoted; an interpolation stays."""
+    """Return the text that Hydra and OmegaConf read from the value of an override, which may be quoted.
+
+    An interpolation stays as it is.
+    """
     if not QUOTED_TEXT.fullmatch(value):
         return value
-    mark, inner = value[0], value[1:]
-    unescaped = re.sub(
-        rf"(\\+){mark}", lambda match: match[1][: len(match[1]) // 2] + mark * (len(match[1]) % 2), inner
-    )
-    return unescaped if inner.endswith("\\" + mark) else unescaped[:-1]
+    text = re.sub(rf"(\\+)({value[0]}|\Z)", lambda match: match[1][: len(match[1]) // 2] + match[2], value[1:-1])
+    return re.sub(r"((?:\\\\)*)\\\$\{", lambda match: match[1][::2] + "${", text)
 
 
 def format_value(value: Any) -> str:
@@ -65,13 +65,14 @@ def format_value(value: Any) -> str:
     return text if is_plain_text(text) else quote_override(escape_interpolation(text))
 
 
-def format_command(module: str, options: Mapping[str, Any], flags: Iterable[str] = ()) -> str:
+def format_command(module: str, options: Mapping[str, Any], words: Iterable[str] = ()) -> str:
     """Return a command that works when it is pasted into a POSIX shell: `python -m sr.predict 'input="my photo.png"'`.
 
-    `options` are values, not yet quoted; of them and of `flags`, paths below the working directory are shortened.
+    `options` are values, which are quoted for Hydra, and a `Path` below the working directory is shortened. `words` are
+    flags and overrides as they are typed.
     """
-    words = [f"{key}={format_value(_shorten(value))}" for key, value in options.items()]
-    return shlex.join([find_python(), "-m", module, *flags, *words])
+    overrides = [f"{key}={format_value(_shorten(value))}" for key, value in options.items()]
+    return shlex.join([find_python(), "-m", module, *words, *overrides])
 
 
 def find_python() -> str:
@@ -85,4 +86,5 @@ def _shorten(value: Any) -> Any:
     """Return a path below the working directory as a relative one; every other value as it is."""
     if not isinstance(value, Path) or not value.is_relative_to(Path.cwd()):
         return value
-    return Path("./" + str(value.relative_to(Path.cwd())))
+    path = str(value.relative_to(Path.cwd()))
+    return f"./{path}" if path.startswith("~") else path  # which is no home folder

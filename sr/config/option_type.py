@@ -90,7 +90,7 @@ def _classify_value(value: Any) -> set[str | None]:
 
 
 def _classify_annotation(annotation: Any) -> set[str | None]:
-    """Return the kinds of an annotation, given as an object, a string or a syntax tree; None is left out."""
+    """Return the kinds of an annotation, given as an object, a string or a syntax tree; `None` and `Any` say nothing."""
     if not isinstance(annotation, ast.expr):
         text = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", "")
         text = str(annotation) if not isinstance(annotation, type | str) or "[" in str(annotation) else text
@@ -107,8 +107,9 @@ def _classify_annotation(annotation: Any) -> set[str | None]:
         if name in ("Optional", "Union"):
             return set().union(*map(_classify_annotation, items))
         kinds = [_classify_annotation(item) for item in items if ast.unparse(item) != "..."]
-        return {LIST if name in LIST_NAMES and all(TEXT in kind for kind in kinds) else OTHER}
-    return {TEXT if ast.unparse(annotation).rpartition(".")[2] in TEXT_NAMES else OTHER}
+        return {LIST if name in LIST_NAMES and all(TEXT in kind or not kind for kind in kinds) else OTHER}
+    name = ast.unparse(annotation).rpartition(".")[2]
+    return set() if name == "Any" else {TEXT if name in TEXT_NAMES else OTHER}
 
 
 @lru_cache

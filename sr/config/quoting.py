@@ -23,11 +23,7 @@ FLAGS_WITH_VALUE = (
     "--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--package", "-p", "--cfg", "-c",
 )  # fmt: skip
 MULTIRUN_FLAGS = {"-m", "--multirun"}
-# Hydra's functions; those of the first line make several runs.
-FUNCTION = re.compile(
-    r"(choice|glob|interval|range|shuffle|sort|tag|"
-    r"str|int|float|bool)\(.*\)", re.DOTALL,
-)  # fmt: skip
+SWEEP_FUNCTION = re.compile(r"(choice|glob|interval|range|shuffle|sort|tag)\(.*\)", re.DOTALL)  # of Hydra
 OPENING, CLOSING = "([{", ")]}"
 
 
@@ -72,15 +68,14 @@ def _quote_word(word: str, command: str, config_dirs: list[str], is_sweep: bool)
     if option is None:  # an option of a user's own part without annotations, or one that is null without a value
         option = OptionType(takes_text=exists or not _can_parse(value), takes_list=False)
     if is_sweep and not exists:
-        return f"{key}={','.join(_quote_value(item, option) for item in split_items(value) or [value])}"
+        items = split_items(value) or [value]
+        return f"{key}={','.join(item if _is_sweep(item) else _quote_value(item, option) for item in items)}"
     return f"{key}={_quote_value(value, option, exists)}"
 
 
 def _quote_value(value: str, option: OptionType, exists: bool = False) -> str:
-    """Quote one value; one that is a list or a call of Hydra's functions stays, unless it is the name of a file."""
+    """Quote one value, or the items of a list unless it is the name of a file."""
     value = value if exists else value.strip()
-    if FUNCTION.fullmatch(value) and not exists:
-        return value
     items = split_items(value[1:-1]) if value[:1] == "[" and value[-1:] == "]" and not exists else None
     if option.takes_list and items is not None:
         return f"[{','.join(map(_quote_item, items))}]"
@@ -125,6 +120,10 @@ def _exists(value: str) -> bool:
         return Path(value).expanduser().exists()
     except (OSError, RuntimeError, ValueError):  # too long a name, an unknown user's home, a null character
         return False
+
+
+def _is_sweep(value: str) -> bool:
+    return SWEEP_FUNCTION.fullmatch(value) is not None and _can_parse(value)
 
 
 def _can_parse(value: str) -> bool:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
 
+from sr.config.command_line import format_command
 from sr.data.cache import Cache
 from sr.record.checkpoint_files import LINK_SUFFIX, PART_SUFFIX, SUFFIX
 from sr.record.identity import FAILED, KILLED, LOCK_FILE, RUN_FILE, RUNNING, list_runs, read_identity
@@ -119,7 +120,8 @@ def _find_failed_runs(runs: Path, days: float) -> Iterator[Leftover]:
             continue
         try:
             is_unsent = has_unsent_entries(folder, resolve_address(identity, runs), runs)
-            reason = f"MLflow does not have all of it, python -m sr.sync {folder} comes first" if is_unsent else ""
+            sync = format_command("sr.sync", {}, [str(folder)])
+            reason = f"MLflow does not have all of it, {sync} comes first" if is_unsent else ""
         except UserError as error:  # a damaged journal
             reason = str(error)
         if reason:

@@ -16,6 +16,7 @@ import threading
 from pathlib import Path
 from typing import Literal
 
+from sr.config.command_line import format_command
 from sr.record.result import SUMMARY_FILE, read_run_result
 from sr.runtime.error import UserError
 from sr.runtime.redact import mask_passwords
@@ -96,7 +97,7 @@ class MLflow(Journal):
         upload = Upload(self._folder, self.uri, self.runs)
         if not upload.is_complete:
             unsent = f"{upload.unsent_count} points and images wait for MLflow"
-            print(f"{unsent}: python -m sr.sync {shlex.quote(str(self._folder))}", file=sys.stderr)
+            print(f"{unsent}: {format_command('sr.sync', {}, [str(self._folder)])}", file=sys.stderr)
 
     def find_checkpoint(self, run_id: str) -> Path:
         """Return the best checkpoint that the run's summary in MLflow names."""

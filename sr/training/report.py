@@ -1,13 +1,14 @@
 """The results of a training: stored as summary.json, and printed with the commands that come next."""
 
 import shlex
-import shutil
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from sr.config.command_line import list_config_dirs
+from sr.config.allowlist import ALL_PARTS, NET_PARTS, list_untrusted_modules
+from sr.config.command_line import find_python, format_command, list_config_dirs
 from sr.lifecycle.tracked_run import TrackedRun
 from sr.metric.key import name_metrics
 from sr.model.module import SRModule
@@ -80,16 +81,18 @@ class TrainingReport:
         self._print_next_commands(status, checkpoint)
 
     def _print_next_commands(self, status: str, checkpoint: Path | None) -> None:
-        commands = []
+        config, commands = self.run.start.config, []
+        words = list_config_dirs(sys.argv)
+        if checkpoint and status != FINISHED:
+            options = {"resume": self.run.folder, **_list_trusted(config)}
+            commands.append(format_command("sr.run", options, words))
         if checkpoint:
-            if status != FINISHED:
-                words = [*list_config_dirs(sys.argv), f"resume={_shorten(self.run.folder)}"]
-                commands.append(f"{_find_python()} -m sr.run {shlex.join(words)}")
-            file = _shorten(checkpoint)
-            commands.append(f"{_find_python()} -m sr.predict checkpoint={file} input=YOUR.png output=upscaled")
-            commands.append(f"{_find_python()} -m sr.evaluate checkpoint={file} data.test=[Set5,Set14]")
+            options = {"checkpoint": checkpoint, **_list_trusted(config["model"]["net"], NET_PARTS)}
+            commands.append(format_command("sr.predict", options | {"input": "YOUR.png", "output": "upscaled"}, words))
+            paths = [word for word in self.run.start.overrides if word.startswith("paths.")]
+            commands.append(format_command("sr.evaluate", options | {"data.test": ["Set5", "Set14"]}, [*words, *paths]))
         if page := self.run.tracker.view_command:
-            commands.append(page if page.startswith("http") else f"{_find_python()} -m {page}")
+            commands.append(page if page.startswith("http") else f"{shlex.quote(find_python())} -m {page}")
         if commands:
             print("\nnext:\n" + "\n".join(f"  {command}" for command in commands))
 
@@ -97,12 +100,7 @@ class TrainingReport:
         return format_metrics_table(self.model.metrics, self.model.bicubic)
 
 
-def _find_python() -> str:
-    """Return how to call this very Python: `python` only if that is the one of the active environment."""
-    path = shutil.which("python")
-    return "python" if path and Path(path).parent == Path(sys.executable).parent else _shorten(Path(sys.executable))
-
-
-def _shorten(path: Path) -> str:
-    """Return a path below the working directory as a relative one."""
-    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+def _list_trusted(node: dict[str, Any], allowed: tuple[str, ...] = ALL_PARTS) -> dict[str, list[str]]:
+    """Return the option `trust` that a command needs to build parts of the user's own; empty if there are none."""
+    modules = list_untrusted_modules(node, allowed)
+    return {"trust": modules} if modules else {}

@@ -6,17 +6,15 @@ have killed it: it resumes the newest unfinished run of the same command, and be
 each job searches for itself, and one that has finished is not repeated.
 """
 
-import contextlib
 import os
 import re
-import shlex
 import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
 
-from sr.config.command_line import quote_override
+from sr.config.command_line import format_value, read_text
 from sr.config.renamed import update_override
 from sr.pretrained.archive import is_intact
 from sr.record.checkpoint_files import RESUMABLE
@@ -50,7 +48,7 @@ class PastRun(NamedTuple):
 def expand_overrides(words: list[str]) -> list[str]:
     """Return the command line with the overrides of the run that `resume=` names, and that run's folder in its place."""
     resume_words = [word for word in words if word.startswith("resume=")]
-    wanted = _unquote(resume_words[-1].partition("=")[2]) if resume_words else ""
+    wanted = read_text(resume_words[-1].partition("=")[2]) if resume_words else ""
     if wanted in ("", "null") or Path(wanted).expanduser().is_file():
         return words
     rest = [word for word in words if word not in resume_words]
@@ -73,14 +71,14 @@ def expand_overrides(words: list[str]) -> list[str]:
         raise UserError(
             f"resume={run.folder}: passwords are not stored; type {', '.join(masked)} again, or {LOGIN_ADVICE}"
         )
-    return [*before, *rest, f"resume={quote_override(str(run.folder))}"]
+    return [*before, *rest, f"resume={format_value(str(run.folder))}"]
 
 
 def resolve_auto(overrides: list[str], runs: str) -> tuple[str | None, list[str]]:
     """Return the folder of the run that a job of a sweep continues, if any, and its overrides with it for `resume=auto`."""
     rest = [word for word in overrides if parse_key(word) != "resume"]
     folder = _find_automatic(rest, Path(runs).expanduser().resolve(), finished_too=True)
-    return (None, rest) if folder is None else (str(folder), [*rest, f"resume={quote_override(str(folder))}"])
+    return (None, rest) if folder is None else (str(folder), [*rest, f"resume={format_value(str(folder))}"])
 
 
 def read_overrides(folder: Path) -> list[str]:
@@ -189,16 +187,13 @@ def _list_folders(runs: Path) -> list[Path]:
 def _find_runs_folder(words: list[str]) -> Path:
     """Return `paths.runs` before there is a config."""
     values = [word.partition("=")[2] for word in words if parse_key(word) == "paths.runs"]
-    return Path(_unquote(values[-1]) if values else os.environ.get("SR_RUNS", "runs")).expanduser().resolve()
+    return Path(read_text(values[-1]) if values else os.environ.get("SR_RUNS", "runs")).expanduser().resolve()
 
 
 def _unquote(word: str) -> str:
-    """Return a value, or an override with its value, without Hydra's quotation marks."""
-    name, equals, value = word.partition("=") if "=" in word else ("", "", word)
-    if value[:1] in ("'", '"') and value[-1:] == value[:1]:
-        with contextlib.suppress(ValueError):
-            value = "".join(shlex.split(value))
-    return name + equals + value
+    """Return an override without Hydra's quotation marks."""
+    name, equals, value = word.partition("=")
+    return name + equals + read_text(value)
 
 
 def _read_result(folder: Path) -> RunResult:
