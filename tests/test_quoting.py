@@ -236,7 +236,7 @@ def test_printed_commands_run_in_a_shell(tmp_path: Path, sr_data: Path) -> None:
     for file in ("[scan] 01.png", "'q'.png", "back\\slash.png"):
         paste(predict.replace("input=YOUR.png", shlex.quote(f"input={file}")))
         assert (folder / "upscaled" / f"{file[:-4]}_x2.png").exists()
-    paste(shlex.join([sys.executable, "-m", "sr.run", "-m", "seed=0,1", *typed, "track=none"]))
+    paste(shlex.join([sys.executable, "-m", "sr.run", "-m", "seed=0,1", *typed]))
 
 
 def test_the_type_of_an_option_is_known_from_conf_and_signatures(tmp_path: Path) -> None:

@@ -37,6 +37,11 @@ def quote_override(value: str) -> str:
     return '"' + re.sub(r'(\\*)("|\Z)', lambda match: 2 * match[1] + match[2].replace('"', '\\"'), value) + '"'
 
 
+def quote_text(value: str) -> str:
+    """Return `value` in double quotes, so that Hydra and OmegaConf read it as this very text: a `${` is one, too."""
+    return quote_override(escape_interpolation(value))
+
+
 def escape_interpolation(value: str) -> str:
     """Return `value` so that OmegaConf takes a `${` in it as text."""
     return re.sub(r"(\\*)\$\{", lambda match: 2 * match[1] + "\\${", value)
@@ -62,7 +67,7 @@ def format_value(value: Any) -> str:
     if isinstance(value, list | tuple):
         return f"[{','.join(map(format_value, value))}]"
     text = str(value)
-    return text if is_plain_text(text) else quote_override(escape_interpolation(text))
+    return text if is_plain_text(text) else quote_text(text)
 
 
 def format_command(module: str, options: Mapping[str, Any], words: Iterable[str] = ()) -> str:

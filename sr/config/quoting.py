@@ -11,10 +11,10 @@ from pathlib import Path
 from sr.config.command_line import (
     NUMBER_LIKE,
     QUOTED_TEXT,
-    escape_interpolation,
     is_plain_text,
     list_config_dirs,
     quote_override,
+    quote_text,
 )  # fmt: skip
 from sr.config.option_type import OptionType, find_option_type
 from sr.config.schema import find_conf_dir
@@ -84,7 +84,7 @@ def _quote_value(value: str, option: OptionType, exists: bool = False) -> str:
     takes_text = option.takes_text or (option.takes_list and "," not in value and value[:1] != "[")
     if is_read_as_text or not takes_text:
         return value
-    return quote_override(escape_interpolation(value) if exists else value)
+    return quote_text(value) if exists else quote_override(value)
 
 
 def _quote_item(item: str) -> str:

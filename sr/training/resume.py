@@ -8,13 +8,14 @@ each job searches for itself, and one that has finished is not repeated.
 
 import os
 import re
+import shlex
 import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
 
-from sr.config.command_line import format_value, read_text
+from sr.config.command_line import quote_text, read_text
 from sr.config.renamed import update_override
 from sr.pretrained.archive import is_intact
 from sr.record.checkpoint_files import RESUMABLE
@@ -71,14 +72,14 @@ def expand_overrides(words: list[str]) -> list[str]:
         raise UserError(
             f"resume={run.folder}: passwords are not stored; type {', '.join(masked)} again, or {LOGIN_ADVICE}"
         )
-    return [*before, *rest, f"resume={format_value(str(run.folder))}"]
+    return [*before, *rest, f"resume={quote_text(str(run.folder))}"]
 
 
 def resolve_auto(overrides: list[str], runs: str) -> tuple[str | None, list[str]]:
     """Return the folder of the run that a job of a sweep continues, if any, and its overrides with it for `resume=auto`."""
     rest = [word for word in overrides if parse_key(word) != "resume"]
     folder = _find_automatic(rest, Path(runs).expanduser().resolve(), finished_too=True)
-    return (None, rest) if folder is None else (str(folder), [*rest, f"resume={format_value(str(folder))}"])
+    return (None, rest) if folder is None else (str(folder), [*rest, f"resume={quote_text(str(folder))}"])
 
 
 def read_overrides(folder: Path) -> list[str]:
