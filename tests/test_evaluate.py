@@ -105,6 +105,35 @@ def test_the_run_in_mlflow(sr: Callable, world: Path, tmp_path: Path) -> None:
     assert {"evaluate.json", "summary.json", "config.yaml", "images"} <= names
 
 
+@pytest.mark.parametrize("option", ["tile=null", "tile=16", "tile=1000"])
+def test_numbers_of_tiles_say_so(
+    sr: Callable, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str
+) -> None:
+    """Large images are tiled without the option as well: label, result, note and the published comparison carry it."""
+    from sr.evaluation import published
+    from sr.inference import upscale
+
+    row = published.PublishedRow("bicubic", 2, "Set5", 20.0, 0.9, "edsr", 0, "a paper")
+    monkeypatch.setattr(published, "find_row", lambda *_: row)
+    monkeypatch.setitem(published.SET_SIZES, "Set5", 4)
+    if option == "tile=null":
+        monkeypatch.setattr(upscale, "MAX_UNTILED_PIXELS", 600)  # LR has 24×28
+        monkeypatch.setattr(upscale, "LARGE_IMAGE_TILE", 16)
+    words = ("model/net=bicubic", "scale=2", "data.test=[Set5]", f"paths.data={world}")
+    answer = sr("evaluate", *words, option, "track=journal", "metric/also=[]")
+    assert answer.code == 0, answer.err
+    result, summary = (
+        read_results(tmp_path)["Set5"],
+        json.loads(find_report(tmp_path).with_name("summary.json").read_text()),
+    )
+    is_tiled = option != "tile=1000"
+    assert result.tile == (16 if is_tiled else None)
+    assert f"finished: Bicubic{' in tiles of 16' * is_tiled} ×2, protocol edsr" in answer.out
+    assert summary["net"] == f"Bicubic{' in tiles of 16' * is_tiled}"
+    assert ("Set5: 4 of 4 images were evaluated in tiles of 16 LR pixels" in answer.out) == is_tiled
+    assert (result.published.get("likely_cause", "").startswith("evaluated in tiles of 16, in the papers")) == is_tiled
+
+
 def test_tiles_and_self_ensemble(sr: Callable, trained_run: Path, world: Path, tmp_path: Path) -> None:
     """Six 3×3 convolutions see six pixels far, within a tile's margin; the ensemble is another number, but of bicubic,
     which does not mind how it is turned."""

@@ -12,7 +12,7 @@ from sr.evaluation.loading import build_predictor, load_net
 from sr.evaluation.logger import EvaluationLogger
 from sr.evaluation.predictor import list_tags
 from sr.evaluation.published import find_model, recognize_model
-from sr.evaluation.reference import InferenceSettings, Reference
+from sr.evaluation.reference import Reference
 from sr.evaluation.report import EvaluationReport
 from sr.evaluation.set_evaluator import SetEvaluator
 from sr.lifecycle.provenance import fingerprint_data
@@ -47,9 +47,8 @@ class Evaluation:
         self.run_start = RunStart("evaluate", self.config, choices, overrides, self._format_name())
         lr = [self.data.describe_lr("test", k) for k in range(len(sets))]
         protocols = dict(zip(self.names, map(self.protocol.describe, lr), strict=True))
-        settings = InferenceSettings(self.config["ensemble"], self.config["tile"])
         model, against = self._find_published_model(), self.config["against"]
-        self.reference = Reference(model, against, self.protocol, settings, protocols, images)
+        self.reference = Reference(model, against, self.protocol, self.config["ensemble"], protocols, images)
         self.logger = EvaluationLogger(self.tracker, self.data, self.protocol)
 
     def run(self) -> None:

@@ -3,7 +3,7 @@
 import statistics
 from collections import defaultdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from torch import Tensor
 
@@ -37,17 +37,11 @@ class ProtocolVariants:
         return {description: statistics.fmean(values) for description, values in self._values.items()} | pooled
 
 
-class InferenceSettings(NamedTuple):
-    """Options of inference that change the numbers of a net."""
-
-    ensemble: bool
-    tile: int | None
-
-
 class Reference:
     """The values that results are compared with: the published `model` (None: unknown) and the evaluate.json `against`.
 
-    `protocols` are the descriptions of `Protocol.describe`, and `images` the names of the images, both by set.
+    `ensemble`: the results are of the self-ensemble. `protocols` are the descriptions of `Protocol.describe`, and `images`
+    the names of the images, both by set.
     """
 
     def __init__(
@@ -55,11 +49,11 @@ class Reference:
         model: str | None,
         against: str | None,
         protocol: Protocol,
-        settings: InferenceSettings,
+        ensemble: bool,
         protocols: dict[str, dict[str, Any]],
         images: dict[str, list[str]],
     ) -> None:
-        self.model, self.protocol, self.settings = model, protocol, settings
+        self.model, self.protocol, self.ensemble = model, protocol, ensemble
         self.protocols, self.images = protocols, images
         self.against = self._read_evaluation(against) if against else {}
 
@@ -67,7 +61,7 @@ class Reference:
         """Return the published row of exactly this net, scale, set and protocol; part of a set has none."""
         is_standard = self.protocols[name] == self.protocol.describe(self.protocol.standard_lr)
         is_whole = len(self.images[name]) == SET_SIZES.get(name)
-        if self.settings.ensemble or not (is_standard and is_whole):
+        if self.ensemble or not (is_standard and is_whole):
             return None
         return published.find_row(self.model, self.protocol.scale, name, self.protocol.name)
 
@@ -79,8 +73,8 @@ class Reference:
             difference = psnr - row.psnr
             psnrs = variants.compute([values["psnr"] for values in result.per_image.values()])
             cause = explain_difference(difference, name, psnrs, row.psnr)
-            if self.settings.tile and abs(difference) > ROUNDING:
-                cause = f"evaluated in tiles of {self.settings.tile}, in the papers as whole images"
+            if result.tile and abs(difference) > ROUNDING:
+                cause = f"evaluated in tiles of {result.tile}, in the papers as whole images"
             result.published = {**row._asdict(), "delta_psnr": difference, "delta_ssim": ssim - row.ssim}
             result.published |= {"likely_cause": cause} if cause else {}
         elif self.model:
@@ -121,7 +115,7 @@ class Reference:
         others = list_other_protocols(self.model, scale, name, protocol)
         if others:
             return f"the published values of {self.model} are under metric={' and '.join(others)}: not comparable"
-        if self.settings.ensemble:
+        if self.ensemble:
             return f"the published values of {self.model} are without self-ensemble: not comparable"
         if published.find_row(self.model, scale, name, protocol):
             return f"the published values of {self.model} are of other images or of other LR: not comparable"

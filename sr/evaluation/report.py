@@ -28,6 +28,8 @@ class EvaluationReport:
         """Write evaluate.json and summary.json, and give the tracker the table as the run's description."""
         self.run.save_text(EVALUATION_FILE, set_results_to_json(self.results | self.unfinished))
         self.run.save_text(SUMMARY_FILE, self.summarize(status).to_json())
+        if self._find_tile():
+            self.run.tracker.set_tag("sr.tile", str(self._find_tile()))
         if self.results:
             lines = [f"    {line}" for line in self._format_tables().splitlines()]
             title = f"{self._format_label()}, protocol {self.protocol.name}"
@@ -65,5 +67,10 @@ class EvaluationReport:
 
     def _format_label(self) -> str:
         """Return the net's name with everything that changes its numbers: IMDN+ is IMDN with self-ensemble."""
-        tile = f" in tiles of {self.config['tile']}" if self.config["tile"] else ""
-        return f"{self.predictor.name}{'+' * bool(self.config['ensemble'])}{format_label(self.config)}{tile}"
+        tile = self._find_tile()
+        tiled = f" in tiles of {tile}" if tile else ""
+        return f"{self.predictor.name}{'+' * bool(self.config['ensemble'])}{format_label(self.config)}{tiled}"
+
+    def _find_tile(self) -> int | None:
+        """Return the side of the tiles in which images were upscaled, by the option `tile` or because they are large."""
+        return next((result.tile for result in (self.results | self.unfinished).values() if result.tile), None)

@@ -56,8 +56,14 @@ class SetEvaluator:
             bicubic=self._bicubic.compute(),
             per_image=self._group_by_image(),
             protocol=self.reference.protocols[self.name],
+            tile=self._find_tile(),
             **self.predictor.measure_cost(),
         )
+        if result.tile:
+            result.notes.append(
+                f"{self.predictor.tiles[result.tile]} of {result.count} images were evaluated in tiles of "
+                f"{result.tile} LR pixels (tile=null does so above 2²⁰ LR pixels)"
+            )
         self.reference.compare(self.name, result, self._variants)
         return result
 
@@ -65,7 +71,13 @@ class SetEvaluator:
         """Return the values of the images that were finished before the evaluation was interrupted; None without any."""
         if not self._count:
             return None
-        return SetResult(count=self._count, per_image=self._group_by_image(), is_unfinished=True)
+        return SetResult(
+            count=self._count, per_image=self._group_by_image(), tile=self._find_tile(), is_unfinished=True
+        )
+
+    def _find_tile(self) -> int | None:
+        """Return the side of the tiles in LR pixels, if an image was not upscaled whole."""
+        return max(self.predictor.tiles, default=None)
 
     def _group_by_image(self) -> dict[str, Metrics]:
         values, bicubic = (

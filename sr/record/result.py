@@ -83,6 +83,9 @@ class SetResult:
     per_image: dict[str, Metrics] = field(default_factory=dict)  # {"baby": {"psnr": …, "bicubic_psnr": …}}
     protocol: dict[str, Any] = field(default_factory=dict)  # `Protocol.describe()`
     interpolated: dict[str, Any] | None = None  # {"checkpoint": …, "interpolate": …, "alpha": …}
+    tile: int | None = (
+        None  # side in LR pixels of the tiles of images that were not upscaled whole; None: there are none
+    )
     ms_per_image: float | None = None
     peak_memory_mb: float | None = None
     published: dict[str, Any] | None = None  # the published row, with delta_psnr, delta_ssim and likely_cause
@@ -125,7 +128,7 @@ def set_results_to_json(sets: Mapping[str, SetResult]) -> str:
         "notes": [],
         "is_unfinished": False,
     }
-    defaults |= {"ms_per_image": None, "peak_memory_mb": None}
+    defaults |= {"tile": None, "ms_per_image": None, "peak_memory_mb": None}
     content = {
         name: {key: value for key, value in asdict(result).items() if key not in defaults or value != defaults[key]}
         for name, result in sets.items()
