@@ -9,7 +9,7 @@ import pytest
 from tqdm import tqdm
 
 from sr.runtime import terminal
-from sr.runtime.terminal import ProgressBar, format_bytes
+from sr.runtime.terminal import ProgressBar, format_bytes, format_table
 
 
 class Clock:
@@ -96,3 +96,14 @@ def test_every_bar_can_be_turned_off() -> None:
 )
 def test_sizes_have_a_unit_that_fits(count: float, text: str) -> None:
     assert format_bytes(count) == text
+
+
+def test_a_table_continues_below_where_it_is_too_wide() -> None:
+    """Every cell stands once, under its header and beside its row's name, and no line is wider than asked."""
+    rows = [("set", *(f"metric{k} (bicubic)" for k in range(9))), ("Set5", *range(9)), ("Urban100", *range(10, 19))]
+    parts = [part.splitlines() for part in format_table(rows, 80).split("\n\n")]
+    assert [len(part) for part in parts] == [4, 4, 4]
+    assert max(len(line) for part in parts for line in part) <= 80
+    assert [part[0].split()[0] for part in parts] == ["set"] * 3
+    assert [cell for part in parts for cell in part[3].split()[1:]] == [str(k) for k in range(10, 19)]
+    assert len(format_table(rows).splitlines()[0]) > 80

@@ -1,6 +1,7 @@
 """`sr.verify` as a user types it: it holds on the field's sets, and fails on anything else."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,9 @@ def test_verify_holds_on_set5_and_fails_on_another(sr: Callable, sr_data: Path, 
     answer = sr("verify", f"paths.data={sr_data}", "sets=[Set5]")
     assert answer.code == 0, answer.out
     assert "every row passes" in answer.out
+    table = [line for line in answer.out.splitlines() if re.match("set|Set5|LR files|─", line)]
+    assert len(table) == 3 * 2 + 6 + 6 + 3
+    assert max(map(len, table)) <= 80 - len("Manga109") + len("Set5")
     report = json.loads(Path("verify.json").read_text())
     assert len(report["bicubic"]) == 6
     assert {row["verdict"] for row in report["bicubic"]} == {"ok"}

@@ -5,22 +5,22 @@ from collections.abc import Mapping
 
 from sr.metric.protocol import Protocol
 from sr.record.result import SetResult
-from sr.runtime import terminal
+from sr.runtime.terminal import TABLE_WIDTH, format_table
 
 ARROWS = {"higher": "↑", "lower": "↓"}  # which values of a metric are better
 
 
 def format_report(results: Mapping[str, SetResult], protocol: Protocol, cost: str) -> str:
     """Return the tables of all sets, the line `cost` about the net, and the notes."""
-    parts = [terminal.format_table(_list_main_rows(results))]
+    parts = [format_table(_list_main_rows(results), TABLE_WIDTH)]
     if protocol.also and results:
-        parts.append(terminal.format_table(_list_metric_rows(results, protocol)))
+        parts.append(format_table(_list_metric_rows(results, protocol), TABLE_WIDTH))
     if any(result.published for result in results.values()):
         references = {f"{name} {r.published['model']}": (r, r.published) for name, r in results.items() if r.published}
-        parts.append(terminal.format_table(_list_reference_rows(references, "published", digits=2)))
+        parts.append(format_table(_list_reference_rows(references, "published", digits=2), TABLE_WIDTH))
     if any(result.against for result in results.values()):
         references = {name: (r, r.against) for name, r in results.items() if r.against}
-        parts.append(terminal.format_table(_list_reference_rows(references, "against", digits=3)))
+        parts.append(format_table(_list_reference_rows(references, "against", digits=3), TABLE_WIDTH))
     parts += [cost] if cost else []
     notes = _list_notes(results)
     return "\n\n".join([*parts, *(["\n".join(notes)] if notes else [])])

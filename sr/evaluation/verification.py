@@ -148,12 +148,13 @@ class Verification:
                 yield FileRow(name, f"×{scale}", border, len(counts), equal, sum(counts), verdict)
 
     def _print_tables(self, rows: list[BicubicRow], files: list[FileRow]) -> None:
-        head = ("set", "scale", "protocol", "n")
-        head += ("PSNR", "reference", "published", "Δ", "SSIM", "reference", "published", "Δ", "verdict")
-        print("\n" + terminal.format_table([head, *map(_format_cells, rows)]))
+        for k, measure in enumerate(("PSNR", "SSIM")):
+            head = ("set", "protocol", "n", measure, "reference", "published", "Δ", "verdict")
+            print("\n" + terminal.format_table([head, *(_format_cells(row, k) for row in rows)]))
         if files:
-            head = ("LR files", "scale", "border", "files", "bit for bit", "differing pixels", "verdict")
-            print("\n" + terminal.format_table([head, *(tuple(map(str, asdict(row).values())) for row in files)]))
+            head = ("LR files", "border", "files", "equal", "differing pixels", "verdict")
+            cells = ((f"{f.set} {f.scale}", f.border, f.files, f.equal, f.differing, f.verdict) for f in files)
+            print("\n" + terminal.format_table([head, *cells]))
         failed = sum(row.verdict.startswith(FAILED) for row in (*rows, *files))
         unknown = sum(row.verdict == NO_REFERENCE for row in rows)
         passed = f"every row passes{f' that has a reference; {unknown} have none' * bool(unknown)}"
@@ -168,13 +169,16 @@ def _count_differing_pixels(file: Path, hr: torch.Tensor, scale: int) -> int:
     return expected[0].numel() if expected.shape != lr.shape else int((expected != lr).any(dim=0).sum())
 
 
-def _format_cells(row: BicubicRow) -> tuple[str, ...]:
-    cells = [row.set, f"×{row.scale}", row.protocol, str(row.n)]
-    for k, (value, digits) in enumerate(((row.psnr, 3), (row.ssim, 4))):
-        cells += [
-            f"{value:.{digits}f}",
-            f"{row.reference[k]:.{digits}f}" if row.reference else "–",
-            f"{row.published[k]:.{2 + 2 * k}f}" if row.published else "–",
-            f"{value - row.published[k]:+.{digits}f}" if row.published else "–",
-        ]
-    return (*cells, row.verdict)
+def _format_cells(row: BicubicRow, k: int) -> tuple[str, ...]:
+    """Return the cells for PSNR (k = 0) or SSIM (1)."""
+    value, digits = ((row.psnr, 3), (row.ssim, 4))[k]
+    return (
+        f"{row.set} ×{row.scale}",
+        row.protocol,
+        str(row.n),
+        f"{value:.{digits}f}",
+        f"{row.reference[k]:.{digits}f}" if row.reference else "–",
+        f"{row.published[k]:.{2 + 2 * k}f}" if row.published else "–",
+        f"{value - row.published[k]:+.{digits}f}" if row.published else "–",
+        row.verdict,
+    )

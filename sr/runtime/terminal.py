@@ -6,10 +6,12 @@ import re
 import sys
 import time
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 from tqdm import tqdm
 
+TABLE_WIDTH = 80  # characters, of a terminal as it opens
 LOG_INTERVAL = 60.0  # seconds between lines of progress where the output is no terminal
 LOG_FORMAT = "{desc}: {percentage:3.0f}%, {n_fmt} of {total_fmt} [{elapsed}<{remaining}, {rate_fmt}{postfix}]"
 MISLEADING_WARNINGS = (  # of Lightning and PyTorch, which do not apply to this project
@@ -75,13 +77,24 @@ def format_bytes(count: float) -> str:
     return f"{count:.0f} {unit}" if unit == "bytes" or count >= 100 else f"{count:.1f} {unit}"
 
 
-def format_table(rows: list[tuple[Any, ...]]) -> str:
-    """Format rows in columns: the first row is the header, the first column is left-aligned, the others right-aligned."""
+def format_table(rows: Sequence[tuple[Any, ...]], width: int | None = None) -> str:
+    """Format rows in columns: the first row is the header, the first column is left-aligned, the others right-aligned.
+
+    Columns beyond `width` characters follow in further tables below, each with the first column.
+    """
     widths = [max(len(str(row[k])) for row in rows) for k in range(len(rows[0]))]
+    tables: list[list[int]] = [[0]]
+    for k in range(1, len(widths)):
+        if width and len(tables[-1]) > 1 and sum(widths[i] + 2 for i in tables[-1]) + widths[k] > width:
+            tables.append([0])
+        tables[-1].append(k)
+    return "\n\n".join(_format_columns(rows, columns, widths) for columns in tables)
+
+
+def _format_columns(rows: Sequence[tuple[Any, ...]], columns: Sequence[int], widths: Sequence[int]) -> str:
     lines = []
     for row in rows:
-        first, *others = (str(cell) for cell in row)
-        cells = [first.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True))]
+        cells = [str(row[k]).rjust(widths[k]) if k else str(row[k]).ljust(widths[k]) for k in columns]
         lines.append("  ".join(cells))
     return "\n".join([lines[0], "─" * len(lines[0]), *lines[1:]])
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Mapping
 
 from sr.metric.key import MetricKey, SetKey, StepMetrics
-from sr.runtime.terminal import format_table
+from sr.runtime.terminal import TABLE_WIDTH, format_table
 
 
 def format_metrics_table(metrics: Mapping[MetricKey, float], bicubic: Mapping[MetricKey, float]) -> str:
@@ -22,7 +22,7 @@ def format_metrics_table(metrics: Mapping[MetricKey, float], bicubic: Mapping[Me
         gain = f"{run_psnr - bicubic_psnr:+.2f}" if math.isfinite(run_psnr - bicubic_psnr) else "–"
         cells = ("–" if None in pair else f"{pair[0]:.4f} ({pair[1]:.4f})" for pair in pairs)
         rows.append((str(evaluated), f"{bicubic_psnr:.2f}", f"{run_psnr:.2f}", gain, *cells))
-    return format_table(rows)
+    return format_table(rows, TABLE_WIDTH)
 
 
 def format_checkpoint_table(checkpoints: Mapping[str, StepMetrics], keys: Iterable[MetricKey]) -> str:
@@ -33,4 +33,4 @@ def format_checkpoint_table(checkpoints: Mapping[str, StepMetrics], keys: Iterab
         digits = {key: 2 if key.measure == "psnr" else 4 for key in keys}
         cells = (f"{best.values[key]:.{digits[key]}f}" if key in best.values else "–" for key in keys)
         rows.append((name, best.step, *cells))
-    return format_table(rows)
+    return format_table(rows, TABLE_WIDTH)
