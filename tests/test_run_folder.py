@@ -14,7 +14,7 @@ from PIL import Image
 from sr.lifecycle.run_start import RunStart
 from sr.lifecycle.tracked_run import TrackedRun
 from sr.record import run_folder
-from sr.record.identity import Identity, read_identity, write_identity
+from sr.record.identity import Identity, lock_run, read_identity, write_identity
 from sr.record.journal_format import JOURNAL_FILE, encode_entry, read_entries
 from sr.record.run_file import IrregularFileError, create_file, open_file, write_atomic
 from sr.record.run_folder import CONFIG_FILE, OPTION_FILES, OVERRIDES_FILE, create_run_folder
@@ -138,6 +138,24 @@ def test_damaged_options_are_not_resumed(text: str, tmp_path: Path) -> None:
         (folder / CONFIG_FILE).write_text(text)
         with pytest.raises(UserError, match=r"expected the options of the run in its config\.yaml"):
             find_changes(folder, None, {}, [])
+
+
+def test_an_option_that_changes_is_stored_before_the_run_goes_on(tmp_path: Path) -> None:
+    """A kill after that, such as while MLflow is waited for, does not lose it; a running run keeps its own options."""
+
+    class Killed(Journal):
+        def start(self, *_: Any) -> None:
+            raise KilledError
+
+    folder = start(tmp_path).create_folder()
+    changed = [*TYPED[:2], "trainer.max_steps=80"]
+    run = TrackedRun(start(tmp_path, changed), Killed(str(tmp_path)), folder)
+    lock = lock_run(folder)
+    for expected in (TYPED, changed):
+        with pytest.raises(KilledError), run.open(None, "edsr", {}, torch.device("cpu"), [], 40):
+            pass
+        assert read_overrides(folder) == expected
+        lock.release()
 
 
 # Nothing is written through a link.

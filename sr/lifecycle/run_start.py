@@ -12,6 +12,7 @@ from sr.config.changed_options import list_changed_options, name_group
 from sr.lifecycle.provenance import choose_path, collect_files, collect_options, list_config_dirs
 from sr.record import git
 from sr.record.hyperparameters import select_hyperparameters
+from sr.record.identity import lock_run
 from sr.record.run_file import write_atomic
 from sr.record.run_folder import create_run_folder
 from sr.record.run_name import format_run_name
@@ -43,8 +44,20 @@ class RunStart:
 
     def create_folder(self) -> Path:
         """Create a new folder `DATE-TIME_NAME` with the files of the run's options, and return its path."""
-        options = collect_options(self.config, self.choices, self.overrides)
-        return create_run_folder(self.config["paths"]["runs"], self.name, options)
+        return create_run_folder(self.config["paths"]["runs"], self.name, self._collect_options())
+
+    def store_options(self, folder: Path) -> None:
+        """Write the options of a run that is resumed, so that a kill from now on does not lose those that have changed.
+
+        Nothing is written while another process holds the run, which the tracker refuses to open then.
+        """
+        lock = lock_run(folder)
+        if lock is not None:
+            try:
+                for name, content in self._collect_options().items():
+                    write_atomic(folder / name, content)
+            finally:
+                lock.release()
 
     def open(
         self, tracker: Tracker, folder: Path, protocol: str, tags: dict[str, str], device: torch.device = CPU
@@ -56,6 +69,9 @@ class RunStart:
             path = choose_path(folder, name)
             write_atomic(path, content)
             tracker.log_file(path)
+
+    def _collect_options(self) -> dict[str, bytes]:
+        return collect_options(self.config, self.choices, self.overrides)
 
     def _collect_tags(self, protocol: str) -> dict[str, str]:
         config = self.config

@@ -66,6 +66,8 @@ class TrackedRun:
         with close_on_exit(lambda status, reason: self._close(report, status, reason)):
             if self.is_main:
                 with raise_disk_errors(self.folder):
+                    if not self._is_new:
+                        self.start.store_options(self.folder)
                     self.start.open(self.tracker, self.folder, protocol, tags, device)
                     self._is_open = True
                     if resumed_step is not None:

@@ -53,6 +53,11 @@ def check_no_link(path: Path) -> None:
         raise IrregularFileError(path, f"a symbolic link to {path.readlink()}")
 
 
+def check_writable(path: Path) -> None:
+    """Raise what `open_file` raises when it opens an existing file for writing."""
+    os.close(open_file(path, os.O_RDWR))
+
+
 def read_text(path: Path) -> str:
     """Return the content of a regular file."""
     with os.fdopen(open_file(path, os.O_RDONLY), encoding="utf-8") as file:

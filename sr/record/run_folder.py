@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 
+from sr.record.identity import LOCK_FILE
 from sr.record.run_file import write_atomic
 from sr.record.run_name import make_folder_name
 from sr.runtime.error import UserError
@@ -47,5 +48,5 @@ def _rename_to_free_name(new: Path, path: Path) -> Path:
 
 def remove_unused_folder(folder: Path) -> None:
     """Remove the folder of a run that could not be opened; one with anything but its options stays."""
-    if {path.name for path in folder.iterdir()} <= set(OPTION_FILES):
+    if {path.name for path in folder.iterdir()} <= {*OPTION_FILES, LOCK_FILE}:
         shutil.rmtree(folder, ignore_errors=True)

@@ -22,7 +22,7 @@ from sr.record.identity import Identity, lock_run, overwrite_identity, read_iden
 from sr.record.journal_format import JOURNAL_FILE, Entry, current_time_ms, is_later, read_entries
 from sr.record.orphans import mark_orphaned_runs
 from sr.record.past import FOLDER_TAG, Past, read_past
-from sr.record.run_file import check_no_link, create_file, create_folder, write_atomic
+from sr.record.run_file import check_no_link, check_writable, create_file, create_folder, write_atomic
 from sr.runtime.error import DiskError, UserError
 from sr.track.artifact import resolve_artifact_path
 from sr.track.device_values import Reading, read_cpu_tensor, read_numbers
@@ -82,6 +82,8 @@ class Journal(Tracker):
         try:
             past = read_past(folder)
             check_no_link(folder / IMAGE_FOLDER)
+            if past.has_entries:
+                check_writable(folder / JOURNAL_FILE)
         except UserError:  # before anything has changed
             lock.release()
             raise
