@@ -129,8 +129,13 @@ def test_whole_commands_name_or_do_every_entry(command: str, tmp_path: Path, sr:
     for name, kind in kinds.items():
         if command == "predict" and kind in (READ, FRAMES):
             assert Path(name).stem in done
+        if command == "inspect" and kind == FRAMES:
+            assert name in text
         if kind == BAD and command != "evaluate":
             assert name in text
+    if command == "predict":
+        assert "3 of 4 frames of 2 images" in text
+        assert "3 of 4 pages of pages.tif" in text
     if command == "evaluate":
         assert "are not: a.avif (AVIF)" in text
     else:

@@ -3,6 +3,7 @@
 import ast
 import json
 import math
+import os
 import tarfile
 from pathlib import Path
 
@@ -122,3 +123,9 @@ def test_no_other_module_names_the_result_files() -> None:
         if isinstance(node, ast.Constant) and node.value in names
     }
     assert users == {"sr/record/result.py"}
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "per_image.json")
+    with pytest.raises(UserError, match=r"a FIFO \(named pipe\)"):
+        read_image_results(tmp_path / "per_image.json")

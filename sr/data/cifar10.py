@@ -51,7 +51,7 @@ class CIFAR10(SRDataModule):
         with lock_download(archive):
             if (self.root / PYTHON_FOLDER).is_dir():
                 return
-            if archive.exists():
+            if archive.is_file():
                 verify_checksum(archive, self.sha256)
             else:
                 download_file(self.url, archive, self.sha256)
@@ -102,7 +102,7 @@ def list_batch_files(root: Path, part: str) -> list[Path]:
     folder = root / (BINARY_FOLDER if is_binary else PYTHON_FOLDER)
     names = ["test_batch"] if part == "test" else [f"data_batch_{k}" for k in range(1, 6)]
     paths = [folder / (name + ".bin" * is_binary) for name in names]
-    existing = [path for path in paths if path.exists()]
+    existing = [path for path in paths if path.is_file()]
     if not existing:
         raise UserError(f"{folder}: expected at least one of {', '.join(path.name for path in paths)} (found none)")
     return existing

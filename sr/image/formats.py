@@ -122,21 +122,3 @@ def _identify_content(head: bytes) -> str | None:
         return "AVIF" if head[8:12] == b"mif1" and b"avif" in head[16:64] else BRANDS.get(head[8:12], "video")
     found = (name for offset, mark, name in SIGNATURES if head.startswith(mark, offset))
     return next(found, None) or next((name for pattern, name in PATTERNS if pattern.match(head)), None)
-
-
-def describe_special_file(path: Path) -> str:
-    """Return what a path is if it can be opened but is no file: a FIFO, a device or a socket; else an empty string.
-
-    To open a FIFO waits for a writer, and a device may never end; both are refused.
-    """
-    try:
-        mode = path.stat().st_mode
-    except OSError:
-        return ""
-    kinds = {
-        stat.S_IFIFO: "a FIFO (named pipe)",
-        stat.S_IFSOCK: "a socket",
-        stat.S_IFCHR: "a device",
-        stat.S_IFBLK: "a device",
-    }
-    return kinds.get(stat.S_IFMT(mode), "")

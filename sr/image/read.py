@@ -13,10 +13,11 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from sr.image.formats import FORMATS, describe_special_file, identify_kind
+from sr.image.formats import FORMATS, identify_kind
 from sr.image.png import find_png_damage, has_empty_end
 from sr.image.tiff import count_pages, describe_samples, explain_unread_tiff
 from sr.runtime.error import UserError
+from sr.runtime.special_file import describe_special_file
 
 # Pillow's modes with 8 bits per channel that it converts to RGB or L without guessing a color space.
 GRAY_MODES = ("1", "L", "LA", "La")

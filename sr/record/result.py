@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from sr.record.json_text import to_json
 from sr.runtime.error import UserError
+from sr.runtime.special_file import describe_special_file
 
 SUMMARY_FILE, EVALUATION_FILE, PER_IMAGE_FILE = "summary.json", "evaluate.json", "per_image.json"
 SCHEMA_VERSION = 1
@@ -145,6 +146,8 @@ def image_results_to_json(sets: Mapping[str, ImageResults]) -> str:
 def _read(file: Path, parse: Callable[[dict[str, Any]], Parsed], skip_damaged: bool) -> Parsed | None:
     """Apply the error policy to one file."""
     try:
+        if special := describe_special_file(file):  # opening a named pipe would wait for ever
+            raise ValueError(special)
         if file.stat().st_size > MAX_BYTES:
             raise ValueError(f"{file.stat().st_size / 1e6:.0f} MB")
         content = json.loads(file.read_text(encoding="utf-8"))
