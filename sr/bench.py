@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from sr.config import cli, schema
+from sr.config.options import BenchOptions
 from sr.record.json_text import to_json
 from sr.runtime.error import UserError, suggest_nearest
 
@@ -26,7 +27,7 @@ def bench(cfg: DictConfig) -> None:
     """Print a table, and write its rows to `out`: the medians of the rounds, their ratio, and what the reference is."""
     from hydra.core.hydra_config import HydraConfig
 
-    config = schema.resolve_config(cfg, HydraConfig.get().runtime.choices)
+    config = schema.resolve_config(cfg, HydraConfig.get().runtime.choices, BenchOptions)
     _check_config(config)
     rows = [_compute_medians(row) for part in config["parts"] for row in _run_part(part, config)]
     out = Path(config["out"])
@@ -39,23 +40,19 @@ def bench(cfg: DictConfig) -> None:
 
 
 def _check_config(config: dict[str, Any]) -> None:
-    parts, nets, seconds, threads = (config[key] for key in ("parts", "nets", "seconds", "threads"))
-    if not isinstance(parts, list) or not parts:
+    parts, nets = config["parts"], config["nets"]
+    if not parts:
         raise UserError(f"parts={parts}: expected a list of {', '.join(PARTS)}: parts=[metric]")
     for part in parts:
         if part in RENAMED_PARTS:
             raise UserError(f"parts: {part}: this part is now called {RENAMED_PARTS[part]}")
         if part not in PARTS:
             raise UserError(f"parts: {part}: expected some of {', '.join(PARTS)}.{suggest_nearest(str(part), PARTS)}")
-    if not isinstance(nets, list) or not nets:
+    if not nets:
         raise UserError(f"nets={nets}: expected a list of nets: nets=[plain,edsr]")
     choices = sorted(path.stem for path in (schema.find_conf_dir() / "model/net").glob("*.yaml"))
     for net in nets:
         schema.check_choice("nets", net, choices)
-    if not isinstance(seconds, int | float) or seconds <= 0:
-        raise UserError(f"seconds={seconds}: expected a number above 0")
-    if not isinstance(threads, int) or threads < 1:
-        raise UserError(f"threads={threads}: expected a whole number, 1 or more")
 
 
 def _run_part(part: str, config: dict[str, Any]) -> "list[Row]":

@@ -5,7 +5,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from sr.config import cli, schema
-from sr.runtime.error import UserError
+from sr.config.options import CleanOptions
 
 
 def main() -> None:
@@ -15,18 +15,13 @@ def main() -> None:
 
 def clean(cfg: DictConfig) -> None:
     """List the leftovers, or remove them."""
-    schema.check_lists(cfg, "what")
-    config = schema.to_plain(cfg)
-    schema.check_flags(config, "apply")
-    days = config["days"]
-    if isinstance(days, bool) or not isinstance(days, int | float) or not days >= 0:
-        raise UserError(f"days={days}: expected a number of days, 0 or more")
+    config = schema.check_options(cfg, CleanOptions, "what")
     from sr.track import cleanup  # imports torch, only once the config is right
 
     for kind in config["what"]:
         schema.check_choice("what", kind, cleanup.KINDS)
     folders = (Path(config["paths"][name]) for name in ("runs", "cache"))
-    cleanup.remove_leftovers(*folders, config["what"], days, config["apply"])
+    cleanup.remove_leftovers(*folders, config["what"], config["days"], config["apply"])
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from sr.checkpoint.interpolate import check_options
 from sr.config import cli, schema
+from sr.config.options import EvaluateOptions
 from sr.runtime.error import UserError
 from sr.track.run_address import parse_run_id
 
@@ -20,11 +21,12 @@ def evaluate(cfg: DictConfig) -> None:
     from hydra.core.hydra_config import HydraConfig
 
     choices = {group: choice for group, choice in HydraConfig.get().runtime.choices.items() if choice is not None}
+    schema.check_options(cfg, EvaluateOptions)
     _check_options(cfg, has_net="model/net" in choices)
     draft = OmegaConf.create(OmegaConf.to_container(cfg))  # with stand-ins for what the checkpoint will say
     draft.scale = cfg.scale or schema.SCALES[0]
     draft.color = cfg.color or ("y" if cfg.metric.channel == "y8" else "rgb")
-    schema.resolve_config(draft, choices)
+    schema.resolve_config(draft, choices, EvaluateOptions)
     from sr.evaluation.evaluation import Evaluation  # imports torch: only now, when the config is right
 
     Evaluation(cfg, choices, cli.read_overrides()).run()
@@ -35,7 +37,7 @@ def _check_options(cfg: DictConfig, has_net: bool) -> None:
     has_images, has_checkpoint = cfg.images is not None, cfg.checkpoint is not None
     excluded = {
         "checkpoint and model/net": has_checkpoint or has_net,
-        "ensemble and tile": cfg.ensemble is True or cfg.tile is not None,
+        "ensemble and tile": cfg.ensemble or cfg.tile is not None,
         "interpolate and alpha": cfg.interpolate is not None,
     }
     for options, are_given in excluded.items():

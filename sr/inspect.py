@@ -3,6 +3,7 @@
 from omegaconf import DictConfig
 
 from sr.config import cli, schema
+from sr.config.options import InspectOptions
 
 
 def main() -> None:
@@ -14,7 +15,7 @@ def inspect(cfg: DictConfig) -> None:
     """Print a report and write it to `out`; the exit code is 1 if a defect invalidates results."""
     from hydra.core.hydra_config import HydraConfig
 
-    config = schema.resolve_config(cfg, HydraConfig.get().runtime.choices)
+    config = schema.resolve_config(cfg, HydraConfig.get().runtime.choices, InspectOptions)
     from sr.inspection import inspection  # imports torch: only when the config is valid
 
     if inspection.inspect(config):

@@ -4,6 +4,7 @@ from omegaconf import DictConfig
 
 from sr.checkpoint.interpolate import check_options
 from sr.config import cli, schema
+from sr.config.options import PredictOptions
 
 
 def main() -> None:
@@ -14,11 +15,7 @@ def main() -> None:
 def predict(cfg: DictConfig) -> None:
     """Upscale `input` into `output`. If an image cannot be read, the others are written and the exit code is 2."""
     schema.require_options(cfg, "checkpoint", "input", "output")
-    config = schema.to_plain(cfg)
-    if config["scale"] is not None:
-        schema.check_choice("scale", config["scale"], schema.SCALES)
-    schema.check_counts(config)
-    schema.check_flags(config, "ensemble", "overwrite")
+    config = schema.check_options(cfg, PredictOptions)
     check_options(config)
     from sr.prediction.files import upscale_files  # imports torch: only now, when the config is right
 

@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 
 from sr.config import cli, schema
 from sr.config.command_line import format_value
-from sr.runtime.error import UserError
+from sr.config.options import ReproduceOptions
 
 NOT_REPRODUCED = 3  # the exit code; 2: it could not be tried
 
@@ -20,12 +20,7 @@ def main() -> None:
 def reproduce(cfg: DictConfig) -> None:
     """Print what differs on this machine, repeat the run and compare; exit with 3 if the numbers are not reproduced."""
     schema.require_options(cfg, "run")
-    schema.check_lists(cfg, "trust")
-    config = schema.to_plain(cfg)
-    schema.check_flags(config, "dry", "force")
-    tolerance = config["tolerance"]
-    if isinstance(tolerance, bool) or not isinstance(tolerance, int | float) or tolerance < 0:
-        raise UserError(f"tolerance={tolerance}: expected a number, 0 or more")
+    config = schema.check_options(cfg, ReproduceOptions, "trust")
     from sr.reproduction.locate import locate_run  # these import torch: only now, when the config is right
     from sr.reproduction.reproduction import Reproduction
 

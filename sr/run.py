@@ -8,6 +8,7 @@ from omegaconf import DictConfig
 from sr.config import cli, schema
 from sr.config.command_line import list_config_dirs
 from sr.runtime.launch import launch_processes
+from sr.training.config_changes import read_stored_config
 from sr.training.resume import AUTO, expand_overrides, resolve_auto
 from sr.training.resume_check import check_resumed_run, read_monitored_value
 
@@ -28,7 +29,7 @@ def train(cfg: DictConfig) -> float | None:
     from hydra.core.hydra_config import HydraConfig
 
     choices = dict(HydraConfig.get().runtime.choices)
-    config = schema.resolve_config(cfg, choices)
+    config = schema.resolve_config(cfg, choices, stored=read_stored_config(cfg.resume))
     overrides = cli.read_overrides()
     if config["resume"] == AUTO:  # a job of a sweep
         config["resume"], overrides = resolve_auto(overrides, config["paths"]["runs"])

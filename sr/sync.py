@@ -7,6 +7,7 @@ from omegaconf import DictConfig
 
 from sr.config import cli, schema
 from sr.config.command_line import format_value
+from sr.config.options import SyncOptions
 
 
 def main() -> None:
@@ -20,10 +21,9 @@ def main() -> None:
 
 def sync(cfg: DictConfig) -> None:
     """Send each run and report it; exit with code 1 if one was not sent."""
-    schema.check_lists(cfg, "folders")
+    config = schema.check_options(cfg, SyncOptions, "folders")
     from sr.track.sync import sync_runs  # slow imports, only once the config is right
 
-    config = schema.to_plain(cfg)
     if not sync_runs(config["folders"], config["paths"]["runs"], config["uri"]):
         sys.exit(1)
 

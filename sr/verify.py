@@ -5,6 +5,7 @@ import sys
 from omegaconf import DictConfig
 
 from sr.config import cli, schema
+from sr.config.options import VerifyOptions
 from sr.runtime.error import UserError
 
 
@@ -15,13 +16,13 @@ def main() -> None:
 
 def verify(cfg: DictConfig) -> None:
     """Print measured, reference and published values, and write the report; exit with 1 if a row fails."""
-    schema.check_lists(cfg, "sets", "scales", "protocols")
+    config = schema.check_options(cfg, VerifyOptions, "sets", "scales", "protocols")
     for key in ("sets", "scales", "protocols"):
-        if not cfg[key]:
+        if not config[key]:
             raise UserError(f"{key}=[]: expected at least one")
     from sr.evaluation.verification import Verification  # imports torch: only now, when the config is right
 
-    if not Verification(**schema.to_plain(cfg)).execute():
+    if not Verification(**config).execute():
         sys.exit(1)
 
 

@@ -258,8 +258,8 @@ def test_leftovers_are_listed_first_and_removed_with_apply(make_run: Any, runs: 
     [
         ("what=[cash]", 'what=cash: expected one of cache, checkpoints, failed, artifacts. Did you mean "cache"?'),
         ("what=cache", "what=cache: expected a list"),
-        ("days=-1", "days=-1: expected a number of days"),
-        ("days=long", "days=long: expected a number of days"),
+        ("days=-1", "days=-1: expected a number, 0 or more"),
+        ("days=long", "days=long: expected a number, 0 or more"),
         ("apply=maybe", "apply=maybe: expected true or false"),
     ],
 )

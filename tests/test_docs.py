@@ -21,7 +21,7 @@ from test_conf import small
 
 from sr.config import schema
 from sr.config.cli import find_conf_dir
-from sr.config.signature import check_parts
+from sr.config.signature import find_wrong_values
 
 OURS = [command for command in list_commands(PAGES) if command.name]
 OTHERS = [command for command in list_commands(PAGES) if not command.name]
@@ -136,7 +136,10 @@ def check_options(command: Command, enter: Any) -> None:
     if command.name in ("run", "inspect"):
         schema.resolve_config(cfg)
     else:
-        check_parts(OmegaConf.to_container(cfg))
+        known = {"scale": 2, "color": "rgb", "channels": 3}  # which a checkpoint brings otherwise
+        cfg.update({name: value for name, value in known.items() if name in cfg and cfg[name] is None})
+        for wrong in find_wrong_values(OmegaConf.to_container(cfg, resolve=True)):
+            pytest.fail(wrong.message)
 
 
 def test_readme_is_one_page() -> None:

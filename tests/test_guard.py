@@ -92,9 +92,9 @@ def test_a_schedule_free_optimizer_needs_no_ema(sr: Any, world: Any, tmp_path: P
     [
         ("trainer.gradient_clip_val=-1", "expected a number above 0, or null"),
         ("+model.loss.fft.weight=0.1", "model/loss=[…,fft]"),
-        ("model.loss.l1.weight=abc", "model/loss=[…,l1]"),
+        ("model.loss.l1.weight=abc", "model.loss.l1.weight=abc: expected a number above 0"),
         ("model.gradient_share_interval=0", "model.gradient_share_interval=0: expected a whole number, 1 or more"),
-        ("model.ema=1", "model.ema=1: expected a decay between 0 and 1"),
+        ("model.ema=1", "model.ema=1: expected a number above 0 and below 1"),
         ("trainer.channels_last=maybe", "expected true or false"),
         ("trainer.compile=foo", "expected true, false, or one of"),
         ("monitor=psnr_raw", "monitor=psnr_raw: expected a metric that is evaluated"),

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from sr.alarm.rule import Rule
 from sr.image.color import rgb_to_luma
+from sr.runtime.option_types import NonNegativeFloat
 
 BLOCK_SIDES = (48, 24)  # pixels; 1/2, 1/3, 1/4 and 1/8 are whole frequency bins of both
 MIN_BLOCKS = 8  # for a spectrum
@@ -27,7 +28,7 @@ class Checkerboard(Rule):
         "(4 by 2, not 3 by 2), and train longer on model/loss alone (model.warmup_steps)"
     )
 
-    def __init__(self, peak: float = 10.0, levels: float = 1.0) -> None:
+    def __init__(self, peak: NonNegativeFloat = 10.0, levels: NonNegativeFloat = 1.0) -> None:
         self.peak, self.levels = peak, levels
         self._power: dict[int, Tensor] = {}  # by block side: [2, K, K], of results and HR, summed over blocks
         self._count: dict[int, int] = {}

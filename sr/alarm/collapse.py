@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sr.alarm.rule import Rule
+from sr.runtime.option_types import NonNegativeFloat
 
 THUMBNAIL_SIDE = 8  # pixels; enough to distinguish images
 
@@ -18,7 +19,7 @@ class Collapse(Rule):
         "weight"
     )
 
-    def __init__(self, contrast: float = 0.2, diversity: float = 0.2) -> None:
+    def __init__(self, contrast: NonNegativeFloat = 0.2, diversity: NonNegativeFloat = 0.2) -> None:
         self.contrast, self.diversity = contrast, diversity
         self._variances: list[Tensor] = []  # [2]: within images, of results and HR, summed over a batch
         self._thumbnails: list[Tensor] = []  # [B, 2, C·8·8]: results and inputs

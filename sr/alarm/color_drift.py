@@ -14,6 +14,7 @@ from torch import Tensor
 
 from sr.alarm.rule import Rule
 from sr.metric.color_shift import delta_e, rgb_to_lab
+from sr.runtime.option_types import NonNegativeFloat
 
 BLOCK = 16  # LR pixels
 CORRELATION_BLOCK = 4  # LR pixels; these blocks show whether a result depends on its input
@@ -28,7 +29,7 @@ class ColorDrift(Rule):
 
     advice = "give a loss on pixels more weight (model.loss.l1.weight), or lower model.adversarial_weight"
 
-    def __init__(self, delta_e: float = 2.0) -> None:
+    def __init__(self, delta_e: NonNegativeFloat = 2.0) -> None:
         self.delta_e = delta_e
         self._images: list[Tensor] = []  # [5, B]: ΔE from input and from HR, and the sums for the correlation
         self._last_drift = math.inf  # ΔE at the last validation

@@ -9,6 +9,7 @@ because its gradient does not vanish with that (the sequel, https://arxiv.org/ab
 from collections.abc import Mapping
 
 from sr.alarm.rule import Rule, Window
+from sr.runtime.option_types import Fraction, NonNegativeFloat, PositiveInt
 
 SHARE = "train/share_adversarial"
 
@@ -32,8 +33,8 @@ class DWins(Rule):
     MIN_GAP = 0.4  # between D(real) and D(fake): below it D has not won, whatever its loss is
 
     def __init__(
-        self, real: float = 0.98, fake: float = 0.02, loss: float = 0.02, gradient_share: float = 1e-3,
-        window: int = 200,
+        self, real: Fraction = 0.98, fake: Fraction = 0.02, loss: NonNegativeFloat = 0.02, gradient_share: Fraction = 1e-3,
+        window: PositiveInt = 200,
     ) -> None:  # fmt: skip
         self.real, self.fake, self.loss, self.gradient_share = real, fake, loss, gradient_share
         self._window = Window(window)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from statistics import fmean, pstdev
 
 from sr.alarm.rule import Rule, Window
+from sr.runtime.option_types import Fraction, PositiveInt
 
 
 class GWins(Rule):
@@ -25,7 +26,7 @@ class GWins(Rule):
     DEAD_GAP = 2e-4
     DEAD_GAP_OF_DEVIATION = 0.1  # times the standard deviation of D(real) from step to step
 
-    def __init__(self, gap: float = 0.02, window: int = 300) -> None:
+    def __init__(self, gap: Fraction = 0.02, window: PositiveInt = 300) -> None:
         self.gap = gap
         self._window = Window(window)
 

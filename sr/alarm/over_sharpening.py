@@ -11,6 +11,7 @@ from torch import Tensor
 from sr.alarm.rule import Rule
 from sr.image.color import rgb_to_luma
 from sr.image.resize import upscale_bicubic
+from sr.runtime.option_types import PositiveFloat
 
 
 class OverSharpening(Rule):
@@ -22,7 +23,7 @@ class OverSharpening(Rule):
         "lower model.adversarial_weight, or remove from model/loss what rewards contrast; is LR made as in training?"
     )
 
-    def __init__(self, gain: float = 1.2) -> None:
+    def __init__(self, gain: PositiveFloat = 1.2) -> None:
         self.gain = gain
         self._correlations: list[Tensor] = []  # [2]: detail of results and of HR, correlated with that of the input
 

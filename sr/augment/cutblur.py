@@ -18,6 +18,7 @@ from torch import Generator, Tensor
 
 from sr.augment.draw import check_fraction, draw_images, draw_rectangles, reshape_for
 from sr.image.batch import Pair
+from sr.runtime.option_types import Fraction
 
 
 class CutBlur:
@@ -26,7 +27,7 @@ class CutBlur:
     Each image is changed with `probability`, at a place of its own, inside or outside with equal probability.
     """
 
-    def __init__(self, probability: float = 0.5, ratio: float = 0.7) -> None:
+    def __init__(self, probability: Fraction = 0.5, ratio: Fraction = 0.7) -> None:
         self.probability = check_fraction("cutblur", "probability", probability)
         self.ratio = check_fraction("cutblur", "ratio", ratio)
 

@@ -12,6 +12,7 @@ from torch import Generator
 
 from sr.augment.draw import check_fraction, draw_images, draw_partners, draw_rectangles, reshape_for
 from sr.image.batch import Pair
+from sr.runtime.option_types import Fraction
 
 
 class CutMix:
@@ -20,7 +21,7 @@ class CutMix:
     Each image is changed with `probability`; in a batch of one there is no other image, and it stays as it is.
     """
 
-    def __init__(self, probability: float = 0.5, ratio: float = 0.7) -> None:
+    def __init__(self, probability: Fraction = 0.5, ratio: Fraction = 0.7) -> None:
         self.probability = check_fraction("cutmix", "probability", probability)
         self.ratio = check_fraction("cutmix", "ratio", ratio)
 

@@ -13,6 +13,7 @@ from torch import Generator
 from sr.augment.draw import check_fraction, draw_images, draw_partners, reshape_for
 from sr.image.batch import Pair
 from sr.runtime.error import UserError
+from sr.runtime.option_types import Fraction, PositiveFloat
 
 
 class MixUp:
@@ -21,7 +22,7 @@ class MixUp:
     Each image is changed with `probability`; in a batch of one there is no other image, and it stays as it is.
     """
 
-    def __init__(self, probability: float = 0.5, alpha: float = 1.2) -> None:
+    def __init__(self, probability: Fraction = 0.5, alpha: PositiveFloat = 1.2) -> None:
         self.probability = check_fraction("mixup", "probability", probability)
         if isinstance(alpha, bool) or not isinstance(alpha, int | float) or alpha <= 0:
             raise UserError(f"data.augment.mixup.alpha={alpha}: expected a number above 0")

@@ -103,6 +103,9 @@ def select_device(name: str | torch.device, needs_float64: bool = False) -> torc
         return torch.device("cpu") if device is None or (needs_float64 and device.type == "mps") else device
     try:
         torch.empty(0, device=name)
-        return torch.device(name)
+        device = torch.device(name)
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"device={name}: cannot be used ({str(error).splitlines()[0]})") from None
+    if device.type == "meta":
+        raise UserError("device=meta: expected a device that computes, such as cpu or cuda (found one without data)")
+    return device

@@ -19,13 +19,13 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from sr.config import schema
 from sr.config.command_line import escape_interpolation, list_config_dirs, quote_override
 from sr.config.flags import check_words
 from sr.config.help import HELP_FLAGS, format_help
 from sr.config.hydra_error import explain_hydra_error, explain_null_group, explain_unknown_home
 from sr.config.quoting import MULTIRUN_FLAGS, quote_words, split_words
 from sr.config.schema import find_conf_dir
+from sr.config.value import find_wrong_value
 from sr.runtime.error import UserError
 from sr.runtime.redact import mask_passwords
 from sr.runtime.terminal import ProgressBar
@@ -126,7 +126,9 @@ def _exit_on_user_error(task: Callable[[DictConfig], Any], words: list[str]) -> 
 
 def _run_task(task: Callable[[DictConfig], Any], cfg: DictConfig) -> Any:
     """Apply the option `progress`, and run the task without it: it is about the terminal, and no part of a run."""
-    schema.check_flags(cfg, "progress")
+    wrong = find_wrong_value(cfg.get("progress", True), bool, "progress")
+    if wrong:
+        raise UserError(wrong.message)
     with open_dict(cfg):
         ProgressBar.is_enabled = cfg.pop("progress", True)
     return task(cfg)

@@ -3,21 +3,20 @@
 Text is a path, an address or a name. Its characters have no meaning for Hydra, so `sr.config.quoting` quotes it.
 """
 
-import ast
 from collections.abc import Iterator, Sequence
-from dataclasses import fields
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from types import NoneType
+from typing import Any, NamedTuple, get_args, get_origin, get_type_hints, is_typeddict
 
 import yaml
 
-from sr.config.schema import SharedOptions, find_conf_dir
-from sr.config.signature import find_annotation
+from sr.config import options
+from sr.config.schema import find_conf_dir
+from sr.config.signature import find_kind
+from sr.config.value import SEQUENCES, list_plain_members
 
 TEXT, LIST, OTHER = "text", "list", "other"
-TEXT_NAMES = ("str", "Path", "PathLike")
-LIST_NAMES = ("list", "tuple", "Sequence", "Iterable", "Collection")
 
 
 class OptionType(NamedTuple):
@@ -37,21 +36,20 @@ def find_option_type(key: str, command: str, config_dirs: Sequence[str] = ()) ->
     takes text only if it does in both.
     """
     folders = [find_conf_dir(), *map(Path, config_dirs)]
-    kinds = set().union(*_read_kinds(key.split("."), command, folders)) - {None}
+    kinds = set().union(*_read_kinds(key.split("."), command, folders))
     if not kinds:
         return None
     return NO_TEXT if OTHER in kinds else OptionType(TEXT in kinds, LIST in kinds)
 
 
-def _read_kinds(path: list[str], command: str, folders: list[Path]) -> Iterator[set[str | None]]:
+def _read_kinds(path: list[str], command: str, folders: list[Path]) -> Iterator[set[str]]:
     """Yield what each file of `conf/` says about the option at `path`, as a set of `TEXT`, `LIST` and `OTHER`."""
     # A file of the folder `model/net` sets the options below `model.net`; one that sets several parts names them first.
     for length in range(len(path) - 1, 0, -1):
         for folder in (folder.joinpath(*path[:length]) for folder in folders):
             for file in folder.glob("*.yaml") if folder.is_dir() else ():
                 yield _read_kind_in_file(file, path[length:])
-    if len(path) == 1:
-        yield next((_classify_annotation(f.type) for f in fields(SharedOptions) if f.name == path[0]), set())
+    yield _classify_annotation(_find_command_annotation(command, path))
     for folder in folders:
         yield from (_read_kind_in_file(file, path) for file in _list_command_files(folder, command))
 
@@ -65,7 +63,7 @@ def _list_command_files(folder: Path, command: str) -> list[Path]:
     return [file, *(base for name in names for base in _list_command_files(folder, name))]
 
 
-def _read_kind_in_file(file: Path, path: list[str]) -> set[str | None]:
+def _read_kind_in_file(file: Path, path: list[str]) -> set[str]:
     """Return the kind of the option at `path` of a file, from the signature if its part has one, or else from its value."""
     node: Any = _load(file)
     for name in path[:-1]:
@@ -73,13 +71,13 @@ def _read_kind_in_file(file: Path, path: list[str]) -> set[str | None]:
     if not isinstance(node, dict):
         return set()
     target = node.get("_target_")
-    annotation = find_annotation(target, path[-1]) if isinstance(target, str) else None
-    if annotation is not None:
-        return _classify_annotation(annotation)
+    kinds = _classify_annotation(find_kind(target, path[-1])) if target is not None else set()
+    if kinds:
+        return kinds
     return _classify_value(node[path[-1]]) if path[-1] in node else set()
 
 
-def _classify_value(value: Any) -> set[str | None]:
+def _classify_value(value: Any) -> set[str]:
     """Return the kind of a value in `conf/`; null says nothing, and neither does a part."""
     if value is None or isinstance(value, dict):
         return set()
@@ -89,27 +87,24 @@ def _classify_value(value: Any) -> set[str | None]:
     return set() if is_reference else {TEXT if isinstance(value, str) else OTHER}
 
 
-def _classify_annotation(annotation: Any) -> set[str | None]:
-    """Return the kinds of an annotation, given as an object, a string or a syntax tree; `None` and `Any` say nothing."""
-    if not isinstance(annotation, ast.expr):
-        text = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", "")
-        text = str(annotation) if not isinstance(annotation, type | str) or "[" in str(annotation) else text
-        annotation = ast.parse(text, mode="eval").body
-    if isinstance(annotation, ast.BinOp):
-        return _classify_annotation(annotation.left) | _classify_annotation(annotation.right)
-    if isinstance(annotation, ast.Constant):
-        return set() if annotation.value is None else _classify_annotation(str(annotation.value))
-    if isinstance(annotation, ast.Subscript):
-        name, inner = ast.unparse(annotation.value).rpartition(".")[2], annotation.slice
-        items = inner.elts if isinstance(inner, ast.Tuple) else [inner]
-        if name == "Annotated":
-            return _classify_annotation(items[0])
-        if name in ("Optional", "Union"):
-            return set().union(*map(_classify_annotation, items))
-        kinds = [_classify_annotation(item) for item in items if ast.unparse(item) != "..."]
-        return {LIST if name in LIST_NAMES and all(TEXT in kind or not kind for kind in kinds) else OTHER}
-    name = ast.unparse(annotation).rpartition(".")[2]
-    return set() if name == "Any" else {TEXT if name in TEXT_NAMES else OTHER}
+def _classify_annotation(kind: Any) -> set[str]:
+    """Return the kinds of an annotation; null, and what is not known, are no kind."""
+    kinds = set()
+    for member in list_plain_members(kind):
+        if (get_origin(member) or member) in SEQUENCES:
+            items = map(_classify_annotation, get_args(member))
+            kinds.add(LIST if all(TEXT in item or not item for item in items) else OTHER)
+        elif member not in (Any, NoneType):
+            kinds.add(TEXT if member is str else OTHER)
+    return kinds
+
+
+def _find_command_annotation(command: str, path: list[str]) -> Any:
+    """Return the annotation of an option that belongs to no part; `Any` if it does not have one."""
+    kind = getattr(options, f"{command.title()}Options", options.RunOptions)
+    for name in path:
+        kind = get_type_hints(kind, include_extras=True).get(name, Any) if is_typeddict(kind) else Any
+    return kind
 
 
 @lru_cache

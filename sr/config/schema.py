@@ -1,28 +1,25 @@
 """Check the composed config, before anything heavy is imported."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field, fields
+import re
+from collections.abc import Container, Iterable, Iterator, Mapping
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from sr.config.diff import flatten
+from sr.config.options import RunOptions
 from sr.config.renamed import find_old_names
-from sr.config.signature import check_parts
+from sr.config.signature import find_wrong_values, is_same
+from sr.config.value import WrongValue, find_wrong_value, format_value
 from sr.runtime.error import UserError, suggest_nearest
+from sr.runtime.option_types import Scale, Stage
 
-SCALES = (2, 3, 4, 8)
+SCALES = get_args(Scale)
+STAGES = get_args(Stage)  # in this order
 COLORS = {"rgb": 3, "y": 1, "gray": 1}  # channels of the net
-STAGES = ("fit", "test")
-PRECISIONS = ("32-true", "32", "bf16-mixed", "16-mixed")
-COUNTS = (  # options that are whole numbers of 1 or more
-    "data.batch", "data.patch", "data.repeat",
-    "rounds", "steps", "tile", "patience", "checkpoint_steps", "model.gradient_share_interval", "model.d_steps",
-    "model.penalty.r1.interval", "model.penalty.gradient.interval",
-    "trainer.max_steps", "trainer.max_epochs", "trainer.val_check_interval", "trainer.accumulate_grad_batches",
-)  # fmt: skip
-
 GPU_ACCELERATORS = ("auto", "gpu", "cuda")
 _PARTIAL_MEAN = (
     "a mean over some images would stand under the name of the whole set; choose sets instead: data.{split}=[…]"
@@ -43,62 +40,81 @@ REFUSED_TRAINER_OPTIONS = {  # of Lightning's Trainer, with what to type instead
 }  # fmt: skip
 
 
-@dataclass
-class Paths:
-    """The folders of data, runs and caches."""
-
-    data: str
-    runs: str
-    cache: str = ""
-
-
-@dataclass
-class SharedOptions:
-    """The options that all parts share; conf/run.yaml explains each."""
-
-    paths: Paths
-    scale: int
-    color: str
-    seed: int
-    monitor: str = "psnr"
-    channels: int | None = None
-    stages: list[str] = field(default_factory=list)
-    patience: int | None = None
-    resume: str | None = None
-    trust: list[str] = field(default_factory=list)
-    checkpoint_minutes: float | None = 5.0
-    checkpoint_steps: int | None = None
-
-
 def find_conf_dir() -> Path:
     """Return the folder `conf`: inside the package if that was installed from a wheel, next to it in a checkout."""
     package = Path(__file__).resolve().parents[1]
     return package / "conf" if (package / "conf").is_dir() else package.parent / "conf"
 
 
-def resolve_config(cfg: DictConfig, groups: Iterable[str] = ()) -> dict[str, Any]:
+def resolve_config(
+    cfg: DictConfig, groups: Iterable[str] = (), options: type = RunOptions, stored: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Check the composed config and return it as plain values, with interpolations and derived options filled in.
 
-    `groups` are the config groups of Hydra's choices (`model/net`, `model/optimizer@model.discriminator_optimizer`).
+    `groups` are the config groups of Hydra's choices (`model/net`, `model/optimizer@model.discriminator_optimizer`),
+    `options` are the command's (`sr.config.options`), and `stored` is the config of the run that is resumed.
     """
     _check_groups(cfg, groups)
-    check_lists(cfg, "stages", "data.val", "data.test")
-    options = _read_shared_options(cfg)
-    check_choice("scale", options.scale, SCALES)
-    check_choice("color", options.color, COLORS)
-    _check_stages(options.stages, "stages" in cfg)
-    if options.channels is None:
-        cfg.channels = COLORS[options.color]
+    if HydraConfig.initialized():
+        check_repeated_parts(HydraConfig.get().overrides.task)
+    if cfg.get("channels") is None and isinstance(cfg.color, str):  # a wrong color is reported below
+        cfg.channels = COLORS.get(cfg.color)
     try:
         config = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+        derived = list_derived_options(cfg)
     except OmegaConfBaseException as error:
         raise UserError(str(error).splitlines()[0]) from None
-    _check_names(config)
-    _check_shared(config)
-    _check_numbers(config)
-    check_flags(config, "ensemble")
-    check_parts(config)
+    check_config(config, options, stored, derived)
     return config
+
+
+def check_config(
+    config: dict[str, Any],
+    options: type = RunOptions,
+    stored: Mapping[str, Any] | None = None,
+    derived: Container[str] = (),
+) -> None:
+    """Raise a `UserError` if an option of a resolved config has a wrong name or value.
+
+    Of several wrong values one that was typed is reported, not one of the `derived` options, which follow from others.
+    """
+    _check_names(config)
+    for wrong in find_wrong_options(config, options, stored):
+        raise UserError(wrong.message)
+    wrong_values = list(find_wrong_values(config, stored))
+    if wrong_values:
+        raise UserError(min(wrong_values, key=lambda wrong: wrong.key in derived).message)
+    _check_shared(config)
+    check_unique(config, "stages", "trust", "data.val", "data.test")
+    if "stages" in config:
+        _check_stages(config["stages"])
+    if "trainer" in config:
+        _check_trainer(config, config["trainer"])
+
+
+def check_options(cfg: DictConfig, options: type, *unique: str) -> dict[str, Any]:
+    """Return the config of a command without parts as plain values, or raise if one of them is wrong.
+
+    `unique` are lists that may contain each name once.
+    """
+    config = to_plain(cfg)
+    for wrong in find_wrong_options(config, options):
+        raise UserError(wrong.message)
+    check_unique(config, *unique)
+    return config
+
+
+def find_wrong_options(
+    config: Mapping[str, Any], options: type, stored: Mapping[str, Any] | None = None
+) -> Iterator[WrongValue]:
+    """Yield the options at the top of a config whose values a command does not take.
+
+    `options` is a `TypedDict` (`sr.config.options`); an option that it does not have is not checked.
+    """
+    for name, kind in get_type_hints(options, include_extras=True).items():
+        wrong = find_wrong_value(config[name], kind, name) if name in config else None
+        if wrong and not is_same(name, config[name], stored or {}):
+            yield wrong
 
 
 def _check_names(config: dict[str, Any]) -> None:
@@ -118,13 +134,6 @@ def _check_shared(config: dict[str, Any]) -> None:
                 raise UserError(
                     f"{where}.{key}={part[key]}: all parts share this option, which is {key}={config[key]}; set {key} instead"
                 )
-
-
-def check_flags(config: dict[str, Any], *keys: str) -> None:
-    """Raise if one of these options exists and is neither true nor false."""
-    for key in keys:
-        if not isinstance(config.get(key, False), bool):
-            raise UserError(f"{key}={config[key]}: expected true or false")
 
 
 def to_plain(cfg: DictConfig) -> Any:
@@ -147,28 +156,34 @@ def _check_groups(cfg: DictConfig, groups: Iterable[str]) -> None:
             raise UserError(f"{group.replace('/', '.')}={value}: a part is chosen with a slash: {group}={value}")
 
 
-def check_lists(cfg: DictConfig, *keys: str) -> None:
-    """Raise if one of these options is no list, or contains a name twice."""
+def check_repeated_parts(overrides: Iterable[str]) -> None:
+    """Raise if a command line chooses a part twice: `model/loss=[l1,l1]`; it would count once."""
+    for word in overrides:
+        group, _, value = word.partition("=")
+        names = re.findall(r"[\w.]+", value) if "/" in group and value.startswith("[") else []
+        repeated = next((name for name in names if names.count(name) > 1), None)
+        if repeated:
+            raise UserError(f"{word}: expected each part once (found {repeated} twice); leave one of them out")
+
+
+def check_unique(config: dict[str, Any], *keys: str) -> None:
+    """Raise if one of these options, lists of names, contains a name twice."""
     for key in keys:
-        value = OmegaConf.select(cfg, key)
-        if value is not None and not isinstance(value, ListConfig):
-            raise UserError(f"{key}={value}: expected a list: {key}=[{value}]")
+        value: Any = config
+        for word in key.split("."):
+            value = value.get(word) if isinstance(value, dict) else None
         names = [PurePath(str(name)).name for name in value or []]
         if len(set(names)) < len(names):
             raise UserError(
-                f"{key}={value}: expected each name once (found one twice); their results would have the same name"
+                f"{key}={format_value(value)}: expected each name once (found one twice); "
+                "their results would have the same name"
             )
 
 
-def _read_shared_options(cfg: DictConfig) -> SharedOptions:
-    """Return the shared options with checked types; an option that the command does not have gets its default."""
-    values = {f.name: cfg[f.name] for f in fields(SharedOptions) if f.name in cfg}
-    try:
-        return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(SharedOptions), values))
-    except OmegaConfBaseException as error:
-        raise UserError(
-            f"{error.full_key}={OmegaConf.select(cfg, error.full_key)}: {str(error.msg or error).splitlines()[0]}"
-        ) from None
+def list_derived_options(cfg: DictConfig) -> list[str]:
+    """Return the options whose value is that of another option; one from the environment is not derived."""
+    raw = flatten(OmegaConf.to_container(cfg, resolve=False))
+    return ["channels", *(k for k, v in raw.items() if isinstance(v, str) and "${" in v and "${oc.env:" not in v)]
 
 
 def check_choice(key: str, value: Any, choices: Any) -> None:
@@ -178,43 +193,15 @@ def check_choice(key: str, value: Any, choices: Any) -> None:
         raise UserError(f"{key}={value}: expected one of {', '.join(map(str, choices))}.{hint}")
 
 
-def _check_stages(stages: list[str], is_option: bool) -> None:
-    """Raise unless `stages` names stages in their order; a command without this option has none."""
-    for stage in stages:
-        check_choice("stages", stage, STAGES)
-    typed = f"stages=[{','.join(stages)}]"
-    if is_option and not stages:
+def _check_stages(stages: list[str]) -> None:
+    """Raise unless there is a stage, and `stages` are in their order."""
+    typed = f"stages={format_value(stages)}"
+    if not stages:
         raise UserError(f"{typed}: expected one stage or more: stages=[{','.join(STAGES)}]")
     if stages != sorted(stages, key=STAGES.index):
         raise UserError(
             f"{typed}: training comes before the test, which evaluates its result; type stages=[{','.join(STAGES)}]"
         )
-
-
-def _check_numbers(config: dict[str, Any]) -> None:
-    """Raise if a number is out of its range, or a combination of options is not supported."""
-    if not 0 <= config["seed"] < 2**32:
-        raise UserError(f"seed={config['seed']}: expected a whole number from 0 to 4294967295")
-    minutes = config.get("checkpoint_minutes")
-    if minutes is not None and minutes <= 0:
-        raise UserError(f"checkpoint_minutes={minutes}: expected a number of minutes above 0, or null for never")
-    if "trainer" in config:
-        _check_trainer(config, config["trainer"])
-    workers = config["data"].get("workers", 0)
-    if not isinstance(workers, int) or workers < 0:
-        raise UserError(f"data.workers={workers}: expected a whole number, 0 or more")
-    check_counts(config)
-
-
-def check_counts(config: dict[str, Any]) -> None:
-    """Raise if one of `COUNTS` exists and is no whole number of 1 or more."""
-    for key in COUNTS:
-        node: Any = config
-        for word in key.split("."):
-            node = node.get(word) if isinstance(node, dict) else None
-        is_unlimited = key in ("trainer.max_steps", "trainer.max_epochs") and node == -1
-        if node is not None and not is_unlimited and (not isinstance(node, int) or isinstance(node, bool) or node < 1):
-            raise UserError(f"{key}={node}: expected a whole number, 1 or more")
 
 
 def count_processes(trainer: dict[str, Any]) -> int:
@@ -233,21 +220,15 @@ def count_processes(trainer: dict[str, Any]) -> int:
 
 
 def _check_devices(devices: Any, trainer: dict[str, Any]) -> None:
-    """Raise unless `devices` is a count, `auto` or a list of GPU numbers, and the trainer can use as many."""
-    numbers = devices if isinstance(devices, list) else [devices]
-    is_whole = all(isinstance(number, int) and not isinstance(number, bool) for number in numbers)
-    is_list = isinstance(devices, list) and is_whole and len(set(numbers)) == len(numbers) > 0 <= min(numbers)
-    if devices != "auto" and not is_list and not (devices is numbers[0] and is_whole and devices >= 1):
-        raise UserError(
-            f"trainer.devices={devices}: expected a count, 1 or more, a list of GPU numbers such as [0,1], or auto"
-        )
-    typed = str(devices).replace(" ", "")
+    """Raise unless the trainer can use so many devices: a count, `auto` or a list of GPU numbers."""
+    typed = f"trainer.devices={format_value(devices)}"
+    is_list = isinstance(devices, list)
+    if is_list and len(set(devices)) < len(devices):
+        raise UserError(f"{typed}: expected each GPU once (found one twice)")
     if is_list and trainer.get("accelerator") == "cpu":
-        raise UserError(
-            f"trainer.devices={typed}: expected a count with trainer.accelerator=cpu, such as {len(devices)}"
-        )
+        raise UserError(f"{typed}: expected a count with trainer.accelerator=cpu, such as {len(devices)}")
     if trainer.get("strategy", "auto") == "auto" and not (devices == 1 or (is_list and len(devices) == 1)):
-        raise UserError(f"trainer.devices={typed}: for several devices type trainer=ddp trainer.devices={typed}")
+        raise UserError(f"{typed}: for several devices type trainer=ddp {typed}")
 
 
 def _check_trainer(config: dict[str, Any], trainer: dict[str, Any]) -> None:
@@ -255,18 +236,11 @@ def _check_trainer(config: dict[str, Any], trainer: dict[str, Any]) -> None:
     for key, advice in REFUSED_TRAINER_OPTIONS.items():
         if key in trainer:
             raise UserError(f"trainer.{key}={trainer[key]}: {advice}")
-    check_choice("trainer.precision", str(trainer.get("precision", "32")), PRECISIONS)
     if trainer.get("precision") == "16-mixed" and "adversarial" in config["model"]:
         raise UserError("trainer.precision=16-mixed: G and D of a GAN cannot share one loss scale; use bf16-mixed")
     if trainer.get("precision") == "16-mixed" and config["model"].get("optimizer", {}).get("fused"):
         raise UserError(
             "model.optimizer.fused=true: does not work with trainer.precision=16-mixed, which needs the gradient; use null"
         )
-    clip = trainer.get("gradient_clip_val")
-    if clip is not None and (not isinstance(clip, int | float) or clip <= 0):
-        raise UserError(f"trainer.gradient_clip_val={clip}: expected a number above 0, or null")
     if trainer.get("max_steps") == -1 and trainer.get("max_epochs") in (None, -1):
         raise UserError("trainer.max_steps=-1: without a limit of steps trainer.max_epochs is needed; set it")
-    for key in ("val_check_interval", "accumulate_grad_batches", "max_steps"):
-        if trainer.get(key) is None:
-            raise UserError(f"trainer.{key}=null: expected a whole number, 1 or more")

@@ -18,6 +18,7 @@ from sr.data.module import SRDataModule
 from sr.data.source import ImageTensor, Split
 from sr.pretrained.download import download_file, lock_download, verify_checksum
 from sr.runtime.error import UserError
+from sr.runtime.option_types import NonEmptyStr
 
 PYTHON_FOLDER, BINARY_FOLDER = "cifar-10-batches-py", "cifar-10-batches-bin"
 ARCHIVE = "cifar-10-python.tar.gz"
@@ -34,7 +35,7 @@ class CIFAR10(SRDataModule):
         '(Barz and Denzler, "Do we train on test data? Purging CIFAR of near-duplicates", 2020)'
     )
 
-    def __init__(self, *, url: str, sha256: str, **options: Any) -> None:
+    def __init__(self, *, url: NonEmptyStr, sha256: NonEmptyStr, **options: Any) -> None:
         super().__init__(**options)
         self.url, self.sha256 = url, sha256
         self._train_images: Tensor | None = None

@@ -10,6 +10,7 @@ from sr.data.module import SRDataModule
 from sr.data.source import ImageFiles, Split
 from sr.image.listing import list_images
 from sr.runtime.error import UserError, suggest_nearest
+from sr.runtime.option_types import PathStr
 
 HELD_OUT_INTERVAL = 10  # every tenth image is held out for evaluation …
 MAX_HELD_OUT = 20  # … at most this many
@@ -22,7 +23,7 @@ class Folder(SRDataModule):
     name = "folder"
 
     def __init__(
-        self, *, path: str | Sequence[str] | None, exclude: Sequence[Any] | None = None, **options: Any
+        self, *, path: PathStr | Sequence[PathStr] | None, exclude: Sequence[str | int] | None = None, **options: Any
     ) -> None:
         super().__init__(**options)
         if not path:

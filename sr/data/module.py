@@ -12,8 +12,10 @@ import sr.runtime.torchvision_shim  # noqa: F401  before Lightning and torchmetr
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Annotated
 
 import torch
+from annotated_types import Interval
 from pytorch_lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -41,6 +43,7 @@ from sr.data.tile_set import TileSet
 from sr.image.batch import Pair, Raw
 from sr.image.listing import list_folder
 from sr.runtime.error import UserError
+from sr.runtime.option_types import NonEmptyStr, NonNegativeFloat, NonNegativeInt, PathStr, PositiveInt
 from sr.runtime.signals import ignore_signals
 
 GB = 1e9
@@ -68,18 +71,18 @@ class SRDataModule(DataSource, LightningDataModule):
         scale: int,
         color: str,
         seed: int,
-        root: str,
+        root: PathStr,
         degrade: Degradation,
-        val: Sequence[str],
-        test: Sequence[str],
-        batch: int = 16,
-        patch: int = 96,
-        repeat: int = 1,
-        workers: int = 0,
+        val: Sequence[NonEmptyStr],
+        test: Sequence[NonEmptyStr],
+        batch: PositiveInt = 16,
+        patch: PositiveInt = 96,
+        repeat: Annotated[int, Interval(ge=1, le=1_000_000)] = 1,
+        workers: NonNegativeInt = 0,
         augment: Mapping[str, Augmentation] | None = None,
-        memory: float = 4,
-        cache: str | None = None,
-        disk: float = 100,
+        memory: NonNegativeFloat = 4,
+        cache: PathStr | None = None,
+        disk: NonNegativeFloat = 100,
     ) -> None:
         super().__init__()
         for key, value in (("memory", memory), ("disk", disk)):

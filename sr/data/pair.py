@@ -9,6 +9,7 @@ from sr.data.matching import find_hr_name
 from sr.data.source import ImageFiles, Split
 from sr.image.listing import list_images
 from sr.runtime.error import UserError
+from sr.runtime.option_types import PathStr
 
 
 class PairFolder(Folder):
@@ -16,7 +17,7 @@ class PairFolder(Folder):
 
     name = "pair"
 
-    def __init__(self, *, lr: str | None, hr: str | None, **options: Any) -> None:
+    def __init__(self, *, lr: PathStr | None, hr: PathStr | None, **options: Any) -> None:
         if not lr or not hr:
             raise UserError("data=pair needs two folders: data.lr=DIR data.hr=DIR")
         super().__init__(path=hr, **options)

@@ -21,6 +21,7 @@ from sr.degrade.op import (
     unstack_cropped,
 )
 from sr.runtime.error import UserError
+from sr.runtime.option_types import Fraction, IntRange, NonNegativeFloat, Range
 
 # A kernel of at least this size may have its cutoff at π/5, smaller ones at π/3: they cannot hold such long waves
 # (Real-ESRGAN's code).
@@ -37,13 +38,13 @@ class Blur(Op):
 
     def __init__(
         self,
-        probability: float = 1.0,
-        kinds: Mapping[str, float] | Sequence[str] = ("iso", "aniso"),
-        size: Sequence[int] = (7, 21),
-        sigma: Sequence[float] = (0.2, 3),
-        beta: Sequence[float] = (0.5, 4),
-        plateau_beta: Sequence[float] = (1, 2),
-        sinc_probability: float = 0.0,
+        probability: Fraction = 1.0,
+        kinds: Mapping[str, NonNegativeFloat] | Sequence[str] = ("iso", "aniso"),
+        size: IntRange = (7, 21),
+        sigma: Range = (0.2, 3),
+        beta: Range = (0.5, 4),
+        plateau_beta: Range = (1, 2),
+        sinc_probability: Fraction = 0.0,
     ) -> None:
         super().__init__(probability)
         self.kinds = check_weights("Blur.kinds", kinds, KINDS)
@@ -74,9 +75,9 @@ class Sinc(Op):
 
     def __init__(
         self,
-        probability: float = 1.0,
-        size: Sequence[int] = (7, 21),
-        cutoff: Sequence[float] = (math.pi / 3, math.pi),
+        probability: Fraction = 1.0,
+        size: IntRange = (7, 21),
+        cutoff: Range = (math.pi / 3, math.pi),
     ) -> None:
         super().__init__(probability)
         self.size, self.cutoff = check_odd_range("Sinc.size", size), check_range("Sinc.cutoff", cutoff, 0.1, 3.15)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from sr.degrade.op import Images, Op, Size, check_range, stack_padded, unstack_cropped
 from sr.runtime.error import UserError
+from sr.runtime.option_types import Fraction, IntRange
 
 # T.81 tables K.1 and K.2, row by row.
 LUMA_TABLE = (
@@ -38,7 +39,7 @@ ROW_CHUNK = 16  # pixels of a row that one matrix product transforms: two blocks
 class Jpeg(Op):
     """Compress and decompress at a quality in the range `quality` (1…100, as in Pillow)."""
 
-    def __init__(self, probability: float = 1.0, quality: Sequence[int] = (30, 95)) -> None:
+    def __init__(self, probability: Fraction = 1.0, quality: IntRange = (30, 95)) -> None:
         super().__init__(probability)
         self.quality = check_quality("Jpeg.quality", quality)
 
@@ -55,9 +56,7 @@ class Blocking(Op):
     Each pass has its block grid shifted by up to 7 pixels, as motion compensation shifts the previous frame's blocks.
     """
 
-    def __init__(
-        self, probability: float = 1.0, quality: Sequence[int] = (20, 60), rounds: Sequence[int] = (2, 4)
-    ) -> None:
+    def __init__(self, probability: Fraction = 1.0, quality: IntRange = (20, 60), rounds: IntRange = (2, 4)) -> None:
         super().__init__(probability)
         self.quality = check_quality("Blocking.quality", quality)
         self.rounds = check_range("Blocking.rounds", rounds, 1, 20)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from sr.degrade.op import Images, Op, Size, check_range, create_generator, draw_seed
+from sr.runtime.option_types import Fraction, Range
 
 
 class LineParameters(NamedTuple):
@@ -32,11 +33,11 @@ class Line(Op):
 
     def __init__(
         self,
-        probability: float = 1.0,
-        row_sigma: Sequence[float] = (0, 4),
-        column_sigma: Sequence[float] = (0, 2),
-        hum_amplitude: Sequence[float] = (0, 6),
-        hum_periods: Sequence[float] = (0.5, 4),
+        probability: Fraction = 1.0,
+        row_sigma: Range = (0, 4),
+        column_sigma: Range = (0, 2),
+        hum_amplitude: Range = (0, 6),
+        hum_periods: Range = (0.5, 4),
     ) -> None:
         super().__init__(probability)
         self.row_sigma = check_range("Line.row_sigma", row_sigma, high=255)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from sr.degrade.blur import pad_mirrored
 from sr.degrade.op import Images, Op, Size, check_range, create_generator, draw_seed
+from sr.runtime.option_types import Fraction, Range
 
 # Bilinear demosaicing: each missing value is the mean of the nearest pixels of its color.
 _GREEN_WEIGHTS = ((0.0, 0.25, 0.0), (0.25, 1.0, 0.25), (0.0, 0.25, 0.0))
@@ -34,9 +35,7 @@ class Mosaic(Op):
     gets only the noise.
     """
 
-    def __init__(
-        self, probability: float = 1.0, shot_noise: Sequence[float] = (0, 12), read_noise: Sequence[float] = (0, 4)
-    ) -> None:
+    def __init__(self, probability: Fraction = 1.0, shot_noise: Range = (0, 12), read_noise: Range = (0, 4)) -> None:
         super().__init__(probability)
         self.shot_noise = check_range("Mosaic.shot_noise", shot_noise, high=255)
         self.read_noise = check_range("Mosaic.read_noise", read_noise, high=255)

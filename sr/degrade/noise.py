@@ -14,6 +14,7 @@ from torch import Tensor
 from sr.degrade.op import Images, Op, Size, check_probability, check_range, create_generator, draw_seed
 from sr.image.color import GRAY_WEIGHTS
 from sr.runtime.error import UserError
+from sr.runtime.option_types import Fraction, Range
 
 QUANTILES = 4096  # Poisson numbers in the lookup table of each level; a power of two
 
@@ -37,10 +38,10 @@ class Gaussian(Op):
 
     def __init__(
         self,
-        probability: float = 1.0,
-        sigma: Sequence[float] = (1, 30),
-        gray_probability: float = 0.4,
-        correlated_probability: float = 0.0,
+        probability: Fraction = 1.0,
+        sigma: Range = (1, 30),
+        gray_probability: Fraction = 0.4,
+        correlated_probability: Fraction = 0.0,
     ) -> None:
         super().__init__(probability)
         self.sigma = check_range("Gaussian.sigma", sigma, high=255)
@@ -72,9 +73,7 @@ class Poisson(Op):
     get the noise of their luma.
     """
 
-    def __init__(
-        self, probability: float = 1.0, scale: Sequence[float] = (0.05, 3), gray_probability: float = 0.4
-    ) -> None:
+    def __init__(self, probability: Fraction = 1.0, scale: Range = (0.05, 3), gray_probability: Fraction = 0.4) -> None:
         super().__init__(probability)
         self.scale = check_range("Poisson.scale", scale)
         self.gray_probability = check_probability("Poisson.gray_probability", gray_probability)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from sr.runtime.error import UserError
+from sr.runtime.option_types import Fraction
 
 Images = list[Tensor]  # float in 0…1, [C, h, w] each: sizes differ after a random resize
 Size = tuple[int, int]  # height, width
@@ -47,7 +48,7 @@ class Op(nn.Module):
     chain. The result of an image depends on its pixels and its parameters only, not on the other images.
     """
 
-    def __init__(self, probability: float = 1.0) -> None:
+    def __init__(self, probability: Fraction = 1.0) -> None:
         super().__init__()
         self.index = 0  # position in the chain's list of ops
         self.probability = check_probability(f"{type(self).__name__}.probability", probability)

@@ -7,12 +7,13 @@ from torch import nn
 
 from sr.degrade.op import DrawnOp, Op, draw_weighted
 from sr.runtime.error import UserError
+from sr.runtime.option_types import Fraction, NonNegativeFloat, NonNegativeInt
 
 
 class Steps(Op):
     """Apply all ops in order; inside a `Shuffle`, no other op comes between them."""
 
-    def __init__(self, ops: Sequence[Op], probability: float = 1.0) -> None:
+    def __init__(self, ops: Sequence[Op], probability: Fraction = 1.0) -> None:
         super().__init__(probability)
         if not ops or not all(isinstance(op, Op) for op in ops):
             raise UserError(
@@ -36,7 +37,9 @@ class Steps(Op):
 class Shuffle(Steps):
     """Apply all ops in an order drawn for each image; those at the indices `fixed_order` never change places."""
 
-    def __init__(self, ops: Sequence[Op], probability: float = 1.0, fixed_order: Sequence[int] = ()) -> None:
+    def __init__(
+        self, ops: Sequence[Op], probability: Fraction = 1.0, fixed_order: Sequence[NonNegativeInt] = ()
+    ) -> None:
         super().__init__(ops, probability)
         self.fixed_order = sorted(fixed_order)
         if any(not isinstance(k, int) or not 0 <= k < len(ops) for k in fixed_order):
@@ -53,7 +56,9 @@ class Shuffle(Steps):
 class OneOf(Steps):
     """Apply one of the ops, drawn by `weights`; None weights all equally."""
 
-    def __init__(self, ops: Sequence[Op], probability: float = 1.0, weights: Sequence[float] | None = None) -> None:
+    def __init__(
+        self, ops: Sequence[Op], probability: Fraction = 1.0, weights: Sequence[NonNegativeFloat] | None = None
+    ) -> None:
         super().__init__(ops, probability)
         self.weights = list(weights or [1.0] * len(ops))
         if len(self.weights) != len(ops) or min(self.weights) < 0 or sum(self.weights) <= 0:

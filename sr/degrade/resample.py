@@ -12,6 +12,7 @@ from torch import Tensor
 
 from sr.degrade.op import Images, Op, Size, check_range, check_weights, draw_weighted
 from sr.runtime.error import UserError
+from sr.runtime.option_types import Fraction, NonNegativeFloat, Range
 
 DIRECTIONS = ("up", "down", "keep")  # Real-ESRGAN's words
 KERNELS = ("area", "bilinear", "bicubic", "nearest")
@@ -35,11 +36,11 @@ class Resample(Op):
 
     def __init__(
         self,
-        probability: float = 1.0,
-        directions: Mapping[str, float] | Sequence[str] = DIRECTIONS,
-        factor: Sequence[float] = (0.5, 1.5),
+        probability: Fraction = 1.0,
+        directions: Mapping[str, NonNegativeFloat] | Sequence[str] = DIRECTIONS,
+        factor: Range = (0.5, 1.5),
         relative_to: Literal["input", "lr"] = "input",
-        kernels: Mapping[str, float] | Sequence[str] = ("area", "bilinear", "bicubic"),
+        kernels: Mapping[str, NonNegativeFloat] | Sequence[str] = ("area", "bilinear", "bicubic"),
         uniform_in: Literal["factor", "divisor"] = "factor",
     ) -> None:
         super().__init__(probability)

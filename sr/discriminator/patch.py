@@ -4,10 +4,13 @@ https://arxiv.org/abs/1611.07004, section 3.2.2): one logit for each of many ove
 Differs from the paper: not conditioned on LR. With `norm` spectral or none, the first and last convolution stay plain.
 """
 
+from typing import Literal
+
 from torch import Tensor, nn
 
 from sr.discriminator.conv_layer import conv_layer
 from sr.runtime.error import UserError
+from sr.runtime.option_types import PositiveInt
 
 
 class Patch(nn.Module):
@@ -17,7 +20,13 @@ class Patch(nn.Module):
     are 3 · 2^depth or more.
     """
 
-    def __init__(self, channels: int = 3, width: int = 64, depth: int = 3, norm: str = "batch") -> None:
+    def __init__(
+        self,
+        channels: int = 3,
+        width: PositiveInt = 64,
+        depth: PositiveInt = 3,
+        norm: Literal["batch", "spectral", "none"] = "batch",
+    ) -> None:
         super().__init__()
         if depth < 1:
             raise UserError(f"model.discriminator.depth={depth}: expected 1 or more strided layers")

@@ -10,12 +10,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sr.discriminator.spectral import SpectralConv
+from sr.runtime.option_types import PositiveInt
 
 
 class UNet(nn.Module):
     """Images `[B, C, H, W]` -> a logit for each pixel, `[B, 1, H, W]`; 4,376,897 parameters at 3 channels and width 64."""
 
-    def __init__(self, channels: int = 3, width: int = 64) -> None:
+    def __init__(self, channels: int = 3, width: PositiveInt = 64) -> None:
         super().__init__()
         self.conv0 = nn.Conv2d(channels, width, 3, padding=1)
         self.conv1 = _down(width, width * 2)

@@ -5,15 +5,24 @@ layers, so that inputs of 16×16 or more are possible; the last sigmoid is part 
 differs from this one in its strided kernels (4×4), a fifth halving for its 128×128 input, and 100 dense units.
 """
 
+from typing import Literal
+
 from torch import Tensor, nn
 
 from sr.discriminator.conv_layer import conv_layer
+from sr.runtime.option_types import PositiveInt
 
 
 class VGG(nn.Module):
     """HR-sized images `[B, C, H, W]` -> logits `[B, 1]`; below 96×96 neighbors among the 6×6 averaged features are equal."""
 
-    def __init__(self, channels: int = 3, width: int = 64, dense: int = 1024, norm: str = "batch") -> None:
+    def __init__(
+        self,
+        channels: int = 3,
+        width: PositiveInt = 64,
+        dense: PositiveInt = 1024,
+        norm: Literal["batch", "spectral", "none"] = "batch",
+    ) -> None:
         super().__init__()
         layers: list[nn.Module] = [nn.Conv2d(channels, width, 3, padding=1), nn.LeakyReLU(0.2, inplace=True)]
         c_in = width

@@ -4,12 +4,13 @@ Networks", 2018, https://arxiv.org/abs/1710.01992, eq. 7)."""
 from torch import Tensor, nn
 
 from sr.loss.full_precision import to_full_precision
+from sr.runtime.option_types import PositiveFloat
 
 
 class Charbonnier(nn.Module):
     """The mean of sqrt(d² + eps²) over all values."""
 
-    def __init__(self, eps: float = 1e-3) -> None:
+    def __init__(self, eps: PositiveFloat = 1e-3) -> None:
         super().__init__()
         self.eps = eps
 

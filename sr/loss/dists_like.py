@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from sr.loss.feature_extractor import load_extractor, to_rgb
 from sr.loss.full_precision import to_full_precision
 from sr.pretrained.backbone import find_weight_file
+from sr.runtime.option_types import PathStr
 
 KEY = "model.loss.dists_like"
 C = 1e-6  # c1 and c2 of the paper
@@ -24,7 +25,7 @@ class DISTSLike(nn.Module):
     The features are those of the official VGG-19, or of `weights`, a file of any VGG in torchvision's layout.
     """
 
-    def __init__(self, weights: str | None = None) -> None:
+    def __init__(self, weights: PathStr | None = None) -> None:
         super().__init__()
         self.extractor = load_extractor(find_weight_file("vgg19", weights, KEY), KEY)
 

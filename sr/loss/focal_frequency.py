@@ -11,12 +11,13 @@ from torch import Tensor, nn
 
 from sr.loss.full_precision import to_full_precision
 from sr.runtime.error import UserError
+from sr.runtime.option_types import NonNegativeFloat
 
 
 class FocalFrequency(nn.Module):
     """The mean of w · |F(sr) − F(hr)|² over all frequencies, w = |F(sr) − F(hr)|^alpha in 0…1 (eq. 7); alpha 0: plain L2."""
 
-    def __init__(self, alpha: float = 1.0) -> None:
+    def __init__(self, alpha: NonNegativeFloat = 1.0) -> None:
         super().__init__()
         if alpha < 0:
             raise UserError(f"model.loss.focal_frequency.alpha={alpha}: expected 0 or more")

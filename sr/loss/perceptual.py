@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from sr.loss.feature_extractor import load_extractor
 from sr.pretrained.backbone import find_weight_file
 from sr.runtime.error import UserError
+from sr.runtime.option_types import NonNegativeFloat, PathStr
 
 
 def l1(a: Tensor, b: Tensor) -> Tensor:
@@ -56,10 +57,10 @@ class Perceptual(nn.Module):
 
     def __init__(
         self,
-        layers: Mapping[str, float | None],
+        layers: Mapping[str, NonNegativeFloat | None],
         before_relu: bool = True,
         distance: Literal["l1", "l2", "gram"] = "l1",
-        weights: str | None = None,
+        weights: PathStr | None = None,
     ) -> None:
         super().__init__()
         if distance not in DISTANCES:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from sr.image.batch import MetricInput
 from sr.metric.metric import Metric
 from sr.pretrained.backbone import MEAN, STD, extract_features, load_backbone, to_three_channels
+from sr.runtime.option_types import PathStr
 
 RELU_INDICES = (3, 8, 15, 22, 29)  # after the last ReLU of each stage
 STAGE_CHANNELS = (3, 64, 128, 256, 512, 512)  # of the image itself and of the features
@@ -72,7 +73,7 @@ class DISTS(Metric):
     perceptual_rank = 2
     better: Literal["higher", "lower"] = "lower"
 
-    def __init__(self, weights: str | None = None) -> None:
+    def __init__(self, weights: PathStr | None = None) -> None:
         self.alpha, self.beta = load_channel_weights()
         self.net = replace_pooling(load_backbone("vgg", weights, "metric.also.dists"))
 

@@ -18,6 +18,7 @@ from sr.image.batch import MetricInput
 from sr.metric.metric import Metric
 from sr.pretrained.backbone import extract_features, load_backbone, to_three_channels
 from sr.runtime.error import UserError
+from sr.runtime.option_types import PathStr
 
 RELU_INDICES = {"alex": (1, 4, 7, 9, 11), "vgg": (3, 8, 15, 22, 29)}  # after these ReLUs
 MIN_SIDES = {"alex": 31, "vgg": 16}  # pixels: below it the poolings leave nothing
@@ -60,7 +61,7 @@ class LPIPS(Metric):
     perceptual_rank = 3
     better: Literal["higher", "lower"] = "lower"
 
-    def __init__(self, net: Literal["alex", "vgg"] = "alex", weights: str | None = None) -> None:
+    def __init__(self, net: Literal["alex", "vgg"] = "alex", weights: PathStr | None = None) -> None:
         if net not in RELU_INDICES:
             raise UserError(f"metric.also.lpips.net={net}: expected alex or vgg")
         self.net_name, self.linear = net, load_linear_weights(net)

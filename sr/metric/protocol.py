@@ -12,6 +12,7 @@ from sr.metric.metric import Metric
 from sr.metric.psnr import psnr
 from sr.metric.ssim import ssim
 from sr.runtime.error import UserError
+from sr.runtime.option_types import NonEmptyStr
 
 Channel = Literal["y", "y8", "rgb"]
 STANDARD_CHANNELS: dict[str, Channel] = {
@@ -30,7 +31,12 @@ class Protocol:
     """
 
     def __init__(
-        self, name: str, scale: int, color: str, channel: Channel = "y", also: Mapping[str, Metric] | None = None
+        self,
+        name: NonEmptyStr,
+        scale: int,
+        color: str,
+        channel: Channel = "y",
+        also: Mapping[str, Metric] | None = None,
     ) -> None:
         if channel not in STANDARD_CHANNELS.values():
             raise UserError(f"metric.channel={channel}: expected one of {', '.join(STANDARD_CHANNELS.values())}")

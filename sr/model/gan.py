@@ -22,6 +22,7 @@ from sr.image.batch import Pair
 from sr.model.gradient import list_trainable
 from sr.model.module import SharedParts, SRModule
 from sr.runtime.error import UserError
+from sr.runtime.option_types import NonNegativeFloat, NonNegativeInt, PositiveInt
 
 
 class GAN(SRModule):
@@ -41,12 +42,12 @@ class GAN(SRModule):
         adversarial: nn.Module,
         discriminator_optimizer: Callable[..., Optimizer],
         penalty: Mapping[str, nn.Module] | None = None,
-        adversarial_weight: float = 1e-3,
-        warmup_steps: int = 1000,
-        ramp_steps: int = 0,
-        d_steps: int = 1,
-        instance_noise: float = 0.0,
-        accumulate: int = 1,
+        adversarial_weight: NonNegativeFloat = 1e-3,
+        warmup_steps: NonNegativeInt = 1000,
+        ramp_steps: NonNegativeInt = 0,
+        d_steps: PositiveInt = 1,
+        instance_noise: NonNegativeFloat = 0.0,
+        accumulate: PositiveInt = 1,
         **shared: Unpack[SharedParts],
     ) -> None:
         super().__init__(**shared)

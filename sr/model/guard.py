@@ -5,14 +5,16 @@ import sr.runtime.torchvision_shim  # noqa: F401  before Lightning and torchmetr
 import math
 import sys
 from collections import deque
-from typing import Any
+from typing import Annotated, Any
 
+from annotated_types import Gt
 from pytorch_lightning import LightningModule
 
 from sr.image.batch import Pair
 from sr.model.snapshot import Snapshot, restore_snapshot, take_snapshot
 from sr.model.step import BadStep
 from sr.runtime.error import UserError
+from sr.runtime.option_types import NonNegativeInt, PositiveFraction, PositiveInt
 
 SKIP_WINDOW = 20  # steps within which bad steps count as repeated
 MIN_GOOD_STEPS = 20  # before a finite loss can count as exploding
@@ -40,9 +42,13 @@ class Guard:
     """
 
     def __init__(
-        self, explosion_factor: float = 20.0, max_skips: int = 3, max_rollbacks: int = 3, lr_factor: float = 0.5,
-        snapshot_interval: int = 200,
-    ) -> None:  # fmt: skip
+        self,
+        explosion_factor: Annotated[float, Gt(1)] = 20.0,
+        max_skips: PositiveInt = 3,
+        max_rollbacks: NonNegativeInt = 3,
+        lr_factor: PositiveFraction = 0.5,
+        snapshot_interval: PositiveInt = 200,
+    ) -> None:
         if (
             explosion_factor <= 1
             or max_skips < 1

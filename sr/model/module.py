@@ -5,9 +5,10 @@ import sr.runtime.torchvision_shim  # noqa: F401  before Lightning and torchmetr
 import contextlib
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, NotRequired, TypedDict
+from typing import Annotated, Any, ClassVar, NotRequired, TypedDict
 
 import torch
+from annotated_types import Interval
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -35,6 +36,9 @@ from sr.model.objective import Objective
 from sr.model.schedule_free import ScheduleFreeWeights, is_schedule_free
 from sr.model.step import BadStep, Step
 from sr.runtime.error import UserError
+from sr.runtime.option_types import PathStr, PositiveFloat, PositiveInt
+
+AverageDecay = Annotated[float, Interval(gt=0, lt=1)]
 
 
 class SharedParts(TypedDict):
@@ -47,10 +51,10 @@ class SharedParts(TypedDict):
     metric: Protocol
     color: str
     guard: NotRequired[Guard | None]
-    ema: NotRequired[float | None]
-    clip: NotRequired[float | None]
-    gradient_share_interval: NotRequired[int]
-    init: NotRequired[str | None]
+    ema: NotRequired[AverageDecay | None]
+    clip: NotRequired[PositiveFloat | None]
+    gradient_share_interval: NotRequired[PositiveInt]
+    init: NotRequired[PathStr | None]
     alarm: NotRequired[Mapping[str, object] | None]
 
 
@@ -76,10 +80,10 @@ class SRModule(EvaluationModule):
         metric: Protocol,
         color: str,
         guard: Guard | None = None,
-        ema: float | None = None,
-        clip: float | None = None,
-        gradient_share_interval: int = 100,
-        init: str | None = None,
+        ema: AverageDecay | None = None,
+        clip: PositiveFloat | None = None,
+        gradient_share_interval: PositiveInt = 100,
+        init: PathStr | None = None,
         alarm: Mapping[str, object] | None = None,
     ) -> None:
         super().__init__(net, EMA(net, ema) if ema is not None and list_trainable(net) else None, metric, color)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from sr.net.edsr import list_upsampling_factors, make_mean_color
 from sr.net.receptive_field import compute_receptive_field
+from sr.runtime.option_types import PositiveInt
 
 
 class BasicBlock(nn.Module):
@@ -81,7 +82,7 @@ class Upsample(nn.Module):
 class CARN(Cascade):
     """The paper's size: 64 wide; 1,592 K parameters, as in its tables, with the upsamplers of ×2, ×3 and ×4."""
 
-    def __init__(self, scale: int, channels: int = 3, width: int = 64, group: int = 1) -> None:
+    def __init__(self, scale: int, channels: int = 3, width: PositiveInt = 64, group: PositiveInt = 1) -> None:
         super().__init__(width)
         self.scale, self.channels = scale, channels
         self.receptive_field = compute_receptive_field(

@@ -7,6 +7,7 @@ Parameter names, value range and scales are as in `sr.net.carn`.
 from torch import Tensor, nn
 
 from sr.net.carn import CARN, Cascade
+from sr.runtime.option_types import PositiveInt
 
 
 class EResidualBlock(nn.Module):
@@ -40,7 +41,7 @@ class SharedBlock(Cascade):
 class CARNM(CARN):
     """The paper's size: 64 wide, groups of 4; 412 K weights, as in its tables, with the upsamplers of all scales."""
 
-    def __init__(self, scale: int, channels: int = 3, width: int = 64, group: int = 4) -> None:
+    def __init__(self, scale: int, channels: int = 3, width: PositiveInt = 64, group: PositiveInt = 4) -> None:
         super().__init__(scale, channels, width, group)
 
     def make_block(self, width: int, group: int) -> Cascade:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sr.net.receptive_field import compute_receptive_field
+from sr.runtime.option_types import PositiveFloat, PositiveInt
 
 MEAN = (0.4488, 0.4371, 0.4040)  # DIV2K, RGB in 0…1
 
@@ -50,7 +51,12 @@ class EDSR(nn.Module):
     """The EDSR baseline by default: 64 wide, 16 blocks, 1.37 M parameters at ×2; the paper's EDSR has 256, 32, 0.1."""
 
     def __init__(
-        self, scale: int, channels: int = 3, width: int = 64, blocks: int = 16, res_scale: float = 1.0
+        self,
+        scale: int,
+        channels: int = 3,
+        width: PositiveInt = 64,
+        blocks: PositiveInt = 16,
+        res_scale: PositiveFloat = 1.0,
     ) -> None:
         super().__init__()
         self.scale, self.channels = scale, channels

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from sr.net.receptive_field import compute_receptive_field
 from sr.net.rfdn import ESA
+from sr.runtime.option_types import PositiveInt
 
 
 class Pointwise(nn.Module):
@@ -57,7 +58,7 @@ class Cell(nn.Module):
 class EFDN(nn.Module):
     """The challenge's size: 48 wide, four cells, 276,192 parameters at ×4."""
 
-    def __init__(self, scale: int, channels: int = 3, width: int = 48) -> None:
+    def __init__(self, scale: int, channels: int = 3, width: PositiveInt = 48) -> None:
         super().__init__()
         self.scale, self.channels = scale, channels
         self.receptive_field = compute_receptive_field(1 + 4 * (2 + ESA.REACH) + 1)

@@ -4,11 +4,14 @@ https://arxiv.org/abs/1608.00367): extract, shrink, map, expand at low resolutio
 The authors' code is Caffe and MATLAB; parameter names follow the common port (yjn870/FSRCNN-pytorch).
 """
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 
 from sr.net.bicubic_init import initialize_as_identity, is_bicubic_initialization, make_bicubic_kernel
 from sr.net.receptive_field import compute_receptive_field
+from sr.runtime.option_types import PositiveInt
 
 
 class FSRCNN(nn.Module):
@@ -21,10 +24,10 @@ class FSRCNN(nn.Module):
         self,
         scale: int,
         channels: int = 1,
-        width: int = 56,
-        shrunk: int = 12,
-        depth: int = 4,
-        initialization: str = "paper",
+        width: PositiveInt = 56,
+        shrunk: PositiveInt = 12,
+        depth: PositiveInt = 4,
+        initialization: Literal["paper", "bicubic"] = "paper",
     ) -> None:
         super().__init__()
         self.scale, self.channels = scale, channels

@@ -7,6 +7,7 @@ Parameter names and range (RGB, 0…1) follow the official code (XPixelGroup/HAT
 from collections.abc import Sequence
 
 from sr.net.windowed import Windowed
+from sr.runtime.option_types import PositiveFloat, PositiveInt
 
 
 class HAT(Windowed):
@@ -21,13 +22,13 @@ class HAT(Windowed):
         self,
         scale: int,
         channels: int = 3,
-        width: int = 180,
-        depths: Sequence[int] = (6, 6, 6, 6, 6, 6),
-        heads: Sequence[int] = (6, 6, 6, 6, 6, 6),
-        window: int = 16,
-        ratio: float = 2.0,
-        compress_ratio: int = 3,
-        squeeze_factor: int = 30,
+        width: PositiveInt = 180,
+        depths: Sequence[PositiveInt] = (6, 6, 6, 6, 6, 6),
+        heads: Sequence[PositiveInt] = (6, 6, 6, 6, 6, 6),
+        window: PositiveInt = 16,
+        ratio: PositiveFloat = 2.0,
+        compress_ratio: PositiveInt = 3,
+        squeeze_factor: PositiveInt = 30,
     ) -> None:
         super().__init__(
             "HAT", scale, channels, width, depths, heads, window, ratio,

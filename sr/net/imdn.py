@@ -5,8 +5,13 @@ Parameter names and range (RGB, 0…1) follow the official code (Zheng222/IMDN):
 one thing: the variance in the contrast is at least 1e-12, because the square root has no gradient at 0 (flat channels).
 """
 
+from typing import Annotated
+
 import torch
+from annotated_types import Ge
 from torch import Tensor, nn
+
+from sr.runtime.option_types import PositiveInt
 
 
 def _conv(c_in: int, c_out: int, size: int = 3) -> nn.Conv2d:
@@ -56,7 +61,9 @@ class IMDModule(nn.Module):
 class IMDN(nn.Module):
     """The paper's size: 64 wide, 6 blocks; 694,404 parameters at ×2, 703,059 at ×3, 715,176 at ×4."""
 
-    def __init__(self, scale: int, channels: int = 3, width: int = 64, blocks: int = 6) -> None:
+    def __init__(
+        self, scale: int, channels: int = 3, width: Annotated[int, Ge(4)] = 64, blocks: PositiveInt = 6
+    ) -> None:
         super().__init__()
         self.scale, self.channels = scale, channels
         self.receptive_field = None  # unbounded: the contrast is computed over the whole image

@@ -5,16 +5,22 @@ https://arxiv.org/abs/2105.09750), whose anchor is the repeated input; here it i
 untrained net equals the baseline and seconds of training are already visible.
 """
 
+from typing import Annotated
+
+from annotated_types import Ge
 from torch import Tensor, nn
 
 from sr.image.resize import imresize
 from sr.net.receptive_field import compute_receptive_field
+from sr.runtime.option_types import PositiveInt
 
 
 class Plain(nn.Module):
     """`depth` 3×3 convolutions of `width` channels; 41,356 parameters at ×2, RGB, 32 wide, 6 deep."""
 
-    def __init__(self, scale: int, channels: int = 3, width: int = 32, depth: int = 6) -> None:
+    def __init__(
+        self, scale: int, channels: int = 3, width: PositiveInt = 32, depth: Annotated[int, Ge(2)] = 6
+    ) -> None:
         super().__init__()
         self.scale, self.channels = scale, channels
         self.receptive_field = compute_receptive_field(max(depth, 2))  # bicubic upscaling itself has a reach of 2

@@ -8,6 +8,7 @@ to 0…1, because the sigmoid of the channel attention does not scale with its i
 from torch import Tensor, nn
 
 from sr.net.edsr import make_mean_color, make_upsampler
+from sr.runtime.option_types import PositiveInt
 
 
 def _conv(c_in: int, c_out: int) -> nn.Conv2d:
@@ -43,7 +44,13 @@ class RCAN(nn.Module):
     """The paper's size: 10 groups of 20 blocks, 64 wide; 15,444,643 parameters at ×2 (and 24 of the mean shifts)."""
 
     def __init__(
-        self, scale: int, channels: int = 3, width: int = 64, groups: int = 10, blocks: int = 20, reduction: int = 16
+        self,
+        scale: int,
+        channels: int = 3,
+        width: PositiveInt = 64,
+        groups: PositiveInt = 10,
+        blocks: PositiveInt = 20,
+        reduction: PositiveInt = 16,
     ) -> None:
         super().__init__()
         self.scale, self.channels = scale, channels

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from sr.image.resize import imresize
 from sr.net.receptive_field import compute_receptive_field
+from sr.runtime.option_types import PositiveInt
 
 
 class ResidualBlock(nn.Module):
@@ -26,7 +27,7 @@ class ResidualBlock(nn.Module):
 class Residual(nn.Module):
     """210,052 parameters for luma at ×2, 48 wide, 5 blocks."""
 
-    def __init__(self, scale: int, channels: int = 3, width: int = 48, blocks: int = 5) -> None:
+    def __init__(self, scale: int, channels: int = 3, width: PositiveInt = 48, blocks: PositiveInt = 5) -> None:
         super().__init__()
         self.scale, self.channels = scale, channels
         self.receptive_field = compute_receptive_field(2 * blocks + 2)

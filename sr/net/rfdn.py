@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sr.net.receptive_field import compute_receptive_field
+from sr.runtime.option_types import PositiveInt
 
 
 def _conv(c_in: int, c_out: int, size: int = 3) -> nn.Conv2d:
@@ -73,7 +74,7 @@ class RFDB(nn.Module):
 class RFDN(nn.Module):
     """The challenge's size: 50 wide, 4 blocks, 433,448 parameters at ×4."""
 
-    def __init__(self, scale: int, channels: int = 3, width: int = 50, blocks: int = 4) -> None:
+    def __init__(self, scale: int, channels: int = 3, width: PositiveInt = 50, blocks: PositiveInt = 4) -> None:
         super().__init__()
         self.scale, self.channels = scale, channels
         self.receptive_field = compute_receptive_field(1 + blocks * (4 + ESA.REACH) + 2)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sr.net.receptive_field import compute_receptive_field
+from sr.runtime.option_types import PositiveInt
 
 OLD_NAMES = {
     "RRDB_trunk.": "body.", ".RDB": ".rdb", "trunk_conv.": "conv_body.", "upconv": "conv_up", "HRconv.": "conv_hr."
@@ -54,7 +55,9 @@ class RRDB(nn.Module):
 class RRDBNet(nn.Module):
     """The paper's size: 64 wide, 23 blocks, growth 32; 16,697,987 parameters at ×4."""
 
-    def __init__(self, scale: int, channels: int = 3, width: int = 64, blocks: int = 23, growth: int = 32) -> None:
+    def __init__(
+        self, scale: int, channels: int = 3, width: PositiveInt = 64, blocks: PositiveInt = 23, growth: PositiveInt = 32
+    ) -> None:
         super().__init__()
         self.scale, self.channels = scale, channels
         self.unshuffle = 2 if scale == 2 else 1

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sr.net.receptive_field import compute_receptive_field
+from sr.runtime.option_types import PositiveFloat, PositiveInt
 
 LEVELS = 4  # of the pyramid; a quarter of the channels at each of the sizes 1, 1/2, 1/4, 1/8
 
@@ -76,7 +77,14 @@ class AttBlock(nn.Module):
 class SAFMN(nn.Module):
     """The paper's size: 36 wide, 8 blocks; 228 K parameters at ×2, 233 K at ×3, 240 K at ×4. SAFMN-L: 128, 16."""
 
-    def __init__(self, scale: int, channels: int = 3, width: int = 36, blocks: int = 8, ratio: float = 2.0) -> None:
+    def __init__(
+        self,
+        scale: int,
+        channels: int = 3,
+        width: PositiveInt = 36,
+        blocks: PositiveInt = 8,
+        ratio: PositiveFloat = 2.0,
+    ) -> None:
         super().__init__()
         self.scale, self.channels = scale, channels
         # First and last convolution: 2. Each block: 16, of which 15 come from two pooling cells of 8 pixels. At most 7

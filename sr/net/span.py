@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from sr.net.edsr import make_mean_color
 from sr.net.receptive_field import compute_receptive_field
+from sr.runtime.option_types import PositiveInt
 
 GAIN = 2  # the branch is wider inside by this factor
 BRANCH_NAME = re.compile(r"(.*)\.(conv\.[012]|sk)\.(weight|bias)")  # of a parameter of a Conv3XC
@@ -71,7 +72,7 @@ class SPAN(nn.Module):
 
     BLOCKS = 6
 
-    def __init__(self, scale: int, channels: int = 3, width: int = 48, deployed: bool = False) -> None:
+    def __init__(self, scale: int, channels: int = 3, width: PositiveInt = 48, deployed: bool = False) -> None:
         super().__init__()
         self.scale, self.channels, self.width = scale, channels, width
         self.receptive_field = compute_receptive_field(1 + 3 * self.BLOCKS + 1 + 1)

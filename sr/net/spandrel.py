@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from sr.pretrained.state_dict import State, read_weights, unwrap_state_dict
 from sr.runtime import torchvision_shim
 from sr.runtime.error import UserError
+from sr.runtime.option_types import PathStr
 
 
 class Spandrel(nn.Module):
@@ -22,7 +23,7 @@ class Spandrel(nn.Module):
     `scale` and `channels` are checked against the file's; None accepts those of the file.
     """
 
-    def __init__(self, file: str | None = None, scale: int | None = None, channels: int | None = None) -> None:
+    def __init__(self, file: PathStr | None = None, scale: int | None = None, channels: int | None = None) -> None:
         super().__init__()
         if file is None:
             raise UserError("model.net.file=null: expected a weight file: model.net.file=PATH (.pth or .safetensors)")

@@ -5,11 +5,14 @@ Differs from the paper: the convolutions are padded, so that the output has the 
 valid region and cuts the border).
 """
 
+from typing import Literal
+
 from torch import Tensor, nn
 
 from sr.image.resize import imresize
 from sr.net.bicubic_init import initialize_as_identity, is_bicubic_initialization
 from sr.net.receptive_field import compute_receptive_field_over_bicubic
+from sr.runtime.option_types import PositiveInt
 
 
 class SRCNN(nn.Module):
@@ -22,9 +25,9 @@ class SRCNN(nn.Module):
         self,
         scale: int,
         channels: int = 1,
-        width: tuple[int, int] = (64, 32),
-        middle: int = 1,
-        initialization: str = "paper",
+        width: tuple[PositiveInt, PositiveInt] = (64, 32),
+        middle: PositiveInt = 1,
+        initialization: Literal["paper", "bicubic"] = "paper",
     ) -> None:
         super().__init__()
         self.scale, self.channels = scale, channels

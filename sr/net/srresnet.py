@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from sr.net.edsr import list_upsampling_factors
 from sr.net.receptive_field import compute_receptive_field
+from sr.runtime.option_types import PositiveInt
 
 
 class SRResNetBlock(nn.Module):
@@ -30,7 +31,7 @@ class SRResNetBlock(nn.Module):
 class SRResNet(nn.Module):
     """The paper's size by default: 64 wide, 16 blocks; ×4 and ×8 are two and three sub-pixel layers of ×2."""
 
-    def __init__(self, scale: int, channels: int = 3, width: int = 64, blocks: int = 16) -> None:
+    def __init__(self, scale: int, channels: int = 3, width: PositiveInt = 64, blocks: PositiveInt = 16) -> None:
         super().__init__()
         self.scale, self.channels = scale, channels
         self.head = nn.Sequential(nn.Conv2d(channels, width, 9, padding=4), nn.PReLU())

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from sr.net.edsr import list_upsampling_factors
 from sr.net.receptive_field import compute_receptive_field
 from sr.net.windowed import Windowed
+from sr.runtime.option_types import PositiveFloat, PositiveInt
 
 
 class SwinIR(Windowed):
@@ -23,11 +24,11 @@ class SwinIR(Windowed):
         self,
         scale: int,
         channels: int = 3,
-        width: int = 60,
-        depths: Sequence[int] = (6, 6, 6, 6),
-        heads: Sequence[int] = (6, 6, 6, 6),
-        window: int = 8,
-        ratio: float = 2.0,
+        width: PositiveInt = 60,
+        depths: Sequence[PositiveInt] = (6, 6, 6, 6),
+        heads: Sequence[PositiveInt] = (6, 6, 6, 6),
+        window: PositiveInt = 8,
+        ratio: PositiveFloat = 2.0,
         direct: bool = True,
     ) -> None:
         upsampler = "pixelshuffledirect" if direct else "pixelshuffle"

@@ -11,12 +11,13 @@ from torch import Tensor, nn
 
 from sr.image.resize import imresize
 from sr.net.receptive_field import compute_receptive_field_over_bicubic
+from sr.runtime.option_types import PositiveInt
 
 
 class VDSR(nn.Module):
     """665,921 parameters for luma, 664,704 of them weights."""
 
-    def __init__(self, scale: int, channels: int = 1, width: int = 64, depth: int = 20) -> None:
+    def __init__(self, scale: int, channels: int = 1, width: PositiveInt = 64, depth: PositiveInt = 20) -> None:
         super().__init__()
         self.scale, self.channels = scale, channels
         self.receptive_field = compute_receptive_field_over_bicubic(scale, depth)

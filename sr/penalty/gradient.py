@@ -8,12 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from sr.penalty.input_gradient import input_gradient
+from sr.runtime.option_types import NonNegativeFloat, PositiveInt
 
 
 class GradientPenalty(nn.Module):
     """E[(‖∇D(x̂)‖ − 1)²] at x̂ = ε·real + (1 − ε)·fake, ε uniform in 0…1, one for each image, from PyTorch's RNG."""
 
-    def __init__(self, weight: float = 10.0, interval: int = 1) -> None:
+    def __init__(self, weight: NonNegativeFloat = 10.0, interval: PositiveInt = 1) -> None:
         super().__init__()
         self.weight, self.interval = weight, interval
 

@@ -8,12 +8,13 @@ StyleGAN", 2020, https://arxiv.org/abs/1912.04958, section 3.1.
 from torch import Tensor, nn
 
 from sr.penalty.input_gradient import input_gradient
+from sr.runtime.option_types import NonNegativeFloat, PositiveInt
 
 
 class R1(nn.Module):
     """½ · E[‖∇D(x)‖²], the squared norm over all values of an image, the mean over real images."""
 
-    def __init__(self, weight: float = 10.0, interval: int = 16) -> None:
+    def __init__(self, weight: NonNegativeFloat = 10.0, interval: PositiveInt = 16) -> None:
         super().__init__()
         self.weight, self.interval = weight, interval
 

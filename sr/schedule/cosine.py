@@ -5,10 +5,11 @@ import math
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from sr.runtime.option_types import Fraction, Length
 from sr.schedule.warmup import add_warmup
 
 
-def cosine(optimizer: Optimizer, total: int, warmup: float = 50, final_factor: float = 0.0) -> LambdaLR:
+def cosine(optimizer: Optimizer, total: int, warmup: Length = 50, final_factor: Fraction = 0.0) -> LambdaLR:
     """Build a schedule that rises linearly for `warmup` steps (below 1: fraction of `total`) and falls to `final_factor`
     times the learning rate at step `total`; the fall begins at step 0, and both are multiplied."""
 

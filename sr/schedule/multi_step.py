@@ -2,16 +2,20 @@
 for Single Image Super-Resolution", 2017, https://arxiv.org/abs/1707.02921, section 4.2: halved every 2·10⁵ updates)."""
 
 import warnings
-from collections.abc import Sequence
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from sr.runtime.option_types import Length, Milestones, PositiveFraction
 from sr.schedule.warmup import add_warmup, count_steps
 
 
 def multi_step(
-    optimizer: Optimizer, total: int, warmup: float = 0, milestones: Sequence[float] = (0.5, 0.75), gamma: float = 0.5
+    optimizer: Optimizer,
+    total: int,
+    warmup: Length = 0,
+    milestones: Milestones = (0.5, 0.75),
+    gamma: PositiveFraction = 0.5,
 ) -> LambdaLR:
     """Build a schedule that rises linearly for `warmup` steps and is multiplied by `gamma` at each of the `milestones`.
 

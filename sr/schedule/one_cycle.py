@@ -10,11 +10,12 @@ import math
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from sr.runtime.option_types import Fraction, Length
 from sr.schedule.warmup import count_warmup_steps
 
 
 def one_cycle(
-    optimizer: Optimizer, total: int, warmup: float = 0.3, start_factor: float = 0.04, final_factor: float = 4e-6
+    optimizer: Optimizer, total: int, warmup: Length = 0.3, start_factor: Fraction = 0.04, final_factor: Fraction = 4e-6
 ) -> LambdaLR:
     """Build a schedule that rises from `start_factor` times the learning rate for `warmup` steps (below 1: fraction of
     `total`), and falls to `final_factor` times the learning rate at step `total`."""

@@ -24,6 +24,7 @@ from sr.record.orphans import mark_orphaned_runs
 from sr.record.past import FOLDER_TAG, Past, read_past
 from sr.record.run_file import check_no_link, check_writable, create_file, create_folder, write_atomic
 from sr.runtime.error import DiskError, UserError
+from sr.runtime.option_types import NonEmptyStr, NonNegativeInt, PathStr, PositiveFloat
 from sr.track.artifact import resolve_artifact_path
 from sr.track.device_values import Reading, read_cpu_tensor, read_numbers
 from sr.track.mlflow_format import CURSOR_FILE, DESCRIPTION, name_image_files
@@ -56,12 +57,12 @@ class Journal(Tracker):
 
     def __init__(
         self,
-        runs: str,
-        experiment: str = "sr",
+        runs: PathStr,
+        experiment: NonEmptyStr = "sr",
         group: str | None = None,
-        panels: int = 4,
+        panels: NonNegativeInt = 4,
         params: Literal["short", "all"] = "short",
-        system_interval: float | None = None,
+        system_interval: PositiveFloat | None = None,
     ) -> None:
         super().__init__(panels, system_interval, params)
         self.runs, self.experiment, self.group = Path(runs).resolve(), experiment, group

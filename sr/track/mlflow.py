@@ -19,6 +19,7 @@ from typing import Literal
 from sr.config.command_line import format_command
 from sr.record.result import SUMMARY_FILE, read_run_result
 from sr.runtime.error import UserError
+from sr.runtime.option_types import NonEmptyStr, NonNegativeInt, PathStr, PositiveFloat
 from sr.runtime.redact import mask_passwords
 from sr.track.address import (
     check_uri,
@@ -48,12 +49,12 @@ class MLflow(Journal):
     def __init__(
         self,
         uri: str | None,
-        runs: str,
-        experiment: str,
+        runs: PathStr,
+        experiment: NonEmptyStr,
         group: str | None = None,
-        panels: int = 4,
+        panels: NonNegativeInt = 4,
         params: Literal["short", "all"] = "short",
-        system_interval: float | None = None,
+        system_interval: PositiveFloat | None = None,
     ) -> None:
         super().__init__(runs, experiment, group, panels, params, system_interval)
         if uri:

@@ -17,6 +17,7 @@ from PIL.Image import Image
 from pytorch_lightning.loggers import Logger
 
 from sr.runtime.error import UserError
+from sr.runtime.option_types import NonNegativeInt, PositiveFloat
 
 
 class Tracker(Logger):
@@ -33,7 +34,10 @@ class Tracker(Logger):
     view_command: str | None = None  # how to open them: an address, or what to type after `python -m`
 
     def __init__(
-        self, panels: int = 0, system_interval: float | None = None, params: Literal["short", "all"] = "short"
+        self,
+        panels: NonNegativeInt = 0,
+        system_interval: PositiveFloat | None = None,
+        params: Literal["short", "all"] = "short",
     ) -> None:
         super().__init__()
         is_number = isinstance(system_interval, int | float) and not isinstance(system_interval, bool)

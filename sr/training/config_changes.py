@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from sr.config.diff import Change, find_differences, flatten, format_value, is_under
+from sr.config.diff import Change, find_differences, format_value, is_under
 from sr.config.renamed import update_config
+from sr.config.schema import list_derived_options
 from sr.record.run_folder import CONFIG_FILE
 from sr.runtime.error import UserError
 from sr.training.resume import parse_key, read_overrides
@@ -19,6 +20,12 @@ FIXED_OPTIONS = (  # their weights, state or numbers could not be continued
 )  # fmt: skip
 
 
+def read_stored_config(resume: Any) -> dict[str, Any] | None:
+    """Return the config of the run that `resume=FOLDER` resumes; None if a new run begins."""
+    is_folder = isinstance(resume, str) and Path(resume).expanduser().is_dir()
+    return _read_config(Path(resume).expanduser()) if is_folder else None
+
+
 def find_changes(folder: Path, cfg: DictConfig, config: dict[str, Any], overrides: Iterable[str]) -> list[Change]:
     """Return the options in which the run of a folder differs from what was composed now (`cfg`, resolved `config`).
 
@@ -26,7 +33,7 @@ def find_changes(folder: Path, cfg: DictConfig, config: dict[str, Any], override
     typed, because a file in `conf/` was edited or the environment is another one, or if one changed that must not.
     """
     before = _read_config(folder)
-    changes = find_differences(before, config, _list_derived_options(cfg))
+    changes = find_differences(before, config, list_derived_options(cfg))
     new_words = set(overrides) - set(read_overrides(folder))
     typed = {parse_key(word).partition("@")[0].replace("/", ".") for word in new_words}
     untyped = [change for change in changes if not is_under(change.key, typed)]
@@ -60,9 +67,3 @@ def _read_config(folder: Path) -> dict[str, Any]:
 def _adds_or_drops_ema(change: Change) -> bool:
     """Return True if averaged weights would be missing, or left over; the decay may change."""
     return change.key == "model.ema" and None in (change.before, change.after)
-
-
-def _list_derived_options(cfg: DictConfig) -> list[str]:
-    """Return the options whose value is that of another option; one from the environment is not derived."""
-    raw = flatten(OmegaConf.to_container(cfg, resolve=False))
-    return ["channels", *(k for k, v in raw.items() if isinstance(v, str) and "${" in v and "${oc.env:" not in v)]

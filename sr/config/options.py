@@ -1,0 +1,151 @@
+"""The options of each command that belong to no part, with their types; `conf/COMMAND.yaml` explains each of them."""
+
+from collections.abc import Sequence
+from typing import Literal, TypedDict
+
+from sr.runtime.option_types import (
+    Color,
+    Fraction,
+    NonEmptyStr,
+    NonNegativeFloat,
+    PathStr,
+    PositiveFloat,
+    PositiveInt,
+    Scale,
+    Seed,
+    Stage,
+)
+
+
+class Paths(TypedDict):
+    """The folders of data, runs and caches."""
+
+    data: PathStr
+    runs: PathStr
+    cache: PathStr
+
+
+class RunOptions(TypedDict):
+    """The options that all parts share, of `sr.run` and of all commands that begin with its config."""
+
+    scale: Scale
+    color: Color
+    channels: PositiveInt | None
+    seed: Seed
+    progress: bool
+    stages: Sequence[Stage]
+    resume: PathStr | None
+    trust: Sequence[NonEmptyStr]
+    checkpoint_minutes: PositiveFloat | None
+    checkpoint_steps: PositiveInt | None
+    patience: PositiveInt | None
+    monitor: NonEmptyStr
+    monitor_also: NonEmptyStr | None
+    paths: Paths
+
+
+class InspectOptions(RunOptions):
+    """The options of `sr.inspect`."""
+
+    expect: NonEmptyStr
+    out: PathStr
+
+
+class BenchOptions(RunOptions):
+    """The options of `sr.bench`."""
+
+    parts: Sequence[NonEmptyStr]
+    nets: Sequence[NonEmptyStr]
+    rounds: PositiveInt
+    steps: PositiveInt
+    seconds: PositiveFloat
+    threads: PositiveInt
+    out: PathStr
+
+
+class EvaluateOptions(TypedDict):
+    """The options of `sr.evaluate`."""
+
+    checkpoint: PathStr | None
+    interpolate: PathStr | None
+    alpha: Fraction | None
+    images: PathStr | None
+    published: NonEmptyStr | None
+    against: PathStr | None
+    scale: Scale | None
+    color: Color | None
+    channels: PositiveInt | None
+    ensemble: bool
+    tile: PositiveInt | None
+    device: NonEmptyStr
+    trust: Sequence[NonEmptyStr]
+    seed: Seed
+    progress: bool
+    paths: Paths
+
+
+class PredictOptions(TypedDict):
+    """The options of `sr.predict`."""
+
+    checkpoint: PathStr
+    interpolate: PathStr | None
+    alpha: Fraction | None
+    input: PathStr | Sequence[PathStr]
+    output: PathStr
+    scale: Scale | None
+    ensemble: bool
+    tile: PositiveInt | None
+    overwrite: bool
+    device: NonEmptyStr
+    trust: Sequence[NonEmptyStr]
+    progress: bool
+
+
+class VerifyOptions(TypedDict):
+    """The options of `sr.verify`."""
+
+    sets: Sequence[NonEmptyStr]
+    scales: Sequence[Scale]
+    protocols: Sequence[Literal["edsr", "vdsr"]]
+    out: PathStr
+    progress: bool
+    paths: Paths
+
+
+class CleanOptions(TypedDict):
+    """The options of `sr.clean`."""
+
+    what: Sequence[NonEmptyStr]
+    days: NonNegativeFloat
+    apply: bool
+    paths: Paths
+
+
+class SyncOptions(TypedDict):
+    """The options of `sr.sync`."""
+
+    folders: Sequence[PathStr]
+    uri: NonEmptyStr | None
+    paths: Paths
+
+
+class ReproducePaths(TypedDict):
+    """The folders of `sr.reproduce`, which takes that of the data from the run unless it is typed."""
+
+    data: PathStr | None
+    runs: PathStr
+    cache: PathStr
+
+
+class ReproduceOptions(TypedDict):
+    """The options of `sr.reproduce`."""
+
+    run: PathStr
+    uri: NonEmptyStr | None
+    dry: bool
+    force: bool
+    tolerance: NonNegativeFloat
+    repository: PathStr | None
+    trust: Sequence[NonEmptyStr]
+    progress: bool
+    paths: ReproducePaths

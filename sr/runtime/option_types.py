@@ -1,0 +1,62 @@
+"""Types of options that say which values make sense: annotations for the signatures of parts and commands.
+
+`sr.config.signature` reads them, and refuses any other value before something is built. They are `typing.Annotated` with
+the constraints of annotated-types, so that a class with such a signature depends on no framework. No number may be NaN or
+infinite, and true is no number: that needs no annotation.
+"""
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Gt, Interval, Len, MinLen, Predicate, doc
+
+# Counts, and lengths in steps or pixels.
+PositiveInt = Annotated[int, Ge(1)]
+NonNegativeInt = Annotated[int, Ge(0)]
+# Sizes, weights and rates.
+PositiveFloat = Annotated[float, Gt(0)]
+NonNegativeFloat = Annotated[float, Ge(0)]
+# Probabilities and factors.
+Fraction = Annotated[float, Interval(ge=0, le=1)]
+PositiveFraction = Annotated[float, Interval(gt=0, le=1)]
+Decay = Annotated[float, Interval(ge=0, lt=1)]  # of a running mean
+# Text. An empty path would be the working folder.
+NonEmptyStr = Annotated[str, MinLen(1)]
+PathStr = Annotated[str, MinLen(1), doc("a path")]
+
+# Options that all parts share.
+Scale = Literal[2, 3, 4, 8]
+Color = Literal["rgb", "y", "gray"]
+Stage = Literal["fit", "test"]
+Seed = Annotated[int, Interval(ge=0, le=2**32 - 1)]
+
+
+def is_ascending(values: Sequence[Any]) -> bool:
+    """Return True if no value is smaller than the one before."""
+    return list(values) == sorted(values)
+
+
+def has_ascending_lengths(values: Sequence[float]) -> bool:
+    """Return True if the fractions of a training among these lengths ascend, and so do those in steps (1 or more)."""
+    return is_ascending([v for v in values if v < 1]) and is_ascending([v for v in values if v >= 1])
+
+
+def is_fraction_or_count(value: float) -> bool:
+    """Return True for a fraction from 0 to 1, and for a whole number."""
+    return 0 <= value <= 1 or (value > 1 and value % 1 == 0)
+
+
+# Ranges that a random number is drawn from.
+Range = Annotated[Sequence[float], Len(2, 2), Predicate(is_ascending), doc("two numbers, [least, most]")]
+IntRange = Annotated[Sequence[int], Len(2, 2), Predicate(is_ascending), doc("two whole numbers, [least, most]")]
+# Lengths of a training.
+Length = Annotated[
+    float,
+    Predicate(is_fraction_or_count),
+    doc("a whole number of steps, or a fraction of the training from 0 to 1"),
+]
+Milestones = Annotated[
+    Sequence[Length],
+    Predicate(has_ascending_lengths),
+    doc("a list of ascending steps, or of fractions of the training from 0 to 1"),
+]
