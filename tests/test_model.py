@@ -116,6 +116,19 @@ def test_each_loss_term_is_logged_with_its_gradient_share() -> None:
     assert shares[0]["train/share_l1"] > shares[0]["train/share_charbonnier"] > 0
 
 
+@pytest.mark.slow
+def test_a_compiled_net_gives_gradient_shares_after_a_step_without_them() -> None:
+    """As after a resume: the backward pass is compiled in a step that needs the graph only once."""
+    module, seen = cnn({"l1": nn.L1Loss(), "charbonnier": Charbonnier()}, gradient_share_interval=0), []
+
+    def ask_for_shares(module: SRModule) -> None:
+        seen.append(dict(module.signals))
+        module.gradient_share_interval = 1
+
+    train(module, 2, ask_for_shares, compile=True)
+    assert ["train/share_l1" in signals for signals in seen] == [False, True]
+
+
 def with_nan(data: list[Pair], *at: int) -> list[Pair]:
     """Return the data with LR of NaN in the batches `at`."""
     return [Pair(lr * math.nan, hr) if k in at else Pair(lr, hr) for k, (lr, hr) in enumerate(data)]

@@ -2,6 +2,7 @@
 
 import io
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 from tqdm import tqdm
 
 from sr.runtime import terminal
-from sr.runtime.terminal import ProgressBar, format_bytes, format_table
+from sr.runtime.terminal import ProgressBar, format_bytes, format_table, silence_library_warnings
 
 
 class Clock:
@@ -107,3 +108,16 @@ def test_a_table_continues_below_where_it_is_too_wide() -> None:
     assert [part[0].split()[0] for part in parts] == ["set"] * 3
     assert [cell for part in parts for cell in part[3].split()[1:]] == [str(k) for k in range(10, 19)]
     assert len(format_table(rows).splitlines()[0]) > 80
+
+
+def test_warnings_are_wrapped_once_however_many_runs_a_sweep_has() -> None:
+    before = warnings.formatwarning
+    try:
+        silence_library_warnings()
+        first = warnings.formatwarning
+        silence_library_warnings()
+        assert warnings.formatwarning is first
+        assert first("model.x=1: odd", UserWarning, "file.py", 3) == "note: model.x=1: odd\n"
+        assert first("of a library", UserWarning, "file.py", 3).startswith("file.py:3: UserWarning: of a library")
+    finally:
+        warnings.formatwarning = before

@@ -98,7 +98,7 @@ class TrainingComparison:
             callbacks = [
                 best,
                 clock,
-                TrainingProgressBar(),
+                TrainingProgressBar(best.key),
                 MetricLogger(tracker),
                 PanelLogger(tracker),
                 CheckpointWriter(best, self.config, tracker),

@@ -7,6 +7,7 @@ import time
 
 from pytorch_lightning import Callback, Trainer
 
+from sr.metric.key import MetricKey
 from sr.model.module import SRModule
 from sr.runtime.terminal import ProgressBar
 
@@ -14,9 +15,10 @@ TTY_INTERVAL, LOG_INTERVAL = 0.5, 10.0  # seconds between two updates in a termi
 
 
 class TrainingProgressBar(Callback):
-    """Shows steps, rate, time left, losses and the PSNR of the best step so far."""
+    """Shows steps, rate, time left, losses and the best value so far of `key`, the metric that selects best.ckpt."""
 
-    def __init__(self) -> None:
+    def __init__(self, key: MetricKey) -> None:
+        self.key = key
         self._bar: ProgressBar | None = None
         self._last_update = 0.0
 
@@ -55,8 +57,8 @@ class TrainingProgressBar(Callback):
         for name in ("loss", "loss_g", "loss_d"):
             if f"train/{name}" in signals:
                 texts[name] = f"{float(signals[f'train/{name}']):.4f}"
-        best = [value for key, value in module.best.values.items() if key.measure == "psnr"]
-        if best:
-            texts["best"] = f"{best[0]:.2f} dB"
+        if self.key in module.best.values:
+            best, is_psnr = module.best.values[self.key], self.key.measure == "psnr"
+            texts[f"best {self.key.measure}"] = f"{best:.2f} dB" if is_psnr else f"{best:.4f}"
         self._bar.set_postfix(texts, refresh=False)
         self._bar.update(trainer.global_step - self._bar.n)

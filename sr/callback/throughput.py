@@ -3,16 +3,21 @@
 import sr.runtime.torchvision_shim  # noqa: F401  before Lightning and torchmetrics
 
 import contextlib
-import resource
 import sys
 import time
 
+import psutil
 import torch
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.profilers import PassThroughProfiler, Profiler
 
 from sr.model.module import SRModule
 from sr.track.tracker import Tracker
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None
 
 _NEXT_BATCH = "train_dataloader_next"  # Lightning's name of the action that gets the next batch
 _NO_CONTEXT = contextlib.nullcontext()
@@ -111,5 +116,7 @@ def read_peak_memory(device: torch.device) -> int:
     """Return the most bytes that PyTorch had on the GPU, or on a CPU those of the process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
+    if resource is None:
+        return psutil.Process().memory_info().peak_wset
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024

@@ -94,7 +94,7 @@ class Meter:
             torch.cuda.synchronize(self.device)
             torch.cuda.reset_peak_memory_stats(self.device)
             return torch.cuda.memory_allocated(self.device)
-        with contextlib.suppress(OSError, AttributeError):  # Linux and glibc only
+        with contextlib.suppress(OSError, AttributeError, TypeError):  # Linux and glibc only
             ctypes.CDLL(None).malloc_trim(0)  # return the memory that the last call freed, so that it is counted again
             Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM
         return _read_process_status("VmRSS")

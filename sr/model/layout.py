@@ -4,6 +4,7 @@ import contextlib
 
 import torch
 from torch import nn
+from torch._functorch import config as functorch_config
 
 from sr.image.batch import Pair
 from sr.trainer.default import Trainer
@@ -18,6 +19,8 @@ def prepare_net(net: nn.Module, trainer: Trainer) -> None:
     if trainer.channels_last:
         net.to(memory_format=torch.channels_last)
     if trainer.compile:
+        # The gradient of each loss term needs the graph of one forward pass, which may not reuse its buffers then.
+        functorch_config.donated_buffer = False
         backend = {} if trainer.compile is True else {"backend": trainer.compile}
         net.compile(**backend)
 

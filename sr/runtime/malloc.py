@@ -8,6 +8,7 @@ loop's step on a CPU. A training that has evaluated whole images has mostly rais
 
 import ctypes
 import os
+import sys
 
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # mallopt's parameter numbers, from malloc.h
 MAX_THRESHOLD = 2**31 - 1  # bytes, the largest value that mallopt accepts
@@ -16,8 +17,8 @@ VARIABLES = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES
 
 def retain_freed_memory() -> None:
     """Make this process retain freed memory. Do nothing if the user has tuned glibc, or on a system without glibc."""
-    if any(name in os.environ for name in VARIABLES):
-        return
+    if sys.platform != "linux" or any(name in os.environ for name in VARIABLES):
+        return  # Windows cannot open its own process as a library
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(MMAP_THRESHOLD, MAX_THRESHOLD)

@@ -99,15 +99,17 @@ def _format_columns(rows: Sequence[tuple[Any, ...]], columns: Sequence[int], wid
     return "\n".join([lines[0], "─" * len(lines[0]), *lines[1:]])
 
 
+_format_default = warnings.formatwarning
+
+
+def _format_warning(message: Warning | str, *args: Any, **kwargs: Any) -> str:
+    is_ours = re.match(r"(model|data|trainer)\.", str(message))  # they start with an option
+    return f"note: {message}\n" if is_ours else _format_default(message, *args, **kwargs)
+
+
 def silence_library_warnings() -> None:
     """Ignore misleading warnings of libraries, and print our own in one line, without their place in the code."""
-    format_default = warnings.formatwarning
-
-    def format_warning(message: Warning | str, *args: Any, **kwargs: Any) -> str:
-        is_ours = re.match(r"(model|data|trainer)\.", str(message))  # they start with an option
-        return f"note: {message}\n" if is_ours else format_default(message, *args, **kwargs)
-
-    warnings.formatwarning = format_warning
+    warnings.formatwarning = _format_warning  # once in a process, however many runs a sweep has
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     for pattern in MISLEADING_WARNINGS:
         warnings.filterwarnings("ignore", pattern)

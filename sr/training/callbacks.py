@@ -49,7 +49,7 @@ def build_callbacks(
     writer.leaks = [list(leak) for leak in prepared.leaks]
     clock, alarms = TrainingClock(), AlarmMonitor(tracker, model.alarm)
     callbacks = [InterruptHandler(), best, clock, Throughput(tracker, clock), MetricLogger(tracker)]
-    callbacks += [TrainingProgressBar()] if is_main else []
+    callbacks += [TrainingProgressBar(best.key)] if is_main else []
     callbacks += [PanelLogger(tracker), DegradationSheet(tracker)] if tracker.panels else []
     # The writer is last, so that everything reported at a step precedes its checkpoint in the tracker.
     callbacks += [alarms, CrashBatch(folder), writer]
