@@ -22,7 +22,7 @@ from test_exact import GAN, find_differences
 from sr.record.identity import read_identity
 from sr.record.journal_format import JOURNAL_FILE, drop_superseded, list_points, read_entries
 from sr.record.machine import MACHINE_METRICS
-from sr.track.mlflow_format import sanitize_key
+from sr.track.mlflow_format import convert_metric_name, name_image_files
 
 KILLS = int(os.environ.get("SR_KILLS", "20"))
 CASES = [(model, workers) for model in ("cnn", "gan") for workers in (0, 2)]
@@ -95,14 +95,15 @@ def check_mlflow(folder: Path) -> None:
     assert client.get_run(identity.run_id).info.status == identity.status == "FINISHED"
     ours: dict[str, set[Any]] = {}
     for name, step, value in list_points(folder):
-        ours.setdefault(sanitize_key(name), set()).add((step, value))
+        ours.setdefault(convert_metric_name(name), set()).add((step, value))
     for name, points in ours.items():
         stored = [(p.step, p.value) for p in client.get_metric_history(identity.run_id, name)]
         assert len(stored) == len(points), name
         assert set(stored) == points, name
-    drawn = {name for entry in drop_superseded(read_entries(folder / JOURNAL_FILE)) for name in entry.get("files", ())}
+    images = [entry for entry in drop_superseded(read_entries(folder / JOURNAL_FILE)) if "image" in entry]
+    drawn = {name for one in images for name in name_image_files(one["image"], one["step"], one["time"])}
     there = [Path(one.path).name for one in client.list_artifacts(identity.run_id, "images")]
-    assert sorted(there) == sorted(Path(name).name for name in drawn)
+    assert sorted(there) == sorted(drawn)
 
 
 class Runs:

@@ -109,7 +109,7 @@ def test_old_run_continues_in_its_mlflow_run(sr: Any, runs: Path) -> None:
 
     assert sr("run", f"resume={runs / 'cnn'}", "trainer.max_steps=30").code == 0
     run = MlflowClient(f"sqlite:///{runs / 'mlflow.db'}").get_run(CNN_RUN_ID)
-    assert (run.info.status, run.data.metrics["best/step"]) == ("FINISHED", 30)
+    assert (run.info.status, run.data.metrics["train/step_best"]) == ("FINISHED", 30)
     assert run.data.metrics["val/sample x2 edsr/psnr"] == pytest.approx(CNN_AT_30["val/sample/psnr"], abs=TOLERANCE)
 
 

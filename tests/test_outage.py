@@ -15,7 +15,7 @@ from mlflow import MlflowClient
 from sr.benchmark.fault_proxy import FaultProxy
 from sr.record.journal_format import JOURNAL_FILE, drop_superseded, list_points, read_entries
 from sr.track.local_server import LocalServer
-from sr.track.mlflow_format import sanitize_key
+from sr.track.mlflow_format import convert_metric_name, name_image_files
 
 pytestmark = pytest.mark.slow
 
@@ -68,15 +68,16 @@ def check(uri: str, run: Path) -> None:
     stored = client.get_run(identity["run_id"])
     ours: dict[str, list[tuple[int, float]]] = {}
     for name, step, value in list_points(run):
-        ours.setdefault(sanitize_key(name), []).append((step, value))
+        ours.setdefault(convert_metric_name(name), []).append((step, value))
     assert len(ours["train/loss"]) == STEPS
     assert set(stored.data.metrics) == set(ours)
     for name, points in ours.items():
         assert [(p.step, p.value) for p in client.get_metric_history(identity["run_id"], name)] == points, name
-    drawn = [name for entry in drop_superseded(read_entries(run / JOURNAL_FILE)) for name in entry.get("files", ())]
+    images = [entry for entry in drop_superseded(read_entries(run / JOURNAL_FILE)) if "image" in entry]
+    drawn = {name for one in images for name in name_image_files(one["image"], one["step"], one["time"])}
     there = {Path(one.path).name for one in client.list_artifacts(identity["run_id"], "images")}
     assert drawn
-    assert there == {Path(name).name for name in drawn}
+    assert there == drawn
     assert stored.info.status == "FINISHED"
 
 

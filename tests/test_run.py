@@ -56,12 +56,12 @@ def test_cnn_run_is_complete_in_mlflow(sr: Any, world: Path, runs: Path) -> None
 
     measured = {name for name in run.data.metrics if "psnr" in name or "ssim" in name}
     names = {f"{part}/folder x2 edsr/{kind}" for part in ("val", "test") for kind in ("psnr", "ssim")}
-    best = {f"best/val/folder x2 edsr/{kind}" for kind in ("psnr", "ssim")}
+    best = {f"val/folder x2 edsr/{kind}_best" for kind in ("psnr", "ssim")}
     raw = {f"val/folder x2 edsr/{kind}_raw" for kind in ("psnr", "ssim")}  # of the weights that are not averaged
     assert measured == names | {f"{name}_bicubic" for name in names} | best | raw
     for name in names:
         plain = name.replace(" x2 edsr", "")
-        assert run.data.metrics[f"best/{name}" if "val" in name else name] == summary["metrics"][plain]
+        assert run.data.metrics[f"{name}_best" if "val" in name else name] == summary["metrics"][plain]
         assert run.data.metrics[f"{name}_bicubic"] == summary["bicubic"][plain]
     history = client(runs).get_metric_history(run.info.run_id, "train/loss")
     assert [point.step for point in history] == [1, 2, 3, 4, 5]

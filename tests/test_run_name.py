@@ -101,13 +101,13 @@ def test_a_part_of_a_list_has_the_name_of_its_file(group: str) -> None:
     [
         (("model/net=espcn",), "espcn l1 s0"),
         (("model/net=espcn", "model.optimizer.lr=1e-3"), "espcn l1 s0 lr=0.001"),
-        (GAN, "srr-s hinge charb s0 r1 warmup_steps=800"),
+        (GAN, "srr-s hinge charb s0 r1"),
         (
             ("data=folder", "data.path=[T91,/a/b/photos]", "model.init=/runs/x/best.ckpt"),
-            "plain l1 s0 T91+phot init=best.ckpt",
+            "plain l1 s0 T91+phot",
         ),
         (("data=folder", "data.path=."), "plain l1 s0 folder"),
-        (("experiment=gan_cifar10", "model.ema=0.99"), "srr-s vani s0x4 cifa ema=0.99 gan_cifar10"),
+        (("experiment=gan_cifar10", "model.ema=0.99"), "srr-s vani s0x4 cifa ema=0.99"),
     ],
 )
 def test_a_name_begins_with_what_varies(words: tuple[str, ...], name: str, describe: Any) -> None:
@@ -151,9 +151,9 @@ def name_run(run: dict[str, Any]) -> str:
     return format_run_name(config, groups, [key for key, value in defaults.items() if run[key] != value], [])
 
 
-@pytest.mark.parametrize("name", ["espcn l1 s0 lr=1e-3", "a/b [1] 'x'", "é", "-x. ", "l1+fft"])
+@pytest.mark.parametrize("name", ["espcn l1 s0 lr=1e-3", "a/b [1] 'x'", "é", "-x. ", "l1+fft", "x" * 80])
 def test_a_folder_name_needs_no_quotes(name: str, tmp_path: Path) -> None:
     folder = create_run_folder(str(tmp_path), name, {})
     assert shlex.quote(folder.name) == folder.name
     assert folder.parent == tmp_path
-    assert len(folder.name) < 100
+    assert len(folder.name) <= 48

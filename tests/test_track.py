@@ -15,8 +15,9 @@ from sr.callback.panels import draw_panel
 from sr.metric.protocol import Protocol
 from sr.model.evaluation import EvaluationOutput
 from sr.record.hyperparameters import select_hyperparameters
-from sr.record.journal_format import JOURNAL_FILE, append_entries
+from sr.record.journal_format import JOURNAL_FILE, append_entries, list_points
 from sr.track.mlflow import MLflow
+from sr.track.mlflow_format import name_image_files
 from sr.track.sync import sync_runs
 
 
@@ -71,6 +72,39 @@ def test_keys_that_mlflow_refuses_are_changed(track: MLflow) -> None:
     track.log_points({"layers[0]/norm": 1.0}, 1)
     track.close("FINISHED")
     assert get_run(track).data.metrics == {"layers_0_/norm": 1.0}
+
+
+def test_metrics_of_the_best_step_stand_with_those_of_their_set(track: MLflow) -> None:
+    """MLflow's page sorts sections of charts by name, and would begin with `best/…`. The journal has our names."""
+    track.log_points({"best/val/Set5 x2 edsr/psnr": 30.0, "best/step": 4, "val/Set5 x2 edsr/psnr": 29.0}, 6)
+    track.close("FINISHED")
+    metrics = get_run(track).data.metrics
+    assert metrics == {"val/Set5 x2 edsr/psnr_best": 30.0, "train/step_best": 4.0, "val/Set5 x2 edsr/psnr": 29.0}
+    assert ("best/step", 6, 4.0) in list(list_points(track._folder))
+
+
+def test_images_have_readable_names_and_distinct_ones(track: MLflow) -> None:
+    """Also those with names that MLflow or a file system refuses, or would confuse with another one."""
+    names = ["baby", "слон", "тигр", "a/b", "x" * 255, "x" * 254 + "y", "..", "[1]?", "%41"]
+    for k, name in enumerate(names):
+        track.log_image(f"val/Set5 x2 edsr/{name}", Image.new("RGB", (8, 8), (k, k, k)), 300)
+    track.close("FINISHED")
+    files = sorted(track._folder.rglob("panels/**/*.png"))
+    assert len({Image.open(file).getpixel((0, 0)) for file in files}) == len(names)
+    assert track._folder / "panels/val/Set5 x2 edsr/baby step 300.png" in files
+    assert track._folder / "panels/val/Set5 x2 edsr/слон step 300.png" in files
+    client = MlflowClient(track.uri)
+    sent = [Path(info.path).name for info in client.list_artifacts(track.run_id, "images")]
+    assert len({name.partition("+")[0] for name in sent}) == len(names)
+    assert len(sent) == 2 * len(names)
+    assert max(map(len, sent)) <= 255
+
+
+def test_images_of_a_test_are_where_the_slider_of_the_grid_begins() -> None:
+    """Runs of other lengths would show an empty box there."""
+    assert name_image_files("test/Set5 x2 edsr/baby", 1200, 0)[0].startswith("test~Set5 x2 edsr~baby+step+0+timestamp")
+    assert name_image_files("val/Set5 x2 edsr/baby", 1200, 0)[0].startswith("val~Set5 x2 edsr~baby+step+1200+")
+    assert name_image_files("val/x", 1, 2) == name_image_files("val/x", 1, 2)  # sent again, it is the same artifact
 
 
 def test_the_image_grid_shows_the_exact_pixels(track: MLflow, tmp_path: Path) -> None:
@@ -192,6 +226,22 @@ except ChildProcessError:
     client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
     found = client.search_runs([client.get_experiment_by_name("new").experiment_id])
     assert [run.info.status for run in found] == ["FINISHED"] * 8
+
+
+def test_a_panel_says_what_it_shows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Image, step, and that PSNR is that of the crop; a name that is too long keeps the step."""
+    texts: list[str] = []
+    monkeypatch.setattr("PIL.ImageDraw.ImageDraw.text", lambda _, place, text, **options: texts.append(text))
+    hr = torch.rand(1, 3, 80, 80)
+    output = EvaluationOutput(torch.rand(1, 3, 40, 40), hr.clamp(0.1, 0.9), hr)
+    draw_panel(output, Protocol("edsr", 2, "rgb"), "baby, step 300")
+    assert texts[0] == "baby, step 300"
+    assert [text.split()[:2] for text in texts[1:3]] == [["bicubic,", "crop"], ["SR,", "crop"]]
+    assert all(re.search(r", crop \d+\.\d\d dB$", text) for text in texts[1:3])
+    texts.clear()
+    draw_panel(output, Protocol("edsr", 2, "rgb"), f"{'x' * 200}, step 300")
+    assert texts[0].endswith(", step 300")
+    assert len(texts[0]) < 60
 
 
 def test_a_panel_shows_the_pixels_that_were_measured() -> None:

@@ -1,4 +1,4 @@
-"""Sample images: a crop of LR, bicubic, SR and HR in one panel, with its PSNR below each result.
+"""Sample images: a crop of LR, bicubic, SR and HR in one panel, with the crop's PSNR below each result.
 
 The two rows are bicubic | SR over LR | HR: what is to be compared lies side by side, and fits a grid of 260-pixel tiles 1:1.
 """
@@ -21,6 +21,7 @@ from sr.metric.psnr import psnr
 from sr.metric.ssim import WINDOW_SIZE
 from sr.model.evaluation import EvaluationOutput
 from sr.model.module import SRModule
+from sr.track.columns import name_image
 from sr.track.tracker import Tracker
 
 MAX_CROP_SIDE = 64  # HR pixels
@@ -63,12 +64,14 @@ class PanelLogger(Callback):
         first = batch_idx * getattr(image_set, "batch", 1)
         for k in range(min(len(output.hr), max(0, self.tracker.panels - first))):
             single = EvaluationOutput(*(image[k : k + 1] for image in output))
-            key = f"panels/{SetKey(stage, data.set_name(stage, set_index))}/{image_set.names[first + k]}"
-            self.tracker.log_image(key, partial(draw_panel, single, module.metric), trainer.global_step)
+            name, step = image_set.names[first + k], trainer.global_step
+            key = name_image(SetKey(stage, data.set_name(stage, set_index)), name, data, module.metric)
+            draw = partial(draw_panel, single, module.metric, f"{name}, step {step}")
+            self.tracker.log_image(key, draw, step)
 
 
 def draw_panel(
-    output: EvaluationOutput, protocol: Protocol, max_side: int = MAX_CROP_SIDE, strip: bool = False
+    output: EvaluationOutput, protocol: Protocol, title: str = "", max_side: int = MAX_CROP_SIDE, strip: bool = False
 ) -> Image.Image:
     """Draw one image, `[1, C, H, W]` each, as a panel; `strip` puts LR | bicubic | SR | HR into one row.
 
@@ -85,18 +88,19 @@ def draw_panel(
     bicubic_tile, sr_tile, hr_tile = (repeat_pixels(image, zoom) for image in crops)
     lr_tiles = {f"LR {side // s} x {side // s}": repeat_pixels(lr_crop, zoom * s)}
     result_tiles = {
-        f"bicubic {_format_psnr(protocol, crops[0], crops[2])}": bicubic_tile,
-        f"SR {_format_psnr(protocol, crops[1], crops[2])}": sr_tile,
+        f"bicubic{_format_psnr(protocol, crops[0], crops[2])}": bicubic_tile,
+        f"SR{_format_psnr(protocol, crops[1], crops[2])}": sr_tile,
     }
     tiles = {**lr_tiles, **result_tiles} if strip else {**result_tiles, **lr_tiles}
-    return draw_tiles({**tiles, "HR": hr_tile}, columns=4 if strip else 2)
+    return draw_tiles({**tiles, "HR": hr_tile}, columns=4 if strip else 2, title=title)
 
 
 def _format_psnr(protocol: Protocol, sr: Tensor, hr: Tensor) -> str:
+    """Return `, crop 30.12 dB`; nothing if the crop is too small for it."""
     if min(sr.shape[-2:]) < WINDOW_SIZE + 2 * protocol.scale:
         return ""
     prepared = protocol.prepare(sr, hr)
-    return f"{psnr(prepared.x, prepared.y).item():.2f} dB"
+    return f", crop {psnr(prepared.x, prepared.y).item():.2f} dB"
 
 
 def _find_hardest_crop(bicubic: Tensor, hr: Tensor, side: int, scale: int) -> tuple[int, int]:

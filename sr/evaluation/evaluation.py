@@ -21,6 +21,8 @@ from sr.lifecycle.tracked_run import TrackedRun
 from sr.record.result import SetResult
 from sr.record.run_name import MAX_LENGTH
 
+MAX_NET_LENGTH = 14  # characters of the net in the name of a run
+
 
 class Evaluation:
     """Evaluates what a config names. `choices` are the choices of its groups, `overrides` the words of the command line."""
@@ -97,5 +99,5 @@ class Evaluation:
     def _format_name(self) -> str:
         """Return the name of the run: the net, the scale and the sets."""
         alpha = "" if self.config["interpolate"] is None else f" alpha={self.config['alpha']}"
-        name = f"{self.predictor.name.lower()} evaluate{alpha} x{self.config['scale']} {'+'.join(self.names)}"
-        return name[:MAX_LENGTH]
+        name = f"{self.predictor.name.lower()[:MAX_NET_LENGTH]} evaluate{alpha}"
+        return f"{name} x{self.config['scale']} {'+'.join(self.names)}"[:MAX_LENGTH].strip()

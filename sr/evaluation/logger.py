@@ -6,11 +6,11 @@ from functools import partial
 from sr.callback.panels import draw_panel
 from sr.data.module import SRDataModule
 from sr.evaluation.predictor import Predictor
-from sr.metric.key import MetricKey
+from sr.metric.key import MetricKey, SetKey
 from sr.metric.protocol import Protocol
 from sr.model.evaluation import EvaluationOutput
 from sr.record.result import SetResult
-from sr.track.columns import name_columns
+from sr.track.columns import name_columns, name_image
 from sr.track.tracker import Tracker
 
 
@@ -30,7 +30,8 @@ class EvaluationLogger:
         for k, image in enumerate(names):
             if image in selected:
                 single = EvaluationOutput(*(tensor[k : k + 1] for tensor in output))
-                self.tracker.log_image(f"panels/test/{set_name}/{image}", partial(draw_panel, single, self.protocol), 0)
+                key = name_image(SetKey("test", set_name), image, self.data, self.protocol)
+                self.tracker.log_image(key, partial(draw_panel, single, self.protocol, image), 0)
 
     def log_result(self, name: str, result: SetResult) -> None:
         """Log the means of a set, without those that are nan."""

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from sr.image.write import to_pil, to_uint8
 
-GAP, CAPTION_HEIGHT, FONT_SIZE = 4, 20, 13  # screen pixels
+GAP, CAPTION_HEIGHT, FONT_SIZE = 4, 20, 12  # screen pixels
 
 
 def repeat_pixels(image: Tensor, zoom: int) -> Image.Image:
@@ -14,13 +14,29 @@ def repeat_pixels(image: Tensor, zoom: int) -> Image.Image:
     return to_pil(pixels.repeat_interleave(zoom, dim=-2).repeat_interleave(zoom, dim=-1)).convert("RGB")
 
 
-def draw_tiles(tiles: dict[str, Image.Image], columns: int) -> Image.Image:
-    """Arrange images of one size in rows of `columns`, each with its key as a caption below it."""
+def draw_tiles(tiles: dict[str, Image.Image], columns: int, title: str = "") -> Image.Image:
+    """Arrange images of one size in rows of `columns`, each with its key as a caption below it, below a title.
+
+    A text that is too wide is shortened in its middle.
+    """
     (width, height), rows = next(iter(tiles.values())).size, -(-len(tiles) // columns)
-    page = Image.new("RGB", (columns * (width + GAP) - GAP, rows * (height + CAPTION_HEIGHT)), "white")
+    above = CAPTION_HEIGHT if title else 0
+    page_size = (columns * (width + GAP) - GAP, above + rows * (height + CAPTION_HEIGHT))
+    page = Image.new("RGB", page_size, "white")
     draw, font = ImageDraw.Draw(page), ImageFont.load_default(FONT_SIZE)
+    draw.text((page.width // 2, 3), _shorten(title, page.width, font), fill="black", font=font, anchor="ma")
     for k, (caption, tile) in enumerate(tiles.items()):
-        left, top = k % columns * (width + GAP), k // columns * (height + CAPTION_HEIGHT)
+        left, top = k % columns * (width + GAP), above + k // columns * (height + CAPTION_HEIGHT)
         page.paste(tile, (left, top))
-        draw.text((left + width // 2, top + height + 3), caption, fill="black", font=font, anchor="ma")
+        text = _shorten(caption, width, font)
+        draw.text((left + width // 2, top + height + 3), text, fill="black", font=font, anchor="ma")
     return page
+
+
+def _shorten(text: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
+    """Return the text, without its middle if it is wider than `width` screen pixels."""
+    length = len(text)
+    while font.getlength(text) > width and length > 2:
+        length -= 1
+        text = f"{text[: length // 2]}…{text[length // 2 - length + 1 :]}"
+    return text

@@ -75,7 +75,7 @@ def _is_final_status(value: Any) -> bool:
 
 
 def _are_file_names(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 2 and all(map(_is_text, value))
+    return isinstance(value, list) and len(value) in (1, 2) and all(map(_is_text, value))  # two: of an older version
 
 
 _TEXT = _Rule(_is_text, "a text")
@@ -84,7 +84,7 @@ _RULES: Mapping[str, Mapping[str, _Rule]] = {  # kind of entry -> its fields; se
     "open": {"open": _Rule(_is_opening, "id, title, experiment, tags and params as texts"), "time": _INTEGER},
     "again": {"again": _INTEGER, "time": _INTEGER},
     "points": {"points": _Rule(_are_points, "numbers by name"), "step": _INTEGER, "time": _INTEGER},
-    "image": {"image": _TEXT, "step": _INTEGER, "time": _INTEGER, "files": _Rule(_are_file_names, "two file names")},
+    "image": {"image": _TEXT, "step": _INTEGER, "time": _INTEGER, "files": _Rule(_are_file_names, "a file name")},
     "file": {"file": _TEXT, "to": _TEXT},
     "tag": {"tag": _TEXT, "value": _TEXT},
     "dataset": {"dataset": _Rule(_is_dataset, "name, digest, source and context as texts")},

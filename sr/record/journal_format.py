@@ -5,7 +5,7 @@ An entry is a dict of one of these kinds (`time` in ms since 1970):
     {"open": {"id", "title", "experiment", "tags", "params"}, "time"}    the run begins
     {"again": attempt, "time"}                                           … is resumed, in another process
     {"points": {name: value}, "step", "time"}                            a value that is not finite is a word: "nan"
-    {"image": key, "step", "time", "files": […]}                         files are relative to the run's folder
+    {"image": key, "step", "time", "files": [path]}                      relative to the run's folder
     {"file": path, "to": folder}   {"tag": key, "value"}   {"dataset": {…}}
     {"settled": step}                          a checkpoint of this step is on the disk
     {"back": step}                             points and images of later steps, before this line, are void

@@ -11,7 +11,7 @@ from typing import Any
 from sr.record.hyperparameters import list_chosen_parts, select_hyperparameters
 
 VISIBLE_LENGTH = 20  # characters of a name that are always visible
-MAX_LENGTH = 80
+MAX_LENGTH = 32  # of a name: one that is wider than an image card of the page widens the image's column
 MIN_NET, MIN_WORD, MIN_PART = 5, 3, 2  # characters that are left of a net, of another word, and of each in a list
 NAMED = ("model.net", "model.adversarial", "model.loss", "seed", "scale", "data", "data.path", "data.hr", "data.lr")
 NOT_NAMED = (
@@ -24,9 +24,9 @@ def format_run_name(
 ) -> str:
     """Return the name of a run; it depends on the arguments alone, which are those of `select_hyperparameters`.
 
-    First come net, loss (of a GAN the adversarial loss) and seed, then scale and data unless they are the defaults, then
-    the other options that were `typed`, and the experiment. Two runs that differ in one of the first differ within the
-    first `VISIBLE_LENGTH` characters, as far as these suffice for three letters of each word.
+    First come net, loss (of a GAN the adversarial loss) and seed, then scale and data unless they are the defaults, then,
+    where there is space, the other options that were `typed`, and the experiment. Two runs that differ in one of the first
+    differ within the first `VISIBLE_LENGTH` characters, as far as these suffice for three letters of each word.
     """
     params = select_hyperparameters(config, groups, changed)
     seed, scale = f"s{config['seed']}", f"x{config['scale']}"
@@ -34,17 +34,20 @@ def format_run_name(
     if {"data", "data.path"} & {*changed}:
         heads.append(_list_forms(_name_data(config, params), MIN_WORD))
     chosen = {*groups, *list_chosen_parts(config)}
-    others = [key for key in params if key in typed and key not in (*NAMED, *NOT_NAMED)]
+    others = [key for key in typed if key in params and key not in (*NAMED, *NOT_NAMED)]
     words = [
         params[key] if key in chosen else f"{_shorten_key(key, others)}={PurePath(params[key]).name}" for key in others
     ]
     experiment = [params["experiment"]] if "experiment" in params else []
-    return " ".join([*_fit(heads), *words, *experiment])[:MAX_LENGTH].strip()
+    name = " ".join(_fit(heads))[:MAX_LENGTH]
+    for word in (*words, *experiment):
+        name += f" {word}" if len(name) + 1 + len(word) <= MAX_LENGTH else ""
+    return name
 
 
 def make_folder_name(name: str) -> str:
-    """Return a name as a part of a path that needs no quotes anywhere."""
-    return re.sub(r"[^A-Za-z0-9.]+", "-", name).strip("-.")
+    """Return a name as a short part of a path that needs no quotes anywhere."""
+    return re.sub(r"[^A-Za-z0-9.]+", "-", name)[:MAX_LENGTH].strip("-.")
 
 
 def _list_kinds(params: Mapping[str, str], changed: Sequence[str]) -> Iterator[list[str]]:

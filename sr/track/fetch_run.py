@@ -11,7 +11,7 @@ from sr.record.journal_format import JOURNAL_FILE, Entry, append_entries
 from sr.runtime.error import UserError
 from sr.track.address import default_uri, describe_location
 from sr.track.artifact import download_artifact
-from sr.track.mlflow_format import sanitize_key
+from sr.track.mlflow_format import convert_metric_name
 from sr.track.server import open_existing
 from sr.track.server_error import describe_error
 
@@ -49,10 +49,10 @@ def fetch_run(
 
 
 def convert_points(points: Iterable[tuple[str, int, float]]) -> Iterator[tuple[str, int, float]]:
-    """Yield points (name, step, value) of a local run as `fetch_run` gives them: finite, under names that MLflow accepts."""
-    return ((sanitize_key(name), step, value) for name, step, value in points if math.isfinite(value))
+    """Yield points (name, step, value) of a local run as `fetch_run` gives them: finite, under MLflow's names."""
+    return ((convert_metric_name(name), step, value) for name, step, value in points if math.isfinite(value))
 
 
 def _to_entry(point: Any) -> Entry:
     """Return a point of MLflow in the form of a journal entry."""
-    return {"points": {point.key: point.value}, "step": point.step, "time": point.timestamp}
+    return {"points": {convert_metric_name(point.key): point.value}, "step": point.step, "time": point.timestamp}

@@ -22,16 +22,15 @@ from sr.record.identity import Identity, lock_run, overwrite_identity, read_iden
 from sr.record.journal_format import JOURNAL_FILE, Entry, current_time_ms, is_later, read_entries
 from sr.record.orphans import mark_orphaned_runs
 from sr.record.past import FOLDER_TAG, Past, read_past
-from sr.record.run_file import check_no_link, check_writable, create_file, create_folder, write_atomic
+from sr.record.run_file import check_no_link, check_writable, create_folder, write_atomic
 from sr.runtime.error import DiskError, UserError
 from sr.runtime.option_types import NonEmptyStr, NonNegativeInt, PathStr, PositiveFloat
-from sr.track.artifact import resolve_artifact_path
 from sr.track.device_values import Reading, read_cpu_tensor, read_numbers
-from sr.track.mlflow_format import CURSOR_FILE, DESCRIPTION, name_image_files
+from sr.track.image_files import IMAGE_FOLDER, name_image_file, save_image
+from sr.track.mlflow_format import CURSOR_FILE, DESCRIPTION
 from sr.track.tracker import Tracker
 from sr.track.writer import Writer
 
-IMAGE_FOLDER = "panels"
 LOCK_TIMEOUT = 15.0  # seconds: loader processes of a killed run hold its lock until they notice that it is dead
 
 
@@ -70,7 +69,7 @@ class Journal(Tracker):
         self._writer: Writer | None = None
         self._identity_lock = threading.Lock()  # two threads change and write the identity
         self._unreadable: set[str] = set()  # names of points that could not be read
-        self._rewound: dict[Any, Any] = {}  # entries that `rewind` made void: the time of points, the files of an image
+        self._rewound: dict[Any, Any] = {}  # the times of entries that `rewind` made void
 
     @property
     def name(self) -> str:
@@ -163,13 +162,11 @@ class Journal(Tracker):
 
     def rewind(self, step: int) -> None:
         """Make the points and images of later steps void. What is then reported again with the same values gets its old
-        time and file name, so that a server which has it already does not have it twice."""
+        time, of which the name of an image's file is made too, so that a server which has it does not have it twice."""
         for placed in read_entries(self._path):
             entry = placed.entry
             if is_later(entry, step - 1):  # a test reports at the step of the checkpoint itself
-                for name in entry.get("files", ()):
-                    resolve_artifact_path(self._folder, name)  # raises if a manipulated journal names other files
-                self._rewound[_make_entry_key(entry)] = entry.get("files", entry["time"])
+                self._rewound[_make_entry_key(entry)] = entry["time"]
         self._put({"back": step})
         self.flush()
 
@@ -247,16 +244,12 @@ class Journal(Tracker):
         return entry | {"time": self._rewound.get(_make_entry_key(entry), queued.time)}
 
     def _save_image(self, queued: QueuedImage) -> Entry:
-        """Draw an image and save it as the two files that are sent later; return its entry."""
+        """Draw an image and save it in the run's folder; return its entry."""
         image = queued.image() if callable(queued.image) else queued.image
+        name = name_image_file(queued.key, queued.step)
+        save_image(image, self._folder, name)
         entry = {"image": queued.key, "step": queued.step}
-        new_files = [f"{IMAGE_FOLDER}/{name}" for name in name_image_files(queued.key, queued.step, queued.time)]
-        files = self._rewound.get(_make_entry_key(entry), new_files)
-        create_folder(self._folder / IMAGE_FOLDER, self._folder)
-        with create_file(self._folder / files[0]) as png, create_file(self._folder / files[1]) as webp:
-            image.save(png, "PNG")
-            image.save(webp, "WEBP", lossless=True, method=0)
-        return entry | {"time": queued.time, "files": files}
+        return entry | {"time": self._rewound.get(_make_entry_key(entry), queued.time), "files": [name]}
 
 
 def _lock_folder(folder: Path) -> BaseFileLock:

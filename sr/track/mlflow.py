@@ -31,6 +31,7 @@ from sr.track.address import (
 from sr.track.artifact import download_artifact
 from sr.track.journal import Journal
 from sr.track.run_address import PREFIX
+from sr.track.saved_view import VIEW_NAME
 from sr.track.server import open_existing
 from sr.track.server_error import describe_error
 from sr.track.upload import Upload
@@ -147,9 +148,10 @@ class MLflow(Journal):
     def _format_view_command(self, experiment_id: str) -> str:
         """Return the address of the charts of all runs, for a local database with the command that serves them.
 
-        Without the two words in its address MLflow opens pages about language models.
+        Without its first word MLflow opens pages about language models, without its last charts are sorted by name.
         """
-        charts = f"#/experiments/{experiment_id}/runs?workflowType=machine_learning&compareRunsMode=CHART"
+        options = f"workflowType=machine_learning&compareRunsMode=CHART&viewStateShareKey={VIEW_NAME}"
+        charts = f"#/experiments/{experiment_id}/runs?{options}"
         if is_server(self.uri):
             return f"{self.location.rstrip('/')}/{charts}"
         store = shlex.quote(mask_passwords(self.uri))

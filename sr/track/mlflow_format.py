@@ -1,5 +1,6 @@
 """MLflow's names, limits and tags, and how ours become MLflow's. It does not import MLflow, which takes seconds."""
 
+import hashlib
 import re
 import uuid
 from collections.abc import Iterator
@@ -17,12 +18,24 @@ TAGS = {  # our tags -> those that MLflow shows in columns and fields of their o
 MAX_TAG_LENGTH = 4000  # characters that every version of MLflow accepts
 MAX_PARAMETER_LENGTH = 6000
 MAX_DIGEST_LENGTH = 36
+MAX_IMAGE_KEY_LENGTH, KEY_DIGEST_LENGTH = 120, 6  # characters; the name of an image's file has 255 at most
 MAX_METRICS, MAX_OTHERS = 1000, 100  # metrics of one `log_batch`; parameters, or tags, of one
 
 
 def sanitize_key(name: str) -> str:
     """Return a name of a metric, a parameter or an image with `_` for each character that MLflow refuses."""
     return re.sub(r"[^\w\-./ :]", "_", name, flags=re.ASCII)
+
+
+def convert_metric_name(name: str) -> str:
+    """Return MLflow's name of a metric: `val/Set5 x2 edsr/psnr_best` of `best/val/Set5 x2 edsr/psnr`.
+
+    Its page sorts charts by the part before the last slash: `best/…` would come before everything else.
+    """
+    checkpoint, _, rest = name.partition("/")
+    if checkpoint == "best":
+        name = f"{rest}_best" if "/" in rest else f"train/{rest}_best"
+    return sanitize_key(name)
 
 
 def limit_parameter(value: str) -> str:
@@ -38,12 +51,22 @@ def convert_tag(key: str, value: str) -> Iterator[tuple[str, str]]:
     yield TAGS.get(key, key), value if key == DESCRIPTION else value[:MAX_TAG_LENGTH]
 
 
-def name_image_files(key: str, step: int, time: int) -> list[str]:
-    """Return names of the two files of an image that MLflow's image grid looks for; `time` is in ms since 1970.
+def convert_image_key(key: str) -> str:
+    """Return MLflow's name of an image; one that is changed or shortened gets a digest, for it could equal another."""
+    name = sanitize_key(key)
+    if name == key and len(key) <= MAX_IMAGE_KEY_LENGTH:
+        return key
+    return f"{name[:MAX_IMAGE_KEY_LENGTH]}-{hashlib.sha256(key.encode()).hexdigest()[:KEY_DIGEST_LENGTH]}"
 
-    Its own `log_image` shrinks and blurs the second one; we store the same pixels in both.
+
+def name_image_files(key: str, step: int, time: int) -> list[str]:
+    """Return the names of the two files of an image that MLflow's image grid looks for; `time` is in ms since 1970.
+
+    An image has the same names whenever it is sent. Those of a test, which is done once, are at step 0: a grid of several
+    runs opens at the first step of any of them, and shows nothing of a run without an image at this very step.
     """
-    stem = f"{sanitize_key(key).replace('/', '~')}+step+{step}+timestamp+{time}+{uuid.uuid4()}"
+    name, step = convert_image_key(key).replace("/", "~"), 0 if key.startswith("test/") else step
+    stem = f"{name}+step+{step}+timestamp+{time}+{uuid.uuid5(uuid.NAMESPACE_URL, f'{key} {step} {time}')}"
     return [f"{stem}.png", f"{stem}+compressed.webp"]
 
 
@@ -52,7 +75,7 @@ def list_points(entries: list[Entry]) -> Iterator[tuple[str, float, int, int]]:
     for entry in entries:
         for name, value in entry.get("points", {}).items():
             if not isinstance(value, str):
-                yield sanitize_key(name), value, entry["time"], entry["step"]
+                yield convert_metric_name(name), value, entry["time"], entry["step"]
 
 
 def list_tags(entries: list[Entry]) -> Iterator[tuple[str, str]]:
@@ -64,4 +87,4 @@ def list_tags(entries: list[Entry]) -> Iterator[tuple[str, str]]:
             yield "mlflow.loggedImages", "True"
         for name, value in entry.get("points", {}).items():
             if isinstance(value, str):  # as a metric MLflow would store 1.8e308, or nothing
-                yield f"nonfinite.{sanitize_key(name)}", f"{value} at step {entry['step']}"
+                yield f"nonfinite.{convert_metric_name(name)}", f"{value} at step {entry['step']}"

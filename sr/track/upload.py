@@ -7,6 +7,7 @@ steps after the last checkpoint must wait: a run that is killed repeats these st
 import itertools
 import json
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,21 +20,26 @@ from sr.record.run_file import read_text, write_atomic
 from sr.runtime.error import UserError
 from sr.track.address import find_database, remove_credentials, resolve_address
 from sr.track.artifact import resolve_artifact_path
+from sr.track.image_files import make_grid_files
 from sr.track.mlflow_format import (
     CURSOR_FILE,
     MAX_DIGEST_LENGTH,
     MAX_METRICS,
     MAX_OTHERS,
+    convert_image_key,
     convert_tag,
     limit_parameter,
     list_points,
     list_tags,
+    name_image_files,
     sanitize_key,
 )
+from sr.track.saved_view import SavedView
 from sr.track.server import connect
 from sr.track.server_error import describe_error, is_value_error
 
 ENTRIES_PER_BATCH = 200
+IMAGE_GRID_FOLDER = "images"  # of the run's artifacts, where MLflow looks for the images of its grid
 NO_CHECKPOINT = -1  # before the first one no step is safe, not even step 0, at which the untrained net is evaluated
 NOT_FOUND = "RESOURCE_DOES_NOT_EXIST"  # MLflow's code for an ID that it does not know
 
@@ -50,6 +56,7 @@ class Upload:
         self.experiment_id: str | None = None
         self.entries_sent = 0  # by this object
         self._client: Any = None
+        self._saved_view = SavedView()
         self._opening_id = ""  # our ID of the run
         self._load_cursor(_read_cursor(folder, uri))
 
@@ -178,9 +185,12 @@ class Upload:
     def _send_entries(self, entries: list[Entry]) -> None:
         """Send entries, a status last: once MLflow has it, it has everything."""
         self._send_values(entries)
+        images = [convert_image_key(entry["image"]) for entry in entries if "image" in entry]
+        metrics = [name for name, *_ in list_points(entries)]
+        self._saved_view.extend(self._client, self.experiment_id, metrics, images)
         for entry in entries:
-            for name in entry.get("files", ()):
-                self._send_file(name, "images")
+            if "image" in entry:
+                self._send_image(entry)
             if "file" in entry:
                 self._send_file(entry["file"], entry["to"])
             if "dataset" in entry:
@@ -212,6 +222,18 @@ class Upload:
         path = resolve_artifact_path(self.folder, name)
         if path.is_file():
             self._try_call(self._client.log_artifact, self.run_id, str(path), to or None)
+
+    def _send_image(self, entry: Entry) -> None:
+        """Send an image as the two files of MLflow's image grid, which a run of an older version has already."""
+        if len(entry["files"]) > 1:
+            for name in entry["files"]:
+                self._send_file(name, IMAGE_GRID_FOLDER)
+            return
+        path = resolve_artifact_path(self.folder, entry["files"][0])
+        with tempfile.TemporaryDirectory() as folder:
+            names = name_image_files(entry["image"], entry["step"], entry["time"])
+            for file in make_grid_files(path, Path(folder), names):
+                self._try_call(self._client.log_artifact, self.run_id, str(file), IMAGE_GRID_FOLDER)
 
     def _send_dataset(self, dataset: dict[str, str]) -> None:
         from mlflow.entities import Dataset, DatasetInput, InputTag
