@@ -160,12 +160,37 @@ def test_a_color_profile_of_a_wrong_type_is_left_out_and_named(tmp_path: Path) -
 
 # PNG streams that end early
 
+ADAM7 = (
+    (0, 0, 8, 8),
+    (4, 0, 8, 8),
+    (0, 4, 4, 8),
+    (2, 0, 4, 4),
+    (0, 2, 2, 4),
+    (1, 0, 2, 2),
+    (0, 1, 1, 2),
+)  # left, top, steps
+
 
 @pytest.mark.parametrize("rows", [1, H // 2, H - 2, H - 1])
 def test_a_png_whose_stream_ends_early_is_an_error_and_not_black(tmp_path: Path, rows: int) -> None:
     write_chunks(tmp_path / "a.png", png_header(), (b"IDAT", zlib.compress(png_rows(rows))), (b"IEND", b""))
     expected = f"its pixels end after {rows * (1 + 3 * W)} of {H * (1 + 3 * W)} bytes"
     assert f"this image is damaged ({expected})" in error_of(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize(("height", "width"), [(H, W), (H - 1, W), (1, 9), (2, 1), (9, 3)])
+def test_an_interlaced_png_whose_stream_ends_early_is_an_error(tmp_path: Path, height: int, width: int) -> None:
+    pixels = make_pixels(3, height, width) // 2 + 64
+    stream = b"".join(
+        b"".join(b"\0" + row.tobytes() for row in pixels[top::down, left::step] if row.size)
+        for left, top, step, down in ADAM7
+    )
+    header = b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 1)
+    for size in {*range(1, len(stream), max(1, len(stream) // 20)), len(stream) - 1}:
+        write_chunks(tmp_path / "a.png", header, (b"IDAT", zlib.compress(stream[:size])), (b"IEND", b""))
+        assert "this image is damaged" in error_of(tmp_path / "a.png")
+    write_chunks(tmp_path / "a.png", header, (b"IDAT", zlib.compress(stream)), (b"IEND", b""))
+    assert np.array_equal(read_image(tmp_path / "a.png").pixels.permute(1, 2, 0), pixels)
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA"])
@@ -185,9 +210,8 @@ def test_the_bytes_of_all_rows_are_counted_right(
 ) -> None:
     """For each pass of Adam7 (PNG, third edition, section 8.1) the rows are written as the standard says."""
     w, h = size
-    passes = [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)]
     rows = b""
-    for left, top, step, down in passes if interlace else [(0, 0, 1, 1)]:
+    for left, top, step, down in ADAM7 if interlace else [(0, 0, 1, 1)]:
         columns = len(range(left, w, step))
         rows += (b"\0" + b"\xff" * -(-columns * depth // 8)) * len(range(top, h, down)) if columns else b""
     header = b"IHDR", struct.pack(">IIBBBBB", w, h, depth, 0, 0, 0, interlace)

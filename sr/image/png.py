@@ -52,10 +52,15 @@ def find_png_damage(path: Path) -> str:
     return f"its pixels end after {size} of {expected} bytes" if size < expected else damage
 
 
-def has_empty_end(image: Image.Image) -> bool:
-    """Return True if one of the last two rows of a decoded image is all zero, as rows are that were never decoded."""
+def may_be_incomplete(image: Image.Image) -> bool:
+    """Return True if a decoded image may end early: one of its last two rows is all zero, as rows are before decoding.
+
+    Of an interlaced image, the last pass holds one of these rows, unless there is only one row.
+    """
     width, height = image.size
-    rows = (image.crop((0, y, width, y + 1)) for y in range(max(0, height - 2), height))
+    if height == 1:
+        return True
+    rows = (image.crop((0, y, width, y + 1)) for y in range(height - 2, height))
     return any(row.getbbox(alpha_only=False) is None for row in rows)
 
 

@@ -14,7 +14,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from sr.image.formats import FORMATS, identify_kind
-from sr.image.png import find_png_damage, has_empty_end
+from sr.image.png import find_png_damage, may_be_incomplete
 from sr.image.tiff import count_pages, describe_samples, explain_unread_tiff
 from sr.runtime.error import UserError
 from sr.runtime.special_file import describe_special_file
@@ -78,7 +78,7 @@ def read_image(path: Path) -> DecodedImage:
     height, width, *_ = probe(path)
     with open_image(path) as image, report_damage(path):
         image.load()
-        if image.format == "PNG" and has_empty_end(image) and (damage := find_png_damage(path)):
+        if image.format == "PNG" and may_be_incomplete(image) and (damage := find_png_damage(path)):
             raise ValueError(damage)
         pixels, alpha = split_alpha(ImageOps.exif_transpose(image))
         if pixels.shape[1:] != (height, width):
