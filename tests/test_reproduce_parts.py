@@ -63,6 +63,18 @@ def test_an_extended_run_is_repeated_part_by_part(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+def test_the_first_part_may_have_no_options_at_all(tmp_path: Path) -> None:
+    folder = resumed_run(tmp_path / "run", ["FINISHED"], attempt(""), attempt("trainer.max_steps=2400 resume=/x"))
+    assert [part.overrides for part in split_run(read_run(folder)).parts] == [
+        [], ["trainer.max_steps=2400", "resume=/x"],
+    ]  # fmt: skip
+    environments = [{k: v for k, v in attempt("").items() if k != "command"}, attempt("trainer.max_steps=2400")]
+    folder = resumed_run(tmp_path / "old", ["FINISHED"], *environments)
+    parts, doubts = split_run(read_run(folder))
+    assert [part.overrides for part in parts] == [["seed=0"]]
+    assert doubts == ["the options of its attempts are not recorded, so it is repeated as one run"]
+
+
 def test_a_run_that_was_only_interrupted_is_repeated_as_a_whole(tmp_path: Path) -> None:
     """Under other code it may give other numbers, which is said."""
     words = "seed=0 trainer.max_steps=4"

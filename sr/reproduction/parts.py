@@ -30,6 +30,8 @@ def split_run(run: RecordedRun) -> Parts:
     attempts = _read_attempts(run)
     if len(attempts) == 1:
         return Parts([run], [])
+    if not all("command" in attempt.environment for attempt in attempts):
+        return Parts([run], ["the options of its attempts are not recorded, so it is repeated as one run"])
     ends, parts, doubts = _read_ends(run.folder), attempts[:1], []
     if len(ends) != len(attempts) - 1:  # track=none, or a run that was downloaded
         ends = [None] * (len(attempts) - 1)
@@ -43,6 +45,8 @@ def split_run(run: RecordedRun) -> Parts:
         elif end != FINISHED:
             raise UserError(_describe_unrepeatable(run, attempts, number, end))
         parts.append(attempt)
+    if len(parts) == 1:  # options of tracking and paths may have been added later
+        parts = [parts[0]._replace(overrides=run.overrides)]
     return Parts(parts, doubts)
 
 
