@@ -207,6 +207,23 @@ def test_out_of_memory_in_validation_falls_back_to_tiles(capfd: pytest.CaptureFi
     assert "an LR image of 170×150 does not fit in memory: now in tiles of" in capfd.readouterr().err
 
 
+def test_large_images_are_tiled_with_a_note_and_then_in_smaller_tiles(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
+) -> None:
+    """It is said once; if a tile does not fit in memory, the next ones are half as large, not half the image."""
+    monkeypatch.setattr("sr.inference.upscale.MAX_UNTILED_PIXELS", 150 * 170 - 1)
+    monkeypatch.setattr("sr.inference.upscale.LARGE_IMAGE_TILE", 140)
+    module = cnn()
+    module.trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+    with torch.no_grad():
+        for net in (module.net, module.net, SmallMemoryNet()):
+            module.eval()._upscale(net.eval(), torch.rand(1, 3, 150, 170))
+    assert capfd.readouterr().err.splitlines() == [
+        "note: an LR image of 170×150 is evaluated in tiles of 140, as all above 2²⁰ pixels",
+        "an LR image of 170×150 does not fit in memory: now in tiles of 70",
+    ]
+
+
 def test_out_of_memory_in_training_names_the_options_to_change(sr: Any, world: Path, tmp_path: Path) -> None:
     parts = tmp_path / "own"
     (parts / "model" / "net").mkdir(parents=True)

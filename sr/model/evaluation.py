@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from sr.image.batch import Pair
 from sr.image.resize import upscale_bicubic
 from sr.inference.memory import FEWER_METRICS, is_out_of_memory, report_out_of_memory
-from sr.inference.upscale import upscale
+from sr.inference.upscale import choose_tile, upscale
 from sr.metric.key import MetricKey, SetKey, Stage
 from sr.metric.protocol import Protocol
 from sr.metric.score import Score
@@ -46,6 +46,7 @@ class EvaluationModule(LightningModule):
         self.per_image: dict[SetKey, dict[str, list[float]]] = {}
         self._scores: dict[SetKey, Score] = {}
         self._tile: int | None = None  # LR pixels, once an image did not fit in memory
+        self._has_reported_tiles = False  # of images that are large
 
     @property
     def eval_net(self) -> nn.Module:
@@ -109,15 +110,22 @@ class EvaluationModule(LightningModule):
 
     def _upscale(self, net: nn.Module, lr: Tensor) -> Tensor:
         """Upscale a batch of images; in ever smaller tiles, once a whole image did not fit in memory."""
+        size = f"{lr.shape[-1]}×{lr.shape[-2]}"
         while True:
+            tile = choose_tile(tuple(lr.shape[-2:]), self._tile)
+            if tile and self._tile is None and not self._has_reported_tiles:
+                self._has_reported_tiles = True
+                print(
+                    f"note: an LR image of {size} is evaluated in tiles of {tile}, as all above 2²⁰ pixels",
+                    file=sys.stderr,
+                )
             try:
                 with disable_compile(self.trainer):
                     return upscale(net, lr, self.color, tile=self._tile)
             except RuntimeError as error:
-                side = self._tile or max(lr.shape[-2:])
+                side = tile or max(lr.shape[-2:])
                 if not is_out_of_memory(error) or side <= MIN_TILE:
                     raise
             torch.cuda.empty_cache()
             self._tile = max(MIN_TILE, side // 2)
-            size = f"{lr.shape[-1]}×{lr.shape[-2]}"
             print(f"an LR image of {size} does not fit in memory: now in tiles of {self._tile}", file=sys.stderr)

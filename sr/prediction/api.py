@@ -53,7 +53,8 @@ def upscale(model: LoadedNet, image: ImageT, ensemble: bool = False, tile: int |
             a tensor `[C, H, W]` or `[B, C, H, W]`, on any device.
             C is 1 or 3; arrays and tensors are uint8, or float in 0…1.
         ensemble: average over the eight flips and rotations of the image: slightly better, eight times slower.
-        tile: upscale in tiles of this many LR pixels a side, for images that do not fit in memory.
+        tile: upscale in tiles of this many LR pixels a side, for images that do not fit in memory; None: the whole image
+            up to 2²⁰ LR pixels, in tiles of 512 above that.
 
     Returns:
         The image, with the dtype, the number of dimensions and the device of the input; float is clamped to 0…1. Gray
