@@ -52,7 +52,9 @@ def find_failures(images: ImagePairs, upscale: Callable[[Tensor, Tensor], Tensor
     for rule in rules.values():
         for lr, hr in images:
             rule.observe_images(lr, upscale(lr, hr), hr)
-    return {name for name, rule in rules.items() if rule.verdict()}
+    failures = {name: message for name, rule in rules.items() if (message := rule.verdict())}
+    assert all(len(f"ALARM {name} at step 1000000: {message}") <= 80 for name, message in failures.items())
+    return set(failures)
 
 
 def sharpen(image: Tensor, amount: float = 1.5) -> Tensor:

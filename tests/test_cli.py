@@ -238,6 +238,17 @@ def test_offline_without_cifar(sr: Any) -> None:
     assert_refused(answer, "download failed", "put the file here: data/cifar-10-python.tar.gz")
 
 
+def test_no_gpu(sr: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    for name in ("gpu", "cuda"):
+        answer = sr("run", "track=none", f"trainer.accelerator={name}")
+        assert_refused(answer, f"trainer.accelerator={name}", "found none", "type trainer.accelerator=cpu")
+    assert not (tmp_path / "runs").exists()
+
+
 def test_unwritable_output(sr: Any, tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("a file is in the way")
     assert_refused(sr("run", *FAST), "paths.runs=", "cannot make a folder")

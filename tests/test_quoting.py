@@ -174,7 +174,7 @@ def report_of(config: dict[str, Any], folder: Path, files: list[str]) -> Trainin
     best = SimpleNamespace(list_files=lambda: [folder / file for file in files], second_best=None, second_path=None)
     run = SimpleNamespace(start=start, folder=folder, tracker=tracker, step=lambda: 2, print_location=lambda _: None)
     callbacks = SimpleNamespace(best=SimpleNamespace(**vars(best) | {"second_best": SimpleNamespace(values={})}),
-                                alarms=SimpleNamespace(messages={}))  # fmt: skip
+                                alarms=SimpleNamespace(format_advice=list))  # fmt: skip
     model = SimpleNamespace(metrics={}, metric=SimpleNamespace(name="edsr"))
     return TrainingReport(run, model, callbacks, None, {}, 0.0)
 

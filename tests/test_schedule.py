@@ -60,6 +60,11 @@ def test_a_warmup_longer_than_the_training_gives_a_warning(make: Callable[..., A
         rates(make, warmup=50)
 
 
+def test_a_single_step_is_a_step() -> None:
+    with pytest.warns(UserWarning, match="with 1 step in all, the learning rate"):
+        constant(torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))]), total=1, warmup=50)
+
+
 def test_milestones_after_the_end_give_a_warning() -> None:
     with pytest.warns(UserWarning, match=r"model\.schedule\.milestones=\[200\]: never reached, with 100 steps"):
         assert rates(multi_step, milestones=[50, 200])[-1] == 0.5

@@ -8,7 +8,7 @@ multiples of 1 / stride, where photographs have none.
 import math
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sr.alarm.rule import Rule
 from sr.image.color import rgb_to_luma
@@ -23,16 +23,23 @@ class Checkerboard(Rule):
     in the spectrum is more than `peak` dB higher than HR's. Images below 24×24 are not checked.
     """
 
-    advice = (
-        "upscale by pixel shuffle, or by a transposed convolution whose kernel is a multiple of its stride "
-        "(4 by 2, not 3 by 2), and train longer on model/loss alone (model.warmup_steps)"
-    )
+    ADVICE = (
+        "lower model.adversarial_weight", "raise model.warmup_steps", "train longer: trainer.max_steps",
+    )  # fmt: skip
+    advice = ADVICE
+    ADVICE_ON_KERNEL = "use pixel shuffle: model/net=edsr"
 
     def __init__(self, peak: NonNegativeFloat = 10.0, levels: NonNegativeFloat = 1.0) -> None:
         self.peak, self.levels = peak, levels
         self._power: dict[int, Tensor] = {}  # by block side: [2, K, K], of results and HR, summed over blocks
         self._count: dict[int, int] = {}
         self._scale = 2
+
+    def start(self, adversarial: object | None, net: nn.Module | None = None) -> None:
+        """Look for a transposed convolution whose kernel is no multiple of its stride, as 3 by 2: it causes such patterns."""
+        layers = [m for m in net.modules() if isinstance(m, nn.ConvTranspose2d)] if net is not None else []
+        is_uneven = any(side % stride for m in layers for side, stride in zip(m.kernel_size, m.stride, strict=True))
+        self.advice = (self.ADVICE_ON_KERNEL, *self.ADVICE) if is_uneven else self.ADVICE
 
     def observe_images(self, lr: Tensor, sr: Tensor, hr: Tensor) -> None:
         side = next((side for side in BLOCK_SIDES if side <= min(hr.shape[-2:])), None)
@@ -58,9 +65,7 @@ class Checkerboard(Rule):
             level, height = _find_peak(sr_power, period)
             excess = height - max(0.0, _find_peak(hr_power, period)[1])
             if level >= self.levels and excess >= self.peak:
-                return (
-                    f"the results have a pattern of period {period} and {level:.1f} levels, a peak of {excess:.0f} dB"
-                )
+                return f"a pattern of period {period}, {level:.1f} levels, {excess:.0f} dB"
         return None
 
 

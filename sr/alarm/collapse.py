@@ -14,10 +14,7 @@ class Collapse(Rule):
     """The results' standard deviation within an image is below `contrast` of HR's; or their differences between images
     are below `diversity` of those between the inputs (checked if there are two images or more)."""
 
-    advice = (
-        "lower model.adversarial_weight and model.optimizer.lr, raise model.warmup_steps, or give a loss on pixels more "
-        "weight"
-    )
+    advice = ("lower model.adversarial_weight", "lower model.optimizer.lr", "raise model.warmup_steps")
 
     def __init__(self, contrast: NonNegativeFloat = 0.2, diversity: NonNegativeFloat = 0.2) -> None:
         self.contrast, self.diversity = contrast, diversity
@@ -44,5 +41,5 @@ class Collapse(Rule):
         if sr_spread < self.contrast * hr_spread:
             return f"the results have {100 * sr_spread / hr_spread:.0f} % of HR's contrast"
         if sr_between < self.diversity * lr_between:
-            return f"the results differ by {100 * sr_between / lr_between:.0f} % of the differences between the inputs"
+            return f"results differ only {100 * sr_between / lr_between:.0f} % as much as inputs"
         return None

@@ -27,7 +27,7 @@ class ColorDrift(Rule):
     learns colors from scratch, as those without a bicubic skip connection do, has not drifted.
     """
 
-    advice = "give a loss on pixels more weight (model.loss.l1.weight), or lower model.adversarial_weight"
+    advice = ("lower model.adversarial_weight", "train longer: trainer.max_steps")
 
     def __init__(self, delta_e: NonNegativeFloat = 2.0) -> None:
         self.delta_e = delta_e
@@ -51,7 +51,7 @@ class ColorDrift(Rule):
         is_falling = drift < FALLING * before < math.inf
         if is_falling or drift <= self.delta_e or xy <= MIN_CORRELATION * (xx * yy) ** 0.5:
             return None
-        return f"the results' colors are ΔE {drift:.1f} off (just noticeable is 1)"
+        return f"colors are ΔE {drift:.1f} off (1 is just noticeable)"
 
     def state_dict(self) -> dict[str, Any]:
         return {"before": self._last_drift}

@@ -8,6 +8,8 @@ because its gradient does not vanish with that (the sequel, https://arxiv.org/ab
 
 from collections.abc import Mapping
 
+from torch import nn
+
 from sr.alarm.rule import Rule, Window
 from sr.runtime.option_types import Fraction, NonNegativeFloat, PositiveInt
 
@@ -25,10 +27,10 @@ class DWins(Rule):
     """
 
     advice = ADVICE = (
-        "lower model.discriminator_optimizer.lr, make D's task harder (model.instance_noise=0.05, model/penalty=[r1]), "
-        "or set model.adversarial.saturating=false"
-    )
-    ADVICE_FOR_CRITIC = "raise model.adversarial_weight, and bound the critic's gradient (model/penalty=[gradient])"
+        "model.adversarial.saturating=false", "lower model.discriminator_optimizer.lr", "model.instance_noise=0.05",
+        "model/penalty=[r1]",
+    )  # fmt: skip
+    ADVICE_FOR_CRITIC = ("raise model.adversarial_weight", "bound the critic's gradient: model/penalty=[gradient]")
     signals = ("train/d_real", "train/d_fake", "train/loss_d", SHARE, "train/ramp")
     MIN_GAP = 0.4  # between D(real) and D(fake): below it D has not won, whatever its loss is
 
@@ -41,7 +43,7 @@ class DWins(Rule):
         self._real_target: float | None = 1.0  # of D(real); None: D's output is no probability
         self._min_d_loss = 0.0
 
-    def start(self, adversarial: object | None) -> None:
+    def start(self, adversarial: object | None, net: nn.Module | None = None) -> None:
         self._real_target = getattr(adversarial, "real_target", 1.0)
         self._min_d_loss = getattr(adversarial, "min_d_loss", 0.0)
         self.advice = self.ADVICE_FOR_CRITIC if self._real_target is None else self.ADVICE
@@ -53,11 +55,10 @@ class DWins(Rule):
         if "train/d_real" not in signals or not self._window.is_full:
             return None
         real, fake = self._window.mean("train/d_real"), self._window.mean("train/d_fake")
-        observed = f"D(real)={real:.2f}, D(fake)={fake:.2f} over {len(self._window)} steps"
 
         # D is certain.
         if self._real_target is not None and real >= self.real * self._real_target and fake <= self.fake:
-            return observed
+            return f"D(real)={real:.2f}, D(fake)={fake:.2f} over {len(self._window)} steps"
         if real - fake < self.MIN_GAP * (self._real_target or 1.0):
             return None
 
@@ -65,12 +66,12 @@ class DWins(Rule):
         loss = self._window.mean("train/loss_d")
         if abs(loss - self._min_d_loss) <= self.loss:
             minimum = f", {loss - self._min_d_loss:.3f} above its minimum" if self._min_d_loss else ""
-            return f"{observed}, and its loss is {loss:.3f}{minimum}"
+            return f"its loss is {loss:.3f}{minimum}"
 
         # G gets no gradient from D.
         shares = [_full_weight_share(signals) for signals in self._window if SHARE in signals]
         if shares and max(shares) <= self.gradient_share:
-            return f"{observed}, and {max(shares):.1e} of G's gradient comes from it"
+            return f"only {max(shares):.1e} of G's gradient comes from D"
         return None
 
 

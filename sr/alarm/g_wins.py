@@ -16,8 +16,10 @@ class GWins(Rule):
     """D(real) is above D(fake) by less than `gap` in both halves of `window` steps: D is not learning to distinguish them
     either."""
 
-    advice = "raise model.discriminator_optimizer.lr or model.d_steps, or choose a stronger model/discriminator"
-    ADVICE_IF_DEAD = "D is dead after too high a learning rate: lower model.discriminator_optimizer.lr and train again"
+    advice = ADVICE = (
+        "raise model.discriminator_optimizer.lr", "raise model.d_steps", "choose a stronger model/discriminator",
+    )  # fmt: skip
+    ADVICE_IF_DEAD = ("lower model.discriminator_optimizer.lr", "and train again: D is dead")
     signals = ("train/d_real", "train/d_fake")
     # Both probabilities this near to 0, or to 1, are two scores far out on one side: their difference cannot be read.
     SATURATION = 0.01
@@ -44,6 +46,7 @@ class GWins(Rule):
             return None
         deviation = pstdev(self._window.values("train/d_real")[half:])
         is_dead = fmean(map(abs, gaps[half:])) < max(self.DEAD_GAP, self.DEAD_GAP_OF_DEVIATION * deviation)
-        self.advice = self.ADVICE_IF_DEAD if is_dead else type(self).advice
-        note = ", the same for every image" if is_dead else ""
-        return f"D(real)={real:.2f}, D(fake)={fake:.2f} over {len(self._window)} steps{note}"
+        self.advice = self.ADVICE_IF_DEAD if is_dead else self.ADVICE
+        if is_dead:
+            return f"D's output is {real:.2f}, the same for every image"
+        return f"D(real)={real:.2f}, D(fake)={fake:.2f} over {len(self._window)} steps"

@@ -19,9 +19,7 @@ class OverSharpening(Rule):
     detail is 1.6 dB above HR's, all of it overshoot. Detail or noise elsewhere is not counted.
     """
 
-    advice = (
-        "lower model.adversarial_weight, or remove from model/loss what rewards contrast; is LR made as in training?"
-    )
+    advice = ("lower model.adversarial_weight", "compare data/degrade with data.val")
 
     def __init__(self, gain: PositiveFloat = 1.2) -> None:
         self.gain = gain
@@ -39,7 +37,7 @@ class OverSharpening(Rule):
         self._correlations.clear()
         if hr_detail <= 0 or sr_detail <= self.gain * hr_detail:
             return None
-        return f"the results' edges have {sr_detail / hr_detail:.2f} times the contrast of HR's"
+        return f"edges have {sr_detail / hr_detail:.2f} times HR's contrast"
 
 
 def _detail(image: Tensor, scale: int) -> Tensor:

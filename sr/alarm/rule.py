@@ -6,18 +6,19 @@ from collections.abc import Iterator, Mapping
 from statistics import fmean
 from typing import Any, ClassVar
 
-from torch import Tensor
+from torch import Tensor, nn
 
 
 class Rule:
     """Detects one kind of failure. It reports as long as the failure lasts; `sr.callback.alarms` decides how often that
     is shown."""
 
-    advice: str  # which options to change, as they are typed
+    # What may help, the best first, with options as they are typed; `sr.callback.alarms` leaves out what a run does not have.
+    advice: tuple[str, ...]
     signals: ClassVar[tuple[str, ...]] = ()  # the names in `module.signals` that `observe_step` needs
 
-    def start(self, adversarial: object | None) -> None:
-        """Prepare for a training; `adversarial` is the loss of `model/adversarial`, or None of a net without one."""
+    def start(self, adversarial: object | None, net: nn.Module | None = None) -> None:
+        """Prepare for a training of `net`; `adversarial` is the loss of `model/adversarial`, or None without one."""
 
     def observe_step(self, step: int, signals: Mapping[str, float]) -> str | None:
         """Return a description of the failure after this step of the net, or None; `signals` are those that it logged."""

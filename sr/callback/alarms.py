@@ -4,6 +4,7 @@ import sr.runtime.torchvision_shim  # noqa: F401  before Lightning and torchmetr
 
 import contextlib
 import copy
+import re
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -14,6 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from sr.alarm.rule import Rule
+from sr.config.command_line import format_value
 from sr.model.evaluation import EvaluationOutput
 from sr.model.module import SRModule
 from sr.track.tracker import Tracker
@@ -21,20 +23,23 @@ from sr.track.tracker import Tracker
 CHECK_INTERVAL = 50  # steps whose signals are copied from the device at once
 QUIET_STEPS = 1000  # steps without a failure after which it is reported again
 MIN_PROGRESS = 0.1  # share of all steps before which a net has learned too little for its images to be checked
+MIN_STEPS = 100  # steps before which it has, however short the training is
 MIN_VALIDATIONS = 3  # validations in a row that show a failure in the images before it is reported
+WIDTH = 80  # columns of a line
 CROP_SIDE = 384  # HR pixels: rules get the center of an image
 
 
 class AlarmMonitor(Callback):
     """Reports each failure once, when it begins: as a line in the terminal and as the tag `sr.alarm.NAME` of the run.
 
-    A failure in the images has to be there at `MIN_VALIDATIONS` validations in a row, or at the last one, because nets that
-    learn fast show one now and then. `messages` holds what was reported, by name of the rule. Of several processes the main
-    one checks its own share of the batch.
+    A failure in the images has to be there at `MIN_VALIDATIONS` validations in a row, or at the last one of more than these,
+    because nets that learn fast show one now and then. `messages` holds what was reported, by name of the rule. `options`
+    are those of the run, dotted key -> value: only they are advised. Of several processes the main one checks its own
+    share of the batch.
     """
 
-    def __init__(self, tracker: Tracker, rules: Mapping[str, Rule]) -> None:
-        self.tracker, self.rules = tracker, dict(rules)
+    def __init__(self, tracker: Tracker, rules: Mapping[str, Rule], options: Mapping[str, Any] | None = None) -> None:
+        self.tracker, self.rules, self.options = tracker, dict(rules), dict(options or {})
         self.messages: dict[str, list[str]] = {}
         self._signal_names = sorted({name for rule in self.rules.values() for name in rule.signals})
         self._unchecked_steps: list[tuple[int, dict[str, Tensor | float]]] = []
@@ -42,6 +47,7 @@ class AlarmMonitor(Callback):
         self._last_failures: dict[str, int] = {}  # by rule, the last step whose signals showed a failure
         self._image_failures: dict[str, int] = {}  # by rule, validations in a row whose images showed a failure
         self._reported_image_failures: set[str] = set()  # those among them that were reported
+        self._checked_validations = 0
 
     @property
     def state_key(self) -> str:
@@ -56,6 +62,7 @@ class AlarmMonitor(Callback):
             "last": self._last_failures,
             "doubted": self._image_failures,
             "lasting": sorted(self._reported_image_failures),
+            "checked": self._checked_validations,
         }
         return copy.deepcopy(state | {"rules": {name: rule.state_dict() for name, rule in self.rules.items()}})
 
@@ -63,13 +70,14 @@ class AlarmMonitor(Callback):
         """Restore the state; messages of rules that no longer exist remain, and new rules start without a state."""
         self.messages, self._last_failures, self._image_failures = state["told"], state["last"], state["doubted"]
         self._reported_image_failures = set(state["lasting"])
+        self._checked_validations = state.get("checked", 0)
         for name in self.rules.keys() & state["rules"].keys():
             self.rules[name].load_state_dict(state["rules"][name])
 
     def on_train_start(self, trainer: Trainer, module: SRModule) -> None:
         self._step = trainer.global_step
         for rule in self.rules.values():
-            rule.start(getattr(module, "adversarial", None))
+            rule.start(getattr(module, "adversarial", None), getattr(module, "net", None))
 
     def on_train_batch_end(self, trainer: Trainer, module: SRModule, *_: object) -> None:
         if not self._signal_names or not trainer.is_global_zero or trainer.global_step == self._step:
@@ -107,7 +115,8 @@ class AlarmMonitor(Callback):
         if not self._checks_images(trainer, module):
             return
         failures = {name: message for name, rule in self.rules.items() if (message := rule.verdict())}
-        is_last = trainer.global_step >= module.total_steps
+        self._checked_validations += 1
+        is_last = trainer.global_step >= module.total_steps and self._checked_validations >= MIN_VALIDATIONS
         self._image_failures = {name: self._image_failures.get(name, 0) + 1 for name in failures}
         persistent = [name for name in failures if is_last or self._image_failures[name] >= MIN_VALIDATIONS]
         for name in persistent:
@@ -115,9 +124,30 @@ class AlarmMonitor(Callback):
                 self._report(name, trainer.global_step, failures[name])
         self._reported_image_failures = set(persistent)
 
+    def format_advice(self) -> list[str]:
+        """Return a line for each rule that reported a failure: what to change, in options that this run has."""
+        lines = []
+        for name, messages in self.messages.items():
+            line = f"ALARM       {name} at {messages[-1].partition(':')[0]}: "
+            advice = (
+                [text for text in self.rules[name].advice if self._is_applicable(text)] if name in self.rules else []
+            )
+            line += advice[0] if advice else messages[-1].partition(": ")[2]
+            for text in advice[1:]:
+                line += f", {text}" if len(f"{line}, {text}") <= WIDTH else ""
+            lines.append(line)
+        return lines
+
+    def _is_applicable(self, advice: str) -> bool:
+        """Return True unless the advice names an option that this run does not have, or the value that it has."""
+        for name, value in re.findall(r"((?:model|trainer)\.[\w.]+\w)(?:=(\S+))?", advice):
+            if name not in self.options or (value and format_value(self.options[name]) == value):
+                return False
+        return True
+
     def _checks_images(self, trainer: Trainer, module: SRModule) -> bool:
         """Return True once the net has learned something and, of a GAN, the adversarial training has begun."""
-        has_learned = trainer.global_step >= MIN_PROGRESS * module.total_steps
+        has_learned = trainer.global_step >= max(MIN_STEPS, MIN_PROGRESS * module.total_steps)
         return not trainer.sanity_checking and module.may_become_best and has_learned
 
     def _check_signals(self) -> None:
@@ -131,7 +161,7 @@ class AlarmMonitor(Callback):
         self._unchecked_steps.clear()
 
     def _report(self, name: str, step: int, message: str) -> None:
-        tqdm.write(f"ALARM {name} at step {step}: {message}; {self.rules[name].advice}", file=sys.stderr)
+        tqdm.write(f"ALARM {name} at step {step}: {message}", file=sys.stderr)
         self.messages.setdefault(name, []).append(f"step {step}: {message}")
         self.tracker.set_tag(f"sr.alarm.{name}", "; ".join(self.messages[name]))
 

@@ -61,6 +61,17 @@ def _make_objective(terms: dict[str, Any]) -> dict[str, Any]:
     return {"_target_": "sr.model.objective.Objective", "terms": losses, "weights": weights}
 
 
+def check_accelerator(name: str) -> None:
+    """Raise if `trainer.accelerator` is a GPU that this machine does not have, or PyTorch cannot use."""
+    found = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not found.get(name, name != "gpu" or any(found.values())):
+        kind = "built for the CPU alone" if torch.version.cuda is None else f"built for CUDA {torch.version.cuda}"
+        raise UserError(
+            f"trainer.accelerator={name}: expected a GPU (found none; this PyTorch, {torch.__version__}, is {kind}); "
+            f"type trainer.accelerator=cpu, or leave it out"
+        )
+
+
 def build_trainer(config: dict[str, Any], callbacks: list[Callback], logger: Logger, manual: bool) -> Trainer:
     """Build the trainer, `trainer=…`. `manual`: the model optimizes manually, as a GAN does.
 

@@ -23,6 +23,7 @@ from sr.model.gradient import list_trainable
 from sr.model.module import SharedParts, SRModule
 from sr.runtime.error import UserError
 from sr.runtime.option_types import NonNegativeFloat, NonNegativeInt, PositiveInt
+from sr.runtime.terminal import format_count
 
 
 class GAN(SRModule):
@@ -86,14 +87,25 @@ class GAN(SRModule):
         steps = self.set_total_steps(self.accumulate * self.d_steps)
         if steps <= self.warmup_steps:
             warnings.warn(
-                f"model.warmup_steps={self.warmup_steps}: with {steps} steps in all, the discriminator is never used",
+                f"model.warmup_steps={self.warmup_steps}: with {format_count(steps, 'step')} in all, the discriminator is never "
+                f"used",
                 stacklevel=2,
             )
-        schedules = [
-            self.schedule(generator, total=steps),
-            self.schedule(discriminator, total=max(1, steps - self.warmup_steps) * self.d_steps),
-        ]
+        schedules = [self.schedule(generator, total=steps), self._schedule_discriminator(discriminator, steps)]
         return [generator, discriminator], schedules
+
+    def _schedule_discriminator(self, optimizer: Optimizer, steps: int) -> LRScheduler:
+        """Return D's schedule, which begins after the warm-up of G and counts updates of D, as its warnings do."""
+        updates = max(1, steps - self.warmup_steps) * self.d_steps
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            schedule = self.schedule(optimizer, total=updates)
+        for warning in caught if steps > self.warmup_steps else ():
+            text = str(warning.message).replace(
+                f"{format_count(updates, 'step')} in all", format_count(updates, "update") + " of the discriminator"
+            )
+            warnings.warn(text, warning.category, stacklevel=3)
+        return schedule
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_save_checkpoint(checkpoint)

@@ -24,6 +24,11 @@ MISLEADING_WARNINGS = (  # of Lightning and PyTorch, which do not apply to this 
 )
 
 
+def format_count(number: int, noun: str) -> str:
+    """Return `1 step`, `2 steps`."""
+    return f"{number} {noun}{'s' * (number != 1)}"
+
+
 class ProgressBar(tqdm):
     """A bar of tqdm in a terminal; elsewhere, as in a log file, a line a minute; nothing at all with `progress=false`."""
 

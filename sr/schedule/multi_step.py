@@ -7,6 +7,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from sr.runtime.option_types import Length, Milestones, PositiveFraction
+from sr.runtime.terminal import format_count
 from sr.schedule.warmup import add_warmup, count_steps
 
 
@@ -24,5 +25,7 @@ def multi_step(
     steps = [count_steps(milestone, total, "model.schedule.milestones") for milestone in milestones]
     late = [milestone for milestone, step in zip(milestones, steps, strict=True) if step >= total]
     if late:
-        warnings.warn(f"model.schedule.milestones={late}: never reached, with {total} steps in all", stacklevel=2)
+        warnings.warn(
+            f"model.schedule.milestones={late}: never reached, with {format_count(total, 'step')} in all", stacklevel=2
+        )
     return add_warmup(optimizer, total, warmup, lambda step: gamma ** sum(step >= at for at in steps))

@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from sr.runtime.error import UserError
+from sr.runtime.terminal import format_count
 
 
 def count_steps(length: float, total: int, option: str) -> int:
@@ -29,7 +30,8 @@ def count_warmup_steps(warmup: float, total: int) -> int:
     steps = count_steps(warmup, total, "model.schedule.warmup")
     if steps >= total:
         warnings.warn(
-            f"model.schedule.warmup={warmup}: with {total} steps in all, the learning rate of the optimizer is never reached",
+            f"model.schedule.warmup={warmup}: with {format_count(total, 'step')} in all, the learning rate of the optimizer is "
+            f"never reached",
             stacklevel=3,
         )
     return steps

@@ -18,6 +18,7 @@ from sr.callback.monitor import MonitoredMetrics
 from sr.callback.panels import PanelLogger
 from sr.callback.progress_bar import TrainingProgressBar
 from sr.callback.throughput import Throughput, TrainingClock
+from sr.config.diff import flatten
 from sr.model.module import SRModule
 from sr.track.tracker import Tracker
 from sr.training.preparation import PreparedData
@@ -47,7 +48,7 @@ def build_callbacks(
     best.set_digests = {part.name: part.digest for part in prepared.fingerprint if part.context == "val"}
     writer = CheckpointWriter(best, config, tracker, config["checkpoint_minutes"], config["checkpoint_steps"])
     writer.leaks = [list(leak) for leak in prepared.leaks]
-    clock, alarms = TrainingClock(), AlarmMonitor(tracker, model.alarm)
+    clock, alarms = TrainingClock(), AlarmMonitor(tracker, model.alarm, flatten(config))
     callbacks = [InterruptHandler(), best, clock, Throughput(tracker, clock), MetricLogger(tracker)]
     callbacks += [TrainingProgressBar(best.key)] if is_main else []
     callbacks += [PanelLogger(tracker), DegradationSheet(tracker)] if tracker.panels else []

@@ -67,15 +67,15 @@ class TrainingReport:
 
     def print(self, status: str) -> None:
         """Print the tables, the alarms, where the run is, and the next commands."""
-        best, alarms = self.callbacks.best, self.callbacks.alarms.messages
+        best = self.callbacks.best
         print(f"\n{status.lower()}: {self.run.step()} steps, protocol {self.model.metric.name}")
         if self.model.metrics:
             print("\n" + self._format_metrics() + "\n")
         if best.second_best.values and best.second_path:
             checkpoints = {best.path.name: self.model.best, best.second_path.name: best.second_best}
             print(format_checkpoint_table(checkpoints, (best.key, best.second_key)) + "\n")
-        for name, messages in alarms.items():
-            print(f"ALARM       {name}: {'; '.join(messages)}")
+        for line in self.callbacks.alarms.format_advice():
+            print(line)
         checkpoint = next(iter(best.list_files()), None)
         self.run.print_location(checkpoint)
         self._print_next_commands(status, checkpoint)

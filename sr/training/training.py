@@ -14,7 +14,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from sr.callback.monitor import find_monitored_metrics
 from sr.checkpoint.load import initialize_weights, restore_weights
-from sr.config.build import build_data, build_model, build_part, build_trainer
+from sr.config.build import build_data, build_model, build_part, build_trainer, check_accelerator
 from sr.config.diff import Change
 from sr.data.known_leaks import Leak
 from sr.data.module import SRDataModule
@@ -52,6 +52,7 @@ class Training:
         terminal.silence_library_warnings()
         malloc.retain_freed_memory()
         seed_everything(config["seed"], workers=True, verbose=False)
+        check_accelerator(config["trainer"]["accelerator"])
         self.data: SRDataModule = build_data(config)
         self.model: SRModule = build_model(config)
         self.data.select_channels = self.model.metric.select_channels
