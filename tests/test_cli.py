@@ -172,8 +172,9 @@ def test_a_flag_with_a_value_is_answered_with_the_option(sr: Any) -> None:
     assert_refused(sr("predict", "--input=a.png"), "input=a.png")
 
 
-def test_a_home_folder_of_nobody(sr: Any) -> None:
-    answer = sr("predict", "checkpoint=~nobody here.ckpt", "input=a", "output=b")
+def test_a_home_folder_of_nobody(sr: Any, tmp_path: Path) -> None:
+    write_image(tmp_path / "a.png")
+    answer = sr("predict", "checkpoint=~nobody here.ckpt", "input=a.png", "output=b")
     assert_refused(answer, "checkpoint=~nobody here.ckpt", "type checkpoint=./~nobody here.ckpt")
 
 
@@ -280,10 +281,12 @@ def test_options_may_follow_overrides_and_paths_need_no_quotes(sr: Any, tmp_path
 
 def test_predict_says_what_is_missing(sr: Any, tmp_path: Path) -> None:
     assert_refused(sr("predict"), "checkpoint=…", "input=…", "output=…")
-    assert_refused(sr("predict", "checkpoint=no.ckpt", "input=a", "output=b"), "checkpoint=no.ckpt", "no such file")
     Image.new("RGB", (4, 4)).save(tmp_path / "image.png")
+    assert_refused(sr("predict", "checkpoint=no.ckpt", "input=a", "output=b"), "input=a", "no such file")
+    answer = sr("predict", "checkpoint=no.ckpt", "input=image.png", "output=b")
+    assert_refused(answer, "checkpoint=no.ckpt", "no such file")
     assert_refused(
-        sr("predict", "checkpoint=image.png", "input=a", "output=b"),
+        sr("predict", "checkpoint=image.png", "input=image.png", "output=b"),
         "checkpoint=image.png",
         "not a file of weights",
     )
