@@ -46,11 +46,17 @@ def test_a_folder_lists_its_images_by_name_and_counts_the_rest(tmp_path: Path) -
     )
 
 
-def test_what_is_left_out_is_printed_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_what_is_left_out_is_printed_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     list_images(fill_folder(tmp_path), "data.path")
     printed = capsys.readouterr().err
     assert printed.count("\n") == 1
     assert f"data.path={tmp_path}: left out: 6 of 8 files (2 .avif" in printed
+    monkeypatch.setenv("LOCAL_RANK", "1")  # another process of the same training says it
+    list_images(tmp_path, "data.path")
+    assert capsys.readouterr().err == ""
+    monkeypatch.delenv("LOCAL_RANK")
     write_image(tmp_path / "clean" / "a.png")
     list_images(tmp_path / "clean", "data.path")
     assert capsys.readouterr().err == ""

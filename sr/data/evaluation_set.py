@@ -1,6 +1,5 @@
 """Named evaluation sets: the folder `root/NAME`, with its images in `HR` or directly in it."""
 
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from sr.image.listing import is_image_name, list_images
 from sr.image.read import Header
 from sr.metric.ssim import WINDOW_SIZE
 from sr.runtime.error import UserError, suggest_nearest
+from sr.runtime.terminal import print_note
 
 
 def find_set(root: Path, name: str, option: str, own_name: str = "") -> Path:
@@ -37,7 +37,7 @@ def report_images_outside_hr(path: Path, option: str) -> None:
     """Print a note if a set has images next to its subfolder `HR`, of which alone the images are taken."""
     count = 0 if find_hr_folder(path) == path else sum(is_image_name(x) and x.is_file() for x in path.iterdir())
     if count:
-        print(f"note: {option}={path}: left out: {count} image(s) next to the subfolder HR", file=sys.stderr)
+        print_note(f"{option}={path}: left out: {count} image(s) next to the subfolder HR")
 
 
 def list_hr_files(path: Path, option: str) -> list[Path]:

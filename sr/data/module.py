@@ -9,7 +9,6 @@ would change the noise that is drawn after it, and a resumed run would differ fr
 
 import sr.runtime.torchvision_shim  # noqa: F401  before Lightning and torchmetrics
 
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
@@ -45,6 +44,7 @@ from sr.image.listing import list_folder
 from sr.runtime.error import UserError
 from sr.runtime.option_types import NonEmptyStr, NonNegativeFloat, NonNegativeInt, PathStr, PositiveInt
 from sr.runtime.signals import ignore_signals
+from sr.runtime.terminal import print_note
 
 GB = 1e9
 MAX_GPU_SHARE = 0.25  # of a GPU's free memory that a training set may take
@@ -284,4 +284,4 @@ def _report_further_frames(sets: Sequence[ImageSet]) -> None:
     if files:
         count = sum(header.frames - 1 for header in files.values())
         names = ", ".join(f"{path.name} ({header.frames - 1})" for path, header in files.items())
-        print(f"note: left out: {count} further frame(s) or page(s), of {names}", file=sys.stderr)
+        print_note(f"left out: {count} further frame(s) or page(s), of {names}")

@@ -1,7 +1,6 @@
 """List the images of a folder, and name all that is left out: files of other formats, and subfolders."""
 
 import os
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import NamedTuple
 
 from sr.image.formats import KINDS_BY_SUFFIX, SUFFIXES, FileKind, identify_kind, read_suffix
 from sr.runtime.error import UserError
+from sr.runtime.terminal import print_note
 
 MAX_NAMES = 6  # of kinds or files in a message
 MAX_VISITED_FILES = 100_000  # of subfolders, when their images are counted
@@ -74,7 +74,7 @@ def list_images(folder: Path, key: str, is_complete: bool = False) -> list[Path]
         )
     left_out = listing.describe_left_out()
     if left_out:
-        print(f"note: {key}={folder}: {left_out}", file=sys.stderr)
+        print_note(f"{key}={folder}: {left_out}")
     return listing.images
 
 

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import os
 import re
 import sys
 import time
@@ -80,6 +81,12 @@ def format_bytes(count: float) -> str:
             break
         count /= 1000
     return f"{count:.0f} {unit}" if unit == "bytes" or count >= 100 else f"{count:.1f} {unit}"
+
+
+def print_note(text: str) -> None:
+    """Print `note: …` on stderr; of the processes that train together on a machine, only the first one does."""
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        print(f"note: {text}", file=sys.stderr)
 
 
 def format_table(rows: Sequence[tuple[Any, ...]], width: int | None = None) -> str:
