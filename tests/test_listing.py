@@ -138,3 +138,9 @@ def test_images_next_to_the_subfolder_hr_are_named(tmp_path: Path, option: str, 
     files = list_hr_files(tmp_path, option) if is_test else list_folder_images(str(tmp_path), None, tmp_path)
     assert [path.name for path in files] == ["c.png"]
     assert capsys.readouterr().err == f"note: {option}={tmp_path}: left out: 2 image(s) next to the subfolder HR\n"
+
+
+def test_very_many_files_of_subfolders_are_not_all_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill_folder(tmp_path)
+    monkeypatch.setattr("sr.image.listing.MAX_COUNTED_FILES", 2)
+    assert "1 folder with more than" in list_folder(tmp_path, "data.path").describe_left_out()

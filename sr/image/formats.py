@@ -83,15 +83,14 @@ KINDS_BY_SUFFIX = {
     for suffix in suffixes.split()
 }  # fmt: skip
 
+TIFF_LAYOUTS = ("camera RAW", "whole-slide image")  # kinds that are TIFF files, whose first page is a preview
+
 
 def identify_kind(path: Path) -> FileKind | None:
     """Return the kind of a file by its content, else by its suffix; None if neither is known, or it is no regular file."""
     by_suffix = KINDS_BY_SUFFIX.get(read_suffix(path))
     by_content = _identify_content(read_head(path))
-    if by_content == "TIFF" and by_suffix in (
-        "camera RAW",
-        "whole-slide image",
-    ):  # they are TIFF files of a special layout
+    if by_content == "TIFF" and by_suffix in TIFF_LAYOUTS:
         by_content = by_suffix
     if by_content is None and by_suffix in FORMATS:  # its name is wrong
         return None

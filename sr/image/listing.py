@@ -2,7 +2,8 @@
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import filterfalse, islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,7 +12,7 @@ from sr.runtime.error import UserError
 from sr.runtime.terminal import print_note
 
 MAX_NAMES = 6  # of kinds or files in a message
-MAX_VISITED_FILES = 100_000  # of subfolders, when their images are counted
+MAX_COUNTED_FILES = 100_000  # of subfolders
 
 
 class FolderListing(NamedTuple):
@@ -28,8 +29,7 @@ class FolderListing(NamedTuple):
             count = len(self.images) + len(self.others)
             parts.append(f"{len(self.others)} of {_format_count(count, 'file')} ({_format_kinds(self.others)})")
         if self.folders:
-            images = sum(map(count_images, self.folders))
-            parts.append(f"{_format_count(len(self.folders), 'folder')} with {_format_count(images, 'image')}")
+            parts.append(f"{_format_count(len(self.folders), 'folder')} with {describe_images(self.folders)}")
         return f"left out: {', '.join(parts)}" if parts else ""
 
     def find_unread_kinds(self) -> dict[Path, FileKind | None]:
@@ -48,11 +48,12 @@ def list_folder(folder: Path, key: str) -> FolderListing:
         raise UserError(f"{key}={folder}: expected a folder of images, this is a file")
     try:
         entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+        folders = [path for path in entries if path.is_dir()]
     except OSError as error:
         raise UserError(f"{key}={folder}: cannot be read ({error.strerror or error})") from None
-    listing = FolderListing([], [], [])
-    for path in entries:
-        (listing.folders if path.is_dir() else listing.images if is_image_name(path) else listing.others).append(path)
+    names = set(folders)
+    files = [path for path in entries if path not in names]
+    listing = FolderListing(list(filter(is_image_name, files)), list(filterfalse(is_image_name, files)), folders)
     if not listing.images:
         raise UserError(f"{key}={folder}: {_explain_empty(listing)}")
     return listing
@@ -89,7 +90,7 @@ def _explain_empty(listing: FolderListing) -> str:
     kinds = {kind.name: kind for kind in listing.find_unread_kinds().values() if kind}
     advice = [f"sr does not read {kind.name} yet: {kind.advice}" for kind in kinds.values() if not kind.is_read]
     advice += ["rename files of a format that is read"] * any(kind.is_read for kind in kinds.values())
-    advice += ["name the subfolder that holds the images"] * any(map(count_images, listing.folders))
+    advice += ["name the subfolder that holds the images"] * (describe_images(listing.folders) != "0 images")
     return "; ".join([reason, *([left_out] if left_out else []), *advice[:3]])
 
 
@@ -105,16 +106,22 @@ def _name_content(path: Path) -> str:
     return kind.name if kind else "without suffix"
 
 
-def count_images(folder: Path) -> int:
-    """Return the number of files in `folder` and below that, by their suffix, hold images."""
-    count = visited = 0
-    for _, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        visited += len(names)
-        count += sum(read_suffix(Path(name)) in KINDS_BY_SUFFIX for name in names if not name.startswith("."))
-        if visited > MAX_VISITED_FILES:
-            break
-    return count
+def describe_images(folders: Sequence[Path]) -> str:
+    """Return `31 images`: the number of files in and below `folders` that, by their suffix, hold images.
+
+    Of very many files only the first ones are looked at: `more than 31 images`.
+    """
+    names = list(islice(_iterate_names(folders), MAX_COUNTED_FILES + 1))
+    count = sum(read_suffix(Path(name)) in KINDS_BY_SUFFIX for name in names)
+    return f"{'more than ' * (len(names) > MAX_COUNTED_FILES)}{_format_count(count, 'image')}"
+
+
+def _iterate_names(folders: Sequence[Path]) -> Iterator[str]:
+    """Yield the names of all files in and below `folders`, without hidden ones."""
+    for folder in folders:
+        for _, subfolders, names in os.walk(folder):
+            subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+            yield from (name for name in names if not name.startswith("."))
 
 
 def _format_count(count: int, noun: str) -> str:

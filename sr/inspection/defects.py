@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from PIL import Image
 
-from sr.image.listing import FolderListing, count_images
+from sr.image.listing import FolderListing, describe_images
 from sr.image.png import find_png_damage
 from sr.image.read import DecodedImage, UnsupportedImageError, open_image, probe, read_image
 from sr.inspection.finding import TRAINING, Finding
@@ -107,9 +107,7 @@ def find_left_out(folder: FolderListing, where: str) -> list[Finding]:
     images = [{"file": path.name, "says": kind.title} for path, kind in kinds.items() if kind and kind.has_images]
     others = [path for path in folder.others if not (kinds[path] and kinds[path].has_images)]
     entries = [{"file": path.name, "says": kinds[path].title if kinds[path] else "no image"} for path in others]
-    entries += [
-        {"file": f"{path.name}/", "says": f"a folder with {count_images(path)} image(s)"} for path in folder.folders
-    ]
+    entries += [{"file": f"{x.name}/", "says": f"a folder with {describe_images([x])}"} for x in folder.folders]
     return [
         Finding("unread", where, "file(s) are left out: their formats are not read", "convert them to PNG", images,
                 where != TRAINING),
