@@ -365,6 +365,18 @@ def test_a_folder_is_named_by_text(command: str, value: Any) -> None:
         getattr(importlib.import_module(f"sr.{command}"), command)(cfg)
 
 
+@pytest.mark.parametrize("content", [None, {"sr": 5}, {"sr": {"config": {}}}])
+def test_a_file_that_is_no_checkpoint_is_named_by_its_option(content: Any, tmp_path: Path) -> None:
+    import torch
+
+    from sr.training.branch import find_checkpoint
+
+    file = tmp_path / "file.ckpt"
+    file.write_text("root:x:0:0") if content is None else torch.save(content, file)
+    with pytest.raises(UserError, match=rf"^resume={file}: not "):
+        find_checkpoint({"resume": str(file), "trainer": {"max_steps": 10}, "model": {}})
+
+
 def test_a_device_without_data_is_refused(build: Any) -> None:
     with pytest.raises(UserError, match="device=meta: expected a device that computes"):
         build.select_device("meta")

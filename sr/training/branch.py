@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from sr.checkpoint.load import KEY
+from sr.checkpoint.load import KEY, rename_option
 from sr.config.diff import Change, find_differences, format_value, is_under
 from sr.config.renamed import update_config
 from sr.pretrained.state_dict import read_weights
@@ -20,16 +20,19 @@ def find_checkpoint(config: dict[str, Any]) -> Path | None:
     path = Path(resume).expanduser()
     if not path.is_file():
         raise UserError(f"resume={resume}: expected a run's folder or id, or a checkpoint")
-    content = read_weights(path)
+    with rename_option("resume", path):
+        content = read_weights(path)
     if KEY not in content:
         raise UserError(f"resume={resume}: expected a checkpoint of sr.run (found only weights, or another format)")
-    before = update_config(content[KEY]["config"])
-    changes = find_differences({"model": before["model"]}, {"model": config["model"]})
+    try:
+        before, step = update_config(content[KEY]["config"])["model"], int(content["global_step"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"resume={resume}: not written by sr, or damaged ({error!r})") from None
+    changes = find_differences({"model": before}, {"model": config["model"]})
     changes = [change for change in changes if not is_under(change.key, CHANGEABLE_OPTIONS)]
     if changes:
         raise UserError(f"resume={resume}: expected the options that it was trained with ({_format_changes(changes)})")
-    if content["global_step"] >= max_steps > 0:
-        step = content["global_step"]
+    if step >= max_steps > 0:
         raise UserError(
             f"resume={resume}: expected a checkpoint before trainer.max_steps={max_steps} (found step {step})"
         )
