@@ -188,6 +188,9 @@ def test_next_commands_can_be_pasted(
     monkeypatch.setattr("sys.argv", ["sr-run", "--config-dir", "my parts"])
     net = {"_target_": "tiny.Tiny", "scale": 2}
     config = {"model": {"_target_": "sr.model.cnn.CNN", "net": net, "loss": {"_target_": "own_loss.Loss"}}}
+    config["paths"] = {"data": "my data"}
+    for folder in ("Set5", "Set14"):
+        (tmp_path / "my data" / folder).mkdir(parents=True)
     report_of(config, tmp_path / name, ["best.ckpt"]).print("KILLED")
     lines = capfd.readouterr().out.partition("next:\n")[2].splitlines()
     commands = [shlex.split(line) for line in lines]

@@ -128,16 +128,22 @@ def _read_file(path: Path) -> ConfigFile:
     description = " ".join(line.lstrip("# ") for line in head[1].splitlines()) if head else ""
     comments: dict[str, str] = {}
     parents: list[tuple[int, str]] = []
-    before: list[str] = []
+    before: list[str] = []  # the lines of a comment before an option
+    key, column = "", -1  # of the last comment behind an option; a line that begins there continues it
     for line in text[head.end() if head else 0 :].splitlines():
         match = LINE.match(line)
         if match is None:
-            before = [*before, line.lstrip("# ")] if line.lstrip().startswith("#") else []
+            is_comment = line.lstrip().startswith("#")
+            if is_comment and line.index("#") == column:
+                comments[key] += f" {line.lstrip('# ')}"
+            else:
+                before = [*before, line.lstrip("# ")] if is_comment else []
             continue
         indent, dash, name, comment = match.groups()
         parents = [parent for parent in parents if parent[0] < len(indent)]
         key = name if dash else ".".join([*(parent for _, parent in parents), name])
         comments[key] = comment or " ".join(before)
+        column = match.start(4) - 2 if comment else -1
         parents, before = [*parents, (len(indent), name)], []
     defaults = (yaml.safe_load(text) or {}).get("defaults") or []
     bases = [entry for entry in defaults if isinstance(entry, str) and entry != "_self_"]

@@ -19,6 +19,8 @@ from sr.training.callbacks import TrainingCallbacks
 from sr.training.preparation import PreparedData
 from sr.training.tables import format_checkpoint_table, format_metrics_table
 
+SETS = ("Set5", "Set14")  # to evaluate on next, if they are here
+
 
 @dataclass
 class TrainingReport:
@@ -90,7 +92,9 @@ class TrainingReport:
             options = {"checkpoint": checkpoint, **_list_trusted(config["model"]["net"], NET_PARTS)}
             commands.append(format_command("sr.predict", options | {"input": "YOUR.png", "output": "upscaled"}, words))
             paths = [word for word in self.run.start.overrides if word.startswith("paths.")]
-            commands.append(format_command("sr.evaluate", options | {"data.test": ["Set5", "Set14"]}, [*words, *paths]))
+            sets = [name for name in SETS if Path(config["paths"]["data"], name).expanduser().is_dir()]
+            if sets:
+                commands.append(format_command("sr.evaluate", options | {"data.test": sets}, [*words, *paths]))
         if page := self.run.tracker.view_command:
             commands.append(page if page.startswith("http") else f"{shlex.quote(find_python())} -m {page}")
         if commands:
