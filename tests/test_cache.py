@@ -25,7 +25,6 @@ from sr.data.folder import Folder
 from sr.data.image_set import ImageSet
 from sr.data.pair import PairFolder
 from sr.image.color import rgb_to_gray as to_gray
-from sr.runtime.error import UserError
 
 PIXELS = 3 * 48 * 56  # of each of `photos`
 ENTRY = PIXELS + cache.TRAILER.size
@@ -286,9 +285,3 @@ def test_clean_removes_the_files_of_the_cache_and_nothing_else(
     assert sr(*words, "apply=true").code == 0
     assert not (tmp_path / "cache").exists()
     assert "nothing to remove" in sr(*words).out
-
-
-@pytest.mark.parametrize("option", ["memory", "disk"])
-def test_gigabytes_are_numbers(tmp_path: Path, option: str) -> None:
-    with pytest.raises(UserError, match=rf"data\.{option}=-1: expected a number of GB"):
-        data(Folder, tmp_path, path="hr", patch=16, **{option: -1})

@@ -1,8 +1,6 @@
 """Training step of `model=gan`: gradients of G and D, counting of steps, and values of the losses."""
 
 import math
-import warnings
-from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -22,9 +20,7 @@ from sr.metric.protocol import Protocol
 from sr.model.gan import GAN
 from sr.model.objective import Objective
 from sr.net.plain import Plain
-from sr.runtime.error import UserError
 from sr.schedule.constant import constant
-from sr.schedule.cosine import cosine
 from sr.trainer.default import Trainer
 
 
@@ -159,36 +155,6 @@ def test_the_discriminator_gets_instance_noise() -> None:
         )
         fit(module, 1, [Pair(torch.zeros(2, 3, 8, 8), torch.zeros(2, 3, 16, 16))])
         assert deviations == pytest.approx([noise] * 3, rel=0.1)  # real and fake for D's loss, fake for G's
-
-
-@pytest.mark.parametrize("options", [{"warmup_steps": -1}, {"ramp_steps": 0.5}, {"instance_noise": -0.1}])
-def test_an_invalid_option_is_named(options: dict[str, Any]) -> None:
-    name, value = next(iter(options.items()))
-    with pytest.raises(UserError, match=f"model.{name}={value}: expected"):
-        gan(**options)
-
-
-@pytest.mark.parametrize(
-    ("steps", "expected"),
-    [
-        (60, ["model.warmup_steps=1000: with 60 steps in all, the discriminator is never used"]),
-        (1, ["model.warmup_steps=1000: with 1 step in all, the discriminator is never used",
-             "model.schedule.warmup=50: with 1 step in all, the learning rate of the optimizer is never reached"]),
-        (1040, ["model.schedule.warmup=50: with 40 updates of the discriminator, the learning rate of the optimizer is "
-                "never reached"]),
-        (1200, []),
-    ],
-)  # fmt: skip
-def test_warnings_about_short_trainings_count_what_the_user_typed(
-    steps: int, expected: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    module = gan(warmup_steps=1000)
-    module.schedule = partial(cosine, warmup=50)
-    monkeypatch.setattr(module, "set_total_steps", lambda batches: steps)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        module.configure_optimizers()
-    assert [str(warning.message) for warning in caught] == expected
 
 
 class WeightPenalty(nn.Module):

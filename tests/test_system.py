@@ -13,7 +13,6 @@ from sr.callback import system_metrics
 from sr.callback.system_metrics import SystemMetrics, read_rapl
 from sr.callback.throughput import DataWaitProfiler
 from sr.record.machine import MACHINE_METRICS
-from sr.runtime.error import UserError
 from sr.track.none import NoTracker
 
 MLFLOW_NAMES = {
@@ -138,12 +137,6 @@ def test_no_context_is_opened_on_a_gpu_that_the_run_does_not_use(
     assert {k: values.get(f"gpu_{k}_memory_usage_percentage") for k in shares} == shares
     assert len([name for name in values if name.endswith("memory_usage_megabytes")]) == len(megabytes)
     assert cuda.contexts == {1}
-
-
-@pytest.mark.parametrize("every", [0, -1, True, "often"])
-def test_the_interval_is_in_seconds(every: Any) -> None:
-    with pytest.raises(UserError, match=rf"track\.system_interval={every}: expected seconds"):
-        NoTracker(system_interval=every)
 
 
 def test_waiting_is_the_time_in_the_loaders_next() -> None:

@@ -2,17 +2,11 @@
 https://arxiv.org/abs/1606.03498, section 3.4): D's label of real images is below 1; that of fakes stays 0."""
 
 import math
+from typing import Annotated
 
-from sr.runtime.error import UserError
+from annotated_types import Interval
 
-
-def check_label_smoothing(label_smoothing: float) -> None:
-    """Raise unless this can be the distance of the label of real images from 1."""
-    if not 0 <= label_smoothing < 0.5:
-        raise UserError(
-            f"model.adversarial.label_smoothing={label_smoothing}: expected 0 (none) to below 0.5; 0.1 makes the label of "
-            "real images 0.9"
-        )
+LabelSmoothing = Annotated[float, Interval(ge=0, lt=0.5)]  # the distance of the label of real images from 1
 
 
 def smoothed_label_entropy(label_smoothing: float) -> float:

@@ -1,21 +1,17 @@
 """Least squares (Mao et al., "Least Squares Generative Adversarial Networks", 2017, https://arxiv.org/abs/1611.04076,
 eq. 9: a = 0, b = c = 1)."""
 
-from typing import Annotated
-
-from annotated_types import Interval
 from torch import Tensor
 
-from sr.adversarial.label_smoothing import check_label_smoothing
+from sr.adversarial.label_smoothing import LabelSmoothing
 from sr.adversarial.loss import AdversarialLoss
 
 
 class LSGAN(AdversarialLoss):
     """D's output is a score, 1 for real and 0 for fake, and not a logit; D's target for real is 1 - label_smoothing."""
 
-    def __init__(self, label_smoothing: Annotated[float, Interval(ge=0, lt=0.5)] = 0.0) -> None:
+    def __init__(self, label_smoothing: LabelSmoothing = 0.0) -> None:
         super().__init__()
-        check_label_smoothing(label_smoothing)
         self.label_smoothing, self.real_target = label_smoothing, 1 - label_smoothing
 
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:

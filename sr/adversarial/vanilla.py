@@ -2,13 +2,10 @@
 min_G max_D E[log D(x)] + E[log(1 - D(G(z)))], on logits, so that no logarithm ever gets a zero.
 """
 
-from typing import Annotated
-
 import torch.nn.functional as F
-from annotated_types import Interval
 from torch import Tensor
 
-from sr.adversarial.label_smoothing import check_label_smoothing, smoothed_label_entropy
+from sr.adversarial.label_smoothing import LabelSmoothing, smoothed_label_entropy
 from sr.adversarial.loss import AdversarialLoss
 
 
@@ -18,11 +15,8 @@ class Vanilla(AdversarialLoss):
     `label_smoothing` makes D's label of real images 1 - label_smoothing; G's loss does not depend on it.
     """
 
-    def __init__(
-        self, saturating: bool = True, label_smoothing: Annotated[float, Interval(ge=0, lt=0.5)] = 0.0
-    ) -> None:
+    def __init__(self, saturating: bool = True, label_smoothing: LabelSmoothing = 0.0) -> None:
         super().__init__()
-        check_label_smoothing(label_smoothing)
         self.saturating, self.label_smoothing = saturating, label_smoothing
         self.real_target, self.min_d_loss = 1 - label_smoothing, smoothed_label_entropy(label_smoothing)
 

@@ -16,7 +16,7 @@ of another input, say nothing certain about this form.
 import torch
 from torch import Generator, Tensor
 
-from sr.augment.draw import check_fraction, draw_images, draw_rectangles, reshape_for
+from sr.augment.draw import draw_images, draw_rectangles, reshape_for
 from sr.image.batch import Pair
 from sr.runtime.option_types import Fraction
 
@@ -28,8 +28,7 @@ class CutBlur:
     """
 
     def __init__(self, probability: Fraction = 0.5, ratio: Fraction = 0.7) -> None:
-        self.probability = check_fraction("cutblur", "probability", probability)
-        self.ratio = check_fraction("cutblur", "ratio", ratio)
+        self.probability, self.ratio = probability, ratio
 
     def __call__(self, pair: Pair, generator: Generator) -> Pair:
         """Return a new pair of the same shapes and dtypes; `pair` is not modified."""

@@ -10,7 +10,7 @@ and unlike Yun et al., the size is an option and not random; the rectangle is cu
 import torch
 from torch import Generator
 
-from sr.augment.draw import check_fraction, draw_images, draw_partners, draw_rectangles, reshape_for
+from sr.augment.draw import draw_images, draw_partners, draw_rectangles, reshape_for
 from sr.image.batch import Pair
 from sr.runtime.option_types import Fraction
 
@@ -22,8 +22,7 @@ class CutMix:
     """
 
     def __init__(self, probability: Fraction = 0.5, ratio: Fraction = 0.7) -> None:
-        self.probability = check_fraction("cutmix", "probability", probability)
-        self.ratio = check_fraction("cutmix", "ratio", ratio)
+        self.probability, self.ratio = probability, ratio
 
     def __call__(self, pair: Pair, generator: Generator) -> Pair:
         """Return a new pair of the same shapes and dtypes; `pair` is not modified."""

@@ -8,8 +8,6 @@ from typing import NamedTuple
 import torch
 from torch import Generator, Tensor
 
-from sr.runtime.error import UserError
-
 
 class Rectangles(NamedTuple):
     """One rectangle for each image of a batch, in LR pixels; all of one size."""
@@ -27,13 +25,6 @@ class Rectangles(NamedTuple):
             start = scale * first.to(image.device)[:, None]
             inside.append((place >= start) & (place < start + scale * length))
         return (inside[0][:, :, None] & inside[1][:, None, :])[:, None]
-
-
-def check_fraction(augmentation: str, option: str, value: float) -> float:
-    """Return `value` as a float if it is a number from 0 to 1, else raise `UserError`."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-        raise UserError(f"data.augment.{augmentation}.{option}={value}: expected a number from 0 to 1")
-    return float(value)
 
 
 def draw_images(batch: int, probability: float, generator: Generator) -> Tensor:

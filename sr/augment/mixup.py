@@ -10,9 +10,8 @@ import numpy as np
 import torch
 from torch import Generator
 
-from sr.augment.draw import check_fraction, draw_images, draw_partners, reshape_for
+from sr.augment.draw import draw_images, draw_partners, reshape_for
 from sr.image.batch import Pair
-from sr.runtime.error import UserError
 from sr.runtime.option_types import Fraction, PositiveFloat
 
 
@@ -23,10 +22,7 @@ class MixUp:
     """
 
     def __init__(self, probability: Fraction = 0.5, alpha: PositiveFloat = 1.2) -> None:
-        self.probability = check_fraction("mixup", "probability", probability)
-        if isinstance(alpha, bool) or not isinstance(alpha, int | float) or alpha <= 0:
-            raise UserError(f"data.augment.mixup.alpha={alpha}: expected a number above 0")
-        self.alpha = alpha
+        self.probability, self.alpha = probability, alpha
 
     def __call__(self, pair: Pair, generator: Generator) -> Pair:
         """Return a new pair of the same shapes and dtypes; `pair` is not modified."""

@@ -85,9 +85,6 @@ class SRDataModule(DataSource, LightningDataModule):
         disk: NonNegativeFloat = 100,
     ) -> None:
         super().__init__()
-        for key, value in (("memory", memory), ("disk", disk)):
-            if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
-                raise UserError(f"data.{key}={value}: expected a number of GB, 0 or more")
         self.scale, self.color, self.seed, self.root = scale, color, seed, Path(root)
         self.degrade, self.augment = degrade, dict(augment or {})
         self.sets: dict[Split, list[str]] = {"val": list(val), "test": list(test)}

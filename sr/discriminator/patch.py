@@ -28,8 +28,6 @@ class Patch(nn.Module):
         norm: Literal["batch", "spectral", "none"] = "batch",
     ) -> None:
         super().__init__()
-        if depth < 1:
-            raise UserError(f"model.discriminator.depth={depth}: expected 1 or more strided layers")
         self.depth = depth
         layers: list[nn.Module] = [nn.Conv2d(channels, width, 4, stride=2, padding=1), nn.LeakyReLU(0.2, inplace=True)]
         c_in = width

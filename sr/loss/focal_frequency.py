@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from sr.loss.full_precision import to_full_precision
-from sr.runtime.error import UserError
 from sr.runtime.option_types import NonNegativeFloat
 
 
@@ -19,8 +18,6 @@ class FocalFrequency(nn.Module):
 
     def __init__(self, alpha: NonNegativeFloat = 1.0) -> None:
         super().__init__()
-        if alpha < 0:
-            raise UserError(f"model.loss.focal_frequency.alpha={alpha}: expected 0 or more")
         self.alpha = alpha
 
     def forward(self, sr: Tensor, hr: Tensor) -> Tensor:

@@ -21,7 +21,6 @@ from torch.optim.lr_scheduler import LRScheduler
 from sr.image.batch import Pair
 from sr.model.gradient import list_trainable
 from sr.model.module import SharedParts, SRModule
-from sr.runtime.error import UserError
 from sr.runtime.option_types import NonNegativeFloat, NonNegativeInt, PositiveInt
 from sr.runtime.terminal import format_count
 
@@ -52,13 +51,6 @@ class GAN(SRModule):
         **shared: Unpack[SharedParts],
     ) -> None:
         super().__init__(**shared)
-        for option, steps in (("warmup_steps", warmup_steps), ("ramp_steps", ramp_steps)):
-            if not isinstance(steps, int) or steps < 0:
-                raise UserError(f"model.{option}={steps}: expected a whole number of steps, 0 or more")
-        if not isinstance(adversarial_weight, int | float):
-            raise UserError(f"model.adversarial_weight={adversarial_weight}: expected a number")
-        if instance_noise < 0:
-            raise UserError(f"model.instance_noise={instance_noise}: expected a standard deviation, 0 or more")
         self.automatic_optimization = False
         self.discriminator, self.adversarial = discriminator, adversarial
         self.penalty = nn.ModuleDict(penalty or {})

@@ -49,18 +49,6 @@ class Guard:
         lr_factor: PositiveFraction = 0.5,
         snapshot_interval: PositiveInt = 200,
     ) -> None:
-        if (
-            explosion_factor <= 1
-            or max_skips < 1
-            or max_rollbacks < 0
-            or snapshot_interval < 1
-            or not 0 < lr_factor <= 1
-        ):
-            raise UserError(
-                "model.guard: expected explosion_factor above 1, max_skips and snapshot_interval 1 or more, max_rollbacks "
-                f"0 or more, lr_factor above 0 and at most 1 (found {explosion_factor=} {max_skips=} {snapshot_interval=} "
-                f"{max_rollbacks=} {lr_factor=})"
-            )
         self.explosion_factor, self.max_skips, self.max_rollbacks = explosion_factor, max_skips, max_rollbacks
         self.lr_factor, self.snapshot_interval = lr_factor, snapshot_interval
         self.skipped = self.rollbacks = 0

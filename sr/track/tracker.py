@@ -40,11 +40,6 @@ class Tracker(Logger):
         params: Literal["short", "all"] = "short",
     ) -> None:
         super().__init__()
-        is_number = isinstance(system_interval, int | float) and not isinstance(system_interval, bool)
-        if system_interval is not None and not (is_number and system_interval > 0):
-            raise UserError(f"track.system_interval={system_interval}: expected seconds, above 0, or null for none")
-        if params not in ("short", "all"):
-            raise UserError(f"track.params={params}: expected short or all")
         self.panels = panels  # images of each set to show in panels
         self.params = params  # options that are reported as parameters: see `select_hyperparameters`
         self.system_interval = system_interval  # seconds between two samples of the system metrics; None: no samples
