@@ -145,12 +145,14 @@ def test_code_that_was_not_made_in_this_clone_needs_trust(
     assert git(tree, "status", "--porcelain").split() == ["M", "sr/net.py"]
 
 
-def test_a_folder_of_code_outside_of_the_checkout_needs_trust_too(tree: Path, tmp_path: Path) -> None:
-    sha = code.read_state(tree)["sha"]
-    folder = run_folder(tmp_path / "run", environment_yaml=attempt("seed=0", sha, parts=["evil"]))
+@pytest.mark.parametrize("evil", ["evil", "/evil", "/c/../evil"])
+def test_a_folder_of_code_outside_of_the_checkout_needs_trust_too(evil: str, tree: Path, tmp_path: Path) -> None:
+    about = attempt("seed=0", parts=[evil, "/c/mine"]) | {"git": {"sha": code.read_state(tree)["sha"], "folder": "/c"}}
+    folder = run_folder(tmp_path / "run", environment_yaml=about)
+    assert read_run(folder).config_dirs_in_checkout == ["mine"]
     paths = {"runs": str(tmp_path), "data": None, "cache": None}
     options = {"dry": False, "force": False, "tolerance": 0.0, "repository": str(tree), "trust": [], "paths": paths}
-    with pytest.raises(UserError, match="before: evil"):
+    with pytest.raises(UserError, match=f"before: {evil}. Read it"):
         Reproduction(LocatedRun(folder), **options).execute()
 
 

@@ -52,13 +52,13 @@ class RecordedRun(NamedTuple):
     @property
     def config_dirs_in_checkout(self) -> list[str]:
         """Those of `config_dirs` inside of the run's checkout, relative to it: its commit or its patch holds them."""
-        folders = map(Path, self.config_dirs)
-        return [str(folder.relative_to(self.checkout)) for folder in folders if folder.is_relative_to(self.checkout)]
+        return [str(Path(f).relative_to(self.checkout)) for f in self.config_dirs if f not in self.other_config_dirs]
 
     @property
     def other_config_dirs(self) -> list[str]:
         """Those of `config_dirs` outside of the run's checkout: neither its commit nor its patch holds their code."""
-        return [folder for folder in self.config_dirs if not Path(folder).is_relative_to(self.checkout)]
+        paths = {folder: Path(folder) for folder in self.config_dirs}
+        return [f for f, path in paths.items() if ".." in path.parts or not path.is_relative_to(self.checkout)]
 
     @property
     def is_finished(self) -> bool:

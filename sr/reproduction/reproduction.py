@@ -84,9 +84,10 @@ class Reproduction:
         if not foreign or TRUST_PATCH in self.trust:
             return
         dirs = [folder for part in foreign for folder in part.other_config_dirs]
-        code = " and ".join(["its changes.patch"] * any(part.patch for part in foreign) + [f"{d}" for d in dirs])
+        place = "an artifact of the run" if self.tracker_id else self.run.folder
+        patch = [f"its changes.patch ({place})"] if any(part.patch for part in foreign) else []
         message = (
-            f"this run executes code that has not run from {clone} before: {code}. Read it (a patch is in {self.run.folder}), "
+            f"this run executes code that has not run from {clone} before: {' and '.join([*patch, *dirs])}. Read it, "
             f"then type trust=[{','.join([*self.trust, TRUST_PATCH])}] to execute it"
         )
         if not self.dry:

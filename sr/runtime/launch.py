@@ -16,11 +16,9 @@ from sr.runtime.signals import signals
 
 SHUTDOWN_SECONDS = 30.0  # time for the other processes to end by themselves after a training …
 FAILURE_SECONDS = 2.0  # … and after an error in this process, since they would wait for it
-
-
 RANK_VARIABLES = ("RANK", "LOCAL_RANK", "SLURM_PROCID")
 PROCESS_COUNT_VARIABLES = ("WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
-SHARE_TIMEOUT = timedelta(minutes=5)
+SHARE_TIMEOUT = timedelta(minutes=5)  # for processes that start later than the first one
 
 
 def find_rank() -> int:
