@@ -7,6 +7,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
+from sr.runtime.error import UserError
+
 Definition = ast.ClassDef | ast.FunctionDef
 
 
@@ -82,7 +84,12 @@ def resolve_import(content: Module, node: ast.ImportFrom) -> str:
 def _read_file(source: Path, module: str) -> Module:
     names: dict[str, ast.AST] = {}
     has_star_import = False
-    for node in _list_statements(ast.parse(source.read_text(encoding="utf-8")).body):
+    try:
+        tree = ast.parse(source.read_text(encoding="utf-8"))
+    except (OSError, SyntaxError, ValueError) as error:
+        place = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
+        raise UserError(f"{source}{place}: cannot be read as Python ({getattr(error, 'msg', error)})") from None
+    for node in _list_statements(tree.body):
         if isinstance(node, Definition):
             names[node.name] = node
         elif isinstance(node, ast.Import | ast.ImportFrom):

@@ -172,7 +172,11 @@ def _advise(value: Any, kind: Any, key: str) -> str:
     """Return what to do about a wrong value, `; …`, or the nearest right word, or nothing."""
     wrong_item = _find_wrong_item(value, kind)
     if wrong_item:
-        return _suggest_word(*wrong_item)
+        item, item_kind = wrong_item
+        is_text = _is_number(item) and str in list_plain_members(item_kind)
+        return (
+            f'; a text that looks like a number is typed in quotes, "{item}"' if is_text else _suggest_word(*wrong_item)
+        )
     kinds = list_plain_members(kind)
     number = _parse_number(value)
     advice = ""
