@@ -18,6 +18,7 @@ SHUTDOWN_SECONDS = 30.0  # time for the other processes to end by themselves aft
 FAILURE_SECONDS = 2.0  # … and after an error in this process, since they would wait for it
 RANK_VARIABLES = ("RANK", "LOCAL_RANK", "SLURM_PROCID")
 PROCESS_COUNT_VARIABLES = ("WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
+SLURM_TASKS = "SLURM_NTASKS"  # by which Lightning recognizes that srun has started the processes
 SHARE_TIMEOUT = timedelta(minutes=5)  # for processes that start later than the first one
 
 
@@ -26,12 +27,17 @@ def find_rank() -> int:
     return next((int(os.environ[name]) for name in RANK_VARIABLES if os.environ.get(name)), 0)
 
 
+def count_tasks() -> int:
+    """Return the number of processes that torchrun or srun has started for this training."""
+    return max(int(os.environ.get(name) or 1) for name in PROCESS_COUNT_VARIABLES)
+
+
 def share_first_answer(answer: str, option: str) -> str:
     """Return the answer of the first of the processes that torchrun or srun has started; alone, this process's own.
 
     Before torch's process group exists, and at the port after its own. `option` begins the message of an error.
     """
-    count = max(int(os.environ.get(name) or 1) for name in PROCESS_COUNT_VARIABLES)
+    count = count_tasks()
     if count <= 1:
         return answer
     import sr.runtime.torchvision_shim  # noqa: F401  before Lightning
@@ -64,7 +70,7 @@ def launch_processes(count: int, words: Sequence[str]) -> Iterator[None]:
     Nothing is started if a launcher (torchrun, SLURM) has started the processes already. If one of them fails, this
     process is interrupted.
     """
-    if count <= 1 or "LOCAL_RANK" in os.environ:
+    if count <= 1 or "LOCAL_RANK" in os.environ or count_tasks() > 1:
         yield
         return
     threads = str(max(1, (os.cpu_count() or 1) // count))
@@ -72,11 +78,13 @@ def launch_processes(count: int, words: Sequence[str]) -> Iterator[None]:
     variables |= {"WORLD_SIZE": str(count), "NODE_RANK": "0"}
     variables["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS", threads)
     command = [sys.executable, "-m", "sr.run", *words]
-    env = os.environ | variables
+    # In a batch job of SLURM Lightning would take each of these processes for the only task of the job.
+    env = {name: value for name, value in os.environ.items() if name != SLURM_TASKS} | variables
     workers = [subprocess.Popen(command, env=env | {"LOCAL_RANK": str(rank)}) for rank in range(1, count)]
     finished = threading.Event()
     threading.Thread(target=_interrupt_on_failure, args=(workers, finished), daemon=True).start()
-    old_values = {name: os.environ.get(name) for name in (*variables, "LOCAL_RANK")}
+    old_values = {name: os.environ.get(name) for name in (*variables, "LOCAL_RANK", SLURM_TASKS)}
+    os.environ.pop(SLURM_TASKS, None)
     os.environ.update(variables | {"LOCAL_RANK": "0"})
     timeout = FAILURE_SECONDS
     try:
