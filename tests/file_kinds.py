@@ -168,6 +168,7 @@ ENTRIES: dict[str, tuple[str, Callable[[Path], object]]] = {
     "rgb.png": (READ, save()), "gray.png": (READ, save(1)), "alpha.png": (READ, save(4)), "gray_alpha.png": (READ, save(2)),
     "photo.JPG": (READ, save(quality=95)), "camera.jpeg": (READ, save()), "web.webp": (READ, save()), "old.bmp": (READ, save()),
     "scan.tif": (READ, save()), "packed.tiff": (READ, save(compression="tiff_lzw")), "überspaß = 50% [1].png": (READ, save()),
+    b"caf\xe9.png".decode(errors="surrogateescape"): (READ, save()),  # a name in Latin-1
     "palette.png": (READ, lambda path: make_image().quantize(16).save(path)), "bilevel.png": (
         READ, lambda path: make_image(1).convert("1").save(path)), "turned.jpg": (READ, with_orientation(6)),
     "orientation9.jpg": (READ, with_orientation(9)), "overview.tif": (READ, write_tiff_with_overview),

@@ -3,6 +3,7 @@
 import sr.runtime.torchvision_shim  # noqa: F401  before anything that imports torchvision
 
 import functools
+import io
 import os
 import sys
 import tempfile
@@ -53,6 +54,8 @@ def run_command(
     `argv` replaces `sys.argv[1:]`. `expand` may replace the words by others, as `resume=` does by those of its run; texts
     among them have Hydra's quotes.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a file name may be no UTF-8, and its result must be printed as well
+        sys.stdout.reconfigure(errors="backslashreplace")
     words = list(sys.argv[1:] if argv is None else argv)
     if "--version" in words:
         print(f"sr {sys.modules['sr'].__version__}")

@@ -24,7 +24,7 @@ class DigestCache:
         """Return the digest of the content of `file`, as it is now. Raises OSError if it cannot be read."""
         stat = file.stat()
         state = f"{stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}"
-        record = self.folder / hashlib.sha256(str(file.absolute()).encode()).hexdigest() if self.folder else None
+        record = self.folder / hashlib.sha256(os.fsencode(file.absolute())).hexdigest() if self.folder else None
         digest = _read_record(record, state) if record else None
         if digest is None:
             with file.open("rb") as content:

@@ -1,6 +1,7 @@
 """Recognize a result that was written already, by the same net with the same options, so that it is not computed again."""
 
 import hashlib
+import os
 from pathlib import Path
 
 import torch
@@ -26,7 +27,8 @@ def digest_job(net_digest: str, source: Path) -> str:
         stat = source.stat()
     except OSError:  # a link that leads nowhere: whoever reads the file reports it
         return ""
-    return hashlib.sha256(f"{net_digest} {source.name} {stat.st_size} {stat.st_mtime_ns}".encode()).hexdigest()
+    state = f"{net_digest} {source.name} {stat.st_size} {stat.st_mtime_ns}"
+    return hashlib.sha256(os.fsencode(state)).hexdigest()  # a file name may be no UTF-8
 
 
 def has_digest(target: Path, digest: str) -> bool:

@@ -7,7 +7,8 @@ from typing import Any
 
 def to_json(node: Any, indent: int | None = 2) -> str:
     """Return a tree of dicts, lists and tuples as JSON; an infinite or NaN number becomes the word inf, -inf or nan."""
-    return json.dumps(_replace_infinity(node), indent=indent, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(_replace_infinity(node), indent=indent, ensure_ascii=False, allow_nan=False)
+    return text.encode("utf-8", "backslashreplace").decode()  # a file name of bytes that are no UTF-8: "caf\\udce9.png"
 
 
 def _replace_infinity(node: Any) -> Any:

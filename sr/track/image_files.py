@@ -54,5 +54,5 @@ def make_grid_files(source: Path, folder: Path, names: list[str]) -> list[Path]:
 def _make_file_name(part: str) -> str:
     """Return a part of a key as a name in a file system, with a digest if it had to be changed."""
     name = re.sub(r"[^\w .,()+=@~-]|^[. ]+", "_", part).strip() or "_"
-    name = name.encode()[:MAX_PART_LENGTH].decode(errors="ignore")
-    return name if name == part else f"{name}-{hashlib.sha256(part.encode()).hexdigest()[:KEY_DIGEST_LENGTH]}"
+    name = os.fsencode(name)[:MAX_PART_LENGTH].decode(errors="ignore")
+    return name if name == part else f"{name}-{hashlib.sha256(os.fsencode(part)).hexdigest()[:KEY_DIGEST_LENGTH]}"
