@@ -121,3 +121,6 @@ def test_warnings_are_wrapped_once_however_many_runs_a_sweep_has() -> None:
         assert first("of a library", UserWarning, "file.py", 3).startswith("file.py:3: UserWarning: of a library")
     finally:
         warnings.formatwarning = before
+    long = format_table([("set", "PSNR", "SSIM"), ("n" * 200 + "a", 1, 2), ("n" * 200 + "b", 3, 4)], 80)
+    assert [line.split()[1:] for line in long.splitlines()] == [["PSNR", "SSIM"], [], ["1", "2"], ["3", "4"]]
+    assert [line[39] for line in long.splitlines()[2:]] == ["a", "b"]

@@ -2,17 +2,16 @@
 
 import glob
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from sr.image.listing import is_image_name, list_images
+from sr.image.listing import FolderListing, is_image_name, list_images
 from sr.runtime.error import UserError
 
 MAX_NAMES = 5  # of files in a message
 SUFFIX = ".png"  # of the files that are written
-INPUTS = "an image file, a folder, a pattern such as '*.png', or a list of these"
-OUTPUTS = "a folder, or a .png file for a single image"
 
 
 class Job(NamedTuple):
@@ -30,7 +29,7 @@ def list_sources(words: str | Sequence[str]) -> list[Path]:
     """
     words = words if isinstance(words, list | tuple) else [words]
     if not words:
-        raise UserError(f"input=[]: expected {INPUTS} (found an empty list)")
+        raise UserError("input=[]: expected an image file, a folder, a pattern such as '*.png', or a list of these")
     return list(dict.fromkeys(path for word in words for path in _find_files(word)))
 
 
@@ -39,11 +38,12 @@ def resolve_output(output: str, count: int) -> tuple[Path, bool]:
 
     A name such as `big.png` is a file, unless it is a folder already or ends with a slash.
     """
-    _require_path("output", output, OUTPUTS)
     path = Path(output).expanduser()
     if os.path.isdir(path) or output.endswith(("/", os.sep)) or not is_image_name(path):  # noqa: PTH112
         if os.path.lexists(path) and not os.path.isdir(path):  # noqa: PTH112
-            raise UserError(f"output={output}: expected {OUTPUTS} (found another file)")
+            raise UserError(
+                f"output={output}: expected a folder, or a .png file for a single image (found another file)"
+            )
         return path, False
     if path.suffix.lower() != SUFFIX:
         raise UserError(f"output={output}: expected a .png file or a folder; only PNG files are written")
@@ -64,7 +64,7 @@ def list_jobs(sources: Sequence[Path], output: Path, is_file: bool, scale: int) 
             first, second = targets[target], source
             names = (first.name, second.name) if first.parent == second.parent else (first, second)
             raise UserError(f"{names[0]} and {names[1]} would both become {target.name}: rename one")
-        if os.path.exists(target) and os.path.samefile(source, target):  # noqa: PTH110, PTH121
+        if target.name == source.name and target.resolve() == source.resolve():
             raise UserError(f"output={output}: expected another file than input={source}; choose another name")
         targets[target] = source
     return [Job(source, target) for target, source in targets.items()]
@@ -91,7 +91,6 @@ def create_folder(folder: Path) -> None:
 
 
 def _find_files(word: str) -> list[Path]:
-    _require_path("input", word, INPUTS)
     path = Path(word).expanduser()
     if os.path.isdir(path):  # noqa: PTH112  Path.is_dir raises if a name is too long
         return list_images(path, "input")
@@ -99,18 +98,20 @@ def _find_files(word: str) -> list[Path]:
         return [path]
     if not glob.has_magic(word):
         raise UserError(f"input={word}: there is no such file or folder")
+    return _match_pattern(word, path)
+
+
+def _match_pattern(word: str, path: Path) -> list[Path]:
+    """Return the images that match the pattern `path`, sorted by name, and print a note of what else matches."""
     matches = [Path(match) for match in sorted(glob.glob(str(path), recursive=True))]  # noqa: PTH207
-    images = [match for match in matches if is_image_name(match) and not match.is_dir()]
-    if not images:
-        raise UserError(f"input={word}: no image matches this pattern ({len(matches)} files or folders do)")
-    return images
-
-
-def _require_path(option: str, value: object, expected: str) -> None:
-    """Raise unless the value of an option is a path."""
-    if isinstance(value, str) and value.strip():
-        return
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        raise UserError(f"{option}={value}: expected {expected} (found a number); a file of this name is ./{value}")
-    found = {None: "null", "": '""'}.get(value, value) if isinstance(value, str | None) else value
-    raise UserError(f"{option}={found}: expected {expected}")
+    files = [match for match in matches if not match.is_dir()]
+    folders = [] if "**" in path.parts else [match for match in matches if match.is_dir()]  # ** matches what is in them
+    listing = FolderListing(
+        [file for file in files if is_image_name(file)], [file for file in files if not is_image_name(file)], folders
+    )
+    left_out = listing.describe_left_out()
+    if not listing.images:
+        raise UserError(f"input={word}: no image matches this pattern{f' ({left_out})' * bool(left_out)}")
+    if left_out:
+        print(f"note: input={word}: {left_out}", file=sys.stderr)
+    return listing.images

@@ -92,8 +92,11 @@ def print_note(text: str) -> None:
 def format_table(rows: Sequence[tuple[Any, ...]], width: int | None = None) -> str:
     """Format rows in columns: the first row is the header, the first column is left-aligned, the others right-aligned.
 
-    Columns beyond `width` characters follow in further tables below, each with the first column.
+    Columns beyond `width` characters follow in further tables below, each with the first column, which gets half of it
+    at most.
     """
+    if width:
+        rows = [(_shorten(str(row[0]), width // 2), *row[1:]) for row in rows]
     widths = [max(len(str(row[k])) for row in rows) for k in range(len(rows[0]))]
     tables: list[list[int]] = [[0]]
     for k in range(1, len(widths)):
@@ -101,6 +104,11 @@ def format_table(rows: Sequence[tuple[Any, ...]], width: int | None = None) -> s
             tables.append([0])
         tables[-1].append(k)
     return "\n\n".join(_format_columns(rows, columns, widths) for columns in tables)
+
+
+def _shorten(text: str, length: int) -> str:
+    """Cut the middle out of a text that is longer than `length`: names often differ at their ends."""
+    return text if len(text) <= length else f"{text[: length // 2 - 1]}…{text[-(length // 2) :]}"
 
 
 def _format_columns(rows: Sequence[tuple[Any, ...]], columns: Sequence[int], widths: Sequence[int]) -> str:
