@@ -1,7 +1,6 @@
 """A run that is repeated: differences are named before it runs, and every number is compared to the last bit."""
 
 import json
-import math
 import os
 import shutil
 import sys
@@ -18,7 +17,7 @@ from sr.record import git as code
 from sr.record.identity import find_run
 from sr.reproduction import environment
 from sr.reproduction.locate import LocatedRun, locate_run
-from sr.reproduction.metrics import read_points
+from sr.reproduction.metrics import read_points, select_trackable
 from sr.reproduction.recorded_run import read_run
 from sr.reproduction.repetition import build_command, build_variables
 from sr.reproduction.reproduction import Reproduction
@@ -55,7 +54,7 @@ def test_a_run_that_only_mlflow_has_is_downloaded(sr: Any, world: Path, tmp_path
 
     _, summary, _ = start(sr, world, tmp_path / "runs", "track.system_interval=null")
     (folder,) = (path.parent for path in (tmp_path / "runs").glob("*/summary.json"))
-    before = {p for p in read_points(folder) if math.isfinite(p.value)}
+    before = {*select_trackable(read_points(folder))}
     run = read_run(folder)
     shutil.rmtree(folder)
     with locate_run(f"mlflow:{summary['run_id']}", None, tmp_path / "runs") as located:

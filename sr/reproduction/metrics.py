@@ -35,7 +35,7 @@ def read_points(folder: Path) -> Iterator[Point]:
 
 
 def select_trackable(points: Iterable[Point]) -> Iterator[Point]:
-    """Yield the points as a tracking server stores them: finite values only, under names that it accepts."""
+    """Yield the points as a tracking server stores them: finite values only, under its names."""
     return (Point(*point) for point in convert_points(points))
 
 
