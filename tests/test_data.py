@@ -170,6 +170,11 @@ def pairs(tmp_path: Path, ending: str = "", count: int = 4) -> dict[str, Path]:
     return {"hr": tmp_path / "hr", "lr": tmp_path / "lr"}
 
 
+def test_exclude_is_not_ignored_by_pair(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"data\.exclude=\['p1'\]: data=pair has no such option"):
+        data(PairFolder, tmp_path, **pairs(tmp_path), exclude=["p1"], patch=16)
+
+
 @pytest.mark.parametrize("missing", ["lr", "hr"])
 def test_pair_asks_for_both_folders(tmp_path: Path, missing: str) -> None:
     with pytest.raises(UserError, match=r"data\.lr=DIR data\.hr=DIR"):

@@ -20,6 +20,10 @@ class PairFolder(Folder):
     def __init__(self, *, lr: PathStr | None, hr: PathStr | None, **options: Any) -> None:
         if not lr or not hr:
             raise UserError("data=pair needs two folders: data.lr=DIR data.hr=DIR")
+        if options.get("exclude"):  # it would be ignored
+            raise UserError(
+                f"data.exclude={options['exclude']}: data=pair has no such option; remove both files of the pair"
+            )
         super().__init__(path=hr, **options)
         self.lr, self.hr = Path(lr).expanduser(), Path(hr).expanduser()
 
