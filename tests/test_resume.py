@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import os
 import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -275,7 +276,9 @@ def test_truncated_checkpoint_is_reported_and_the_one_before_used(sr: Any, run: 
 
 def test_one_changed_byte_makes_a_checkpoint_damaged(finished_run: Path) -> None:
     content = bytearray((finished_run / "last.ckpt").read_bytes())
-    content[len(content) // 2] ^= 1
+    with zipfile.ZipFile(finished_run / "last.ckpt") as archive:  # between its entries there is padding
+        entry = archive.read(max(archive.infolist(), key=lambda entry: entry.file_size))
+    content[content.index(entry) + len(entry) // 2] ^= 1
     (finished_run / "last.ckpt").write_bytes(content)
     assert not is_intact(finished_run / "last.ckpt")
 

@@ -26,6 +26,10 @@ from sr.record.checkpoint_files import BEST
 from sr.runtime.error import UserError
 
 SPANDREL = "sr.net.spandrel.Spandrel"
+WINDOWED = (
+    "sr.net.hat.",
+    "sr.net.swinir.",
+)  # nets whose constructors compute with numbers, which meta tensors do not have
 KEY = "sr"  # of the entry of sr in Lightning's checkpoint
 EMA_PREFIX, NET_PREFIX = "ema.net.", "net."  # of the names of weights in the state dict of `SRModule`
 
@@ -143,7 +147,8 @@ def _load_own(path: Path, content: dict[str, Any], trust: Sequence[str]) -> Load
 def _build_net(node: dict[str, Any], path: Path, state: dict[str, Any]) -> nn.Module:
     """Build the net of a checkpoint, if its weights fit: the file may describe a net that needs far more memory."""
     if node["_target_"].startswith(NET_PARTS):  # a net of the user's own may not work on the meta device
-        with architecture.limit_parts(len(state)), torch.device("meta"):
+        device = "cpu" if node["_target_"].startswith(WINDOWED) else "meta"
+        with architecture.limit_parts(len(state)), torch.device(device):
             _require_fit(build_part(node, "model.net"), path, _select_net_weights(state))
     return build_part(node, "model.net")
 
