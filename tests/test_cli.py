@@ -12,6 +12,7 @@ from conftest import write_image
 from PIL import Image
 
 from sr.config.cli import find_conf_dir
+from sr.config.suggestion import SYNONYMS, list_valid_keys, suggest_words
 
 FAST = ("track=none", "trainer.max_steps=2", "trainer.accelerator=cpu")
 
@@ -36,20 +37,8 @@ def assert_refused(answer: Any, *words: str) -> None:
         ("model=GAN", ['Did you mean "gan"']),
         ("model/loss=l2", ['Did you mean "mse"']),
         ("lr=1e-3", ["type model.optimizer.lr=1e-3"]),
-        ("learning_rate=1e-3", ["type model.optimizer.lr=1e-3"]),
-        ("model.lr=1e-3", ["type model.optimizer.lr=1e-3"]),
-        ("batch_size=8", ["type data.batch=8"]),
-        ("bs=8", ["type data.batch=8"]),
         ("epochs=3", ["type trainer.max_epochs=3 trainer.max_steps=-1"]),
-        ("steps=5", ["type trainer.max_steps=5"]),
-        ("max_steps=5", ["type trainer.max_steps=5"]),
-        ("patch_size=48", ["type data.patch=48"]),
-        ("num_workers=4", ["type data.workers=4"]),
-        ("gpu=1", ["type trainer.devices=1"]),
-        ("gpus=2", ["type trainer.devices=2"]),
         ("device=cuda", ["type trainer.accelerator=gpu"]),
-        ("device=cpu", ["type trainer.accelerator=cpu"]),
-        ("net=edsr", ["type model/net=edsr"]),
         ("foo=1", ['no option or group "foo". See']),
         ("data.path=photos", ["data.path", "add data=folder"]),
         ("model.adversarial_weight=1", ["model.adversarial_weight", "add model=gan"]),
@@ -108,6 +97,38 @@ def assert_refused(answer: Any, *words: str) -> None:
 )
 def test_a_mistyped_word_is_answered_with_the_nearest_right_one(typed: str, expected: list[str], sr: Any) -> None:
     assert_refused(sr("run", typed), *expected)
+
+
+NAMES_ELSEWHERE = {
+    "learning_rate=1e-3": "model.optimizer.lr=1e-3",
+    "model.lr=1e-3": "model.optimizer.lr=1e-3",
+    "bs=8": "data.batch=8",
+    "steps=5": "trainer.max_steps=5",
+    "patch_size=48": "data.patch=48",
+    "num_workers=4": "data.workers=4",
+    "gpu=1": "trainer.devices=1",
+    "gpus=2": "trainer.devices=2",
+    "device=cpu": "trainer.accelerator=cpu",
+    "net=edsr": "model/net=edsr",
+    "batch_size=8": "data.batch=8",
+    "max_steps=5": "trainer.max_steps=5",
+    "optim=sgd": "model/optimizer=sgd",
+    "crop_size=48": "data.patch=48",
+    "out_dir=x": "paths.runs=x",
+    "data_dir=x": "",  # data.path is an option of data=folder
+    "foo=1": "",
+}
+
+
+def test_names_that_options_have_elsewhere_are_answered_with_those_of_sr() -> None:
+    keys = list_valid_keys("run", [])
+    found = {word: suggest_words(*word.split("=", 1), keys) for word in NAMES_ELSEWHERE}
+    assert found == NAMES_ELSEWHERE
+    assert suggest_words("data_dir", "x", list_valid_keys("run", ["data=folder"])) == "data.path=x"
+    assert suggest_words("out_dir", "x", list_valid_keys("predict", [])) == "output=x"
+    known = {*keys, *(key for words in (["model=gan"], ["data=folder"]) for key in list_valid_keys("run", words))}
+    known |= {key for command in ("predict", "evaluate", "inspect") for key in list_valid_keys(command, [])}
+    assert {option for options in SYNONYMS.values() for option in options} <= known
 
 
 def test_help_and_errors_come_before_anything_heavy_is_imported() -> None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from hydra._internal.utils import get_args_parser
 
-from sr.config.suggestion import suggest_words
+from sr.config.suggestion import list_valid_keys, suggest_words
 from sr.runtime.error import UserError, suggest_nearest
 
 # Options of Hydra that `sr.config.cli` sets, and what to type instead.
@@ -39,7 +39,7 @@ def _explain_flag(flag: str, value: str | None, command: str, words: Sequence[st
     """Return what to type instead of an unknown flag: another flag, or `key=value`."""
     nearest = suggest_nearest(flag, get_args_parser()._option_string_actions)
     overrides = [word for word in words if "=" in word and not word.startswith("-")]
-    suggestion = suggest_words(flag.lstrip("-").replace("-", "_"), value, command, overrides)
+    suggestion = suggest_words(flag.lstrip("-").replace("-", "_"), value, list_valid_keys(command, overrides))
     if suggestion:
         return f"options are typed as key=value, without dashes: {suggestion}"
     return f"there is no such flag.{nearest} Options are typed as key=value, see --help"

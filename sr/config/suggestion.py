@@ -60,9 +60,12 @@ SIMILARITY = 0.6  # of two names, 0…1, from which on one may be a mistyped for
 MAX_CHOICES_SHOWN = 4
 
 
-def suggest_words(key: str, value: str | None, command: str, words: Sequence[str]) -> str:
-    """Return what to type instead of `key=value`: `model.optimizer.lr=1e-3` for `lr=1e-3`; an empty string if unknown."""
-    option = find_synonym(key, _list_valid_keys(command, words))
+def suggest_words(key: str, value: str | None, keys: Sequence[str]) -> str:
+    """Return what to type instead of `key=value`: `model.optimizer.lr=1e-3` for `lr=1e-3`; an empty string if unknown.
+
+    `keys` are the options that there are (`list_valid_keys`).
+    """
+    option = find_synonym(key, keys)
     if option is None:
         return ""
     value = SYNONYMS_OF_VALUES.get((option, str(value).lower()), value)
@@ -77,8 +80,8 @@ def explain_unknown_key(key: str, value: str, command: str, words: Sequence[str]
         shown = ", ".join(choices[:MAX_CHOICES_SHOWN]) + ", …" * (len(choices) > MAX_CHOICES_SHOWN)
         advice = f"add {choices[0]}" if len(choices) == 1 else "choose one that has it"
         return f"{key}: this is an option of {shown}, which is not chosen; {advice}"
-    keys = _list_valid_keys(command, words)
-    suggestion = suggest_words(key, value, command, words)
+    keys = list_valid_keys(command, words)
+    suggestion = suggest_words(key, value, keys)
     if suggestion:
         return f'there is no option "{key}"; type {suggestion}'
     nearest = find_nearest_key(key, keys)
@@ -145,7 +148,7 @@ def _has_option(file: Path, path: Sequence[str]) -> bool:
     return node is not KeyError or any(_has_option(file.with_name(f"{base}.yaml"), path) for base in bases)
 
 
-def _list_valid_keys(command: str, words: Sequence[str]) -> list[str]:
+def list_valid_keys(command: str, words: Sequence[str]) -> list[str]:
     """List the groups and options that can be set under the valid choices among `words`."""
     GlobalHydra.instance().clear()
     folders = [find_conf_dir(), *_list_folders(words)]
