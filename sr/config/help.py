@@ -228,6 +228,7 @@ def _format_heading(part: ConfigPart) -> str:
 def _format_columns(left: str, right: str) -> str:
     """Return two columns; the right one begins on the next line if the left one is too wide."""
     indent = " " * COMMENT_COLUMN
+    left = left if len(left) <= WIDTH else f"{left[: WIDTH - 1]}…"
     lines = textwrap.wrap(right, WIDTH, initial_indent=indent, subsequent_indent=indent)
     if lines and len(left) <= COMMENT_COLUMN - 2:
         lines[0] = left + lines[0][len(left) :]

@@ -15,12 +15,13 @@ from sr.config.command_line import (
     list_config_dirs,
     quote_override,
     quote_text,
-)  # fmt: skip
+)
 from sr.config.option_type import OptionType, find_option_type
 from sr.config.schema import find_conf_dir
 
 FLAGS_WITH_VALUE = (
-    "--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--package", "-p", "--cfg", "-c", "--experimental-rerun",
+    "--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--package", "-p", "--cfg", "-c",
+    "--experimental-rerun",
 )  # fmt: skip
 MULTIRUN_FLAGS = {"-m", "--multirun"}
 SWEEP_FUNCTION = re.compile(r"(choice|glob|interval|range|shuffle|sort|tag)\(.*\)", re.DOTALL)  # of Hydra

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
+from sr.config.command_line import format_value
 from sr.data.file_errors import FileError
 from sr.data.image_set import ImageSet
 from sr.image.batch import Raw
@@ -139,7 +140,7 @@ def describe_small_image(path: Path, size: tuple[int, int], patch: int) -> str:
     """Return the error about an image of `size` (H, W) that is smaller than a patch."""
     return (
         f"{path}: {size[1]}×{size[0]} pixels, but data.patch={patch} is larger than that; lower it, or remove the image "
-        f"(data=folder: data.exclude=[{path.stem}])"
+        f"(data=folder: data.exclude={format_value([path.stem])})"
     )
 
 
