@@ -1,6 +1,7 @@
 """`sr.predict` on real files: what `input` and `output` may name, odd images in a batch, interruption, memory."""
 
 import os
+import signal
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -226,7 +227,7 @@ def test_an_interrupted_batch_goes_on_where_it_stopped(
     def interrupt(path: Path) -> Any:
         calls.append(path.name)
         if path.name == "b.png" and len(calls) == 2:
-            raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGTERM)  # as SLURM does; Ctrl-C is SIGINT
         return read(path)
 
     monkeypatch.setattr(files, "read_image", interrupt)
