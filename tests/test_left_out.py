@@ -112,6 +112,17 @@ def test_inspect_calls_it_an_error_where_an_evaluation_set_shrinks(tmp_path: Pat
     }
 
 
+@pytest.mark.parametrize("options", [{}, {"quality": 95, "subsampling": 0}, {"restart_marker_blocks": 2}])
+def test_inspect_finds_a_jpeg_that_ends_early_but_has_an_end_marker(tmp_path: Path, options: dict[str, Any]) -> None:
+    make_image().save(tmp_path / "whole.jpg", **options)
+    content = (tmp_path / "whole.jpg").read_bytes()
+    start = content.index(b"\xff\xda")  # of the pixels
+    (tmp_path / "short.jpg").write_bytes(content[: (start + len(content)) // 2] + b"\xff\xd9")
+    reports = inspect_files([tmp_path / "whole.jpg", tmp_path / "short.jpg"], TRAINING)
+    (finding,) = (finding for finding in find_defects(reports, TRAINING, 16, "") if finding.items)
+    assert (finding.kind, [item["file"] for item in finding.items]) == ("gray end", ["short.jpg"])
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("command", ["predict", "evaluate", "inspect", "run"])
 def test_whole_commands_name_or_do_every_entry(command: str, tmp_path: Path, sr: Callable) -> None:

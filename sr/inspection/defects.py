@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from PIL import Image
+from torch import Tensor
 
 from sr.image.listing import FolderListing, describe_images
 from sr.image.png import find_png_damage
@@ -26,7 +27,7 @@ class FileReport(NamedTuple):
     is_unsupported: bool = False  # the error: a sound file of a kind that is not read
     height: int = 0  # upright
     width: int = 0
-    oddity: str = ""  # palette, alpha, or nothing
+    oddity: str = ""  # palette, alpha, gray end, or nothing
     gray: bool = False
     frames: int = 1  # and pages, of which only the first one is read
     digest: str = ""  # of the decoded pixels: the same for two files of the same image
@@ -59,10 +60,21 @@ def _inspect_file(path: Path) -> FileReport:
     frames = header.frames if header.format != "MPO" else 1  # the others of a JPEG are previews and gain maps
     height, width = decoded.pixels.shape[1:]
     oddity = "palette" if has_palette else "alpha" if decoded.alpha is not None else ""
+    if header.format == "JPEG" and _has_gray_end(decoded.pixels):
+        oddity = "gray end"
     rgb = decoded.pixels.expand(3, -1, -1).numpy().tobytes()
     digest = hashlib.sha256(bytes(f"{height}×{width}", "utf-8") + rgb).hexdigest()
     is_gray, small = decoded.pixels.shape[0] == 1, _make_thumbnail(decoded)
     return FileReport(path, "", False, height, width, oddity, is_gray, frames, digest, small)
+
+
+def _has_gray_end(pixels: Tensor) -> bool:
+    """Return True if an edge is of level 128: a JPEG decoder puts it where the data of a file end too early.
+
+    A file that is cut off has no end marker and is an error; this one got an end marker nevertheless, by a download or a
+    recovery program. The last row is another edge if the image was rotated by its orientation.
+    """
+    return any(bool((edge == 128).all()) for edge in (pixels[:, 0], pixels[:, -1], pixels[..., 0], pixels[..., -1]))
 
 
 def _make_thumbnail(decoded: DecodedImage) -> Image.Image:
@@ -94,6 +106,8 @@ def find_defects(reports: Sequence[FileReport], where: str, min_side: int, why: 
         Finding("small", where, f"image(s) are smaller than {min_side} pixels, {why}", "remove them, or lower that option",
                 [{"file": x.name, "says": _format_size(x), "height": x.height, "width": x.width} for x in small]),
         _find_oddity("palette", where, "palette image(s): 256 colors at most, often dithered", readable),
+        _find_oddity("gray end", where, "JPEG image(s) that end in plain gray, as those do whose data end early", readable,
+                     "look at them; if they are cut off, get them again"),
         _find_oddity("alpha", where, "image(s) with transparency; only the colors are read", readable),
         Finding("gray", where, f"gray image(s) among {len(readable)}; read as RGB",
                 "leave them if that is intended; otherwise remove them",
@@ -116,9 +130,12 @@ def find_left_out(folder: FolderListing, where: str) -> list[Finding]:
     ]  # fmt: skip
 
 
-def _find_oddity(kind: str, where: str, what: str, readable: Sequence[FileReport]) -> Finding:
+def _find_oddity(
+    kind: str, where: str, what: str, readable: Sequence[FileReport],
+    todo: str = "look at them; convert them to RGB if they are to be used",
+) -> Finding:  # fmt: skip
     items: list[dict[str, Any]] = [{"file": x.name, "says": _format_size(x)} for x in readable if x.oddity == kind]
-    return Finding(kind, where, what, "look at them; convert them to RGB if they are to be used", items, False)
+    return Finding(kind, where, what, todo, items, False)
 
 
 def _format_size(x: FileReport) -> str:
