@@ -39,7 +39,7 @@ def test_a_payload_is_refused_without_running_it(sr: Callable, tmp_path: Path, s
         file.write_bytes(pickle.dumps({"params": Payload(mark)}))
     else:
         torch.save({"state_dict": {"a": torch.zeros(1)}, "extra": Payload(mark)}, file)
-    for verb, words in (("evaluate", ("data.test=[Set5]",)), ("predict", ("input=x", "output=y"))):
+    for verb, words in (("evaluate", ("data.test=[Set5]",)), ("predict", (f"input={file}", "output=y"))):
         answer = sr(verb, f"checkpoint={file}", *words)
         assert answer.code == 2
         assert f"checkpoint={file}" in answer.err
