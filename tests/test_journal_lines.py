@@ -1,5 +1,6 @@
 """Lines of a journal with the right checksum that sr has not written: an error that names file and line, no traceback."""
 
+import json
 import os
 import zlib
 from pathlib import Path
@@ -13,6 +14,7 @@ from sr.runtime.error import UserError
 from sr.track import cleanup
 from sr.track.journal import Journal
 from sr.track.sync import sync_runs
+from sr.track.upload import Upload
 
 
 def line(body: bytes) -> bytes:
@@ -94,3 +96,24 @@ def test_a_field_of_a_later_version_is_no_error(tmp_path: Path) -> None:
 def test_an_identity_that_sr_has_not_written_is_none(content: str, tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text(content)
     assert read_identity(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    "content",
+    ['{"offset": "x"}', '{"offset": -5}', '{"past": 1.5}', '{"settled": []}', '{"run_id": 7}', '{"uri": 7}', "[" * 100_000,
+     "7", "{", "[]"],
+)  # fmt: skip
+def test_a_damaged_cursor_is_as_if_nothing_was_sent(content: str, tmp_path: Path) -> None:
+    """All is sent again then, which changes nothing."""
+    tracker = Journal(str(tmp_path))
+    tracker.start("a run", create_run_folder(str(tmp_path), "x", {}), {}, [], {})
+    tracker.log_points({"a": 1.0, "b": 2.0}, 0)
+    tracker.close("FINISHED")
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    (tmp_path / "mlflow.db").touch()
+    cursor = {"uri": uri, "run_id": "a" * 32, "offset": 0, "past": 0, "settled": 0}
+    if content.startswith('{"'):
+        content = json.dumps(cursor | json.loads(content))
+    (tracker._folder / "cursor.json").write_text(content)
+    upload = Upload(tracker._folder, uri, tmp_path)
+    assert (upload.run_id, upload.is_complete, upload.unsent_count) == (None, False, 2)

@@ -23,7 +23,7 @@ from sr.track import cleanup
 from sr.track.journal import Journal
 from sr.track.sync import sync_runs
 from sr.training.config_changes import find_changes
-from sr.training.resume import expand_overrides, read_overrides
+from sr.training.resume import expand_overrides, read_overrides, read_past_run
 
 CONFIG = {"seed": 3, "scale": 2, "color": "rgb", "paths": {}}
 TYPED = ["data=folder", "data.path=D", "trainer.max_steps=8"]
@@ -256,6 +256,17 @@ def test_pipes_and_devices_are_refused_at_once(tmp_path: Path) -> None:
         open_file(Path("/dev/null"), os.O_RDWR)
     os.mkfifo(tmp_path / "run.json")
     assert read_identity(tmp_path) is None
+
+
+def test_options_in_a_pipe_are_not_waited_for(tmp_path: Path) -> None:
+    """By the search for the newest run either, which reads those of all."""
+    folder = start(tmp_path).create_folder()
+    for name in (CONFIG_FILE, OVERRIDES_FILE):
+        (folder / name).unlink()
+        os.mkfifo(folder / name)
+    assert read_past_run(folder).overrides is None
+    with pytest.raises(UserError, match=r"in its config\.yaml \(found a FIFO"):
+        find_changes(folder, None, {}, [])
 
 
 def test_a_temporary_file_is_never_a_link(tmp_path: Path, victim: Path) -> None:

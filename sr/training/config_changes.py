@@ -12,6 +12,7 @@ from sr.config.renamed import update_config
 from sr.config.schema import list_derived_options
 from sr.record.run_folder import CONFIG_FILE
 from sr.runtime.error import UserError
+from sr.runtime.special_file import describe_special_file
 from sr.training.resume import parse_key, read_overrides
 
 FIXED_OPTIONS = (  # their weights, state or numbers could not be continued
@@ -54,9 +55,11 @@ def find_changes(folder: Path, cfg: DictConfig, config: dict[str, Any], override
 
 def _read_config(folder: Path) -> dict[str, Any]:
     """Return the config that a run began with, or was last resumed with."""
+    path = folder / CONFIG_FILE
     try:
-        config = yaml.safe_load((folder / CONFIG_FILE).read_text(encoding="utf-8"))
-        problem = "" if isinstance(config, dict) else "no options"
+        problem = describe_special_file(path)
+        config = None if problem else yaml.safe_load(path.read_text(encoding="utf-8"))
+        problem = problem or ("" if isinstance(config, dict) else "no options")
     except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
         problem = (str(error).splitlines() or [type(error).__name__])[0]
     if problem:

@@ -25,6 +25,7 @@ from sr.record.run_folder import OVERRIDES_FILE
 from sr.runtime.error import UserError
 from sr.runtime.launch import find_rank, share_first_answer
 from sr.runtime.redact import is_masked, mask_passwords
+from sr.runtime.special_file import describe_special_file
 from sr.track.address import LOGIN_ADVICE, restore_credentials
 from sr.track.run_address import parse_run_id
 
@@ -204,6 +205,6 @@ def _read_result(folder: Path) -> RunResult:
 
 def _read_yaml(path: Path) -> Any:
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        return None if describe_special_file(path) else yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError, RecursionError):
         return None
