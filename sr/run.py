@@ -3,10 +3,12 @@
 import sys
 from pathlib import Path
 
-from omegaconf import DictConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, open_dict
 
 from sr.config import cli, schema
-from sr.config.command_line import list_config_dirs
+from sr.config.command_line import is_sweep, list_config_dirs
+from sr.runtime.error import UserError
 from sr.runtime.launch import launch_processes
 from sr.training.config_changes import read_stored_config
 from sr.training.resume import AUTO, expand_overrides, resolve_auto
@@ -20,6 +22,10 @@ def main() -> None:
     words = sys.argv[1:]
     if INFO_FLAG in words:
         cli.run_command("run", print_info, [word for word in words if word != INFO_FLAG])
+    elif is_sweep(words):
+        from sr.sweep.sweep import run_sweep  # imports Optuna
+
+        run_sweep(words)
     else:
         cli.run_command("run", train, expand=expand_overrides)
 
@@ -29,6 +35,7 @@ def train(cfg: DictConfig) -> float | None:
     from hydra.core.hydra_config import HydraConfig
 
     choices = dict(HydraConfig.get().runtime.choices)
+    _drop_sweep(cfg, choices)
     config = schema.resolve_config(cfg, choices, stored=read_stored_config(cfg.resume))
     overrides = cli.read_overrides()
     if config["resume"] == AUTO:  # a job of a sweep
@@ -41,6 +48,20 @@ def train(cfg: DictConfig) -> float | None:
         from sr.training.training import Training  # imports torch and Lightning: only now, when the config is right
 
         return Training(config, choices, overrides, changes).run()
+
+
+def _drop_sweep(cfg: DictConfig, choices: dict[str, str]) -> None:
+    """Remove the options of a sweep from the config of a single run; raise if the user typed some."""
+    from hydra.core.hydra_config import HydraConfig
+
+    typed = [word for word in HydraConfig.get().overrides.task if word.startswith(("sweep=", "sweep.", "sweep/"))]
+    is_sweep_of_hydra = HydraConfig.get().mode == RunMode.MULTIRUN
+    if typed and not is_sweep_of_hydra:
+        raise UserError(f"{typed[0]}: a sweep needs -m: python -m sr.run -m {typed[0]} …")
+    with open_dict(cfg):
+        del cfg["sweep"]
+    for group in [group for group in choices if group.startswith("sweep")]:
+        del choices[group]
 
 
 def print_info(cfg: DictConfig) -> None:

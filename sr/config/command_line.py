@@ -13,6 +13,8 @@ PLAIN_TEXT = re.compile(r"(?!(?:null|true|false|[+-]?(?:inf|nan))\Z)[A-Za-z_/.][
 NUMBER_LIKE = re.compile(r"[+-]?(?=\.?\d)[\d_]*\.?[\d_]*(e[+-]?\d[\d_]*)?", re.ASCII | re.IGNORECASE)
 QUOTED_TEXT = re.compile(r'"(?:[^"\\]|\\.)*"' + "|" + r"'(?:[^'\\]|\\.)*'", re.DOTALL)
 
+HYDRA_SWEEPS = ("hydra/launcher=", "hydra/sweeper=", "hydra.launcher.", "hydra.sweeper.")
+
 
 def list_config_dirs(words: Sequence[str]) -> list[str]:
     """Return each `--config-dir` of a command line as `--config-dir=DIR`, however it was typed (`-cd DIR`)."""
@@ -22,6 +24,11 @@ def list_config_dirs(words: Sequence[str]) -> list[str]:
         if option in ("--config-dir", "-cd"):
             options.append(f"--config-dir={value or (words[i + 1] if i + 1 < len(words) else '')}")
     return options
+
+
+def is_sweep(words: Sequence[str]) -> bool:
+    """Return True for a command line with -m, unless it chooses a launcher or a sweeper of Hydra's."""
+    return bool({"-m", "--multirun"} & set(words)) and not any(word.startswith(HYDRA_SWEEPS) for word in words)
 
 
 def is_plain_text(value: str) -> bool:

@@ -16,6 +16,7 @@ from sr.record.identity import lock_run
 from sr.record.run_file import write_atomic
 from sr.record.run_folder import create_run_folder
 from sr.record.run_name import format_run_name
+from sr.record.trial import list_trial_tags
 from sr.track.tracker import Tracker
 
 REPRODUCES = "SR_REPRODUCES"  # the environment variable in which sr.reproduce names the run that is repeated
@@ -80,6 +81,7 @@ class RunStart:
         tags |= {"sr.protocol": protocol, "sr.verb": self.command}
         if os.environ.get(REPRODUCES):
             tags["sr.reproduces"] = os.environ[REPRODUCES]
+        tags |= list_trial_tags()
         state = git.read_state(git.find_checkout())
         if state:
             tags |= {"sr.git.commit": state["sha"], "sr.git.branch": state["branch"], "sr.git.dirty": state["dirty"]}

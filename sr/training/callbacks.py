@@ -17,9 +17,11 @@ from sr.callback.metrics import MetricLogger
 from sr.callback.monitor import MonitoredMetrics
 from sr.callback.panels import PanelLogger
 from sr.callback.progress_bar import TrainingProgressBar
+from sr.callback.sweep_trial import SweepTrial
 from sr.callback.throughput import Throughput, TrainingClock
 from sr.config.diff import flatten
 from sr.model.module import SRModule
+from sr.record.trial import TrialChannel
 from sr.track.tracker import Tracker
 from sr.training.preparation import PreparedData
 
@@ -51,6 +53,8 @@ def build_callbacks(
     clock, alarms = TrainingClock(), AlarmMonitor(tracker, model.alarm, flatten(config))
     callbacks = [InterruptHandler(), best, clock, Throughput(tracker, clock), MetricLogger(tracker)]
     callbacks += [TrainingProgressBar(best.key)] if is_main else []
+    channel = TrialChannel.open() if is_main else None
+    callbacks += [SweepTrial(channel, best, tracker, folder)] if channel else []
     callbacks += [PanelLogger(tracker), DegradationSheet(tracker)] if tracker.panels else []
     # The writer is last, so that everything reported at a step precedes its checkpoint in the tracker.
     callbacks += [alarms, CrashBatch(folder), writer]
