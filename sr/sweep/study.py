@@ -76,6 +76,10 @@ class Study:
         trial.set_user_attr(REASON, reason)
         self._study.tell(trial.number, state=TrialState.FAIL)
 
+    def list_best(self) -> list[FrozenTrial]:
+        """Return the best trial, or with several objectives the Pareto front: those that no other trial surpasses in all."""
+        return self._study.best_trials
+
     def sort_trials(self) -> list[FrozenTrial]:
         """Return all trials, the best by the first objective first, then those that were pruned, then the others."""
         sign = -1 if self.directions[0] == "maximize" else 1

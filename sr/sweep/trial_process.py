@@ -15,6 +15,7 @@ from sr.record.trial import CHANNEL_VARIABLE, CONTINUE, NAME_VARIABLE, NUMBER_VA
 
 EXIT_INTERRUPTED = 130
 MAX_REASON_LENGTH = 300
+COMMAND = (sys.executable, "-m", "sr.run")
 
 
 class TrialProcess:
@@ -31,7 +32,7 @@ class TrialProcess:
         }
         with log.open("ab") as output, theirs:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "sr.run", *words],
+                [*COMMAND, *words],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
