@@ -279,7 +279,7 @@ def test_a_wrong_sweep_is_refused_before_anything_trains(
 
 
 def test_the_wrong_trial_is_named(sr: Callable) -> None:
-    assert "(in the trial scale=5 seed=0; nothing was run)" in sr("run", "-m", "scale=2,5", "seed=0").err
+    assert "(in the trial scale=5 seed=0; nothing was run)" in sr("run", "-m", "scale=2,5", "seed=0,1").err
 
 
 def test_a_sweep_without_m_is_refused(sr: Callable) -> None:

@@ -20,7 +20,7 @@ def main() -> int:
     if words.get("fail") == words["x"]:
         print("noise\nerror: x: expected another number\n")
         return 2
-    folder = Path(words.get("resume", runs / f"run-{os.getpid()}"))
+    folder = Path(words.get("resume", "").strip('"') or runs / f"run-{os.getpid()}")
     folder.mkdir(parents=True, exist_ok=True)
     with (runs / "started.txt").open("a") as file:
         file.write(" ".join(sys.argv[1:]) + "\n")

@@ -13,6 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from sr.config import cli, schema
 from sr.config.hydra_error import explain_hydra_error
+from sr.config.quoting import MULTIRUN_FLAGS, split_words
 from sr.record.identity import write_atomic
 from sr.runtime.error import UserError
 from sr.sweep.definition import make_definition
@@ -30,18 +31,17 @@ EXIT_FAILURES = 3  # some trials failed
 
 def run_sweep(words: Sequence[str]) -> None:
     """Run the sweep of a command line."""
-    flags, overrides = cli.split_words([word for word in words if word not in ("-m", "--multirun")])
-    chosen = [word.partition("=")[2] for word in overrides if word.startswith("sweep=")]
-    fixed, space = _split(overrides, is_grid=chosen in ([], ["grid"]))
-    first = to_words(next(list_examples(space)))
-    cli.run_command("run", lambda cfg: Sweep(cfg, flags, fixed, space).run(), [*flags, *fixed, *first])
+    plan: dict[str, Any] = {}
 
+    def expand(quoted: list[str]) -> list[str]:
+        """Return the command line of the first trial, with the options of the sweep."""
+        flags, overrides = split_words([word for word in quoted if word not in MULTIRUN_FLAGS])
+        is_grid = not any(word.startswith("sweep=") and word != "sweep=grid" for word in overrides)
+        fixed, space = split_overrides(overrides, is_grid)
+        plan.update(flags=flags, fixed=fixed, space=space)
+        return [*flags, *fixed, *to_words(next(list_examples(space)))]
 
-def _split(overrides: list[str], is_grid: bool) -> tuple[list[str], Space]:
-    try:
-        return split_overrides(overrides, is_grid)
-    except UserError as error:
-        cli.exit_with_message(str(error))
+    cli.run_command("run", lambda cfg: Sweep(cfg, **plan).run(), list(words), expand)
 
 
 class Sweep:
