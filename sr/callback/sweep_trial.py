@@ -15,7 +15,7 @@ from sr.track.tracker import Tracker
 class SweepTrial(Callback):
     """Sends the monitored value of each validation; a pruned run ends as a finished one, with the tag `sr.pruned`.
 
-    If the process that sweeps is gone, the run is interrupted, with a checkpoint: the sweep resumes it when it is
+    If the process that sweeps has ended, the run is interrupted, with a checkpoint: the sweep resumes it when it is
     started again.
     """
 

@@ -32,11 +32,11 @@ class TrialChannel:
         return cls(socket.socket(fileno=int(descriptor))) if descriptor else None
 
     def send(self, **message: Any) -> None:
-        """Send one message. Raise `BrokenPipeError` if the sweep's process is gone."""
+        """Send one message. Raise `BrokenPipeError` if the sweep's process has ended."""
         self._file.write(json.dumps(message) + "\n")
         self._file.flush()
 
     def ask(self, **message: Any) -> str:
-        """Send one message and return the answer; empty if the sweep's process is gone."""
+        """Send one message and return the answer; empty if the sweep's process has ended."""
         self.send(**message)
         return self._file.readline().strip()

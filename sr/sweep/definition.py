@@ -1,4 +1,4 @@
-"""What defines a sweep: the options that all trials share, those that vary, and how they are chosen.
+"""Define a sweep: the options that all trials share, those that vary, and how values are chosen.
 
 It is stored in the sweep's folder, so that the same command continues the sweep, and another one is refused.
 """

@@ -1,4 +1,4 @@
-"""What a sweep optimizes: a metric of the best checkpoint, or a cost of the run; read from the run's summary."""
+"""Read the objectives of a sweep from the summaries of its runs: a metric of the best checkpoint, or a cost of the run."""
 
 from pathlib import Path
 from typing import Any, Literal
