@@ -122,9 +122,9 @@ def enter(desk: Path, sr: Any, world: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def compose(command: Command, enter: Any) -> Any:
     """Compose the config of a documented command, of a sweep that of the first run, as `--cfg job` does."""
     program, _, words = command.text.partition(f"sr.{command.name}")
-    if words.startswith(" -m "):
-        words = re.sub(r"(?<==)([\w.]+)(,[\w.]+)+(?= |$)", r"\1", words)
-    words = re.sub(r" (-m|--info|--dry|--help)(?= |$)", "", words)
+    if words.startswith(" -m ") and command.name != "run":  # a sweep of Hydra, which would print all configs
+        words = re.sub(r"(?<==)([\w.]+)(,[\w.]+)+(?= |$)", r"\1", words.removeprefix(" -m"))
+    words = re.sub(r" (--info|--dry|--help)(?= |$)", "", words)
     answer = enter(command._replace(text=f"{program}sr.{command.name}{words}"), "--cfg=job")
     assert answer.code == 0, answer.err
     return OmegaConf.create(answer.out)

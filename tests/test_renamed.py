@@ -194,7 +194,7 @@ def test_update_override(word: str, expected: str) -> None:
             ["this choice is now called [d_wins,collapse]; type model/alarm=[d_wins,coll"],
         ),
         (["seed=1", "model.net.tall=2", "steps_max=5"], ["type model.net.depth=2", "type trainer.max_steps=5"]),
-        (["-m", "model.net.tall=2,3"], ["type model.net.depth=2,3"]),
+        (["-m", "model.net.tall=2,3"], ["this option is now called model.net.depth"]),
     ],
 )
 @pytest.mark.usefixtures("table")
