@@ -132,7 +132,7 @@ ERRORS = [  # error, whether it stays, what is said
         "ask for the permission EDIT",
     ),
     (MlflowException("… error code 403 != 200. Response body: 'Invalid Host header'", 9), True, "--allowed-hosts"),
-    (ModuleNotFoundError("No module named 'psycopg2'"), True, "pip install psycopg2-binary"),
+    (ModuleNotFoundError("No module named 'psycopg'"), True, "pip install 'psycopg[binary]'"),
     (OSError('FATAL:  password authentication failed for user "me"'), True, "MLFLOW_TRACKING_URI"),
     (MlflowException("response body was not in a valid JSON format"), True, "something else than MLflow"),
     (

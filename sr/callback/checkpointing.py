@@ -6,6 +6,7 @@ reports reaches the tracker, which has it on the disk before the checkpoint of t
 
 import sr.runtime.torchvision_shim  # noqa: F401  before Lightning and torchmetrics
 
+import contextlib
 import time
 from functools import partial
 from pathlib import Path
@@ -107,9 +108,16 @@ class CheckpointWriter(Callback):
         self.tracker.flush()  # all checkpoints are in place after this
         signals.stop_deferring()
 
-    def on_exception(self, *_: object) -> None:
-        """Write nothing: within a step there is no state that could be resumed exactly."""
+    def on_exception(self, trainer: Trainer, module: SRModule, exception: BaseException) -> None:
+        """Write nothing: within a step there is no state that could be resumed exactly.
+
+        On a full disk, remove the files that waited for reports which cannot be stored any more.
+        """
         signals.is_deferring = False
+        if isinstance(exception, DiskError) and trainer.is_global_zero:
+            with contextlib.suppress(DiskError):
+                self.tracker.flush()  # those whose reports are stored are in place after this
+            _remove_files(list(self.best.folder.glob(f"{LAST}.*{PART_SUFFIX}")))
 
     def _is_due(self, trainer: Trainer) -> bool:
         """Return True if a checkpoint is to be written now, also because the run was asked to end."""

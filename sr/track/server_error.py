@@ -73,7 +73,7 @@ REFUSALS = (  # the first one that matches
     Refusal(
         r"No module named '(psycopg2|psycopg|MySQLdb|pymysql|pymssql|pyodbc)",
         "the driver of this database is not installed",
-        "pip install psycopg2-binary (PostgreSQL), or pip install pymysql and an address that begins with mysql+pymysql://",
+        "pip install 'psycopg[binary]' (PostgreSQL), or pip install pymysql and an address that begins with mysql+pymysql://",
     ),
     Refusal(
         r"^NoSuchModuleError|^ArgumentError|InvalidURL|Invalid url|Failed to parse|No host supplied|LocationParseError",
