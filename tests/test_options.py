@@ -430,7 +430,7 @@ class Own(Base):
     def __init__(
         self, free=1, mode: Mode = Mode.FAST, share: Share = 0.5, count: Annotated[int, Ge(1)] = 1,
         other: Optional[Annotated[int, at.Le(3)]] = None, ours: Fraction = 0.5, kind: Literal["a", "b"] = "a",
-        sizes: Union[Size, list[Size]] = 1, unknown: "Nowhere" = None,
+        sizes: Union[Size, list[Size]] = 1, bare: tuple = (), unknown: "Nowhere" = None,
     ) -> None: ...
 
 
@@ -450,6 +450,7 @@ class Open(Base):
         ("other", [3, None], [4, "x"]),
         ("ours", [0.5], [1.5]),
         ("kind", ["a"], ["c", None]),
+        ("bare", [[], [1, "x"]], ["x", 5]),
         ("sizes", [1, [1, 2]], [0, [0], "x"]),
     ],
 )

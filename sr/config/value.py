@@ -105,7 +105,7 @@ def describe_kind(kind: Any) -> str:
         return f"one of {', '.join(words)}" if len(words) > 1 else words[0]
     if origin in SEQUENCES:
         items = [item for item in arguments[:1] if item is not Any]
-        count = f" of {len(arguments)}" if origin is tuple and ... not in arguments else ""
+        count = f" of {len(arguments)}" if get_origin(kind) is tuple and ... not in arguments else ""
         return f"a list{count}" + "".join(f", each {describe_kind(item)}" for item in items)
     if origin in MAPPINGS or is_typeddict(kind):
         return "names with values" + "".join(f", each {describe_kind(item)}" for item in arguments[1:])
