@@ -11,8 +11,8 @@ from sr.config.command_line import is_sweep, list_config_dirs
 from sr.runtime.error import UserError
 from sr.runtime.launch import launch_processes
 from sr.training.config_changes import read_stored_config
-from sr.training.resume import AUTO, expand_overrides, resolve_auto
-from sr.training.resume_check import check_resumed_run, read_monitored_value
+from sr.training.resume import expand_overrides
+from sr.training.resume_check import check_resumed_run
 
 INFO_FLAG = "--info"  # Hydra has a flag of this name too: --info=config and other values are still Hydra's
 
@@ -38,12 +38,10 @@ def train(cfg: DictConfig) -> float | None:
     _drop_sweep(cfg, choices)
     config = schema.resolve_config(cfg, choices, stored=read_stored_config(cfg.resume))
     overrides = cli.read_overrides()
-    if config["resume"] == AUTO:  # a job of a sweep
-        config["resume"], overrides = resolve_auto(overrides, config["paths"]["runs"])
     is_resumed = config["resume"] and Path(config["resume"]).is_dir()
     changes = check_resumed_run(cfg, config, overrides) if is_resumed else []
     if changes is None:
-        return read_monitored_value(Path(config["resume"]), config["monitor"])
+        return None
     with launch_processes(schema.count_processes(config["trainer"]), [*list_config_dirs(sys.argv), *overrides]):
         from sr.training.training import Training  # imports torch and Lightning: only now, when the config is right
 

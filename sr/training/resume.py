@@ -2,8 +2,7 @@
 
 A run's folder or its ID resumes that very run: its own overrides come before those of the command line, so that
 `resume=RUN` alone is enough. A checkpoint begins a new run. `auto` is for machines that start a command again after they
-have killed it: it resumes the newest unfinished run of the same command, and begins a new run if there is none. With `-m`
-each job searches for itself, and one that has finished is not repeated.
+have killed it: it resumes the newest unfinished run of the same command, and begins a new run if there is none.
 """
 
 import os
@@ -55,8 +54,6 @@ def expand_overrides(words: list[str]) -> list[str]:
         return words
     rest = [word for word in words if word not in resume_words]
     if wanted == AUTO:
-        if {"-m", "--multirun"} & set(rest):
-            return words  # each job finds its own run, once its options are known: `resolve_auto`
         folder = _find_automatic(rest, _find_runs_folder(rest))
         if folder is None:
             return rest
@@ -74,13 +71,6 @@ def expand_overrides(words: list[str]) -> list[str]:
             f"resume={run.folder}: passwords are not stored; type {', '.join(masked)} again, or {LOGIN_ADVICE}"
         )
     return [*before, *rest, f"resume={quote_text(str(run.folder))}"]
-
-
-def resolve_auto(overrides: list[str], runs: str) -> tuple[str | None, list[str]]:
-    """Return the folder of the run that a job of a sweep continues, if any, and its overrides with it for `resume=auto`."""
-    rest = [word for word in overrides if parse_key(word) != "resume"]
-    folder = _find_automatic(rest, Path(runs).expanduser().resolve(), finished_too=True)
-    return (None, rest) if folder is None else (str(folder), [*rest, f"resume={quote_text(str(folder))}"])
 
 
 def read_overrides(folder: Path) -> list[str]:
@@ -150,13 +140,13 @@ def _find_named_run(wanted: str, runs: Path) -> PastRun:
     return run
 
 
-def _find_automatic(overrides: list[str], runs: Path, finished_too: bool = False) -> Path | None:
+def _find_automatic(overrides: list[str], runs: Path) -> Path | None:
     """Return the folder of the run that `resume=auto` continues, and say which; None if a new run begins.
 
     All processes that torchrun or srun has started get the answer of the first one, which may open the run before the
     others have looked for it.
     """
-    run = None if find_rank() else _find_newest_run(overrides, runs, finished_too)
+    run = None if find_rank() else _find_unfinished_run(overrides, runs)
     folder = share_first_answer("" if run is None else str(run.folder), "resume=auto")
     if not find_rank():
         found = (
@@ -168,15 +158,15 @@ def _find_automatic(overrides: list[str], runs: Path, finished_too: bool = False
     return Path(folder) if folder else None
 
 
-def _find_newest_run(overrides: list[str], runs: Path, finished_too: bool) -> PastRun | None:
-    """Return the newest run of these overrides that is not running, and has an intact checkpoint or has finished."""
+def _find_unfinished_run(overrides: list[str], runs: Path) -> PastRun | None:
+    """Return the newest run of these overrides that is neither finished nor running, and has an intact checkpoint."""
     wanted = {mask_passwords(_unquote(word)) for word in overrides if not word.startswith("-")}
     for folder in reversed(_list_folders(runs)):
         run = read_past_run(folder)
-        if run.overrides is None or run.is_alive or (run.status == FINISHED and not finished_too):
+        if run.overrides is None or run.is_alive or run.status == FINISHED:
             continue
         stored = {mask_passwords(_unquote(word)) for word in run.overrides if parse_key(word) != "resume"}
-        if stored == wanted and (run.status == FINISHED or any(is_intact(folder / name) for name in RESUMABLE)):
+        if stored == wanted and any(is_intact(folder / name) for name in RESUMABLE):
             return run
     return None
 

@@ -1,6 +1,5 @@
 """Check a run that is to be resumed, before torch is imported: may it continue with this config, and is there work left?"""
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,6 @@ from sr.config.allowlist import check_targets
 from sr.config.diff import Change
 from sr.record.identity import FINISHED, RUN_FILE
 from sr.record.journal_format import JOURNAL_FILE
-from sr.record.result import TrainingResult, read_run_result
 from sr.runtime.error import UserError
 from sr.runtime.launch import find_rank
 from sr.training.config_changes import find_changes
@@ -43,15 +41,6 @@ def check_resumed_run(cfg: DictConfig, config: dict[str, Any], overrides: list[s
         )
         _send_unsent_entries(folder, config["paths"]["runs"])
     return None
-
-
-def read_monitored_value(folder: Path, monitor: str) -> float | None:
-    """Return what `Training.run` returned at the end of a finished run, for a sweep that is started again."""
-    result = read_run_result(folder)
-    metrics = result.metrics if isinstance(result, TrainingResult) else {}
-    pattern = ("best/" if "/" in monitor else "best/val/[^/]+/") + re.escape(monitor)
-    best = (value for name, value in metrics.items() if re.fullmatch(pattern, name))
-    return next(best, next(iter(metrics.values()), None))
 
 
 def _find_final_step(folder: Path) -> int:
