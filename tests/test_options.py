@@ -27,6 +27,7 @@ NULL_IS_A_VALUE = {
     "track.uri": "the database in paths.runs",
     "data.cache": "no cache",
     "data.exclude": "no image",
+    "sweep.sampler.multivariate": "optuna's choice",
     "data.degrade.ops.weights": "equal ones",
 }
 TEXT_IS_A_VALUE = {"trainer.compile": "the name of a backend, of which the installed packages decide"}

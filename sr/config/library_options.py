@@ -3,9 +3,11 @@
 The keys are prefixes of a `_target_`; an option that a class does not have is of no account.
 """
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from sr.runtime.option_types import Decay, Fraction, NonNegativeFloat, NonNegativeInt, PositiveFloat
+from annotated_types import Ge
+
+from sr.runtime.option_types import Decay, Fraction, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 _OPTIMIZER: dict[str, Any] = {
     "lr": NonNegativeFloat,
@@ -21,4 +23,11 @@ LIBRARY_OPTIONS: dict[str, dict[str, Any]] = {
     "torch.optim.": _OPTIMIZER,
     "schedulefree.": _OPTIMIZER,
     "torch.nn.": {"reduction": Literal["mean", "sum"]},
+    "optuna.": {
+        "population_size": Annotated[int, Ge(2)],
+        "n_startup_trials": NonNegativeInt,
+        "n_warmup_steps": NonNegativeInt,
+        "min_resource": PositiveInt,
+        "reduction_factor": Annotated[int, Ge(2)],
+    },
 }
