@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import sqlite3
 import time
 from collections.abc import Callable
@@ -93,7 +94,7 @@ def test_a_database_that_refuses_is_reported_at_once_with_what_to_do(
     assert advice in said
     assert "does not answer" not in said
     assert "Traceback" not in said
-    assert f"1 points and images wait for MLflow: python -m sr.sync {folder}" in said
+    assert re.search(rf"\n1 points and images wait for MLflow: \S*python -m sr\.sync {folder}\n", said)
     assert read_identity(folder).status == "FINISHED"
     assert not sync_runs([str(folder)], str(tmp_path))
     said = capfd.readouterr().err
