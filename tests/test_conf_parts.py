@@ -291,7 +291,7 @@ def test_trainer(choice: str, compose: Any, build: Any) -> None:
 def test_track(choice: str, compose: Any, build: Any, tmp_path: Path) -> None:
     config = compose(f"track={choice}", f"paths.runs={tmp_path}")
     track = build.build_part(config["track"], "track")
-    track.start("test", tmp_path, config, [], {})
+    track.start("test", tmp_path, {"scale": "2"}, [], {})
     track.log_points({"a/b": 1.0}, 1)
     track.close("FINISHED")
     assert (track.run_id is None) == (choice != "mlflow")  # MLflow's

@@ -413,7 +413,7 @@ import annotated_types as at
 from annotated_types import Ge, Interval
 
 from sr.runtime.option_types import Fraction
-from kinds import Size
+from own_sizes import Size
 
 
 class Mode(Enum):
@@ -455,29 +455,29 @@ class Open(Base):
         ("sizes", [1, [1, 2]], [0, [0], "x"]),
     ],
 )
-def test_annotations_of_own_parts_are_checked(
+def test_annotations_of_typed_parts_are_checked(
     option: str, right: list[Any], wrong: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "own_parts.py").write_text(PARTS)
-    (tmp_path / "kinds.py").write_text("from sr.runtime.option_types import PositiveInt\nSize = PositiveInt\n")
+    (tmp_path / "typed_parts.py").write_text(PARTS)
+    (tmp_path / "own_sizes.py").write_text("from sr.runtime.option_types import PositiveInt\nSize = PositiveInt\n")
     monkeypatch.syspath_prepend(tmp_path)
     importlib.invalidate_caches()
     for value in right:
-        assert not list(find_wrong_values({"_target_": "own_parts.Own", option: value}, key="model.net"))
+        assert not list(find_wrong_values({"_target_": "typed_parts.Own", option: value}, key="model.net"))
     for value in wrong:
-        found = list(find_wrong_values({"_target_": "own_parts.Own", option: value}, key="model.net"))
+        found = list(find_wrong_values({"_target_": "typed_parts.Own", option: value}, key="model.net"))
         assert [error.key for error in found] == [f"model.net.{option}"]
-    assert not list(find_wrong_values({"_target_": "own_parts.Open", "anything": "x"}))
+    assert not list(find_wrong_values({"_target_": "typed_parts.Open", "anything": "x"}))
     with pytest.raises(UserError, match='has no option "anything"'):
-        list(find_wrong_values({"_target_": "own_parts.Own", "anything": 1}, key="model.net"))
+        list(find_wrong_values({"_target_": "typed_parts.Own", "anything": 1}, key="model.net"))
 
 
 def test_a_part_that_is_no_python_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "own_broken.py").write_text("class Tiny:\n    def __init__(self, width: int = 8:\n")
+    (tmp_path / "broken_part.py").write_text("class Tiny:\n    def __init__(self, width: int = 8:\n")
     monkeypatch.syspath_prepend(tmp_path)
     importlib.invalidate_caches()
-    with pytest.raises(UserError, match=r"own_broken\.py, line 2: cannot be read as Python \(invalid syntax"):
-        list(find_wrong_values({"_target_": "own_broken.Tiny"}, key="model.net"))
+    with pytest.raises(UserError, match=r"broken_part\.py, line 2: cannot be read as Python \(invalid syntax"):
+        list(find_wrong_values({"_target_": "broken_part.Tiny"}, key="model.net"))
 
 
 @pytest.mark.parametrize(
