@@ -48,7 +48,7 @@ def assert_refused(answer: Any, *words: str) -> None:
         ("data.test=Set5,Set14", ["data.test=[Set5,Set14]"]),
         ("seed=0,1", ["seed=0,1", "-m seed=0,1"]),
         ("hydra/launcher=joblib", ["pip install hydra-joblib-launcher"]),
-        ("hydra/sweeper=optuna", ["pip install hydra-optuna-sweeper"]),
+        ("hydra/sweeper=optuna", ["type sweep=tpe"]),
         ("hydra/launcher=slurm", ["expected one of basic", "plugins"]),
         ("hydra.run.dir=x", ["hydra.run.dir=x", "paths.runs=FOLDER"]),
         ("hydra.sweep.dir=x", ["hydra.sweep.dir=x", "paths.runs=FOLDER"]),

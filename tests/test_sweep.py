@@ -13,7 +13,7 @@ import pytest
 from optuna.trial import TrialState
 
 from sr.runtime.error import UserError
-from sr.sweep import trial_process
+from sr.sweep import scheduler, trial_process
 from sr.sweep.definition import make_definition
 from sr.sweep.objective import read_values
 from sr.sweep.scheduler import Scheduler, list_failures
@@ -31,6 +31,7 @@ def stub_trials(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     stub = Path(__file__).with_name("trial_stub.py")
     monkeypatch.setattr(trial_process, "COMMAND", (sys.executable, str(stub)))
     monkeypatch.setenv("PYTHONPATH", str(stub.parents[1]))
+    monkeypatch.setattr(scheduler, "POLL_SECONDS", 0.02)
     verbosity = optuna.logging.get_verbosity()
     yield
     optuna.logging.set_verbosity(verbosity)

@@ -19,7 +19,7 @@ PLUGINS = {  # of Hydra, each a package of its own
         "ray_aws": "hydra-ray-launcher",
     },
     "hydra/sweeper": {
-        "optuna": "hydra-optuna-sweeper", "ax": "hydra-ax-sweeper", "nevergrad": "hydra-nevergrad-sweeper",
+        "ax": "hydra-ax-sweeper", "nevergrad": "hydra-nevergrad-sweeper",
     },
 }  # fmt: skip
 SYNONYMS_OF_CHOICES = {  # what others call them
@@ -72,6 +72,11 @@ def _explain_missing_choice(text: str, words: list[str]) -> str:
     group, choice = match.groups()
     if f"{group}={choice}" in renamed.CHOICES:
         return _list_new_names(words)
+    if (group, choice) == (
+        "hydra/sweeper",
+        "optuna",
+    ):  # the plugin needs optuna < 3, which our own sweeps do not work with
+        return "hydra/sweeper=optuna: sr has Optuna's samplers itself: type sweep=tpe, random, qmc or nsga2"
     if package := PLUGINS.get(group, {}).get(choice):
         return f"{group}={choice}: this plugin of Hydra is not installed: pip install {package}"
     # If one item of a list is missing, Hydra does not list the choices.
