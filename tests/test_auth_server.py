@@ -23,7 +23,7 @@ from sr.benchmark.fault_proxy import FaultProxy
 from sr.record.journal_format import list_points
 from sr.track.local_server import LocalServer
 from sr.track.mlflow import MLflow
-from sr.track.mlflow_format import sanitize_key
+from sr.track.mlflow_format import convert_metric_name
 from sr.track.server import open_client
 from sr.track.server_error import describe_error
 from sr.track.sync import sync_runs
@@ -139,7 +139,7 @@ def check(uri: str, folder: Path) -> None:
     (run,) = client.search_runs(experiments, f"tags.`sr.folder` = '{folder}'")
     ours: dict[str, list[tuple[int, float]]] = {}
     for name, step, value in list_points(folder):
-        ours.setdefault(sanitize_key(name), []).append((step, value))
+        ours.setdefault(convert_metric_name(name), []).append((step, value))
     assert ours
     theirs = {n: [(p.step, p.value) for p in client.get_metric_history(run.info.run_id, n)] for n in run.data.metrics}
     assert theirs == ours
