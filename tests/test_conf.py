@@ -189,6 +189,7 @@ def test_a_gan_takes_any_discriminator(choice: str, compose: Any, world: Path, t
     assert two_steps(config, compose.choices, tmp_path)
 
 
+@pytest.mark.slow  # all of them together; tests/test_options.py composes each
 @pytest.mark.group("experiment")
 def test_experiment(choice: str, compose: Any, world: Path, tmp_path: Path) -> None:
     """It composes, trains two steps, resumes for a third, and has a README that contains its command."""

@@ -41,6 +41,7 @@ def test_pairs_of_matlab_are_clean(scale: int, pairs: Any, inspect: Any) -> None
     assert "MATLAB's bicubic, mirror border (bit for bit in 3 of 3 pairs)" in out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kernel", "scale"),
     zip(["matlab_replicate", "matlab_once", "matlab_aliased", "opencv_cubic", "pillow_bicubic", "pillow_lanczos",
@@ -82,6 +83,7 @@ def test_kernels_agree_with_code_that_is_not_ours(photos: Any) -> None:
         assert found[kernel] == float("inf")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["noise", "blur", "jpeg"])
 def test_no_kernel_fits(how: str, pairs: Any, inspect: Any) -> None:
     import torch
