@@ -101,12 +101,14 @@ def test_the_page_shows_what_two_runs_differ_in(
     assert not any(section.startswith("best") for section in list_sections(text))
     text = open_page(page, plain, lambda text: "Created" in text and names[0][:10] in text)
     assert all(name[:VISIBLE_LENGTH] in text for name in names)
+    page.screenshot(path=Path.cwd() / "list.png")
 
     # The comparison: the table of parameters that differ.
     ids = quote(json.dumps([run.info.run_id for run in runs]))
     compared = f"{server.uri}/#/compare-runs?runs={ids}&experiments={quote(json.dumps([experiment.experiment_id]))}"
     text = open_page(page, compared, lambda text: "Show diff only" in text and names[1] in text)
     assert re.search(rf"^{re.escape(key)}\s+{choices[0]}\s+{choices[1]}$", text, re.MULTILINE)
+    page.screenshot(path=Path.cwd() / "compare.png")
 
 
 def open_page(page: Any, address: str, is_ready: Any) -> str:
