@@ -14,7 +14,7 @@ from sr.runtime.terminal import ProgressBar, format_bytes, format_table, silence
 
 
 class Clock:
-    """A time that passes only when it is told to."""
+    """A time that passes only when a test moves it."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1000.0

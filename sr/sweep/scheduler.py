@@ -15,7 +15,7 @@ from sr.pretrained.archive import is_intact
 from sr.record.checkpoint_files import RESUMABLE
 from sr.sweep.objective import read_values
 from sr.sweep.space import to_words
-from sr.sweep.study import FOLDER, SECONDS, Study, read_params
+from sr.sweep.study import FOLDER, SECONDS, Study
 from sr.sweep.trial_process import EXIT_INTERRUPTED, TrialProcess
 
 LOG_FOLDER = "trials"
@@ -51,7 +51,7 @@ class Scheduler:
         try:
             while True:
                 while len(self.running) < self.jobs and (
-                    trial := unfinished.pop(0) if unfinished else self._choose_next()
+                    trial := unfinished.pop(0) if unfinished else self.study.start_trial()
                 ):
                     self._start(trial)
                 if not self.running:
@@ -63,21 +63,18 @@ class Scheduler:
             self._interrupt_all()
             raise
 
-    def _choose_next(self) -> Trial | None:
-        return self.study.start_trial()
-
     def _start(self, trial: Trial) -> None:
         """Start a trial, or go on with it: it is recorded if its run has finished, resumed if it has a checkpoint."""
         folder = trial.user_attrs.get(FOLDER)
         if folder and self._record_success(trial, Path(folder)):
             return
-        words = [*self.base, *to_words(read_params(trial))]
+        words = [*self.base, *to_words(dict(trial.params))]
         if folder and any(is_intact(Path(folder) / name) for name in RESUMABLE):
             words.append(f"resume={quote_override(folder)}")
         threads = max(1, (os.cpu_count() or 1) // self.jobs)
         log = self.folder / LOG_FOLDER / f"{trial.number:03}.log"
         log.parent.mkdir(exist_ok=True)
-        options = " ".join(to_words(read_params(trial)))
+        options = " ".join(to_words(dict(trial.params)))
         print(f"trial {trial.number + 1} of {self.study.total}: {options}", file=sys.stderr)
         self.running.append(RunningTrial(trial, TrialProcess(self.folder.name, trial.number, words, log, threads)))
 

@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from sr.config.build import build_part
 from sr.sweep.objective import Direction
-from sr.sweep.space import Params, Space, list_points
+from sr.sweep.space import Space, list_points
 
 JOURNAL_FILE = "study.journal"
 LOCK_SECONDS = 5  # after which the lock of a killed process is taken over
@@ -90,8 +90,3 @@ class Study:
             return order.index(trial.state), sign * trial.values[0] if is_complete else 0.0, trial.number
 
         return sorted(self.trials, key=get_rank)
-
-
-def read_params(trial: Trial) -> Params:
-    """Return the options of a trial."""
-    return dict(trial.params)

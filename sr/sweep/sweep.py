@@ -1,5 +1,6 @@
 """`python -m sr.run -m …`: begin a sweep, or continue the one that the same command began, until it has all its trials."""
 
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from sr.config import cli, schema
+from sr.config.command_line import find_python
 from sr.config.hydra_error import explain_hydra_error
 from sr.config.quoting import MULTIRUN_FLAGS, split_words
 from sr.record.identity import write_atomic
@@ -52,6 +54,7 @@ class Sweep:
 
     def __init__(self, cfg: DictConfig, flags: list[str], fixed: list[str], space: Space) -> None:
         self.flags, self.fixed = flags, fixed
+        self.trial_words = [word for word in fixed if not word.startswith(("sweep=", "sweep.", "sweep/"))]
         settings = OmegaConf.to_container(cfg.sweep, resolve=True)
         is_grid = settings["sampler"] is None
         typed = [f"{key}={value}" for key, value in (settings["space"] or {}).items() if key not in space]
@@ -86,9 +89,10 @@ class Sweep:
     def _run_trials(self, folder: Path) -> None:
         directions = [find_direction(name, self.config) for name in self.objectives]
         study = Study(folder, self.space, self.settings, directions, self.config["seed"])
-        words = [word for word in self.fixed if not word.startswith(("sweep=", "sweep.", "sweep/"))]
         report = lambda: self._write_tables(study, folder)  # noqa: E731
-        scheduler = Scheduler(study, folder, [*self.flags, *words], self.objectives, self.settings["jobs"], report)
+        scheduler = Scheduler(
+            study, folder, [*self.flags, *self.trial_words], self.objectives, self.settings["jobs"], report
+        )
         print(f"sweep {folder.name}: {len(study.trials)} of {study.total} trials have begun", file=sys.stderr)
         try:
             scheduler.run()
@@ -110,8 +114,8 @@ class Sweep:
         best = study.sort_trials()[0] if len(failures) < len(study.trials) else None
         print(f"\nsweep       {folder}")
         if best:
-            words = [*self.flags, *self.fixed, *to_words(dict(best.params))]
-            print(f"best trial  python -m sr.run {' '.join(word for word in words if not word.startswith('sweep'))}")
+            words = [*self.flags, *self.trial_words, *to_words(dict(best.params))]
+            print(f"best trial  {shlex.join([find_python(), '-m', 'sr.run', *words])}")
         if self.settings["sampler"] is not None:
             print(f"more trials sweep.trials={2 * study.total}")
         if failures:
