@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 from conftest import write_image
+from hydra._internal.hydra import Hydra
 from PIL import Image
 
-from sr.config.cli import find_conf_dir
+from sr.config.cli import find_conf_dir, run_command
 from sr.config.suggestion import SYNONYMS, list_valid_keys, suggest_words
 
 FAST = ("track=none", "trainer.max_steps=2", "trainer.accelerator=cpu")
@@ -147,6 +148,28 @@ assert not heavy, heavy
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "seeds", "times"),
+    [
+        (["seed=3"], [3], 1),
+        (["hydra.mode=MULTIRUN", "seed=3,4"], [3, 4], None),
+        (["--config-dir=own", "experiment=both"], [5, 6], None),
+    ],
+)
+def test_the_config_of_a_run_is_composed_once_and_the_mode_of_hydra_is_respected(
+    words: list[str], seeds: list[int], times: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own" / "experiment").mkdir(parents=True)
+    mode = "# @package _global_\nhydra:\n  mode: MULTIRUN\n  sweeper:\n    params:\n      seed: 5,6\n"
+    (tmp_path / "own" / "experiment" / "both.yaml").write_text(mode)
+    monkeypatch.chdir(tmp_path)
+    compose, composed, seen = Hydra.compose_config, [], []
+    monkeypatch.setattr(Hydra, "compose_config", lambda *a, **k: composed.append(1) or compose(*a, **k))
+    run_command("run", lambda cfg: seen.append(cfg.seed), words)
+    assert seen == seeds
+    assert times in (None, len(composed))
 
 
 def test_help_lists_groups_and_choices(sr: Any) -> None:

@@ -14,9 +14,11 @@ from typing import Any, NoReturn
 
 import hydra
 from hydra._internal.config_repository import ConfigRepository
+from hydra._internal.hydra import Hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.object_type import ObjectType
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
@@ -73,6 +75,7 @@ def run_command(
     for option in list_config_dirs(flags):  # a user's own parts may lie next to their YAMLs
         sys.path.insert(0, str(Path(option.partition("=")[2]).resolve()))
     ConfigRepository.get_group_options = _list_choices
+    Hydra.get_mode = _read_mode
     os.environ["HYDRA_FULL_ERROR"] = "1"  # raise errors instead of printing them
     old_argv, sys.argv = sys.argv, [f"sr-{name}", *flags, *overrides, *HYDRA_OVERRIDES]
     words = [*flags, *overrides]
@@ -108,6 +111,23 @@ def _list_choices(
     """
     names = _list_all_choices(repository, group_name, results_filter)
     return [name for name in names if not name.startswith("_")]
+
+
+_compose_and_read_mode = Hydra.get_mode
+HYDRA_WORDS = ("hydra", "+hydra", "++hydra", "-c", "--config")  # -cn, -cp, -cd: with a config of the user's own
+
+
+def _read_mode(engine: Hydra, config_name: str | None, overrides: list[str]) -> RunMode | None:
+    """Return `hydra.mode`, without composing the config for it where nobody can have set it: None, a single run.
+
+    Hydra would compose the whole config twice, the first time for this value only: half of the time to an error message.
+    """
+    words = [word for word in sys.argv[1:] if word not in HYDRA_OVERRIDES]
+    return (
+        _compose_and_read_mode(engine, config_name, overrides)
+        if any(word.startswith(HYDRA_WORDS) for word in words)
+        else None
+    )
 
 
 def _exit_on_user_error(task: Callable[[DictConfig], Any], words: list[str]) -> Callable[[DictConfig], Any]:
