@@ -1,0 +1,121 @@
+"""Estimate how many images or seeds a difference needs to be found, from the spread of the runs that there are."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from sr.comparison.spread import Spread, measure_spread
+from sr.comparison.verdict import ALPHA, count_images
+
+GOAL = 0.8  # the usual power that a study is planned for
+WILCOXON_EFFICIENCY = 3 / math.pi  # of normally distributed differences, against Student's t
+MAX_IMAGES = 1_000_000
+MAX_SEEDS = 1_000
+
+
+@dataclass(frozen=True)
+class PowerEstimate:
+    """The probability that a true difference is found, and the images or seeds that make it 80 %."""
+
+    difference: float  # in the metric's unit, above 0
+    power: float  # probability of the verdict "better" with the images and seeds that there are
+    images: int
+    seeds: tuple[int, int]
+    images_needed: int | None  # with the same seeds; None: no number of images is enough
+    seeds_needed: int | None  # in each group, with the same images; None: no number is enough, or there is one seed
+    image_spread: float  # standard deviations: of the difference between images,
+    seed_spread: float  # and of the mean between seeds, the larger of both groups
+
+
+def estimate_power(a: np.ndarray, b: np.ndarray, difference: float, pairs: int = 1) -> PowerEstimate:
+    """Return the power of `compare_groups` for a true difference in the metric's unit.
+
+    Args:
+        a: `[seeds, images]`, one group; `[images]` for one run. At least two images on which all values are finite.
+        b: the other group, on the same images.
+        difference: the difference in the metric's unit that is to be found, above 0.
+        pairs: in the table, which Holm's correction is for.
+    """
+    a, b = np.atleast_2d(np.asarray(a, float)), np.atleast_2d(np.asarray(b, float))
+    is_finite = np.isfinite(a).all(axis=0) & np.isfinite(b).all(axis=0)
+    a, b = a[:, is_finite], b[:, is_finite]
+    images, seeds = a.shape[1], (len(a), len(b))
+    spread = measure_spread(a, b)
+
+    def predict(count: int, seeds: tuple[int, int]) -> float:
+        return predict_power(spread, difference, count, seeds, pairs)
+
+    def with_images(count: int) -> float:
+        return predict(count, seeds)
+
+    def with_seeds(count: int) -> float:
+        return predict(images, tuple(count if there > 1 else 1 for there in seeds))
+
+    return PowerEstimate(
+        difference=difference,
+        power=predict(images, seeds),
+        images=images,
+        seeds=seeds,
+        images_needed=_find_least(with_images, count_images(pairs), MAX_IMAGES),
+        seeds_needed=_find_least(with_seeds, 2, MAX_SEEDS) if max(seeds) > 1 else None,
+        image_spread=math.sqrt(spread.images),
+        seed_spread=math.sqrt(max(spread.seeds)),
+    )
+
+
+def predict_power(spread: Spread, difference: float, images: int, seeds: tuple[int, int], pairs: int = 1) -> float:
+    """Return the probability that `compare_groups` finds a true difference, 0…1, for normally distributed values."""
+    from scipy import stats
+
+    if images < count_images(pairs):
+        return 0.0
+    rest = [r / count for r, count in zip(spread.rest, seeds, strict=True)]
+    by_images = (spread.images + sum(rest)) / images / WILCOXON_EFFICIENCY
+    by_seeds = [s / count + r / images for s, r, count in zip(spread.seeds, rest, seeds, strict=True) if count > 1]
+    assumed = by_images + sum(by_seeds)  # what the test takes as the variance; the rest is in it twice
+    if assumed == 0:
+        return 1.0
+    terms = [(by_images, images - 1), *zip(by_seeds, (count - 1 for count in seeds if count > 1), strict=True)]
+    freedom = assumed**2 / sum(term**2 / count for term, count in terms)
+    variance = assumed - sum(rest) / images * (len(by_seeds) > 0)
+    critical = stats.t.isf(ALPHA / pairs / 2, freedom) * math.sqrt(assumed / variance)
+    shift = difference / math.sqrt(variance)
+    return 1.0 if shift > critical + 10 else float(stats.nct.sf(critical, freedom, shift))
+
+
+def _find_least(predict: Callable[[int], float], least: int, most: int) -> int | None:
+    """Return the smallest count with a power of GOAL, or None."""
+    if predict(most) < GOAL:
+        return None
+    while least < most:
+        middle = math.isqrt(least * most)  # power depends on ratios
+        if predict(middle) >= GOAL:
+            most = middle
+        else:
+            least = middle + 1
+    return most
+
+
+def describe_power(estimate: PowerEstimate, unit: str = "", digits: int = 2) -> str:
+    """Return the answers in words: the power now, the images needed and the seeds needed."""
+    unit = f" {unit}" if unit else ""
+    now = f"a difference of {estimate.difference:g}{unit} is found with a probability of {estimate.power:.0%}"
+    spread = f"{estimate.seed_spread:.{digits}f}{unit}"
+    if estimate.images_needed is None:
+        images = f"no number of images is enough, because the seeds differ by {spread} (standard deviation)"
+    else:
+        images = f"{_format_need(estimate.images_needed, estimate.images)} images with the same seeds"
+    if max(estimate.seeds) == 1:
+        seeds = "one seed says nothing of the spread between seeds"
+    elif estimate.seeds_needed is None:
+        between = f"{estimate.image_spread:.{digits}f}{unit}"
+        seeds = f"no number of seeds is enough on {estimate.images} images, between which it varies by {between}"
+    else:
+        seeds = f"{_format_need(estimate.seeds_needed, max(estimate.seeds))} seeds on the same images"
+    return f"{now}; {GOAL:.0%} need: {images}; {seeds}"
+
+
+def _format_need(needed: int, there: int) -> str:
+    return f"{needed:,} (now {there:,})"
