@@ -3,7 +3,6 @@
 Trials are processes of `trial_stub.py`; whole runs are in test_sweep_whole.py.
 """
 
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,10 @@ import pytest
 from optuna.trial import TrialState
 
 from sr.runtime.error import UserError
-from sr.sweep import scheduler, trial_process
+from sr.sweep import scheduler
 from sr.sweep.definition import make_definition
 from sr.sweep.objective import read_values
+from sr.sweep.pool.process import ProcessPool
 from sr.sweep.scheduler import Scheduler, list_failures
 from sr.sweep.space import Interval, Space, Values, list_examples, list_points, split_overrides, to_words
 from sr.sweep.study import FOLDER, REASON, Study
@@ -29,7 +29,7 @@ TPE = {"sampler": {"_target_": "optuna.samplers.TPESampler"}, "pruner": NO_PRUNE
 @pytest.fixture(autouse=True)
 def stub_trials(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     stub = Path(__file__).with_name("trial_stub.py")
-    monkeypatch.setattr(trial_process, "COMMAND", (sys.executable, str(stub)))
+    monkeypatch.setattr(scheduler, "PROGRAM", (str(stub),))
     monkeypatch.setenv("PYTHONPATH", str(stub.parents[1]))
     monkeypatch.setattr(scheduler, "POLL_SECONDS", 0.02)
     verbosity = optuna.logging.get_verbosity()
@@ -50,7 +50,8 @@ def sweep(tmp_path: Path) -> Callable[..., Study]:
         directions = ["maximize" if name == "psnr" else "minimize" for name in objectives]
         study = Study(folder, space, settings, directions, seed=0)
         base = [*fixed, f"paths.runs={tmp_path}"]
-        Scheduler(study, folder, base, list(objectives), jobs, report=lambda: None).run()
+        pool = ProcessPool(jobs, is_on_gpu=False, fork_server=False)
+        Scheduler(study, folder, base, list(objectives), jobs, lambda: None, pool).run()
         return study
 
     return run

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sr.record.identity import write_atomic
 from sr.record.result import SUMMARY_FILE, TrainingResult
-from sr.record.trial import PRUNE, TrialChannel
+from sr.record.trial import TrialChannel
 
 
 def main() -> int:
@@ -25,15 +25,14 @@ def main() -> int:
     with (runs / "started.txt").open("a") as file:
         file.write(" ".join(sys.argv[1:]) + "\n")
     channel = TrialChannel.open()
-    if not channel.ask(folder=str(folder)):
-        return 130
+    channel.send(folder=str(folder))
     if words.get("crash") == words["x"]:
         os.kill(os.getpid(), signal.SIGKILL)
     value = 0.0
     for step in range(1, steps + 1):
         time.sleep(float(words.get("sleep", 0)))
         value = -((x - 3) ** 2) * step / steps
-        if channel.ask(step=step, value=value) == PRUNE:
+        if channel.ask(step=step, value=value):
             break
     metrics = {"best/val/Set5/psnr": value, "best/val/Set5/lpips": -value, "best/step": steps}
     result = TrainingResult(status="FINISHED", metrics=metrics, train_seconds=abs(x))

@@ -8,36 +8,22 @@ from pytorch_lightning import Callback, Trainer
 
 from sr.callback.best import BestCheckpoint
 from sr.model.module import SRModule
-from sr.record.trial import PRUNE, TrialChannel
+from sr.record.trial import TrialChannel
 from sr.track.tracker import Tracker
 
 
 class SweepTrial(Callback):
-    """Sends the monitored value of each validation; a pruned run ends as a finished one, with the tag `sr.pruned`.
-
-    If the process that sweeps has ended, the run is interrupted, with a checkpoint: the sweep resumes it when it is
-    started again.
-    """
+    """Sends the monitored value of each validation; a pruned run ends as a finished one, with the tag `sr.pruned`."""
 
     def __init__(self, channel: TrialChannel, best: BestCheckpoint, tracker: Tracker, folder: Path) -> None:
         self.channel, self.best, self.tracker, self.folder = channel, best, tracker, folder
 
     def on_fit_start(self, trainer: Trainer, module: SRModule) -> None:
-        self._ask(folder=str(self.folder))
+        self.channel.send(folder=str(self.folder))
 
     def on_validation_end(self, trainer: Trainer, module: SRModule) -> None:
         if trainer.sanity_checking or self.best.key not in module.metrics:
             return
-        answer = self._ask(step=trainer.global_step, value=module.metrics[self.best.key])
-        if answer == PRUNE:
+        if self.channel.ask(step=trainer.global_step, value=module.metrics[self.best.key]):
             trainer.should_stop = True
             self.tracker.set_tag("sr.pruned", f"worse than other trials at step {trainer.global_step}")
-
-    def _ask(self, **message: object) -> str:
-        try:
-            answer = self.channel.ask(**message)
-        except OSError:
-            answer = ""
-        if not answer:
-            raise KeyboardInterrupt  # the sweep was killed
-        return answer

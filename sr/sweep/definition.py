@@ -23,6 +23,7 @@ FREE_OPTIONS = (
     "track=",
     "sweep.",
     "sweep=",
+    "sweep/pool=",
     "trust=",
 )  # which may change when a sweep is continued
 MAX_NAME_LENGTH = 40

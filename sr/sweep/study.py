@@ -16,6 +16,7 @@ from sr.sweep.space import Space, list_points
 JOURNAL_FILE = "study.journal"
 LOCK_SECONDS = 5  # after which the lock of a killed process is taken over
 FOLDER, REASON, SECONDS = "folder", "reason", "seconds"  # attributes of a trial
+JOB, PRUNED, INTERRUPTIONS = "job", "pruned", "interruptions"  # further ones, that a restarted sweep needs
 
 
 class Study:

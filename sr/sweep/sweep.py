@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from sr.config import cli, schema
+from sr.config.build import build_part
 from sr.config.command_line import find_python
 from sr.config.hydra_error import explain_hydra_error
 from sr.config.quoting import MULTIRUN_FLAGS, split_words
@@ -20,6 +21,8 @@ from sr.record.identity import write_atomic
 from sr.runtime.error import UserError
 from sr.sweep.definition import make_definition
 from sr.sweep.objective import find_direction, list_objectives
+from sr.sweep.pool.gpu import uses_one_gpu
+from sr.sweep.pool.pool import Pool
 from sr.sweep.scheduler import Scheduler, list_failures
 from sr.sweep.space import Params, Space, count_points, list_examples, list_points, split_overrides, to_words
 from sr.sweep.study import Study
@@ -76,6 +79,8 @@ class Sweep:
             / SWEEPS_FOLDER
             / (self.settings["name"] or definition.derive_name())
         )
+        is_on_gpu = uses_one_gpu(self.config["trainer"])
+        pool = build_part(self.settings["pool"], "sweep.pool", jobs=self.settings["jobs"], is_on_gpu=is_on_gpu)
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / LOCK_FILE)
         try:
@@ -84,15 +89,14 @@ class Sweep:
             raise UserError(f"sweep.name={folder.name}: this sweep is running already, in another process") from None
         with lock:
             definition.store(folder)
-            self._run_trials(folder)
+            self._run_trials(folder, pool)
 
-    def _run_trials(self, folder: Path) -> None:
+    def _run_trials(self, folder: Path, pool: Pool) -> None:
         directions = [find_direction(name, self.config) for name in self.objectives]
         study = Study(folder, self.space, self.settings, directions, self.config["seed"])
         report = lambda: self._write_tables(study, folder)  # noqa: E731
-        scheduler = Scheduler(
-            study, folder, [*self.flags, *self.trial_words], self.objectives, self.settings["jobs"], report
-        )
+        words = [*self.flags, *self.trial_words]
+        scheduler = Scheduler(study, folder, words, self.objectives, self.settings["jobs"], report, pool)
         print(f"sweep {folder.name}: {len(study.trials)} of {study.total} trials have begun", file=sys.stderr)
         try:
             scheduler.run()

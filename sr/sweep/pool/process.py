@@ -1,0 +1,106 @@
+"""`sweep/pool=process`: each trial in a process of this machine, begun by a fork server with the libraries in memory."""
+
+import contextlib
+import multiprocessing
+import os
+import runpy
+import signal
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from multiprocessing import forkserver
+
+import psutil
+
+from sr.sweep.pool.command import CommandJob
+from sr.sweep.pool.gpu import VISIBLE, choose_gpu, list_gpus
+from sr.sweep.pool.pool import Pool, Task, TrialJob
+
+PRELOAD = ["sr.sweep.pool.preload"]
+THREADS = "OMP_NUM_THREADS"  # the libraries read it once, when they are loaded
+EXIT_UNKNOWN = 255  # of a process whose fork server has ended: `multiprocessing.popen_forkserver`
+
+
+class ProcessPool(Pool):
+    """Starts trials on this machine; `jobs` of them share its cores.
+
+    `fork_server`: begin them in a moment, as copies of a process that has imported everything. Otherwise, and where
+    processes cannot be copied safely (Windows has no fork, and Apple's libraries do not support it), each is a new Python.
+    If trials take a GPU (`is_on_gpu`), several jobs share those of this machine, one each as far as they go.
+    """
+
+    def __init__(self, jobs: int, is_on_gpu: bool, fork_server: bool = True) -> None:
+        self.threads = str(max(1, (os.cpu_count() or 1) // jobs))
+        self.gpus = list_gpus() if jobs > 1 and is_on_gpu else []
+        self._started: list[tuple[str, TrialJob]] = []  # which trial has which GPU
+        self.is_forking = fork_server and sys.platform == "linux"
+        if self.is_forking:
+            multiprocessing.set_forkserver_preload(PRELOAD)
+            with self._set_threads():
+                forkserver.ensure_running()  # it imports while the study is opened
+
+    def start(self, task: Task) -> TrialJob:
+        if not self.gpus:
+            return self._start(task)
+        self._started = [(gpu, job) for gpu, job in self._started if not job.has_ended]
+        gpu = choose_gpu(self.gpus, [gpu for gpu, _ in self._started])
+        job = self._start(replace(task, variables={**task.variables, VISIBLE: gpu}))
+        self._started.append((gpu, job))
+        return job
+
+    def _start(self, task: Task) -> TrialJob:
+        with self._set_threads():
+            if self.is_forking:
+                try:
+                    return ForkedJob(task)
+                except OSError as error:  # the path of its socket is too long, for example
+                    print(f"note: trials start without a fork server ({error})", file=sys.stderr)
+                    self.is_forking = False
+            return CommandJob(task)
+
+    @contextlib.contextmanager
+    def _set_threads(self) -> Iterator[None]:
+        """Limit the threads of the processes that are started meanwhile, unless the user has set their number."""
+        if THREADS in os.environ:
+            yield
+            return
+        os.environ[THREADS] = self.threads
+        try:
+            yield
+        finally:
+            del os.environ[THREADS]
+
+
+class ForkedJob(TrialJob):
+    """A trial on this machine, as a fork of the server."""
+
+    def __init__(self, task: Task) -> None:
+        context = multiprocessing.get_context("forkserver")
+        self._process = context.Process(target=run_forked, args=(task,), name=task.name)
+        self._process.start()
+
+    @property
+    def has_ended(self) -> bool:
+        code = self._process.exitcode
+        self.exit_code = code or 0
+        return code is not None and not (code == EXIT_UNKNOWN and psutil.pid_exists(self._process.pid))
+
+    def kill(self) -> None:
+        self._process.kill()
+
+
+def run_forked(task: Task) -> None:
+    """Run the program of a trial in this process, as if Python had just been started with it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # the server ignores both
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    with task.log.open("ab") as output:
+        for descriptor in (1, 2):
+            os.dup2(output.fileno(), descriptor)
+    os.environ.update(task.variables)
+    flag, *words = task.program
+    if flag == "-m":
+        sys.argv = words
+        runpy.run_module(words[0], run_name="__main__", alter_sys=True)
+    else:
+        sys.argv = [flag, *words]
+        runpy.run_path(flag, run_name="__main__")
