@@ -260,7 +260,7 @@ def test_layers_of_the_documents_are_those_that_lint_checks() -> None:
         "contracts"
     ][0]
     text = (ROOT / "docs/extend.md").read_text(encoding="utf-8").partition("## Layers")[2].partition("\n## ")[0]
-    written = [set(re.findall(r"`(\w+)`", line)) for line in re.findall(r"^\d\. (.*)$", text, re.MULTILINE)]
+    written = [set(re.findall(r"`(\w+)`", line)) for line in re.findall(r"^\d+\. (.*)$", text, re.MULTILINE)]
     assert written == [set(layer.split(" | ")) for layer in contract["layers"]]
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from sr.comparison.verdict import PairResult
 from sr.record.result import Metrics
 
 
@@ -120,8 +121,9 @@ class GroupPair:
     second: str
     metric: str
     images: list[str]  # those that both have
-    result: Any  # `sr.comparison.verdict.PairResult` of the first against the second
+    result: PairResult  # of the first against the second
     sentence: str  # the verdict in words
+    power: str = ""  # in words: how likely a difference of `power=` is found, and what it takes
 
 
 @dataclass(kw_only=True)

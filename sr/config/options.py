@@ -112,6 +112,20 @@ class VerifyOptions(TypedDict):
     paths: Paths
 
 
+class CompareOptions(TypedDict):
+    """The options of `sr.compare`."""
+
+    runs: PathStr | Sequence[PathStr]
+    filter: NonEmptyStr | None
+    reference: PathStr | None
+    published: Sequence[NonEmptyStr]
+    columns: Sequence[NonEmptyStr] | None
+    power: PositiveFloat | None
+    output: PathStr | None
+    progress: bool
+    paths: Paths
+
+
 class CleanOptions(TypedDict):
     """The options of `sr.clean`."""
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from hydra.core.hydra_config import HydraConfig
 
 from sr.data.cache import DIGEST_FOLDER
@@ -24,7 +23,7 @@ from sr.record import git, machine
 from sr.record.checkpoint_files import list_checkpoints
 from sr.record.json_text import to_json
 from sr.record.run_file import write_atomic
-from sr.record.run_folder import CHOICES_FILE, CONFIG_FILE, OPTION_FILES, OVERRIDES_FILE
+from sr.record.run_folder import OPTION_FILES, collect_options, to_yaml
 from sr.runtime.redact import mask_passwords, mask_patch
 from sr.track.tracker import Tracker
 
@@ -69,21 +68,11 @@ def collect_files(
     }
     files = collect_options(config, choices, overrides)
     files |= {
-        "environment.yaml": mask_passwords(_to_yaml(environment)).encode(),
+        "environment.yaml": mask_passwords(to_yaml(environment)).encode(),
         "packages.txt": mask_passwords(list_packages()).encode(),
     }
-    patch = mask_patch(changes.patch, "\n".join([_to_yaml(config), *overrides]))
+    patch = mask_patch(changes.patch, "\n".join([to_yaml(config), *overrides]))
     return files | ({"changes.patch": patch} if patch else {})
-
-
-def collect_options(config: dict[str, Any], choices: dict[str, str], overrides: Sequence[str]) -> dict[str, bytes]:
-    """Return the files of a run's options, name -> content: the config, what was typed, and the chosen groups."""
-    trees = {
-        CONFIG_FILE: config,
-        OVERRIDES_FILE: list(overrides),
-        CHOICES_FILE: {group: choice for group, choice in choices.items() if choice is not None},
-    }
-    return {name: mask_passwords(_to_yaml(tree)).encode() for name, tree in trees.items()}
 
 
 def choose_path(folder: Path, name: str) -> Path:
@@ -161,7 +150,3 @@ def _list_other_files(config: dict[str, Any]) -> list[UsedSet]:
             files = sorted(path for path in folder.rglob("*") if path.suffix in (".py", ".yaml"))[:MAX_CONFIG_DIR_FILES]
             used_sets.append(UsedSet(OTHER, f"--config-dir={folder.name}", files, {}, folder.parent))
     return used_sets
-
-
-def _to_yaml(node: Any) -> str:
-    return yaml.safe_dump(node, sort_keys=False, allow_unicode=True)

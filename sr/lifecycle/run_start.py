@@ -9,12 +9,12 @@ from typing import Any
 import torch
 
 from sr.config.changed_options import list_changed_options, name_group
-from sr.lifecycle.provenance import choose_path, collect_files, collect_options, list_config_dirs
+from sr.lifecycle.provenance import choose_path, collect_files, list_config_dirs
 from sr.record import git
 from sr.record.hyperparameters import select_hyperparameters
 from sr.record.identity import lock_run
 from sr.record.run_file import write_atomic
-from sr.record.run_folder import create_run_folder
+from sr.record.run_folder import collect_options, create_run_folder
 from sr.record.run_name import format_run_name
 from sr.record.trial import list_trial_tags
 from sr.track.tracker import Tracker

@@ -6,9 +6,10 @@ A checkpoint, a journal and `summary.json` hold the names as strings (`name_metr
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Literal, NamedTuple, Self
 
-from sr.metric.protocol import Protocol
+if TYPE_CHECKING:
+    from sr.metric.protocol import Protocol  # imports torch, and sr.compare does without
 
 Stage = Literal["val", "test"]
 Weights = Literal["", "raw", "bicubic"]  # "": those that count, averaged if there is an average; raw: the last step's
@@ -55,7 +56,7 @@ class MetricKey(NamedTuple):
         after = f"_{self.weights}" if self.weights else ""
         return f"{before}{self.stage}/{self.set}/{self.measure}{after}"
 
-    def column(self, protocol: Protocol, lr: str) -> str:
+    def column(self, protocol: "Protocol", lr: str) -> str:
         """Return the name in a tracker, where runs of different protocols share their columns: `val/Set5 x2 edsr/psnr`.
 
         `lr` says how the set's LR images are made; it is part of the name unless it is the standard way.

@@ -11,6 +11,7 @@ from sr.image.color import rgb_to_luma
 from sr.metric.metric import Metric
 from sr.metric.psnr import psnr
 from sr.metric.ssim import ssim
+from sr.metric.standard import describe_rounding, describe_standard_lr
 from sr.runtime.error import UserError
 from sr.runtime.option_types import NonEmptyStr
 
@@ -73,15 +74,12 @@ class Protocol:
 
     @property
     def standard_lr(self) -> str:
-        """The degradation of all published tables, as `SRDataModule.describe_lr` writes it.
-
-        This text is stored in every evaluate.json and must never change.
-        """
-        return f"Bicubic(scale={self.scale}, border=mirror)"
+        """The degradation of all published tables, as `SRDataModule.describe_lr` writes it."""
+        return describe_standard_lr(self.scale)
 
     def describe(self, lr: str = "") -> dict[str, str | int]:
         """Return everything that must be equal before two numbers may be compared; `lr` describes how the LR was made."""
-        lr_source = {"lr": f"{lr}{', not rounded' if self.channel == 'y8' else ''}"} if lr else {}
+        lr_source = {"lr": describe_rounding(lr, self.channel)} if lr else {}
         return {
             "protocol": self.name,
             "channel": "gray" if self.color == "gray" else self.channel,

@@ -2,18 +2,37 @@
 
 import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from sr.record.identity import LOCK_FILE
 from sr.record.run_file import write_atomic
 from sr.record.run_name import make_folder_name
 from sr.runtime.error import UserError
+from sr.runtime.redact import mask_passwords
 
 CONFIG_FILE, OVERRIDES_FILE, CHOICES_FILE = OPTION_FILES = ("config.yaml", "overrides.yaml", "choices.yaml")
 NEW_FOLDER_PREFIX = ".new-"  # of a folder that is still being made
 MAX_RUNS_PER_SECOND = 1000
+
+
+def collect_options(config: dict[str, Any], choices: dict[str, str], overrides: Sequence[str]) -> dict[str, bytes]:
+    """Return the files of a run's options, name -> content: the config, what was typed, and the chosen groups."""
+    trees = {
+        CONFIG_FILE: config,
+        OVERRIDES_FILE: list(overrides),
+        CHOICES_FILE: {group: choice for group, choice in choices.items() if choice is not None},
+    }
+    return {name: mask_passwords(to_yaml(tree)).encode() for name, tree in trees.items()}
+
+
+def to_yaml(node: Any) -> str:
+    """Return a tree of plain values as YAML, in its own order."""
+    return yaml.safe_dump(node, sort_keys=False, allow_unicode=True)
 
 
 def create_run_folder(runs: str, name: str, files: Mapping[str, bytes]) -> Path:

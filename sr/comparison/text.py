@@ -1,0 +1,106 @@
+"""The comparison as text: for the terminal, and as Markdown."""
+
+import re
+import textwrap
+from collections.abc import Iterator, Sequence
+
+from sr.comparison.layout import BEST, SECOND, TextCell, lay_out_options, lay_out_table
+from sr.comparison.run import GroupPair, RunComparison, Table
+from sr.runtime.terminal import TABLE_WIDTH, format_count, format_table
+
+WIDTH = 100  # characters of a line of text; tables have TABLE_WIDTH
+MAX_PAIRS = 12  # of a table on the terminal; of more, those with the best group are shown
+MARKS = {BEST: "**{}**", SECOND: "<u>{}</u>"}
+
+
+def format_terminal(comparison: RunComparison) -> str:
+    """Return all tables with their verdicts and notes, and what was left out."""
+    blocks = []
+    options = lay_out_options(comparison)
+    if options:
+        blocks.append(
+            "Groups, and the options in which they differ:\n\n" + format_table(_to_rows(options), TABLE_WIDTH)
+        )
+    for table in comparison.tables:
+        lines = [f"{table.title} {describe_size(table)}", "", format_table(_to_rows(lay_out_table(table)), TABLE_WIDTH)]
+        remarks = [line for remark in list_remarks(table, MAX_PAIRS) for line in _wrap(remark)]
+        blocks.append("\n".join([*lines, *remarks]))
+    lists = (("Notes:", comparison.notes), ("Left out:", format_skipped(comparison)))
+    blocks += [
+        "\n".join([title, *(part for line in lines for part in _wrap(f"  {line}"))]) for title, lines in lists if lines
+    ]
+    return "\n\n".join(blocks)
+
+
+def format_markdown(comparison: RunComparison) -> str:
+    """Return the same as Markdown, with the best value in bold and the second best underlined."""
+    blocks = ["# Comparison"]
+    options = lay_out_options(comparison)
+    if options:
+        blocks.append("Groups, and the options in which they differ:\n\n" + _format_markdown_table(options))
+    for table in comparison.tables:
+        blocks.append(
+            f"## {_escape(table.title)}\n\n{describe_size(table)}\n\n{_format_markdown_table(lay_out_table(table))}"
+        )
+        remarks = [f"* {_escape(line.strip())}" for line in list_remarks(table) if line]
+        blocks += ["\n".join(remarks)] if remarks else []
+    lists = (("Notes", comparison.notes), ("Left out", format_skipped(comparison)))
+    blocks += [
+        "\n".join([f"## {title}", "", *(f"* {_escape(line)}" for line in lines)]) for title, lines in lists if lines
+    ]
+    return "\n\n".join(blocks) + "\n"
+
+
+def describe_size(table: Table) -> str:
+    """Return in parentheses over how many images the values are means, and what differences are to."""
+    images = format_count(len(table.images), "image") if table.images else "means only"
+    return f"({images}; Δ to {table.reference})"
+
+
+def list_remarks(table: Table, most: int | None = None) -> Iterator[str]:
+    """Yield the lines under a table: the verdict of each pair, and the notes.
+
+    Of more than `most` pairs only those with the best group.
+    """
+    is_cut = most is not None and len(table.pairs) > most
+    shown = [pair for pair in table.pairs if pair.first == table.pairs[0].first] if is_cut else table.pairs
+    notes = [*table.notes]
+    if is_cut:
+        notes.append(f"{len(table.pairs) - len(shown)} more pairs are in compare.md")
+    if shown:
+        yield ""
+        yield from (f"  {line}" for pair in shown for line in format_pair(pair))
+    if notes:
+        yield ""
+        yield from (f"  note: {note}" for note in notes)
+
+
+def format_pair(pair: GroupPair) -> list[str]:
+    """Return `espcn l1 against fsrcnn l1: better by …`, and what more would take if the user asks for that."""
+    return [f"{pair.first} against {pair.second}: {pair.sentence}", *([f"  {pair.power}"] if pair.power else [])]
+
+
+def format_skipped(comparison: RunComparison) -> list[str]:
+    """Return a line for each run that was left out."""
+    return [f"{run.name}: {run.reason}" for run in comparison.skipped]
+
+
+def _wrap(line: str) -> list[str]:
+    """Return a line in the width of the terminal; what follows the first line is indented by four more."""
+    indent = " " * (len(line) - len(line.lstrip()))
+    return textwrap.wrap(line.strip(), WIDTH, initial_indent=indent, subsequent_indent=f"{indent}    ") or [""]
+
+
+def _to_rows(cells: Sequence[Sequence[TextCell]]) -> list[tuple[str, ...]]:
+    return [tuple(cell.text for cell in row) for row in cells]
+
+
+def _format_markdown_table(cells: Sequence[Sequence[TextCell]]) -> str:
+    header, *rows = [[MARKS.get(cell.rank, "{}").format(_escape(cell.text)) for cell in row] for row in cells]
+    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _escape(text: str) -> str:
+    """Return a text in which Markdown reads no character as its own."""
+    return re.sub(r"([\\|*_`<>\[\]#])", r"\\\1", text)

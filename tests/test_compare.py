@@ -1,0 +1,301 @@
+"""sr.compare: which runs are one group, what shares a table, and what the tables say."""
+
+import csv
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from made_up_runs import describe_protocol, make_evaluation, make_training
+
+from sr.comparison.collect import RunCollector
+from sr.comparison.comparing import make_comparison
+from sr.comparison.data import format_json
+from sr.comparison.text import format_terminal
+from sr.evaluation.published import find_model
+from sr.runtime.error import UserError
+from sr.track.address import default_uri
+
+IMAGES = ("baby", "bird", "butterfly", "head", "woman")
+
+
+def score(*psnrs: float, names: tuple[str, ...] = IMAGES) -> dict[str, dict[str, float]]:
+    return {"Set5": dict(zip(names, psnrs, strict=True))}
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    return tmp_path / "runs"
+
+
+@pytest.fixture
+def compare(runs: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """`compare(["runs"], reference="espcn")` compares without the command line; gives what is printed, and compare.json."""
+    monkeypatch.chdir(runs.parent)
+
+    def call(words: Sequence[str] = ("runs",), condition: str | None = None, **options: Any) -> Any:
+        config = {"runs": words, "filter": condition, "reference": None, "columns": None, "power": None} | options
+        collector = RunCollector(runs, default_uri(runs), runs / "temporary")
+        published = [find_model(model) for model in options.get("published", ())]
+        comparison = make_comparison(collector, config, published)
+        return format_terminal(comparison), json.loads(format_json(comparison))
+
+    return call
+
+
+def find_row(content: Any, name: str, table: int = 0) -> Any:
+    return next(row for row in content["tables"][table]["rows"] if row["name"] == name)
+
+
+def study(runs: Path) -> None:
+    """Two nets × three seeds: means of 30.0, 30.2, 30.4 and of 31, 31, 31.3 dB."""
+    for seed, (espcn, fsrcnn) in enumerate([(30.0, 31.0), (30.2, 31.0), (30.4, 31.3)]):
+        make_training(runs, f"1-espcn-{seed}", score(*[espcn + k for k in (-2, -1, 0, 1, 2)]), seed=seed)
+        make_training(
+            runs, f"2-fsrcnn-{seed}", score(*[fsrcnn + k for k in (-2, -1, 0, 1, 2)]), net="fsrcnn", seed=seed
+        )
+
+
+def test_seeds_are_one_group_with_mean_and_deviation(runs: Path, compare: Any) -> None:
+    study(runs)
+    out, content = compare()
+    assert [(group["name"], [run["seed"] for run in group["runs"]]) for group in content["groups"]] == [
+        ("espcn", [0, 1, 2]), ("fsrcnn", [0, 1, 2])]  # fmt: skip
+    espcn, fsrcnn = find_row(content, "espcn"), find_row(content, "fsrcnn")
+    assert espcn["metrics"]["psnr"]["mean"] == pytest.approx(30.2)
+    assert espcn["metrics"]["psnr"]["deviation"] == pytest.approx(0.2)
+    assert fsrcnn["metrics"]["psnr"]["mean"] == pytest.approx(31.1)
+    assert fsrcnn["metrics"]["psnr"]["deviation"] == pytest.approx(0.1732, abs=1e-4)
+    assert fsrcnn["metrics"]["psnr"]["difference"] == pytest.approx(3.1)
+    assert re.search(r"espcn +3 +30\.20 ± 0\.20 +\+2\.20", out)
+    assert re.search(r"espcn +3 +0, 1, 2 +espcn", out)  # the table of options
+    assert "model.net.espcn_width" not in out  # it follows from the choice of the net
+
+
+@pytest.mark.parametrize(("options", "name"), [
+    ({"model.optimizer.lr": 0.002}, "lr=0.002"),
+    ({"data.patch": 48}, "patch=48"),
+    ({"trainer.max_steps": 900, "model.optimizer.lr": 0.1}, "lr=0.1 max_steps=900"),
+])  # fmt: skip
+def test_a_group_is_named_by_what_differs(runs: Path, compare: Any, options: dict[str, Any], name: str) -> None:
+    make_training(runs, "a", score(1, 2, 3, 4, 5))
+    make_training(runs, "b", score(1, 2, 3, 4, 6), options=options)
+    _, content = compare()
+    assert content["groups"][1]["name"] == name
+    assert set(content["options"]) == set(options)
+
+
+@pytest.mark.parametrize("options", [
+    {"paths.runs": "/elsewhere"}, {"track.experiment": "other"}, {"data.workers": 4}, {"data.test": ["Set14"]},
+    {"trainer.accelerator": "gpu"}, {"model.alarm.collapse.contrast": 0.5}, {"resume": "x"}, {"metric.also.ms_ssim": {}},
+    {"data.seed": 7},
+])  # fmt: skip
+def test_options_that_change_no_result_split_no_group(runs: Path, compare: Any, options: dict[str, Any]) -> None:
+    make_training(runs, "a", score(1, 2, 3, 4, 5))
+    make_training(runs, "b", score(1, 2, 3, 4, 6), seed=1, options=options)
+    _, content = compare()
+    assert [len(group["runs"]) for group in content["groups"]] == [2]
+
+
+def test_the_same_seed_twice_is_no_second_sample(runs: Path, compare: Any) -> None:
+    make_training(runs, "a", score(1, 2, 3, 4, 5))
+    make_training(runs, "b", score(2, 3, 4, 5, 6))
+    out, content = compare(["runs", "runs"])
+    assert find_row(content, "espcn l1")["runs"] == 1
+    assert find_row(content, "espcn l1")["metrics"]["psnr"]["mean"] == 4
+    assert "a and b have the same options and seed=0" in out
+
+
+def test_the_same_run_twice_counts_once(runs: Path, compare: Any) -> None:
+    folder = make_training(runs, "a", score(1, 2, 3, 4, 5))
+    out, content = compare([str(folder), "runs", "runs/a"])
+    assert [len(group["runs"]) for group in content["groups"]] == [1]
+    assert "one group" in out
+
+
+def test_training_and_evaluation_of_its_checkpoint_are_one_run(runs: Path, compare: Any) -> None:
+    for seed in (0, 1):
+        folder = make_training(runs, f"1-{seed}", score(30, 31, 32, 33, 34), seed=seed)
+        values = score(30, 31, 32, 33, 34) | {"Set14": {"comic": 25.0 + seed, "zebra": 26.0 + seed}}
+        make_evaluation(runs, f"2-{seed}", values, checkpoint=folder / "best.ckpt", ms=10.0 + 2 * seed)
+    _, content = compare()
+    assert [len(group["runs"]) for group in content["groups"]] == [2]
+    assert [(table["set"], find_row(content, "espcn l1", k)["runs"]) for k, table in enumerate(content["tables"])] == [
+        ("Set5", 2), ("Set14", 2)]  # fmt: skip
+    row = find_row(content, "espcn l1", 1)
+    assert (row["parameters"], row["multiply_adds"], row["ms_per_image"]) == (26796, 6_148_915_200, 11.0)
+    assert row["metrics"]["psnr"]["mean"] == 26.0
+
+
+def test_result_images_of_another_program_are_a_row(runs: Path, compare: Any) -> None:
+    make_training(runs, "a", score(30, 31, 32, 33, 34))
+    make_evaluation(runs, "b", score(30, 31, 32, 33, 35), images="/results/waifu2x")
+    _, content = compare()
+    assert find_row(content, "waifu2x")["metrics"]["psnr"]["mean"] == 32.2
+    assert find_row(content, "espcn l1")["metrics"]["psnr"]["mean"] == 32.0
+
+
+@pytest.mark.parametrize(("protocol", "key"), [
+    (describe_protocol(name="vdsr"), "protocol"),
+    (describe_protocol(lr="BSR(scale=2)"), "lr"),
+    (describe_protocol(scale=3), "×3"),
+])  # fmt: skip
+def test_another_protocol_has_a_table_of_its_own(runs: Path, compare: Any, protocol: dict[str, Any], key: str) -> None:
+    make_training(runs, "a", score(30, 31, 32, 33, 34))
+    make_training(runs, "b", score(30, 31, 32, 33, 34), net="fsrcnn", protocol=protocol)
+    out, content = compare()
+    assert [[row["name"] for row in table["rows"] if row["kind"] == "group"] for table in content["tables"]] == [
+        ["espcn"], ["fsrcnn"]]  # fmt: skip
+    assert key in out
+    if key != "×3":
+        assert f"Set5 ×2: tables of their own, for {key} differs" in out
+
+
+def test_an_image_that_was_changed_by_a_byte_is_named(runs: Path, compare: Any) -> None:
+    make_training(runs, "a", score(30, 31, 32, 33, 34))
+    make_training(runs, "b", score(30, 31, 32, 33, 34), net="fsrcnn", content={"bird": "another byte"})
+    out, content = compare()
+    assert len(content["tables"]) == 2
+    assert "bird differs in content between a and b" in out
+
+
+def test_a_missing_image_is_named_and_all_means_are_over_the_shared_ones(runs: Path, compare: Any) -> None:
+    make_training(runs, "a", score(30, 31, 32, 33, 40))
+    make_training(runs, "b", score(31, 32, 33, 34, names=IMAGES[:4]), net="fsrcnn")
+    out, content = compare(published=["IMDN"])
+    assert [table["images"] for table in content["tables"]] == [list(IMAGES[:4])]
+    assert find_row(content, "espcn")["metrics"]["psnr"]["mean"] == 31.5
+    assert "woman is missing in b: all values are means over the 4 of 5 images that every run has" in out
+    assert "the published values of IMDN" in out
+    assert "(4 images" in out
+
+
+def test_published_rows_stand_beside(runs: Path, compare: Any) -> None:
+    make_training(runs, "a", score(37, 37, 37, 37, 37))
+    _, content = compare(published=["imdn"])
+    row = find_row(content, "IMDN")
+    assert (row["kind"], row["metrics"]["psnr"]["mean"], row["metrics"]["ssim"]["mean"]) == ("published", 38.00, 0.9605)
+
+
+def test_the_reference_may_be_a_run_or_a_group(runs: Path, compare: Any) -> None:
+    study(runs)
+    for reference in ("espcn", "runs/1-espcn-1"):
+        _, content = compare(reference=reference)
+        assert content["tables"][0]["reference"] == "espcn"
+        assert find_row(content, "fsrcnn")["metrics"]["psnr"]["difference"] == pytest.approx(0.9)
+        assert find_row(content, "bicubic")["metrics"]["psnr"]["difference"] == pytest.approx(-2.2)
+        assert find_row(content, "espcn")["metrics"]["psnr"]["difference"] is None
+
+
+def test_a_reference_need_not_be_named_twice(runs: Path, compare: Any) -> None:
+    study(runs)
+    _, content = compare(["runs/1-espcn-0", "runs/1-espcn-1"], reference="runs/2-fsrcnn-0")
+    assert content["tables"][0]["reference"] == "fsrcnn"
+    assert find_row(content, "espcn")["metrics"]["psnr"]["difference"] == pytest.approx(-0.9)
+
+
+def test_runs_without_results_are_listed_with_the_reason(runs: Path, compare: Any) -> None:
+    make_training(runs, "1-good", score(30, 31, 32, 33, 34))
+    make_training(runs, "2-untested", {}, net="fsrcnn")
+    make_training(runs, "3-failed", {}, net="fsrcnn", status="FAILED", exit="NaN or explosion")
+    make_training(runs, "4-damaged", score(30, 31, 32, 33, 34), net="fsrcnn")
+    (runs / "4-damaged" / "per_image.json").write_text("{")
+    make_training(runs, "5-cut", score(30, 31, 32, 33, 34), net="fsrcnn")
+    (runs / "5-cut" / "config.yaml").write_text("model: {")
+    out, content = compare()
+    reasons = {run["name"]: run["reason"] for run in content["skipped"]}
+    assert reasons.keys() == {"2-untested", "3-failed", "4-damaged", "5-cut"}
+    assert "evaluate it: python -m sr.evaluate" in reasons["2-untested"]
+    assert "ended as FAILED (NaN or explosion)" in reasons["3-failed"]
+    assert "per_image.json" in reasons["4-damaged"]
+    assert "config.yaml" in reasons["5-cut"]
+    assert all(name in out.partition("Left out:")[2] for name in reasons)
+    assert [group["name"] for group in content["groups"]] == ["espcn l1"]
+
+
+@pytest.mark.parametrize(("words", "options", "message"), [
+    (["nowhere"], {}, "runs=nowhere: expected a run's folder"),
+    (["runs/1-espcn-O"], {}, 'Did you mean "1-espcn-2"?'),
+    (["sweep:loss"], {}, "runs=sweep:loss: expected the name of a sweep"),
+    (["empty"], {}, "runs=empty: expected a run's folder or a folder of runs"),
+    (["file.txt"], {}, "runs=file.txt: expected a run's folder"),
+    (["damaged.json"], {}, "nothing can be compared"),
+    (["runs"], {"reference": "espcm"}, "reference=espcm: expected a run, or one of the groups espcn, fsrcnn. Did you mean"),
+    (["runs"], {"columns": ["pnsr"]}, 'columns=[pnsr]: expected metrics of these runs, psnr, ssim. Did you mean "psnr"?'),
+    (["runs"], {"published": ["IMDM"]}, "published=IMDM: expected one of"),
+    (["experiment:sr"], {}, "runs=experiment:sr: there is no database"),
+    (["runs"], {"condition": "tags.data = 'T91'"}, "filter=tags.data = 'T91': there is no database"),
+])  # fmt: skip
+def test_mistakes_are_explained(
+    tmp_path: Path, runs: Path, compare: Any, words: list[str], options: dict[str, Any], message: str
+) -> None:
+    study(runs)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file.txt").write_text("")
+    (tmp_path / "damaged.json").write_text("{}")
+    with pytest.raises(UserError, match=re.escape(message)):
+        compare(words, **options)
+
+
+@pytest.mark.parametrize(("words", "message"), [
+    ((), "runs=[]: expected at least one run"),
+    (("runs", "power=-1"), "power=-1: expected"),
+    (("runs", "runs=[runs]"), "expected the runs once"),
+    (("runs", "output=file.txt/x"), "output=file.txt/x: expected a folder that can be written"),
+    (("runs", "refernce=x"), "reference"),
+])  # fmt: skip
+def test_mistyped_options_are_explained(
+    sr: Any, tmp_path: Path, runs: Path, words: tuple[str, ...], message: str
+) -> None:
+    (tmp_path / "file.txt").write_text("")
+    answer = sr("compare", "track=none", *words)
+    assert answer.code == 2
+    assert message in answer.err
+    assert not list(runs.glob("*compare*"))
+
+
+def test_evaluate_json_alone_is_enough(tmp_path: Path, runs: Path, compare: Any) -> None:
+    folder = make_evaluation(runs, "a", score(30, 31, 32, 33, 34))
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "evaluate.json").write_bytes((folder / "evaluate.json").read_bytes())
+    _, content = compare(["theirs/evaluate.json", "runs/a/evaluate.json"])
+    assert {row["name"] for row in content["tables"][0]["rows"]} == {"bicubic", "theirs", "ESPCN"}
+
+
+def test_without_digests_another_image_is_found_by_its_bicubic_value(tmp_path: Path, runs: Path, compare: Any) -> None:
+    make_training(runs, "a", score(30, 31, 32, 33, 34))
+    values = {"Set5": {name: (30.0, 0.9, 28.0 + (name == "head"), 0.8) for name in IMAGES}}
+    folder = make_evaluation(tmp_path, "b", values)
+    (folder / "data.json").unlink()
+    out, content = compare(["runs", str(folder)])
+    assert "head differs in content between a and b" in out
+    assert len(content["tables"]) == 2
+
+
+def test_a_sweep_is_found_by_its_name(runs: Path, compare: Any) -> None:
+    folder = make_training(runs, "1-a", score(30, 31, 32, 33, 34))
+    (runs / "sweeps" / "loss").mkdir(parents=True)
+    with (runs / "sweeps" / "loss" / "trials.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["trial", "seed", "psnr", "seconds", "state", "folder", "reason"],
+                                    ["1", "0", "30", "9", "complete", str(folder), ""],
+                                    ["2", "1", "–", "9", "fail", "", "out of memory"]])  # fmt: skip
+    out, content = compare(["sweep:loss"])
+    assert [run["name"] for group in content["groups"] for run in group["runs"]] == ["1-a"]
+    assert "trial 2 of loss: it has no run: out of memory" in out
+
+
+def test_csv_says_what_is_printed(runs: Path, sr: Any) -> None:
+    study(runs)
+    answer = sr("compare", "runs", "track=none", "output=out")
+    assert answer.code == 0, answer.err
+    lines = list(csv.DictReader((runs.parent / "out" / "compare.csv").open(encoding="utf-8")))
+    espcn = next(line for line in lines if line["method"] == "espcn")
+    keys = ("set", "scale", "protocol", "runs", "seeds")
+    assert [espcn[key] for key in keys] == ["Set5", "2", "edsr", "3", "0, 1, 2"]
+    assert float(espcn["psnr"]) == pytest.approx(30.2)
+    assert float(espcn["psnr_std"]) == pytest.approx(0.2)
+    assert float(espcn["psnr_delta"]) == pytest.approx(2.2)
+    names = {path.name for path in (runs.parent / "out").iterdir()}
+    assert {"compare.csv", "compare_pairs.csv", "compare.md", "compare.tex", "compare.json"} <= names
