@@ -1,6 +1,7 @@
 """What tests share: the command line in this very process, small data of their own, the real images where they are."""
 
 import copy
+import gc
 import json
 import os
 import sys
@@ -20,6 +21,7 @@ from sr.config import schema
 from sr.config.cli import find_conf_dir
 from sr.runtime import torchvision_shim
 
+gc.disable()  # until everything is imported: a collection of a million objects takes a quarter of a second
 torchvision_shim.install()  # tests import Lightning, torchmetrics and spandrel themselves
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two test processes on two cores
@@ -47,6 +49,13 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "slow: left out of make test; make slow runs these alone")
     if config.getoption("--config-dir"):
         sys.path.insert(0, str(Path(config.getoption("--config-dir")).resolve()))
+
+
+def pytest_collection_finish() -> None:
+    """Leave the objects that exist before the first test out of every garbage collection."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session", autouse=True)
