@@ -25,6 +25,7 @@ class PowerEstimate:
     seeds: tuple[int, int]
     images_needed: int | None  # with the same seeds; None: no number of images is enough
     seeds_needed: int | None  # in each group, with the same images; None: no number is enough, or there is one seed
+    both_needed: tuple[int, int] | None  # seeds and images, in the present proportion, if neither alone is enough
     image_spread: float  # standard deviations: of the difference between images,
     seed_spread: float  # and of the mean between seeds, the larger of both groups
 
@@ -44,22 +45,27 @@ def estimate_power(a: np.ndarray, b: np.ndarray, difference: float, pairs: int =
     images, seeds = a.shape[1], (len(a), len(b))
     spread = measure_spread(a, b)
 
-    def predict(count: int, seeds: tuple[int, int]) -> float:
-        return predict_power(spread, difference, count, seeds, pairs)
+    def predict(count: int, per_group: int | None = None) -> float:
+        counts = seeds if per_group is None else tuple(per_group if there > 1 else 1 for there in seeds)
+        return predict_power(spread, difference, count, counts, pairs)
 
-    def with_images(count: int) -> float:
-        return predict(count, seeds)
+    def scale_images(per_group: int) -> int:
+        return math.ceil(images * per_group / max(seeds))
 
-    def with_seeds(count: int) -> float:
-        return predict(images, tuple(count if there > 1 else 1 for there in seeds))
-
+    has_seeds = max(seeds) > 1
+    images_needed = _find_least(predict, count_images(pairs), MAX_IMAGES)
+    seeds_needed = _find_least(lambda count: predict(images, count), 2, MAX_SEEDS) if has_seeds else None
+    both = None
+    if has_seeds and images_needed is None and seeds_needed is None:
+        both = _find_least(lambda count: predict(scale_images(count), count), 2, MAX_SEEDS)
     return PowerEstimate(
         difference=difference,
-        power=predict(images, seeds),
+        power=predict(images),
         images=images,
         seeds=seeds,
-        images_needed=_find_least(with_images, count_images(pairs), MAX_IMAGES),
-        seeds_needed=_find_least(with_seeds, 2, MAX_SEEDS) if max(seeds) > 1 else None,
+        images_needed=images_needed,
+        seeds_needed=seeds_needed,
+        both_needed=(both, scale_images(both)) if both else None,
         image_spread=math.sqrt(spread.images),
         seed_spread=math.sqrt(max(spread.seeds)),
     )
@@ -104,17 +110,19 @@ def describe_power(estimate: PowerEstimate, unit: str = "", digits: int = 2) -> 
     now = f"a difference of {estimate.difference:g}{unit} is found with a probability of {estimate.power:.0%}"
     spread = f"{estimate.seed_spread:.{digits}f}{unit}"
     if estimate.images_needed is None:
-        images = f"no number of images is enough, because the seeds differ by {spread} (standard deviation)"
+        images = f"no number of images alone, because the seeds vary by {spread} (standard deviation)"
     else:
         images = f"{_format_need(estimate.images_needed, estimate.images)} images with the same seeds"
     if max(estimate.seeds) == 1:
-        seeds = "one seed says nothing of the spread between seeds"
-    elif estimate.seeds_needed is None:
-        between = f"{estimate.image_spread:.{digits}f}{unit}"
-        seeds = f"no number of seeds is enough on {estimate.images} images, between which it varies by {between}"
+        seeds = "; one seed says nothing of the spread between seeds"
+    elif estimate.seeds_needed is not None:
+        seeds = f", or {_format_need(estimate.seeds_needed, max(estimate.seeds))} seeds on the same images"
     else:
-        seeds = f"{_format_need(estimate.seeds_needed, max(estimate.seeds))} seeds on the same images"
-    return f"{now}; {GOAL:.0%} need: {images}; {seeds}"
+        between = f"{estimate.image_spread:.{digits}f}{unit}"
+        seeds = f", and no number of seeds alone, because the difference varies by {between} between images"
+    if estimate.both_needed:
+        seeds += "; together {:,} seeds on {:,} images".format(*estimate.both_needed)
+    return f"{now}; {GOAL:.0%} need {images}{seeds}"
 
 
 def _format_need(needed: int, there: int) -> str:
