@@ -14,7 +14,7 @@ from sr.runtime.error import UserError, suggest_nearest
 if TYPE_CHECKING:
     from sr.benchmark.row import Row
 
-PARTS = ("training", "backend", "track", "degrade", "imresize", "metric", "cache")
+PARTS = ("training", "backend", "track", "sweep", "degrade", "imresize", "metric", "cache")
 RENAMED_PARTS = {"gear": "backend"}
 
 
@@ -68,6 +68,10 @@ def _run_part(part: str, config: dict[str, Any]) -> "list[Row]":
         from sr.benchmark.tracking import compare_tracking
 
         return list(compare_tracking(config))
+    if part == "sweep":
+        from sr.benchmark.sweep import compare_sweeps
+
+        return compare_sweeps(config)
     from sr.benchmark.functions import compare_functions
 
     return compare_functions(part, config["rounds"], config["threads"])
