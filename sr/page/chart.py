@@ -1,4 +1,4 @@
-"""Charts of a page: Plotly's figures as JSON, its templates for a light and a dark page, and plotly.js, compressed."""
+"""Charts of a page: Plotly's figures as JSON, its template, and plotly.js, compressed."""
 
 import base64
 import gzip
@@ -6,7 +6,7 @@ import json
 from functools import lru_cache
 from typing import Any
 
-TEMPLATES = {"light": "plotly_white", "dark": "plotly_dark"}
+TEMPLATE, GRID_COLOR = "plotly_white", "#d5dae1"  # the template's own grid can hardly be seen on a dark page
 SIZE_AND_STYLE = ("template", "width", "height", "autosize")  # of a layout; the page decides
 
 
@@ -34,8 +34,11 @@ def compress_plotly() -> str:
 
 
 @lru_cache
-def load_templates() -> str:
-    """Return Plotly's templates for a light and a dark page, as JSON."""
+def load_template() -> str:
+    """Return Plotly's template for a white page, as JSON."""
     from plotly.io import templates
 
-    return to_script_json({scheme: templates[name].to_plotly_json() for scheme, name in TEMPLATES.items()})
+    template = templates[TEMPLATE].to_plotly_json()
+    for axis in ("xaxis", "yaxis"):
+        template["layout"][axis] |= {"gridcolor": GRID_COLOR, "zerolinecolor": GRID_COLOR}
+    return to_script_json(template)

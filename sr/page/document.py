@@ -15,7 +15,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 
-from sr.page.chart import compress_plotly, convert_figure, load_templates
+from sr.page.chart import compress_plotly, convert_figure, load_template
 
 ASSETS = Path(__file__).parent / "assets"
 CHART_HEIGHT = 420  # CSS pixels
@@ -69,13 +69,17 @@ class Section:
         numeric = [all(not isinstance(row[k].sort, str) for row in cells) for k in range(len(header))]
         self._add("table", title=title, header=header, rows=cells, numeric=numeric)
 
-    def add_chart(self, figure: Any, title: str | None = None, height: int = CHART_HEIGHT) -> None:
+    def add_chart(
+        self, figure: Any, title: str | None = None, height: int = CHART_HEIGHT, is_half: bool = False
+    ) -> None:
         """Add a figure of Plotly as wide as the page and `height` CSS pixels high, in the colors of the page.
 
-        `title` is its caption (None: the title of the figure, which is taken out of it).
+        `title` is its caption (None: the title of the figure, which is taken out of it). On a wide page two charts that
+        are `is_half` stand side by side. Kinds of charts that need WebGL (`scattergl`, `parcoords`) are not drawn: they
+        evaluate code, which the page forbids.
         """
         own_title, content = convert_figure(figure)
-        self._add("chart", title=title or own_title or "Chart", height=height, figure=content)
+        self._add("chart", title=title or own_title or "Chart", height=height, figure=content, is_half=is_half)
         self.has_charts = True
 
     def _add(self, template: str, **values: Any) -> None:
@@ -115,7 +119,7 @@ class Page:
             styles=[_read_asset("page.css"), *self.styles],
             scripts=[*scripts, *self.scripts],
             plotly=compress_plotly() if has_charts else None,
-            plotly_templates=load_templates() if has_charts else None,
+            plotly_template=load_template() if has_charts else None,
         )
 
 

@@ -76,6 +76,13 @@ def describe_location(uri: str) -> str:
     return str(find_database(uri) or remove_credentials(uri))
 
 
+def format_run_address(identity: Identity | None) -> str | None:
+    """Return the address of a run's page; None if it has none, or lies in a database without a server."""
+    if identity is None or identity.run_id is None or not is_server(identity.uri or ""):
+        return None
+    return f"{remove_credentials(identity.uri).rstrip('/')}/#/runs/{identity.run_id}"
+
+
 def resolve_address(identity: Identity | None, runs: Path) -> str:
     """Return the address of the MLflow that a run belongs to: where it began, or the database in `runs`.
 

@@ -1,7 +1,6 @@
 "use strict";
 (() => {
   const NARROW = 600; // CSS pixels; below it, the legend is under the chart
-  const dark = matchMedia("(prefers-color-scheme: dark)");
   const isTouch = matchMedia("(pointer: coarse)").matches; // a drag scrolls the page there, it does not zoom
   const config = {
     displaylogo: false, showSendToCloud: false, displayModeBar: isTouch ? false : "hover",
@@ -9,7 +8,7 @@
   };
   const plots = [...document.querySelectorAll(".plot")];
   const readJson = (element) => JSON.parse(element.textContent);
-  const templates = readJson(document.getElementById("plotly-templates"));
+  const template = readJson(document.getElementById("plotly-template"));
 
   async function loadPlotly() {
     const packed = atob(document.getElementById("plotly").textContent);
@@ -20,16 +19,14 @@
     document.head.append(script);
   }
 
-  function makeLayout({ data, layout }, width, height) {
-    const style = getComputedStyle(document.body);
-    const result = structuredClone(layout);
+  function makeLayout(layout, width, height) {
     const isNarrow = width < NARROW;
-    const hasLabelsOnTop = data.some((trace) => trace.type === "parcoords");
+    const result = structuredClone(layout);
     Object.assign(result, {
-      width, height, template: templates[dark.matches ? "dark" : "light"], uirevision: "same",
+      width, height, template, uirevision: "same", // the user's zoom stays
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
-      font: { ...result.font, color: style.color, family: style.fontFamily, size: isNarrow ? 11 : 13 },
-      margin: { t: hasLabelsOnTop ? 72 : 32, r: isNarrow ? 12 : 32, b: 48, l: isNarrow ? 44 : 64, ...result.margin },
+      font: { ...result.font, color: "#1b1f24", family: getComputedStyle(document.body).fontFamily, size: isNarrow ? 11 : 13 },
+      margin: { t: 32, r: isNarrow ? 12 : 32, b: 48, l: isNarrow ? 44 : 64, ...result.margin },
     });
     if (isTouch) result.dragmode = false;
     if (isNarrow) result.legend = { ...result.legend, orientation: "h", x: 0, xanchor: "left", y: -0.2, yanchor: "top" };
@@ -41,7 +38,7 @@
     const { clientWidth: width, clientHeight: height } = plot;
     if (!width || !window.Plotly) return; // hidden, or in a frame that has no size yet
     plot.figure ??= readJson(plot.parentElement.querySelector("script"));
-    Plotly.react(plot, plot.figure.data, makeLayout(plot.figure, width, height), config);
+    Plotly.react(plot, plot.figure.data, makeLayout(plot.figure.layout, width, height), config);
   }
 
   loadPlotly().then(() => {
@@ -49,7 +46,6 @@
       requestAnimationFrame(() => entries.forEach((entry) => draw(entry.target)));
     });
     plots.forEach((plot) => observer.observe(plot));
-    dark.addEventListener("change", () => plots.forEach(draw));
   }).catch((error) => {
     for (const plot of plots) plot.textContent = `This browser cannot draw the chart (${error.message}).`;
   });

@@ -1,0 +1,50 @@
+"""Parameter importances of a sweep: how much of the spread of an objective each option explains, by fANOVA.
+
+Hutter, Hoos, Leyton-Brown, "An Efficient Approach for Assessing Hyperparameter Importance" (ICML 2014), as Optuna has it: a
+random forest is fitted to the trials that have finished, and the variance of its predictions is divided among the options.
+"""
+
+import math
+
+from optuna.importance import FanovaImportanceEvaluator, get_param_importances
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+
+MIN_TRIALS = 10
+RELIABLE_TRIALS = 50  # of which the shares hardly change from one sweep to another
+EVALUATOR = "fANOVA, Optuna's FanovaImportanceEvaluator"
+
+
+def create_evaluator() -> FanovaImportanceEvaluator:
+    """Return the evaluator, with a seed: the same trials give the same shares."""
+    return FanovaImportanceEvaluator(seed=0)
+
+
+def list_finished(study: Study, objective: int) -> list[FrozenTrial]:
+    """Return the trials that have a finite value of this objective."""
+    trials = study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
+    return [trial for trial in trials if math.isfinite(trial.values[objective])]
+
+
+def find_obstacle(study: Study, objective: int) -> str | None:
+    """Return why there are no importances of this objective; None if there are."""
+    trials = list_finished(study, objective)
+    if len(trials) < MIN_TRIALS:
+        return f"they need at least {MIN_TRIALS} trials that have finished (found {len(trials)})"
+    if len({trial.values[objective] for trial in trials}) == 1:
+        return "all trials have the same value"
+    return None
+
+
+def compute_importances(study: Study, objective: int) -> dict[str, float]:
+    """Return the share of each option, from 0 to 1, the largest first; together they are 1. It takes about a second."""
+    shares = get_param_importances(
+        study, evaluator=create_evaluator(), target=lambda trial: trial.values[objective] if trial.values else math.nan
+    )
+    return {name: float(share) for name, share in shares.items()}
+
+
+def describe_reliability(count: int) -> str:
+    """Return a sentence that says how the shares are computed, and how far they can be trusted."""
+    caution = f", a rough estimate: fewer than {RELIABLE_TRIALS} trials" if count < RELIABLE_TRIALS else ""
+    return f"Share of the variance that each option explains ({EVALUATOR}, from {count} trials{caution})."
