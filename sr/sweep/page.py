@@ -12,7 +12,6 @@ from urllib.parse import quote
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-import sr
 from sr.page.document import Page, PageCell, Section
 from sr.record.git import find_checkout, read_state
 from sr.record.identity import read_identity
@@ -58,7 +57,7 @@ class SweepState:
     @property
     def objectives(self) -> list[str]:
         """The names of the objectives."""
-        return self.definition.objective
+        return list(self.definition.objective)
 
     @property
     def options(self) -> list[str]:
@@ -80,7 +79,7 @@ def build_page(state: SweepState) -> Page:
     _add_definition(page.add_section("Definition"), state)
     page.footer = {
         "folder": str(state.folder),
-        "sr": f"{sr.__version__}{_describe_commit()}",
+        "sr": _describe_commit(),
         "written": f"{datetime.now().astimezone():%Y-%m-%d %H:%M:%S %Z}",
     }
     return page
@@ -170,9 +169,9 @@ def _add_definition(section: Section, state: SweepState) -> None:
     section.add_facts(
         {
             "the same in all trials": mask_passwords(" ".join(definition.base)) or "the defaults",
-            "sampler": _describe_part(definition.sampler) if definition.sampler else "grid: every combination",
-            "pruner": _describe_part(definition.pruner),
-            "objective": ", ".join(definition.objective),
+            "sampler": describe_part(definition.sampler) if definition.sampler else "grid: every combination",
+            "pruner": describe_part(definition.pruner),
+            "objective": ", ".join(state.objectives),
         }
     )
 
@@ -202,7 +201,7 @@ def _format_seconds(trial: FrozenTrial) -> PageCell | None:
     return None if seconds is None else PageCell(f"{seconds:.1f}", seconds)
 
 
-def _describe_part(node: dict[str, Any]) -> str:
+def describe_part(node: dict[str, Any]) -> str:
     """Return `TPESampler(n_startup_trials=10)` of a node of the config."""
     options: Sequence[str] = [f"{key}={value}" for key, value in node.items() if key != "_target_"]
     return f"{node['_target_'].rpartition('.')[2]}({', '.join(options)})"
@@ -210,4 +209,6 @@ def _describe_part(node: dict[str, Any]) -> str:
 
 def _describe_commit() -> str:
     state = read_state(find_checkout())
-    return f", commit {state['sha'][:10]}{' with changes' * (state['dirty'] == 'true')}" if state else ""
+    if not state:
+        return "installed package, no commit"
+    return f"commit {state['sha'][:10]}{', with changes' * (state['dirty'] == 'true')}"

@@ -3,6 +3,7 @@
 import shlex
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from filelock import FileLock, Timeout
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
+from optuna.trial import FrozenTrial
 
 from sr.config import cli, schema
 from sr.config.build import build_part
@@ -19,13 +21,16 @@ from sr.config.hydra_error import explain_hydra_error
 from sr.config.quoting import MULTIRUN_FLAGS, split_words
 from sr.record.identity import write_atomic
 from sr.runtime.error import UserError
-from sr.sweep.definition import make_definition
+from sr.sweep.definition import Definition, make_definition
 from sr.sweep.objective import find_direction, list_objectives
+from sr.sweep.page import SweepState
+from sr.sweep.page_writer import PAGE_FILE, PageWriter
 from sr.sweep.pool.gpu import uses_one_gpu
 from sr.sweep.pool.pool import Pool
 from sr.sweep.scheduler import Scheduler, list_failures
 from sr.sweep.space import Params, Space, count_points, list_examples, list_points, split_overrides, to_words
 from sr.sweep.study import Study
+from sr.sweep.summary_run import log_summary_run
 from sr.sweep.table import format_trials, trials_to_csv
 
 SWEEPS_FOLDER, LOCK_FILE, TABLE_FILE, CSV_FILE = "sweeps", ".lock", "table.txt", "trials.csv"
@@ -89,21 +94,28 @@ class Sweep:
             raise UserError(f"sweep.name={folder.name}: this sweep is running already, in another process") from None
         with lock:
             definition.store(folder)
-            self._run_trials(folder, pool)
+            self._run_trials(folder, pool, definition)
 
-    def _run_trials(self, folder: Path, pool: Pool) -> None:
+    def _run_trials(self, folder: Path, pool: Pool, definition: Definition) -> None:
         directions = [find_direction(name, self.config) for name in self.objectives]
         study = Study(folder, self.space, self.settings, directions, self.config["seed"])
-        report = lambda: self._write_tables(study, folder)  # noqa: E731
+        read_state = partial(SweepState.read, study, folder, definition, self._format_command)
+        writer = PageWriter(read_state, folder)
+        report = lambda: (self._write_tables(study, folder), writer.update())  # noqa: E731
         words = [*self.flags, *self.trial_words]
         scheduler = Scheduler(study, folder, words, self.objectives, self.settings["jobs"], report, pool)
         print(f"sweep {folder.name}: {len(study.trials)} of {study.total} trials have begun", file=sys.stderr)
         try:
             scheduler.run()
         except KeyboardInterrupt:
+            writer.stop()
             print(f"\nthe same command continues this sweep ({folder})")
             raise
-        print("\n" + self._write_tables(study, folder))
+        table = self._write_tables(study, folder)
+        writer.finish()
+        typed = ["-m", *self.fixed, *(f"{key}={values}" for key, values in definition.space.items())]
+        log_summary_run(read_state(), self.config, typed)
+        print("\n" + table)
         self._print_end(study, folder)
 
     def _write_tables(self, study: Study, folder: Path) -> str:
@@ -117,9 +129,9 @@ class Sweep:
         failures = list_failures(study)
         best = study.sort_trials()[0] if len(failures) < len(study.trials) else None
         print(f"\nsweep       {folder}")
+        print(f"page        {folder / PAGE_FILE}")
         if best:
-            words = [*self.flags, *self.trial_words, *to_words(dict(best.params))]
-            print(f"best trial  {shlex.join([find_python(), '-m', 'sr.run', *words])}")
+            print(f"best trial  {self._format_command(best)}")
         if self.settings["sampler"] is not None:
             print(f"more trials sweep.trials={2 * study.total}")
         if failures:
@@ -127,6 +139,10 @@ class Sweep:
                 f"{len(failures)} of {study.total} trials failed; their output is in {folder}/trials", file=sys.stderr
             )
             raise SystemExit(EXIT_FAILURES)
+
+    def _format_command(self, trial: FrozenTrial) -> str:
+        words = [*self.flags, *self.trial_words, *to_words(dict(trial.params))]
+        return shlex.join([find_python(), "-m", "sr.run", *words])
 
     def _check_trials(self, is_grid: bool) -> dict[str, Any]:
         """Compose and check the options of the trials before the first one begins; return the config of the first."""

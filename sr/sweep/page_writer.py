@@ -1,0 +1,73 @@
+"""Write the page of a sweep, its importances and plots while trials run, at a small share of the time."""
+
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from sr.record.run_file import write_atomic
+from sr.runtime.terminal import print_note
+from sr.sweep.page import SweepState, build_page, format_importances
+from sr.sweep.plots import write_images
+
+PAGE_FILE, IMPORTANCES_FILE, PLOTS_FOLDER = "sweep.html", "importances.txt", "plots"
+MAX_SHARE = 0.03  # of the time that the page may take from the trials
+FIRST_COST = 4.0  # CPU seconds of the first time, with the imports
+NICENESS = 10  # of the thread: trials come first
+JOIN_SECONDS = 10.0
+
+
+class PageWriter:
+    """Writes the page when trials have ended, in a thread; at the end of the sweep always.
+
+    `read_state` reads the study, in the calling thread. Whatever goes wrong with the page is a note: the sweep goes on.
+    """
+
+    def __init__(self, read_state: Callable[[], SweepState], folder: Path, max_share: float = MAX_SHARE) -> None:
+        self._read_state, self._folder, self._max_share = read_state, folder, max_share
+        self._first = self._count_ended()
+        self._thread: threading.Thread | None = None
+        self._next_time = time.monotonic() + FIRST_COST * (1 / max_share - 1)
+
+    def update(self) -> None:
+        """Write the page in the background, unless that was done a short while ago or still goes on."""
+        if time.monotonic() < self._next_time or (self._thread and self._thread.is_alive()):
+            return
+        self._thread = threading.Thread(
+            target=self._write_in_background, args=(self._read_state(),), name="page", daemon=True
+        )
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Wait until the page that is being written is there; none is begun."""
+        if self._thread:
+            self._thread.join(JOIN_SECONDS)
+
+    def finish(self) -> None:
+        """Write the page of all trials, unless it is there and no trial has ended since this object was made."""
+        self.stop()
+        if self._count_ended() != self._first or not (self._folder / PAGE_FILE).exists():
+            write_page(self._read_state())
+
+    def _count_ended(self) -> int:
+        return sum(trial.state.is_finished() for trial in self._read_state().trials)
+
+    def _write_in_background(self, state: SweepState) -> None:
+        with contextlib.suppress(AttributeError, OSError):  # Linux knows a niceness of threads
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+        start = time.thread_time()
+        write_page(state)
+        self._next_time = time.monotonic() + (time.thread_time() - start) * (1 / self._max_share - 1)
+
+
+def write_page(state: SweepState) -> None:
+    """Write the page, the importances and the plots into the sweep's folder; what cannot be written is a note."""
+    try:
+        write_atomic(state.folder / PAGE_FILE, build_page(state).render())
+        write_atomic(state.folder / IMPORTANCES_FILE, format_importances(state))
+        (state.folder / PLOTS_FOLDER).mkdir(exist_ok=True)
+        write_images(state.copy, state.objectives, state.folder / PLOTS_FOLDER)
+    except Exception as error:  # a disk that is full, or whatever a library raises
+        print_note(f"{state.folder / PAGE_FILE} is not up to date ({type(error).__name__}: {error}); the sweep goes on")
