@@ -1,6 +1,7 @@
 """`sr.inspect` finds and names every planted defect, and reports nothing for clean sets."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,21 @@ CLEAN = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg")
 SETS = ("camera.png", "motorcycle_left.png", "coins.png")
 
 
-@pytest.fixture
-def shelf(tmp_path: Path, photos: Any) -> Path:
-    """`train` with four photographs, and a set `Known` with three others."""
+@pytest.fixture(scope="module")
+def filled_shelf(tmp_path_factory: pytest.TempPathFactory, photos: Any) -> Path:
+    """Write the photographs once: to encode them takes half a second."""
+    root = tmp_path_factory.mktemp("shelf")
     for folder, names in (("train", CLEAN), ("sets/Known/HR", SETS)):
-        (tmp_path / folder).mkdir(parents=True)
+        (root / folder).mkdir(parents=True)
         for name in names:
-            photos(name).save(tmp_path / folder / f"{Path(name).stem}.png")
+            photos(name).save(root / folder / f"{Path(name).stem}.png")
+    return root
+
+
+@pytest.fixture
+def shelf(tmp_path: Path, filled_shelf: Path) -> Path:
+    """`train` with four photographs, and a set `Known` with three others."""
+    shutil.copytree(filled_shelf, tmp_path, dirs_exist_ok=True)
     return tmp_path
 
 
