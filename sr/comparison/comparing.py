@@ -6,16 +6,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from sr import __version__
 from sr.comparison.collect import RunCollector
 from sr.comparison.data import format_csv, format_json, format_pairs_csv
 from sr.comparison.group import group_runs
 from sr.comparison.latex import format_latex
 from sr.comparison.measure import check_columns
+from sr.comparison.page import copy_page, write_page
 from sr.comparison.pairs import add_pairs
 from sr.comparison.recording import ComparisonRun
 from sr.comparison.run import ComparedRun, Group, RunComparison, Skipped
 from sr.comparison.table import describe_splits, make_tables
 from sr.comparison.text import format_markdown, format_terminal
+from sr.config.command_line import format_command
 from sr.evaluation.published import find_model
 from sr.record.run_file import write_atomic
 from sr.runtime.error import DiskError, UserError, suggest_nearest
@@ -46,6 +49,10 @@ def run_comparison(config: dict[str, Any], choices: dict[str, str], overrides: S
         with run.open(choices, overrides) as folder:
             for target in (folder, output) if output else (folder,):
                 write_files(comparison, target)
+            footer = {"command": format_command("sr.compare", {}, list(overrides)), "sr": __version__}
+            write_page(comparison, folder, images=_count_images(config["images"]), trust=config["trust"], footer=footer)
+            if output:
+                copy_page(folder, output)
             run.record(_list_tags(comparison), _format_description(comparison))
         if output:
             print(f"output      {output}")
@@ -92,6 +99,11 @@ def write_files(comparison: RunComparison, folder: Path) -> None:
             write_atomic(folder / name, make_text(comparison))
         except OSError as error:
             raise DiskError(f"{folder / name}: cannot be written ({error.strerror or error})") from None
+
+
+def _count_images(images: int | str) -> int | None:
+    """Return the number of images of the page; None for `all`."""
+    return None if images == "all" else int(images)
 
 
 def _add_reference(collector: RunCollector, config: dict[str, Any], found: list[ComparedRun]) -> list[ComparedRun]:

@@ -2,14 +2,18 @@
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 from sr.comparison.run import ComparedRun, SetScore, Table, TableRow
+from sr.record.checkpoint_files import BEST
+from sr.record.run_folder import CONFIG_FILE
 
+Source = tuple[ComparedRun, SetScore]
 METRIC = "psnr"
 BICUBIC_PREFIX = "bicubic_"  # before the name of a metric of an image
 
 
-def select_run(row: TableRow) -> tuple[ComparedRun, SetScore] | None:
+def select_run(row: TableRow) -> Source | None:
     """Return the run that stands for a group, with its results: the one of median PSNR, of two the lower; None without.
 
     Images of all seeds would make the page too large, and those of the best one would be too good.
@@ -23,6 +27,20 @@ def select_run(row: TableRow) -> tuple[ComparedRun, SetScore] | None:
     ]
     candidates.sort(key=lambda pair: pair[1].means[METRIC])
     return candidates[(len(candidates) - 1) // 2] if candidates else None
+
+
+def has_images(run: ComparedRun, score: SetScore) -> bool:
+    """Return whether there may be result images of a run: its checkpoint, a net without weights, or a folder of images."""
+    if score.folder is None or not (score.folder / CONFIG_FILE).is_file():
+        return False
+    return run.checkpoint is None or any(file.is_file() for file in list_checkpoint_files(run, score))
+
+
+def list_checkpoint_files(run: ComparedRun, score: SetScore) -> list[Path]:
+    """Return where the checkpoint of a run may be: where it was, or in a folder that was moved."""
+    file = Path(run.checkpoint or BEST)
+    folders = [folder for folder in (run.folder, score.folder) if folder is not None]
+    return [*([file] if run.checkpoint else []), *(folder / file.name for folder in folders)]
 
 
 def select_images(tables: Sequence[Table], count: int | None) -> list[list[str]]:

@@ -8,6 +8,7 @@ from sr.runtime.option_types import (
     Fraction,
     NonEmptyStr,
     NonNegativeFloat,
+    NonNegativeInt,
     PathStr,
     PositiveFloat,
     PositiveInt,
@@ -121,6 +122,8 @@ class CompareOptions(TypedDict):
     published: Sequence[NonEmptyStr]
     columns: Sequence[NonEmptyStr] | None
     power: PositiveFloat | None
+    images: NonNegativeInt | Literal["all"]
+    trust: Sequence[NonEmptyStr]
     output: PathStr | None
     progress: bool
     paths: Paths
