@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +14,11 @@ from made_up_runs import describe_protocol, make_evaluation, make_training
 from sr.comparison.collect import RunCollector
 from sr.comparison.comparing import make_comparison
 from sr.comparison.data import format_json
+from sr.comparison.latex import format_latex
+from sr.comparison.measure import KNOWN
+from sr.comparison.run import RunComparison
 from sr.comparison.text import format_terminal
+from sr.config.schema import find_conf_dir
 from sr.evaluation.published import find_model
 from sr.runtime.error import UserError
 from sr.track.address import default_uri
@@ -35,13 +40,17 @@ def compare(runs: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """`compare(["runs"], reference="espcn")` compares without the command line; gives what is printed, and compare.json."""
     monkeypatch.chdir(runs.parent)
 
-    def call(words: Sequence[str] = ("runs",), condition: str | None = None, **options: Any) -> Any:
+    def make(words: Sequence[str] = ("runs",), condition: str | None = None, **options: Any) -> RunComparison:
         config = {"runs": words, "filter": condition, "reference": None, "columns": None, "power": None} | options
         collector = RunCollector(runs, default_uri(runs), runs / "temporary")
         published = [find_model(model) for model in options.get("published", ())]
-        comparison = make_comparison(collector, config, published)
+        return make_comparison(collector, config, published)
+
+    def call(*args: Any, **options: Any) -> Any:
+        comparison = make(*args, **options)
         return format_terminal(comparison), json.loads(format_json(comparison))
 
+    call.latex = lambda **options: format_latex(make(**options))
     return call
 
 
@@ -217,7 +226,7 @@ def test_runs_without_results_are_listed_with_the_reason(runs: Path, compare: An
 
 @pytest.mark.parametrize(("words", "options", "message"), [
     (["nowhere"], {}, "runs=nowhere: expected a run's folder"),
-    (["runs/1-espcn-O"], {}, 'Did you mean "1-espcn-2"?'),
+    (["runs/espcm"], {}, 'Did you mean "espcn"?'),
     (["sweep:loss"], {}, "runs=sweep:loss: expected the name of a sweep"),
     (["empty"], {}, "runs=empty: expected a run's folder or a folder of runs"),
     (["file.txt"], {}, "runs=file.txt: expected a run's folder"),
@@ -231,7 +240,8 @@ def test_runs_without_results_are_listed_with_the_reason(runs: Path, compare: An
 def test_mistakes_are_explained(
     tmp_path: Path, runs: Path, compare: Any, words: list[str], options: dict[str, Any], message: str
 ) -> None:
-    study(runs)
+    for name in ("espcn", "fsrcnn"):
+        make_training(runs, name, score(30, 31, 32, 33, 34), net=name)
     (tmp_path / "empty").mkdir()
     (tmp_path / "file.txt").write_text("")
     (tmp_path / "damaged.json").write_text("{}")
@@ -299,3 +309,132 @@ def test_csv_says_what_is_printed(runs: Path, sr: Any) -> None:
     assert float(espcn["psnr_delta"]) == pytest.approx(2.2)
     names = {path.name for path in (runs.parent / "out").iterdir()}
     assert {"compare.csv", "compare_pairs.csv", "compare.md", "compare.tex", "compare.json"} <= names
+
+
+def parse_latex(text: str) -> list[list[list[str]]]:
+    """Return the cells of each tabular as plain text, without marks."""
+    words = {r"\textbackslash{}": "\\", r"\pm": "±", r"\times": "×", r"\Delta": "Δ", r"\uparrow": "↑", r"\downarrow": "↓",
+             r"\infty": "∞", r"\dots{}": "…", "--": "–", r"\_": "_", r"\&": "&", r"\%": "%", "$": ""}  # fmt: skip
+    tables = []
+    for body in re.findall(r"\\toprule\n(.*?)\\bottomrule", text, re.DOTALL):
+        rows = []
+        for line in body.replace("\\midrule\n", "").strip().splitlines():
+            assert line.endswith(r"\\")
+            cells = re.split(r"(?<!\\) & ", line.removesuffix(r"\\").strip())
+            cells = [re.sub(r"\\(?:textbf|underline)\{(.*)\}$", r"\1", cell) for cell in cells]
+            for latex, plain in words.items():
+                cells = [cell.replace(latex, plain) for cell in cells]
+            rows.append(cells)
+        tables.append(rows)
+    return tables
+
+
+def parse_printed(text: str) -> list[list[list[str]]]:
+    """Return the cells of each table that begins with the column `method`."""
+    tables = []
+    for block in re.findall(r"^(method .*?)(?:\n\n|\Z)", text, re.DOTALL | re.MULTILINE):
+        lines = [line for line in block.splitlines() if not line.startswith("─")]
+        tables.append([re.split(r" {2,}", line.strip()) for line in lines])
+    return tables
+
+
+def test_latex_and_markdown_hold_the_printed_table(runs: Path, sr: Any) -> None:
+    study(runs)
+    make_training(runs, "3-odd", score(31, 31, 31, 31, 31), net="a_b", loss="x&y", options={"model.optimizer.lr": 0.5})
+    make_evaluation(runs, "4", score(*[math.inf] * 5), images="/r/100%_#1")
+    answer = sr("compare", "runs", "track=none", "output=out", "published=[EDSR]")
+    latex = Path("out/compare.tex").read_text(encoding="utf-8")
+    printed = parse_printed(answer.out)
+    assert len(printed) == 1
+    assert len(printed[0]) == 7
+    assert [[[cell.replace(r"\#", "#") for cell in row] for row in table] for table in parse_latex(latex)] == printed
+    depth = 0
+    for line in latex.splitlines():  # braces are balanced, and nothing is left that LaTeX would take for its own
+        assert line.startswith("%") or not re.search(r"(?<!\\)[#_^~]|[±×Δ↑∞–]", line), line
+        depth += len(re.findall(r"(?<!\\)\{", line)) - len(re.findall(r"(?<!\\)\}", line))
+    assert depth == 0
+    markdown = Path("out/compare.md").read_text(encoding="utf-8")
+    rows = [
+        [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+        for line in markdown.splitlines()
+        if line[:1] == "|"
+    ]
+    plain = [[re.sub(r"\\(.)|\*\*|</?u>", r"\1", cell) for cell in row] for row in rows]
+    assert printed[0][-1] in plain
+    assert all(row in plain for row in printed[0])
+
+
+def test_the_best_is_bold_and_equal_values_are_marked_equally(runs: Path, compare: Any) -> None:
+    """Two groups differ in the third digit, which is not printed: both are best. Bicubic is not marked."""
+    for k, (net, psnr) in enumerate([("espcn", 30.001), ("fsrcnn", 30.002), ("imdn", 29.9), ("rfdn", 27.0)]):
+        make_training(runs, f"{k}", score(*[psnr] * 5), net=net)
+    latex = compare.latex()
+    assert [re.findall(rf"{net} & 1 & (.*?) &", latex)[0] for net in ("espcn", "fsrcnn", "imdn", "rfdn")] == [
+        r"\textbf{30.00}", r"\textbf{30.00}", r"\underline{29.90}", "27.00"]  # fmt: skip
+    assert re.search(r"bicubic & -- & 28\.00 &", latex)
+
+
+def test_of_a_distance_the_lowest_is_the_best(runs: Path, compare: Any) -> None:
+    for name, value in (("a", 0.2), ("b", 0.1)):
+        folder = make_evaluation(runs, name, score(30, 30, 30, 30, 30), images=f"/{name}")
+        text = (folder / "evaluate.json").read_text().replace('"psnr"', '"lpips"').replace("30.0", str(value))
+        (folder / "evaluate.json").write_text(text)
+    assert [row["name"] for row in compare(columns=["lpips"])[1]["tables"][0]["rows"]] == ["bicubic", "b", "a"]
+    assert r"b & 1 & \textbf{0.1000} & -27.9000" in compare.latex(columns=["lpips"])
+
+
+def test_the_verdicts_are_those_of_the_statistics(runs: Path, compare: Any) -> None:
+    """On 14 images a difference of one sign is significant; on five, nothing can be."""
+    for name, base in (("espcn", 30.0), ("fsrcnn", 30.5)):
+        values = {f"i{k}": base + k + 0.01 * (k % 3) * (name == "espcn") for k in range(14)}
+        make_training(runs, name, {"Set14": values} | score(*[base + k for k in range(5)]), net=name)
+    out, content = compare(power=0.05)
+    (set14,), (set5,) = content["tables"][0]["pairs"], content["tables"][1]["pairs"]
+    assert (set14["first"], set14["second"], set14["verdict"]) == ("fsrcnn", "espcn", "better")
+    assert set14["difference"] == pytest.approx(0.5 - 0.01 * 13 / 14)
+    assert set14["sentence"].startswith("better by 0.49 dB [")
+    assert "p < 0.001; of two weight files, not of two methods" in set14["sentence"]
+    assert set5["sentence"] == "too few images to tell on Set5 (n = 5): at least 1 more needed"
+    assert "a difference of 0.05 dB is found with a probability of" in out
+
+
+def test_one_group_is_compared_with_bicubic(runs: Path, compare: Any) -> None:
+    make_training(runs, "a", {"Set14": {f"i{k}": 29.0 + k for k in range(14)}})
+    pair = compare()[1]["tables"][0]["pairs"][0]
+    assert (pair["first"], pair["second"], pair["verdict"], pair["difference"]) == (
+        "espcn l1",
+        "bicubic",
+        "better",
+        7.5,
+    )
+
+
+def test_many_groups_are_not_all_compared_with_each_other(
+    runs: Path, compare: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sr.comparison.pairs.MAX_GROUPS", 3)
+    for k in range(5):
+        make_training(runs, f"{k}", score(*[30 + k] * 5), options={"data.batch": k + 1})
+    pairs = compare()[1]["tables"][0]["pairs"]
+    assert [(pair["first"], pair["second"]) for pair in pairs] == [
+        ("batch=5", "batch=4"), ("batch=5", "batch=3"), ("batch=4", "batch=3")]  # fmt: skip
+    out, content = compare(reference="batch=3")
+    assert [(pair["first"], pair["second"]) for pair in content["tables"][0]["pairs"]] == [
+        ("batch=5", "batch=3"), ("batch=4", "batch=3"), ("batch=3", "batch=2"), ("batch=3", "batch=1")]  # fmt: skip
+    assert "of 5 groups, each is compared with batch=3 alone" in out
+
+
+def test_metrics_have_the_direction_that_their_classes_have() -> None:
+    from sr.metric.color_shift import ColorShift
+    from sr.metric.dists import DISTS
+    from sr.metric.lpips import LPIPS
+    from sr.metric.lr_psnr import LRPSNR
+    from sr.metric.ms_ssim import MSSSIM
+    from sr.metric.spectrum import Spectrum
+
+    classes = {"color_shift": ColorShift, "dists": DISTS, "lpips": LPIPS, "lr_psnr": LRPSNR, "ms_ssim": MSSSIM,
+               "spectrum": Spectrum}  # fmt: skip
+    assert classes.keys() == {path.stem for path in (find_conf_dir() / "metric" / "also").glob("*.yaml")}
+    for name, kind in classes.items():
+        assert KNOWN[name].better == kind.better
+        assert KNOWN[name].unit == getattr(kind, "unit", KNOWN[name].unit)

@@ -24,9 +24,46 @@ class Result(NamedTuple):
 class Comparable:
     """Results that stand in one table. `images` are those that all of them have."""
 
-    results: list[Result]
-    images: set[str]
+    results: list[Result] = field(default_factory=list)
+    images: set[str] = field(default_factory=set)
     differs: list[str] = field(default_factory=list)  # why it is not in the first table of this set and protocol
+    _files: dict[str, tuple[str, str]] = field(default_factory=dict)  # digest by name, and the first run that has it
+    _bicubic: dict[str, tuple[float, str]] = field(default_factory=dict)  # the same of the values of bicubic
+
+    def add(self, result: Result) -> None:
+        """Add a result for which `find_conflict` found none."""
+        images = set(result.score.per_image)
+        self.images = self.images & images if self.results else images
+        self.results.append(result)
+        for name, digest in result.score.files.items():
+            self._files.setdefault(name, (digest, result.run.name))
+        for name, value in _list_bicubic(result.score):
+            self._bicubic.setdefault(name, (value, result.run.name))
+
+    def find_conflict(self, result: Result) -> str | None:
+        """Return why a result cannot stand with these; None if it can."""
+        if bool(result.score.per_image) != bool(self.images):
+            return "only its means are known, and not over which images"
+        changed = self._find_changed(result.score)
+        if changed:
+            verb = "differs" if len(changed) == 1 else "differ"
+            other = next(iter(changed.values()))
+            return f"{name_images([*changed])} {verb} in content between {other} and {result.run.name}"
+        shared = self.images & set(result.score.per_image)
+        if self.images and 2 * len(shared) < len(self.images):
+            return f"{result.run.name} has only {len(shared)} of the {len(self.images)} images"
+        return None
+
+    def _find_changed(self, score: SetScore) -> dict[str, str]:
+        """Return the images whose content differs, each with the name of a run that has the other one.
+
+        It is that of the files if it is known; without data.json the values of bicubic interpolation betray another image.
+        """
+        if score.files and self._files:
+            known = ((name, digest, self._files[name]) for name, digest in score.files.items() if name in self._files)
+            return {name: run for name, digest, (other, run) in known if digest != other}
+        values = ((name, value, self._bicubic[name]) for name, value in _list_bicubic(score) if name in self._bicubic)
+        return {name: run for name, value, (other, run) in values if abs(value - other) > MAX_BICUBIC_DIFFERENCE}
 
     @property
     def all_images(self) -> list[str]:
@@ -62,56 +99,27 @@ def _sort_by_content(results: list[Result]) -> list[Comparable]:
     """Put each result with the first ones whose images are the same; those with most images come first."""
     found: list[Comparable] = []
     for result in sorted(results, key=lambda one: -len(one.score.per_image)):
-        reasons = []
+        conflicts = []
         for comparable in found:
-            reason = _find_conflict(comparable, result)
-            if reason is None:
-                comparable.results.append(result)
-                comparable.images &= set(result.score.per_image)
+            conflict = comparable.find_conflict(result)
+            if conflict is None:
+                comparable.add(result)
                 break
-            reasons.append(reason)
+            conflicts.append(conflict)
         else:
-            found.append(Comparable([result], set(result.score.per_image), reasons[:1]))
+            found.append(Comparable(differs=conflicts[:1]))
+            found[-1].add(result)
     order = {id(result.score): k for k, result in enumerate(results)}
     for comparable in found:
         comparable.results.sort(key=lambda one: order[id(one.score)])
     return found
 
 
-def _find_conflict(comparable: Comparable, result: Result) -> str | None:
-    """Return why a result cannot stand with others; None if it can."""
-    if bool(result.score.per_image) != bool(comparable.images):
-        return "only its means are known, and not over which images"
-    for other in comparable.results:
-        changed = _list_changed(other.score, result.score)
-        if changed:
-            verb = "differs" if len(changed) == 1 else "differ"
-            return f"{name_images(changed)} {verb} in content between {other.run.name} and {result.run.name}"
-    shared = comparable.images & set(result.score.per_image)
-    if comparable.images and 2 * len(shared) < len(comparable.images):
-        return f"{result.run.name} has only {len(shared)} of the {len(comparable.images)} images"
-    return None
-
-
-def _list_changed(one: SetScore, other: SetScore) -> list[str]:
-    """Return the images that both have with different content.
-
-    It is that of the files if it is known; without data.json the values of bicubic interpolation betray another image.
-    """
-    if one.files and other.files:
-        return [name for name, digest in one.files.items() if other.files.get(name, digest) != digest]
-    return [
-        name
-        for name in one.per_image
-        if name in other.per_image and _has_other_bicubic(one.per_image[name], other.per_image[name])
-    ]
-
-
-def _has_other_bicubic(one: dict[str, float], other: dict[str, float]) -> bool:
-    values = one.get(BICUBIC_KEY), other.get(BICUBIC_KEY)
-    return (
-        None not in values and all(map(math.isfinite, values)) and abs(values[0] - values[1]) > MAX_BICUBIC_DIFFERENCE
-    )
+def _list_bicubic(score: SetScore) -> Iterator[tuple[str, float]]:
+    """Yield the finite values of bicubic interpolation by image."""
+    for name, values in score.per_image.items():
+        if math.isfinite(values.get(BICUBIC_KEY, math.nan)):
+            yield name, values[BICUBIC_KEY]
 
 
 def name_images(names: list[str]) -> str:

@@ -16,7 +16,7 @@ KNOWN = {
         Measure("lpips", "LPIPS", 4, "lower"),
         Measure("lpips_vgg", "LPIPS-VGG", 4, "lower"),
         Measure("dists", "DISTS", 4, "lower"),
-        Measure("color_shift", "ΔE", 2, "lower"),
+        Measure("color_shift", "color shift", 2, "lower", "ΔE"),
         Measure("spectrum", "spectrum", 2, "lower", "dB"),
     )
 }

@@ -235,14 +235,16 @@ def _parse_keys(metrics: Metrics) -> Iterator[tuple[MetricKey, float]]:
 
 def _name_files(data: Mapping[str, Any], images: list[str]) -> dict[str, str]:
     """Return the sha256 of a set's files by name of the image; those of LR have their paths as names."""
-    hr: dict[str, str] = {}
+    named: dict[str, str] = {}
     known = set(images)
     for path, digest in data.get("files", {}).items():
-        parts = PurePath(path).parts  # an image is named by its stem, or by the end of its path if that is not unique
-        names = [PurePath(path).stem, *("/".join(parts[-depth:]) for depth in range(1, len(parts) + 1))]
-        name = next((name for name in names if name in known and name not in hr), path)
-        hr[name] = digest
-    return hr
+        name = path.rpartition("/")[2].rpartition(".")[0]
+        if name not in known or name in named:  # an image whose stem is not unique is named by the end of its path
+            parts = path.split("/")
+            ends = ("/".join(parts[-depth:]) for depth in range(1, len(parts) + 1))
+            name = next((end for end in ends if end in known and end not in named), path)
+        named[name] = digest
+    return named
 
 
 def _read_yaml(file: Path) -> dict[str, Any]:
