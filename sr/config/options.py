@@ -5,6 +5,7 @@ from typing import Literal, TypedDict
 
 from sr.runtime.option_types import (
     Color,
+    Cost,
     Fraction,
     NonEmptyStr,
     NonNegativeFloat,
@@ -35,6 +36,7 @@ class RunOptions(TypedDict):
     seed: Seed
     progress: bool
     stages: Sequence[Stage]
+    cost: Sequence[Cost]
     resume: PathStr | None
     trust: Sequence[NonEmptyStr]
     checkpoint_minutes: PositiveFloat | None

@@ -6,6 +6,7 @@ old checkpoints and runs are translated when they are read.
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 # Dotted key of an option, old -> new. A `*` stands for one name, as in `model.penalty.*.every`.
@@ -60,6 +61,7 @@ ARGUMENT_VALUES: dict[tuple[str, str], dict[str, str]] = {
 }
 
 
+@lru_cache(maxsize=4096)
 def find_new_name(key: str) -> str | None:
     """Return the present name of the option `key` (`model.net.width`), or None if `key` is no old name."""
     for old, new in OPTIONS.items():

@@ -85,7 +85,7 @@ def check_config(
     if wrong_values:
         raise UserError(min(wrong_values, key=lambda wrong: wrong.key in derived).message)
     _check_shared(config)
-    check_unique(config, "stages", "trust", "data.val", "data.test")
+    check_unique(config, "stages", "cost", "trust", "data.val", "data.test")
     if "stages" in config:
         _check_stages(config["stages"])
     if "trainer" in config:

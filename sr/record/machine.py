@@ -16,6 +16,7 @@ from sr.runtime.precision import read_settings
 # Metrics that depend on the machine and its load, so that a comparison of two runs leaves them out.
 MACHINE_METRICS = re.compile(
     r"system/.+|train/(steps_per_second|data_wait|peak_memory_gb)|(val|test)/.+/(ms_per_image|peak_memory_mb)"
+    r"|cost/ms_per_image"
 )
 VARIABLES = ("CUBLAS_WORKSPACE_CONFIG", "CUDA_VISIBLE_DEVICES", "MKL_NUM_THREADS", "NVIDIA_TF32_OVERRIDE",
              "OMP_NUM_THREADS", "ONEDNN_DEFAULT_FPMATH_MODE", "PYTORCH_CUDA_ALLOC_CONF", "SR_DATA")  # fmt: skip

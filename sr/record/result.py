@@ -53,6 +53,12 @@ class TrainingResult(RunResult):
     steps_per_second: float | None = None
     seconds: float = 0.0  # of the whole run
     train_seconds: float = 0.0  # of training alone, without validation
+    parameters: int | None = None  # of the net
+    multiply_adds_1280x720: int | None = None  # for an output of 1280×720 pixels, if the option `cost` asks for it
+    ms_per_image: float | None = None  # for the same output, if the option `cost` asks for it
+    ms_per_image_protocol: dict[str, Any] = field(
+        default_factory=dict
+    )  # how that was measured: device, threads, calls …
     energy_wh: Metrics = field(default_factory=dict)  # {"cpu": …, "gpu": …}, as far as the machine measures it
     leaks: list[str] = field(default_factory=list)  # training images that are in evaluation sets
     alarms: dict[str, list[str]] = field(default_factory=dict)  # messages by name of the alarm

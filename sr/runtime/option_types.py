@@ -28,6 +28,7 @@ PathStr = Annotated[str, MinLen(1), doc("a path")]
 Scale = Literal[2, 3, 4, 8]
 Color = Literal["rgb", "y", "gray"]
 Stage = Literal["fit", "test"]
+Cost = Literal["multiply_adds", "ms_per_image"]
 Seed = Annotated[int, Interval(ge=0, le=2**32 - 1)]
 
 

@@ -1,15 +1,23 @@
 """Read the objectives of a sweep from the summaries of its runs: a metric of the best checkpoint, or a cost of the run."""
 
-from pathlib import Path
-from typing import Any, Literal
+from pathlib import Path, PurePath
+from typing import Any, Literal, get_args
 
 from hydra.utils import get_class
 
+from sr.config.value import format_value
 from sr.metric.key import MetricKey
 from sr.record.result import TrainingResult, read_run_result
-from sr.runtime.error import UserError
+from sr.runtime.error import UserError, suggest_nearest
+from sr.runtime.option_types import Cost
 
-COSTS = ("train_seconds", "seconds")  # fields of `TrainingResult`; less is better
+COSTS = {  # less is better -> field of `TrainingResult`
+    "parameters": "parameters",
+    "multiply_adds": "multiply_adds_1280x720",
+    "ms_per_image": "ms_per_image",
+    "train_seconds": "train_seconds",
+    "seconds": "seconds",
+}
 Direction = Literal["maximize", "minimize"]
 
 
@@ -17,13 +25,18 @@ def list_objectives(config: dict[str, Any]) -> list[str]:
     """Return the objectives of a resolved config: `sweep.objective`, or the monitored metric. Raise if one is unknown."""
     wanted = config["sweep"]["objective"] or config["monitor"]
     names = [str(name) for name in (wanted if isinstance(wanted, list) else [wanted])]
-    known = ("psnr", "ssim", *_list_metrics(config), *COSTS)
+    typed = f"sweep.objective={format_value(wanted)}"
     for name in names:
-        if _parse_measure(name) not in known:
-            raise UserError(
-                f"sweep.objective={name}: expected one of {', '.join(known)}, or another metric by metric/also"
-            )
+        if name not in COSTS:
+            _check_metric(name, config)
+    if len(set(names)) < len(names):
+        raise UserError(f"{typed}: expected each objective once (found one twice)")
     return names
+
+
+def list_measured_costs(objectives: list[str]) -> list[str]:
+    """Return the costs that a run measures only if its option `cost` asks for them."""
+    return [name for name in objectives if name in get_args(Cost)]
 
 
 def find_direction(name: str, config: dict[str, Any]) -> Direction:
@@ -42,9 +55,29 @@ def read_values(folder: Path, names: list[str]) -> list[float] | None:
     return None if None in values else values
 
 
+def _check_metric(name: str, config: dict[str, Any]) -> None:
+    """Raise unless each run measures this metric at its best checkpoint: `psnr`, or in full, `val/Set5/psnr`."""
+    known, typed = ("psnr", "ssim", *_list_metrics(config)), f"sweep.objective={name}"
+    if _parse_measure(name) not in known:
+        hint = suggest_nearest(name, [*known, *COSTS])
+        raise UserError(
+            f"{typed}: expected one of {', '.join([*known, *COSTS])}, or another metric by metric/also.{hint}"
+        )
+    sets = config["data"].get("val")
+    if sets is None:  # data of the user's own
+        return
+    if not sets:
+        raise UserError(f"{typed}: with data.val=[] nothing is validated; give data.val=[…], or a cost: train_seconds")
+    full_names = [f"val/{PurePath(str(part)).name}/{measure}" for part in sets for measure in known]
+    if "/" in name and name not in full_names:
+        raise UserError(
+            f"{typed}: expected a metric of validation, in full such as {full_names[0]} (data.val={format_value(sets)})"
+        )
+
+
 def _read_value(result: TrainingResult, name: str) -> float | None:
     if name in COSTS:
-        return getattr(result, name)
+        return getattr(result, COSTS[name])
     for text, value in result.metrics.items():
         key = MetricKey.parse(text) if text.startswith("best/") and text != "best/step" else None
         if key and name in (key.measure, str(key._replace(checkpoint=""))):

@@ -21,6 +21,7 @@ from sr.record.trial import CHANNEL_VARIABLE, NAME_VARIABLE, NUMBER_VARIABLE
 from sr.sweep.channel import Channel, beat
 from sr.sweep.objective import read_values
 from sr.sweep.pool.pool import Pool, Task, TrialJob, read_reason
+from sr.sweep.progress import SweepProgress
 from sr.sweep.space import to_words
 from sr.sweep.study import FOLDER, INTERRUPTIONS, JOB, PRUNED, SECONDS, Study
 
@@ -56,6 +57,7 @@ class Scheduler:
     pool: Pool
     running: list[RunningTrial] = field(default_factory=list)
     unfinished: list[Trial] = field(default_factory=list)  # which were interrupted, and come first
+    progress: SweepProgress | None = None
 
     def run(self) -> None:
         """Run all missing trials. An interruption ends the running ones with a checkpoint, and is raised again."""
@@ -71,6 +73,8 @@ class Scheduler:
                     time.sleep(POLL_SECONDS)
                     for running in list(self.running):
                         self._poll(running)
+                    if self.progress:
+                        self.progress.update()
             except KeyboardInterrupt:
                 self._interrupt_all()
                 raise
@@ -103,7 +107,8 @@ class Scheduler:
         log = self.folder / LOG_FOLDER / f"{trial.number:03}.log"
         log.parent.mkdir(exist_ok=True)
         options = " ".join(to_words(dict(trial.params)))
-        print(f"trial {trial.number + 1} of {self.study.total}: {options}", file=sys.stderr)
+        if self.progress:
+            self.progress.write(f"trial {trial.number + 1} of {self.study.total}: {options}")
         channel = Channel.create(self.folder, trial.number)
         variables = {NAME_VARIABLE: self.folder.name, NUMBER_VARIABLE: str(trial.number)}
         variables[CHANNEL_VARIABLE] = str(channel.folder)

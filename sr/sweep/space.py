@@ -4,18 +4,24 @@ model/net=espcn,edsr          choice(espcn,edsr)          range(1,9,2)
 interval(1e-4,1e-2)           tag(log,interval(1e-4,1e-2))          int(interval(8,64))
 """
 
-from collections.abc import Iterable, Iterator
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from itertools import product
 from math import prod
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep
+from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep, Sweep
 from hydra.errors import OverrideParseException
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
+from sr.config.command_line import format_value
 from sr.runtime.error import UserError
 
+MAX_VALUES = 10_000  # of one option of a grid
+INT_INTERVAL = re.compile(r"int\(\s*interval\(\s*([^,\s]+)\s*,\s*([^)\s]+)\s*\)")  # whose ends Hydra has cut off
 Params = dict[str, str | int | float]  # the values of one trial, by option
 
 
@@ -32,6 +38,10 @@ class Values:
     def list_examples(self) -> list[str]:
         """Return values that a check of the options has to try: all."""
         return list(self.values)
+
+    def count(self) -> int:
+        """Return the number of values."""
+        return len(self.values)
 
     def __str__(self) -> str:
         return ",".join(self.values)
@@ -56,6 +66,12 @@ class Interval:
         """Return values that a check of the options has to try: both ends."""
         return [repr(self.low), repr(self.high)]
 
+    def count(self) -> int | None:
+        """Return the number of values; None if there is no end of them."""
+        if isinstance(self.low, float) and self.step is None:
+            return None
+        return int((self.high - self.low) / (self.step or 1) + 1.5)
+
     def __str__(self) -> str:
         if self.step is not None:
             return f"range({self.low!r},{self.high!r},{self.step!r}, both ends)"
@@ -71,24 +87,51 @@ def split_overrides(overrides: Iterable[str], is_grid: bool) -> tuple[list[str],
 
     In a grid `range(1,9,2)` is a list of values; in a search it is an interval with a step.
     """
-    fixed: list[str] = []
+    fixed: dict[str, str] = {}  # by word; its key is the value
     space: Space = {}
     for word in overrides:
         override = _parse(word)
-        if not override.is_sweep_override():
-            fixed.append(word)
-            continue
         key = word.partition("=")[0]
+        if not override.is_sweep_override():
+            fixed[word] = key.lstrip("+~")
+            continue
         if key in space:
             raise UserError(f"{word}: expected each option once (found {key} twice)")
+        if key.startswith(("sweep.", "sweep/")) or key == "sweep":
+            several = f"; several objectives: {key}=[psnr,train_seconds]" if key == "sweep.objective" else ""
+            raise UserError(f"{word}: expected one value, for the options of the sweep itself cannot vary{several}")
         space[key] = _read_dimension(override, word, is_grid)
-    return fixed, space
+    for word, key in fixed.items():
+        if key in space:
+            raise UserError(
+                f"{word}: expected each option once (found {key}={space[key]} as well); leave one of them out"
+            )
+    return list(fixed), space
+
+
+def read_space(node: Mapping[str, object], is_grid: bool) -> Space:
+    """Return the search space of `sweep.space`: options with values as they are typed, or with a list of values."""
+    space: Space = {}
+    for key, value in node.items():
+        text = ",".join(map(format_value, value)) if isinstance(value, list) and len(value) > 1 else format_value(value)
+        word = f"{key}={value if isinstance(value, str) else text}"
+        try:
+            space |= split_overrides([word], is_grid)[1]
+        except UserError as error:
+            raise UserError(f"sweep.space: {error}") from None
+        if key not in space:
+            raise UserError(f"sweep.space: {word}: expected several values, such as [1,2,3] or 'interval(0,1)'")
+    return space
 
 
 def _parse(word: str) -> Override:
     try:
         return OverridesParser.create().parse_overrides([word])[0]
     except OverrideParseException as error:
+        if re.search(r"=(choice|shuffle|sort)\(\s*\)$|=\s*,|,\s*$", word):
+            raise UserError(f"{word}: expected values (found an empty one, or none): seed=0,1,2") from None
+        if "=interval(" in word or "(interval(" in word:
+            raise UserError(f"{word}: expected two numbers: interval(1e-4,1e-2)") from None
         raise UserError(f"cannot read {word!r}: {str(error).splitlines()[0]}") from None
 
 
@@ -96,13 +139,14 @@ def _read_dimension(override: Override, word: str, is_grid: bool) -> Values | In
     value = override.value()
     if isinstance(value, IntervalSweep):
         return _read_interval(value, word, is_grid)
-    if isinstance(value, RangeSweep) and not is_grid:
-        numbers = list(value.range())
-        if not numbers:
-            raise UserError(f"{word}: expected at least one number (found an empty range)")
-        return Interval(numbers[0], numbers[-1], step=value.step)
-    if not isinstance(value, ChoiceSweep | RangeSweep):
+    if isinstance(value, RangeSweep):
+        return _read_range(value, word, is_grid)
+    if not isinstance(value, ChoiceSweep):
         raise UserError(f"{word}: expected values, choice(…), range(…) or interval(…) (found glob)")
+    if any(isinstance(item, Sweep) for item in value.list):
+        raise UserError(f"{word}: expected a list of values, or one range(…) or interval(…) (found both)")
+    if value.shuffle:
+        raise UserError(f"{word}: expected values in a fixed order, by which a sweep is found again (found shuffle)")
     values = tuple(override.sweep_string_iterator())
     if not values or len(set(values)) < len(values):
         found = "none" if not values else "one twice"
@@ -110,10 +154,34 @@ def _read_dimension(override: Override, word: str, is_grid: bool) -> Values | In
     return Values(values)
 
 
+def _read_range(value: RangeSweep, word: str, is_grid: bool) -> Values | Interval:
+    """Read a range, of which the numbers are listed only if there are not too many."""
+    start, stop, step = (Decimal(str(number)) for number in (value.start, value.stop, value.step))
+    if not all(number.is_finite() for number in (start, stop, step)) or step == 0:
+        raise UserError(f"{word}: expected finite numbers, and a step other than 0")
+    count = max(0, math.ceil((stop - start) / step))
+    if count == 0:
+        raise UserError(f"{word}: expected at least one number (found an empty range); its end is not part of it")
+    if is_grid and count > MAX_VALUES:
+        raise UserError(
+            f"{word}: expected at most {MAX_VALUES:,} values in a grid (found {count:,}); type sweep=random sweep.trials=…"
+        )
+    to_number = int if all(isinstance(number, int) for number in (value.start, value.stop, value.step)) else float
+    if is_grid:
+        return Values(tuple(repr(to_number(start + k * step)) for k in range(count)))
+    ends = sorted((start, start + (count - 1) * step))
+    return Interval(*map(to_number, ends), step=to_number(abs(step)))
+
+
 def _read_interval(value: IntervalSweep, word: str, is_grid: bool) -> Interval:
     low, high, is_log = value.start, value.end, "log" in value.tags
     if is_grid:
         raise UserError(f"{word}: a grid has no end of values in an interval; type sweep=tpe, or values: a,b,c")
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise UserError(f"{word}: expected two finite numbers (found {low} and {high})")
+    whole = INT_INTERVAL.search(word)
+    if whole and any(float(number) % 1 for number in whole.groups()):
+        raise UserError(f"{word}: expected whole numbers (found {' and '.join(whole.groups())})")
     if not low < high:
         raise UserError(f"{word}: expected two numbers, the smaller one first (found {low} and {high})")
     if is_log and low <= 0:
@@ -124,9 +192,10 @@ def _read_interval(value: IntervalSweep, word: str, is_grid: bool) -> Interval:
     return Interval(low, high, is_log)
 
 
-def count_points(space: Space) -> int:
-    """Return the number of points of a grid."""
-    return prod(len(dimension.values) for dimension in space.values() if isinstance(dimension, Values))
+def count_points(space: Space) -> int | None:
+    """Return the number of points of a search space; None if there is no end of them."""
+    counts = [dimension.count() for dimension in space.values()]
+    return None if None in counts else prod(counts)
 
 
 def list_points(space: Space) -> Iterator[Params]:

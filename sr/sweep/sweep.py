@@ -1,89 +1,82 @@
 """`python -m sr.run -m …`: begin a sweep, or continue the one that the same command began, until it has all its trials."""
 
-import shlex
 import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import hydra
 from filelock import FileLock, Timeout
-from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf, open_dict, read_write
-from omegaconf.errors import OmegaConfBaseException
-from optuna.trial import FrozenTrial
+from omegaconf import DictConfig, OmegaConf
 
-from sr.config import cli, schema
+from sr.config import cli
 from sr.config.build import build_part
-from sr.config.command_line import find_python
-from sr.config.hydra_error import explain_hydra_error
 from sr.config.quoting import MULTIRUN_FLAGS, split_words
-from sr.record.identity import write_atomic
+from sr.record import git
 from sr.runtime.error import UserError
+from sr.runtime.terminal import format_count, print_note
 from sr.sweep.definition import Definition, make_definition
-from sr.sweep.objective import find_direction, list_objectives
+from sr.sweep.objective import find_direction, list_measured_costs, list_objectives
 from sr.sweep.page import SweepState
-from sr.sweep.page_writer import PAGE_FILE, PageWriter
+from sr.sweep.page_writer import PageWriter
 from sr.sweep.pool.gpu import uses_one_gpu
 from sr.sweep.pool.pool import Pool
-from sr.sweep.scheduler import Scheduler, list_failures
-from sr.sweep.space import Params, Space, count_points, list_examples, list_points, split_overrides, to_words
+from sr.sweep.progress import SweepProgress
+from sr.sweep.result import SweepResult
+from sr.sweep.scheduler import Scheduler
+from sr.sweep.settings import check_objectives, check_parts, check_settings, list_random_options
+from sr.sweep.space import count_points, list_examples, list_points, read_space, split_overrides, to_words
 from sr.sweep.study import Study
 from sr.sweep.summary_run import log_summary_run
-from sr.sweep.table import format_trials, trials_to_csv
+from sr.sweep.trial_config import TrialComposer
 
-SWEEPS_FOLDER, LOCK_FILE, TABLE_FILE, CSV_FILE = "sweeps", ".lock", "table.txt", "trials.csv"
-MAX_GRID = 10_000  # points
+SWEEPS_FOLDER, LOCK_FILE = "sweeps", ".lock"
 MAX_CHECKED = 200  # points of a grid that are all checked; of a larger one, every value once
-EXIT_FAILURES = 3  # some trials failed
+COMMIT_DIGITS = 10
 
 
 def run_sweep(words: Sequence[str]) -> None:
     """Run the sweep of a command line."""
-    plan: dict[str, Any] = {}
+    typed: dict[str, list[str]] = {}
 
     def expand(quoted: list[str]) -> list[str]:
         """Return the command line of the first trial, with the options of the sweep."""
         flags, overrides = split_words([word for word in quoted if word not in MULTIRUN_FLAGS])
-        is_grid = not any(word.startswith("sweep=") and word != "sweep=grid" for word in overrides)
-        fixed, space = split_overrides(overrides, is_grid)
-        plan.update(flags=flags, fixed=fixed, space=space)
+        typed.update(flags=flags, overrides=overrides)
+        fixed, space = split_overrides(overrides, is_grid=False)  # whether it is a grid, only the config says
         return [*flags, *fixed, *to_words(next(list_examples(space)))]
 
-    cli.run_command("run", lambda cfg: Sweep(cfg, **plan).run(), list(words), expand)
+    cli.run_command("run", lambda cfg: Sweep(cfg, **typed).run(), list(words), expand)
 
 
 class Sweep:
     """One sweep: its trials' options are checked, its folder is opened, and its missing trials are run.
 
-    `cfg` is the composed config with the first values of the search space.
+    `cfg` is the composed config with the first values of the search space, `flags` and `overrides` are the command line.
     """
 
-    def __init__(self, cfg: DictConfig, flags: list[str], fixed: list[str], space: Space) -> None:
-        self.flags, self.fixed = flags, fixed
-        self.trial_words = [word for word in fixed if not word.startswith(("sweep=", "sweep.", "sweep/"))]
-        settings = OmegaConf.to_container(cfg.sweep, resolve=True)
-        is_grid = settings["sampler"] is None
-        typed = [f"{key}={value}" for key, value in (settings["space"] or {}).items() if key not in space]
-        self.space = space | split_overrides(typed, is_grid)[1]
-        _check_settings(settings, self.space)
-        self.settings = settings
-        self.config = self._check_trials(is_grid)
+    def __init__(self, cfg: DictConfig, flags: list[str], overrides: list[str]) -> None:
+        self.settings = OmegaConf.to_container(cfg.sweep, resolve=True)
+        self.is_grid = self.settings["sampler"] is None
+        self.fixed, typed_space = split_overrides(overrides, self.is_grid)
+        typed_keys = {word.partition("=")[0] for word in overrides}
+        experiment_space = read_space(self.settings["space"] or {}, self.is_grid)
+        self.space = typed_space | {key: v for key, v in experiment_space.items() if key not in typed_keys}
+        check_settings(self.settings, self.space, overrides)
+        self.configs = self._check_trials()
+        check_parts(self.settings)
+        self.config: dict[str, Any] = next(iter(self.configs.values()))
         self.objectives = list_objectives(self.config)
-        if len(self.objectives) > 1 and not settings["pruner"]["_target_"].endswith(".NopPruner"):
-            raise UserError(
-                "sweep/pruner: trials are pruned by one objective only; leave it out, or give one sweep.objective"
-            )
+        check_objectives(self.settings, self.objectives, self.config)
+        words = [word for word in self.fixed if not word.startswith(("sweep=", "sweep.", "sweep/"))]
+        costs = {*list_measured_costs(self.objectives), *self.config["cost"]}
+        self.trial_words = [*flags, *words, *([f"cost=[{','.join(sorted(costs))}]"] if costs else [])]
 
     def run(self) -> None:
-        """Run all missing trials, print the table, and exit with 3 if some have failed."""
-        definition = make_definition(self.fixed, self.space, self.settings, self.objectives)
-        folder = (
-            Path(self.config["paths"]["runs"]).resolve()
-            / SWEEPS_FOLDER
-            / (self.settings["name"] or definition.derive_name())
-        )
+        """Run all missing trials, print the result, and exit with 3 if some have failed."""
+        definition = self._define()
+        name = self.settings["name"] or definition.derive_name()
+        folder = Path(self.config["paths"]["runs"]).resolve() / SWEEPS_FOLDER / name
         is_on_gpu = uses_one_gpu(self.config["trainer"])
         pool = build_part(self.settings["pool"], "sweep.pool", jobs=self.settings["jobs"], is_on_gpu=is_on_gpu)
         folder.mkdir(parents=True, exist_ok=True)
@@ -96,90 +89,66 @@ class Sweep:
             definition.store(folder)
             self._run_trials(folder, pool, definition)
 
+    def _define(self) -> Definition:
+        examples = [tuple(to_words(params)) for params in list_examples(self.space)]
+        configs = {words: self.configs[words] for words in examples}
+        directions = {name: find_direction(name, self.config) for name in self.objectives}
+        return make_definition(self.fixed, self.space, self.settings, directions, configs)
+
     def _run_trials(self, folder: Path, pool: Pool, definition: Definition) -> None:
         directions = [find_direction(name, self.config) for name in self.objectives]
-        study = Study(folder, self.space, self.settings, directions, self.config["seed"])
-        read_state = partial(SweepState.read, study, folder, definition, self._format_command)
-        writer = PageWriter(read_state, folder)
-        report = lambda: (self._write_tables(study, folder), writer.update())  # noqa: E731
-        words = [*self.flags, *self.trial_words]
-        scheduler = Scheduler(study, folder, words, self.objectives, self.settings["jobs"], report, pool)
-        print(f"sweep {folder.name}: {len(study.trials)} of {study.total} trials have begun", file=sys.stderr)
+        study = Study(folder, self.space, self.settings, directions, self.config["seed"], _read_commit())
+        result = SweepResult(study, folder, self.objectives, list(self.space), self.trial_words)
+        read_state = partial(SweepState.read, study, folder, definition, result.format_command)
+        writer, progress = PageWriter(read_state, folder), SweepProgress(study, self.objectives)
+        report = lambda: (result.write(), writer.update())  # noqa: E731
+        jobs = self.settings["jobs"]
+        scheduler = Scheduler(study, folder, self.trial_words, self.objectives, jobs, report, pool, progress=progress)
+        self._print_start(study, folder)
         try:
             scheduler.run()
         except KeyboardInterrupt:
+            progress.close()
             writer.stop()
+            result.write()
             print(f"\nthe same command continues this sweep ({folder})")
             raise
-        table = self._write_tables(study, folder)
+        progress.close()
+        result.write()
         writer.finish()
         typed = ["-m", *self.fixed, *(f"{key}={values}" for key, values in definition.space.items())]
         log_summary_run(read_state(), self.config, typed)
-        print("\n" + table)
-        self._print_end(study, folder)
+        result.print(can_grow=not self.is_grid)
 
-    def _write_tables(self, study: Study, folder: Path) -> str:
-        trials, keys = study.sort_trials(), list(self.space)
-        table = format_trials(trials, self.objectives, keys)
-        write_atomic(folder / TABLE_FILE, table + "\n")
-        write_atomic(folder / CSV_FILE, trials_to_csv(trials, self.objectives, keys))
-        return table
-
-    def _print_end(self, study: Study, folder: Path) -> None:
-        failures = list_failures(study)
-        best = study.sort_trials()[0] if len(failures) < len(study.trials) else None
-        print(f"\nsweep       {folder}")
-        print(f"page        {folder / PAGE_FILE}")
-        if best:
-            print(f"best trial  {self._format_command(best)}")
-        if self.settings["sampler"] is not None:
-            print(f"more trials sweep.trials={2 * study.total}")
-        if failures:
-            print(
-                f"{len(failures)} of {study.total} trials failed; their output is in {folder}/trials", file=sys.stderr
+    def _print_start(self, study: Study, folder: Path) -> None:
+        """Say on stderr how much of the sweep there is already, and what its user should know before it goes on."""
+        begun, total = len(study.trials), study.total
+        is_complete = all(trial.state.is_finished() for trial in study.trials) and begun >= total
+        print(f"sweep {folder.name}: {begun} of {format_count(total, 'trial')} begun already", file=sys.stderr)
+        if begun > total:
+            print_note(f"sweep.trials={total}: {begun} trials have begun already; all of them are in the result")
+        if len(study.commits) > 1 and not is_complete:
+            print_note(
+                f"this sweep began at commit {study.commits[0]} of sr, and goes on at {study.commits[-1]}; trials of "
+                "different code may not be comparable: trials.csv has the commit of each"
             )
-            raise SystemExit(EXIT_FAILURES)
+        random_options = list_random_options(self.settings, self.space)
+        if random_options:
+            print_note(
+                f"{', '.join(random_options)}: chosen at random, for this sampler works on intervals and ranges only"
+            )
 
-    def _format_command(self, trial: FrozenTrial) -> str:
-        words = [*self.flags, *self.trial_words, *to_words(dict(trial.params))]
-        return shlex.join([find_python(), "-m", "sr.run", *words])
-
-    def _check_trials(self, is_grid: bool) -> dict[str, Any]:
-        """Compose and check the options of the trials before the first one begins; return the config of the first."""
-        count = count_points(self.space) if is_grid else 0
-        points = list_points(self.space) if is_grid and count <= MAX_CHECKED else list_examples(self.space)
-        first = None
-        for params in points:
-            config = self._check_trial(params)
-            first = first or config
-        return first
-
-    def _check_trial(self, params: Params) -> dict[str, Any]:
-        overrides = [*self.fixed, *to_words(params)]
-        try:
-            cfg = hydra.compose("run", overrides=overrides, return_hydra_config=True)
-            choices = dict(cfg.hydra.runtime.choices)
-            with read_write(cfg), open_dict(cfg):
-                del cfg["hydra"]
-            return schema.resolve_config(cfg, choices)
-        except (UserError, HydraException, OmegaConfBaseException) as error:
-            is_hydras = not isinstance(error, UserError)
-            message = explain_hydra_error(error, "run", overrides) if is_hydras else error
-            raise UserError(f"{message}\n(in the trial {' '.join(to_words(params))}; nothing was run)") from None
+    def _check_trials(self) -> dict[tuple[str, ...], dict[str, Any]]:
+        """Compose and check the options of the trials before the first one begins; return the configs by their words."""
+        is_small = self.is_grid and count_points(self.space) <= MAX_CHECKED
+        points = list_points(self.space) if is_small else list_examples(self.space)
+        composer = TrialComposer(self.fixed, self.space)
+        return {tuple(to_words(params)): composer.compose(params) for params in points}
 
 
-def _check_settings(settings: dict[str, Any], space: Space) -> None:
-    """Raise if an option `sweep.*` has no sensible value."""
-    if not space:
-        raise UserError("-m: expected an option that varies, such as seed=0,1,2 (found none)")
-    for key in ("trials", "jobs"):
-        value = settings[key]
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise UserError(f"sweep.{key}={value}: expected a whole number, 1 or more")
-    if settings["sampler"] is None and count_points(space) > MAX_GRID:
-        raise UserError(
-            f"-m: expected at most {MAX_GRID} combinations (found {count_points(space)}); type sweep=tpe sweep.trials=…"
-        )
-    name = settings["name"]
-    if name is not None and (not isinstance(name, str) or Path(name).name != name or name.startswith(".")):
-        raise UserError(f"sweep.name={name}: expected a name for a folder, without / and not beginning with a dot")
+def _read_commit() -> str | None:
+    """Return the commit of sr, with a mark if the working tree differs from it; None if sr is an installed package."""
+    state = git.read_state(git.find_checkout())
+    if not state:
+        return None
+    return state["sha"][:COMMIT_DIGITS] + ("-dirty" if state["dirty"] == "true" else "")

@@ -2,12 +2,12 @@
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from optuna.trial import FrozenTrial, TrialState
 
 from sr.runtime.terminal import format_table
-from sr.sweep.study import FOLDER, REASON, SECONDS
+from sr.sweep.study import COMMITS, FOLDER, REASON, SECONDS
 
 STATES = {
     TrialState.COMPLETE: "",
@@ -15,13 +15,19 @@ STATES = {
     TrialState.FAIL: "failed",
     TrialState.RUNNING: "unfinished",
 }
+FRONT = "front"  # of a trial on the Pareto front
 MAX_ROWS = 30  # on the terminal
 
 
-def format_trials(trials: Sequence[FrozenTrial], objectives: Sequence[str], keys: Sequence[str]) -> str:
-    """Format sorted trials as a table for the terminal, and below it the reasons of those that failed."""
+def format_trials(
+    trials: Sequence[FrozenTrial], objectives: Sequence[str], keys: Sequence[str], front: Collection[int] = ()
+) -> str:
+    """Format sorted trials as a table for the terminal, and below it the reasons of those that failed.
+
+    `front` are the numbers of the trials on the Pareto front.
+    """
     header = ("trial", *keys, *objectives, "seconds", "")
-    rows = [_make_row(trial, objectives, keys) for trial in trials]
+    rows = [_make_row(trial, objectives, keys, front) for trial in trials]
     text = format_table([header, *rows[:MAX_ROWS]])
     if len(rows) > MAX_ROWS:
         text += f"\n… and {len(rows) - MAX_ROWS} more, in trials.csv"
@@ -29,23 +35,43 @@ def format_trials(trials: Sequence[FrozenTrial], objectives: Sequence[str], keys
     return "\n".join([text, *([""] if reasons else []), *reasons])
 
 
-def trials_to_csv(trials: Sequence[FrozenTrial], objectives: Sequence[str], keys: Sequence[str]) -> str:
-    """Return all trials as a CSV file, with the folder of each run and the reason of each failure."""
+def trials_to_csv(
+    trials: Sequence[FrozenTrial],
+    objectives: Sequence[str],
+    keys: Sequence[str],
+    front: Collection[int] = (),
+    format_command: Callable[[FrozenTrial], str] = lambda trial: "",
+) -> str:
+    """Return all trials as a CSV file, with the folder, commits and command of each run, and why it failed if it did.
+
+    Numbers are written with all their digits.
+    """
     file = io.StringIO()
     writer = csv.writer(file)
-    writer.writerow(["trial", *keys, *objectives, "seconds", "state", "folder", "reason"])
+    writer.writerow(["trial", *keys, *objectives, "seconds", "state", "folder", "reason", FRONT, "commit", "command"])
     for trial in trials:
         attributes = trial.user_attrs
-        writer.writerow([*_make_row(trial, objectives, keys)[:-1], trial.state.name.lower(), attributes.get(FOLDER, ""),
-                         attributes.get(REASON, "")])  # fmt: skip
+        values = trial.values or [""] * len(objectives)
+        writer.writerow([
+            trial.number + 1, *(trial.params.get(key, "") for key in keys), *values, attributes.get(SECONDS, ""),
+            trial.state.name.lower(), attributes.get(FOLDER, ""), attributes.get(REASON, ""),
+            FRONT if trial.number in front else "", " ".join(attributes.get(COMMITS, [])), format_command(trial),
+        ])  # fmt: skip
     return file.getvalue()
 
 
-def _make_row(trial: FrozenTrial, objectives: Sequence[str], keys: Sequence[str]) -> tuple[str, ...]:
-    values = [f"{value:.4f}" for value in trial.values] if trial.values else ["–"] * len(objectives)
+def _make_row(
+    trial: FrozenTrial, objectives: Sequence[str], keys: Sequence[str], front: Collection[int]
+) -> tuple[str, ...]:
+    values = [_format_value(value) for value in trial.values] if trial.values else ["–"] * len(objectives)
     params = [_format_param(trial.params.get(key)) for key in keys]
     seconds = trial.user_attrs.get(SECONDS)
-    return (str(trial.number + 1), *params, *values, "–" if seconds is None else f"{seconds:.0f}", STATES[trial.state])
+    state = FRONT if trial.number in front else STATES[trial.state]
+    return (str(trial.number + 1), *params, *values, "–" if seconds is None else f"{seconds:.0f}", state)
+
+
+def _format_value(value: float) -> str:
+    return f"{value:.0f}" if value.is_integer() and abs(value) >= 1000 else f"{value:.4f}"
 
 
 def _format_param(value: object) -> str:

@@ -3,7 +3,7 @@
 import shlex
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from sr.pretrained.download import compute_sha256
 from sr.record.identity import FINISHED
 from sr.record.result import SUMMARY_FILE, TrainingResult
 from sr.training.callbacks import TrainingCallbacks
+from sr.training.cost import NetCost
 from sr.training.preparation import PreparedData
 from sr.training.tables import format_checkpoint_table, format_metrics_table
 
@@ -32,6 +33,7 @@ class TrainingReport:
     prepared: PreparedData
     protocol: dict[str, str | int]  # `Protocol.describe()`
     start_time: float  # `time.perf_counter()` at the start of the run
+    cost: NetCost | None = None  # of the net, once it is trained
 
     def store(self, status: str) -> None:
         """Write summary.json, and give the tracker the table as the run's description."""
@@ -60,6 +62,7 @@ class TrainingReport:
             steps_per_second=round(steps / seconds, 3) if seconds else None,
             seconds=round(time.perf_counter() - self.start_time, 1),
             train_seconds=round(seconds, 1),
+            **(asdict(self.cost) if self.cost else {}),
             energy_wh={kind: round(wh, 4) for kind, wh in self.run.system_metrics.wh.items()},
             leaks=[str(leak) for leak in self.prepared.leaks],
             alarms=self.callbacks.alarms.messages,

@@ -22,6 +22,7 @@ from sr.lifecycle.run_start import RunStart
 from sr.lifecycle.tracked_run import TrackedRun
 from sr.metric.key import SetKey
 from sr.metric.score import group_by_image
+from sr.model.layout import disable_compile
 from sr.model.module import SRModule
 from sr.record.json_text import to_json
 from sr.record.result import PER_IMAGE_FILE, ImageResults, image_results_to_json
@@ -29,6 +30,7 @@ from sr.runtime import malloc, terminal
 from sr.track.columns import name_columns
 from sr.track.none import NoTracker
 from sr.training.callbacks import build_callbacks
+from sr.training.cost import NetCost, log_cost, measure_cost
 from sr.training.preparation import prepare_data, select_stages
 from sr.training.report import TrainingReport
 from sr.training.starting_point import find_starting_point
@@ -98,6 +100,8 @@ class Training:
                 self._fit(trainer, callbacks.best.path)
             if "test" in self.stages:
                 self._test(trainer)
+            if self.is_main:
+                report.cost = self._measure_cost(trainer)
         return self.model.best.values.get(callbacks.best.key, next(iter(self.model.metrics.values()), None))
 
     def _choose_folder(self, run_start: RunStart) -> Path:
@@ -132,6 +136,12 @@ class Training:
         values |= {key._replace(weights="bicubic"): value for key, value in bicubic.items()}
         self.tracker.log_points(name_columns(values, self.data, self.model.metric), step)
         self.tracker.log_text(PER_IMAGE_FILE, image_results_to_json(self._collect_image_results()))
+
+    def _measure_cost(self, trainer: Trainer) -> NetCost:
+        with disable_compile(trainer):
+            cost = measure_cost(self.model.eval_net, self.config, trainer.strategy.root_device)
+        log_cost(cost, self.tracker, trainer.global_step)
+        return cost
 
     def _collect_image_results(self) -> dict[str, ImageResults]:
         """Return the metrics of every tested image by set, `test/Set5`."""

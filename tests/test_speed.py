@@ -1,0 +1,74 @@
+"""The speed of a net, and the costs that a run measures: `cost=[multiply_adds,ms_per_image]`."""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, fields
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from sr.inference import speed
+from sr.inference.speed import measure_speed
+from sr.record.result import TrainingResult
+from sr.training.cost import NetCost, measure_cost
+
+CPU = torch.device("cpu")
+
+
+class Sleeper(nn.Module):
+    """A net that needs 2 s for its first image, and 20 ms for each further one."""
+
+    scale = 4
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(7))
+        self.sizes: list[tuple[int, ...]] = []
+
+    def forward(self, lr: Tensor) -> Tensor:
+        time.sleep(0.02 if self.sizes else 2)
+        self.sizes.append(tuple(lr.shape))
+        return lr.repeat_interleave(4, 2).repeat_interleave(4, 3)
+
+
+def test_the_time_is_the_median_after_a_warm_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(speed, "SECONDS", 0.0)
+    net, state = Sleeper(), torch.get_rng_state()
+    milliseconds, protocol = measure_speed(net, "rgb", CPU)
+    assert 20 <= milliseconds < 2000
+    assert net.sizes == [(1, 3, 180, 320)] * 6
+    assert protocol == {
+        "output": "1280x720", "device": "cpu", "threads": torch.get_num_threads(), "statistic": "median", "calls": 5,
+        "warm_up_calls": 1,
+    }  # fmt: skip
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_run_measures_what_is_asked_for() -> None:
+    net = nn.Conv2d(3, 12, 3, padding=1)
+    net.scale = 2
+    config = {"channels": 3, "scale": 2, "color": "rgb", "cost": ["multiply_adds"]}
+    parameters = 12 * 3 * 9 + 12
+    assert measure_cost(net, config | {"cost": []}, CPU) == NetCost(parameters)
+    assert measure_cost(net, config, CPU) == NetCost(parameters, 12 * 3 * 9 * 360 * 640)
+    assert asdict(NetCost(parameters)).keys() <= {field.name for field in fields(TrainingResult)}
+
+
+@pytest.mark.slow
+def test_costs_are_in_the_summary_and_in_the_tracker(sr: Callable, tmp_path: Path, world: Path) -> None:
+    words = ("data=folder", f"data.path={world}/photos", "data.patch=16", "data.batch=2", "data.workers=0", "data.repeat=1",
+             "model.net.width=4", "track=journal", "trainer.max_steps=2", "stages=[fit]")  # fmt: skip
+    answer = sr("run", *words, "cost=[multiply_adds,ms_per_image]")
+    assert answer.code == 0, answer.err
+    (folder,) = (tmp_path / "runs").glob("2*")
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["parameters"] == 1148
+    assert summary["multiply_adds_1280x720"] == 257_126_400
+    assert summary["ms_per_image"] > 0
+    assert summary["ms_per_image_protocol"]["output"] == "1280x720"
+    journal = (folder / "journal.jsonl").read_text()
+    assert f'"cost/ms_per_image":{summary["ms_per_image"]}' in journal
+    assert "sr.ms_per_image" in journal
