@@ -1,16 +1,21 @@
-"""The charts of a comparison, by Plotly: curves, quality against cost, distortion against perception."""
+"""The charts of a comparison: curves, quality against cost, distortion against perception.
+
+Traces are dicts, as Plotly takes them, so that Plotly is imported only if there is something to draw.
+"""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
-
-import plotly.graph_objects as go
+from typing import TYPE_CHECKING, Any
 
 from sr.comparison.colors import BASELINE_COLOR, get_color
 from sr.comparison.curves import BandCurve, count_images_per_step, join_curves, read_curves
 from sr.comparison.run import Group, Measure, Table, TableRow
 from sr.metric.key import MetricKey
 
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
 PERCEPTION = ("lpips", "dists", "spectrum")  # lower is better
+Trace = dict[str, Any]
 X_AXES = {"steps": "steps", "seconds": "seconds", "images": "images seen"}
 COSTS = {
     "parameters": "parameters",
@@ -20,37 +25,36 @@ COSTS = {
 BAND_OPACITY = 0.18
 
 
-def draw_curves(groups: Sequence[Group]) -> go.Figure | None:
+def draw_curves(groups: Sequence[Group]) -> "Figure | None":
     """Draw the validation curves of all groups, with bands from the lowest to the highest seed; None without curves."""
     bands = {group.name: _read_bands(group) for group in groups}
     keys = sorted({key for curves in bands.values() for key in curves if key.weights == ""}, key=_sort_key)
     if not keys:
         return None
-    figure, owners, axes = go.Figure(), [], []
+    traces, owners, axes = [], [], []
     for key in keys:
         curves = [(group.name, get_color(k), bands[group.name][key]) for k, group in enumerate(groups)
                   if key in bands[group.name]]  # fmt: skip
         for name, color, curve in curves:
             for trace, x in _make_traces(name, color, curve):
-                figure.add_trace(trace.update(visible=key == keys[0]))
+                traces.append(trace | {"visible": key == keys[0]})
                 owners.append(key)
                 axes.append(x)
         baseline = next((b for c in bands.values() if (b := c.get(key._replace(weights="bicubic")))), None)
         if baseline:
             longest = max((curve for _, _, curve in curves), key=lambda curve: curve.steps[-1])
             trace, x = _make_baseline(baseline.means[-1], longest)
-            figure.add_trace(trace.update(visible=key == keys[0]))
+            traces.append(trace | {"visible": key == keys[0]})
             owners.append(key)
             axes.append(x)
     by_metric = [
         _make_choice(_name_key(key), {"visible": [owner == key for owner in owners]}, y=_name_key(key)) for key in keys
     ]
     by_axis = [_make_choice(title, {"x": [x[name] for x in axes]}, x=title) for name, title in X_AXES.items()]
-    _lay_out(figure, _name_key(keys[0]), X_AXES["steps"], by_axis, by_metric)
-    return figure
+    return _build_figure(traces, X_AXES["steps"], _name_key(keys[0]), by_axis, by_metric)
 
 
-def draw_costs(tables: Sequence[Table], groups: Sequence[Group]) -> go.Figure | None:
+def draw_costs(tables: Sequence[Table], groups: Sequence[Group]) -> "Figure | None":
     """Draw PSNR against parameters, multiply-adds and milliseconds; None if no row has a cost."""
     rows = [(table, row) for table in tables for row in table.rows if "psnr" in row.cells]
     costs = {key: title for key, title in COSTS.items() if any(getattr(row, key) for _, row in rows)}
@@ -58,39 +62,35 @@ def draw_costs(tables: Sequence[Table], groups: Sequence[Group]) -> go.Figure | 
     if not rows:
         return None
     first, shown = next(iter(costs)), rows[0][0]
-    figure = go.Figure()
-    for table, row in rows:
-        figure.add_trace(_make_point(row, getattr(row, first), "psnr", groups).update(visible=table is shown))
+    traces = [
+        _make_point(row, getattr(row, first), "psnr", groups) | {"visible": table is shown} for table, row in rows
+    ]
     titles = list(dict.fromkeys(table.title for table, _ in rows))
     by_table = [
         _make_choice(t, {"visible": [table.title == t for table, _ in rows]}, y=f"PSNR, dB, {t}") for t in titles
     ]
     by_cost = [_make_choice(title.split(" of ")[0], {"x": [[getattr(row, key)] for _, row in rows]}, x=title)
                for key, title in costs.items()]  # fmt: skip
-    _lay_out(figure, f"PSNR, dB, {titles[0]}", costs[first], by_cost, by_table)
-    figure.update_xaxes(type="log")
-    return figure
+    figure = _build_figure(traces, costs[first], f"PSNR, dB, {titles[0]}", by_cost, by_table)
+    return figure.update_xaxes(type="log")
 
 
-def draw_perception(tables: Sequence[Table], groups: Sequence[Group]) -> go.Figure | None:
+def draw_perception(tables: Sequence[Table], groups: Sequence[Group]) -> "Figure | None":
     """Draw PSNR against perceptual metrics, which are better upward; None if there is none."""
     panels = [(table, measure) for table in tables for measure in table.measures if measure.name in PERCEPTION]
     points = [(table, measure, row) for table, measure in panels for row in table.rows
               if {"psnr", measure.name} <= row.cells.keys()]  # fmt: skip
     if not points:
         return None
-    figure = go.Figure()
-    for table, measure, row in points:
-        trace = _make_point(row, row.cells["psnr"].mean, measure.name, groups)
-        figure.add_trace(trace.update(visible=(table, measure) == points[0][:2]))
+    traces = [_make_point(row, row.cells["psnr"].mean, measure.name, groups) | {"visible": (table, measure) == points[0][:2]}
+              for table, measure, row in points]  # fmt: skip
     choices = []
     for table, measure in dict.fromkeys((id(t), m) for t, m, _ in points):
         title = next(t.title for t, _, _ in points if id(t) == table)
         visible = [(id(t), m) == (table, measure) for t, m, _ in points]
         choices.append(_make_choice(f"{measure.title}, {title}", {"visible": visible}, y=_name_measure(measure)))
-    _lay_out(figure, _name_measure(points[0][1]), "PSNR, dB", [], choices)
-    figure.update_yaxes(autorange="reversed")
-    return figure
+    figure = _build_figure(traces, "PSNR, dB", _name_measure(points[0][1]), [], choices)
+    return figure.update_yaxes(autorange="reversed")
 
 
 def _read_bands(group: Group) -> dict[MetricKey, BandCurve]:
@@ -112,34 +112,41 @@ def _name_measure(measure: Measure) -> str:
     return f"{measure.title}{f', {measure.unit}' if measure.unit else ''} (better upward)"
 
 
-def _make_traces(name: str, color: str, curve: BandCurve) -> list[tuple[Any, dict[str, list[float]]]]:
+def _make_traces(name: str, color: str, curve: BandCurve) -> list[tuple[Trace, dict[str, list[float]]]]:
     """Return the mean, and the band of several seeds, each with its x of all axes."""
     x = {axis: list(getattr(curve, axis)) for axis in X_AXES}
-    common = {"legendgroup": name, "line": {"color": color}, "hovertemplate": f"{name}: %{{y:.4f}}<extra></extra>"}
-    mean = go.Scatter(x=x["steps"], y=curve.means, name=name, mode="lines+markers", marker={"size": 5}, **common)
+    mean = {
+        "type": "scatter", "x": x["steps"], "y": curve.means, "name": name, "mode": "lines+markers", "legendgroup": name,
+        "marker": {"size": 5}, "line": {"color": color}, "hovertemplate": f"{name}: %{{y:.4f}}<extra></extra>",
+    }  # fmt: skip
     if curve.lows == curve.highs:
         return [(mean, x)]
     around = {axis: [*values, *values[::-1]] for axis, values in x.items()}
-    band = go.Scatter(x=around["steps"], y=[*curve.highs, *curve.lows[::-1]], fill="toself", fillcolor=color,
-                      opacity=BAND_OPACITY, line={"width": 0}, showlegend=False, hoverinfo="skip",
-                      legendgroup=name)  # fmt: skip
+    band = {
+        "type": "scatter", "x": around["steps"], "y": [*curve.highs, *curve.lows[::-1]], "fill": "toself",
+        "fillcolor": color, "opacity": BAND_OPACITY, "line": {"width": 0}, "showlegend": False, "hoverinfo": "skip",
+        "legendgroup": name,
+    }  # fmt: skip
     return [(band, around), (mean, x)]
 
 
-def _make_baseline(value: float, longest: BandCurve) -> tuple[Any, dict[str, list[float]]]:
+def _make_baseline(value: float, longest: BandCurve) -> tuple[Trace, dict[str, list[float]]]:
     x = {axis: [0, getattr(longest, axis)[-1]] for axis in X_AXES}
     line = {"color": BASELINE_COLOR, "dash": "dash"}
-    return go.Scatter(x=x["steps"], y=[value, value], name="bicubic", mode="lines", line=line, hoverinfo="name+y"), x
+    trace = {"type": "scatter", "x": x["steps"], "y": [value, value], "name": "bicubic", "mode": "lines", "line": line}
+    return trace | {"hoverinfo": "name+y"}, x
 
 
-def _make_point(row: TableRow, x: float | None, measure: str, groups: Sequence[Group]) -> Any:
+def _make_point(row: TableRow, x: float | None, measure: str, groups: Sequence[Group]) -> Trace:
     index = next((k for k, group in enumerate(groups) if group.name == row.name), None)
     cell = row.cells[measure]
-    error = {"type": "data", "array": [cell.deviation or 0], "visible": bool(cell.deviation)}
     color = BASELINE_COLOR if index is None else get_color(index)
-    text = f"{row.name}: {cell.mean:.4g}<extra></extra>"
-    return go.Scatter(x=[x], y=[cell.mean], error_y=error, name=row.name, mode="markers", hovertemplate=text,
-                      marker={"size": 11, "color": color, "symbol": "diamond" if row.kind != "group" else "circle"})  # fmt: skip
+    return {
+        "type": "scatter", "x": [x], "y": [cell.mean], "name": row.name, "mode": "markers",
+        "error_y": {"type": "data", "array": [cell.deviation or 0], "visible": bool(cell.deviation)},
+        "hovertemplate": f"{row.name}: {cell.mean:.4g}<extra></extra>",
+        "marker": {"size": 11, "color": color, "symbol": "circle" if row.kind == "group" else "diamond"},
+    }  # fmt: skip
 
 
 def _make_choice(label: str, restyle: Mapping[str, Any], x: str | None = None, y: str | None = None) -> dict[str, Any]:
@@ -149,21 +156,24 @@ def _make_choice(label: str, restyle: Mapping[str, Any], x: str | None = None, y
     return {"label": label, "method": "update", "args": [dict(restyle), titles | ranges]}
 
 
-def _lay_out(figure: go.Figure, y: str, x: str, buttons: list[dict[str, Any]], choices: list[dict[str, Any]]) -> None:
-    """Place the menus above the plot and the legend below it, so that both have room on a phone."""
-    place = {"y": 1.0, "yanchor": "bottom", "pad": {"b": 6, "t": 0, "l": 0, "r": 0}}
+def _build_figure(
+    traces: list[Trace], x: str, y: str, buttons: list[dict[str, Any]], choices: list[dict[str, Any]]
+) -> "Figure":
+    """Return a figure with titles of its axes. Menus are above the plot and the legend below it: a phone has room for both."""
+    from plotly.graph_objects import Figure
+
+    place = {"x": 0, "xanchor": "left", "y": 1, "yanchor": "bottom", "bgcolor": "#e8ebef", "font": {"color": "#1b1f24"}}
     menus = []
     if len(choices) > 1:
-        menus.append(
-            {"buttons": choices, "x": 0, "xanchor": "left", **place, "pad": {"b": 44 if len(buttons) > 1 else 6}}
-        )
+        menus.append({"buttons": choices, "pad": {"b": 44 if len(buttons) > 1 else 6}, **place})
     if len(buttons) > 1:
-        menus.append({"buttons": buttons, "type": "buttons", "direction": "right", "x": 0, "xanchor": "left", **place})
-    figure.update_layout(
-        updatemenus=menus,
-        margin={"t": 10 + 40 * len(menus), "b": 10, "l": 10, "r": 10},
-        legend={"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom"},
-        hovermode="closest",
-    )
-    figure.update_xaxes(title_text=x, automargin=True)
-    figure.update_yaxes(title_text=y, automargin=True)
+        menus.append({"buttons": buttons, "type": "buttons", "direction": "right", "pad": {"b": 6}, **place})
+    layout = {
+        "updatemenus": menus,
+        "margin": {"t": 10 + 40 * len(menus), "b": 10, "l": 10, "r": 10},
+        "legend": {"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom"},
+        "hovermode": "closest",
+        "xaxis": {"title": {"text": x}, "automargin": True},
+        "yaxis": {"title": {"text": y}, "automargin": True},
+    }
+    return Figure({"data": traces, "layout": layout})

@@ -8,6 +8,7 @@ from typing import Any
 from sr.comparison import image_viewer
 from sr.comparison.colors import BASELINE_COLOR, GROUP_COLORS, get_color
 from sr.comparison.run import RunComparison, Table
+from sr.comparison.run_config import read_config
 from sr.comparison.scene import BICUBIC, HR, LR, build_scene
 from sr.comparison.selection import BICUBIC_PREFIX, Source, has_images, select_images, select_run
 from sr.page.document import Page, PageCell, Section
@@ -39,9 +40,10 @@ class TableImages:
         """Return the viewer's data of a table with the images of these names; None if they cannot be read."""
         if not self.sources or not names:
             return None
-        from sr.comparison.result_images import ResultImages
-
         try:
+            read_config(next(iter(self.sources.values()))[1].folder, self.trust)
+            from sr.comparison.result_images import ResultImages  # torch: only if there is a config to build from
+
             images = ResultImages(self.table, self.sources, self.trust)
             bar = ProgressBar(names, desc=f"images of {self.table.set}", unit="image", delay=1)
             scenes = [build_scene(images.read(name), max_bytes) for name in bar]

@@ -9,6 +9,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from sr.comparison.charts import draw_costs, draw_curves, draw_perception
 from sr.comparison.images import DEFAULT_IMAGES, IMAGE_FOLDER, add_images
 from sr.comparison.layout import TextCell, lay_out_options, lay_out_table
 from sr.comparison.ranking import LEAST_GROUPS, draw_critical_differences
@@ -159,8 +160,6 @@ def _add_ranking(section: Section, table: Table) -> None:
 
 
 def _add_charts(page: Page, comparison: RunComparison) -> None:
-    from sr.comparison.charts import draw_costs, draw_curves, draw_perception  # Plotly takes a second to import
-
     tables, groups = comparison.tables, comparison.groups
     charts = {
         "Curves": (draw_curves(groups), "Validation during training; a band is from the lowest to the highest seed"),

@@ -16,11 +16,10 @@ from torch import Tensor
 from sr.checkpoint.interpolate import interpolate_weights
 from sr.checkpoint.load import LoadedNet, load_checkpoint
 from sr.comparison.run import ComparedRun, SetScore, Table
+from sr.comparison.run_config import read_config
 from sr.comparison.scene import BICUBIC, ComparedImage
 from sr.comparison.selection import METRIC, Source, list_checkpoint_files
-from sr.config.allowlist import check_targets
 from sr.config.build import build_data, build_part, select_device
-from sr.config.renamed import update_config
 from sr.data.image_set import stack_images
 from sr.evaluation.loading import build_predictor
 from sr.evaluation.predictor import NetPredictor, Predictor
@@ -28,7 +27,7 @@ from sr.image.batch import Pair
 from sr.image.resize import upscale_bicubic
 from sr.image.write import to_uint8
 from sr.metric.psnr import psnr
-from sr.record.run_folder import CHOICES_FILE, CONFIG_FILE
+from sr.record.run_folder import CHOICES_FILE
 from sr.runtime.error import UserError
 
 TOLERANCE = 0.005  # dB between the stored PSNR of an image and that of its pixels here, on another machine
@@ -119,21 +118,6 @@ class ResultImages:
                 f"{self._labels[key]}: {name} has {found:.2f} dB here, but {stored:.2f} dB was measured: its weights, the "
                 f"images or the version of sr have changed since"
             )
-
-
-def read_config(folder: Path, trust: list[str]) -> dict[str, Any]:
-    """Return the config of a run, whose parts are all of sr or of a module in `trust`."""
-    try:
-        config = update_config(yaml.safe_load((folder / CONFIG_FILE).read_text(encoding="utf-8")))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UserError(f"{folder}: expected the options of the run in its {CONFIG_FILE} ({error})") from None
-    if not isinstance(config, dict):
-        raise UserError(
-            f"{folder}: expected the options of the run in its {CONFIG_FILE} (found {type(config).__name__})"
-        )
-    for key in ("data", "metric", "model"):
-        check_targets(config.get(key) or {}, trust, str(folder), key)
-    return config
 
 
 def _to_array(image: Tensor) -> np.ndarray:
