@@ -35,21 +35,22 @@ def log_summary_run(state: SweepState, config: dict[str, Any], words: list[str])
     `config` is that of a trial, `words` are those of the sweep's command. Nothing is done if the run has all trials. An
     error is a note: the sweep itself is complete.
     """
+    record = state.folder / SUMMARY_RUN_FILE
+    ended = sum(trial.state.is_finished() for trial in state.trials)
+    before = json.loads(record.read_text(encoding="utf-8")) if record.exists() else {"folder": "", "trials": 0}
+    folder = Path(before["folder"])
+    is_new = not before["folder"] or not folder.is_dir()
+    if not is_new and before["trials"] == ended:
+        return folder
     from sr.lifecycle.run_end import close_on_exit  # imports torch
 
     tracker = build_part(config["track"], "track")
-    if not tracker.is_tracking or not state.trials:
+    if not tracker.is_tracking or not ended:
         return None
-    record = state.folder / SUMMARY_RUN_FILE
-    ended = sum(trial.state.is_finished() for trial in state.trials)
-    before = json.loads(record.read_text(encoding="utf-8")) if record.exists() else {}
-    folder = Path(before.get("folder", ""))
-    if not before or not folder.is_dir():
+    if is_new:
         files = {DEFINITION_FILE: (state.folder / DEFINITION_FILE).read_bytes()}
         folder = create_run_folder(config["paths"]["runs"], f"sweep {state.folder.name}", files)
         write_atomic(record, to_json({"folder": str(folder), "trials": 0}))  # first: a kill makes no second run
-    elif before["trials"] == ended:
-        return folder
     try:
         with close_on_exit(tracker.close):
             tracker.start(f"sweep {state.folder.name}", folder, _list_params(state), words, _list_tags(state))

@@ -1,0 +1,310 @@
+"""The page of a sweep, its plots and importances, and its summary run. Trials are recorded without running anything."""
+
+import re
+import shlex
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import optuna.visualization
+import pytest
+from optuna.trial import FrozenTrial
+
+from sr.record.identity import Identity, write_identity
+from sr.record.journal_format import JOURNAL_FILE, read_entries
+from sr.sweep import page_writer
+from sr.sweep.definition import make_definition
+from sr.sweep.importance import compute_importances, find_obstacle
+from sr.sweep.page import SweepState, build_page, format_importances
+from sr.sweep.page_writer import PageWriter, write_page
+from sr.sweep.plots import draw_charts
+from sr.sweep.space import split_overrides
+from sr.sweep.study import FOLDER, SECONDS, Study
+from sr.sweep.summary_run import log_summary_run, summarize_sweep
+from sr.track.address import format_run_address
+
+NO_PRUNER = {"_target_": "optuna.pruners.NopPruner"}
+SETTINGS = {"sampler": {"_target_": "optuna.samplers.RandomSampler"}, "pruner": NO_PRUNER, "trials": 20}
+SPACE = ("lr=tag(log,interval(1e-4,1e-2))", "width=8,16")
+Record = Callable[..., Callable[[], SweepState]]
+
+
+def format_command(trial: FrozenTrial) -> str:
+    return shlex.join(["python", "-m", "sr.run", *(f"{key}={value}" for key, value in trial.params.items())])
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> Record:
+    """Return a function that records trials and returns the reader of the sweep's state.
+
+    A result is a value, several values, a reason why the trial failed, None (it goes on), or a function of the options.
+    """
+
+    def record(*results: Any, objectives: tuple[str, ...] = ("psnr",), space: tuple[str, ...] = SPACE) -> Any:
+        folder = tmp_path / "runs" / "sweeps" / "mine"
+        folder.mkdir(parents=True, exist_ok=True)
+        fixed, dimensions = split_overrides(["scale=2", *space], is_grid=False)
+        definition = make_definition(fixed, dimensions, SETTINGS, list(objectives))
+        if not (folder / "sweep.yaml").exists():
+            definition.store(folder)
+        directions = ["maximize" if name == "psnr" else "minimize" for name in objectives]
+        study = Study(folder, dimensions, SETTINGS, directions, seed=0)
+        for result in results:
+            trial = study.start_trial()
+            trial.set_user_attr(FOLDER, str(tmp_path / "runs" / f"run {trial.number}"))
+            trial.set_user_attr(SECONDS, 2.5)
+            value = result(trial.params) if callable(result) else result
+            if isinstance(value, str):
+                study.record_failure(trial, value)
+            elif value is not None:
+                study.record_success(trial.number, list(value) if isinstance(value, tuple) else [value])
+        (folder / "table.txt").write_text("trial  psnr\n")
+        return lambda: SweepState.read(study, folder, definition, format_command)
+
+    return record
+
+
+# The page.
+
+
+def test_the_page_has_the_best_command_the_trials_and_their_reasons(record: Record, tmp_path: Path) -> None:
+    server = Identity(run_id="ab12", uri="https://me:secret@tracking.org/mlflow/")
+    (tmp_path / "runs" / "run 1").mkdir(parents=True)
+    write_identity(tmp_path / "runs" / "run 1", server)
+    state = record(30.5, 31.25, "out of memory <2 GB>", 29.0, None)()
+    html = build_page(state).render()
+    assert "5 of 20 trials: 3 finished, 1 failed, 1 unfinished. psnr: more is better." in html
+    (best,) = re.findall(r"<code>(.*?)</code>", html)
+    assert best == format_command(state.trials[0])
+    assert state.trials[0].number == 1
+    rows = re.findall(r"<tr>(.*?)</tr>", html.split('id="trials"')[1].split('id="definition"')[0], re.DOTALL)[1:]
+    cells = [re.findall(r">([^<>]*)(?:</a>)?</t[hd]>", row) for row in rows]
+    assert [row[:3] for row in cells] == [
+        ["2", "finished", "31.2500"],
+        ["1", "finished", "30.5000"],
+        ["4", "finished", "29.0000"],
+        ["3", "failed", "–"],
+        ["5", "unfinished", "–"],
+    ]
+    assert cells[3][-1] == "out of memory &lt;2 GB&gt;"
+    assert 'href="../../run%201"' in rows[0]
+    assert 'href="https://tracking.org/mlflow/#/runs/ab12"' in rows[0]
+    assert "secret" not in html
+    assert html.count("tracking.org") == 1
+
+
+def test_a_run_in_a_database_has_no_address() -> None:
+    assert format_run_address(Identity(run_id="ab12", uri="sqlite:////tmp/mlflow.db")) is None
+    assert format_run_address(Identity(uri="https://a.b")) is None
+    assert format_run_address(None) is None
+
+
+def test_the_front_of_two_objectives_is_on_the_page(record: Record) -> None:
+    results = [(30.0, 5.0), (31.0, 9.0), (29.0, 6.0), (32.0, 20.0), (31.0, 10.0)]
+    html = build_page(record(*results, objectives=("psnr", "ms_per_image"))()).render()
+    front = html.split('id="pareto-front"')[1].split('id="charts"')[0]
+    assert re.findall(r"Trial (\d):", front) == ["4", "2", "1"]
+    assert "psnr: more is better; ms_per_image: less is better" in html
+    assert "Optimization history of ms_per_image" in html
+
+
+@pytest.mark.parametrize(
+    ("results", "notes"),
+    [
+        ([], {"Timeline", "Optimization history of psnr"}),
+        (["failed", "failed"], {"Optimization history of psnr", "Parallel coordinates of psnr"}),
+        ([30.0], {"Optimization history of psnr", "psnr by option", "Parameter importances for psnr"}),
+        ([30.0, 31.0], {"Parameter importances for psnr", "Validations: psnr by step"}),
+    ],
+)
+def test_what_cannot_be_drawn_is_a_note(record: Record, results: list[Any], notes: set[str]) -> None:
+    state = record(*results)()
+    charts = list(draw_charts(state.copy, state.objectives))
+    missing = {chart.title for chart in charts if chart.figure is None}
+    assert notes <= missing
+    assert all(chart.note for chart in charts if chart.figure is None)
+    assert "Optuna counts trials" in build_page(state).render()
+    if len(results) == 2 and results[0] == 30.0:
+        assert {c.title for c in charts} - missing == {
+            "Optimization history of psnr",
+            "Parallel coordinates of psnr",
+            "psnr by lr",
+            "psnr by width",
+            "Timeline",
+        }
+
+
+def test_a_plot_that_fails_is_left_out(record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*args: Any, **options: Any) -> None:
+        raise RuntimeError("no font\nat all")
+
+    monkeypatch.setattr(optuna.visualization, "plot_slice", fail)
+    html = build_page(record(30.0, 31.0)()).render()
+    assert "psnr by option is not drawn: RuntimeError: no font." in html
+    assert "<figcaption>Optimization history of psnr</figcaption>" in html
+
+
+def test_a_page_that_cannot_be_written_is_a_note(record: Record, capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*args: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(page_writer, "write_atomic", fail)
+    write_page(record(30.0)())
+    assert "sweep.html is not up to date (OSError: [Errno 28] No space left on device); the sweep goes on" in (
+        capsys.readouterr().err
+    )
+
+
+# Importances.
+
+
+def test_importances_are_those_of_a_constructed_function(record: Record) -> None:
+    """The objective depends on the width alone."""
+    state = record(*[lambda params: 30.0 + (params["width"] == "16")] * 20)()
+    shares = compute_importances(state.copy, 0)
+    assert list(shares) == ["width", "lr"]
+    assert shares["width"] > 0.95
+    assert sum(shares.values()) == pytest.approx(1.0)
+    text = format_importances(state)
+    assert "FanovaImportanceEvaluator, from 20 trials, a rough estimate: fewer than 50 trials" in text
+    assert text == format_importances(state)
+
+
+@pytest.mark.parametrize(
+    ("results", "reason"),
+    [
+        ([30.0] * 9 + ["failed"] * 5, "they need at least 10 trials that have finished (found 9)"),
+        ([30.0] * 12, "all trials have the same value"),
+        ([30.0] * 8 + [float("inf")] * 4, "they need at least 10 trials that have finished (found 8)"),
+    ],
+)
+def test_without_enough_trials_there_are_no_importances(record: Record, results: list[Any], reason: str) -> None:
+    state = record(*results)()
+    assert find_obstacle(state.copy, 0) == reason
+    assert format_importances(state) == f"psnr: no importances: {reason}\n"
+
+
+# When the page is written.
+
+
+def test_the_page_takes_a_small_share_of_the_time(record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first page, of 4 CPU seconds, is written after 130 s at 3%; one that took 0.6 s, after another 20 s."""
+    clock, written = [1000.0], []
+    monkeypatch.setattr(page_writer.time, "monotonic", lambda: clock[0])
+    cpu = iter([0.0, 0.6] * 9)
+    monkeypatch.setattr(page_writer.time, "thread_time", lambda: next(cpu))
+    monkeypatch.setattr(page_writer, "write_page", lambda state: written.append(clock[0]))
+    read_state = record(30.0)
+    writer = PageWriter(read_state, read_state().folder, max_share=0.03)
+    for seconds in range(1000, 1200):
+        clock[0] = float(seconds)
+        writer.update()
+        writer.stop()
+    assert written == [1130.0, 1150.0, 1170.0, 1190.0]
+
+
+def test_at_the_end_the_page_is_written_if_a_trial_has_ended(record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = []
+    monkeypatch.setattr(page_writer, "write_page", lambda state: written.append(len(state.trials)))
+    read_state = record(30.0)
+    folder = read_state().folder
+    PageWriter(read_state, folder).finish()  # there is no page yet
+    (folder / "sweep.html").touch()
+    writer = PageWriter(read_state, folder)
+    writer.finish()
+    assert written == [1]
+    record(31.0)
+    writer = PageWriter(read_state, folder)
+    record(32.0)
+    writer.finish()
+    assert written == [1, 3]
+
+
+# The summary run.
+
+
+def test_the_values_of_a_summary(record: Record) -> None:
+    results = [(30.0, 5.0), (31.0, 9.0), "failed", None]
+    assert summarize_sweep(record(*results, objectives=("psnr", "ms_per_image"))()) == {
+        "sweep/finished": 2,
+        "sweep/pruned": 0,
+        "sweep/failed": 1,
+        "sweep/unfinished": 1,
+        "sweep/seconds": 10.0,
+        "sweep/best_psnr": 31.0,
+        "sweep/best_ms_per_image": 5.0,
+    }
+
+
+def make_config(runs: Path, tracker: str = "journal.Journal") -> dict[str, Any]:
+    track = {"_target_": f"sr.track.{tracker}"} | ({} if tracker == "none.NoTracker" else {"runs": str(runs)})
+    return {"track": track, "paths": {"runs": str(runs)}}
+
+
+def read_journal(folder: Path) -> list[dict[str, Any]]:
+    return [placed.entry for placed in read_entries(folder / JOURNAL_FILE)]
+
+
+def test_a_sweep_that_is_extended_continues_its_summary_run(record: Record, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    state = record(30.0, 31.0)()
+    (state.folder / "sweep.html").write_text("<p>2</p>")
+    folder = log_summary_run(state, make_config(runs), ["-m", "lr=1,2"])
+    first = read_journal(folder)
+    assert log_summary_run(state, make_config(runs), ["-m", "lr=1,2"]) == folder
+    assert read_journal(folder) == first  # it has all trials
+    opening = first[0]["open"]
+    assert opening["title"] == "sweep mine"
+    assert opening["tags"]["sr.sweep"] == "mine"
+    assert opening["tags"]["sr.verb"] == "sweep"
+    assert "sr.trial" not in opening["tags"]
+    assert opening["params"] == {
+        "scale": "2",
+        "lr": "tag(log,interval(0.0001,0.01))",
+        "width": "8,16",
+        "sweep.sampler": "RandomSampler()",
+        "sweep.pruner": "NopPruner()",
+        "sweep.objective": "psnr",
+    }
+
+    state = record(32.0)()
+    (state.folder / "sweep.html").write_text("<p>3</p>")
+    assert log_summary_run(state, make_config(runs), ["-m", "lr=1,2"]) == folder
+    entries = read_journal(folder)
+    assert [entry["points"]["sweep/best_psnr"] for entry in entries if "points" in entry] == [31.0, 32.0]
+    assert [entry["status"] for entry in entries if "status" in entry] == ["FINISHED", "FINISHED"]
+    assert sum("open" in entry for entry in entries) == 1
+    assert (folder / "sweep.html").read_text() == "<p>3</p>"
+
+    shutil.rmtree(folder)  # by sr.clean: then there is a new one
+    again = log_summary_run(state, make_config(runs), ["-m", "lr=1,2"])
+    assert again.is_dir()
+
+
+def test_without_a_tracker_there_is_no_summary_run(record: Record, tmp_path: Path) -> None:
+    state = record(30.0)()
+    assert log_summary_run(state, make_config(tmp_path / "runs", "none.NoTracker"), []) is None
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["sweeps"]
+
+
+@pytest.mark.slow
+def test_mlflow_has_the_summary_run_with_page_and_plots(record: Record, tmp_path: Path) -> None:
+    from mlflow import MlflowClient
+
+    state = record(30.0, 31.0, "failed")()
+    write_page(state)
+    runs = tmp_path / "runs"
+    track = {"_target_": "sr.track.mlflow.MLflow", "uri": None, "runs": str(runs), "experiment": "sr"}
+    log_summary_run(state, {"track": track, "paths": {"runs": str(runs)}}, [])
+    client = MlflowClient(f"sqlite:///{runs}/mlflow.db")
+    experiment = client.get_experiment_by_name("sr").experiment_id
+    (run,) = client.search_runs([experiment], "tags.`sr.sweep` = 'mine' AND tags.`sr.verb` = 'sweep'")
+    assert run.info.status == "FINISHED"
+    assert run.data.metrics["sweep/best_psnr"] == 31.0
+    assert run.data.metrics["sweep/failed"] == 1
+    names = {item.path for folder in ("", "plots") for item in client.list_artifacts(run.info.run_id, folder)}
+    assert names == {
+        "importances.txt", "plots", "sweep.html", "sweep.yaml", "table.txt",
+        "plots/history.png", "plots/parallel_coordinates.png", "plots/slices.png", "plots/timeline.png",
+    }  # fmt: skip
