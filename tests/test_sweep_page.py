@@ -45,11 +45,11 @@ def record(tmp_path: Path) -> Record:
         folder = tmp_path / "runs" / "sweeps" / "mine"
         folder.mkdir(parents=True, exist_ok=True)
         fixed, dimensions = split_overrides(["scale=2", *space], is_grid=False)
-        definition = make_definition(fixed, dimensions, SETTINGS, list(objectives))
+        directions = {name: "maximize" if name == "psnr" else "minimize" for name in objectives}
+        definition = make_definition(fixed, dimensions, SETTINGS, directions)
         if not (folder / "sweep.yaml").exists():
             definition.store(folder)
-        directions = ["maximize" if name == "psnr" else "minimize" for name in objectives]
-        study = Study(folder, dimensions, SETTINGS, directions, seed=0)
+        study = Study(folder, dimensions, SETTINGS, list(directions.values()), seed=0, commit="0123456789")
         for result in results:
             trial = study.start_trial()
             trial.set_user_attr(FOLDER, str(tmp_path / "runs" / f"run {trial.number}"))
@@ -74,6 +74,7 @@ def test_the_page_has_the_best_command_the_trials_and_their_reasons(record: Reco
     write_identity(tmp_path / "runs" / "run 1", server)
     state = record(30.5, 31.25, "out of memory <2 GB>", 29.0, None)()
     html = build_page(state).render()
+    assert "<dt>commits of sr</dt><dd>0123456789</dd>" in html
     assert "5 of 20 trials: 3 finished, 1 failed, 1 unfinished. psnr: more is better." in html
     (best,) = re.findall(r"<code>(.*?)</code>", html)
     assert best == format_command(state.trials[0])

@@ -1,7 +1,7 @@
 """The page of a sweep, `sweep.html` in its folder: the best trials, plots, the table of trials, and how it was defined."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,14 +13,13 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from sr.page.document import Page, PageCell, Section
-from sr.record.git import find_checkout, read_state
 from sr.record.identity import read_identity
 from sr.runtime.redact import mask_passwords
 from sr.runtime.terminal import format_count, format_table
 from sr.sweep.definition import Definition
 from sr.sweep.importance import compute_importances, describe_reliability, find_obstacle, list_finished
 from sr.sweep.plots import draw_charts
-from sr.sweep.study import FOLDER, REASON, SECONDS, Study
+from sr.sweep.study import COMMITS, FOLDER, REASON, SECONDS, Study
 from sr.track.address import format_run_address
 
 MAX_COMMANDS = 5  # of trials of a Pareto front
@@ -79,7 +78,6 @@ def build_page(state: SweepState) -> Page:
     _add_definition(page.add_section("Definition"), state)
     page.footer = {
         "folder": str(state.folder),
-        "sr": _describe_commit(),
         "written": f"{datetime.now().astimezone():%Y-%m-%d %H:%M:%S %Z}",
     }
     return page
@@ -165,6 +163,7 @@ def _add_trials(section: Section, state: SweepState) -> None:
 
 def _add_definition(section: Section, state: SweepState) -> None:
     definition = state.definition
+    commits = dict.fromkeys(commit for trial in state.trials for commit in trial.user_attrs.get(COMMITS, ()))
     section.add_table("Search space", ["option", "values"], list(definition.space.items()))
     section.add_facts(
         {
@@ -172,6 +171,7 @@ def _add_definition(section: Section, state: SweepState) -> None:
             "sampler": describe_part(definition.sampler) if definition.sampler else "grid: every combination",
             "pruner": describe_part(definition.pruner),
             "objective": ", ".join(state.objectives),
+            "commits of sr": ", ".join(commits) or "unknown",
         }
     )
 
@@ -203,12 +203,5 @@ def _format_seconds(trial: FrozenTrial) -> PageCell | None:
 
 def describe_part(node: dict[str, Any]) -> str:
     """Return `TPESampler(n_startup_trials=10)` of a node of the config."""
-    options: Sequence[str] = [f"{key}={value}" for key, value in node.items() if key != "_target_"]
+    options = [f"{key}={value}" for key, value in node.items() if key != "_target_"]
     return f"{node['_target_'].rpartition('.')[2]}({', '.join(options)})"
-
-
-def _describe_commit() -> str:
-    state = read_state(find_checkout())
-    if not state:
-        return "installed package, no commit"
-    return f"commit {state['sha'][:10]}{', with changes' * (state['dirty'] == 'true')}"
