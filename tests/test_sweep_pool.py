@@ -1,8 +1,12 @@
 """Pools: where the trials of a sweep run, that they run as the command alone would, and that nothing of them is left."""
 
+import functools
 import json
+import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,17 +17,24 @@ import pytest
 
 from sr.config.build import build_part
 from sr.record import trial
-from sr.record.trial import ANSWERS_FILE, LineFile, TrialChannel
-from sr.sweep import channel
-from sr.sweep.channel import Channel, beat
-from sr.sweep.pool import gpu, process
-from sr.sweep.pool.pool import Task, TrialJob, read_reason
+from sr.record.identity import Identity, write_identity
+from sr.record.result import SUMMARY_FILE, TrainingResult
+from sr.record.trial import ANSWERS_FILE, CHANNEL_VARIABLE, MESSAGES_FILE, LineFile, TrialChannel
+from sr.runtime.error import UserError
+from sr.sweep import channel, scheduler
+from sr.sweep.channel import Channel, send_heartbeats
+from sr.sweep.pool import gpu, process, submitit
+from sr.sweep.pool.pool import Pool, Task, TrialJob, read_reason
 from sr.sweep.pool.process import ProcessPool
+from sr.sweep.scheduler import Scheduler
+from sr.sweep.space import Values
+from sr.sweep.study import REASON, Study
 
 # A trial that writes what it finds, and then does what its word says.
 PROGRAM = """
-import json, os, signal, sys, threading, time
-report = {"argv": sys.argv[1:], "threads": os.environ["OMP_NUM_THREADS"], "name": os.environ["SR_SWEEP"], "file": __name__,
+import json, multiprocessing, os, signal, sys, time
+report = {"argv": sys.argv[1:], "threads": os.environ["OMP_NUM_THREADS"], "name": os.environ["SR_SWEEP"],
+          "file": __name__, "start": multiprocessing.get_start_method(),
           "gpu": os.environ.get("CUDA_VISIBLE_DEVICES"), "stdin": sys.stdin.read(), "pid": os.getpid(),
           "signals": [signal.getsignal(signal.SIGTERM) == signal.SIG_DFL,
                       signal.getsignal(signal.SIGINT) is signal.default_int_handler]}
@@ -81,6 +92,7 @@ def test_a_trial_runs_as_its_command_would(pool: ProcessPool, program: Path) -> 
     assert report.pop("pid") != os.getpid()
     assert report == {
         "argv": ["x=1"], "threads": "3", "name": "mine", "file": "__main__", "gpu": None, "stdin": "",
+        "start": multiprocessing.get_start_method(),
         "signals": [True, True],
     }  # fmt: skip
     assert program.with_suffix(".log").read_text().splitlines()[1:] == ["to stderr"]
@@ -118,13 +130,42 @@ def test_the_reason_of_a_failure_is_the_last_error_of_the_log(tmp_path: Path) ->
 
 @pytest.mark.group("sweep/pool")
 def test_every_pool_is_built_from_its_file(choice: str, compose: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process, "ProcessPool", lambda **options: options)
-    node = compose(f"sweep/pool={choice}")["sweep"]["pool"]
-    assert build_part(node, "sweep.pool", jobs=2, is_on_gpu=False) == {
-        "jobs": 2,
-        "is_on_gpu": False,
-        "fork_server": True,
-    }
+    """Or says what it needs: no extra is installed, and there is no cluster."""
+    monkeypatch.setitem(sys.modules, "submitit", None)
+    monkeypatch.setitem(sys.modules, "ray", None)
+    node = compose(f"sweep/pool={choice}", "sweep.pool.fork_server=false" if choice == "process" else "sweep.jobs=1")
+    build = functools.partial(build_part, node["sweep"]["pool"], "sweep.pool", jobs=2, is_on_gpu=False)
+    if choice == "process":
+        assert isinstance(build(), ProcessPool)
+        return
+    command = {"submitit": r"pip install 'sr\[slurm\]'", "ray": r"pip install 'sr\[ray\]'"}[choice]
+    with pytest.raises(UserError, match=f"sweep/pool={choice}: .*{command}"):
+        build()
+
+
+def test_slurm_is_needed_where_its_jobs_are_submitted(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("submitit", reason="needs pip install 'sr[slurm]'")
+    monkeypatch.setattr(submitit.shutil, "which", lambda _: None)
+    with pytest.raises(UserError, match="found no command sbatch"):
+        submitit.SubmititPool(1, is_on_gpu=False)
+    with pytest.raises(UserError, match=r"sweep\.pool\.cluster=pbs: expected slurm or local"):
+        submitit.SubmititPool(1, is_on_gpu=False, cluster="pbs")
+
+
+def test_a_job_whose_time_is_over_ends_with_a_checkpoint(program: Path) -> None:
+    """SLURM sends SIGUSR2 to all processes of a job; the trial gets SIGTERM instead, which interrupts it."""
+    code = f"""
+import sys
+from pathlib import Path
+from sr.sweep.pool.command import run_command
+from sr.sweep.pool.pool import Task
+variables = {{"SR_SWEEP": "mine", "OMP_NUM_THREADS": "1"}}
+sys.exit(-run_command(Task([{str(program)!r}, "wait"], Path({str(program.with_suffix(".log"))!r}), variables)))
+"""
+    process = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
+    read_report(program)
+    os.killpg(process.pid, signal.SIGUSR2)
+    assert process.wait(20) == signal.SIGTERM
 
 
 # GPUs.
@@ -248,7 +289,7 @@ def test_a_trial_is_interrupted_when_its_sweep_asks_for_it_or_has_removed_its_ch
 def test_a_trial_is_interrupted_when_the_heartbeat_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(channel, "HEARTBEAT_SECONDS", 0.02)
     ours = Channel.create(tmp_path, 0)
-    with beat(tmp_path):
+    with send_heartbeats(tmp_path):
         thread, interruptions = watch(TrialChannel(ours.folder), monkeypatch, max_silence=0.4)
         thread.join(0.8)
         assert interruptions == []  # the sweep lives
@@ -268,3 +309,123 @@ def test_a_trial_that_a_signal_ends_already_is_not_interrupted_again(
     assert not thread.is_alive()
     assert interruptions == []
     assert theirs.ask(step=1, value=0.5) is False  # and it does not wait
+
+
+# The scheduler and its pool.
+
+
+class FakePool(Pool):
+    """Each trial ends at once, with the next of these exit codes; with 0 it leaves a result."""
+
+    def __init__(self, folder: Path, codes: list[int]) -> None:
+        self.folder, self.codes, self.events = folder, codes, []
+
+    def start(self, task: Task) -> TrialJob:
+        code = self.codes.pop(0)
+        self.events.append(f"start {task.program[-1]}")
+        if code == 0:
+            result = TrainingResult(status="FINISHED", metrics={"best/val/Set5/psnr": 7.0})
+            (self.folder / SUMMARY_FILE).write_text(result.to_json())
+            LineFile(Path(task.variables[CHANNEL_VARIABLE]) / MESSAGES_FILE).append(folder=str(self.folder))
+        return FakeJob(code)
+
+    def cancel(self, job_id: str) -> None:
+        self.events.append(f"cancel {job_id}")
+
+    def close(self) -> None:
+        self.events.append("close")
+
+
+class FakeJob(TrialJob):
+    has_ended = True
+
+    def __init__(self, code: int) -> None:
+        self.id, self.exit_code = "17", code
+
+    def kill(self) -> None:
+        raise NotImplementedError
+
+
+@pytest.fixture
+def make_scheduler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Scheduler]:
+    """Return a function that makes a scheduler of one trial, `x=1`."""
+    monkeypatch.setattr(scheduler, "CLUSTER_POLL_SECONDS", 0.01)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+
+    def make(*codes: int, report: Callable[[], None] = lambda: None) -> Scheduler:
+        settings = {"sampler": None, "pruner": {"_target_": "optuna.pruners.NopPruner"}}
+        study = Study(tmp_path, {"x": Values(("1",))}, settings, ["maximize"], seed=0)
+        return Scheduler(study, tmp_path, [], ["psnr"], 1, report, FakePool(tmp_path, list(codes)))
+
+    return make
+
+
+def test_a_trial_that_its_machine_has_interrupted_is_resumed(
+    make_scheduler: Callable[..., Scheduler], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FakePool, "is_cluster", True)
+    sweep = make_scheduler(130, 143, 0)
+    sweep.run()
+    assert sweep.pool.events == ["start x=1", "start x=1", "start x=1", "close"]
+    assert [trial.values for trial in sweep.study.trials] == [[7.0]]
+
+
+def test_a_trial_that_is_interrupted_again_and_again_has_failed(
+    make_scheduler: Callable[..., Scheduler], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FakePool, "is_cluster", True)
+    sweep = make_scheduler(*[130] * 30)
+    sweep.run()
+    assert sweep.study.trials[0].user_attrs[REASON].startswith("interrupted 21 times")
+
+
+def test_who_interrupts_a_trial_on_this_machine_interrupts_the_sweep(
+    make_scheduler: Callable[..., Scheduler],
+) -> None:
+    sweep = make_scheduler(130)
+    with pytest.raises(KeyboardInterrupt):
+        sweep.run()
+    assert len(sweep.study.list_unfinished()) == 1
+    again = make_scheduler(0)
+    again.run()
+    assert again.pool.events == ["cancel 17", "start x=1", "close"]
+    assert [trial.values for trial in again.study.trials] == [[7.0]]
+
+
+def test_a_trial_that_still_runs_is_waited_for(
+    make_scheduler: Callable[..., Scheduler], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """The sweep was killed before it had read where the trial's run is; its channel says it."""
+    identity = Identity()
+    identity.claim()  # this process runs it
+    write_identity(tmp_path, identity)
+    sweep = make_scheduler(0)
+    sweep.study.start_trial()
+    former = Channel.create(tmp_path, 0)
+    LineFile(former.folder / MESSAGES_FILE).append(folder=str(tmp_path))
+
+    def finish() -> None:
+        while former.folder.exists():  # the trial is interrupted by that
+            time.sleep(0.01)
+        assert sweep.pool.events == []
+        identity.status = "KILLED"
+        write_identity(tmp_path, identity)
+
+    thread = threading.Thread(target=finish)
+    thread.start()
+    sweep.run()
+    thread.join(10)
+    assert sweep.pool.events == ["start x=1", "close"]
+    assert f"trial 1 still runs (process {os.getpid()} on " in capsys.readouterr().err
+
+
+def test_a_page_that_cannot_be_written_does_not_end_the_sweep(
+    make_scheduler: Callable[..., Scheduler], capsys: pytest.CaptureFixture
+) -> None:
+    def fail() -> None:
+        raise ValueError("no plot")
+
+    sweep = make_scheduler(0, report=fail)
+    sweep.run()
+    assert sweep.study.trials[0].values == [7.0]
+    assert "could not be written (ValueError: no plot)" in capsys.readouterr().err

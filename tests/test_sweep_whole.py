@@ -1,4 +1,8 @@
-"""A sweep of real runs: killed with all its processes, it is finished by the same command, each trial once and bit-equal."""
+"""A sweep of 12 real runs: killed with all its processes, it is finished by the same command, each trial once.
+
+A trial that begins as a fork, is interrupted and resumed gives the weights of the command alone, bit for bit. The other
+pools run stubs: test_sweep_pool_kill.py.
+"""
 
 import csv
 import os
@@ -6,76 +10,83 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
+from sr.record.checkpoint_files import LAST
+from sr.record.identity import list_runs
+from sr.record.journal_format import JOURNAL_FILE
+from sr.record.result import read_run_result
+
 pytestmark = pytest.mark.slow
 
+TOO_WIDE = "300000"  # 3.2 TB for one convolution
+WIDTHS = ("4", "5", "6", TOO_WIDE, "7", "8", "9", "10", "11", "12", "13", "14")
 OPTIONS = (
-    "data=folder", "data.patch=16", "data.batch=2", "data.workers=0", "data.repeat=1", "model.net.width=4", "track=journal",
-    "trainer.accelerator=cpu", "trainer.max_steps=24", "trainer.val_check_interval=6", "stages=[fit]", "progress=false",
+    "data=folder", "data.patch=16", "data.batch=2", "data.workers=0", "data.repeat=1", "track=journal", "progress=false",
+    "trainer.accelerator=cpu", "trainer.max_steps=24", "trainer.val_check_interval=6", "stages=[fit]",
 )  # fmt: skip
+SWEEP = ("-m", f"model.net.width={','.join(WIDTHS)}", "sweep/pruner=median", "sweep.pruner.n_startup_trials=3")
+INTERRUPTED = "model.net.width=6"
+SECONDS = 200
 
 
 def start(runs: Path, world: Path, *words: str) -> subprocess.Popen:
-    command = [
-        sys.executable,
-        "-m",
-        "sr.run",
-        "-m",
-        *OPTIONS,
-        f"data.path={world}/photos",
-        f"paths.runs={runs}",
-        *words,
-    ]
+    command = [sys.executable, "-m", "sr.run", *OPTIONS, f"data.path={world}/photos", f"paths.runs={runs}", *words]
     return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
-    )
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
 
 
-def read_trials(runs: Path) -> dict[str, dict[str, Any]]:
-    """Return the rows of the only sweep's trials.csv by seed and loss."""
-    (file,) = runs.glob("sweeps/*/trials.csv")
-    return {row["seed"] + row["model/loss"]: row for row in csv.DictReader(file.open())}
+def wait_until(is_true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + SECONDS
+    while not is_true():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
-@pytest.fixture
-def trial_words() -> list[str]:
-    return ["seed=0,1", "model/loss=l1,mse"]
-
-
-def test_a_killed_sweep_is_finished_by_the_same_command(world: Path, tmp_path: Path, trial_words: list[str]) -> None:
-    whole = start(tmp_path / "whole", world, *trial_words)
-    assert whole.wait(timeout=300) == 0, whole.stdout.read()
-
-    runs = tmp_path / "killed"
-    killed = start(runs, world, *trial_words)
-    deadline = time.monotonic() + 200
-    while len(list(runs.glob("*/last.ckpt"))) < 3 and time.monotonic() < deadline:  # the third trial has a checkpoint
-        time.sleep(0.05)
+def test_a_killed_sweep_is_finished_by_the_same_command(world: Path, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    killed = start(runs, world, *SWEEP)
+    wait_until(lambda: any(list_runs(runs)))
+    os.kill(next(list_runs(runs))[1].pid, signal.SIGKILL)  # as the system does when memory is short
+    wait_until(lambda: any((folder / LAST).exists() for folder, run in list_runs(runs) if INTERRUPTED in run.overrides))
     os.killpg(killed.pid, signal.SIGKILL)
-    killed.wait()
-    again = start(runs, world, *trial_words)
-    assert again.wait(timeout=300) == 0, again.stdout.read()
+    killed.communicate()
+    again = start(runs, world, *SWEEP)
+    output, _ = again.communicate(timeout=SECONDS)
+    assert again.returncode == 3, output
+    assert "2 of 12 trials failed" in output
 
-    ours, theirs = read_trials(runs), read_trials(tmp_path / "whole")
-    assert set(ours) == set(theirs) == {"0l1", "0mse", "1l1", "1mse"}
-    assert len(list(runs.glob("*/run.json"))) == 4  # none was begun anew
-    for name, row in ours.items():
-        states = [
-            torch.load(Path(r["folder"]) / "last.ckpt", weights_only=True)["state_dict"] for r in (row, theirs[name])
-        ]
-        assert all(torch.equal(states[0][key], value) for key, value in states[1].items()), name
-        assert row["psnr"] == theirs[name]["psnr"]
+    (file,) = runs.glob("sweeps/*/trials.csv")
+    rows = {row["model.net.width"]: row for row in csv.DictReader(file.open())}
+    assert set(rows) == set(WIDTHS)
+    assert rows["4"]["reason"] == "ended by signal 9 (out of memory?)"
+    assert "can't allocate memory" in rows[TOO_WIDE]["reason"]
+    ended = {
+        state: {width for width in rows if rows[width]["state"] == state} for state in ("complete", "pruned", "fail")
+    }
+    assert ended["fail"] == {"4", TOO_WIDE}
+    assert len(ended["complete"]) + len(ended["pruned"]) == 10
+    assert ended["complete"] >= {"5", "6", "7"}
 
+    assert len(list(list_runs(runs))) == 11  # none was begun again
+    assert [run.overrides[-1] for _, run in list_runs(runs) if run.attempts == 2] == [INTERRUPTED]
+    for width in ended["pruned"]:
+        assert read_run_result(Path(rows[width]["folder"])).status == "FINISHED"
+        assert '"sr.pruned"' in (Path(rows[width]["folder"]) / JOURNAL_FILE).read_text()
 
-def test_side_by_side_with_a_failing_trial(world: Path, tmp_path: Path) -> None:
-    """The third value passes every check, and fails when the data are read."""
-    sweep = start(tmp_path, world, "sweep.jobs=2", "seed=0,1", "data.patch=16,4000")
-    output, _ = sweep.communicate(timeout=300)
-    assert sweep.returncode == 3, output
-    assert "2 of 4 trials failed" in output
-    assert "data.patch=4000" in output
+    alone = start(tmp_path / "alone", world, INTERRUPTED)
+    output, _ = alone.communicate(timeout=SECONDS)
+    assert alone.returncode == 0, output
+    ((folder, _),) = list_runs(tmp_path / "alone")
+    expected, state = (
+        torch.load(Path(f) / LAST, weights_only=True)["state_dict"] for f in (folder, rows["6"]["folder"])
+    )
+    assert all(torch.equal(state[key], value) for key, value in expected.items())
+    results = [read_run_result(Path(path)).metrics for path in (folder, rows["6"]["folder"])]
+    assert results[0] == results[1]

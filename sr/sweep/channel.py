@@ -62,7 +62,7 @@ class Channel:
 
 
 @contextlib.contextmanager
-def beat(sweep: Path) -> Iterator[None]:
+def send_heartbeats(sweep: Path) -> Iterator[None]:
     """Show the trials during the context that the sweep lives."""
     folder = sweep / CHANNELS_FOLDER
     folder.mkdir(exist_ok=True)

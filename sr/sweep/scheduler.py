@@ -18,18 +18,18 @@ from sr.pretrained.archive import is_intact
 from sr.record.checkpoint_files import RESUMABLE
 from sr.record.identity import read_identity
 from sr.record.trial import CHANNEL_VARIABLE, NAME_VARIABLE, NUMBER_VARIABLE
-from sr.sweep.channel import Channel, beat
+from sr.sweep.channel import Channel, send_heartbeats
 from sr.sweep.objective import read_values
-from sr.sweep.pool.pool import Pool, Task, TrialJob, read_reason
+from sr.sweep.pool.pool import EXIT_INTERRUPTED, Pool, Task, TrialJob, read_reason
 from sr.sweep.progress import SweepProgress
 from sr.sweep.space import to_words
 from sr.sweep.study import FOLDER, INTERRUPTIONS, JOB, PRUNED, SECONDS, Study
 
 PROGRAM = ("-m", "sr.run")
 LOG_FOLDER = "trials"
-POLL_SECONDS = 0.05
+POLL_SECONDS, CLUSTER_POLL_SECONDS = 0.05, 0.5  # the file system of a cluster has other work as well
 SHUTDOWN_SECONDS = 120.0  # in which interrupted trials write their checkpoints
-EXITS_INTERRUPTED = (130, 128 + signal.SIGTERM, -signal.SIGINT, -signal.SIGTERM)
+EXITS_INTERRUPTED = (EXIT_INTERRUPTED, 128 + signal.SIGTERM, -signal.SIGINT, -signal.SIGTERM)
 MAX_INTERRUPTIONS = 20  # of one trial by the machines of a pool
 
 
@@ -42,6 +42,7 @@ class RunningTrial:
     channel: Channel
     log: Path
     start_time: float = field(default_factory=time.monotonic)
+    has_begun: bool = False  # it has sent something
 
 
 @dataclass
@@ -62,7 +63,7 @@ class Scheduler:
     def run(self) -> None:
         """Run all missing trials. An interruption ends the running ones with a checkpoint, and is raised again."""
         signal.signal(signal.SIGTERM, _raise_interrupt)
-        with beat(self.folder):
+        with send_heartbeats(self.folder):
             try:
                 self._take_over()
                 while True:
@@ -70,14 +71,16 @@ class Scheduler:
                         self._start(trial)
                     if not self.running:
                         return
-                    time.sleep(POLL_SECONDS)
+                    time.sleep(CLUSTER_POLL_SECONDS if self.pool.is_cluster else POLL_SECONDS)
                     for running in list(self.running):
                         self._poll(running)
                     if self.progress:
                         self.progress.update()
-            except KeyboardInterrupt:
+            except BaseException:  # an error of the pool as well: nothing of the running trials is lost
                 self._interrupt_all()
                 raise
+            finally:
+                self.pool.close()
 
     def _take_over(self) -> None:
         """Take over the trials of an earlier process of this sweep, and wait until none of them runs any longer."""
@@ -121,6 +124,7 @@ class Scheduler:
         """Answer what a trial has reported, and record its end."""
         has_ended = running.job.has_ended  # read first: no message can follow
         messages = running.channel.receive()
+        running.has_begun = running.has_begun or bool(messages)
         self._read_folder(running.trial, messages)
         for message in messages:
             if "value" in message:
@@ -129,7 +133,13 @@ class Scheduler:
             self.running.remove(running)
             self._record_end(running)
             running.channel.remove()
+            self._report()
+
+    def _report(self) -> None:
+        try:
             self.report()
+        except Exception as error:  # whatever a page needs: the sweep goes on without it
+            print(f"note: the results so far could not be written ({type(error).__name__}: {error})", file=sys.stderr)
 
     def _read_folder(self, trial: Trial, messages: list[dict[str, Any]]) -> None:
         """Store the folder of a trial's run, by which it is resumed."""
@@ -161,7 +171,7 @@ class Scheduler:
 
     def _continue_interrupted(self, trial: Trial) -> None:
         """Resume a trial that a machine of the pool has ended; on this machine, it was the user who interrupted it."""
-        if not self.pool.is_preemptive:
+        if not self.pool.is_cluster:
             raise KeyboardInterrupt
         interruptions = trial.user_attrs.get(INTERRUPTIONS, 0) + 1
         trial.set_user_attr(INTERRUPTIONS, interruptions)
@@ -186,7 +196,8 @@ class Scheduler:
         print("\nthe running trials end with a checkpoint …", file=sys.stderr)
         for running in self.running:
             running.channel.interrupt()
-            running.job.withdraw()
+            if self.pool.is_cluster and not running.has_begun:  # it may wait for a machine for days
+                running.job.kill()
         deadline = time.monotonic() + SHUTDOWN_SECONDS
         while self.running and time.monotonic() < deadline:
             for running in list(self.running):

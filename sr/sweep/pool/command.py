@@ -1,10 +1,13 @@
 """Run a trial as a command in a process of its own: its exit code is exact, and its memory is freed after it."""
 
 import os
+import signal
 import subprocess
 import sys
 
 from sr.sweep.pool.pool import Task, TrialJob
+
+TIMEOUT_SIGNAL = "SIGUSR2"  # by which SLURM announces the end of a job's time; Windows has none
 
 
 def start_command(task: Task) -> subprocess.Popen:
@@ -16,12 +19,20 @@ def start_command(task: Task) -> subprocess.Popen:
             stdout=output,
             stderr=subprocess.STDOUT,
             env=os.environ | task.variables,
+            cwd=task.folder,
         )
 
 
 def run_command(task: Task) -> int:
-    """Run the program of a trial to its end, and return its exit code."""
-    return start_command(task).wait()
+    """Run the program of a trial to its end, and return its exit code; a signal interrupts it."""
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if hasattr(signal, TIMEOUT_SIGNAL):
+        numbers.append(getattr(signal, TIMEOUT_SIGNAL))
+        signal.signal(numbers[-1], signal.SIG_IGN)  # the program inherits that: SLURM sends the signal to it as well
+    process = start_command(task)
+    for number in numbers:
+        signal.signal(number, lambda *_: process.terminate())
+    return process.wait()
 
 
 class CommandJob(TrialJob):

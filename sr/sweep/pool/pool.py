@@ -1,10 +1,13 @@
 """The interface of a pool: where the trials of a sweep run. Trials report through files (`sr.record.trial`), not through it."""
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+THREADS = "OMP_NUM_THREADS"  # the libraries read it once, when they are loaded
+EXIT_FAILED, EXIT_INTERRUPTED = 1, 130
 MAX_REASON_LENGTH = 300
 SIGKILL = 9
 
@@ -17,6 +20,7 @@ class Task:
     log: Path
     variables: dict[str, str] = field(default_factory=dict)
     name: str = "trial"
+    folder: Path = field(default_factory=Path.cwd)  # in which it runs
 
 
 class TrialJob(ABC):
@@ -34,14 +38,11 @@ class TrialJob(ABC):
     def kill(self) -> None:
         """End the trial at once, without a checkpoint."""
 
-    def withdraw(self) -> None:  # noqa: B027  where no trial waits for a machine there is nothing to do
-        """Cancel the trial if it waits for a machine; one that has begun is interrupted through its channel."""
-
 
 class Pool(ABC):
-    """Runs trials, as many as it is given. `is_preemptive`: its machines may end a trial early, which is then resumed."""
+    """Runs trials, as many as it is given. `is_cluster`: they may wait for a machine, which may also end them early."""
 
-    is_preemptive = False
+    is_cluster = False
 
     @abstractmethod
     def start(self, task: Task) -> TrialJob:
@@ -49,6 +50,15 @@ class Pool(ABC):
 
     def cancel(self, job_id: str) -> None:  # noqa: B027  only queues outlive the process that sweeps
         """Cancel a job that an earlier process of this sweep has started, unless it has ended."""
+
+    def close(self) -> None:  # noqa: B027  most need nothing
+        """End what the pool has started for itself; no trial runs any longer."""
+
+
+def add_threads(task: Task, threads: int) -> Task:
+    """Return the task with so many threads, unless the user has set their number."""
+    count = os.environ.get(THREADS, str(threads))
+    return replace(task, variables={**task.variables, THREADS: count})
 
 
 def read_reason(exit_code: int, log: Path) -> str:

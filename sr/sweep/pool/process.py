@@ -14,10 +14,9 @@ import psutil
 
 from sr.sweep.pool.command import CommandJob
 from sr.sweep.pool.gpu import VISIBLE, choose_gpu, list_gpus
-from sr.sweep.pool.pool import Pool, Task, TrialJob
+from sr.sweep.pool.pool import THREADS, Pool, Task, TrialJob
 
 PRELOAD = ["sr.sweep.pool.preload"]
-THREADS = "OMP_NUM_THREADS"  # the libraries read it once, when they are loaded
 EXIT_UNKNOWN = 255  # of a process whose fork server has ended: `multiprocessing.popen_forkserver`
 
 
@@ -93,6 +92,7 @@ def run_forked(task: Task) -> None:
     """Run the program of a trial in this process, as if Python had just been started with it."""
     signal.signal(signal.SIGINT, signal.default_int_handler)  # the server ignores both
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    multiprocessing.set_start_method(None, force=True)  # Python's default, for the processes of the data loader
     with task.log.open("ab") as output:
         for descriptor in (1, 2):
             os.dup2(output.fileno(), descriptor)

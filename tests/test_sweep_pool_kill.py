@@ -1,0 +1,106 @@
+"""A sweep of 12 stubs that is killed with all its processes is finished by the same command, in every pool."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, TrialState
+
+from sr.sweep.study import JOURNAL_FILE, REASON
+
+pytestmark = pytest.mark.slow
+
+JOBS = 2
+WORDS = ("fail=1", "crash=2", "memory=4", "steps=4", "sleep=0.2")
+COMMAND = """
+import json, sys
+from pathlib import Path
+from sr.config.build import build_part
+from sr.sweep import scheduler
+from sr.sweep.pool import process
+from sr.sweep.space import Values
+from sr.sweep.study import Study
+
+runs, stub, node, *words = sys.argv[1:]
+process.PRELOAD, scheduler.PROGRAM = [], [stub]
+pool = build_part(json.loads(node), "sweep.pool", jobs=2, is_on_gpu=False)
+pruner = {"_target_": "optuna.pruners.MedianPruner", "n_startup_trials": 2}
+space = {"x": Values(tuple(str(x) for x in range(1, 13)))}
+study = Study(Path(runs), space, {"sampler": None, "pruner": pruner}, ["maximize"], seed=0)
+scheduler.Scheduler(study, Path(runs), [*words, f"paths.runs={runs}"], ["psnr"], 2, lambda: None, pool).run()
+"""
+POOLS = {
+    "process": '{"_target_": "sr.sweep.pool.process.ProcessPool"}',
+    "submitit": '{"_target_": "sr.sweep.pool.submitit.SubmititPool", "cluster": "local", "cpus": 1}',
+    "ray": '{"_target_": "sr.sweep.pool.ray.RayPool"}',
+}
+
+
+def start(runs: Path, pool: str) -> subprocess.Popen:
+    stub = Path(__file__).with_name("trial_stub.py")
+    command = [sys.executable, "-c", COMMAND, str(runs), str(stub), POOLS[pool], *WORDS]
+    variables = os.environ | {"PYTHONPATH": str(stub.parents[1]), "RAY_AUTH_MODE": "disabled"}
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=variables, start_new_session=True
+    )
+
+
+def read_started(runs: Path) -> list[str]:
+    file = runs / "started.txt"
+    return file.read_text().splitlines() if file.exists() else []
+
+
+def wait_for_checkpoint(runs: Path, word: str, process: subprocess.Popen) -> None:
+    """Wait until a trial is in the middle of its steps."""
+    deadline = time.monotonic() + 100
+    while not any(word in line.split() for line in read_started(runs)) and time.monotonic() < deadline:
+        assert process.poll() is None, process.stdout.read()
+        time.sleep(0.02)
+    time.sleep(0.5)
+
+
+def read_trials(runs: Path) -> dict[str, FrozenTrial]:
+    storage = JournalStorage(JournalFileBackend(str(runs / JOURNAL_FILE)))
+    trials = optuna.load_study(study_name="sweep", storage=storage).trials
+    assert [trial.number for trial in trials] == list(range(12))
+    return {trial.params["x"]: trial for trial in trials}
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_a_killed_sweep_is_finished_by_the_same_command(tmp_path: Path, pool: str) -> None:
+    extra = {"submitit": "slurm", "ray": "ray"}.get(pool)
+    if extra:
+        pytest.importorskip(pool, reason=f"needs pip install 'sr[{extra}]'")
+    killed = start(tmp_path, pool)
+    wait_for_checkpoint(tmp_path, "x=5", killed)
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.wait()
+    again = start(tmp_path, pool)
+    output, _ = again.communicate(timeout=200)
+    assert again.returncode == 0, output
+
+    trials = read_trials(tmp_path)
+    reasons = {x: trial.user_attrs.get(REASON) for x, trial in trials.items() if trial.state == TrialState.FAIL}
+    assert reasons == {
+        "1": "x: expected another number",
+        "2": "ended by signal 9 (out of memory?)",
+        "4": "MemoryError",
+    }
+    values = {x: trial.values[0] for x, trial in trials.items() if trial.state == TrialState.COMPLETE}
+    assert {x: values[x] for x in ("3", "5")} == {"3": 0.0, "5": -4.0}
+    pruned = {x for x, trial in trials.items() if trial.state == TrialState.PRUNED}
+    assert {"9", "10", "11", "12"} <= pruned
+    assert {*reasons, *values, *pruned} == {str(x) for x in range(1, 13)}
+
+    started = [line for line in read_started(tmp_path) if "resume=" not in line]
+    assert len(started) == 11  # all but the one that fails at once, each once
+    resumed = {line.split()[-2] for line in read_started(tmp_path) if "resume=" in line}
+    assert "x=5" in resumed
+    assert resumed <= {"x=5", "x=6"}
