@@ -60,7 +60,11 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def quick_start() -> Iterator[None]:
-    """Start runs faster, which is most of the work of many tests: parse a YAML file once, measure the CPU for an instant."""
+    """Start runs faster, which is most of the work of many tests: parse a YAML file once, measure the CPU for an instant.
+
+    Hydra collects all choices again for each file, which it needs only for a file whose defaults list has a `${…}`.
+    """
+    from hydra._internal import defaults_list
     from omegaconf import OmegaConf
 
     from sr.record import machine
@@ -74,8 +78,14 @@ def quick_start() -> Iterator[None]:
             parsed[key] = load(file)
         return copy.deepcopy(parsed[key])
 
+    collect_choices = defaults_list._create_interpolation_map
+
+    def collect_needed_choices(overrides: Any, defaults: list[Any], self_added: bool) -> Any:
+        return collect_choices(overrides, defaults, self_added) if any(d.is_interpolation() for d in defaults) else None
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(OmegaConf, "load", staticmethod(load_once))
+        patch.setattr(defaults_list, "_create_interpolation_map", collect_needed_choices)
         patch.setattr(machine, "SPEED_SECONDS", 0)
         yield
 
