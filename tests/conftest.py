@@ -4,6 +4,7 @@ import copy
 import gc
 import json
 import os
+import pickle
 import sys
 from collections.abc import Callable, Iterator
 from functools import lru_cache
@@ -65,6 +66,7 @@ def quick_start() -> Iterator[None]:
     Hydra collects all choices again for each file, which it needs only for a file whose defaults list has a `${…}`.
     """
     from hydra._internal import defaults_list
+    from hydra._internal.config_loader_impl import ConfigLoaderImpl
     from omegaconf import OmegaConf
 
     from sr.record import machine
@@ -83,8 +85,20 @@ def quick_start() -> Iterator[None]:
     def collect_needed_choices(overrides: Any, defaults: list[Any], self_added: bool) -> Any:
         return collect_choices(overrides, defaults, self_added) if any(d.is_interpolation() for d in defaults) else None
 
+    merge_files, merged = ConfigLoaderImpl._compose_config_from_defaults_list, {}
+
+    def merge_files_once(self: ConfigLoaderImpl, defaults: list[Any], repo: Any) -> Any:
+        sources = {source.provider: source.path for source in repo.get_sources()}
+        if sources.pop("main") != str(find_conf_dir()) or set(sources) != {"hydra", "schema"}:
+            return merge_files(self, defaults, repo)  # with a user's own files, which may change
+        key = str(defaults)
+        if key not in merged:
+            merged[key] = pickle.dumps(merge_files(self, defaults, repo))
+        return pickle.loads(merged[key])
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(OmegaConf, "load", staticmethod(load_once))
+        patch.setattr(ConfigLoaderImpl, "_compose_config_from_defaults_list", merge_files_once)
         patch.setattr(defaults_list, "_create_interpolation_map", collect_needed_choices)
         patch.setattr(machine, "SPEED_SECONDS", 0)
         yield
