@@ -438,3 +438,11 @@ def test_metrics_have_the_direction_that_their_classes_have() -> None:
     for name, kind in classes.items():
         assert KNOWN[name].better == kind.better
         assert KNOWN[name].unit == getattr(kind, "unit", KNOWN[name].unit)
+
+
+def test_a_group_of_which_one_run_was_tested_elsewhere(runs: Path, compare: Any) -> None:
+    make_training(runs, "a", score(30, 31, 32, 33, 34))
+    make_training(runs, "b", score(30, 31, 32, 33, 35) | {"Set14": {"zebra": 20.0}}, seed=1)
+    out, content = compare()
+    assert [find_row(content, "espcn l1", k)["runs"] for k in (0, 1)] == [2, 1]
+    assert "espcn l1: 1 of 2 runs have no result here" in out

@@ -22,7 +22,7 @@ def make_row(name: str, seeds: list[dict[str, float]]) -> TableRow:
         scores.append(SetScore(set="Set3", protocol={"scale": 2}, means=means, bicubic={}, per_image=per_image,
                                folder=Path(f"{name}-{seed}")))  # fmt: skip
         runs.append(ComparedRun(id=f"{name}-{seed}", name=f"{name}-{seed}", seed=seed))
-    return TableRow(name=name, cells={}, group=Group(name=name, runs=runs), scores=scores, count=len(runs))
+    return TableRow(name=name, cells={}, group=Group(name=name, runs=runs), runs=runs, scores=scores)
 
 
 def make_table(*rows: TableRow) -> Table:

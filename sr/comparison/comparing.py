@@ -43,20 +43,23 @@ def run_comparison(config: dict[str, Any], choices: dict[str, str], overrides: S
     with tempfile.TemporaryDirectory(prefix="sr-compare-") as temporary:
         collector = RunCollector(runs, typed or default_uri(runs), Path(temporary))
         comparison = make_comparison(collector, config, published)
-        print(format_terminal(comparison) + "\n")
+        print(format_terminal(comparison) + "\n", flush=True)  # what follows may take long
         uri = (typed or default_uri(runs)) if kind == "mlflow" else None
         run = ComparisonRun(config, uri, kind != "none", _format_title(comparison.groups))
-        with run.open(choices, overrides) as folder:
-            for target in (folder, output) if output else (folder,):
-                write_files(comparison, target)
-            footer = {"command": format_command("sr.compare", {}, list(overrides)), "sr": __version__}
-            write_page(comparison, folder, images=_count_images(config["images"]), trust=config["trust"], footer=footer)
+        try:
+            with run.open(choices, overrides, _list_tags(comparison), _format_description(comparison)) as folder:
+                for target in (folder, output) if output else (folder,):
+                    write_files(comparison, target)
+                footer = {"command": format_command("sr.compare", {}, list(overrides)), "sr": __version__}
+                write_page(
+                    comparison, folder, images=_count_images(config["images"]), trust=config["trust"], footer=footer
+                )
+                if output:
+                    copy_page(folder, output)
+        finally:
             if output:
-                copy_page(folder, output)
-            run.record(_list_tags(comparison), _format_description(comparison))
-        if output:
-            print(f"output      {output}")
-        run.print_location()
+                print(f"output      {output}")
+            run.print_location()
 
 
 def make_comparison(collector: RunCollector, config: dict[str, Any], published: Sequence[str]) -> RunComparison:

@@ -23,10 +23,10 @@ def add_pairs(table: Table, power: float | None = None) -> None:
     if not table.measures or table.measures[0].better is None:
         return
     measure = table.measures[0]
-    rows = [row for row in table.rows if _list_values(row, measure)]
+    rows = [row for row in table.rows if _list_values(row, measure, table)]
     chosen = list(_choose_pairs(table, rows))
     names = {row.name for pair in chosen for row in pair}
-    values, images, _ = align_groups({row.name: _list_values(row, measure) for row in rows if row.name in names})
+    values, images, _ = align_groups({row.name: _list_values(row, measure, table) for row in rows if row.name in names})
     fixed = {row.name: row.group is None or all(run.seed is None for run in row.group.runs) for row in rows}
     results = correct_pairs([
         compare_groups(values[a.name], values[b.name], measure.better == "higher", (fixed[a.name], fixed[b.name]))
@@ -62,22 +62,15 @@ def _choose_pairs(table: Table, rows: Sequence[TableRow]) -> Iterator[tuple[Tabl
         yield from itertools.combinations(groups[:MAX_GROUPS], 2)
 
 
-def _list_values(row: TableRow, measure: Measure) -> list[dict[str, float]]:
-    """Return the value of each image, for each run of the row; empty if one has none."""
-    if row.kind == "bicubic":
-        return _list_bicubic_values(row, measure)
-    runs = [
-        {image: values[measure.name] for image, values in score.per_image.items() if measure.name in values}
-        for score in row.scores
-    ]
+def _list_values(row: TableRow, measure: Measure, table: Table) -> list[dict[str, float]]:
+    """Return the value of each image, for each run of the row; empty if one has none.
+
+    Those of bicubic interpolation were measured by each run: the first one's are taken.
+    """
+    key = f"{BICUBIC_PREFIX}{measure.name}" if row.kind == "bicubic" else measure.name
+    scores = [score for other in table.rows for score in other.scores][:1] if row.kind == "bicubic" else row.scores
+    runs = [{image: values[key] for image, values in score.per_image.items() if key in values} for score in scores]
     return runs if runs and all(runs) else []
-
-
-def _list_bicubic_values(row: TableRow, measure: Measure) -> list[dict[str, float]]:
-    """Return the values of bicubic interpolation, which the first of the table's runs has measured."""
-    key = f"{BICUBIC_PREFIX}{measure.name}"
-    runs = [{image: values[key] for image, values in score.per_image.items() if key in values} for score in row.scores]
-    return runs[:1] if runs and runs[0] else []
 
 
 def _describe_power(a: np.ndarray, b: np.ndarray, power: float, pairs: int, measure: Measure) -> str:

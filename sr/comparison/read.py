@@ -106,7 +106,7 @@ def _read_training(folder: Path, config: dict[str, Any], choices: dict[str, str]
     return ComparedRun(
         id="", name=folder.name, folder=folder, config=flatten(config), choices=choices,
         options=_list_training_options(folder, config, choices), seed=config.get("seed"), net=choices.get("model.net", ""),
-        checkpoint=result.checkpoint, checkpoint_sha256=result.checkpoint_sha256, scores=scores,
+        parameters=result.parameters, checkpoint=result.checkpoint, checkpoint_sha256=result.checkpoint_sha256, scores=scores,
     )  # fmt: skip
 
 

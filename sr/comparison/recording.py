@@ -12,7 +12,7 @@ from typing import Any
 
 from sr.config.command_line import format_command
 from sr.record import git
-from sr.record.identity import FAILED, FINISHED, KILLED, Identity, write_identity
+from sr.record.identity import FAILED, FINISHED, KILLED, RUN_FILE, Identity, write_identity
 from sr.record.journal_format import JOURNAL_FILE, Entry, append_entries, current_time_ms
 from sr.record.past import FOLDER_TAG
 from sr.record.run_file import write_atomic
@@ -23,6 +23,7 @@ from sr.track.server_error import describe_error
 from sr.track.upload import send_run
 
 COMMAND = "compare"
+MAX_REASON_LENGTH = 200  # characters
 
 
 class ComparisonRun:
@@ -35,34 +36,43 @@ class ComparisonRun:
         self._identity.uri = remove_credentials(uri) if uri else None
 
     @contextlib.contextmanager
-    def open(self, choices: dict[str, str], overrides: Sequence[str]) -> Iterator[Path]:
-        """Create the folder for the block, and close the run with how the block ended."""
+    def open(
+        self, choices: dict[str, str], overrides: Sequence[str], tags: Mapping[str, str], description: str
+    ) -> Iterator[Path]:
+        """Create the folder for the block, and record the run with how the block ended and all files that are there."""
         options = collect_options(dict(self.config), choices, overrides)
         self.folder = create_run_folder(self.config["paths"]["runs"], self.title, options)
         self._identity.overrides = list(overrides)
         if self.is_tracked:
             self._identity.claim()
             write_identity(self.folder, self._identity)
+        status, reason = FAILED, None
         try:
             yield self.folder
+            status = FINISHED
         except BaseException as error:
-            self._close(KILLED if isinstance(error, KeyboardInterrupt) else FAILED, str(error) or type(error).__name__)
+            status = KILLED if isinstance(error, KeyboardInterrupt) else FAILED
+            reason = str(error).partition("\n")[0][:MAX_REASON_LENGTH] or type(error).__name__
             raise
-        self._close(FINISHED, None)
+        finally:
+            if self.is_tracked:
+                self._record(tags, description, status, reason)
 
-    def record(self, tags: Mapping[str, str], description: str) -> None:
-        """Write the journal: every file of the folder, these tags, and the description of the run's page."""
-        if not self.is_tracked:
-            return
+    def _record(self, tags: Mapping[str, str], description: str, status: str, reason: str | None) -> None:
+        """Write the journal: every file of the folder, tags, the description of the run's page, and the status."""
         files = sorted(path.relative_to(self.folder) for path in self.folder.rglob("*") if path.is_file())
         opening = {"id": self._identity.id, "title": self.title, "experiment": self._identity.experiment or "sr",
                    "tags": self._list_tags() | dict(tags), "params": {}}  # fmt: skip
         entries: list[Entry] = [{"open": opening, "time": current_time_ms()}]
         entries += [{"file": path.as_posix(), "to": path.parent.as_posix().strip(".")} for path in files
-                    if not path.name.startswith(".") and path.name != "run.json"]  # fmt: skip
+                    if not path.name.startswith(".") and path.name != RUN_FILE]  # fmt: skip
         entries.append({"tag": DESCRIPTION, "value": description})
+        entries += [{"tag": "sr.exit", "value": reason}] if reason else []
+        entries.append({"status": status, "time": current_time_ms()})
         write_atomic(self.folder / JOURNAL_FILE, b"")
         append_entries(self.folder / JOURNAL_FILE, entries)
+        self._identity.status, self._identity.exit = status, reason
+        write_identity(self.folder, self._identity)
 
     def print_location(self) -> None:
         """Print the folder, and where MLflow shows the run; what MLflow did not accept is sent by `sr.sync`."""
@@ -85,14 +95,6 @@ class ComparisonRun:
         except Exception as error:  # whatever MLflow raises
             return None, describe_error(error)
         return upload.run_id if upload else None, None
-
-    def _close(self, status: str, reason: str | None) -> None:
-        if not self.is_tracked:
-            return
-        if (self.folder / JOURNAL_FILE).exists():
-            append_entries(self.folder / JOURNAL_FILE, [{"status": status, "time": current_time_ms()}])
-        self._identity.status, self._identity.exit = status, reason
-        write_identity(self.folder, self._identity)
 
     def _list_tags(self) -> dict[str, str]:
         tags = {"sr.id": self._identity.id, FOLDER_TAG: str(self.folder), "sr.verb": COMMAND}

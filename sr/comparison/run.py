@@ -105,12 +105,17 @@ class TableRow:
     kind: Literal["group", "bicubic", "published"] = "group"
     cells: dict[str, TableCell]  # by name of the metric
     group: Group | None = None
-    scores: list[SetScore] = field(default_factory=list)  # of the group's runs, in their order
-    count: int = 1  # runs
+    runs: list[ComparedRun] = field(default_factory=list)  # those of the group that have a result here
+    scores: list[SetScore] = field(default_factory=list)  # their results, in the same order
     parameters: int | None = None
     multiply_adds: int | None = None
     ms_per_image: float | None = None
     source: str = ""  # of a published row
+
+    @property
+    def count(self) -> int:
+        """The number of runs."""
+        return len(self.runs)
 
 
 @dataclass(kw_only=True)

@@ -22,7 +22,7 @@ def select_run(row: TableRow) -> Source | None:
         return None
     candidates = [
         (run, score)
-        for run, score in zip(row.group.runs, row.scores, strict=True)
+        for run, score in zip(row.runs, row.scores, strict=True)
         if score.per_image and score.folder is not None and METRIC in score.means
     ]
     candidates.sort(key=lambda pair: pair[1].means[METRIC])

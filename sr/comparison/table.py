@@ -63,7 +63,7 @@ def _make_table(
     _sort_rows(rows, measures)
     whole = len(images) == len(content.all_images)
     models, notes = _make_published_rows(published, first, len(images) if whole else 0)
-    bicubic = _make_bicubic_row([bicubic for _, bicubic in own.values()], measures, [r.score for r in content.results])
+    bicubic = _make_bicubic_row([bicubic for _, bicubic in own.values()], measures)
     table = Table(
         set=first.set, scale=first.scale, protocol=first.protocol, images=images, digest=_find_digest(content, images),
         measures=measures, rows=[*bicubic, *models, *rows], reference=reference or BICUBIC,
@@ -97,21 +97,19 @@ def _make_group_row(
     milliseconds = [result.score.ms_per_image for result in own if result.score.ms_per_image is not None]
     known = next((result.run for result in own if result.run.parameters is not None), own[0].run)
     return TableRow(
-        name=group.name, cells=cells, group=group, scores=[result.score for result in own], count=len(own),
+        name=group.name, cells=cells, group=group, runs=[result.run for result in own], scores=[result.score for result in own],
         parameters=known.parameters, multiply_adds=known.multiply_adds,
         ms_per_image=statistics.median(milliseconds) if milliseconds else None,
     )  # fmt: skip
 
 
-def _make_bicubic_row(
-    bicubic: Sequence[Metrics], measures: Sequence[Measure], scores: list[SetScore]
-) -> list[TableRow]:
+def _make_bicubic_row(bicubic: Sequence[Metrics], measures: Sequence[Measure]) -> list[TableRow]:
     cells = {}
     for measure in measures:
         values = [means[measure.name] for means in bicubic if measure.name in means]
         if values:
             cells[measure.name] = TableCell(_mean(values))
-    return [TableRow(name=BICUBIC, kind="bicubic", cells=cells, scores=scores)] if cells else []
+    return [TableRow(name=BICUBIC, kind="bicubic", cells=cells)] if cells else []
 
 
 def _make_published_rows(models: Sequence[str], score: SetScore, count: int) -> tuple[list[TableRow], list[str]]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from sr.config.allowlist import ALL_PARTS, NET_PARTS, list_untrusted_modules
 from sr.config.command_line import find_python, format_command, list_config_dirs
+from sr.inference.complexity import count_parameters
 from sr.lifecycle.tracked_run import TrackedRun
 from sr.metric.key import name_metrics
 from sr.model.module import SRModule
@@ -56,6 +57,7 @@ class TrainingReport:
             protocol=self.protocol,
             checkpoint=str(checkpoint) if checkpoint else None,
             checkpoint_sha256=compute_sha256(checkpoint) if checkpoint else None,
+            parameters=count_parameters(self.model.net),
             steps=steps,
             skipped_steps=self.model.guard.skipped,
             rollbacks=self.model.guard.rollbacks,
