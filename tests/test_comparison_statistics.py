@@ -208,13 +208,13 @@ def test_power_agrees_with_statsmodels() -> None:
 def test_power_in_words() -> None:
     estimate = estimate_power(repeat(BASE + STEPS, -0.01, 0, 0.01), repeat(BASE, -0.01, 0, 0.01), 0.05)
     assert describe_power(estimate, "dB") == (
-        "a difference of 0.05 dB is found with a probability of 78%; 80% need 15 (now 14) images with the same seeds, "
-        "or 4 (now 3) seeds on the same images"
+        "a difference of 0.05 dB is found with a probability of 77%; 80% need 16 (now 14) images with the same seeds, "
+        "or 5 (now 3) seeds on the same images"
     )
     spread = estimate_power(repeat(BASE + STEPS, -0.08, 0, 0.08), repeat(BASE, -0.08, 0, 0.08), 0.05)
     assert describe_power(spread, "dB") == (
-        "a difference of 0.05 dB is found with a probability of 9%; 80% need no number of images alone, because the seeds "
-        "vary by 0.08 dB (standard deviation), or 231 (now 3) seeds on the same images"
+        "a difference of 0.05 dB is found with a probability of 7%; 80% need no number of images alone, because the seeds "
+        "vary by 0.08 dB (standard deviation), or 233 (now 3) seeds on the same images"
     )
     generator = np.random.default_rng(3)
     neither = estimate_power(draw(generator, 3, 14), draw(generator, 3, 14), 0.05)
