@@ -39,6 +39,7 @@ def _check_options(cfg: DictConfig, has_net: bool) -> None:
         "checkpoint and model/net": has_checkpoint or has_net,
         "ensemble and tile": cfg.ensemble or cfg.tile is not None,
         "interpolate and alpha": cfg.interpolate is not None,
+        "profile": "profile" in cfg,
     }
     for options, are_given in excluded.items():
         if has_images and are_given:

@@ -77,7 +77,7 @@ def two_steps(config: dict[str, Any], choices: dict[str, str], folder: Path) -> 
 
 def test_every_yaml_is_in_a_tested_group() -> None:
     tested = {"data", "data/degrade", "data/augment", "model", "metric", "trainer", "track", "experiment", "hydra/help"}
-    tested |= {"metric/also", "sweep", "sweep/pruner", "sweep/pool"}
+    tested |= {"metric/also", "profile", "sweep", "sweep/pruner", "sweep/pool"}
     tested |= {f"model/{part}" for part in ("net", "loss", "optimizer", "schedule", "alarm")}
     tested |= {f"model/{part}" for part in ("discriminator", "adversarial", "penalty")}
     found = {str(path.parent.relative_to(find_conf_dir())) for path in find_conf_dir().rglob("*.yaml")} - {"."}

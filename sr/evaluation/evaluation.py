@@ -11,6 +11,7 @@ from sr.data.folder import Folder
 from sr.evaluation.loading import build_predictor, load_net
 from sr.evaluation.logger import EvaluationLogger
 from sr.evaluation.predictor import list_tags
+from sr.evaluation.profile import evaluate_profile
 from sr.evaluation.published import find_model, recognize_model
 from sr.evaluation.reference import Reference
 from sr.evaluation.report import EvaluationReport
@@ -46,6 +47,7 @@ class Evaluation:
 
         # What is evaluated, and what it is compared with.
         self.predictor = build_predictor(self.config, choices, loaded, images, self.protocol, self.device)
+        self.profile = build_part(self.config["profile"], "profile") if "profile" in self.config else None
         self.run_start = RunStart("evaluate", self.config, choices, overrides, self._format_name())
         lr = [self.data.describe_lr("test", k) for k in range(len(sets))]
         protocols = dict(zip(self.names, map(self.protocol.describe, lr), strict=True))
@@ -66,6 +68,10 @@ class Evaluation:
             for index, name in enumerate(self.names):
                 report.results[name] = self._evaluate_set(index, report.unfinished)
                 self.logger.log_result(name, report.results[name])
+                if self.profile:
+                    rows = evaluate_profile(self.profile, self.data, index, self.predictor, self.protocol, self.device)
+                    for row in rows:
+                        report.results[name].profile.append(row)  # one by one: an interrupt leaves those before
 
     def _evaluate_set(self, index: int, unfinished: dict[str, SetResult]) -> SetResult:
         """Return the result of a set; if it is interrupted, put what is finished of it into `unfinished`."""

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 
+from sr.evaluation.profile import format_profile
 from sr.metric.protocol import Protocol
 from sr.record.result import SetResult
 from sr.runtime.terminal import TABLE_WIDTH, format_table
@@ -21,6 +22,7 @@ def format_report(results: Mapping[str, SetResult], protocol: Protocol, cost: st
     if any(result.against for result in results.values()):
         references = {name: (r, r.against) for name, r in results.items() if r.against}
         parts.append(format_table(_list_reference_rows(references, "against", digits=3), TABLE_WIDTH))
+    parts += [format_profile(name, result.profile) for name, result in results.items() if result.profile]
     parts += [cost] if cost else []
     notes = _list_notes(results)
     return "\n\n".join([*parts, *(["\n".join(notes)] if notes else [])])

@@ -98,6 +98,7 @@ class SetResult:
     peak_memory_mb: float | None = None
     published: dict[str, Any] | None = None  # the published row, with delta_psnr, delta_ssim and likely_cause
     against: Metrics | None = None  # psnr and ssim of the other evaluation
+    profile: list[dict[str, Any]] = field(default_factory=list)  # the rows of `sr.evaluation.profile`
     leaks: list[str] = field(default_factory=list)  # images that the net was trained on
     notes: list[str] = field(default_factory=list)
     is_unfinished: bool = False  # interrupted: only `per_image` is there, of the first `count` images
@@ -132,6 +133,7 @@ def set_results_to_json(sets: Mapping[str, SetResult]) -> str:
         "interpolated": None,
         "published": None,
         "against": None,
+        "profile": [],
         "leaks": [],
         "notes": [],
         "is_unfinished": False,
