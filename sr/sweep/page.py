@@ -158,6 +158,8 @@ def _add_trials(section: Section, state: SweepState) -> None:
         row = [trial.number + 1, STATES[trial.state], *_list_values(trial, len(state.objectives))]
         row += [*_list_options(trial, state), _format_seconds(trial), _link_folder(trial, state.folder), *pages]
         rows.append([*row, trial.user_attrs.get(REASON, "")])
+    if not any(row[-1] for row in rows):
+        rows, header = [row[:-1] for row in rows], header[:-1]
     section.add_table("Trials, the best first", header, rows)
 
 

@@ -16,6 +16,7 @@ from sr.sweep.importance import create_evaluator, find_obstacle, list_finished
 
 MAX_FRONT_OBJECTIVES = 3  # Optuna draws no front of more
 DPI = 100
+MAX_LEGEND = 12  # entries
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,7 @@ def write_images(study: Study, objectives: Sequence[str], folder: Path) -> list[
             with warnings.catch_warnings(action="ignore"):  # experimental, and labels that do not fit
                 axes = plot.draw(module)
                 figure = getattr(axes, "flat", [axes])[0].figure
+                _remove_long_legends(figure)
                 content = io.BytesIO()
                 figure.savefig(content, format="png", dpi=DPI, bbox_inches="tight", metadata={"Software": None})
             write_atomic(folder / f"{plot.name}.png", content.getvalue(), sync=False)
@@ -130,6 +132,14 @@ def write_images(study: Study, objectives: Sequence[str], folder: Path) -> list[
         finally:
             pyplot.close("all")
     return paths
+
+
+def _remove_long_legends(figure: Any) -> None:
+    """Remove legends with an entry for each of many trials, which are several times as high as the plot."""
+    for axes in figure.axes:
+        legend = axes.get_legend()
+        if legend is not None and len(legend.get_texts()) > MAX_LEGEND:
+            legend.remove()
 
 
 def _describe_error(error: Exception) -> str:
