@@ -6,6 +6,7 @@ pools run stubs: test_sweep_pool_kill.py.
 
 import csv
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -74,7 +75,10 @@ def test_a_killed_sweep_is_finished_by_the_same_command(world: Path, tmp_path: P
     assert len(ended["complete"]) + len(ended["pruned"]) == 10
     assert ended["complete"] >= {"5", "6", "7"}
 
-    assert len(list(list_runs(runs))) == 11  # none was begun again
+    assert sum(run.command == "run" for _, run in list_runs(runs)) == 11  # none was begun again
+    assert [run.status for _, run in list_runs(runs) if run.command == "sweep"] == ["FINISHED"]
+    page = file.with_name("sweep.html").read_text(encoding="utf-8")
+    assert re.search(r"12 of 12 trials: \d finished, \d pruned, 2 failed\.", page)
     assert [run.overrides[-1] for _, run in list_runs(runs) if run.attempts == 2] == [INTERRUPTED]
     for width in ended["pruned"]:
         assert read_run_result(Path(rows[width]["folder"])).status == "FINISHED"

@@ -5,8 +5,8 @@ random forest is fitted to the trials that have finished, and the variance of it
 """
 
 import math
+from typing import Any
 
-from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
@@ -15,8 +15,10 @@ RELIABLE_TRIALS = 50  # of which the shares hardly change from one sweep to anot
 EVALUATOR = "fANOVA, Optuna's FanovaImportanceEvaluator"
 
 
-def create_evaluator() -> FanovaImportanceEvaluator:
+def create_evaluator() -> Any:
     """Return the evaluator, with a seed: the same trials give the same shares."""
+    from optuna.importance import FanovaImportanceEvaluator  # imports scikit-learn
+
     return FanovaImportanceEvaluator(seed=0)
 
 
@@ -38,6 +40,8 @@ def find_obstacle(study: Study, objective: int) -> str | None:
 
 def compute_importances(study: Study, objective: int) -> dict[str, float]:
     """Return the share of each option, from 0 to 1, the largest first; together they are 1. It takes about a second."""
+    from optuna.importance import get_param_importances
+
     shares = get_param_importances(
         study, evaluator=create_evaluator(), target=lambda trial: trial.values[objective] if trial.values else math.nan
     )

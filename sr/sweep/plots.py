@@ -83,8 +83,10 @@ def _list_objective_plots(study: Study, objective: str, index: int, suffix: str)
         ("slices", f"{objective} by option", "plot_slice", options),
     ):
         yield Plot(f"{name}{suffix}", title, function, arguments, obstacle, parts)
-    title, arguments = f"Parameter importances for {objective}", arguments | {"evaluator": create_evaluator()}
-    yield Plot(f"importances{suffix}", title, "plot_param_importances", arguments, find_obstacle(study, index))
+    title, obstacle = f"Parameter importances for {objective}", find_obstacle(study, index)
+    if not obstacle:
+        arguments = arguments | {"evaluator": create_evaluator()}
+    yield Plot(f"importances{suffix}", title, "plot_param_importances", arguments, obstacle)
 
 
 def draw_charts(study: Study, objectives: Sequence[str]) -> Iterator[Chart]:
