@@ -8,17 +8,17 @@ from typing import Any
 import pytest
 from made_up_runs import make_training
 
-from sr.comparison.charts import draw_costs, draw_curves, draw_perception
+from sr.comparison.charts import draw_costs, draw_group_curves, draw_perception
 from sr.comparison.collect import RunCollector
 from sr.comparison.comparing import make_comparison
-from sr.comparison.curves import CurvePoint, count_images_per_step, join_curves, read_curves
 from sr.comparison.page import make_cell, write_page
 from sr.comparison.run import Group, Measure, RunComparison, Table, TableCell, TableRow
-from sr.metric.key import MetricKey
+from sr.page.curves import CurvePoint, join_curves
 from sr.record.journal_format import encode_entry
 from sr.track.address import default_uri
+from sr.track.curves import count_images_per_step, read_curves
 
-PSNR = MetricKey("val", "Set5 x2 edsr", "psnr")
+PSNR = "psnr, Set5 x2 edsr"
 IMAGES = [f"image{k}" for k in range(8)]
 
 
@@ -44,15 +44,30 @@ def test_curves_leave_out_pauses_and_steps_that_were_repeated(tmp_path: Path) ->
         make_points(20, 3605, psnr=21.0),
     )
     curves = read_curves(tmp_path)
-    assert set(curves) == {PSNR, PSNR._replace(weights="bicubic")}
-    assert [point[::2] for point in curves[PSNR]] == [(10, 20.0), (20, 21.0)]
-    assert [point.seconds for point in curves[PSNR]] == [5.0, 10.0]  # without the pause and the work that was lost
+    assert (list(curves.points), curves.bicubic) == ([PSNR], {PSNR: 25.0})
+    assert [point[::2] for point in curves.points[PSNR]] == [(10, 20.0), (20, 21.0)]
+    assert [point.seconds for point in curves.points[PSNR]] == [
+        5.0,
+        10.0,
+    ]  # without the pause and the work that was lost
 
 
 def test_a_run_without_a_journal_or_with_a_damaged_one_has_no_curves(tmp_path: Path) -> None:
-    assert read_curves(tmp_path) == {}
+    assert read_curves(tmp_path).points == {}
     (tmp_path / "journal.jsonl").write_bytes(b"nonsense\n")
-    assert read_curves(tmp_path) == {}
+    assert read_curves(tmp_path).points == {}
+
+
+def test_losses_are_read_if_asked_for_and_thinned_out_by_means(tmp_path: Path) -> None:
+    losses = [
+        {"points": {"train/loss": float(k % 2), "train/lr": 0.1}, "step": k, "time": 1_000_000} for k in range(600)
+    ]
+    write_journal(tmp_path, *losses, make_points(600, 5, psnr=20.0, ssim=0.5))
+    assert list(read_curves(tmp_path).points) == [PSNR, "ssim, Set5 x2 edsr"]
+    points = read_curves(tmp_path, with_losses=True).points
+    assert list(points) == [PSNR, "ssim, Set5 x2 edsr", "train/loss"]
+    assert len(points["train/loss"]) == 300
+    assert {point.value for point in points["train/loss"]} == {0.5}
 
 
 def test_seeds_are_joined_to_their_mean_and_range() -> None:
@@ -75,7 +90,7 @@ def test_curves_of_groups_have_a_band_and_three_axes(tmp_path: Path) -> None:
         make_training(tmp_path, f"espcn-{seed}", {"Set5": {"baby": value}}, seed=seed)
         write_journal(tmp_path / f"espcn-{seed}", make_points(10, 5, psnr=value, psnr_bicubic=28.0, ssim=0.9))
         runs.append(make_comparison_of(tmp_path, [f"espcn-{seed}"]).groups[0].runs[0])
-    figure = draw_curves([Group(name="espcn", runs=runs)])
+    figure = draw_group_curves([Group(name="espcn", runs=runs)])
     visible = [(trace.name, list(trace.y)) for trace in figure.data if trace.visible]
     assert visible == [(None, [31.0, 30.0]), ("espcn", [30.5]), ("bicubic", [28.0, 28.0])]
     assert figure.layout.yaxis.title.text == "psnr, Set5 x2 edsr"
@@ -83,7 +98,7 @@ def test_curves_of_groups_have_a_band_and_three_axes(tmp_path: Path) -> None:
     assert choices == [["psnr, Set5 x2 edsr", "ssim, Set5 x2 edsr"], ["steps", "seconds", "images seen"]]
     seconds = figure.layout.updatemenus[1].buttons[1].args[0]["x"]
     assert [list(x) for x in seconds[:3]] == [[5.0, 5.0], [5.0], [0, 5.0]]
-    assert draw_curves([Group(name="espcn", runs=[])]) is None
+    assert draw_group_curves([Group(name="espcn", runs=[])]) is None
 
 
 def make_table(**costs: Any) -> Table:

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from sr.comparison import image_viewer
-from sr.comparison.colors import BASELINE_COLOR, GROUP_COLORS, get_color
 from sr.comparison.run import RunComparison, Table
 from sr.comparison.run_config import read_config
 from sr.comparison.scene import BICUBIC, HR, LR, build_scene
 from sr.comparison.selection import BICUBIC_PREFIX, Source, has_images, select_images, select_run
+from sr.page.colors import BASELINE_COLOR, GROUP_COLORS, get_color
 from sr.page.document import Page, PageCell, Section
 from sr.record.run_file import create_folder, write_atomic
 from sr.runtime.terminal import ProgressBar, print_note
@@ -30,7 +30,15 @@ class TableImages:
         self.notes: list[str] = []
         index = {group.name: k for k, group in enumerate(comparison.groups)}
         runs = {f"g{index[row.name]}": select_run(row) for row in table.rows if row.group is not None}
-        found = {key: source for key, source in runs.items() if source is not None and has_images(*source)}
+        found = {}
+        for key, source in runs.items():
+            if source is not None and has_images(*source):
+                found[key] = source
+            elif source is not None:
+                name = comparison.groups[int(key[1:])].name
+                self.notes.append(
+                    f"{table.title}: {name}: its images are left out: there is no checkpoint of {source[0].name}"
+                )
         self.sources: dict[str, Source] = dict(list(found.items())[:MAX_RESULTS])
         if len(found) > MAX_RESULTS:
             self.notes.append(f"{table.title}: images of the first {MAX_RESULTS} of {len(found)} methods are shown")
@@ -67,6 +75,12 @@ class TableImages:
             described[key] = {"label": names[key], "detail": detail, "color": get_color(int(key[1:]))}
         return described
 
+    def list_seeds(self, comparison: RunComparison) -> list[str]:
+        """Return which seed is shown of each method with several runs: `espcn l1: seed 2 on Set5`."""
+        names = {key: comparison.groups[int(key[1:])].name for key in self.sources}
+        return [f"{names[key]}: seed {run.seed} on {self.table.set}" for key, (run, _) in self.sources.items()
+                if self.counts[key] > 1]  # fmt: skip
+
     def _list_values(self, keys: list[str]) -> dict[str, dict[str, dict[str, float]]]:
         """Return the stored metrics of each image and result: {"baby": {"g0": {"psnr": 30.1}}}."""
         values: dict[str, dict[str, dict[str, float]]] = {}
@@ -92,6 +106,9 @@ def add_images(page: Page, comparison: RunComparison, folder: Path, count: int |
     total = max(1, sum(map(len, chosen)))
     sets = [part.build(names, MAX_BYTES // total) for part, names in zip(parts, chosen, strict=True)]
     _add_viewer(page, section, parts, [one for one in sets if one is not None], comparison)
+    seeds = dict.fromkeys(line for part in parts for line in part.list_seeds(comparison))
+    if seeds:
+        section.add_text(f"Of several seeds, the run of median PSNR is shown: {'; '.join(seeds)}.")
     for note in dict.fromkeys(note for part in parts for note in part.notes):
         section.add_text(f"Note: {note}")
         print_note(f"compare.html: {note}")

@@ -9,7 +9,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from sr.comparison.charts import draw_costs, draw_curves, draw_perception
+from sr.comparison.charts import MAX_CURVES, draw_costs, draw_group_curves, draw_perception
 from sr.comparison.images import DEFAULT_IMAGES, IMAGE_FOLDER, add_images
 from sr.comparison.layout import TextCell, lay_out_options, lay_out_table
 from sr.comparison.ranking import LEAST_GROUPS, draw_critical_differences
@@ -161,8 +161,9 @@ def _add_ranking(section: Section, table: Table) -> None:
 
 def _add_charts(page: Page, comparison: RunComparison) -> None:
     tables, groups = comparison.tables, comparison.groups
+    shown = f", of the first {MAX_CURVES} of {len(groups)} methods" if len(groups) > MAX_CURVES else ""
     charts = {
-        "Curves": (draw_curves(groups), "Validation during training; a band is from the lowest to the highest seed"),
+        "Curves": (draw_group_curves(groups), f"Validation{shown}; a band is from the lowest to the highest seed"),
         "Cost": (draw_costs(tables, groups), "Quality against cost; bars are the standard deviation over the seeds"),
         "Perception": (draw_perception(tables, groups), "Distortion against perception"),
     }

@@ -19,6 +19,7 @@ class Viewer {
     this.divider = 0.5;
     this.boxSize = 48;
     this.blind = null;
+    this.isLoading = false; // the images of a trial
     this.panes = [];
     connectControls(this);
     connectStage(this);
@@ -180,16 +181,19 @@ class Viewer {
   }
 
   answerBlind(position) {
-    if (!this.blind) return;
+    if (!this.blind || this.isLoading) return;
     this.blind.answer(position);
     if (this.blind.isFinished) this.endBlind();
     else this.showTrial();
   }
 
-  showTrial() {
+  /** Show the images of the current trial; what is answered before they are there does not count. */
+  async showTrial() {
     const { index, trials, trial } = this.blind;
+    this.isLoading = true;
+    await this.openScene(this.scenes.indexOf(trial.scene));
+    this.isLoading = false;
     this.find("blind-text").textContent = `Blind test, ${index + 1} of ${trials.length}: which is better?`;
-    this.openScene(this.scenes.indexOf(trial.scene));
     this.announce(this.find("blind-text").textContent);
     this.find("stage").focus({ preventScroll: true });
   }
