@@ -446,3 +446,56 @@ def test_a_group_of_which_one_run_was_tested_elsewhere(runs: Path, compare: Any)
     out, content = compare()
     assert [find_row(content, "espcn l1", k)["runs"] for k in (0, 1)] == [2, 1]
     assert "espcn l1: 1 of 2 runs have no result here" in out
+
+
+def test_an_evaluation_of_a_copied_checkpoint_belongs_to_its_training(tmp_path: Path, runs: Path, compare: Any) -> None:
+    folder = make_training(runs, "1", score(30, 31, 32, 33, 34), seed=3)
+    copy = tmp_path / "elsewhere" / "mine.ckpt"
+    copy.parent.mkdir()
+    copy.write_bytes((folder / "best.ckpt").read_bytes())
+    make_evaluation(runs, "2", {"Set14": {"zebra": 26.0}}, checkpoint=copy)
+    out, content = compare()
+    assert [(group["name"], [run["seed"] for run in group["runs"]]) for group in content["groups"]] == [
+        ("espcn l1", [3])
+    ]
+    assert [table["set"] for table in content["tables"]] == ["Set5", "Set14"]
+    assert "is a group of its own" not in out
+
+
+def test_an_evaluation_of_an_unknown_checkpoint_is_a_group_of_its_own(tmp_path: Path, runs: Path, compare: Any) -> None:
+    make_training(runs, "1", score(30, 31, 32, 33, 34), net="fsrcnn")
+    (tmp_path / "theirs.pth").write_bytes(b"weights")
+    make_evaluation(runs, "2", score(30, 31, 32, 33, 35), checkpoint=tmp_path / "theirs.pth", net="IMDN")
+    out, content = compare()
+    assert {group["name"] for group in content["groups"]} == {"fsrcnn l1", "IMDN"}
+    assert "is a group of its own" in out
+
+
+@pytest.mark.parametrize(("options", "name"), [({"ensemble": True}, "ensemble=true"), ({"tile": 64}, "tile=64")])
+def test_self_ensemble_and_tiles_are_methods_of_their_own(
+    runs: Path, compare: Any, options: dict[str, Any], name: str
+) -> None:
+    folder = make_training(runs, "1", score(30, 31, 32, 33, 34))
+    make_evaluation(runs, "2", score(30, 31, 32, 33, 35), checkpoint=folder / "best.ckpt", options=options)
+    assert [group["name"] for group in compare()[1]["groups"]] == ["espcn l1", name]
+
+
+def test_of_many_rows_the_terminal_shows_the_best(runs: Path, compare: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sr.comparison.text.MAX_ROWS", 2)
+    for k, net in enumerate(("espcn", "fsrcnn", "imdn")):
+        make_training(runs, net, score(*[30 + k] * 5), net=net)
+    out, content = compare()
+    assert re.findall(r"^(\w+) +[1–] +\d\d\.\d\d", out, re.MULTILINE) == ["bicubic", "imdn"]
+    assert "… and 2 more in compare.md" in out
+    assert len(content["tables"][0]["rows"]) == 4
+
+
+def test_latex_has_a_table_of_all_sets_as_papers_print(runs: Path, compare: Any) -> None:
+    make_training(runs, "a", score(30, 30, 30, 30, 30) | {"Set14": {"zebra": 26.0}})
+    make_training(runs, "b", score(31, 31, 31, 31, 31), net="fsrcnn")
+    joint = compare.latex().partition(r"\end{table}")[0]
+    assert r"& \multicolumn{2}{c}{Set5} & \multicolumn{2}{c}{Set14} \\" in joint
+    assert r"\cmidrule(lr){2-3}\cmidrule(lr){4-5}" in joint
+    assert r"espcn & \underline{30.00} & \underline{0.7500} & 26.00 & 0.6500 \\" in joint
+    assert r"fsrcnn & \textbf{31.00} & \textbf{0.7750} & -- & -- \\" in joint
+    assert r"\label{tab:x2-protocol-edsr}" in joint

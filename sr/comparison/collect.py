@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from sr.comparison.read import read_evaluation_file, read_run
+from sr.comparison.read import UNKNOWN_TRAINING, WEIGHTS, is_trained, read_evaluation_file, read_run
 from sr.comparison.run import ComparedRun, SetScore, Skipped
 from sr.comparison.source import RunFinder, Source
 from sr.record.identity import read_identity
@@ -97,6 +97,7 @@ def join_results(runs: Sequence[ComparedRun]) -> list[ComparedRun]:
 
     Of two results on the same images under the same protocol the later one counts, with a note if they differ.
     """
+    _find_trainings(runs)
     joined: dict[tuple, ComparedRun] = {}
     for run in sorted(runs, key=_get_order):
         key = (tuple(sorted(run.options.items())), run.seed, run.checkpoint_sha256)
@@ -106,6 +107,23 @@ def join_results(runs: Sequence[ComparedRun]) -> list[ComparedRun]:
             _join(joined[key], run)
     order = {id(run): k for k, run in enumerate(runs)}
     return sorted(joined.values(), key=lambda run: order[id(run)])
+
+
+def _find_trainings(runs: Sequence[ComparedRun]) -> None:
+    """Give evaluations of a checkpoint that was copied elsewhere the options and the seed of the run that trained it."""
+    trained = {run.checkpoint_sha256: run for run in runs if is_trained(run) and run.checkpoint_sha256}
+    for run in runs:
+        training = trained.get(run.checkpoint_sha256)
+        if training is not None and not is_trained(run):
+            own = {key: value for key, value in run.options.items() if key not in ("model.net", WEIGHTS)}
+            run.options = training.options | {key: value for key, value in own.items() if key != "checkpoint"}
+            run.config, run.choices, run.seed, run.folder = (
+                training.config,
+                training.choices,
+                training.seed,
+                training.folder,
+            )
+            run.notes = [note for note in run.notes if note != UNKNOWN_TRAINING]
 
 
 def _get_order(run: ComparedRun) -> tuple[bool, str]:

@@ -4,9 +4,11 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import PurePath
 
+from sr.comparison.read import is_trained
 from sr.comparison.run import ComparedRun, Group
 
 MISSING = "–"  # the value of an option that a run does not have
+SWITCHES = {"True": "true", "False": "false"}  # as they are typed
 MAX_VALUE_LENGTH = 24  # characters
 NAMES_ALONE = ("model", "model.net", "model.loss", "model.adversarial")  # groups whose choice says what it is
 NOT_NAMED = ("scale", "color", "data.digest")  # options that no name shows unless nothing else differs
@@ -32,7 +34,7 @@ def group_runs(runs: Sequence[ComparedRun]) -> tuple[list[Group], list[str], lis
                 )
             chosen[run.seed] = run
         members.append([chosen[seed] for seed in sorted(chosen, key=lambda seed: (seed is None, seed))])
-    trained = [group for group in members if group[0].config and "model" in group[0].choices]
+    trained = [group for group in members if is_trained(group[0])]
     options = find_differing_options([group[0].options for group in trained], _list_choice_keys(runs))
     groups = [_make_group(group, options if group in trained else []) for group in members]
     _make_names_unique(groups)
@@ -76,7 +78,7 @@ def _make_group(runs: list[ComparedRun], options: Sequence[str]) -> Group:
 
 def _format_name(run: ComparedRun, differing: dict[str, str]) -> str:
     """Return a short name: the net, the loss, and `width=48` for each other option that differs."""
-    if "model" not in run.choices:
+    if not is_trained(run):
         return run.net or run.name
     named = {key: value for key, value in differing.items() if key not in NOT_NAMED and value != MISSING}
     named = named or {key: run.options[key] for key in NAMED_ALWAYS if key in run.options}
@@ -92,7 +94,7 @@ def _format_name(run: ComparedRun, differing: dict[str, str]) -> str:
 
 def _shorten(value: str) -> str:
     """Return a value without the folders of a path, in `MAX_VALUE_LENGTH` characters at most."""
-    value = PurePath(value).name if value.startswith(("/", "~")) else value
+    value = PurePath(value).name if value.startswith(("/", "~")) else SWITCHES.get(value, value)
     return value if len(value) <= MAX_VALUE_LENGTH else f"{value[: MAX_VALUE_LENGTH - 1]}…"
 
 

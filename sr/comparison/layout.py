@@ -33,6 +33,19 @@ def lay_out_table(table: Table) -> list[list[TextCell]]:
     return [list(row) for row in zip(*columns, strict=True)]
 
 
+def lay_out_sets(tables: Sequence[Table], most: int = 2) -> list[list[TextCell]]:
+    """Return one table of several sets, the header first: of each set the first `most` metrics. All are of one scale and
+    protocol; a method without a result on a set has a dash there."""
+    names = list(dict.fromkeys(row.name for table in tables for row in table.rows))
+    columns = [[TextCell("method"), *map(TextCell, names)]]
+    for table in tables:
+        rows = {row.name: k for k, row in enumerate(table.rows)}
+        for measure in table.measures[:most]:
+            header, *cells = _lay_out_measure(measure, table.rows)
+            columns.append([header, *(cells[rows[name]] if name in rows else TextCell(NO_VALUE) for name in names)])
+    return [list(row) for row in zip(*columns, strict=True)]
+
+
 def lay_out_options(comparison: RunComparison) -> list[list[TextCell]]:
     """Return a table of the options that differ between groups, the header first; empty if there is one group."""
     if len(comparison.groups) < 2:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from markupsafe import Markup
 
 from sr.comparison.charts import MAX_CURVES, draw_costs, draw_group_curves, draw_perception
@@ -153,8 +154,8 @@ def _add_ranking(section: Section, table: Table) -> None:
     measure = table.measures[0]
     values = {row.name: [{name: metrics[measure.name] for name, metrics in score.per_image.items()}
                          for score in row.scores] for row in rows}  # fmt: skip
-    groups, images, _ = align_groups(values)
-    if images:
+    groups, _, _ = align_groups(values)
+    if np.isfinite(np.concatenate(list(groups.values()))).all(axis=0).sum() > 1:  # PSNR of equal images is infinite
         svg = base64.b64encode(draw_critical_differences(groups, results, measure.better == "higher")).decode()
         section.add_html(_DIAGRAM.format(svg, table.title))
 

@@ -36,6 +36,8 @@ except ImportError:
     from yaml import SafeLoader
 
 BICUBIC = "bicubic_"  # before the name of a metric of an image
+WEIGHTS = "weights"  # the option of a checkpoint whose training is not known: the beginning of its sha256
+UNKNOWN_TRAINING = "the run that trained its checkpoint is not here: it has no seed, and is a group of its own"
 TEST = "test/"  # before the name of a set in per_image.json
 _DATA_FILE = re.compile(r"data(?:\.(\d+))?\.json")
 
@@ -68,6 +70,11 @@ def read_evaluation_file(file: Path) -> ComparedRun | Skipped:
     name = file.parent.name if file.name == EVALUATION_FILE else file.stem
     options = {"file": str(file.resolve())}
     return ComparedRun(id=str(file.resolve()), name=name, net=name, options=options, scores=scores, notes=notes)
+
+
+def is_trained(run: ComparedRun) -> bool:
+    """Return whether the options of the training are known."""
+    return "model" in run.choices
 
 
 def _identify(folder: Path, identity: Identity | None, result: Any) -> tuple[str, str | None, str | None]:
@@ -131,8 +138,8 @@ def _read_evaluation(folder: Path, config: dict[str, Any], choices: dict[str, st
         run.net = PurePath(result.images).name
         run.options = {"images": str(Path(result.images).expanduser().absolute())}
     elif result.checkpoint is not None:
-        run.options = extra | {"model.net": result.net, "weights": (result.checkpoint_sha256 or result.checkpoint)[:12]}
-        notes.append("the run that trained its checkpoint is not here: it has no seed, and is a group of its own")
+        run.options = extra | {"model.net": result.net, WEIGHTS: (result.checkpoint_sha256 or result.checkpoint)[:12]}
+        notes.append(UNKNOWN_TRAINING)
     else:
         run.options = {"model.net": choices.get("model.net", result.net)} | extra
     run.options.setdefault("scale", str(config.get("scale", result.scale)))
@@ -158,7 +165,7 @@ def find_training(folder: Path, checkpoint: str | None) -> Path | None:
     environment = folder / "environment.yaml"
     if not path.is_absolute() and environment.exists():
         places.insert(0, Path(str(_read_yaml(environment).get("folder"))) / path.parent)
-    return next((place for place in places if (place / CHOICES_FILE).exists() and (place / CONFIG_FILE).exists()), None)
+    return next((place for place in places if "model" in _read_choices(place / CHOICES_FILE)), None)
 
 
 def read_image_sets(folder: Path, context: str) -> dict[str, dict[str, Any]]:

@@ -104,6 +104,7 @@ class RunFinder:
             names = ", ".join(folder.name for folder in matches[:3])
             raise UserError(f"runs={word}: expected the ID of one run (found {len(matches)}: {names}); type more of it")
         hint = suggest_nearest(word, [folder.name for folder in self.ids])
+        hint = f" Several runs are a list: 'runs=[{word}]'" if "," in word else hint
         raise UserError(
             f"runs={word}: expected {FORMS} (there is no such file or folder, and none of the {len(self.ids)} runs in "
             f"{self.runs} has this ID).{hint}"

@@ -9,6 +9,7 @@ from sr.comparison.run import GroupPair, RunComparison, Table
 from sr.runtime.terminal import TABLE_WIDTH, format_count, format_table
 
 WIDTH = 100  # characters of a line of text; tables have TABLE_WIDTH
+MAX_ROWS = 40  # of a table on the terminal
 MAX_PAIRS = 12  # of a table on the terminal; of more, those with the best group are shown
 MARKS = {BEST: "**{}**", SECOND: "<u>{}</u>"}
 
@@ -18,11 +19,9 @@ def format_terminal(comparison: RunComparison) -> str:
     blocks = []
     options = lay_out_options(comparison)
     if options:
-        blocks.append(
-            "Groups, and the options in which they differ:\n\n" + format_table(_to_rows(options), TABLE_WIDTH)
-        )
+        blocks.append("Groups, and the options in which they differ:\n\n" + _format_rows(options))
     for table in comparison.tables:
-        lines = [f"{table.title} {describe_size(table)}", "", format_table(_to_rows(lay_out_table(table)), TABLE_WIDTH)]
+        lines = [f"{table.title} {describe_size(table)}", "", _format_rows(lay_out_table(table))]
         remarks = [line for remark in list_remarks(table, MAX_PAIRS) for line in _wrap(remark)]
         blocks.append("\n".join([*lines, *remarks]))
     lists = (("Notes:", comparison.notes), ("Left out:", format_skipped(comparison)))
@@ -91,8 +90,11 @@ def _wrap(line: str) -> list[str]:
     return textwrap.wrap(line.strip(), WIDTH, initial_indent=indent, subsequent_indent=f"{indent}    ") or [""]
 
 
-def _to_rows(cells: Sequence[Sequence[TextCell]]) -> list[tuple[str, ...]]:
-    return [tuple(cell.text for cell in row) for row in cells]
+def _format_rows(cells: Sequence[Sequence[TextCell]]) -> str:
+    """Return a table of at most `MAX_ROWS` rows for the terminal."""
+    text = format_table([tuple(cell.text for cell in row) for row in cells[: MAX_ROWS + 1]], TABLE_WIDTH)
+    more = len(cells) - 1 - MAX_ROWS
+    return text + (f"\n\n… and {more} more in compare.md" if more > 0 else "")
 
 
 def _format_markdown_table(cells: Sequence[Sequence[TextCell]]) -> str:
