@@ -79,6 +79,13 @@ def test_difference_within_the_spread_of_the_seeds_is_not_called_real() -> None:
     )
 
 
+def test_an_interval_without_zero_needs_a_significant_test() -> None:
+    """Three images of 14 are better by much, the others by turns better and worse."""
+    steps = np.array([3.0, 2.5, 4.0, *[0.1, -0.12] * 5, 0.13])
+    text = describe_verdict(compare_groups(BASE + steps, BASE), "dB")
+    assert text == "not distinguishable: 0.68 dB [0.06, 1.75] (n = 14, 1 seed), p = 0.43"
+
+
 def test_bicubic_has_no_seed() -> None:
     group = repeat(BASE + STEPS, -0.01, 0, 0.01)
     text = describe_verdict(compare_groups(group, BASE, deterministic=(False, True)), "dB", "Set14")
@@ -133,6 +140,13 @@ def test_infinite_and_missing_values_are_left_out_and_counted() -> None:
         nothing.to_json_values() | {"images": 0, "difference": None, "verdict": "too few images"}
         == nothing.to_json_values()
     )
+
+
+def test_many_images_need_little_memory_and_time() -> None:
+    generator = np.random.default_rng(4)
+    a = generator.normal(0.01, 0.2, 20_000)
+    low, high = compare_groups(a, np.zeros(20_000)).interval
+    assert (low, high) == pytest.approx(tuple(stats.ttest_1samp(a, 0).confidence_interval(0.95)), abs=2e-4)
 
 
 def test_ties_and_zeros_are_exact_up_to_13_images() -> None:
@@ -235,7 +249,8 @@ def test_critical_differences() -> None:
     keys = [(x, y) for x in "abcd" for y in "abcd" if x < y]
     pairs = dict(zip(keys, correct_pairs([compare_groups(groups[x], groups[y]) for x, y in keys]), strict=True))
     assert [pairs[key].verdict for key in keys] == ["not distinguishable", *["worse"] * 5]
-    ranks, p = rank_groups(groups)
+    ranks, p, images = rank_groups(groups)
+    assert images == 40
     means = np.stack([group.mean(axis=0) for group in groups.values()])
     assert p == stats.friedmanchisquare(*means).pvalue < 1e-9
     assert sorted(ranks, key=ranks.get)[:2] == ["d", "c"] and sum(ranks.values()) == pytest.approx(10)
@@ -243,7 +258,7 @@ def test_critical_differences() -> None:
     svg = draw_critical_differences(groups, pairs)
     assert svg == draw_critical_differences(groups, pairs) and b"mean rank over 40 images" in svg
     assert draw_critical_differences(groups, pairs, file_format="png").startswith(b"\x89PNG")
-    assert rank_groups(dict.fromkeys("abcd", BASE)) == (dict.fromkeys("abcd", 2.5), 1.0)
+    assert rank_groups(dict.fromkeys("abcd", BASE)) == (dict.fromkeys("abcd", 2.5), 1.0, 14)
 
 
 def test_only_shared_images_are_compared() -> None:

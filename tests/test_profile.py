@@ -11,9 +11,9 @@ from conftest import write_image
 from PIL import Image
 from scipy import ndimage
 
-from sr.evaluation.profile import describe_limits
 from sr.image.resize import imresize
 from sr.profile.degrade import Condition, Degrade
+from sr.profile.row import average_profiles, describe_limits
 from sr.record.result import read_set_results
 
 
@@ -84,6 +84,20 @@ def test_where_a_net_falls_below_bicubic() -> None:
     assert describe_limits("Set5", rows[:3]) == "Set5: never below bicubic"
 
 
+def test_mean_over_runs() -> None:
+    def make_rows(*values: tuple[str, float]) -> list[dict[str, str | float]]:
+        return [
+            {"kind": "noise", "label": x, "psnr": v, "ssim": v / 40, "bicubic_psnr": 30.0, "bicubic_ssim": 0.8}
+            for x, v in values
+        ]
+
+    mean = average_profiles(
+        [make_rows(("noise σ 2", 31), ("noise σ 5", 29)), make_rows(("noise σ 5", 30), ("noise σ 9", 28))]
+    )
+    assert mean == make_rows(("noise σ 5", 29.5))
+    assert average_profiles([]) == []
+
+
 def test_evaluation_with_a_profile(sr: Callable, tmp_path: Path) -> None:
     for k in range(2):
         write_image(tmp_path / "Set5" / "HR" / f"s{k}.png", seed=k)
@@ -99,6 +113,8 @@ def test_evaluation_with_a_profile(sr: Callable, tmp_path: Path) -> None:
         assert all(row["psnr"] == row["bicubic_psnr"] for row in result.profile)
         assert color[0] == "color=y" or result.profile[0]["psnr"] == result.metrics["psnr"]  # vdsr rounds no LR
         assert result.profile[1]["psnr"] < result.profile[0]["psnr"] - 0.1
+    answer = sr("compare", str(file), "track=none")
+    assert "never below bicubic" in answer.out, answer.err
     answer = sr("evaluate", f"images={tmp_path}/Set5/HR", *words)
     assert answer.code == 2 and "leave profile out" in answer.err
     answer = sr("evaluate", "model/net=bicubic", *words, "profile.jpeg=[0]")

@@ -8,6 +8,8 @@ LEVEL = 0.95
 GENERATOR_SEED = 0  # every call draws the same, so that a comparison repeated gives the same digits
 VALUES = 10_000_000  # drawn at most for one interval
 RESAMPLES = (2_000, 10_000)  # at least, at most
+MAX_BATCH = 5_000_000  # values at a time, which bounds the memory
+MAX_BCA = 2_000  # images: BCa corrects for skewness, which a mean of more does not have, by leaving out each of them
 
 
 def bootstrap_images(differences: np.ndarray) -> tuple[float, float]:
@@ -26,9 +28,9 @@ def bootstrap_images(differences: np.ndarray) -> tuple[float, float]:
         (differences,),
         np.mean,
         n_resamples=_count_resamples(count),
-        batch=1000,  # bounds the memory
+        batch=_count_batch(count),
         confidence_level=1 - 2 * _expand_tail(count),
-        method="BCa",
+        method="BCa" if count <= MAX_BCA else "percentile",
         rng=np.random.default_rng(GENERATOR_SEED),
     )
     return float(result.confidence_interval.low), float(result.confidence_interval.high)
@@ -42,9 +44,9 @@ def bootstrap_seeds_and_images(a: np.ndarray, b: np.ndarray) -> tuple[float, flo
     """
     images = a.shape[1]
     generator = np.random.default_rng(GENERATOR_SEED)
-    means = []
-    for _ in range(math.ceil(_count_resamples(images) / 1000)):
-        per_image = _resample_seeds(a, generator) - _resample_seeds(b, generator)  # [1000, images]
+    batch, means = _count_batch(images), []
+    for _ in range(math.ceil(_count_resamples(images) / batch)):
+        per_image = _resample_seeds(a, batch, generator) - _resample_seeds(b, batch, generator)  # [batch, images]
         drawn = generator.integers(images, size=per_image.shape)
         means.append(np.take_along_axis(per_image, drawn, axis=1).mean(axis=1))
     tail = _expand_tail(images)
@@ -52,14 +54,18 @@ def bootstrap_seeds_and_images(a: np.ndarray, b: np.ndarray) -> tuple[float, flo
     return float(low), float(high)
 
 
-def _resample_seeds(group: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """Return 1,000 means over seeds drawn with replacement, `[1000, images]`."""
+def _resample_seeds(group: np.ndarray, count: int, generator: np.random.Generator) -> np.ndarray:
+    """Return means over seeds drawn with replacement, `[count, images]`."""
     seeds = len(group)
-    return generator.multinomial(seeds, [1 / seeds] * seeds, size=1000) / seeds @ group
+    return generator.multinomial(seeds, [1 / seeds] * seeds, size=count) / seeds @ group
 
 
 def _count_resamples(images: int) -> int:
     return int(np.clip(VALUES // images, *RESAMPLES))
+
+
+def _count_batch(images: int) -> int:
+    return int(np.clip(MAX_BATCH // images, 1, 1000))
 
 
 def _expand_tail(count: int) -> float:

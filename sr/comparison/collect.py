@@ -139,6 +139,7 @@ def _join(run: ComparedRun, later: ComparedRun) -> None:
         same = next((one for one in run.scores if _is_of_same_images(one, score)), None)
         if same is not None:
             run.scores.remove(same)
+            score.profile = score.profile or same.profile
             run.notes += _describe_change(later.name, same, score)
         run.scores.append(score)
     run.net = later.net or run.net

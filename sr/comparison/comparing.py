@@ -14,6 +14,7 @@ from sr.comparison.latex import format_latex
 from sr.comparison.measure import check_columns
 from sr.comparison.page import copy_page, write_page
 from sr.comparison.pairs import add_pairs
+from sr.comparison.profile import add_profile_notes
 from sr.comparison.recording import ComparisonRun
 from sr.comparison.run import ComparedRun, Group, RunComparison, Skipped
 from sr.comparison.table import describe_splits, make_tables
@@ -83,6 +84,7 @@ def make_comparison(collector: RunCollector, config: dict[str, Any], published: 
     tables = make_tables(groups, named.name if named else None, config["columns"], published)
     for table in tables:
         add_pairs(table, config["power"])
+        add_profile_notes(table)
     notes += [f"{run.name}: {note}" for run in found for note in run.notes]
     if len(groups) == 1:
         notes.append("there is one group: it is compared with bicubic and published values only")

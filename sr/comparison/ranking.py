@@ -15,8 +15,8 @@ from sr.comparison.verdict import PairResult, Verdict
 LEAST_GROUPS = 4
 
 
-def rank_groups(groups: Mapping[str, np.ndarray], higher_is_better: bool = True) -> tuple[dict[str, float], float]:
-    """Return each group's mean rank over the images, 1 is best, and p of Friedman's test that all ranks are equal.
+def rank_groups(groups: Mapping[str, np.ndarray], higher_is_better: bool = True) -> tuple[dict[str, float], float, int]:
+    """Return each group's mean rank, 1 is best, p of Friedman's test that all are equal, and the number of images.
 
     Args:
         groups: name -> `[seeds, images]`, at least three groups on the same images; the mean over seeds is ranked.
@@ -29,7 +29,7 @@ def rank_groups(groups: Mapping[str, np.ndarray], higher_is_better: bool = True)
     ranks = stats.rankdata(-means if higher_is_better else means, axis=0).mean(axis=1)
     has_difference = bool((np.ptp(means, axis=0) > 0).any())
     p = float(stats.friedmanchisquare(*means).pvalue) if has_difference else 1.0
-    return dict(zip(groups, map(float, ranks), strict=True)), p
+    return dict(zip(groups, map(float, ranks), strict=True)), p, means.shape[1]
 
 
 def draw_critical_differences(
@@ -53,7 +53,7 @@ def draw_critical_differences(
 
     if len(groups) < LEAST_GROUPS:
         raise ValueError(f"expected at least {LEAST_GROUPS} groups (found {len(groups)})")
-    ranks, p = rank_groups(groups, higher_is_better)
+    ranks, p, images = rank_groups(groups, higher_is_better)
     significance = pd.DataFrame(1.0, index=list(groups), columns=list(groups))
     for (first, second), pair in pairs.items():
         if pair.verdict in {Verdict.BETTER, Verdict.WORSE}:
@@ -61,7 +61,6 @@ def draw_critical_differences(
     figure = Figure(figsize=(8, 1.2 + 0.3 * len(groups)), layout="constrained")
     axes = figure.add_subplot()
     critical_difference_diagram(ranks, significance, ax=axes)
-    images = np.atleast_2d(next(iter(groups.values()))).shape[1]
     figure.suptitle(f"mean rank over {images} images, 1 is best; Friedman p = {p:.3g}", fontsize=10)
     buffer = io.BytesIO()
     with mpl.rc_context({"svg.hashsalt": "sr", "svg.fonttype": "none"}):

@@ -220,6 +220,7 @@ def _make_score(name: str, result: SetResult, data: dict[str, Any]) -> SetScore:
     return SetScore(
         set=name, protocol=result.protocol or data.get("protocol", {}), files=_name_files(data, [*result.per_image]),
         means=result.metrics, bicubic=result.bicubic, per_image=result.per_image, ms_per_image=result.ms_per_image,
+        profile=result.profile,
     )  # fmt: skip
 
 

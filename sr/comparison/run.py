@@ -24,6 +24,7 @@ class SetScore:
     bicubic: Metrics  # the same of bicubic interpolation
     per_image: dict[str, Metrics]  # {"baby": {"psnr": …, "bicubic_psnr": …}}; empty if only means are known
     ms_per_image: float | None = None
+    profile: list[dict[str, Any]] = field(default_factory=list)  # the rows of `sr.evaluate profile=…`
     folder: Path | None = None  # of the run that measured it: an evaluation, or the training itself
 
     @property

@@ -139,9 +139,10 @@ def _format_count(pair: PairResult) -> str:
 
 def _explain(pair: PairResult) -> str:
     """Return why a difference that looks like one is none."""
-    has_zero = pair.interval[0] <= 0 <= pair.interval[1]
-    if pair.p_corrected is not None and pair.p < ALPHA and not has_zero:
-        return f" after correction for {pair.pairs} pairs, {_format_p(pair.p_corrected)}"
+    if not pair.interval[0] <= 0 <= pair.interval[1]:  # p decides
+        if pair.p_corrected is not None and pair.p < ALPHA:
+            return f" after correction for {pair.pairs} pairs, {_format_p(pair.p_corrected)}"
+        return f", {_format_p(pair.p)}"
     if pair.p_seeds is not None and pair.p_images < ALPHA:
         return "; within the spread of the seeds" + ", and 2 seeds are few" * (2 in pair.seeds)
     return _explain_scope(pair)

@@ -1,9 +1,7 @@
 """Evaluate a net under each condition of `profile=…`, against bicubic interpolation of the same input."""
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import groupby
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import torch
 
@@ -15,9 +13,8 @@ from sr.image.resize import upscale_bicubic
 from sr.metric.protocol import Protocol
 from sr.metric.score import Score
 from sr.profile.degrade import Condition, Degrade
+from sr.profile.row import ProfileRow, describe_limits
 from sr.runtime.terminal import TABLE_WIDTH, format_table
-
-ProfileRow = dict[str, Any]  # as evaluate.json holds it: kind, strength, label, psnr, ssim, bicubic_psnr, bicubic_ssim
 
 
 def evaluate_profile(
@@ -43,7 +40,7 @@ def _evaluate_condition(
     return row | score.compute() | {f"bicubic_{key}": value for key, value in bicubic.compute().items()}
 
 
-def format_profile(name: str, rows: Sequence[Mapping[str, Any]]) -> str:
+def format_profile(name: str, rows: Sequence[ProfileRow]) -> str:
     """Return the table of a set, and where the net falls below bicubic interpolation."""
     table = [(f"{name}: input", "PSNR", "bicubic", "Δ dB", "SSIM", "bicubic", "Δ")]
     for row in rows:
@@ -51,15 +48,3 @@ def format_profile(name: str, rows: Sequence[Mapping[str, Any]]) -> str:
         pairs = f"{row['psnr']:.2f}", f"{row['bicubic_psnr']:.2f}", f"{psnr:+.2f}"
         table.append((row["label"], *pairs, f"{row['ssim']:.4f}", f"{row['bicubic_ssim']:.4f}", f"{ssim:+.4f}"))
     return "\n".join([format_table(table, TABLE_WIDTH), "", describe_limits(name, rows)])
-
-
-def describe_limits(name: str, rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return a line that says of each kind from which strength on the PSNR is below that of bicubic interpolation."""
-    below, above = [], []
-    for kind, of_kind in groupby(rows, key=lambda row: row["kind"]):
-        labels = [row["label"] for row in of_kind if row["psnr"] < row["bicubic_psnr"]]
-        below += labels if kind == "kernel" else labels[:1]  # kernels are in no order
-        above += [] if labels or kind == "clean" else [kind]
-    if not below:
-        return f"{name}: never below bicubic"
-    return f"{name}: falls below bicubic at {', '.join(below)}" + (f"; not with {', '.join(above)}" if above else "")
