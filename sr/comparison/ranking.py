@@ -26,6 +26,8 @@ def rank_groups(groups: Mapping[str, np.ndarray], higher_is_better: bool = True)
 
     means = np.stack([np.atleast_2d(values).mean(axis=0) for values in groups.values()])  # [groups, images]
     means = means[:, np.isfinite(means).all(axis=0)]
+    if not means.shape[1]:
+        return dict.fromkeys(groups, (len(groups) + 1) / 2), 1.0, 0
     ranks = stats.rankdata(-means if higher_is_better else means, axis=0).mean(axis=1)
     has_difference = bool((np.ptp(means, axis=0) > 0).any())
     p = float(stats.friedmanchisquare(*means).pvalue) if has_difference else 1.0
