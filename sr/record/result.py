@@ -47,7 +47,6 @@ class RunResult:
 class TrainingResult(RunResult):
     """The summary of `sr.run`."""
 
-    parameters: int | None = None  # of the net; its multiply-adds and milliseconds are those of an evaluation
     steps: int = 0
     skipped_steps: int = 0  # steps without an update, because of NaN or infinite gradients
     rollbacks: int = 0  # times that the NaN guard restored an earlier state

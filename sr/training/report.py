@@ -63,7 +63,7 @@ class TrainingReport:
             steps_per_second=round(steps / seconds, 3) if seconds else None,
             seconds=round(time.perf_counter() - self.start_time, 1),
             train_seconds=round(seconds, 1),
-            **({"parameters": count_parameters(self.model.net)} | (asdict(self.cost) if self.cost else {})),
+            **asdict(self.cost or NetCost(count_parameters(self.model.net))),
             energy_wh={kind: round(wh, 4) for kind, wh in self.run.system_metrics.wh.items()},
             leaks=[str(leak) for leak in self.prepared.leaks],
             alarms=self.callbacks.alarms.messages,
