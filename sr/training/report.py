@@ -16,10 +16,12 @@ from sr.model.module import SRModule
 from sr.pretrained.download import compute_sha256
 from sr.record.identity import FINISHED
 from sr.record.result import SUMMARY_FILE, TrainingResult
+from sr.runtime.error import DiskError
+from sr.runtime.terminal import print_note
 from sr.training.callbacks import TrainingCallbacks
 from sr.training.cost import NetCost
 from sr.training.preparation import PreparedData
-from sr.training.tables import format_checkpoint_table, format_metrics_table
+from sr.training.tables import format_checkpoint_table, format_metrics_table, list_metric_rows
 
 SETS = ("Set5", "Set14")  # to evaluate on next, if they are here
 
@@ -37,12 +39,28 @@ class TrainingReport:
     cost: NetCost | None = None  # of the net, once it is trained
 
     def store(self, status: str) -> None:
-        """Write summary.json, and give the tracker the table as the run's description."""
-        self.run.save_text(SUMMARY_FILE, self.summarize(status).to_json())
+        """Write summary.json and report.html, and give the tracker the table as the run's description."""
+        summary = self.summarize(status)
+        self.run.save_text(SUMMARY_FILE, summary.to_json())
         if self.model.metrics:
+            self._write_page(summary)
             table = [f"    {line}" for line in self._format_metrics().splitlines()]
             title = f"Protocol {self.model.metric.name}, folder `{self.run.folder}`"
             self.run.tracker.set_description("\n".join([title, "", *table]))
+
+    def _write_page(self, summary: TrainingResult) -> None:
+        """Write report.html; a run is not lost for want of its page."""
+        from sr.training.report_page import write_report_page
+
+        table = list_metric_rows(self.model.metrics, self.model.bicubic)
+        start, tracker = self.run.start, self.run.tracker
+        try:
+            tracker.flush()  # the page shows what the journal holds
+            tracker.log_file(write_report_page(self.run.folder, summary, table, start.config, start.overrides))
+        except DiskError:
+            raise
+        except Exception as error:
+            print_note(f"{self.run.folder}: no report.html ({type(error).__name__}: {error})")
 
     def summarize(self, status: str) -> TrainingResult:
         """Return the summary of a run that ended with this status."""

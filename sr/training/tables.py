@@ -8,9 +8,15 @@ from sr.runtime.terminal import TABLE_WIDTH, format_table
 
 
 def format_metrics_table(metrics: Mapping[MetricKey, float], bicubic: Mapping[MetricKey, float]) -> str:
+    """Return the table of `list_metric_rows` as text."""
+    return format_table(list_metric_rows(metrics, bicubic), TABLE_WIDTH)
+
+
+def list_metric_rows(metrics: Mapping[MetricKey, float], bicubic: Mapping[MetricKey, float]) -> list[tuple[str, ...]]:
     """Return one row for each set: bicubic, this run, Δ dB, SSIM and the other metrics, each with bicubic's value.
 
-    Sets that bicubic interpolation was not evaluated on are left out, and so are metrics of the raw weights.
+    The header is the first row. Sets that bicubic interpolation was not evaluated on are left out, and so are metrics of
+    the raw weights.
     """
     sets = sorted(SetKey(key.stage, key.set) for key in metrics if key.measure == "psnr" and key in bicubic)
     others = dict.fromkeys(key.measure for key in metrics if key in bicubic)  # each once, in their order
@@ -22,7 +28,7 @@ def format_metrics_table(metrics: Mapping[MetricKey, float], bicubic: Mapping[Me
         gain = f"{run_psnr - bicubic_psnr:+.2f}" if math.isfinite(run_psnr - bicubic_psnr) else "–"
         cells = ("–" if None in pair else f"{pair[0]:.4f} ({pair[1]:.4f})" for pair in pairs)
         rows.append((str(evaluated), f"{bicubic_psnr:.2f}", f"{run_psnr:.2f}", gain, *cells))
-    return format_table(rows, TABLE_WIDTH)
+    return rows
 
 
 def format_checkpoint_table(checkpoints: Mapping[str, StepMetrics], keys: Iterable[MetricKey]) -> str:
