@@ -11,6 +11,8 @@ from conftest import write_image
 from PIL import Image
 from scipy import ndimage
 
+from sr.comparison.profile import add_profile_notes, draw_profiles
+from sr.comparison.run import Group, SetScore, Table, TableRow
 from sr.image.resize import imresize
 from sr.profile.degrade import Condition, Degrade
 from sr.profile.row import average_profiles, describe_limits
@@ -98,6 +100,34 @@ def test_mean_over_runs() -> None:
     assert average_profiles([]) == []
 
 
+def test_chart_of_profiles() -> None:
+    def make_table_row(name: str, *differences: float) -> TableRow:
+        labels = ("clean", "noise σ 2", "noise σ 5", "kernel area")
+        rows = [{"kind": label.split()[0], "label": label, "psnr": 30 + x, "ssim": 0.8, "bicubic_psnr": 30.0, "bicubic_ssim": 0.8}
+                for label, x in zip(labels, differences, strict=True)]  # fmt: skip
+        score = SetScore(set="Set5", protocol={}, means={}, bicubic={}, per_image={}, profile=rows)
+        return TableRow(name=name, cells={}, scores=[score])
+
+    rows = [make_table_row("a", 3, 1, -2, 1), make_table_row("b", 2, 1.5, 0.5, -1)]
+    table = Table(set="Set5", scale=2, protocol={}, digest=None, images=[], measures=[], rows=rows, reference="bicubic")
+    figure = draw_profiles([table], [Group(name="a", runs=[]), Group(name="b", runs=[])])
+    shown = [trace for trace in figure.data if trace.visible]
+    assert [(trace.name, list(trace.y)) for trace in shown] == [
+        ("a", [3, 1, -2]),
+        ("b", [2, 1.5, 0.5]),
+        ("bicubic", [0, 0, 0]),
+    ]
+    assert list(shown[0].x) == ["clean", "noise σ 2", "noise σ 5"]
+    assert [button.label.split(",")[0] for button in figure.layout.updatemenus[0].buttons] == ["noise", "kernel"]
+    add_profile_notes(table)
+    assert table.notes == [
+        "a: falls below bicubic at noise σ 5; not with kernel",
+        "b: falls below bicubic at kernel area; not with noise",
+    ]
+    table.rows[0].scores[0].profile = table.rows[1].scores[0].profile = []
+    assert draw_profiles([table], []) is None
+
+
 def test_evaluation_with_a_profile(sr: Callable, tmp_path: Path) -> None:
     for k in range(2):
         write_image(tmp_path / "Set5" / "HR" / f"s{k}.png", seed=k)
@@ -113,8 +143,9 @@ def test_evaluation_with_a_profile(sr: Callable, tmp_path: Path) -> None:
         assert all(row["psnr"] == row["bicubic_psnr"] for row in result.profile)
         assert color[0] == "color=y" or result.profile[0]["psnr"] == result.metrics["psnr"]  # vdsr rounds no LR
         assert result.profile[1]["psnr"] < result.profile[0]["psnr"] - 0.1
-    answer = sr("compare", str(file), "track=none")
+    answer = sr("compare", str(file), "track=none", "images=0", f"output={tmp_path}/out")
     assert "never below bicubic" in answer.out, answer.err
+    assert "PSNR above bicubic, dB" in (tmp_path / "out" / "compare.html").read_text(encoding="utf-8")
     answer = sr("evaluate", f"images={tmp_path}/Set5/HR", *words)
     assert answer.code == 2 and "leave profile out" in answer.err
     answer = sr("evaluate", "model/net=bicubic", *words, "profile.jpeg=[0]")

@@ -13,6 +13,7 @@ from markupsafe import Markup
 from sr.comparison.charts import MAX_CURVES, draw_costs, draw_group_curves, draw_perception
 from sr.comparison.images import DEFAULT_IMAGES, IMAGE_FOLDER, add_images
 from sr.comparison.layout import TextCell, lay_out_options, lay_out_table
+from sr.comparison.profile import draw_profiles
 from sr.comparison.ranking import LEAST_GROUPS, draw_critical_differences
 from sr.comparison.run import GroupPair, RunComparison, Table
 from sr.comparison.shared_images import align_groups
@@ -167,6 +168,10 @@ def _add_charts(page: Page, comparison: RunComparison) -> None:
         "Curves": (draw_group_curves(groups), f"Validation{shown}; a band is from the lowest to the highest seed"),
         "Cost": (draw_costs(tables, groups), "Quality against cost; bars are the standard deviation over the seeds"),
         "Perception": (draw_perception(tables, groups), "Distortion against perception"),
+        "Inputs": (
+            draw_profiles(tables, groups),
+            "Inputs other than bicubic LR: below 0, bicubic interpolation is better",
+        ),
     }
     for title, (figure, caption) in charts.items():
         if figure is not None:

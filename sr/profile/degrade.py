@@ -17,6 +17,7 @@ from sr.degrade.jpeg import compress
 from sr.degrade.kernel import create_gaussian
 from sr.degrade.noise import NoiseParameters, add_gaussian_noise
 from sr.image.resize import imresize
+from sr.profile.row import CLEAN
 from sr.runtime.option_types import PositiveFloat
 
 Degradation = Callable[[Tensor, float | str, Tensor], Tensor]  # HR [B, C, H, W] in 0…1, strength, seeds [B] -> LR
@@ -73,7 +74,7 @@ class Degrade:
             "kernel": self._resample,
             "upscaled": self._upscale,
         }
-        clean = Condition("clean", None, lambda hr, _, seeds: self._reduce(hr))
+        clean = Condition(CLEAN, None, lambda hr, _, seeds: self._reduce(hr))
         return [clean, *(Condition(kind, s, kinds[kind]) for kind, all_s in self.strengths.items() for s in all_s)]
 
     def _reduce(self, hr: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ from itertools import groupby
 from typing import Any
 
 ProfileRow = dict[str, Any]  # kind, strength, label, psnr, ssim, bicubic_psnr, bicubic_ssim
+CLEAN = "clean"  # the kind of the standard LR, with which each profile begins
 VALUES = ("psnr", "ssim", "bicubic_psnr", "bicubic_ssim")
 
 
@@ -24,7 +25,7 @@ def describe_limits(name: str, rows: Sequence[ProfileRow]) -> str:
     for kind, of_kind in groupby(rows, key=lambda row: row["kind"]):
         labels = [row["label"] for row in of_kind if row["psnr"] < row["bicubic_psnr"]]
         below += labels if kind == "kernel" else labels[:1]  # kernels are in no order
-        above += [] if labels or kind == "clean" else [kind]
+        above += [] if labels or kind == CLEAN else [kind]
     if not below:
         return f"{name}: never below bicubic"
     return f"{name}: falls below bicubic at {', '.join(below)}" + (f"; not with {', '.join(above)}" if above else "")
