@@ -21,11 +21,13 @@ from sr.record.identity import Identity, write_identity
 from sr.record.result import SUMMARY_FILE, TrainingResult
 from sr.record.trial import ANSWERS_FILE, CHANNEL_VARIABLE, MESSAGES_FILE, LineFile, TrialChannel
 from sr.runtime.error import UserError
+from sr.runtime.launch import find_free_port
 from sr.sweep import channel, scheduler
 from sr.sweep.channel import Channel, send_heartbeats
 from sr.sweep.pool import gpu, process, submitit
 from sr.sweep.pool.pool import Pool, Task, TrialJob, read_reason
 from sr.sweep.pool.process import ProcessPool
+from sr.sweep.pool.ray import RayPool
 from sr.sweep.scheduler import Scheduler
 from sr.sweep.space import Values
 from sr.sweep.study import REASON, Study
@@ -150,6 +152,15 @@ def test_slurm_is_needed_where_its_jobs_are_submitted(monkeypatch: pytest.Monkey
         submitit.SubmititPool(1, is_on_gpu=False)
     with pytest.raises(UserError, match=r"sweep\.pool\.cluster=pbs: expected slurm or local"):
         submitit.SubmititPool(1, is_on_gpu=False, cluster="pbs")
+    with pytest.raises(UserError, match=r"sweep\.pool\.parameters: .*slurm_acount"):
+        submitit.SubmititPool(1, is_on_gpu=False, cluster="local", parameters={"slurm_acount": "me"})
+
+
+def test_a_cluster_of_ray_that_does_not_answer_is_reported_at_once() -> None:
+    pytest.importorskip("ray", reason="needs pip install 'sr[ray]'")
+    address = f"127.0.0.1:{find_free_port()}"
+    with pytest.raises(UserError, match=f"sweep.pool.address={address}: .*refused"):
+        RayPool(1, is_on_gpu=False, address=address)
 
 
 def test_a_job_whose_time_is_over_ends_with_a_checkpoint(program: Path) -> None:

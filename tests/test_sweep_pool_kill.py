@@ -1,4 +1,4 @@
-"""A sweep of 12 stubs that is killed with all its processes is finished by the same command, in every pool."""
+"""A sweep of stubs that is killed, with all its processes or alone, is finished by the same command, in every pool."""
 
 import os
 import signal
@@ -13,6 +13,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
+from sr.record.identity import read_identity
 from sr.sweep.study import JOURNAL_FILE, REASON
 
 pytestmark = pytest.mark.slow
@@ -26,13 +27,14 @@ from sr.config.build import build_part
 from sr.sweep import scheduler
 from sr.sweep.pool import process
 from sr.sweep.space import Values
+from sr.record.identity import read_identity
 from sr.sweep.study import Study
 
-runs, stub, node, *words = sys.argv[1:]
+runs, stub, node, last, *words = sys.argv[1:]
 process.PRELOAD, scheduler.PROGRAM = [], [stub]
 pool = build_part(json.loads(node), "sweep.pool", jobs=2, is_on_gpu=False)
 pruner = {"_target_": "optuna.pruners.MedianPruner", "n_startup_trials": 2}
-space = {"x": Values(tuple(str(x) for x in range(1, 13)))}
+space = {"x": Values(tuple(str(x) for x in range(1, int(last) + 1)))}
 study = Study(Path(runs), space, {"sampler": None, "pruner": pruner}, ["maximize"], seed=0)
 scheduler.Scheduler(study, Path(runs), [*words, f"paths.runs={runs}"], ["psnr"], 2, lambda: None, pool).run()
 """
@@ -43,9 +45,9 @@ POOLS = {
 }
 
 
-def start(runs: Path, pool: str) -> subprocess.Popen:
+def start(runs: Path, pool: str, last: int = 12) -> subprocess.Popen:
     stub = Path(__file__).with_name("trial_stub.py")
-    command = [sys.executable, "-c", COMMAND, str(runs), str(stub), POOLS[pool], *WORDS]
+    command = [sys.executable, "-c", COMMAND, str(runs), str(stub), POOLS[pool], str(last), *WORDS]
     variables = os.environ | {"PYTHONPATH": str(stub.parents[1]), "RAY_AUTH_MODE": "disabled"}
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=variables, start_new_session=True
@@ -66,10 +68,10 @@ def wait_for_checkpoint(runs: Path, word: str, process: subprocess.Popen) -> Non
     time.sleep(0.5)
 
 
-def read_trials(runs: Path) -> dict[str, FrozenTrial]:
+def read_trials(runs: Path, count: int = 12) -> dict[str, FrozenTrial]:
     storage = JournalStorage(JournalFileBackend(str(runs / JOURNAL_FILE)))
     trials = optuna.load_study(study_name="sweep", storage=storage).trials
-    assert [trial.number for trial in trials] == list(range(12))
+    assert [trial.number for trial in trials] == list(range(count))
     return {trial.params["x"]: trial for trial in trials}
 
 
@@ -104,3 +106,22 @@ def test_a_killed_sweep_is_finished_by_the_same_command(tmp_path: Path, pool: st
     resumed = {line.split()[-2] for line in read_started(tmp_path) if "resume=" in line}
     assert "x=5" in resumed
     assert resumed <= {"x=5", "x=6"}
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_sweep_that_ends_alone_interrupts_its_trials(tmp_path: Path, number: signal.Signals) -> None:
+    """Both of a restarted sweep's trials are those that ran; it waits for them if it was killed a moment ago."""
+    ended = start(tmp_path, "process", last=6)
+    wait_for_checkpoint(tmp_path, "x=5", ended)
+    ended.send_signal(number)
+    ended.wait()
+    again = start(tmp_path, "process", last=6)
+    output, _ = again.communicate(timeout=100)
+    assert again.returncode == 0, output
+    trials = read_trials(tmp_path, 6)
+    assert [trials[x].values for x in ("3", "5")] == [[0.0], [-4.0]]
+    started = [line.split()[6:] for line in read_started(tmp_path)]
+    assert sorted(words[0] for words in started if len(words) == 1) == ["x=2", "x=3", "x=4", "x=5", "x=6"]
+    resumed = {words[0]: words[1].removeprefix("resume=").strip('"') for words in started if len(words) == 2}
+    assert "x=5" in resumed
+    assert {read_identity(Path(folder)).attempts for folder in resumed.values()} == {2}

@@ -193,7 +193,8 @@ class Scheduler:
 
     def _interrupt_all(self) -> None:
         """Let the running trials end with a checkpoint; they remain unfinished in the study."""
-        print("\nthe running trials end with a checkpoint …", file=sys.stderr)
+        if self.running:
+            print("\nthe running trials end with a checkpoint …", file=sys.stderr)
         for running in self.running:
             running.channel.interrupt()
             if self.pool.is_cluster and not running.has_begun:  # it may wait for a machine for days

@@ -4,6 +4,7 @@ The folder of the runs must be one that all machines share.
 """
 
 import os
+import socket
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +18,7 @@ PASSED_VARIABLES = (
     "AWS_",
     "PYTHONPATH",
 )  # beginnings; other machines have an environment of their own
+CONNECTION_SECONDS = 10.0
 
 
 class RayPool(Pool):
@@ -38,6 +40,7 @@ class RayPool(Pool):
             raise UserError("sweep/pool=ray: expected the package ray: pip install 'sr[ray]'") from None
         options = {} if address else {"num_cpus": max(1, round(jobs * cpus)), "include_dashboard": False}
         try:
+            _check_connection(address or "")
             ray.init(address=address or "local", log_to_driver=False, logging_level="ERROR", **options)
         except (ConnectionError, OSError, RuntimeError, ValueError) as error:
             raise UserError(f"sweep.pool.address={address}: Ray's cluster cannot be reached ({error})") from error
@@ -53,6 +56,13 @@ class RayPool(Pool):
         import ray
 
         ray.shutdown()
+
+
+def _check_connection(address: str) -> None:
+    """Raise `OSError` if nothing answers at `HOST:PORT`: Ray would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if port.isdecimal():
+        socket.create_connection((host, int(port)), CONNECTION_SECONDS).close()
 
 
 class RayJob(TrialJob):

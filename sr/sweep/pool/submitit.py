@@ -5,6 +5,8 @@ The folder of the runs must be one that all machines share.
 
 import shutil
 import subprocess
+import tempfile
+from pathlib import Path
 from typing import Any
 
 from sr.runtime.error import UserError
@@ -48,15 +50,25 @@ class SubmititPool(Pool):
         self.cluster, self.threads, self._executor_class = cluster, cpus, submitit.AutoExecutor
         self.parameters = {"timeout_min": minutes, "cpus_per_task": cpus, "gpus_per_node": gpus, "mem_gb": memory}
         self.parameters |= {"slurm_partition": partition, "slurm_signal_delay_s": SIGNAL_SECONDS, **(parameters or {})}
+        with tempfile.TemporaryDirectory() as folder:
+            self._make_executor(Path(folder), "trial")  # a mistake is reported before the sweep begins
 
     def start(self, task: Task) -> TrialJob:
-        executor = self._executor_class(folder=task.log.parent / JOB_FOLDER, cluster=self.cluster)
+        executor = self._make_executor(task.log.parent / JOB_FOLDER, task.name)
+        try:
+            return SubmititJob(executor.submit(run_command, add_threads(task, self.threads)), task)
+        except Exception as error:  # what sbatch answers
+            raise UserError(f"sweep/pool=submitit: the trial cannot be submitted ({error})") from error
+
+    def _make_executor(self, folder: Path, name: str) -> Any:
+        executor = self._executor_class(folder=folder, cluster=self.cluster)
         parameters = {name: value for name, value in self.parameters.items() if value is not None}
         try:
-            executor.update_parameters(name=task.name, **parameters)
-            return SubmititJob(executor.submit(run_command, add_threads(task, self.threads)), task)
-        except Exception as error:  # submitit's, NameError for an unknown parameter, or what sbatch answers
-            raise UserError(f"sweep/pool=submitit: the trial cannot be submitted ({error})") from error
+            executor.update_parameters(name=name, **parameters)
+        except (NameError, TypeError, ValueError) as error:
+            reason = str(error).partition("\n")[0]
+            raise UserError(f"sweep.pool.parameters: expected those of submitit ({reason})") from error
+        return executor
 
     def cancel(self, job_id: str) -> None:
         if self.cluster == "slurm":
