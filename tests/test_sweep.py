@@ -3,6 +3,7 @@
 Trials are processes of `trial_stub.py`; whole runs are in test_sweep_whole.py.
 """
 
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -88,7 +89,7 @@ def test_a_failed_and_a_killed_trial_are_recorded_and_the_others_go_on(sweep: Ca
     }
     assert list_failures(study) == [0, 1]
     table = format_trials(study.sort_trials(), ["psnr"], ["x"])
-    assert table.splitlines()[2].split()[:3] == ["3", "3", "-0.0000"]  # the best first
+    assert table.splitlines()[2].split()[:3] == ["3", "3", "0.0000"]  # the best first
     assert "trial 1: x: expected another number" in table
     assert trials_to_csv(study.sort_trials(), ["psnr"], ["x"]).count(",fail,") == 2
 
@@ -97,8 +98,6 @@ def test_a_trial_that_was_running_is_resumed_and_one_that_had_finished_is_only_r
     sweep: Callable[..., Study], tmp_path: Path
 ) -> None:
     """As after a SIGKILL of the sweep: Optuna's journal says that both are running."""
-    import torch
-
     from sr.record.checkpoint_files import LAST
     from sr.record.result import SUMMARY_FILE, TrainingResult
 
@@ -112,10 +111,11 @@ def test_a_trial_that_was_running_is_resumed_and_one_that_had_finished_is_only_r
         trial.set_user_attr(FOLDER, str(tmp_path / name))
     result = TrainingResult(status="FINISHED", metrics={"best/val/Set5/psnr": 7.0})
     (tmp_path / "finished" / SUMMARY_FILE).write_text(result.to_json())
-    torch.save({"step": 1}, tmp_path / "half" / LAST)
+    with zipfile.ZipFile(tmp_path / "half" / LAST, "w") as archive:
+        archive.writestr("step", "1 -0.25")
     study = sweep("x=1,2,3")
     assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 3
-    assert study.trials[0].values == [7.0]
+    assert [trial.values for trial in study.trials[:2]] == [[7.0], [-0.75]]  # its second step of two costs 0.5
     first, _ = read_started(tmp_path)
     assert first.startswith(f"paths.runs={tmp_path} x=2 resume=")
 

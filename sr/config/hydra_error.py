@@ -76,7 +76,7 @@ def _explain_missing_choice(text: str, words: list[str]) -> str:
         "hydra/sweeper",
         "optuna",
     ):  # the plugin needs optuna < 3, which our own sweeps do not work with
-        return "hydra/sweeper=optuna: sr has Optuna's samplers itself: type sweep=tpe, random, qmc or nsga2"
+        return "hydra/sweeper=optuna: sr has Optuna's samplers itself: type sweep=tpe, random, qmc, cmaes or nsga2"
     if package := PLUGINS.get(group, {}).get(choice):
         return f"{group}={choice}: this plugin of Hydra is not installed: pip install {package}"
     # If one item of a list is missing, Hydra does not list the choices.

@@ -38,16 +38,20 @@ class SweepResult:
         text = trials_to_csv(trials, self.objectives, self.keys, front, self.format_command)
         write_atomic(self.folder / CSV_FILE, text)
 
-    def print(self, can_grow: bool) -> None:
+    def print(self, can_grow: bool, has_tests: bool) -> None:
         """Print the table and the commands that come next, and exit with 3 if trials have failed.
 
-        `can_grow`: the sweep may get more trials, as a grid may not.
+        `can_grow`: the sweep may get more trials, as a grid may not. `has_tests`: the trials have test results.
         """
         trials, failures = self.study.sort_trials(), list_failures(self.study)
         print("\n" + format_trials(trials, self.objectives, self.keys, self._list_front()))
         print(f"\nsweep       {self.folder}")
         print(f"page        {self.folder / PAGE_FILE}")
         self._print_best(trials)
+        if has_tests:
+            folder = [word for word in self.words if word.startswith("paths.runs=")]
+            words = [find_python(), "-m", "sr.compare", f"runs=sweep:{self.folder.name}", *folder]
+            print(f"compare     {shlex.join(words)}")
         if can_grow:
             print(f"more        the same command with sweep.trials={2 * max(self.study.total, len(trials))}")
         print("again       the same command with sweep.name=…")

@@ -118,16 +118,17 @@ class Sweep:
         writer.finish()
         typed = ["-m", *self.fixed, *(f"{key}={values}" for key, values in definition.space.items())]
         log_summary_run(read_state(), self.config, typed)
-        result.print(can_grow=not self.is_grid)
+        result.print(can_grow=not self.is_grid, has_tests="test" in self.config["stages"])
 
     def _print_start(self, study: Study, folder: Path) -> None:
         """Say on stderr how much of the sweep there is already, and what its user should know before it goes on."""
         begun, total = len(study.trials), study.total
-        is_complete = all(trial.state.is_finished() for trial in study.trials) and begun >= total
-        print(f"sweep {folder.name}: {begun} of {format_count(total, 'trial')} begun already", file=sys.stderr)
+        done = sum(trial.state.is_finished() for trial in study.trials)
+        before = f", {done} of them done already" if begun else ""
+        print(f"sweep {folder.name}: {format_count(max(total, begun), 'trial')}{before}", file=sys.stderr)
         if begun > total:
             print_note(f"sweep.trials={total}: {begun} trials have begun already; all of them are in the result")
-        if len(study.commits) > 1 and not is_complete:
+        if len(study.commits) > 1 and done < total:
             print_note(
                 f"this sweep began at commit {study.commits[0]} of sr, and goes on at {study.commits[-1]}; trials of "
                 "different code may not be comparable: trials.csv has the commit of each"
