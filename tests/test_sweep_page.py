@@ -13,6 +13,8 @@ from optuna.trial import FrozenTrial
 
 from sr.record.identity import Identity, write_identity
 from sr.record.journal_format import JOURNAL_FILE, read_entries
+from sr.reproduction.recorded_run import read_run
+from sr.runtime.error import UserError
 from sr.sweep import page_writer
 from sr.sweep.definition import make_definition
 from sr.sweep.importance import compute_importances, find_obstacle
@@ -23,6 +25,8 @@ from sr.sweep.space import split_overrides
 from sr.sweep.study import FOLDER, SECONDS, Study
 from sr.sweep.summary_run import log_summary_run, summarize_sweep
 from sr.track.address import format_run_address
+from sr.track.sync import sync_runs
+from sr.training.resume import _find_named_run
 
 NO_PRUNER = {"_target_": "optuna.pruners.NopPruner"}
 SETTINGS = {"sampler": {"_target_": "optuna.samplers.RandomSampler"}, "pruner": NO_PRUNER, "trials": 20}
@@ -289,16 +293,26 @@ def test_without_a_tracker_there_is_no_summary_run(record: Record, tmp_path: Pat
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["sweeps"]
 
 
+def test_a_summary_run_is_no_training(record: Record, tmp_path: Path) -> None:
+    folder = log_summary_run(record(30.0)(), make_config(tmp_path / "runs"), [])
+    with pytest.raises(UserError, match=r"summary of a sweep\); name one of its trials"):
+        read_run(folder)
+    with pytest.raises(UserError, match=r"summary of a sweep\); the sweep.s own command"):
+        _find_named_run(str(folder), tmp_path / "runs")
+
+
 @pytest.mark.slow
-def test_mlflow_has_the_summary_run_with_page_and_plots(record: Record, tmp_path: Path) -> None:
+def test_an_outage_of_mlflow_loses_nothing_of_the_summary_run(record: Record, tmp_path: Path) -> None:
+    """Nothing listens at port 9; `sr.sync` sends it to a database."""
     from mlflow import MlflowClient
 
     state = record(30.0, 31.0, "failed")()
     write_page(state)
-    runs = tmp_path / "runs"
-    track = {"_target_": "sr.track.mlflow.MLflow", "uri": None, "runs": str(runs), "experiment": "sr"}
+    runs, uri = tmp_path / "runs", f"sqlite:///{tmp_path}/mlflow.db"
+    track = {"_target_": "sr.track.mlflow.MLflow", "uri": "http://127.0.0.1:9", "runs": str(runs), "experiment": "sr"}
     log_summary_run(state, {"track": track, "paths": {"runs": str(runs)}}, [])
-    client = MlflowClient(f"sqlite:///{runs}/mlflow.db")
+    assert sync_runs([], str(runs), uri)
+    client = MlflowClient(uri)
     experiment = client.get_experiment_by_name("sr").experiment_id
     (run,) = client.search_runs([experiment], "tags.`sr.sweep` = 'mine' AND tags.`sr.verb` = 'sweep'")
     assert run.info.status == "FINISHED"

@@ -20,6 +20,7 @@ from typing import Any, Self
 from sr.runtime.signals import signals
 
 NAME_VARIABLE, NUMBER_VARIABLE, CHANNEL_VARIABLE = "SR_SWEEP", "SR_TRIAL", "SR_SWEEP_CHANNEL"
+SUMMARY_COMMAND = "sweep"  # of the run that sums up a sweep, where other runs have `run` or `evaluate`
 MESSAGES_FILE, ANSWERS_FILE = "messages.jsonl", "answers.jsonl"
 HEARTBEAT_FILE = "heartbeat"  # in the folder that holds those of the channels
 PRUNE, INTERRUPT = "prune", "interrupt"  # keys of an answer

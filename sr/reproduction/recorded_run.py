@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from sr.record.identity import FINISHED, RUN_FILE
+from sr.record.identity import FINISHED, RUN_FILE, read_identity
 from sr.record.result import SUMMARY_FILE, RunResult, read_run_result
+from sr.record.trial import SUMMARY_COMMAND
 from sr.runtime.error import UserError
 
 COMMANDS = ("run", "evaluate")  # that can be repeated
@@ -69,6 +70,10 @@ class RecordedRun(NamedTuple):
 def read_run(folder: Path, tracker_id: str | None = None) -> RecordedRun:
     """Read and check the files of a run; `tracker_id` is its id in the tracker that it was downloaded from."""
     missing = [name for name in REQUIRED_FILES if not (folder / name).is_file()]
+    if missing and (found := read_identity(folder)) and found.command == SUMMARY_COMMAND:
+        raise UserError(
+            f"run={folder}: expected a training or an evaluation (found the summary of a sweep); name one of its trials"
+        )
     if missing:
         raise UserError(
             f"run={folder}: {', '.join(missing)} missing: not a run of sr, or one from before sr recorded its provenance"

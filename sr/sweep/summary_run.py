@@ -18,6 +18,7 @@ from sr.record.git import find_checkout, read_state
 from sr.record.json_text import to_json
 from sr.record.run_file import write_atomic
 from sr.record.run_folder import create_run_folder
+from sr.record.trial import SUMMARY_COMMAND
 from sr.runtime.error import UserError
 from sr.runtime.terminal import print_note
 from sr.sweep.definition import DEFINITION_FILE
@@ -104,7 +105,7 @@ def _list_params(state: SweepState) -> dict[str, str]:
 
 
 def _list_tags(state: SweepState) -> dict[str, str]:
-    tags = {"sr.verb": "sweep", "sr.sweep": state.folder.name}
+    tags = {"sr.verb": SUMMARY_COMMAND, "sr.sweep": state.folder.name}
     git = read_state(find_checkout())
     if git:
         tags |= {"sr.git.commit": git["sha"], "sr.git.branch": git["branch"], "sr.git.dirty": git["dirty"]}

@@ -21,6 +21,7 @@ from sr.record.checkpoint_files import RESUMABLE
 from sr.record.identity import FINISHED, RUN_FILE, find_run, read_identity
 from sr.record.result import SUMMARY_FILE, RunResult, read_run_result
 from sr.record.run_folder import OVERRIDES_FILE
+from sr.record.trial import SUMMARY_COMMAND
 from sr.runtime.error import UserError
 from sr.runtime.launch import find_rank, share_first_answer
 from sr.runtime.redact import is_masked, mask_passwords
@@ -132,9 +133,10 @@ def _find_named_run(wanted: str, runs: Path) -> PastRun:
         raise UserError(f"resume={wanted}: expected a run's folder (found neither config.yaml nor a checkpoint in it)")
     identity = read_identity(run.folder)
     if identity and identity.command not in ("", "run"):
-        raise UserError(
-            f"resume={wanted}: expected a training (found a run of sr.{identity.command}); start that again"
-        )
+        found = f"a run of sr.{identity.command}); start that again"
+        if identity.command == SUMMARY_COMMAND:
+            found = "the summary of a sweep); the sweep's own command continues it"
+        raise UserError(f"resume={wanted}: expected a training (found {found}")
     if run.is_alive and not find_rank():  # of several processes, the first one may have opened it already
         raise UserError(f"resume={wanted}: this run is still running, in {run.folder}; stop it first")
     return run
