@@ -499,3 +499,52 @@ def test_latex_has_a_table_of_all_sets_as_papers_print(runs: Path, compare: Any)
     assert r"espcn & \underline{30.00} & \underline{0.7500} & 26.00 & 0.6500 \\" in joint
     assert r"fsrcnn & \textbf{31.00} & \textbf{0.7750} & -- & -- \\" in joint
     assert r"\label{tab:x2-protocol-edsr}" in joint
+
+
+def test_leaks_tiles_and_the_status_are_noted(runs: Path, compare: Any) -> None:
+    folder = make_evaluation(runs, "a", score(30, 31, 32, 33, 34))
+    content = json.loads((folder / "evaluate.json").read_text())
+    content["sets"]["Set5"] |= {"leaks": ["t36 of T91 is bird"], "tile": 512}
+    (folder / "evaluate.json").write_text(json.dumps(content))
+    make_training(runs, "b", score(30, 31, 32, 33, 34), status="KILLED")
+    _, content = compare()
+    notes = "\n".join(content["notes"])
+    assert "a: Set5: LEAK, the net was trained on images of the test set" in notes
+    assert "t36 of T91 is bird" in notes
+    assert "a: Set5: evaluated in tiles of 512 LR pixels" in notes
+    assert "b: it ended as KILLED; the results that it has are compared" in notes
+
+
+def test_gans_that_began_with_the_cnns_of_several_seeds_are_one_group(runs: Path, compare: Any) -> None:
+    """One that began with another kind of CNN is another method."""
+    for seed, loss in ((0, "l1"), (1, "l1"), (2, "mse")):
+        folder = make_training(runs, f"cnn-{seed}", {}, loss=loss, seed=seed)
+        make_training(
+            runs, f"gan-{seed}", score(1, 2, 3, 4, seed), seed=seed, options={"model.init": f"{folder}/best.ckpt"}
+        )
+    _, content = compare([f"runs/gan-{seed}" for seed in range(3)])
+    assert [[run["seed"] for run in group["runs"]] for group in content["groups"]] == [[0, 1], [2]]
+    assert re.fullmatch(r"init=espcn l1 #\w{4}", content["groups"][0]["name"])
+
+
+@pytest.mark.parametrize(("file", "text"), [
+    ("data.json", '{"test": {"Set5": []}}'), ("data.json", '{"test": {"Set5": {"files": [1]}}}'), ("data.json", "[]"),
+    ("config.yaml", "seed: [1]"), ("config.yaml", "- 1"), ("choices.yaml", "model: {a: [}"), ("summary.json", "[]"),
+    ("per_image.json", '{"schema_version": 1, "sets": {"test/Set5": {"protocol": "edsr", "images": {"a": 5}}}}'),
+    ("per_image.json", '{"schema_version": 99, "sets": {}}'),
+])  # fmt: skip
+def test_a_damaged_run_is_listed_and_the_others_are_compared(runs: Path, compare: Any, file: str, text: str) -> None:
+    make_training(runs, "a", score(30, 31, 32, 33, 34))
+    (make_training(runs, "b", score(30, 31, 32, 33, 34), net="fsrcnn") / file).write_text(text)
+    _, content = compare()
+    assert [run["name"] for run in content["skipped"]] == ["b"]
+    assert content["skipped"][0]["reason"].startswith("it is damaged: ")
+    assert [group["name"] for group in content["groups"]] == ["espcn l1"]
+
+
+def test_a_leak_into_a_set_that_is_not_compared_is_not_noted(runs: Path, compare: Any) -> None:
+    folder = make_training(runs, "a", score(30, 31, 32, 33, 34))
+    summary = json.loads((folder / "summary.json").read_text())
+    for leak, is_noted in (("T91/t36 shows Set14/comic", False), ("T91/t36 shows Set5/bird", True)):
+        (folder / "summary.json").write_text(json.dumps(summary | {"leaks": [leak]}))
+        assert any(leak in note for note in compare()[1]["notes"]) == is_noted

@@ -1,18 +1,21 @@
 """Read what the folder of a training or of an evaluation holds, without torch."""
 
-import json
 import math
-import re
 import statistics
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePath
 from typing import Any
 
-import yaml
-
-from sr.comparison.method import list_evaluation_options, list_method_options
+from sr.comparison.method import list_evaluation_options
 from sr.comparison.run import ComparedRun, SetScore, Skipped
-from sr.config.changed_options import name_group
+from sr.comparison.stored_options import (
+    find_training,
+    list_training_options,
+    read_choices,
+    read_image_sets,
+    read_seed,
+    read_yaml,
+)
 from sr.config.diff import flatten
 from sr.metric.key import MetricKey
 from sr.record.identity import FINISHED, Identity, read_identity
@@ -30,16 +33,12 @@ from sr.record.result import (
 from sr.record.run_folder import CHOICES_FILE, CONFIG_FILE
 from sr.runtime.error import UserError
 
-try:
-    from yaml import CSafeLoader as SafeLoader  # ten times faster
-except ImportError:
-    from yaml import SafeLoader
-
 BICUBIC = "bicubic_"  # before the name of a metric of an image
 WEIGHTS = "weights"  # the option of a checkpoint whose training is not known: the beginning of its sha256
 UNKNOWN_TRAINING = "the run that trained its checkpoint is not here: it has no seed, and is a group of its own"
+LEAK = "LEAK, the net was trained on images of the test set, and the result is too good: "
+MAX_LEAKS = 3  # that a note names
 TEST = "test/"  # before the name of a set in per_image.json
-_DATA_FILE = re.compile(r"data(?:\.(\d+))?\.json")
 
 
 def read_run(folder: Path) -> ComparedRun | Skipped:
@@ -49,15 +48,19 @@ def read_run(folder: Path) -> ComparedRun | Skipped:
         return Skipped(folder.name, "it is still running")
     try:
         result = read_run_result(folder)
-        config, choices = _read_yaml(folder / CONFIG_FILE), _read_choices(folder / CHOICES_FILE)
+        config, choices = read_yaml(folder / CONFIG_FILE), read_choices(folder / CHOICES_FILE)
         is_evaluation = isinstance(result, EvaluationResult) or (folder / EVALUATION_FILE).exists()
         read = _read_evaluation if is_evaluation else _read_training
         run = read(folder, config, choices, result)
     except UserError as error:
         return Skipped(folder.name, f"it is damaged: {error}")
+    except (AttributeError, TypeError, ValueError, LookupError) as error:  # anybody may have changed these files
+        return Skipped(folder.name, f"it is damaged: its files are not as sr writes them ({error!r})")
     run.id, run.run_id, run.status = _identify(folder, identity, result)
     if not run.scores and not is_evaluation:
         run.notes.append(_explain_missing_results(identity, result))
+    elif run.status not in (None, FINISHED):
+        run.notes.append(f"it ended as {run.status}; the results that it has are compared")
     return run
 
 
@@ -110,9 +113,11 @@ def _read_training(folder: Path, config: dict[str, Any], choices: dict[str, str]
             SetScore(set=name, protocol=protocol, files=_name_files(data.get(name, {}), [*values]), means=own,
                      bicubic=of_bicubic, per_image=values, folder=folder)
         )  # fmt: skip
+    leaked = [leak for leak in result.leaks if any(f" shows {score.set}/" in leak for score in scores)][:MAX_LEAKS]
+    notes = [f"{LEAK}{', '.join(leaked)}"] if leaked else []
     return ComparedRun(
-        id="", name=folder.name, folder=folder, config=flatten(config), choices=choices,
-        options=_list_training_options(folder, config, choices), seed=config.get("seed"), net=choices.get("model.net", ""),
+        id="", name=folder.name, folder=folder, config=flatten(config), choices=choices, notes=notes,
+        options=list_training_options(folder, config, choices), seed=read_seed(config), net=choices.get("model.net", ""),
         parameters=result.parameters, checkpoint=result.checkpoint, checkpoint_sha256=result.checkpoint_sha256, scores=scores,
     )  # fmt: skip
 
@@ -131,9 +136,9 @@ def _read_evaluation(folder: Path, config: dict[str, Any], choices: dict[str, st
     training = find_training(folder, result.checkpoint)
     extra = list_evaluation_options(config, result.checkpoint)
     if training is not None:
-        trained = _read_yaml(training / CONFIG_FILE)
-        run.folder, run.config, run.choices = training, flatten(trained), _read_choices(training / CHOICES_FILE)
-        run.seed, run.options = trained.get("seed"), _list_training_options(training, trained, run.choices) | extra
+        trained = read_yaml(training / CONFIG_FILE)
+        run.folder, run.config, run.choices = training, flatten(trained), read_choices(training / CHOICES_FILE)
+        run.seed, run.options = read_seed(trained), list_training_options(training, trained, run.choices) | extra
     elif result.images is not None:
         run.net = PurePath(result.images).name
         run.options = {"images": str(Path(result.images).expanduser().absolute())}
@@ -144,46 +149,6 @@ def _read_evaluation(folder: Path, config: dict[str, Any], choices: dict[str, st
         run.options = {"model.net": choices.get("model.net", result.net)} | extra
     run.options.setdefault("scale", str(config.get("scale", result.scale)))
     return run
-
-
-def _list_training_options(folder: Path, config: dict[str, Any], choices: dict[str, str]) -> dict[str, str]:
-    """Return the options that define a method, with a digest of the training images: a folder's content may change."""
-    digests = [data["digest"][:8] for data in read_image_sets(folder, "train").values() if "digest" in data]
-    return list_method_options(config, choices) | ({"data.digest": "+".join(digests)} if digests else {})
-
-
-def find_training(folder: Path, checkpoint: str | None) -> Path | None:
-    """Return the folder of the training that a checkpoint is of, or None if it is not on this machine.
-
-    `folder` is that of the evaluation: the path of the checkpoint may be relative to where that was typed, or both runs
-    were moved together.
-    """
-    if checkpoint is None:
-        return None
-    path = Path(checkpoint).expanduser()
-    places = [path.parent, folder.parent / path.parent.name]
-    environment = folder / "environment.yaml"
-    if not path.is_absolute() and environment.exists():
-        places.insert(0, Path(str(_read_yaml(environment).get("folder"))) / path.parent)
-    return next((place for place in places if "model" in _read_choices(place / CHOICES_FILE)), None)
-
-
-def read_image_sets(folder: Path, context: str) -> dict[str, dict[str, Any]]:
-    """Return what a run's data.json says about the sets of `train`, `val` or `test`, that of its last attempt, by name.
-
-    Empty if there is no such file.
-    """
-    numbers = {
-        path: int(match[1] or 1) for path in folder.glob("data*.json") if (match := _DATA_FILE.fullmatch(path.name))
-    }
-    if not numbers:
-        return {}
-    file = max(numbers, key=lambda path: numbers[path])
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-        return dict(content.get(context, {}))
-    except (OSError, ValueError, AttributeError, TypeError) as error:
-        raise UserError(f"{file}: expected the fingerprints of image sets ({error})") from None
 
 
 def compute_means(per_image: Mapping[str, Metrics]) -> tuple[Metrics, Metrics]:
@@ -211,8 +176,10 @@ def _read_scores(file: Path, data: dict[str, dict[str, Any]]) -> tuple[list[SetS
     for name, result in (read_set_results(file) or {}).items():
         if result.is_unfinished:
             notes.append(f"{name} was interrupted after {result.count} images, and is left out")
-        else:
-            scores.append(_make_score(name, result, data.get(name, {})))
+            continue
+        notes += [f"{name}: {LEAK}{', '.join(result.leaks[:MAX_LEAKS])}"] if result.leaks else []
+        notes += [f"{name}: evaluated in tiles of {result.tile} LR pixels"] if result.tile else []
+        scores.append(_make_score(name, result, data.get(name, {})))
     return scores, notes
 
 
@@ -253,23 +220,3 @@ def _name_files(data: Mapping[str, Any], images: list[str]) -> dict[str, str]:
             name = next((end for end in ends if end in known and end not in named), path)
         named[name] = digest
     return named
-
-
-def _read_yaml(file: Path) -> dict[str, Any]:
-    """Return the content of a YAML; empty if there is no such file."""
-    try:
-        content = yaml.load(file.read_text(encoding="utf-8"), Loader=SafeLoader)
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UserError(f"{file}: expected options in YAML ({str(error).splitlines()[0]})") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{file}: expected options in YAML (found {type(content).__name__})")
-    return content
-
-
-def _read_choices(file: Path) -> dict[str, str]:
-    """Return the choices of the config groups by the option that holds each: `{"model.net": "espcn"}`."""
-    return {
-        name_group(group): str(choice) for group, choice in _read_yaml(file).items() if not group.startswith("hydra/")
-    }

@@ -115,7 +115,10 @@ def _list_folder(folder: Path, word: str) -> list[Source]:
     """Return the run in a folder, or all runs in its subfolders."""
     if _is_run(folder):
         return [Source(folder=folder)]
-    inside = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    try:
+        inside = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    except OSError as error:
+        raise UserError(f"runs={word}: expected a folder that can be read ({error.strerror or error})") from None
     runs = [Source(folder=path) for path in inside if _is_run(path)]
     if not runs:
         found = ", ".join(path.name for path in sorted(folder.iterdir())[:4]) or "nothing"
