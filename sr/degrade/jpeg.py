@@ -95,7 +95,10 @@ def compress(images: Images, quality: Sequence[int]) -> Images:
         return unstack_cropped(_quantize_blocks(levels.sub_(128), luma_table).add_(128).div_(255), images)
     ycc = _mix_channels(levels, RGB_TO_YCBCR)  # chroma is centered at 0, Y is shifted below
     y = _quantize_blocks(_round(ycc[:, :1]).sub_(128), luma_table).add_(128)
-    chroma = _quantize_blocks(_subsample(_round(ycc[:, 1:])), chroma_table)
+    chroma = _subsample(_round(ycc[:, 1:]))
+    for k, h in enumerate(-(-image.shape[-2] // 2) for image in images):
+        chroma[k, :, h:] = chroma[k, :, h - 1 : h]  # libjpeg repeats the last row of chroma after it is subsampled
+    chroma = _quantize_blocks(chroma, chroma_table)
     chroma = _upsample(chroma, [image.shape[-2:] for image in images], y.shape[-2:])
     rgb = _round(_mix_channels(torch.cat([y, chroma], dim=1), YCBCR_TO_RGB)).clamp_(0, 255)
     return unstack_cropped(rgb.div_(255), images)
