@@ -105,6 +105,7 @@ def _make_traces(name: str, color: str, curve: BandCurve) -> list[tuple[Trace, d
     around = {axis: [*values, *values[::-1]] for axis, values in x.items()}
     band = {
         "type": "scatter", "x": around["steps"], "y": [*curve.highs, *curve.lows[::-1]], "fill": "toself",
+        "mode": "lines",
         "fillcolor": color, "opacity": BAND_OPACITY, "line": {"width": 0}, "showlegend": False, "hoverinfo": "skip",
         "legendgroup": name,
     }  # fmt: skip

@@ -42,8 +42,10 @@ function connectStage(viewer) {
     slide: (share, reach) => viewer.slide(share, reach),
   });
   stage.addEventListener("pointerleave", () => showPosition(viewer, null));
-  // Inside MLflow's page the size of the window is 0 when this script starts.
-  new ResizeObserver(() => viewer.layOut()).observe(stage);
+  // Inside MLflow's page the size of the window is 0 when this script starts. The stage itself is not observed, because
+  // laying out changes its height.
+  new ResizeObserver(() => viewer.layOut()).observe(viewer.find("width"));
+  window.addEventListener("resize", () => viewer.layOut());
 }
 
 /** Fill the list of images, by set. */

@@ -5,6 +5,8 @@
 const LR = "lr", HR = "hr", BICUBIC = "bicubic";
 const SHOWN_KINDS = ["image", "absolute", "signed"];
 const CAPTION_HEIGHT = 52, GAP = 6; // CSS pixels, as in viewer.css
+const MIN_HEIGHT = 420, MAX_HEIGHT = 1000, HEIGHT_SHARE = 0.9; // of the stage: CSS pixels, and of the window's height
+const MIN_PANE = 120; // CSS pixels
 const MAX_SIDE_BY_SIDE = 6; // results that are shown at first
 
 class Viewer {
@@ -286,17 +288,20 @@ class Viewer {
     this.find("stage").replaceChildren(...this.panes.map((pane) => pane.element));
   }
 
-  /** Give the panes the size that the stage has, and draw. */
+  /** Give the panes the size at which they show the whole image largest, and draw. */
   layOut() {
-    const stage = this.find("stage"), width = stage.clientWidth, height = stage.clientHeight;
-    if (!width || !height || !this.panes.length) return;
-    const count = this.panes.length;
-    const columns = chooseColumns(count, this.viewport.image, { width, height }, CAPTION_HEIGHT);
-    const rows = Math.ceil(count / columns), ratio = window.devicePixelRatio || 1;
-    stage.style.gridTemplateColumns = `repeat(${columns}, 1fr)`;
+    const stage = this.find("stage"), width = stage.clientWidth, count = this.panes.length;
+    if (!width || !count) return;
+    const ratio = window.devicePixelRatio || 1, { image } = this.viewport;
+    const limit = Math.min(MAX_HEIGHT, Math.max(MIN_HEIGHT, HEIGHT_SHARE * window.innerHeight));
+    const columns = chooseColumns(count, image, { width, height: limit }, CAPTION_HEIGHT), rows = Math.ceil(count / columns);
     const paneWidth = Math.floor((width - GAP * (columns - 1)) / columns);
-    const paneHeight = Math.floor((height - GAP * (rows - 1)) / rows) - CAPTION_HEIGHT;
-    for (const pane of this.panes) pane.resize(paneWidth, Math.max(paneHeight, 40), ratio);
+    const paneLimit = Math.max(MIN_PANE, Math.floor((limit - GAP * (rows - 1)) / rows) - CAPTION_HEIGHT);
+    const fit = computeFit(image, { width: paneWidth * ratio, height: paneLimit * ratio });
+    const paneHeight = Math.max(MIN_PANE, Math.ceil((fit * image.height) / ratio));
+    stage.style.gridTemplateColumns = `repeat(${columns}, 1fr)`;
+    stage.style.height = `${rows * (paneHeight + CAPTION_HEIGHT) + GAP * (rows - 1)}px`;
+    for (const pane of this.panes) pane.resize(paneWidth, paneHeight, ratio);
     this.viewport.setPane(this.panes[0].canvas.width, this.panes[0].canvas.height);
     this.draw();
   }
