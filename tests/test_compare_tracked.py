@@ -14,6 +14,7 @@ from made_up_runs import make_training
 
 from sr.comparison.collect import RunCollector
 from sr.comparison.comparing import make_comparison
+from sr.comparison.data import format_json
 from sr.runtime.error import UserError
 from sr.track.found_run import translate_filter
 
@@ -79,6 +80,9 @@ def test_runs_of_an_experiment_are_found_page_by_page_and_downloaded(
     means = {row.name: row.cells["psnr"].mean for row in comparison.tables[0].rows}
     assert means == {"bicubic": 28.0, "espcn": 37.0, "fsrcnn": 38.5}
     assert not comparison.skipped
+    assert [run.name for group in comparison.groups for run in group.runs] == ["0-espcn", "1-espcn", "2-fsrcnn"]
+    folders = [run["folder"] for group in json.loads(format_json(comparison))["groups"] for run in group["runs"]]
+    assert folders == [str(tracked[0] / "0-espcn"), None, None]  # those that were downloaded are removed again
 
 
 @pytest.mark.slow

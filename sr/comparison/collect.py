@@ -71,11 +71,17 @@ class RunCollector:
     def _read(self, sources: list[Source]) -> list[ComparedRun]:
         read = [self._read_source(source) for source in sources if source.run_id is None]
         remote = [source.run_id for source in sources if source.run_id is not None]
-        for run_id, folder in download_runs(self.uri, remote, self.temporary, DOWNLOADED).items():
-            if isinstance(folder, UserError):
-                self.skipped.append(Skipped(f"mlflow:{run_id}", str(folder)))
-            elif run := self._read_source(Source(folder=folder)):
-                run.run_id = run_id
+        for run_id, downloaded in download_runs(self.uri, remote, self.temporary, DOWNLOADED).items():
+            if isinstance(downloaded, UserError):
+                self.skipped.append(Skipped(f"mlflow:{run_id}", str(downloaded)))
+            elif run := self._read_source(Source(folder=downloaded.folder)):
+                run.id, run.run_id, run.name, run.status = (
+                    f"mlflow:{run_id}",
+                    run_id,
+                    downloaded.name,
+                    downloaded.status,
+                )
+                run.is_downloaded = True
                 read.append(run)
         joined = join_results([run for run in read if run is not None])
         self.skipped += [Skipped(run.name, "; ".join(run.notes) or "no results") for run in joined if not run.scores]

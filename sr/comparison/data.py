@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sr.comparison.layout import format_seeds
-from sr.comparison.run import Group, GroupPair, RunComparison, Table, TableRow
+from sr.comparison.run import ComparedRun, Group, GroupPair, RunComparison, Table, TableRow
 from sr.record.json_text import to_json
 
 SCHEMA_VERSION = 1
@@ -63,13 +63,19 @@ def format_pairs_csv(comparison: RunComparison) -> str:
 def _describe_group(group: Group) -> dict[str, Any]:
     runs = [
         {
-            "id": run.id, "name": run.name, "folder": str(run.folder) if run.folder else None, "mlflow": run.run_id,
-            "status": run.status, "seed": run.seed, "checkpoint": run.checkpoint, "notes": run.notes,
-            "evaluations": sorted({str(score.folder) for score in run.scores if score.folder}),
+            "id": run.id, "name": run.name, **_list_folders(run), "mlflow": run.run_id, "status": run.status,
+            "seed": run.seed, "checkpoint": run.checkpoint, "notes": run.notes,
         }
         for run in group.runs
     ]  # fmt: skip
     return {"name": group.name, "differing": group.differing, "options": group.runs[0].options, "runs": runs}
+
+
+def _list_folders(run: ComparedRun) -> dict[str, Any]:
+    """Return the folders of a run and of its evaluations; those of a downloaded one do not outlast the comparison."""
+    if run.is_downloaded or run.folder is None:
+        return {"folder": None, "evaluations": []}
+    return {"folder": str(run.folder), "evaluations": sorted({str(s.folder) for s in run.scores if s.folder})}
 
 
 def _describe_table(table: Table) -> dict[str, Any]:

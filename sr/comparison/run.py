@@ -60,6 +60,7 @@ class ComparedRun:
     checkpoint_sha256: str | None = None
     scores: list[SetScore] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    is_downloaded: bool = False  # from MLflow, to folders that are removed after the comparison
 
 
 class Skipped(NamedTuple):

@@ -29,6 +29,14 @@ class FoundRun(NamedTuple):
     folder: Path | None  # where it was written, on this machine or another one
 
 
+class DownloadedRun(NamedTuple):
+    """A run of MLflow whose files were downloaded."""
+
+    folder: Path
+    name: str
+    status: str  # FINISHED, FAILED, KILLED or RUNNING
+
+
 def search_runs(uri: str, experiments: Sequence[str], condition: str | None) -> list[FoundRun]:
     """Return the runs of sr in these experiments, or in all, that meet a condition in MLflow's search language.
 
@@ -61,19 +69,21 @@ def translate_filter(condition: str) -> str:
     return "".join(part if k % 2 else _OWN_TAG.sub(r"tags.`sr.\1`", part) for k, part in enumerate(parts))
 
 
-def download_runs(uri: str, run_ids: Sequence[str], folder: Path, names: Sequence[str]) -> dict[str, Path | UserError]:
-    """Download the files of these names, as far as each run has them, to `folder/RUN_ID`; return the folders, or why not."""
+def download_runs(
+    uri: str, run_ids: Sequence[str], folder: Path, names: Sequence[str]
+) -> dict[str, DownloadedRun | UserError]:
+    """Download the files of these names, as far as each run has them, to `folder/RUN_ID`; return by ID the run, or why not."""
     if not run_ids:
         return {}
     with _explain_failure(f"runs=mlflow:{run_ids[0]}", uri):
         client = open_existing(uri)
 
-    def download(run_id: str) -> Path | UserError:
+    def download(run_id: str) -> DownloadedRun | UserError:
         target = folder / run_id
         try:
-            client.get_run(run_id)
+            info = client.get_run(run_id).info
             target.mkdir(parents=True)
-            listed = {info.path for info in client.list_artifacts(run_id)}
+            listed = {artifact.path for artifact in client.list_artifacts(run_id)}
             for name in names:
                 if name in listed:
                     download_artifact(client, run_id, name, target)
@@ -81,7 +91,7 @@ def download_runs(uri: str, run_ids: Sequence[str], folder: Path, names: Sequenc
             return error
         except Exception as error:  # whatever MLflow raises
             return UserError(f"MLflow at {describe_location(uri)} does not give it ({describe_error(error)})")
-        return target
+        return DownloadedRun(target, info.run_name or run_id, info.status)
 
     with ThreadPoolExecutor(DOWNLOADS) as pool:
         return dict(zip(run_ids, pool.map(download, run_ids), strict=True))
