@@ -5,7 +5,7 @@ import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import optuna.visualization
 import pytest
@@ -15,8 +15,8 @@ from sr.record.identity import Identity, write_identity
 from sr.record.journal_format import JOURNAL_FILE, read_entries
 from sr.reproduction.recorded_run import read_run
 from sr.runtime.error import UserError
-from sr.sweep import page_writer
-from sr.sweep.definition import make_definition
+from sr.sweep import page_writer, plots
+from sr.sweep.definition import Definition, make_definition
 from sr.sweep.importance import compute_importances, find_obstacle
 from sr.sweep.page import SweepState, build_page, format_importances
 from sr.sweep.page_writer import PageWriter, write_page
@@ -31,7 +31,16 @@ from sr.training.resume import _find_named_run
 NO_PRUNER = {"_target_": "optuna.pruners.NopPruner"}
 SETTINGS = {"sampler": {"_target_": "optuna.samplers.RandomSampler"}, "pruner": NO_PRUNER, "trials": 20}
 SPACE = ("lr=tag(log,interval(1e-4,1e-2))", "width=8,16")
-Record = Callable[..., Callable[[], SweepState]]
+Record = Callable[..., "SweepReader"]
+
+
+class SweepReader(NamedTuple):
+    study: Study
+    folder: Path
+    definition: Definition
+
+    def __call__(self) -> SweepState:
+        return SweepState.read(self.study, self.folder, self.definition, format_command)
 
 
 def format_command(trial: FrozenTrial) -> str:
@@ -64,7 +73,7 @@ def record(tmp_path: Path) -> Record:
             elif value is not None:
                 study.record_success(trial.number, list(value) if isinstance(value, tuple) else [value])
         (folder / "table.txt").write_text("trial  psnr\n")
-        return lambda: SweepState.read(study, folder, definition, format_command)
+        return SweepReader(study, folder, definition)
 
     return record
 
@@ -187,7 +196,7 @@ def test_importances_are_those_of_a_constructed_function(record: Record) -> None
 def test_without_enough_trials_there_are_no_importances(record: Record, results: list[Any], reason: str) -> None:
     state = record(*results)()
     assert find_obstacle(state.copy, 0) == reason
-    assert format_importances(state) == f"psnr: no importances: {reason}\n"
+    assert format_importances(state) == f"No importances for psnr: {reason}.\n"
 
 
 # When the page is written.
@@ -201,7 +210,7 @@ def test_the_page_takes_a_small_share_of_the_time(record: Record, monkeypatch: p
     monkeypatch.setattr(page_writer.time, "thread_time", lambda: next(cpu))
     monkeypatch.setattr(page_writer, "write_page", lambda state: written.append(clock[0]))
     read_state = record(30.0)
-    writer = PageWriter(read_state, read_state().folder, max_share=0.03)
+    writer = PageWriter(read_state.study, read_state, max_share=0.03)
     for seconds in range(1000, 1200):
         clock[0] = float(seconds)
         writer.update()
@@ -212,18 +221,23 @@ def test_the_page_takes_a_small_share_of_the_time(record: Record, monkeypatch: p
 def test_at_the_end_the_page_is_written_if_a_trial_has_ended(record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
     written = []
     monkeypatch.setattr(page_writer, "write_page", lambda state: written.append(len(state.trials)))
-    read_state = record(30.0)
-    folder = read_state().folder
-    PageWriter(read_state, folder).finish()  # there is no page yet
-    (folder / "sweep.html").touch()
-    writer = PageWriter(read_state, folder)
-    writer.finish()
+    sweep = record(30.0)
+    PageWriter(sweep.study, sweep).finish()  # there is no page yet
+    (sweep.folder / "sweep.html").touch()
+    PageWriter(sweep.study, sweep).finish()
     assert written == [1]
-    record(31.0)
-    writer = PageWriter(read_state, folder)
-    record(32.0)
-    writer.finish()
-    assert written == [1, 3]
+    writer = PageWriter(sweep.study, sweep)
+    trial = sweep.study.start_trial()
+    sweep.study.record_success(trial.number, [31.0])
+    assert writer.finish().best[0].values == [31.0]
+    assert written == [1, 2]
+
+
+def test_charts_with_a_line_for_each_trial_have_a_limit(record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plots, "MAX_LINES", 2)
+    state = record(30.0, 31.0, 32.0)()
+    notes = {chart.title: chart.note for chart in draw_charts(state.copy, state.objectives) if chart.figure is None}
+    assert notes["Parallel coordinates of psnr"] == "it has a line for each of 3 trials, and at most 2"
 
 
 # The summary run.
@@ -274,13 +288,13 @@ def test_a_sweep_that_is_extended_continues_its_summary_run(record: Record, tmp_
     }
 
     state = record(32.0)()
-    (state.folder / "sweep.html").write_text("<p>3</p>")
+    (state.folder / "sweep.html").write_text('<a href="../../run">3</a>')
     assert log_summary_run(state, make_config(runs), ["-m", "lr=1,2"]) == folder
     entries = read_journal(folder)
     assert [entry["points"]["sweep/best_psnr"] for entry in entries if "points" in entry] == [31.0, 32.0]
     assert [entry["status"] for entry in entries if "status" in entry] == ["FINISHED", "FINISHED"]
     assert sum("open" in entry for entry in entries) == 1
-    assert (folder / "sweep.html").read_text() == "<p>3</p>"
+    assert (folder / "sweep.html").read_text() == '<a href="../run">3</a>'
 
     shutil.rmtree(folder)  # by sr.clean: then there is a new one
     again = log_summary_run(state, make_config(runs), ["-m", "lr=1,2"])
@@ -299,6 +313,11 @@ def test_a_summary_run_is_no_training(record: Record, tmp_path: Path) -> None:
         read_run(folder)
     with pytest.raises(UserError, match=r"summary of a sweep\); the sweep.s own command"):
         _find_named_run(str(folder), tmp_path / "runs")
+
+
+def test_an_error_of_the_tracker_is_a_note(record: Record, tmp_path: Path, capsys: Any) -> None:
+    assert log_summary_run(record(30.0)(), make_config(tmp_path / "runs", "unknown.Tracker"), []) is None
+    assert "the summary run of the sweep is not complete (" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -48,7 +48,8 @@ def compute_importances(study: Study, objective: int) -> dict[str, float]:
     return {name: float(share) for name, share in shares.items()}
 
 
-def describe_reliability(count: int) -> str:
+def describe_reliability(study: Study, objective: int) -> str:
     """Return a sentence that says how the shares are computed, and how far they can be trusted."""
+    count = len(list_finished(study, objective))
     caution = f", a rough estimate: fewer than {RELIABLE_TRIALS} trials" if count < RELIABLE_TRIALS else ""
     return f"Share of the variance that each option explains ({EVALUATOR}, from {count} trials{caution})."

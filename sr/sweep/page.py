@@ -5,6 +5,7 @@ from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import quote
@@ -17,7 +18,7 @@ from sr.record.identity import read_identity
 from sr.runtime.redact import mask_passwords
 from sr.runtime.terminal import format_count, format_table
 from sr.sweep.definition import Definition
-from sr.sweep.importance import compute_importances, describe_reliability, find_obstacle, list_finished
+from sr.sweep.importance import compute_importances, describe_reliability, find_obstacle
 from sr.sweep.plots import draw_charts
 from sr.sweep.study import COMMITS, FOLDER, REASON, SECONDS, Study
 from sr.track.address import format_run_address
@@ -63,6 +64,18 @@ class SweepState:
         """The options that vary."""
         return list(self.definition.space)
 
+    @cached_property
+    def importances(self) -> list[tuple[str, dict[str, float], str]]:
+        """Objective, shares of the options, and a remark; without shares it says why there are none."""
+        rows = []
+        for index, objective in enumerate(self.objectives):
+            if obstacle := find_obstacle(self.copy, index):
+                rows.append((objective, {}, f"No importances for {objective}: {obstacle}."))
+            else:
+                shares = compute_importances(self.copy, index)
+                rows.append((objective, shares, describe_reliability(self.copy, index)))
+        return rows
+
     def count_trials(self) -> dict[str, int]:
         """Return the number of trials by how they ended."""
         return {name: sum(trial.state == state for trial in self.trials) for name, state in COUNTS.items()}
@@ -86,14 +99,9 @@ def build_page(state: SweepState) -> Page:
 def format_importances(state: SweepState) -> str:
     """Return the importances of all objectives as a text, or why there are none."""
     texts = []
-    for index, objective in enumerate(state.objectives):
-        obstacle = find_obstacle(state.copy, index)
-        if obstacle:
-            texts.append(f"{objective}: no importances: {obstacle}")
-            continue
-        shares = compute_importances(state.copy, index).items()
-        rows = [("option", objective), *((option, f"{share:.2f}") for option, share in shares)]
-        texts.append(f"{format_table(rows)}\n\n{describe_reliability(len(list_finished(state.copy, index)))}")
+    for objective, shares, remark in state.importances:
+        rows = [("option", objective), *((option, f"{share:.2f}") for option, share in shares.items())]
+        texts += [format_table(rows)] * bool(shares) + [remark]
     return "\n\n".join(texts) + "\n"
 
 
@@ -135,15 +143,11 @@ def _add_charts(section: Section, state: SweepState) -> None:
 
 
 def _add_importances(section: Section, state: SweepState) -> None:
-    for index, objective in enumerate(state.objectives):
-        obstacle = find_obstacle(state.copy, index)
-        if obstacle:
-            section.add_text(f"No importances for {objective}: {obstacle}.")
-            continue
-        shares = compute_importances(state.copy, index)
+    for objective, shares, remark in state.importances:
         rows = [[option, PageCell(f"{share:.2f}", share)] for option, share in shares.items()]
-        section.add_table(f"Importances for {objective}", ["option", objective], rows)
-        section.add_text(describe_reliability(len(list_finished(state.copy, index))))
+        if rows:
+            section.add_table(f"Importances for {objective}", ["option", objective], rows)
+        section.add_text(remark)
 
 
 def _add_trials(section: Section, state: SweepState) -> None:

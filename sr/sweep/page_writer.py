@@ -5,18 +5,18 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from sr.record.run_file import write_atomic
 from sr.runtime.terminal import print_note
 from sr.sweep.page import SweepState, build_page, format_importances
 from sr.sweep.plots import write_images
+from sr.sweep.study import Study
 
 PAGE_FILE, IMPORTANCES_FILE, PLOTS_FOLDER = "sweep.html", "importances.txt", "plots"
 MAX_SHARE = 0.03  # of the time that the page may take from the trials
 FIRST_COST = 4.0  # CPU seconds of the first time, with the imports
 NICENESS = 10  # of the thread: trials come first
-JOIN_SECONDS = 10.0
+STOP_SECONDS = 10.0  # that an interruption waits for the page
 
 
 class PageWriter:
@@ -25,9 +25,9 @@ class PageWriter:
     `read_state` reads the study, in the calling thread. Whatever goes wrong with the page is a note: the sweep goes on.
     """
 
-    def __init__(self, read_state: Callable[[], SweepState], folder: Path, max_share: float = MAX_SHARE) -> None:
-        self._read_state, self._folder, self._max_share = read_state, folder, max_share
-        self._first = self._count_ended()
+    def __init__(self, study: Study, read_state: Callable[[], SweepState], max_share: float = MAX_SHARE) -> None:
+        self._study, self._read_state, self._max_share = study, read_state, max_share
+        self._ended_before = self._count_ended()
         self._thread: threading.Thread | None = None
         self._next_time = time.monotonic() + FIRST_COST * (1 / max_share - 1)
 
@@ -35,24 +35,25 @@ class PageWriter:
         """Write the page in the background, unless that was done a short while ago or still goes on."""
         if time.monotonic() < self._next_time or (self._thread and self._thread.is_alive()):
             return
-        self._thread = threading.Thread(
-            target=self._write_in_background, args=(self._read_state(),), name="page", daemon=True
-        )
+        arguments = (self._read_state(),)
+        self._thread = threading.Thread(target=self._write_in_background, args=arguments, name="page", daemon=True)
         self._thread.start()
 
-    def stop(self) -> None:
-        """Wait until the page that is being written is there; none is begun."""
+    def stop(self, timeout: float | None = STOP_SECONDS) -> None:
+        """Wait until the page that is being written is there; no other one is begun."""
         if self._thread:
-            self._thread.join(JOIN_SECONDS)
+            self._thread.join(timeout)
 
-    def finish(self) -> None:
-        """Write the page of all trials, unless it is there and no trial has ended since this object was made."""
-        self.stop()
-        if self._count_ended() != self._first or not (self._folder / PAGE_FILE).exists():
-            write_page(self._read_state())
+    def finish(self) -> SweepState:
+        """Write the page of all trials, unless it is there and no trial has ended since; return the state of the sweep."""
+        self.stop(timeout=None)
+        state = self._read_state()
+        if self._count_ended() != self._ended_before or not (state.folder / PAGE_FILE).exists():
+            write_page(state)
+        return state
 
     def _count_ended(self) -> int:
-        return sum(trial.state.is_finished() for trial in self._read_state().trials)
+        return sum(trial.state.is_finished() for trial in self._study.trials)
 
     def _write_in_background(self, state: SweepState) -> None:
         with contextlib.suppress(AttributeError, OSError):  # Linux knows a niceness of threads

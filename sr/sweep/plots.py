@@ -17,6 +17,7 @@ from sr.sweep.importance import create_evaluator, find_obstacle, list_finished
 MAX_FRONT_OBJECTIVES = 3  # Optuna draws no front of more
 DPI = 100
 MAX_LEGEND = 12  # entries
+MAX_LINES = 500  # in a chart that has one for each trial: a browser draws a thousand in seconds
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,8 @@ def list_plots(study: Study, objectives: Sequence[str]) -> Iterator[Plot]:
         arguments = {"study": study, "target_names": list(objectives)}
         yield Plot("pareto_front", "Pareto front", "plot_pareto_front", arguments, obstacle)
     else:
-        has_values = any(trial.intermediate_values for trial in study.get_trials(deepcopy=False))
-        obstacle = None if has_values else "no trial has reported a validation"
+        count = sum(bool(trial.intermediate_values) for trial in study.get_trials(deepcopy=False))
+        obstacle = _limit_lines(count) if count else "no trial has reported a validation"
         title = f"Validations: {objectives[0]} by step"
         yield Plot("intermediate_values", title, "plot_intermediate_values", {"study": study}, obstacle)
     obstacle = None if study.get_trials(deepcopy=False) else "no trial has begun"
@@ -77,16 +78,20 @@ def _list_objective_plots(study: Study, objective: str, index: int, suffix: str)
 
         arguments["target"] = read_value
     options = sorted({key for trial in study.get_trials(deepcopy=False) for key in trial.params})
-    for name, title, function, parts in (
-        ("history", f"Optimization history of {objective}", "plot_optimization_history", []),
-        ("parallel_coordinates", f"Parallel coordinates of {objective}", "plot_parallel_coordinate", []),
-        ("slices", f"{objective} by option", "plot_slice", options),
-    ):
-        yield Plot(f"{name}{suffix}", title, function, arguments, obstacle, parts)
+    title = f"Optimization history of {objective}"
+    yield Plot(f"history{suffix}", title, "plot_optimization_history", arguments, obstacle)
+    title = f"Parallel coordinates of {objective}"
+    limit = obstacle or _limit_lines(count)
+    yield Plot(f"parallel_coordinates{suffix}", title, "plot_parallel_coordinate", arguments, limit)
+    yield Plot(f"slices{suffix}", f"{objective} by option", "plot_slice", arguments, obstacle, options)
     title, obstacle = f"Parameter importances for {objective}", find_obstacle(study, index)
     if not obstacle:
         arguments = arguments | {"evaluator": create_evaluator()}
     yield Plot(f"importances{suffix}", title, "plot_param_importances", arguments, obstacle)
+
+
+def _limit_lines(count: int) -> str | None:
+    return f"it has a line for each of {count} trials, and at most {MAX_LINES}" if count > MAX_LINES else None
 
 
 def draw_charts(study: Study, objectives: Sequence[str]) -> Iterator[Chart]:

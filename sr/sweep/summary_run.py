@@ -6,7 +6,6 @@ sweep that is extended continues the same run.
 
 import getpass
 import json
-import shutil
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from sr.record.run_file import write_atomic
 from sr.record.run_folder import create_run_folder
 from sr.record.trial import SUMMARY_COMMAND
 from sr.runtime.error import UserError
+from sr.runtime.redact import mask_passwords
 from sr.runtime.terminal import print_note
 from sr.sweep.definition import DEFINITION_FILE
 from sr.sweep.page import SweepState, describe_part
@@ -36,6 +36,15 @@ def log_summary_run(state: SweepState, config: dict[str, Any], words: list[str])
     `config` is that of a trial, `words` are those of the sweep's command. Nothing is done if the run has all trials. An
     error is a note: the sweep itself is complete.
     """
+    try:
+        return _log_summary_run(state, config, words)
+    except Exception as error:  # whatever a tracker raises
+        reason = error if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+        print_note(f"the summary run of the sweep is not complete ({reason}); the same command tries it again")
+        return None
+
+
+def _log_summary_run(state: SweepState, config: dict[str, Any], words: list[str]) -> Path | None:
     record = state.folder / SUMMARY_RUN_FILE
     ended = sum(trial.state.is_finished() for trial in state.trials)
     before = json.loads(record.read_text(encoding="utf-8")) if record.exists() else {"folder": "", "trials": 0}
@@ -52,13 +61,9 @@ def log_summary_run(state: SweepState, config: dict[str, Any], words: list[str])
         files = {DEFINITION_FILE: (state.folder / DEFINITION_FILE).read_bytes()}
         folder = create_run_folder(config["paths"]["runs"], f"sweep {state.folder.name}", files)
         write_atomic(record, to_json({"folder": str(folder), "trials": 0}))  # first: a kill makes no second run
-    try:
-        with close_on_exit(tracker.close):
-            tracker.start(f"sweep {state.folder.name}", folder, _list_params(state), words, _list_tags(state))
-            _report(tracker, state, folder)
-    except (UserError, OSError) as error:
-        print_note(f"the summary run in {folder} is not complete ({error}); the same command tries it again")
-        return folder
+    with close_on_exit(tracker.close):
+        tracker.start(f"sweep {state.folder.name}", folder, _list_params(state), words, _list_tags(state))
+        _report(tracker, state, folder)
     write_atomic(record, to_json({"folder": str(folder), "trials": ended}))
     return folder
 
@@ -72,11 +77,15 @@ def _report(tracker: Any, state: SweepState, folder: Path) -> None:
         if path.is_file():
             target = folder / path.relative_to(state.folder)
             target.parent.mkdir(exist_ok=True)
-            shutil.copyfile(path, target)
+            content = path.read_bytes()
+            if path.name == PAGE_FILE:  # it links to the folders of runs, which are one level nearer here
+                content = content.replace(b'href="../../', b'href="../')
+            write_atomic(target, content)
             tracker.log_file(target, PLOTS_FOLDER if target.parent != folder else "")
     table = (state.folder / TABLES[0]).read_text(encoding="utf-8")
     command = [f"    {state.format_command(trial)}\n" for trial in state.best[:1]]
-    tracker.set_description("\n".join([*command, *(f"    {line}" for line in table.splitlines())]))
+    text = "\n".join([*command, *(f"    {line}" for line in table.splitlines())])
+    tracker.set_description(mask_passwords(text))
 
 
 def summarize_sweep(state: SweepState) -> dict[str, float]:
@@ -96,7 +105,7 @@ def _list_params(state: SweepState) -> dict[str, str]:
     definition = state.definition
     base = (word.lstrip("+~").partition("=") for word in definition.base)
     return {
-        **{key.replace("/", "."): value for key, _, value in base if value},
+        **{key.replace("/", "."): mask_passwords(value) for key, _, value in base if value},
         **{key.replace("/", "."): values for key, values in definition.space.items()},
         "sweep.sampler": describe_part(definition.sampler) if definition.sampler else "grid",
         "sweep.pruner": describe_part(definition.pruner),

@@ -100,7 +100,7 @@ class Sweep:
         study = Study(folder, self.space, self.settings, directions, self.config["seed"], _read_commit())
         result = SweepResult(study, folder, self.objectives, list(self.space), self.trial_words)
         read_state = partial(SweepState.read, study, folder, definition, result.format_command)
-        writer, progress = PageWriter(read_state, folder), SweepProgress(study, self.objectives)
+        writer, progress = PageWriter(study, read_state), SweepProgress(study, self.objectives)
         report = lambda: (result.write(), writer.update())  # noqa: E731
         jobs = self.settings["jobs"]
         scheduler = Scheduler(study, folder, self.trial_words, self.objectives, jobs, report, pool, progress=progress)
@@ -115,9 +115,9 @@ class Sweep:
             raise
         progress.close()
         result.write()
-        writer.finish()
+        state = writer.finish()
         typed = ["-m", *self.fixed, *(f"{key}={values}" for key, values in definition.space.items())]
-        log_summary_run(read_state(), self.config, typed)
+        log_summary_run(state, self.config, typed)
         result.print(can_grow=not self.is_grid, has_tests="test" in self.config["stages"])
 
     def _print_start(self, study: Study, folder: Path) -> None:

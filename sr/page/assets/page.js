@@ -19,7 +19,7 @@
     const cells = [...table.tHead.rows[0].cells];
     for (const [column, cell] of cells.entries()) {
       cell.querySelector("button").addEventListener("click", () => {
-        const isDescending = cell.ariaSort === "ascending";
+        const isDescending = cell.getAttribute("aria-sort") === "ascending";
         for (const other of cells) other.removeAttribute("aria-sort");
         cell.setAttribute("aria-sort", isDescending ? "descending" : "ascending");
         sortTable(table, column, isDescending);
