@@ -2,7 +2,8 @@
 
 Demšar's Nemenyi test is replaced by the verdicts of the pairs, as A. Benavoli et al. 2016 recommend
 (https://jmlr.org/papers/v17/benavoli16a.html): a test of mean ranks depends on which other groups are in the table, and
-knows nothing of seeds. A bar therefore connects groups of which no two are distinguished in the table.
+knows nothing of seeds. A bar therefore connects groups of which no two are distinguished in the table; a dot
+marks each of them, for verdicts need not follow the order of the ranks.
 """
 
 import io
@@ -62,7 +63,7 @@ def draw_critical_differences(
             significance.loc[first, second] = significance.loc[second, first] = 0.0
     figure = Figure(figsize=(8, 1.2 + 0.3 * len(groups)), layout="constrained")
     axes = figure.add_subplot()
-    critical_difference_diagram(ranks, significance, ax=axes)
+    critical_difference_diagram(ranks, significance, ax=axes, crossbar_props={"marker": "o", "markersize": 4})
     figure.suptitle(f"mean rank over {images} images, 1 is best; Friedman p = {p:.3g}", fontsize=10)
     buffer = io.BytesIO()
     with mpl.rc_context({"svg.hashsalt": "sr", "svg.fonttype": "none"}):
