@@ -36,7 +36,7 @@ def small(compose: Any, build: Any) -> Callable[..., nn.Module]:
     def build_small(choice: str, scale: int) -> nn.Module:
         torch.manual_seed(0)  # the weights do not depend on the tests before
         if choice not in NODES:
-            node = compose(f"model/net={choice}")["model"]["net"]
+            node = compose.net(choice, 2, 3)
             NODES[choice] = node | {k: v for k, v in SMALL.items() if isinstance(node.get(k), type(v))}
         return add_noise(build.build_part(NODES[choice] | {"scale": scale}, "model.net").double().eval(), scale)
 
