@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import sys
+import time
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from importlib import import_module
@@ -89,7 +90,7 @@ def quick_start() -> Iterator[None]:
 
     def merge_files_once(self: ConfigLoaderImpl, defaults: list[Any], repo: Any) -> Any:
         sources = {source.provider: source.path for source in repo.get_sources()}
-        if sources.pop("main") != str(find_conf_dir()) or set(sources) != {"hydra", "schema"}:
+        if sources.pop("main", None) != str(find_conf_dir()) or set(sources) != {"hydra", "schema"}:
             return merge_files(self, defaults, repo)  # with a user's own files, which may change
         key = str(defaults)
         if key not in merged:
@@ -143,6 +144,15 @@ def sr(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFix
         return Answer(code, *capfd.readouterr())
 
     return command
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = 300) -> Any:
+    """Wait until `condition()` is true and return what it returns; `seconds` are for a machine that is slow and busy."""
+    end = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.1)
+    return found
 
 
 def write_image(path: Path, height: int = 48, width: int = 56, seed: int = 0, mode: str = "RGB") -> Path:

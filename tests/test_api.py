@@ -69,12 +69,9 @@ print(sorted(set(sys.modules) - modules), sys.meta_path == hooks)
 
 
 def test_importing_sr_takes_less_than_50_ms() -> None:
-    times = []
-    for _ in range(3):
-        last = run_python("import sr", "-X", "importtime").stderr.splitlines()[-1]
-        assert last.endswith("| sr")
-        times.append(int(re.split(r"\|", last)[1]))
-    assert min(times) < 50_000  # µs
+    """Of the processor's time: a machine that is busy with something else takes longer."""
+    program = "import time; start = time.process_time(); import sr; print(time.process_time() - start)"
+    assert min(float(run_python(program).stdout) for _ in range(3)) < 0.05
 
 
 def test_score_does_not_import_lightning() -> None:

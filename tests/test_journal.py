@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -206,15 +207,16 @@ def test_runs_are_found_by_folder_name_and_ids(journal: Journal, tmp_path: Path)
 
 def test_the_training_thread_only_queues(journal: Journal) -> None:
     """A slow image is drawn in another thread."""
-    drawn = []
+    drawn, may_draw = [], threading.Event()
 
     def slow() -> Image.Image:
-        time.sleep(0.3)
+        may_draw.wait(60)
         drawn.append(1)
         return Image.new("RGB", (4, 4))
 
     journal.log_image("image", slow, 1)
     assert not drawn
+    may_draw.set()
     journal.close("FINISHED")
     assert drawn
 

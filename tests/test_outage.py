@@ -4,12 +4,11 @@ import json
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
+from conftest import wait_for
 from mlflow import MlflowClient
 
 from sr.benchmark.fault_proxy import FaultProxy
@@ -24,14 +23,6 @@ WORDS = (
     f"trainer.max_steps={STEPS}", "trainer.val_check_interval=120", "trainer.accelerator=cpu", "model.net.width=8",
     "model.net.depth=2", "track.panels=2",
 )  # fmt: skip
-
-
-def wait_for(true: Callable[[], Any], seconds: float) -> Any:
-    end = time.monotonic() + seconds
-    while not (found := true()):
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.1)
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +81,7 @@ def test_server_killed_and_not_restarted_before_the_end(tmp_path: Path) -> None:
     server = LocalServer()
     server.start()
     run = begin(server.uri, tmp_path / "runs")
-    wait_for(lambda: is_training(tmp_path / "runs"), 120)
+    wait_for(lambda: is_training(tmp_path / "runs"))
     server.kill()
     said = ends_well(run)
     assert said.count("does not answer") == 1
@@ -109,7 +100,7 @@ def test_server_killed_and_restarted_during_the_run(tmp_path: Path) -> None:
     server = LocalServer()
     server.start()
     run = begin(server.uri, tmp_path / "runs", "model.net.width=64", "model.net.depth=6")
-    wait_for(lambda: is_training(tmp_path / "runs"), 120)
+    wait_for(lambda: is_training(tmp_path / "runs"))
     server.kill()
     server.start()
     ends_well(run)
@@ -121,7 +112,7 @@ def test_server_killed_and_restarted_during_the_run(tmp_path: Path) -> None:
 def test_server_that_answers_three_seconds_late(server: LocalServer, tmp_path: Path) -> None:
     with FaultProxy(server.port) as proxy:
         run = begin(proxy.uri, tmp_path)
-        wait_for(lambda: is_training(tmp_path), 120)
+        wait_for(lambda: is_training(tmp_path))
         proxy.set_mode("delayed")
         ends_well(run)
         proxy.set_mode("open")

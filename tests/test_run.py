@@ -6,13 +6,15 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from conftest import wait_for
 from mlflow import MlflowClient
+
+from sr.record.journal_format import JOURNAL_FILE
 
 OPTIONS = ("data=folder", "data.patch=32", "data.batch=4", "trainer.accelerator=cpu", "trainer.max_steps=5")
 GAN_OPTIONS = (
@@ -243,13 +245,10 @@ def test_ctrl_c_saves_a_checkpoint_and_ends_as_killed(world: Path, runs: Path, t
         f"paths.runs={runs}",
         "track.experiment=stop",
     )
-    log = tmp_path / "log"
+    log, known = tmp_path / "log", {*runs.glob(f"*/{JOURNAL_FILE}")}
     with log.open("w") as out:
         process = subprocess.Popen([sys.executable, "-m", "sr.run", *words], stdout=out, stderr=out, cwd=tmp_path)
-    deadline = time.monotonic() + 300
-    while "train:" not in log.read_text() and time.monotonic() < deadline:
-        time.sleep(0.3)
-    time.sleep(8)  # the first step alone takes some seconds, where others work as well
+    wait_for(lambda: any(b"train/loss" in path.read_bytes() for path in {*runs.glob(f"*/{JOURNAL_FILE}")} - known))
     os.kill(process.pid, signal.SIGINT)
     assert process.wait(200) == 130, log.read_text()
     experiment = client(runs).get_experiment_by_name("stop").experiment_id

@@ -6,12 +6,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from conftest import wait_for
 
 from sr.callback import interrupt
 from sr.lifecycle.run_end import close_on_exit
@@ -23,13 +24,6 @@ WORDS = (
     "trainer.accelerator=cpu", "trainer.max_steps=100000", "trainer.val_check_interval=50000", "track=journal",
     "model/net=plain", "model.net.width=4",
 )  # fmt: skip
-
-
-def wait_for(condition: Callable[[], Any], seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 class Run:
@@ -44,7 +38,7 @@ class Run:
                 [sys.executable, "-m", "sr.run", *WORDS, f"paths.runs={self.runs}", *words],
                 stdout=out, stderr=out, start_new_session=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
             )  # fmt: skip
-        wait_for(lambda: self.count_in_journal(b"train/loss") or self.process.poll() is not None, 200)
+        wait_for(lambda: self.count_in_journal(b"train/loss") or self.process.poll() is not None)
 
     @property
     def folder(self) -> Path:
@@ -74,7 +68,7 @@ def test_a_signal_that_reaches_the_loaders_as_well_ends_the_run_with_a_checkpoin
 ) -> None:
     run.start("data.workers=2")
     os.killpg(run.process.pid, number)
-    assert run.process.wait(60) == 130, run.log.read_text()
+    assert run.process.wait(200) == 130, run.log.read_text()
     identity = read_identity(run.folder)
     assert (identity.status, identity.exit) == ("KILLED", reason)
     assert torch.load(run.folder / "last.ckpt", weights_only=True)["global_step"] > 0
@@ -93,7 +87,7 @@ def test_two_processes_end_after_the_same_step_with_a_checkpoint_to_resume_from(
     """Ctrl-C reaches both processes, `kill` the first one only."""
     run.start("trainer=ddp", "trainer.devices=2")
     (os.killpg if to_all else os.kill)(run.process.pid, number)
-    assert run.process.wait(60) == 130, run.log.read_text()
+    assert run.process.wait(200) == 130, run.log.read_text()
     identity = read_identity(run.folder)
     assert (identity.status, identity.exit) == ("KILLED", reason)
     step = torch.load(run.folder / "last.ckpt", weights_only=True)["global_step"]
@@ -101,7 +95,7 @@ def test_two_processes_end_after_the_same_step_with_a_checkpoint_to_resume_from(
     log = run.log.read_text()
     assert ("Traceback" in log, "ended with exit code" in log) == (False, False), log
     run.start(f"resume={run.folder}", f"trainer.max_steps={step + 2}")
-    assert run.process.wait(120) == 0, run.log.read_text()
+    assert run.process.wait(200) == 0, run.log.read_text()
     assert torch.load(run.folder / "last.ckpt", weights_only=True)["global_step"] == step + 2
 
 
@@ -110,16 +104,12 @@ def test_a_second_ctrl_c_ends_at_once(run: Run) -> None:
     """While the first one waits for the end of a step, before the run is closed."""
     run.start("trainer.accumulate_grad_batches=1000")  # a step takes many seconds, each batch in it a fraction of one
     os.killpg(run.process.pid, signal.SIGINT)
-    wait_for(
-        lambda: (
-            "the run ends after this step, with a checkpoint; a second signal ends it at once" in run.log.read_text()
-        ),
-        5,
-    )
+    message = "the run ends after this step, with a checkpoint; a second signal ends it at once"
+    wait_for(lambda: message in run.log.read_text(), 20)
     time.sleep(signals_module.ECHO_SECONDS + 0.2)
     assert run.process.poll() is None, run.log.read_text()
     os.killpg(run.process.pid, signal.SIGINT)
-    assert run.process.wait(2) == 130
+    assert run.process.wait(20) == 130
     assert run.count_in_journal(b'"status"') == 0
 
 
