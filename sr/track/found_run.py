@@ -17,6 +17,7 @@ from sr.track.server_error import describe_error
 PAGE_SIZE = 500  # runs of one answer
 DOWNLOADS = 8  # at the same time
 MAX_VALUES_SHOWN = 6
+DATA_TAG = "sr.data"  # the kind of data source, such as folder
 _OWN_TAG = re.compile(r"(?<![\w`.])tags?\.(?!mlflow\.|sr\.)(\w+)(?![\w.`])")
 _FILTERED_TAG = re.compile(r"tags?\.`?((?:sr|mlflow)\.[\w.]+)`?")
 
@@ -118,6 +119,8 @@ def _describe_values(client: Any, experiment_ids: Sequence[str], condition: str)
         values = sorted({run.data.tags[tag] for run in runs if tag in run.data.tags})
         shown = ", ".join(values[:MAX_VALUES_SHOWN]) + (" …" if len(values) > MAX_VALUES_SHOWN else "")
         parts.append(f"tags.{tag.removeprefix('sr.')} has {f'the values {shown}' if values else 'no value'}")
+        if tag == DATA_TAG:
+            parts.append("the folder of the training images is params.`data.path`")
     return f" ({'; '.join(parts)})"
 
 
