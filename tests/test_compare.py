@@ -548,3 +548,23 @@ def test_a_leak_into_a_set_that_is_not_compared_is_not_noted(runs: Path, compare
     for leak, is_noted in (("T91/t36 shows Set14/comic", False), ("T91/t36 shows Set5/bird", True)):
         (folder / "summary.json").write_text(json.dumps(summary | {"leaks": [leak]}))
         assert any(leak in note for note in compare()[1]["notes"]) == is_noted
+
+
+def test_an_evaluation_may_be_the_reference_of_its_training(runs: Path, compare: Any) -> None:
+    folder = make_training(runs, "1", score(30, 31, 32, 33, 34))
+    make_evaluation(runs, "2", score(30, 31, 32, 33, 34), checkpoint=folder / "best.ckpt")
+    make_training(runs, "3", score(31, 32, 33, 34, 35), net="fsrcnn")
+    for words in (["runs"], ["runs/3"], ["runs/1", "runs/3"]):
+        _, content = compare(words, reference="runs/2")
+        assert content["tables"][0]["reference"] == "espcn"
+        assert find_row(content, "fsrcnn")["metrics"]["psnr"]["difference"] == 1
+
+
+def test_each_of_two_failed_attempts_is_listed(runs: Path, compare: Any) -> None:
+    make_training(runs, "1", score(30, 31, 32, 33, 34))
+    for name in ("2", "3"):
+        folder = make_training(runs, name, {}, seed=5, status="FAILED", exit="out of memory")
+        summary = json.loads((folder / "summary.json").read_text())
+        (folder / "summary.json").write_text(json.dumps(summary | {"checkpoint_sha256": None}))
+    _, content = compare(reference="runs/1")
+    assert [run["name"] for run in content["skipped"]] == ["2", "3"]

@@ -35,15 +35,15 @@ class RunCollector:
             sources = self._select_found(sources, found, condition) if sources else [*map(self._locate, found)]
         if experiments:
             sources += map(self._locate, search_runs(self.uri, experiments, condition))
-        self.skipped += self.finder.skipped
+        self.skipped += [run for run in self.finder.skipped if run not in self.skipped]
         return self._read(list(dict.fromkeys(sources)))
 
-    def find_id(self, word: str) -> str:
-        """Return our ID of the one run that a word names."""
-        found = [run for run in map(self._read_source, RunFinder(self.finder.runs).find([word])) if run is not None]
+    def find_reference(self, word: str) -> Source:
+        """Return the one run that `reference=word` names."""
+        found = RunFinder(self.finder.runs).find([word])
         if len(found) != 1:
             raise UserError(f"reference={word}: expected one run, or the name of a group (found {len(found)} runs)")
-        return found[0].id
+        return found[0]
 
     def _select_found(self, sources: list[Source], found: list[FoundRun], condition: str) -> list[Source]:
         """Return the sources that MLflow has found."""
@@ -55,7 +55,7 @@ class RunCollector:
             matching += [source] if is_found else []
         if not matching:
             raise UserError(
-                f"filter: expected a condition that some of the runs of runs= meet (found 0 of {len(sources)})"
+                f"filter={condition}: expected a condition that some of the runs of runs= meet (found 0 of {len(sources)})"
             )
         return matching
 
@@ -93,9 +93,17 @@ class RunCollector:
             return None
         run = read_run(source.folder) if source.folder else read_evaluation_file(source.file)
         if isinstance(run, Skipped):
-            self.skipped.append(run)
+            self.skipped += [run] if run not in self.skipped else []
             return None
         return run
+
+
+def has_source(run: ComparedRun, source: Source) -> bool:
+    """Return whether a source is a run, its training, or one of its evaluations."""
+    if source.run_id is not None:
+        return run.run_id == source.run_id
+    folders = {folder.resolve() for folder in (run.folder, *(score.folder for score in run.scores)) if folder}
+    return source.folder in folders if source.folder else run.id == str(source.file)
 
 
 def join_results(runs: Sequence[ComparedRun]) -> list[ComparedRun]:
@@ -106,7 +114,8 @@ def join_results(runs: Sequence[ComparedRun]) -> list[ComparedRun]:
     _find_trainings(runs)
     joined: dict[tuple, ComparedRun] = {}
     for run in sorted(runs, key=_get_order):
-        key = (tuple(sorted(run.options.items())), run.seed, run.checkpoint_sha256)
+        has_nothing = not run.scores and run.checkpoint_sha256 is None  # each is listed with its own reason
+        key = (tuple(sorted(run.options.items())), run.seed, run.checkpoint_sha256, id(run) * has_nothing)
         if key not in joined:
             joined[key] = run
         else:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sr import __version__
-from sr.comparison.collect import RunCollector
+from sr.comparison.collect import RunCollector, has_source, join_results
 from sr.comparison.data import format_csv, format_json, format_pairs_csv
 from sr.comparison.group import group_runs
 from sr.comparison.latex import format_latex
@@ -16,7 +16,8 @@ from sr.comparison.page import copy_page, write_page
 from sr.comparison.pairs import add_pairs
 from sr.comparison.profile import add_profile_notes
 from sr.comparison.recording import ComparisonRun
-from sr.comparison.run import ComparedRun, Group, RunComparison, Skipped
+from sr.comparison.run import Group, RunComparison, Skipped
+from sr.comparison.source import Source
 from sr.comparison.table import describe_splits, make_tables
 from sr.comparison.text import format_markdown, format_terminal
 from sr.config.command_line import format_command
@@ -70,10 +71,11 @@ def make_comparison(collector: RunCollector, config: dict[str, Any], published: 
     groups, options, notes = group_runs(found)
     named = next((group for group in groups if group.name == reference), None)
     if reference is not None and named is None:
-        found = _add_reference(collector, config, found)
-        groups, options, notes = group_runs(found)
-        reference_id = collector.find_id(reference)
-        named = next((group for group in groups if any(run.id == reference_id for run in group.runs)), None)
+        source = _find_reference(collector, reference, groups)
+        if not any(has_source(run, source) for run in found):  # the user need not name it twice
+            found = join_results([*found, *collector.collect([reference])])
+            groups, options, notes = group_runs(found)
+        named = next((group for group in groups if any(has_source(run, source) for run in group.runs)), None)
         if named is None:
             raise UserError(
                 f"reference={reference}: expected a run that can be compared{_list_reasons(collector.skipped)}"
@@ -111,20 +113,18 @@ def _count_images(images: int | str) -> int | None:
     return None if images == "all" else int(images)
 
 
-def _add_reference(collector: RunCollector, config: dict[str, Any], found: list[ComparedRun]) -> list[ComparedRun]:
-    """Return the runs together with the reference, which the user need not name twice."""
-    reference = config["reference"]
-    names = [group.name for group in group_runs(found)[0]]
+def _find_reference(collector: RunCollector, reference: str, groups: Sequence[Group]) -> Source:
+    """Return the run that is the reference; raise if the word is neither a run nor a group."""
     try:
-        reference_id = collector.find_id(reference)
-    except UserError:
+        return collector.find_reference(reference)
+    except UserError as error:
+        if str(error).startswith("reference="):
+            raise
+        names = [group.name for group in groups]
         raise UserError(
             f"reference={reference}: expected a run, or one of the groups {', '.join(names)}"
             f".{suggest_nearest(reference, names)}"
         ) from None
-    if any(run.id == reference_id for run in found):
-        return found
-    return [*found, *collector.collect([reference])]
 
 
 def _list_reasons(skipped: Sequence[Skipped]) -> str:

@@ -44,6 +44,7 @@ class RunFinder:
 
         Experiments are noted in `experiments`: only MLflow knows their runs.
         """
+        self.skipped, self.experiments = [], []
         found = [source for word in words for source in self._find(str(word))]
         return list(dict.fromkeys(found))
 
