@@ -153,7 +153,7 @@ def test_the_page_has_tables_verdicts_options_and_what_was_left_out(
     assert "&lt;mse&gt;" in page and "<mse>" not in page
     text = re.sub(r"<[^>]*>|\s+", " ", page)
     assert re.search(r"fft +– +33\.\d\d|fft +1 +34\.40", text), text[:3000]
-    assert "better by" in text
+    assert re.search(r"charbonnier against &lt;mse&gt; +better by", text)
     assert "untested" in text and "it has no test results" in text
     assert page.count('class="diagram"') == 1  # of four groups
     assert "sr.compare runs" in page

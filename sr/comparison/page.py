@@ -108,15 +108,7 @@ def make_cell(text: str) -> PageCell:
 def _add_verdicts(section: Section, table: Table) -> None:
     """Add the pairs of groups with the difference, its interval, p, and the verdict in words."""
     measure = table.measures[0]
-    header = [
-        "first",
-        "against",
-        f"Δ {measure.unit}".strip(),
-        "95 % interval",
-        "p",
-        "images won",
-        "verdict on the first",
-    ]
+    header = ["pair", "verdict on the first", f"Δ {measure.unit}".strip(), "95 % interval", "p", "images won"]
     rows = [_lay_out_pair(pair, measure.digits + 1) for pair in table.pairs]
     section.add_table(f"Verdicts on {table.title}", header, rows)
 
@@ -124,26 +116,22 @@ def _add_verdicts(section: Section, table: Table) -> None:
 def _lay_out_pair(pair: GroupPair, digits: int) -> list[Any]:
     result = pair.result
     p = result.p if result.p_corrected is None else result.p_corrected
-    low, high = result.interval or (math.nan, math.nan)
-    interval = PageCell(
-        f"{low:.{digits}f} … {high:.{digits}f}" if result.interval else "–", None if math.isnan(low) else low
-    )
-    text = " ".join(filter(None, [pair.sentence, pair.power]))
-    won = PageCell(f"{result.wins} of {result.images}", float(result.wins))
+    interval = PageCell("–")
+    if result.interval:
+        low, high = (f"{end:.{digits}f}".replace("-", "−") for end in result.interval)
+        interval = PageCell(f"{low} … {high}", result.interval[0])
     return [
-        pair.first,
-        pair.second,
+        f"{pair.first} against {pair.second}",
+        " ".join(filter(None, [pair.sentence, pair.power])),
         _make_number(result.difference, digits, "+"),
         interval,
         _make_number(p, 3),
-        won,
-        text,
+        PageCell(f"{result.wins} of {result.images}", float(result.wins)),
     ]
 
 
 def _make_number(value: float, digits: int, sign: str = "") -> PageCell:
-    is_finite = math.isfinite(value)
-    return PageCell(f"{value:{sign}.{digits}f}".replace("-", "−"), value) if is_finite else PageCell("–")
+    return PageCell(f"{value:{sign}.{digits}f}".replace("-", "−"), value) if math.isfinite(value) else PageCell("–")
 
 
 def _add_ranking(section: Section, table: Table) -> None:
