@@ -29,7 +29,7 @@ def compare(cfg: DictConfig) -> None:
     """Group the runs that the config names, print a table for each test set, and write the files of the comparison."""
     from hydra.core.hydra_config import HydraConfig
 
-    config = schema.check_options(cfg, CompareOptions)
+    config = schema.check_options(cfg, CompareOptions, "columns", "published")
     config["runs"] = [config["runs"]] if isinstance(config["runs"], str) else config["runs"]
     if not config["runs"] and config["filter"] is None:
         raise UserError(

@@ -568,3 +568,22 @@ def test_each_of_two_failed_attempts_is_listed(runs: Path, compare: Any) -> None
         (folder / "summary.json").write_text(json.dumps(summary | {"checkpoint_sha256": None}))
     _, content = compare(reference="runs/1")
     assert [run["name"] for run in content["skipped"]] == ["2", "3"]
+
+
+def test_a_metric_that_some_runs_lack_is_noted(runs: Path, compare: Any) -> None:
+    for seed in (0, 1):
+        folder = make_training(runs, f"1-{seed}", score(30, 31, 32, 33, 34), seed=seed)
+    folder = make_evaluation(runs, "2", score(30, 31, 32, 33, 34), checkpoint=folder / "best.ckpt")
+    content = json.loads((folder / "evaluate.json").read_text())
+    content["sets"]["Set5"]["metrics"]["lpips"] = 0.2
+    (folder / "evaluate.json").write_text(json.dumps(content))
+    out, _ = compare()
+    assert "espcn l1: LPIPS of 1 of 2 runs; the others were evaluated without" in out
+
+
+def test_runs_of_other_commands_are_no_runs_to_compare(runs: Path, compare: Any) -> None:
+    make_training(runs, "1", score(30, 31, 32, 33, 34))
+    for command in ("compare", "sweep"):
+        file = make_training(runs, command, {}) / "run.json"
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"verb": command}))
+    assert compare()[1]["skipped"] == []

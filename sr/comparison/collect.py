@@ -13,7 +13,7 @@ from sr.runtime.error import UserError
 from sr.track.found_run import FoundRun, download_runs, search_runs
 
 DOWNLOADED = (SUMMARY_FILE, EVALUATION_FILE, PER_IMAGE_FILE, CONFIG_FILE, CHOICES_FILE, "data.json", "environment.yaml")
-COMPARE = "compare"  # the command whose runs are comparisons themselves
+TESTED = ("run", "evaluate", "")  # commands whose runs have results; of a very old run the command is not known
 
 
 class RunCollector:
@@ -89,7 +89,7 @@ class RunCollector:
 
     def _read_source(self, source: Source) -> ComparedRun | None:
         identity = read_identity(source.folder) if source.folder else None
-        if identity is not None and identity.command == COMPARE:  # in a folder of runs: it has no results of its own
+        if identity is not None and identity.command not in TESTED:  # a comparison, or the summary of a sweep
             return None
         run = read_run(source.folder) if source.folder else read_evaluation_file(source.file)
         if isinstance(run, Skipped):

@@ -39,7 +39,7 @@ def format_csv(comparison: RunComparison) -> str:
             lines.append([
                 table.set, table.scale, table.protocol.get("protocol"), table.protocol.get("lr"), table.digest,
                 len(table.images), row.name, row.kind, row.count if row.group else None,
-                format_seeds(row.group) if row.group else None, table.reference, *(value for cell in cells for value in cell),
+                format_seeds(row.group) if row.group else None, table.reference, *(value for cell in cells for value in cell[:3]),
                 row.parameters, row.multiply_adds, row.ms_per_image,
             ])  # fmt: skip
     return _to_csv(header, lines)

@@ -97,6 +97,7 @@ class TableCell(NamedTuple):
     mean: float
     deviation: float | None = None  # sample standard deviation over the runs; None of one run
     difference: float | None = None  # to the mean of the reference
+    runs: int = 1  # that have a value: of an older evaluation some metrics may be missing
 
 
 @dataclass(kw_only=True)

@@ -69,7 +69,8 @@ def _make_table(
         measures=measures, rows=[*bicubic, *models, *rows], reference=reference or BICUBIC,
         notes=[*content.differs, *content.describe_missing(), *notes],
     )  # fmt: skip
-    table.notes += _describe_runs(rows, [bicubic for _, bicubic in own.values()])
+    table.notes += [*_describe_runs(rows), *_describe_metrics(rows, measures)]
+    table.notes += _describe_bicubic([bicubic for _, bicubic in own.values()])
     _add_differences(table)
     return table
 
@@ -93,7 +94,7 @@ def _make_group_row(
     for measure in measures:
         values = [value for result in own if (value := means[id(result.score)][0].get(measure.name)) is not None]
         if values:
-            cells[measure.name] = TableCell(_mean(values), _deviation(values))
+            cells[measure.name] = TableCell(_mean(values), _deviation(values), runs=len(values))
     milliseconds = [result.score.ms_per_image for result in own if result.score.ms_per_image is not None]
     known = next((result.run for result in own if result.run.parameters is not None), own[0].run)
     return TableRow(
@@ -162,20 +163,40 @@ def _add_differences(table: Table) -> None:
                 row.cells[name] = cell._replace(difference=cell.mean - reference.cells[name].mean)
 
 
-def _describe_runs(rows: Sequence[TableRow], bicubic: Sequence[Metrics]) -> list[str]:
-    """Return notes about groups of which some runs are missing here, and about LR images that differ between runs."""
-    notes = [
+def _describe_runs(rows: Sequence[TableRow]) -> list[str]:
+    """Return notes about groups of which some runs have no result here."""
+    return [
         f"{row.name}: {len(row.group.runs) - row.count} of {len(row.group.runs)} runs have no result here"
         for row in rows
         if row.count < len(row.group.runs)
     ]
-    values = [means["psnr"] for means in bicubic if math.isfinite(means.get("psnr", math.nan))]
-    if values and max(values) - min(values) > BICUBIC_TOLERANCE:
-        notes.append(
-            f"bicubic has {min(values):.2f} to {max(values):.2f} dB in these runs: their LR images were degraded with "
-            f"different random numbers"
-        )
+
+
+def _describe_metrics(rows: Sequence[TableRow], measures: Sequence[Measure]) -> list[str]:
+    """Return notes about groups of which some runs lack a metric."""
+    notes = []
+    for row in rows:
+        counts: dict[int, list[str]] = {}
+        for measure in measures:
+            if measure.name in row.cells:
+                counts.setdefault(row.cells[measure.name].runs, []).append(measure.title)
+        notes += [
+            f"{row.name}: {', '.join(titles)} of {count} of {row.count} runs; the others were evaluated without"
+            for count, titles in counts.items()
+            if count < row.count
+        ]
     return notes
+
+
+def _describe_bicubic(bicubic: Sequence[Metrics]) -> list[str]:
+    """Return a note if the LR images differ between runs."""
+    values = [means["psnr"] for means in bicubic if math.isfinite(means.get("psnr", math.nan))]
+    if not values or max(values) - min(values) <= BICUBIC_TOLERANCE:
+        return []
+    return [
+        f"bicubic has {min(values):.2f} to {max(values):.2f} dB in these runs: their LR images were degraded with different "
+        f"random numbers"
+    ]
 
 
 def _format_titles(tables: Sequence[Table]) -> None:
