@@ -181,7 +181,8 @@ def test_measuring_the_speed_draws_no_random_number() -> None:
 
 @pytest.mark.parametrize(("name", "is_machine_metric"), [
     ("system/cpu_utilization_percentage", True), ("train/data_wait", True), ("train/steps_per_second", True),
-    ("test/Set5 x2 edsr/ms_per_image", True), ("train/loss", False), ("val/Set5 x2 edsr/psnr", False),
+    ("test/Set5 x2 edsr/ms_per_image", True), ("cost/ms_per_image", True), ("cost/parameters", False),
+    ("train/loss", False), ("val/Set5 x2 edsr/psnr", False),
 ])  # fmt: skip
 def test_metrics_of_the_machine_are_recognized(name: str, is_machine_metric: bool) -> None:
     assert bool(machine.MACHINE_METRICS.fullmatch(name)) is is_machine_metric

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,8 @@ def test_an_objective_that_no_run_measures_is_refused(objective: Any, data: dict
 
 
 def test_objectives_are_read_from_the_summary(tmp_path: Path) -> None:
-    metrics = {"best/val/Set5/psnr": 30.0, "best/val/Set14/psnr": 28.0, "best/step": 9, "test/Set5/psnr": 1.0}
+    metrics = {"best/val/Set5/psnr": 30.0, "best/val/Set14/psnr": 28.0, "best/val/Set5/lpips": math.nan, "best/step": 9}
+    metrics["test/Set5/psnr"] = 1.0
     result = TrainingResult(
         status="FINISHED",
         metrics=metrics,
@@ -79,7 +81,8 @@ def test_objectives_are_read_from_the_summary(tmp_path: Path) -> None:
     (tmp_path / SUMMARY_FILE).write_text(result.to_json())
     assert read_values(tmp_path, ["psnr", "train_seconds", "val/Set14/psnr"]) == [30.0, 7.5, 28.0]
     assert read_values(tmp_path, ["parameters", "multiply_adds", "ms_per_image"]) == [100, 2000, 4.5]
-    assert read_values(tmp_path, ["ssim"]) is None
+    assert read_values(tmp_path, ["psnr", "ssim"]) is None
+    assert read_values(tmp_path, ["val/Set5/lpips"]) is None
     assert read_values(tmp_path / "nothing", ["psnr"]) is None
 
 

@@ -1,5 +1,6 @@
 """Read the objectives of a sweep from the summaries of its runs: a metric of the best checkpoint, or a cost of the run."""
 
+import math
 from pathlib import Path, PurePath
 from typing import Any, Literal, get_args
 
@@ -47,12 +48,12 @@ def find_direction(name: str, config: dict[str, Any]) -> Direction:
 
 
 def read_values(folder: Path, names: list[str]) -> list[float] | None:
-    """Return the objectives of a run that has finished; None if it has not, or if one is missing."""
+    """Return the objectives of a run that has finished; None if it has not, or if one is missing or NaN."""
     result = read_run_result(folder)
     if not isinstance(result, TrainingResult) or result.status != "FINISHED":
         return None
     values = [_read_value(result, name) for name in names]
-    return None if None in values else values
+    return None if any(value is None or math.isnan(value) for value in values) else values
 
 
 def _check_metric(name: str, config: dict[str, Any]) -> None:

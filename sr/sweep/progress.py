@@ -18,6 +18,7 @@ class SweepProgress:
     def __init__(self, study: Study, objectives: Sequence[str]) -> None:
         self.study, self.objectives = study, list(objectives)
         self._last_update = 0.0
+        self._states: list[TrialState] = []  # those that the bar shows
         done = len([trial for trial in study.trials if trial.state.is_finished()])
         self._bar = ProgressBar(
             total=max(study.total, done), initial=done, desc="sweep", unit="trial", dynamic_ncols=True, smoothing=0.1
@@ -29,9 +30,11 @@ class SweepProgress:
         if not is_forced and now - self._last_update < INTERVAL:
             return
         self._last_update = now
-        trials = self.study.trials
-        self._bar.set_postfix_str(self.describe(), refresh=False)
-        self._bar.update(len([trial for trial in trials if trial.state.is_finished()]) - self._bar.n)
+        states = [trial.state for trial in self.study.trials]
+        if states != self._states:  # the best value of many trials takes a while to find
+            self._states = states
+            self._bar.set_postfix_str(self.describe(), refresh=False)
+            self._bar.update(sum(state.is_finished() for state in states) - self._bar.n)
         self._bar.refresh()
 
     def describe(self) -> str:

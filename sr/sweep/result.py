@@ -4,6 +4,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from optuna.trial import FrozenTrial, TrialState
@@ -50,7 +51,7 @@ class SweepResult:
         self._print_best(trials)
         if has_tests:
             folder = [word for word in self.words if word.startswith("paths.runs=")]
-            words = [find_python(), "-m", "sr.compare", f"runs=sweep:{self.folder.name}", *folder]
+            words = [self._python, "-m", "sr.compare", f"runs=sweep:{self.folder.name}", *folder]
             print(f"compare     {shlex.join(words)}")
         if can_grow:
             print(f"more        the same command with sweep.trials={2 * max(self.study.total, len(trials))}")
@@ -64,7 +65,11 @@ class SweepResult:
 
     def format_command(self, trial: FrozenTrial) -> str:
         """Return the command of a trial, ready to be pasted into a shell."""
-        return shlex.join([find_python(), "-m", "sr.run", *self.words, *to_words(dict(trial.params))])
+        return shlex.join([self._python, "-m", "sr.run", *self.words, *to_words(dict(trial.params))])
+
+    @cached_property
+    def _python(self) -> str:
+        return find_python()
 
     def _print_best(self, trials: Sequence[FrozenTrial]) -> None:
         complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
