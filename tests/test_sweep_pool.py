@@ -17,7 +17,7 @@ import pytest
 
 from sr.config.build import build_part
 from sr.record import trial
-from sr.record.identity import Identity, write_identity
+from sr.record.identity import Identity, list_runs, write_identity
 from sr.record.result import SUMMARY_FILE, TrainingResult
 from sr.record.trial import ANSWERS_FILE, CHANNEL_VARIABLE, MESSAGES_FILE, LineFile, TrialChannel
 from sr.runtime.error import UserError
@@ -119,6 +119,34 @@ def test_each_end_has_its_exit_code(pool: ProcessPool, program: Path) -> None:
     read_report(program)
     killed.kill()
     assert wait(killed) == -signal.SIGKILL
+
+
+@pytest.mark.slow
+def test_what_the_fork_server_imports_survives_a_fork() -> None:
+    """No thread, no CUDA; an import that fails there would go unnoticed, but for the time of each trial."""
+    code = """
+import sr.sweep.pool.preload, signal, sys, threading
+from pathlib import Path
+import torch
+assert torch.cuda.is_initialized() is False
+assert threading.active_count() == 1
+assert "Threads:\\t1\\n" in Path("/proc/self/status").read_text()
+assert signal.getsignal(signal.SIGTERM) is signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+"""
+    variables = os.environ | {"OPENBLAS_NUM_THREADS": "1"}  # its threads are made anew after a fork
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=variables, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.slow
+def test_a_launcher_of_hydra_runs_a_plain_grid(sr: Callable, world: Path, tmp_path: Path) -> None:
+    """Hydra's own sweeper: no folder of a sweep."""
+    words = ["data=folder", f"data.path={world}/photos", "data.patch=16", "data.workers=0", "trainer.accelerator=cpu"]
+    words += ["trainer.max_steps=1", "stages=[fit]", "track=journal", f"paths.runs={tmp_path}", "model.net.width=4"]
+    answer = sr("run", "-m", "hydra/launcher=basic", "seed=0,1", *words)
+    assert answer.code == 0, answer.err
+    assert {"seed=0", "seed=1"} == {word for _, run in list_runs(tmp_path) for word in run.overrides if "seed" in word}
+    assert not (tmp_path / "sweeps").exists()
 
 
 def test_the_reason_of_a_failure_is_the_last_error_of_the_log(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ MODULES = (
     "sr.runtime.torchvision_shim",  # before Lightning and torchmetrics
     "sr.config.cli", "sr.training.training", "sr.training.resume_check", "sr.track.mlflow", "sr.model.gan", "sr.data.folder",
     "sr.data.sample", "skimage.data", "sr.degrade.bicubic", "sr.schedule.cosine", "scipy.fftpack",
+    "sr.training.report_page", "sr.page.curves", "sr.page.chart", "plotly.graph_objs._figure",
 )  # fmt: skip
 
 # Ctrl-C and SIGTERM reach every process of a sweep, but they are for the trials: these end with a checkpoint, and the
