@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sr.comparison import image_viewer
 from sr.comparison.run import RunComparison, Table
@@ -14,6 +14,9 @@ from sr.page.colors import BASELINE_COLOR, GROUP_COLORS, get_color
 from sr.page.document import Page, PageCell, Section
 from sr.record.run_file import create_folder, write_atomic
 from sr.runtime.terminal import ProgressBar, print_note
+
+if TYPE_CHECKING:
+    from sr.comparison.result_images import ResultImages
 
 DEFAULT_IMAGES = 10
 MAX_BYTES = 12_000_000  # of all images in the page; with charts and tables it is below 15 MB
@@ -28,6 +31,7 @@ class TableImages:
     def __init__(self, table: Table, comparison: RunComparison, trust: Sequence[str]) -> None:
         self.table, self.trust = table, list(trust)
         self.notes: list[str] = []
+        self._images: ResultImages | None = None
         index = {group.name: k for k, group in enumerate(comparison.groups)}
         runs = {f"g{index[row.name]}": select_run(row) for row in table.rows if row.group is not None}
         found = {}
@@ -49,22 +53,28 @@ class TableImages:
         if not self.sources or not names:
             return None
         try:
-            read_config(next(iter(self.sources.values()))[1].folder, self.trust)
-            from sr.comparison.result_images import ResultImages  # torch: only if there is a config to build from
-
-            images = ResultImages(self.table, self.sources, self.trust)
+            images = self._open()
             bar = ProgressBar(names, desc=f"images of {self.table.set}", unit="image", delay=1)
             scenes = [build_scene(images.read(name), max_bytes) for name in bar]
         except Exception as error:  # whatever a net, an image or a damaged file raises: the tables must not be lost
             self.notes.append(f"{self.table.title}: no images: {error}")
             return None
         self.notes += images.notes
-        keys = [key for key in self.sources if key in scenes[0]["images"]]
+        keys = [key for key in self.sources if all(key in scene["images"] for scene in scenes)]
         scale = self.table.scale
         return {
             "title": self.table.title, "measure": images.measure, "scale": scale, "border": scale,
             "sources": [LR, BICUBIC, *keys, HR], "values": self._list_values(keys), "scenes": scenes,
         }  # fmt: skip
+
+    def _open(self) -> "ResultImages":
+        """Load the nets and open the image set, once."""
+        if self._images is None:
+            read_config(next(iter(self.sources.values()))[1].folder, self.trust)
+            from sr.comparison.result_images import ResultImages  # torch: only if there is a config to build from
+
+            self._images = ResultImages(self.table, self.sources, self.trust)
+        return self._images
 
     def describe_sources(self, names: Mapping[str, str]) -> dict[str, dict[str, str]]:
         """Return label, detail and color of each result, by key; `names` are those of the groups."""

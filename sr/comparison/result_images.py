@@ -55,9 +55,13 @@ class ResultImages:
         raw = raw._replace(hr=raw.hr.to(self.device), lr=None if raw.lr is None else raw.lr.to(self.device))
         pair = self.data.on_after_batch_transfer(raw, 0)
         results = {BICUBIC: upscale_bicubic(pair.lr, self.protocol.scale)}
-        for key, predictor in self._predictors.items():
-            results[key] = predictor.predict(pair, [name], self.set, raw.gray)
-            self._compare_with_stored(key, name, results[key], pair)
+        for key, predictor in list(self._predictors.items()):
+            try:
+                results[key] = predictor.predict(pair, [name], self.set, raw.gray)
+                self._compare_with_stored(key, name, results[key], pair)
+            except UserError as error:  # such as too little memory: the others are shown
+                self.notes.append(f"{self._labels[key]}: its images are left out: {error}")
+                del self._predictors[key]
         pixels = {key: _to_array(result) for key, result in results.items()}
         return ComparedImage(name, _to_array(pair.lr), _to_array(pair.hr), pixels)
 
