@@ -10,6 +10,7 @@ import pytest
 
 from sr.comparison.image_viewer import read_script, read_style, render_viewer
 from sr.comparison.scene import ComparedImage, build_scene
+from sr.page.curves import BandCurve, CurveGroup, draw_curves
 from sr.page.document import Page
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs a browser: pip install playwright")
@@ -346,6 +347,33 @@ def test_the_viewer_works_in_the_sandbox_of_mlflow(browser: Any, file: Path, tmp
     page.keyboard.press("f")
     page.keyboard.press(" ")
     assert "espcn mse" in frame.locator(".pane figcaption").inner_text()
+    assert problems == []
+    context.close()
+
+
+def test_curves_go_over_steps_seconds_and_images(browser: Any, tmp_path: Path) -> None:
+    curve = BandCurve([10, 20], [5.0, 11.0], [160, 320], [30.0, 31.0], [29.0, 30.0], [31.0, 32.0])
+    other = BandCurve([10], [5.0], [160], [0.9], [0.9], [0.9])
+    page = Page("Comparison")
+    groups = [CurveGroup("espcn", {"psnr, Set5": curve, "ssim, Set5": other}, {"psnr, Set5": 28.0})]
+    page.add_section("Curves").add_chart(draw_curves(groups))
+    path = tmp_path / "curves.html"
+    path.write_text(page.render(), encoding="utf-8")
+    context = browser.new_context(viewport={"width": 390, "height": 844})
+    view, problems = context.new_page(), []
+    view.set_default_timeout(TIMEOUT)
+    view.on("console", lambda message: problems.append(message.text))
+    view.on("pageerror", lambda error: problems.append(str(error)))
+    view.goto(path.as_uri())
+    title, x = ".xtitle", "document.querySelector('.plot').data.filter(t => t.visible).map(t => t.x)"
+    view.wait_for_selector(title)
+    for axis, band, line, baseline in (("steps", [10, 20, 20, 10], [10, 20], [0, 20]),
+                                       ("seconds", [5, 11, 11, 5], [5, 11], [0, 11]),
+                                       ("images seen", [160, 320, 320, 160], [160, 320], [0, 320])):  # fmt: skip
+        view.locator(".updatemenu-button").get_by_text(axis, exact=True).click()
+        view.wait_for_selector(f"{title} >> text={axis}")
+        assert view.evaluate(x) == [band, line, baseline]
+    assert view.evaluate("document.documentElement.scrollWidth") == 390
     assert problems == []
     context.close()
 
