@@ -83,6 +83,19 @@ def test_pixels_have_the_psnr_that_the_runs_have_stored(sr: Any, world: Path, tm
     assert sorted(links) == [f"compare_images/{page.name}" for page in pages]
     assert [scene["name"] for scene in read_data(pages[2])["sets"][0]["scenes"]] == ["s2"]
 
+    # Image sets that were elsewhere when the runs were made.
+    configs = {file: file.read_text() for file in (tmp_path / "runs").glob("*/config.yaml")}
+    for file, text in configs.items():
+        file.write_text(text.replace(f"root: {world}", "root: /nowhere"))
+    answer = sr("compare", "runs", "track=none", "images=1", "output=moved", "progress=false", f"paths.data={world}")
+    assert (answer.code, answer.err) == (0, "")
+    assert len(read_data(tmp_path / "moved" / "compare.html")["sets"][0]["scenes"]) == 1
+    answer = sr("compare", "runs", "track=none", "images=1", "output=nowhere", "progress=false")
+    assert answer.code == 0 and "paths.data=FOLDER" in answer.err
+    assert "No images of results" in (tmp_path / "nowhere" / "compare.html").read_text()
+    for file, text in configs.items():
+        file.write_text(text)
+
     # Weights that are no longer those that were measured, and weights that are no longer there.
     shutil.copy(l1 / "best.ckpt", mse / "best.ckpt")
     answer = sr("compare", "runs", "track=none", "output=changed", "progress=false")

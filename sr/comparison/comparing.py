@@ -54,8 +54,9 @@ def run_comparison(config: dict[str, Any], choices: dict[str, str], overrides: S
                     write_files(comparison, target)
                 footer = {"command": format_command("sr.compare", {}, list(overrides)), "sr": __version__}
                 write_page(
-                    comparison, folder, images=_count_images(config["images"]), trust=config["trust"], footer=footer
-                )
+                    comparison, folder, images=_count_images(config["images"]), trust=config["trust"],
+                    data=Path(config["paths"]["data"]).expanduser(), footer=footer,
+                )  # fmt: skip
                 if output:
                     copy_page(folder, output)
         finally:

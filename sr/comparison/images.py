@@ -28,8 +28,8 @@ METRICS = ("psnr", "ssim")  # that the viewer shows
 class TableImages:
     """The images of one table for the viewer."""
 
-    def __init__(self, table: Table, comparison: RunComparison, trust: Sequence[str]) -> None:
-        self.table, self.trust = table, list(trust)
+    def __init__(self, table: Table, comparison: RunComparison, trust: Sequence[str], data: Path | None) -> None:
+        self.table, self.trust, self.data = table, list(trust), data
         self.notes: list[str] = []
         self._images: ResultImages | None = None
         index = {group.name: k for k, group in enumerate(comparison.groups)}
@@ -73,7 +73,7 @@ class TableImages:
             read_config(next(iter(self.sources.values()))[1].folder, self.trust)
             from sr.comparison.result_images import ResultImages  # torch: only if there is a config to build from
 
-            self._images = ResultImages(self.table, self.sources, self.trust)
+            self._images = ResultImages(self.table, self.sources, self.trust, self.data)
         return self._images
 
     def describe_sources(self, names: Mapping[str, str]) -> dict[str, dict[str, str]]:
@@ -102,12 +102,14 @@ class TableImages:
         return values
 
 
-def add_images(page: Page, comparison: RunComparison, folder: Path, count: int | None, trust: Sequence[str]) -> None:
+def add_images(
+    page: Page, comparison: RunComparison, folder: Path, count: int | None, trust: Sequence[str], data: Path | None
+) -> None:
     """Add the viewer to the page, with the notes about what could not be shown.
 
     `count` is the number of images; None: all, each as a page of its own in `folder`, to which the page links.
     """
-    parts = [TableImages(table, comparison, trust) for table in comparison.tables]
+    parts = [TableImages(table, comparison, trust, data) for table in comparison.tables]
     chosen = select_images(comparison.tables, count)
     section = page.add_section("Images")
     if count is None:

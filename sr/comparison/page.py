@@ -36,17 +36,19 @@ def write_page(
     *,
     images: int | None = DEFAULT_IMAGES,
     trust: Sequence[str] = (),
+    data: Path | None = None,
     footer: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write the page into a folder, and return its path.
 
     `images` is the number of test images whose pixels the page holds, those that the groups disagree about most; None: all
-    of them, each in a page of its own in the folder compare_images. `trust` are modules of the user's own nets.
+    of them, each in a page of its own in the folder compare_images. `trust` are modules of the user's own nets,
+    and `data` is where the image sets are if they are not where the runs had them.
     """
     page = Page(_format_title(comparison), footer=footer or {}, styles=[STYLE.read_text(encoding="utf-8")])
     _add_results(page.add_section("Results"), comparison)
     if images != 0:
-        add_images(page, comparison, folder, images, trust)
+        add_images(page, comparison, folder, images, trust, data)
     _add_charts(page, comparison)
     if comparison.skipped:
         section = page.add_section("Left out")

@@ -36,12 +36,12 @@ TOLERANCE = 0.005  # dB between the stored PSNR of an image and that of its pixe
 class ResultImages:
     """The images of one table; `sources` are the run and its results on this set, by key."""
 
-    def __init__(self, table: Table, sources: dict[str, Source], trust: list[str]) -> None:
+    def __init__(self, table: Table, sources: dict[str, Source], trust: list[str], data: Path | None = None) -> None:
         self.set, self.trust, self.device = table.set, trust, select_device("auto", needs_float64=True)
         self.notes: list[str] = []  # about results that are left out, or have changed
         self._scores = {key: score for key, (_, score) in sources.items()}
         self._labels = {key: run.name for key, (run, _) in sources.items()}
-        self._open_data(next(iter(sources.values()))[1].folder)
+        self._open_data(next(iter(sources.values()))[1].folder, data)
         self._predictors = self._load_predictors(sources)
 
     @property
@@ -65,10 +65,15 @@ class ResultImages:
         pixels = {key: _to_array(result) for key, result in results.items()}
         return ComparedImage(name, _to_array(pair.lr), _to_array(pair.hr), pixels)
 
-    def _open_data(self, folder: Path) -> None:
-        """Open the image set as the run in `folder` did; all runs of a table have the same images and degradation."""
+    def _open_data(self, folder: Path, root: Path | None) -> None:
+        """Open the image set as the run in `folder` did; all runs of a table have the same images and degradation.
+
+        If the run had its sets in a folder that is not on this machine, they are looked for in `root`.
+        """
         config = read_config(folder, self.trust)
         data = config["data"]
+        if root is not None and not Path(data["root"]).expanduser().is_dir():
+            data["root"] = str(root)
         data["test"] = [name for name in data["test"] if self.set in (name, Path(name).name)]
         self.protocol = build_part(config["metric"], "metric")
         self.data = build_data(config)
