@@ -35,7 +35,7 @@ from sr.sweep.study import REASON, Study
 # A trial that writes what it finds, and then does what its word says.
 PROGRAM = """
 import json, multiprocessing, os, signal, sys, time
-report = {"argv": sys.argv[1:], "threads": os.environ["OMP_NUM_THREADS"], "name": os.environ["SR_SWEEP"],
+report = {"argv": sys.argv[1:], "threads": os.environ.get("OMP_NUM_THREADS"), "name": os.environ["SR_SWEEP"],
           "file": __name__, "start": multiprocessing.get_start_method(),
           "gpu": os.environ.get("CUDA_VISIBLE_DEVICES"), "stdin": sys.stdin.read(), "pid": os.getpid(),
           "signals": [signal.getsignal(signal.SIGTERM) == signal.SIG_DFL,
@@ -100,6 +100,12 @@ def test_a_trial_runs_as_its_command_would(pool: ProcessPool, program: Path) -> 
     assert program.with_suffix(".log").read_text().splitlines()[1:] == ["to stderr"]
     assert "OMP_NUM_THREADS" not in os.environ
     assert "SR_SWEEP" not in os.environ
+
+
+def test_one_job_has_the_threads_of_its_command(program: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    wait(ProcessPool(1, is_on_gpu=False, fork_server=False).start(make_task(program)))
+    assert read_report(program)["threads"] is None
 
 
 def test_the_threads_that_the_user_has_set_are_taken(
@@ -298,7 +304,7 @@ def test_a_trial_waits_for_the_answer_to_its_value(tmp_path: Path) -> None:
             time.sleep(0.005)
     thread.join(10)
     assert answers == [False, True]
-    assert [former.number for former in Channel.list_former(tmp_path)] == [7]
+    assert [former.number for former in Channel.list_existing(tmp_path)] == [7]
 
 
 def watch(theirs: TrialChannel, monkeypatch: pytest.MonkeyPatch, **options: float) -> tuple[threading.Thread, list]:

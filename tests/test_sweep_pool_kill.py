@@ -18,7 +18,6 @@ from sr.sweep.study import JOURNAL_FILE, REASON
 
 pytestmark = pytest.mark.slow
 
-JOBS = 2
 WORDS = ("fail=1", "crash=2", "memory=4", "steps=4", "sleep=0.2")
 COMMAND = """
 import json, sys
@@ -27,7 +26,6 @@ from sr.config.build import build_part
 from sr.sweep import scheduler
 from sr.sweep.pool import process
 from sr.sweep.space import Values
-from sr.record.identity import read_identity
 from sr.sweep.study import Study
 
 runs, stub, node, last, *words = sys.argv[1:]

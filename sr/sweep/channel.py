@@ -32,8 +32,8 @@ class Channel:
         return channel
 
     @classmethod
-    def list_former(cls, sweep: Path) -> list[Self]:
-        """Return the channels that earlier processes of a sweep have left, the oldest first."""
+    def list_existing(cls, sweep: Path) -> list[Self]:
+        """Return the channels that a sweep has, and those that earlier processes of it have left, the oldest first."""
         folders = [folder for folder in (sweep / CHANNELS_FOLDER).glob("*-*") if folder.is_dir()]
         return [cls(folder) for folder in sorted(folders, key=lambda folder: folder.stat().st_mtime)]
 

@@ -86,7 +86,7 @@ class Scheduler:
         """Take over the trials of an earlier process of this sweep, and wait until none of them runs any longer."""
         self.unfinished = self.study.list_unfinished()
         by_number = {trial.number: trial for trial in self.unfinished}
-        for channel in Channel.list_former(self.folder):
+        for channel in Channel.list_existing(self.folder):
             if channel.number in by_number:
                 self._read_folder(by_number[channel.number], channel.receive())
             channel.remove()  # its run ends with a checkpoint
@@ -195,8 +195,9 @@ class Scheduler:
         """Let the running trials end with a checkpoint; they remain unfinished in the study."""
         if self.running:
             print("\nthe running trials end with a checkpoint …", file=sys.stderr)
+        for channel in Channel.list_existing(self.folder):  # also of a trial that is only now being started
+            channel.interrupt()
         for running in self.running:
-            running.channel.interrupt()
             if self.pool.is_cluster and not running.has_begun:  # it may wait for a machine for days
                 running.job.kill()
         deadline = time.monotonic() + SHUTDOWN_SECONDS

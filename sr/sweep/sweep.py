@@ -6,13 +6,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 
 from sr.config import cli
 from sr.config.build import build_part
 from sr.config.quoting import MULTIRUN_FLAGS, split_words
 from sr.record import git
+from sr.record.identity import lock_run
 from sr.runtime.error import UserError
 from sr.runtime.terminal import format_count, print_note
 from sr.sweep.definition import Definition, make_definition
@@ -30,7 +30,7 @@ from sr.sweep.study import Study
 from sr.sweep.summary_run import log_summary_run
 from sr.sweep.trial_config import TrialComposer
 
-SWEEPS_FOLDER, LOCK_FILE = "sweeps", ".lock"
+SWEEPS_FOLDER = "sweeps"
 MAX_CHECKED = 200  # points of a grid that are all checked; of a larger one, every value once
 COMMIT_DIGITS = 10
 
@@ -80,14 +80,14 @@ class Sweep:
         is_on_gpu = uses_one_gpu(self.config["trainer"])
         pool = build_part(self.settings["pool"], "sweep.pool", jobs=self.settings["jobs"], is_on_gpu=is_on_gpu)
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / LOCK_FILE)
+        lock = lock_run(folder)  # as that of a run; some file systems of clusters have no locks
+        if lock is None:
+            raise UserError(f"sweep.name={folder.name}: this sweep is running already, in another process")
         try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise UserError(f"sweep.name={folder.name}: this sweep is running already, in another process") from None
-        with lock:
             definition.store(folder)
             self._run_trials(folder, pool, definition)
+        finally:
+            lock.release()
 
     def _define(self) -> Definition:
         examples = [tuple(to_words(params)) for params in list_examples(self.space)]

@@ -8,7 +8,6 @@ import signal
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
-from multiprocessing import forkserver
 
 import psutil
 
@@ -30,13 +29,12 @@ class ProcessPool(Pool):
 
     def __init__(self, jobs: int, is_on_gpu: bool, fork_server: bool = True) -> None:
         self.threads = str(max(1, (os.cpu_count() or 1) // jobs))
+        self.is_alone = jobs == 1  # its trials have the threads of their command
         self.gpus = list_gpus() if jobs > 1 and is_on_gpu else []
         self._started: list[tuple[str, TrialJob]] = []  # which trial has which GPU
         self.is_forking = fork_server and sys.platform == "linux"
         if self.is_forking:
-            multiprocessing.set_forkserver_preload(PRELOAD)
-            with self._set_threads():
-                forkserver.ensure_running()  # it imports while the study is opened
+            multiprocessing.set_forkserver_preload(PRELOAD)  # the server starts with the first trial
 
     def start(self, task: Task) -> TrialJob:
         if not self.gpus:
@@ -60,7 +58,7 @@ class ProcessPool(Pool):
     @contextlib.contextmanager
     def _set_threads(self) -> Iterator[None]:
         """Limit the threads of the processes that are started meanwhile, unless the user has set their number."""
-        if THREADS in os.environ:
+        if self.is_alone or THREADS in os.environ:
             yield
             return
         os.environ[THREADS] = self.threads
