@@ -85,6 +85,8 @@ def test_seeds_are_one_group_with_mean_and_deviation(runs: Path, compare: Any) -
 
 @pytest.mark.parametrize(("options", "name"), [
     ({"model.optimizer.lr": 0.002}, "lr=0.002"),
+    ({"model.optimizer.lr": 0.0013385298778232698}, "lr=0.001339"),
+    ({"model.optimizer.lr": 5.385298778232698e-05}, "lr=5.385e-05"),
     ({"data.patch": 48}, "patch=48"),
     ({"trainer.max_steps": 900, "model.optimizer.lr": 0.1}, "lr=0.1 max_steps=900"),
 ])  # fmt: skip

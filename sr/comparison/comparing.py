@@ -12,7 +12,7 @@ from sr.comparison.data import format_csv, format_json, format_pairs_csv
 from sr.comparison.group import group_runs
 from sr.comparison.latex import format_latex
 from sr.comparison.measure import check_columns
-from sr.comparison.page import copy_page, write_page
+from sr.comparison.page import PAGE_FILE, copy_page, write_page
 from sr.comparison.pairs import add_pairs
 from sr.comparison.profile import add_profile_notes
 from sr.comparison.recording import ComparisonRun
@@ -63,6 +63,8 @@ def run_comparison(config: dict[str, Any], choices: dict[str, str], overrides: S
             if output:
                 print(f"output      {output}")
             run.print_location()
+            if (run.folder / PAGE_FILE).exists():
+                print(f"page        {run.folder / PAGE_FILE}")
 
 
 def make_comparison(collector: RunCollector, config: dict[str, Any], published: Sequence[str]) -> RunComparison:

@@ -1,5 +1,6 @@
 """Group runs that differ in the seed alone, and name each group by the options in which it differs from the others."""
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import PurePath
@@ -8,6 +9,7 @@ from sr.comparison.read import is_trained
 from sr.comparison.run import ComparedRun, Group
 
 MISSING = "–"  # the value of an option that a run does not have
+LONG_NUMBER = re.compile(r"-?\d+\.\d{5,}(e[+-]?\d+)?|-?\d\.\d{4,}e[+-]?\d+")  # that a search has chosen
 SWITCHES = {"True": "true", "False": "false"}  # as they are typed
 MAX_VALUE_LENGTH = 24  # characters
 NAMES_ALONE = ("model", "model.net", "model.loss", "model.adversarial")  # groups whose choice says what it is
@@ -93,7 +95,9 @@ def _format_name(run: ComparedRun, differing: dict[str, str]) -> str:
 
 
 def _shorten(value: str) -> str:
-    """Return a value without the folders of a path, in `MAX_VALUE_LENGTH` characters at most."""
+    """Return a value without the folders of a path, a number with four digits, in `MAX_VALUE_LENGTH` characters at most."""
+    if LONG_NUMBER.fullmatch(value):
+        return f"{float(value):.4g}"
     value = PurePath(value).name if value.startswith(("/", "~")) else SWITCHES.get(value, value)
     return value if len(value) <= MAX_VALUE_LENGTH else f"{value[: MAX_VALUE_LENGTH - 1]}…"
 
