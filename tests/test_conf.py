@@ -21,7 +21,8 @@ NEEDS = {
     "model/net=tutorial": ["color=gray"],
     "model/net=edsr_large": ["model.net.blocks=1", "model.net.width=16"],  # checkpoints of megabytes, not of gigabytes
     "model/net=rcan": ["model.net.groups=1", "model.net.blocks=1"],
-    "model/net=rrdb": ["model.net.blocks=1"],
+    "model/net=rrdb": ["model.net.blocks=1", "model.net.width=16", "model.net.growth=8"],
+    "model/net=srresnet": ["model.net.blocks=2", "model.net.width=16"],
     "model/net=edsr": ["model.net.blocks=2", "model.net.width=16"],  # the contract is of shapes, not of size
     "model/net=carn": ["model.net.width=16"],
     "model/net=carn_m": ["model.net.width=16"],
