@@ -190,6 +190,8 @@ def test_flicker_exchanges_a_and_b_in_place(viewer: Viewer) -> None:
         shown.append(viewer.read_pixel(0, 1, 1))
         viewer.press(" ")
     assert shown == [image[key][1, 1].tolist() for key in ("g0", "g1", "g0")]
+    viewer.page.get_by_role("button", name="Flip").click()  # for fingers
+    assert viewer.read_pixel(0, 1, 1) == image["g0"][1, 1].tolist()
     viewer.press("5")
     assert viewer.list_captions() == ["HR"]
     assert viewer.read_pixel(0, 1, 1) == IMAGES["dim"].hr[1, 1].tolist()

@@ -4,6 +4,7 @@
 function connectControls(viewer) {
   const actions = {
     previous: () => viewer.stepScene(-1), next: () => viewer.stepScene(1), swap: () => viewer.swapPair(),
+    flip: () => viewer.flip(),
     out: () => viewer.zoomStep(-1), in: () => viewer.zoomStep(1), fit: () => viewer.fit(), copy: () => viewer.copyFigure(),
     blind: () => viewer.startBlind(), "blind-0": () => viewer.answerBlind(0), "blind-1": () => viewer.answerBlind(1),
     "blind-none": () => viewer.answerBlind(null), "blind-end": () => viewer.endBlind(),

@@ -269,6 +269,7 @@ class Viewer {
     for (const select of this.root.querySelectorAll(".viewer-bar:first-child :is(select, button)")) select.disabled = isBlind;
     this.find("blind").hidden = !isBlind;
     this.find("divider-bar").hidden = isBlind || this.mode !== "slider";
+    this.find("flip-bar").hidden = isBlind || this.mode !== "flicker";
     showColorScale(this.find("color-scale"), isBlind ? "image" : this.shown, this.range, this.label(this.reference));
     this.createPanes();
     this.layOut();
