@@ -182,7 +182,9 @@ def test_importances_are_those_of_a_constructed_function(record: Record) -> None
     assert sum(shares.values()) == pytest.approx(1.0)
     text = format_importances(state)
     assert "FanovaImportanceEvaluator, from 20 trials, a rough estimate: fewer than 50 trials" in text
-    assert text == format_importances(state)
+    (chart,) = [c.figure for c in draw_charts(state.copy, ["psnr"]) if c.title == "Parameter importances for psnr"]
+    assert dict(zip(chart.data[0].y, chart.data[0].x, strict=True)) == pytest.approx(shares)
+    assert compute_importances(record()().copy, 0) == pytest.approx(shares, abs=1e-12)  # of the same trials
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ random forest is fitted to the trials that have finished, and the variance of it
 """
 
 import math
+from functools import lru_cache, partial
 from typing import Any
 
 from optuna.study import Study
@@ -13,13 +14,6 @@ from optuna.trial import FrozenTrial, TrialState
 MIN_TRIALS = 10
 RELIABLE_TRIALS = 50  # of which the shares hardly change from one sweep to another
 EVALUATOR = "fANOVA, Optuna's FanovaImportanceEvaluator"
-
-
-def create_evaluator() -> Any:
-    """Return the evaluator, with a seed: the same trials give the same shares."""
-    from optuna.importance import FanovaImportanceEvaluator  # imports scikit-learn
-
-    return FanovaImportanceEvaluator(seed=0)
 
 
 def list_finished(study: Study, objective: int) -> list[FrozenTrial]:
@@ -38,14 +32,33 @@ def find_obstacle(study: Study, objective: int) -> str | None:
     return None
 
 
+@lru_cache(maxsize=8)
 def compute_importances(study: Study, objective: int) -> dict[str, float]:
-    """Return the share of each option, from 0 to 1, the largest first; together they are 1. It takes about a second."""
-    from optuna.importance import get_param_importances
+    """Return the share of each option, from 0 to 1, the largest first; together they are 1.
 
-    shares = get_param_importances(
-        study, evaluator=create_evaluator(), target=lambda trial: trial.values[objective] if trial.values else math.nan
-    )
+    It takes a second, of 1,000 trials ten: it is done once for a study, which must not change any more. The random forest
+    has a seed, so that the same trials give the same shares.
+    """
+    from optuna.importance import FanovaImportanceEvaluator, get_param_importances  # imports scikit-learn
+
+    evaluator = FanovaImportanceEvaluator(seed=0)
+    shares = get_param_importances(study, evaluator=evaluator, target=partial(_read_value, objective))
     return {name: float(share) for name, share in shares.items()}
+
+
+def create_evaluator(study: Study, objective: int) -> Any:
+    """Return an evaluator for Optuna's plot that has these importances, and does not compute them again."""
+    from optuna.importance import BaseImportanceEvaluator
+
+    class KnownImportances(BaseImportanceEvaluator):
+        def evaluate(self, *args: Any, **options: Any) -> dict[str, float]:
+            return compute_importances(study, objective)
+
+    return KnownImportances()
+
+
+def _read_value(objective: int, trial: FrozenTrial) -> float:
+    return trial.values[objective] if trial.values else math.nan
 
 
 def describe_reliability(study: Study, objective: int) -> str:

@@ -86,7 +86,7 @@ def _list_objective_plots(study: Study, objective: str, index: int, suffix: str)
     yield Plot(f"slices{suffix}", f"{objective} by option", "plot_slice", arguments, obstacle, options)
     title, obstacle = f"Parameter importances for {objective}", find_obstacle(study, index)
     if not obstacle:
-        arguments = arguments | {"evaluator": create_evaluator()}
+        arguments = arguments | {"evaluator": create_evaluator(study, index)}
     yield Plot(f"importances{suffix}", title, "plot_param_importances", arguments, obstacle)
 
 
