@@ -120,9 +120,9 @@ def test_the_rows_of_sweeps(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (overhead.sr, overhead.reference) == ([1.0, 1.0], [8.0, 8.0])  # (4 + 4·8)/4 − 8
     assert (first_run.sr, first_run.reference) == ([7.0, 7.0], [3.0, 3.0])
     # 20 s at 10 steps/s are 200 steps: 26 s a run.
-    assert jobs.sr == pytest.approx([60 * 4 / 66.4] * 2)  # 4 + 2·26·1.2
-    assert jobs.reference == pytest.approx([2 * 60 * 2 / 56] * 2)
-    assert bare.sr[0] / bare.reference[0] == pytest.approx(1 / 1.2)
+    assert jobs.sr == pytest.approx([60 * 4 / 59.4] * 2)  # 4 + 2·26·1.2, of which the first run begins after 7 s
+    assert jobs.reference == pytest.approx([2 * 60 * 2 / 49] * 2)
+    assert bare.sr[0] / bare.reference[0] == pytest.approx(23 / 28.2)
     assert "200 steps" in jobs.name
 
 

@@ -1,6 +1,6 @@
 """Measure sweeps by their command line: what a trial costs beyond a bare run, and what two jobs gain.
 
-All commands train on one thread, on the embedded photographs; the time of each is that of the whole command, with its imports.
+All commands train on one thread, on the embedded photographs. The overhead includes their imports.
 """
 
 import json
@@ -58,8 +58,8 @@ def compare_sweeps(config: dict[str, Any]) -> list[Row]:
 def _compare_jobs(steps: int, rounds: int) -> list[Row]:
     """Compare the throughput (runs/min) of two jobs with twice that of one, and the same of bare runs.
 
-    Two jobs have twice the trials of one, so that both sides take the same time if the efficiency is 1. The bare runs show
-    what the machine itself allows: memory and cache are shared.
+    Two jobs have twice the trials of one, so that both sides take the same time if the efficiency is 1. That time begins
+    with the first run: the start of the sweep would hide a loss. The bare runs show what the machine itself allows.
     """
     rates: dict[str, list[float]] = {"one job": [], "two jobs": [], "one bare run": [], "two bare runs": []}
     plans = {
@@ -71,7 +71,8 @@ def _compare_jobs(steps: int, rounds: int) -> list[Row]:
     for k in range(rounds):
         print(f"sweeps of two jobs, round {k + 1} of {rounds}", file=sys.stderr)
         for name, (count, commands) in plans.items() if k % 2 == 0 else reversed(plans.items()):
-            rates[name].append(60 * count / run_commands(commands).total)
+            timing = run_commands(commands)
+            rates[name].append(60 * count / (timing.total - timing.first_run))
     rows = []
     for name, single in (("two jobs", "one job"), ("two bare runs", "one bare run")):
         reference = [2 * rate for rate in rates[single]]
