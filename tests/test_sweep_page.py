@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import optuna.visualization
 import pytest
+import test_page
 from optuna.trial import FrozenTrial
 
 from sr.record.identity import Identity, write_identity
@@ -28,6 +29,7 @@ from sr.track.address import format_run_address
 from sr.track.sync import sync_runs
 from sr.training.resume import _find_named_run
 
+browser = test_page.browser  # the fixture
 NO_PRUNER = {"_target_": "optuna.pruners.NopPruner"}
 SETTINGS = {"sampler": {"_target_": "optuna.samplers.RandomSampler"}, "pruner": NO_PRUNER, "trials": 20}
 SPACE = ("lr=tag(log,interval(1e-4,1e-2))", "width=8,16")
@@ -320,6 +322,25 @@ def test_a_summary_run_is_no_training(record: Record, tmp_path: Path) -> None:
 def test_an_error_of_the_tracker_is_a_note(record: Record, tmp_path: Path, capsys: Any) -> None:
     assert log_summary_run(record(30.0)(), make_config(tmp_path / "runs", "unknown.Tracker"), []) is None
     assert "the summary run of the sweep is not complete (" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_all_charts_are_drawn_on_a_phone(record: Record, browser: Any) -> None:
+    sweep = record(*[lambda params: (30 + params["lr"], 5.0 + params["lr"])] * 12, objectives=("psnr", "ms_per_image"))
+    write_page(sweep())
+    tab = browser.new_page(viewport={"width": 390, "height": 844}, color_scheme="dark")
+    problems = test_page.watch(tab)
+    tab.goto(f"file://{sweep.folder}/sweep.html")
+    tab.wait_for_function("[...document.querySelectorAll('.plot')].every(p => p.querySelector('.main-svg'))")
+    titles = tab.locator("figcaption").all_inner_texts()
+    assert titles == [
+        *("Optimization history of psnr", "Parallel coordinates of psnr", "psnr by lr", "psnr by width"),
+        *("Parameter importances for psnr", "Optimization history of ms_per_image"),
+        *("Parallel coordinates of ms_per_image", "ms_per_image by lr", "ms_per_image by width"),
+        *("Parameter importances for ms_per_image", "Pareto front", "Timeline"),
+    ]
+    assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert problems == []
 
 
 @pytest.mark.slow
