@@ -23,7 +23,7 @@ def main() -> None:
     if INFO_FLAG in words:
         cli.run_command("run", print_info, [word for word in words if word != INFO_FLAG])
     elif is_sweep(words):
-        from sr.sweep.sweep import run_sweep  # imports Optuna
+        from sr.sweep.plan import run_sweep  # imports Optuna
 
         run_sweep(words)
     else:

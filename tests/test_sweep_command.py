@@ -1,5 +1,7 @@
 """`sr.run -m` as it is typed: wrong sweeps are refused before anything trains, and an experiment may have a search space."""
 
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +12,8 @@ from hydra import initialize_config_dir
 
 from sr.config.schema import find_conf_dir
 from sr.runtime.error import UserError
-from sr.sweep import sweep
+from sr.sweep import plan
+from sr.sweep.plan import SweepPlan
 from sr.sweep.space import list_points, split_overrides
 from sr.sweep.trial_config import TrialComposer
 
@@ -63,12 +66,12 @@ def test_a_sweep_without_m_is_refused(sr: Callable) -> None:
 
 
 @pytest.fixture
-def read_sweep(sr: Callable, monkeypatch: pytest.MonkeyPatch) -> Callable[..., sweep.Sweep]:
-    """Return a function that types a command and returns its sweep, which is not run."""
+def read_sweep(sr: Callable, monkeypatch: pytest.MonkeyPatch) -> Callable[..., SweepPlan]:
+    """Return a function that types a command and returns the plan of its sweep, which is not run."""
 
-    def read(*words: str) -> sweep.Sweep:
-        found: list[sweep.Sweep] = []
-        monkeypatch.setattr(sweep.Sweep, "run", lambda self: found.insert(0, self))
+    def read(*words: str) -> SweepPlan:
+        found: list[SweepPlan] = []
+        monkeypatch.setattr(plan, "_run", found.append)
         answer = sr("run", "-m", *words)
         assert answer.code == 0, answer.err
         return found[0]
@@ -90,6 +93,23 @@ def test_an_experiment_has_a_search_space_that_typed_words_override(tmp_path: Pa
     found = read_sweep(*words, "seed=5", "model.optimizer.lr=1e-3,1e-2,1e-1", "sweep.trials=3")
     assert {key: str(value) for key, value in found.space.items()} == {"model.optimizer.lr": "0.001,0.01,0.1"}
     assert (found.settings["trials"], found.config["seed"]) == (3, 5)
+
+
+def test_a_changed_experiment_is_another_sweep(tmp_path: Path, read_sweep: Callable) -> None:
+    file = tmp_path / "mine" / "experiment" / "try.yaml"
+    file.parent.mkdir(parents=True)
+    words = ("--config-dir", f"{tmp_path}/mine", "experiment=try", "seed=0,1", "sweep=grid", "model.optimizer.lr=1e-3")
+    for text in (EXPERIMENT, EXPERIMENT.replace("scale: 3", "scale: 3\npatience: null  # a comment")):
+        file.write_text(text)
+        read_sweep(*words).define().store(tmp_path)
+    file.write_text(EXPERIMENT.replace("scale: 3", "scale: 4"))
+    with pytest.raises(UserError, match=r"other options \(scale 3 -> 4, "):
+        read_sweep(*words).define().store(tmp_path)
+
+
+def test_a_wrong_sweep_is_answered_without_large_libraries() -> None:
+    code = "import sys; from sr.sweep import plan; print(sorted({'torch', 'pytorch_lightning', 'plotly'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
 def test_costs_are_measured_by_the_trials_if_they_are_objectives(read_sweep: Callable) -> None:
@@ -115,6 +135,7 @@ def test_configs_of_trials_are_those_of_single_runs(compose: Callable, world: Pa
         compose_all("seed=0,1", "model.net.wdith=8,16")
 
 
+@pytest.mark.slow
 def test_two_hundred_trials_are_checked_quickly() -> None:
     """Hydra reads the files of conf/ for one of them only: that is 0.02 instead of 0.08 s of CPU time a trial."""
     start = time.process_time()

@@ -92,9 +92,9 @@ def test_options_that_are_chosen_at_random_are_named() -> None:
 @pytest.mark.group("sweep")
 def test_a_restart_does_not_change_the_trials(choice: str, compose: Callable, tmp_path: Path) -> None:
     """Each sampler gets its random numbers from the seed and the trial's number, and all else from the stored trials."""
-    trials = {"nsga2": 24, "cmaes": 12}.get(choice, 6)
+    trials = {"nsga2": 16, "cmaes": 9}.get(choice, 6)
     settings = compose(f"sweep={choice}", f"sweep.trials={trials}")["sweep"]
-    options = {"population_size": 6} if choice == "nsga2" else {"n_startup_trials": 2} if choice == "tpe" else {}
+    options = {"population_size": 4} if choice == "nsga2" else {"n_startup_trials": 2} if choice == "tpe" else {}
     settings["sampler"] = settings["sampler"] and settings["sampler"] | options
     words = ("x=1,2,3", "y=1,2") if settings["sampler"] is None else ("x=interval(0,10)", "y=int(interval(1,50))")
     _, space = split_overrides(words, is_grid=settings["sampler"] is None)

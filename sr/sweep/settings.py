@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sr.config.build import build_part
 from sr.config.command_line import read_text
 from sr.config.diff import flatten
 from sr.config.value import format_value
@@ -41,6 +40,8 @@ def check_settings(settings: dict[str, Any], space: Space, typed: Sequence[str])
 
 def check_parts(settings: dict[str, Any]) -> None:
     """Raise if Optuna does not take the options of the sampler or the pruner, whose types have been checked."""
+    from sr.config.build import build_part  # imports Lightning
+
     for key in ("sampler", "pruner"):
         for name, value in flatten(settings[key] or {}).items():
             if isinstance(value, int | float) and value < 0 and name.split(".")[0] not in SIGNED_OPTIONS:
