@@ -37,7 +37,7 @@ PROGRAM = """
 import json, multiprocessing, os, signal, sys, time
 report = {"argv": sys.argv[1:], "threads": os.environ.get("OMP_NUM_THREADS"), "name": os.environ["SR_SWEEP"],
           "file": __name__, "start": multiprocessing.get_start_method(),
-          "gpu": os.environ.get("CUDA_VISIBLE_DEVICES"), "stdin": sys.stdin.read(), "pid": os.getpid(),
+          "gpu": os.environ.get("CUDA_VISIBLE_DEVICES"), "stdin": sys.stdin.read(), "pid": os.getpid(), "cwd": os.getcwd(),
           "signals": [signal.getsignal(signal.SIGTERM) == signal.SIG_DFL,
                       signal.getsignal(signal.SIGINT) is signal.default_int_handler]}
 print(json.dumps(report), flush=True)
@@ -94,7 +94,7 @@ def test_a_trial_runs_as_its_command_would(pool: ProcessPool, program: Path) -> 
     assert report.pop("pid") != os.getpid()
     assert report == {
         "argv": ["x=1"], "threads": "3", "name": "mine", "file": "__main__", "gpu": None, "stdin": "",
-        "start": multiprocessing.get_start_method(),
+        "start": multiprocessing.get_start_method(), "cwd": str(Path.cwd()),
         "signals": [True, True],
     }  # fmt: skip
     assert program.with_suffix(".log").read_text().splitlines()[1:] == ["to stderr"]
@@ -116,6 +116,20 @@ def test_the_threads_that_the_user_has_set_are_taken(
     monkeypatch.setenv("OMP_NUM_THREADS", "5")
     wait(pool.start(make_task(program)))
     assert read_report(program)["threads"] == "5"
+
+
+def test_a_trial_has_the_folder_and_the_variables_of_now(
+    pool: ProcessPool, program: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not those with which the fork server has started."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+    wait(pool.start(make_task(program)))
+    program.with_suffix(".log").unlink()
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    monkeypatch.chdir(tmp_path)
+    wait(pool.start(make_task(program)))
+    report = read_report(program)
+    assert (report["gpu"], report["cwd"]) == (None, str(tmp_path))
 
 
 def test_each_end_has_its_exit_code(pool: ProcessPool, program: Path) -> None:

@@ -72,6 +72,7 @@ class ForkedJob(TrialJob):
     """A trial on this machine, as a fork of the server."""
 
     def __init__(self, task: Task) -> None:
+        task = replace(task, variables=os.environ | task.variables)  # the server's may be older
         context = multiprocessing.get_context("forkserver")
         self._process = context.Process(target=run_forked, args=(task,), name=task.name)
         self._process.start()
@@ -94,7 +95,9 @@ def run_forked(task: Task) -> None:
     with task.log.open("ab") as output:
         for descriptor in (1, 2):
             os.dup2(output.fileno(), descriptor)
+    os.environ.clear()
     os.environ.update(task.variables)
+    os.chdir(task.folder)
     flag, *words = task.program
     if flag == "-m":
         sys.argv = words
