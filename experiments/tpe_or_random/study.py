@@ -49,7 +49,7 @@ def count_steps(name: str) -> int:
         trial["folder"] for trial in read_trials(name)
     }  # a repeated choice of options has the run of the earlier one
     summaries = [Path(folder) / "summary.json" for folder in folders]
-    return sum(json.loads(file.read_text(encoding="utf-8"))["steps"] for file in summaries)
+    return sum(json.loads(file.read_text(encoding="utf-8"))["steps"] for file in summaries if file.exists())
 
 
 def search_by_tpe(name: str, seed: int, space: list[str]) -> None:
