@@ -24,11 +24,8 @@ SPACE = {
     "model.net.width": "choice(8,16,32,56)",
     "model/loss": "l1,mse,charbonnier",
 }
-RECIPE = {
-    "model.optimizer.lr": "3e-3",
-    "model.net.width": "56",
-    "model/loss": "l1",
-}  # of conf/experiment/fsrcnn_x3.yaml
+# The options of conf/experiment/fsrcnn_x3.yaml.
+RECIPE = {"model.optimizer.lr": "3e-3", "model.net.width": "56", "model/loss": "l1"}
 
 
 def run_sweep(name: str, *words: str) -> None:
@@ -45,9 +42,8 @@ def read_trials(name: str) -> list[dict[str, str]]:
 
 def count_steps(name: str) -> int:
     """Return how many steps the trials of a sweep have trained in all."""
-    folders = {
-        trial["folder"] for trial in read_trials(name)
-    }  # a repeated choice of options has the run of the earlier one
+    # A repeated choice of options has the run of the earlier one; a trial that failed at its start has none.
+    folders = {trial["folder"] for trial in read_trials(name)} - {""}
     summaries = [Path(folder) / "summary.json" for folder in folders]
     return sum(json.loads(file.read_text(encoding="utf-8"))["steps"] for file in summaries if file.exists())
 
