@@ -290,12 +290,13 @@ def test_a_sweep_is_found_by_its_name(runs: Path, compare: Any) -> None:
     folder = make_training(runs, "1-a", score(30, 31, 32, 33, 34))
     (runs / "sweeps" / "loss").mkdir(parents=True)
     with (runs / "sweeps" / "loss" / "trials.csv").open("w", newline="") as file:
-        csv.writer(file).writerows([["trial", "seed", "psnr", "seconds", "state", "folder", "reason"],
-                                    ["1", "0", "30", "9", "complete", str(folder), ""],
-                                    ["2", "1", "–", "9", "fail", "", "out of memory"]])  # fmt: skip
+        csv.writer(file).writerows([["trial", "seed", "psnr", "seconds", "state", "folder", "reason", "total"],
+                                    ["1", "0", "30", "9", "complete", str(folder), "", "24"],
+                                    ["2", "1", "–", "9", "fail", "", "out of memory", "24"]])  # fmt: skip
     out, content = compare(["sweep:loss"])
     assert [run["name"] for group in content["groups"] for run in group["runs"]] == ["1-a"]
     assert "trial 2 of loss: it has no run: out of memory" in out
+    assert "22 of 24 trials of loss: they have not ended" in out
 
 
 def test_csv_says_what_is_printed(runs: Path, sr: Any) -> None:

@@ -84,3 +84,12 @@ def test_of_several_objectives_each_trial_of_the_front_has_its_command(
     assert [(row["trial"], row["front"], row["psnr"]) for row in rows] == [
         ("3", "front", "31.0"), ("1", "front", "30.0"), ("2", "", "29.0")]  # fmt: skip
     assert all(shlex.split(row["command"])[-1] == f"model/net={row['model/net']}" for row in rows)
+
+
+def test_the_csv_file_of_an_unfinished_sweep_has_its_total(
+    make_result: Callable[..., SweepResult], tmp_path: Path
+) -> None:
+    result = make_result([30.0], [29.0])
+    result.study.total = 24
+    result.write()
+    assert [row["total"] for row in csv.DictReader((tmp_path / "trials.csv").open())] == ["24", "24"]

@@ -10,6 +10,7 @@ from sr.comparison.run import Skipped
 from sr.record.identity import MIN_ID_LENGTH, RUN_FILE, list_runs
 from sr.record.result import EVALUATION_FILE, PER_IMAGE_FILE, SUMMARY_FILE
 from sr.runtime.error import UserError, suggest_nearest
+from sr.runtime.terminal import format_count
 from sr.track.run_address import parse_run_id
 
 SWEEP, EXPERIMENT = "sweep:", "experiment:"  # before the name of a sweep, or of an experiment of MLflow
@@ -85,15 +86,20 @@ class RunFinder:
                 f"runs={SWEEP}{name}: expected the name of a sweep ({known}).{suggest_nearest(name, names)}"
             )
         with file.open(encoding="utf-8", newline="") as lines:
-            for row in csv.DictReader(lines):
-                folder = Path(row.get("folder") or "")
-                if row.get("folder") and not folder.is_dir():
-                    folder = self.runs / folder.name  # the runs were moved
-                if row.get("folder") and folder.is_dir():
-                    yield Source(folder=folder.resolve())
-                else:
-                    reason = row.get("reason") or row.get("state") or "it has not begun"
-                    self.skipped.append(Skipped(f"trial {row.get('trial')} of {name}", f"it has no run: {reason}"))
+            rows = list(csv.DictReader(lines))
+        for row in rows:
+            folder = Path(row.get("folder") or "")
+            if row.get("folder") and not folder.is_dir():
+                folder = self.runs / folder.name  # the runs were moved
+            if row.get("folder") and folder.is_dir():
+                yield Source(folder=folder.resolve())
+            else:
+                reason = row.get("reason") or row.get("state") or "it has not begun"
+                self.skipped.append(Skipped(f"trial {row.get('trial')} of {name}", f"it has no run: {reason}"))
+        total = int(rows[0].get("total") or 0) if rows else 0  # of an earlier version of sr it is not known
+        if total > len(rows):
+            missing = f"{total - len(rows)} of {format_count(total, 'trial')} of {name}"
+            self.skipped.append(Skipped(missing, "they have not ended: the sweep is running, or was interrupted"))
 
     def _match_id(self, word: str) -> Path:
         """Return the folder of the run whose ID, ours or MLflow's, begins with the word."""

@@ -36,7 +36,7 @@ class SweepResult:
         """Write the table and the CSV file into the sweep's folder."""
         trials, front = self.study.sort_trials(), self._list_front()
         write_atomic(self.folder / TABLE_FILE, format_trials(trials, self.objectives, self.keys, front) + "\n")
-        text = trials_to_csv(trials, self.objectives, self.keys, front, self.format_command)
+        text = trials_to_csv(trials, self.objectives, self.keys, front, self.format_command, self.study.total)
         write_atomic(self.folder / CSV_FILE, text)
 
     def print(self, can_grow: bool, has_tests: bool) -> None:

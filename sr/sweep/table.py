@@ -41,14 +41,18 @@ def trials_to_csv(
     keys: Sequence[str],
     front: Collection[int] = (),
     format_command: Callable[[FrozenTrial], str] = lambda trial: "",
+    total: int | None = None,
 ) -> str:
     """Return all trials as a CSV file, with the folder, commits and command of each run, and why it failed if it did.
 
-    Numbers are written with all their digits.
+    Numbers are written with all their digits. `total` is the number of trials of the sweep, with those that have not begun
+    (None: there are no others): each row has it, so that a reader notices that some are missing.
     """
     file = io.StringIO()
     writer = csv.writer(file)
-    writer.writerow(["trial", *keys, *objectives, "seconds", "state", "folder", "reason", FRONT, "commit", "command"])
+    writer.writerow(
+        ["trial", *keys, *objectives, "seconds", "state", "folder", "reason", FRONT, "commit", "command", "total"]
+    )
     for trial in trials:
         attributes = trial.user_attrs
         values = trial.values or [""] * len(objectives)
@@ -56,6 +60,7 @@ def trials_to_csv(
             trial.number + 1, *(trial.params.get(key, "") for key in keys), *values, attributes.get(SECONDS, ""),
             trial.state.name.lower(), attributes.get(FOLDER, ""), attributes.get(REASON, ""),
             FRONT if trial.number in front else "", " ".join(attributes.get(COMMITS, [])), format_command(trial),
+            len(trials) if total is None else max(total, len(trials)),
         ])  # fmt: skip
     return file.getvalue()
 
