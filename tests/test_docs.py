@@ -84,7 +84,7 @@ def whole_desk(desk: Path, world: Path) -> Path:
     layers = [layer for layer in VDSR(scale=4).modules() if hasattr(layer, "kernel_size")]
     np.savez(desk / "vdsr_official.npz", **{f"w{k:02}": layer.weight.detach().numpy() for k, layer in enumerate(layers)},
              **{f"b{k:02}": layer.bias.detach().numpy() for k, layer in enumerate(layers)})  # fmt: skip
-    best = train(desk, "model/net=rrdb", "model.net.blocks=1", "scale=4", "track=none", "paths.runs=others")
+    best = train(desk, "model/net=rrdb", *small("rrdb"), "scale=4", "track=none", "paths.runs=others")
     for name in ("CNN.ckpt", "GAN.ckpt"):
         (desk / name).write_bytes(best.read_bytes())
     type_command(
