@@ -89,8 +89,8 @@ def test_a_failed_and_a_killed_trial_are_recorded_and_the_others_go_on(sweep: Ca
     }
     assert list_failures(study) == [0, 1]
     table = format_trials(study.sort_trials(), ["psnr"], ["x"])
-    assert table.splitlines()[2].split()[:3] == ["3", "3", "0.0000"]  # the best first
-    assert "trial 1: x: expected another number" in table
+    assert table.splitlines()[2].split()[:3] == ["2", "3", "0.0000"]  # the best first
+    assert "trial 0: x: expected another number" in table
     assert trials_to_csv(study.sort_trials(), ["psnr"], ["x"]).count(",fail,") == 2
 
 

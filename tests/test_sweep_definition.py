@@ -92,7 +92,7 @@ def test_each_trial_has_the_commits_that_it_ran_on(tmp_path: Path) -> None:
     study.record_success(study.start_trial().number, [3.0])
     assert [trial.user_attrs[COMMITS] for trial in study.trials] == [["aaaa"], ["aaaa", "bbbb"], ["bbbb"]]
     rows = trials_to_csv(study.trials, ["psnr"], ["x"]).splitlines()
-    assert rows[2] == "2,2,2.0,,complete,,,,aaaa bbbb,,3"
+    assert rows[2] == "1,2,2.0,,complete,,,,aaaa bbbb,,3"
     assert open_study("bbbb").commits == ["aaaa", "bbbb"]
     assert open_study(None).commits == ["aaaa", "bbbb"]  # an installed package has no commit
     optuna.logging.set_verbosity(optuna.logging.INFO)

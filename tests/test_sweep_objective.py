@@ -138,6 +138,6 @@ def test_the_front_of_nsga2_equals_brute_force_and_is_marked(tmp_path: Path) -> 
     assert {trial.number for trial in trials[: len(front)]} == front  # before all others …
     assert [t.values[0] for t in trials[: len(front)]] == sorted((points[k][0] for k in front), reverse=True)
     rows = list(csv.DictReader(io.StringIO(trials_to_csv(trials, ["psnr", "ms_per_image"], ["width", "depth"], front))))
-    assert {int(row["trial"]) - 1 for row in rows if row["front"] == "front"} == front  # … and marked
+    assert {int(row["trial"]) for row in rows if row["front"] == "front"} == front  # … and marked
     table = format_trials(trials, ["psnr", "ms_per_image"], ["width", "depth"], front).splitlines()
     assert all(line.endswith("front") for line in table[2 : 2 + min(len(front), 30)])

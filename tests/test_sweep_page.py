@@ -97,11 +97,11 @@ def test_the_page_has_the_best_command_the_trials_and_their_reasons(record: Reco
     rows = re.findall(r"<tr>(.*?)</tr>", html.split('id="trials"')[1].split('id="definition"')[0], re.DOTALL)[1:]
     cells = [re.findall(r">([^<>]*)(?:</a>)?</t[hd]>", row) for row in rows]
     assert [row[:3] for row in cells] == [
-        ["2", "finished", "31.2500"],
-        ["1", "finished", "30.5000"],
-        ["4", "finished", "29.0000"],
-        ["3", "failed", "–"],
-        ["5", "unfinished", "–"],
+        ["1", "finished", "31.2500"],
+        ["0", "finished", "30.5000"],
+        ["3", "finished", "29.0000"],
+        ["2", "failed", "–"],
+        ["4", "unfinished", "–"],
     ]
     assert cells[3][-1] == "out of memory &lt;2 GB&gt;"
     assert 'href="../../run%201"' in rows[0]
@@ -120,7 +120,7 @@ def test_the_front_of_two_objectives_is_on_the_page(record: Record) -> None:
     results = [(30.0, 5.0), (31.0, 9.0), (29.0, 6.0), (32.0, 20.0), (31.0, 10.0)]
     html = build_page(record(*results, objectives=("psnr", "ms_per_image"))()).render()
     front = html.split('id="pareto-front"')[1].split('id="charts"')[0]
-    assert re.findall(r"Trial (\d):", front) == ["4", "2", "1"]
+    assert re.findall(r"Trial (\d):", front) == ["3", "1", "0"]
     assert "psnr: more is better; ms_per_image: less is better" in html
     assert "Optimization history of ms_per_image" in html
 
@@ -140,7 +140,6 @@ def test_what_cannot_be_drawn_is_a_note(record: Record, results: list[Any], note
     missing = {chart.title for chart in charts if chart.figure is None}
     assert notes <= missing
     assert all(chart.note for chart in charts if chart.figure is None)
-    assert "Optuna counts trials" in build_page(state).render()
     if len(results) == 2 and results[0] == 30.0:
         assert {c.title for c in charts} - missing == {
             "Optimization history of psnr",

@@ -475,7 +475,7 @@ def test_a_trial_that_still_runs_is_waited_for(
     sweep.run()
     thread.join(10)
     assert sweep.pool.events == ["start x=1", "close"]
-    assert f"trial 1 still runs (process {os.getpid()} on " in capsys.readouterr().err
+    assert f"trial 0 still runs (process {os.getpid()} on " in capsys.readouterr().err
 
 
 def test_a_page_that_cannot_be_written_does_not_end_the_sweep(

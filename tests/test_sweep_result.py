@@ -66,23 +66,23 @@ def test_failed_trials_end_the_command_with_exit_code_3(
     out, err = capsys.readouterr()
     assert end.value.code == 3
     assert "2 of 3 trials failed" in err
-    assert "trial 2: out of memory" in out
+    assert "trial 1: out of memory" in out
 
 
 def test_of_several_objectives_each_trial_of_the_front_has_its_command(
     make_result: Callable[..., SweepResult], capsys: pytest.CaptureFixture, tmp_path: Path
 ) -> None:
-    """Trial 2 is worse than trial 1 in both; the others are better in one objective each."""
+    """Trial 1 is worse than trial 0 in both; the others are better in one objective each."""
     result = make_result([30.0, 5.0], [29.0, 6.0], [31.0, 9.0])
     result.write()
     result.print(can_grow=False, has_tests=False)
     lines = read_lines(capsys.readouterr().out)
-    assert lines["front 3"][-1] == "model/net=c"
-    assert lines["front 1"][-1] == "model/net=a"
-    assert "front 2" not in lines
+    assert lines["front 2"][-1] == "model/net=c"
+    assert lines["front 0"][-1] == "model/net=a"
+    assert "front 1" not in lines
     rows = list(csv.DictReader((tmp_path / "trials.csv").open()))
     assert [(row["trial"], row["front"], row["psnr"]) for row in rows] == [
-        ("3", "front", "31.0"), ("1", "front", "30.0"), ("2", "", "29.0")]  # fmt: skip
+        ("2", "front", "31.0"), ("0", "front", "30.0"), ("1", "", "29.0")]  # fmt: skip
     assert all(shlex.split(row["command"])[-1] == f"model/net={row['model/net']}" for row in rows)
 
 

@@ -118,15 +118,15 @@ def _add_best(section: Section, state: SweepState) -> None:
         return
     if len(state.objectives) > 1:
         section.add_text("No other trial is better in all objectives than one of these.")
-        rows = [[trial.number + 1, *_list_values(trial), *_list_options(trial, state)] for trial in state.best]
+        rows = [[trial.number, *_list_values(trial), *_list_options(trial, state)] for trial in state.best]
         section.add_table("Pareto front", ["trial", *state.objectives, *state.options], rows)
     else:
         trial = state.best[0]
-        facts = {"trial": trial.number + 1, state.objectives[0]: f"{trial.values[0]:.4f}"}
+        facts = {"trial": trial.number, state.objectives[0]: f"{trial.values[0]:.4f}"}
         section.add_facts(facts | {option: _format_option(trial.params.get(option)) for option in state.options})
     for trial in state.best[:MAX_COMMANDS]:
         if len(state.best) > 1:
-            section.add_text(f"Trial {trial.number + 1}:")
+            section.add_text(f"Trial {trial.number}:")
         section.add_command(mask_passwords(state.format_command(trial)))
 
 
@@ -139,7 +139,6 @@ def _add_charts(section: Section, state: SweepState) -> None:
             section.add_chart(chart.figure, chart.title, is_half=chart.is_part)
     for note in notes:
         section.add_text(note)
-    section.add_text("Optuna counts trials from 0: its trial 0 is trial 1 of the table.")
 
 
 def _add_importances(section: Section, state: SweepState) -> None:
@@ -159,7 +158,7 @@ def _add_trials(section: Section, state: SweepState) -> None:
     for trial in state.trials:
         address = addresses.get(trial.number)
         pages = [PageCell("page", href=address) if address else None] * has_pages
-        row = [trial.number + 1, STATES[trial.state], *_list_values(trial, len(state.objectives))]
+        row = [trial.number, STATES[trial.state], *_list_values(trial, len(state.objectives))]
         row += [*_list_options(trial, state), _format_seconds(trial), _link_folder(trial, state.folder), *pages]
         rows.append([*row, trial.user_attrs.get(REASON, "")])
     if not any(row[-1] for row in rows):

@@ -79,7 +79,7 @@ class SweepResult:
         elif not front:
             print(f"best trial  {self.format_command(complete[0])}")
         for trial in complete[: min(len(front), MAX_COMMANDS)]:
-            print(f"front {trial.number + 1:<5} {self.format_command(trial)}")
+            print(f"front {trial.number:<5} {self.format_command(trial)}")
         if len(front) > MAX_COMMANDS:
             print(f"front       {len(front)} trials in all; {self.folder / CSV_FILE} has the command of each")
 

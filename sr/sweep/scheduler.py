@@ -111,7 +111,7 @@ class Scheduler:
         log.parent.mkdir(exist_ok=True)
         options = " ".join(to_words(dict(trial.params)))
         if self.progress:
-            self.progress.write(f"trial {trial.number + 1} of {self.study.total}: {options}")
+            self.progress.write(f"trial {trial.number}: {options}")
         channel = Channel.create(self.folder, trial.number)
         variables = {NAME_VARIABLE: self.folder.name, NUMBER_VARIABLE: str(trial.number)}
         variables[CHANNEL_VARIABLE] = str(channel.folder)
@@ -221,7 +221,7 @@ def _wait_for_end(trial: Trial) -> None:
         if not is_reported:
             is_reported = True
             where = f"process {identity.pid} on {identity.host}"
-            print(f"trial {trial.number + 1} still runs ({where}): waiting for its checkpoint …", file=sys.stderr)
+            print(f"trial {trial.number} still runs ({where}): waiting for its checkpoint …", file=sys.stderr)
         time.sleep(POLL_SECONDS)
 
 

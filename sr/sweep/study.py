@@ -90,7 +90,7 @@ class Study:
 
     def _copy_result(self, earlier: FrozenTrial, trial: Trial) -> None:
         """Record that a trial has the options of an earlier one, and so its result."""
-        trial.set_user_attr(REASON, f"the options of trial {earlier.number + 1}, and so its result")
+        trial.set_user_attr(REASON, f"the options of trial {earlier.number}, and so its result")
         for name in {FOLDER, COMMITS} & earlier.user_attrs.keys():
             trial.set_user_attr(name, earlier.user_attrs[name])
         trial.set_user_attr(SECONDS, 0.0)

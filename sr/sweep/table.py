@@ -31,7 +31,7 @@ def format_trials(
     text = format_table([header, *rows[:MAX_ROWS]])
     if len(rows) > MAX_ROWS:
         text += f"\n… and {len(rows) - MAX_ROWS} more, in trials.csv"
-    reasons = [f"trial {t.number + 1}: {t.user_attrs[REASON]}" for t in trials if REASON in t.user_attrs]
+    reasons = [f"trial {t.number}: {t.user_attrs[REASON]}" for t in trials if REASON in t.user_attrs]
     return "\n".join([text, *([""] if reasons else []), *reasons])
 
 
@@ -57,7 +57,7 @@ def trials_to_csv(
         attributes = trial.user_attrs
         values = trial.values or [""] * len(objectives)
         writer.writerow([
-            trial.number + 1, *(trial.params.get(key, "") for key in keys), *values, attributes.get(SECONDS, ""),
+            trial.number, *(trial.params.get(key, "") for key in keys), *values, attributes.get(SECONDS, ""),
             trial.state.name.lower(), attributes.get(FOLDER, ""), attributes.get(REASON, ""),
             FRONT if trial.number in front else "", " ".join(attributes.get(COMMITS, [])), format_command(trial),
             len(trials) if total is None else max(total, len(trials)),
@@ -72,7 +72,7 @@ def _make_row(
     params = [_format_param(trial.params.get(key)) for key in keys]
     seconds = trial.user_attrs.get(SECONDS)
     state = FRONT if trial.number in front else STATES[trial.state]
-    return (str(trial.number + 1), *params, *values, "–" if seconds is None else f"{seconds:.0f}", state)
+    return (str(trial.number), *params, *values, "–" if seconds is None else f"{seconds:.0f}", state)
 
 
 def _format_value(value: float) -> str:
