@@ -383,7 +383,7 @@ def test_of_a_distance_the_lowest_is_the_best(runs: Path, compare: Any) -> None:
         text = (folder / "evaluate.json").read_text().replace('"psnr"', '"lpips"').replace("30.0", str(value))
         (folder / "evaluate.json").write_text(text)
     assert [row["name"] for row in compare(columns=["lpips"])[1]["tables"][0]["rows"]] == ["bicubic", "b", "a"]
-    assert r"b & 1 & \textbf{0.1000} & -27.9000" in compare.latex(columns=["lpips"])
+    assert r"b & 1 & \textbf{0.1000} & $-$27.9000" in compare.latex(columns=["lpips"])
 
 
 def test_the_verdicts_are_those_of_the_statistics(runs: Path, compare: Any) -> None:

@@ -2,6 +2,7 @@
 
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +149,8 @@ def test_the_page_has_tables_verdicts_options_and_what_was_left_out(
         make_training(tmp_path, f"run-{k}", values, loss=loss)
     make_training(tmp_path, "untested", {})
     comparison = make_comparison_of(tmp_path, ["run-0", "run-1", "run-2", "run-3", "untested"])
+    pair = comparison.tables[0].pairs[0]
+    pair.power, pair.result = "a difference of 0.05 dB is found", replace(pair.result, p_corrected=0.0004)
     page = write_page(comparison, tmp_path, images=0, footer={"command": "sr.compare runs"}).read_text()
     assert [re.sub(r"<.*?>", "", title) for title in re.findall(r"<h2.*?</h2>", page)] == ["Results", "Left out"]
     assert "&lt;mse&gt;" in page and "<mse>" not in page
@@ -155,6 +158,7 @@ def test_the_page_has_tables_verdicts_options_and_what_was_left_out(
     assert re.search(r"fft +– +33\.\d\d|fft +1 +34\.40", text), text[:3000]
     assert re.search(r"charbonnier against &lt;mse&gt; +better by", text)
     assert "untested" in text and "it has no test results" in text
+    assert re.search(r"not of two methods\. A difference of 0\.05 dB is found .*? &lt; 0\.001 ", text)
     assert page.count('class="diagram"') == 1  # of four groups
     assert "sr.compare runs" in page
     assert capsys.readouterr().err == ""

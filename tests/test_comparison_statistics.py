@@ -165,13 +165,20 @@ def test_correction_for_all_pairs() -> None:
     pairs = [replace(pair, p=0.02), few, replace(pair, p=0.011), same, replace(pair, p=0.03)]
     corrected = correct_pairs(pairs)
     assert [r.p_corrected for r in corrected] == pytest.approx([0.04, 1, 0.033, 1, 0.04])
-    assert [r.pairs for r in corrected] == [3, 1, 3, 1, 3]
+    assert [r.pairs for r in corrected] == [3, 4, 3, 4, 3]
     assert [r.verdict for r in corrected] == ["better", "too few images", "better", "identical", "better"]
     twice = correct_pairs([replace(pair, p=0.03), replace(pair, p=0.04)])
     assert describe_verdict(twice[0], "dB", "Set14") == (
         "not distinguishable: 0.10 dB [0.06, 0.13] on Set14 (n = 14, 1 seed) after correction for 2 pairs, p = 0.060"
     )
     assert correct_pairs([]) == []
+    assert [r.pairs for r in correct_pairs([same])] == [1]
+
+
+def test_the_images_needed_are_those_for_all_pairs_of_the_table() -> None:
+    """On six images the smallest p is 1/32, too large for one of 28 pairs; on eleven it is 1/1024, and 28/1024 < 0.05."""
+    few = correct_pairs([compare_groups(BASE[:5] + 1, BASE[:5])] * 28)
+    assert describe_verdict(few[0], "dB", "Set5") == "too few images to tell on Set5 (n = 5): at least 6 more needed"
 
 
 @pytest.mark.parametrize("seeds", [(1, 1), (3, 3), (1, 4)])

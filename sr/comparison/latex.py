@@ -15,6 +15,7 @@ SPECIAL = {
     "–": "--", "−": "$-$", "…": r"\dots{}", "α": r"$\alpha$", "σ": r"$\sigma$", "²": r"$^2$", '"': "''",
 }  # fmt: skip
 JOINT_METRICS = 2  # of each set, in the table of all sets
+_SIGN = re.compile(r"^-(?=[\d$])")  # of a negative number; as text it would be a hyphen
 MARKS = {BEST: r"\textbf{%s}", SECOND: r"\underline{%s}"}
 
 
@@ -77,5 +78,6 @@ def _format_environment(
 
 
 def _format_row(cells: Sequence[TextCell]) -> str:
-    texts = [MARKS[cell.rank] % escape_latex(cell.text) if cell.rank else escape_latex(cell.text) for cell in cells]
-    return rf"{' & '.join(texts)} \\"
+    texts = [_SIGN.sub("$-$", escape_latex(cell.text)) for cell in cells]
+    marked = [MARKS[cell.rank] % text if cell.rank else text for cell, text in zip(cells, texts, strict=True)]
+    return rf"{' & '.join(marked)} \\"

@@ -18,6 +18,7 @@ from sr.comparison.ranking import LEAST_GROUPS, draw_critical_differences
 from sr.comparison.run import GroupPair, RunComparison, Table
 from sr.comparison.shared_images import align_groups
 from sr.comparison.text import describe_size
+from sr.comparison.verdict import Verdict
 from sr.page.document import Page, PageCell, Section
 from sr.record.run_file import create_folder, write_atomic
 
@@ -124,10 +125,12 @@ def _lay_out_pair(pair: GroupPair, digits: int) -> list[Any]:
         interval = PageCell(f"{low} … {high}", result.interval[0])
     return [
         f"{pair.first} against {pair.second}",
-        " ".join(filter(None, [pair.sentence, pair.power])),
+        ". ".join(filter(None, [pair.sentence, pair.power[:1].upper() + pair.power[1:]])),
         _make_number(result.difference, digits, "+"),
         interval,
-        _make_number(p, 3),
+        PageCell("–")
+        if result.verdict == Verdict.TOO_FEW_IMAGES
+        else PageCell(f"{p:.3f}" if p >= 0.001 else "< 0.001", p),
         PageCell(f"{result.wins} of {result.images}", float(result.wins)),
     ]
 

@@ -73,15 +73,17 @@ def correct_pairs(results: Sequence[PairResult]) -> list[PairResult]:
     """Return the pairs of a table with p corrected by Holm for all of them.
 
     Pairs on fewer than 6 images do not count, because they cannot be significant (R. E. Tarone 1990,
-    https://doi.org/10.2307/2531456): a row of five images costs the others nothing. Neither do identical ones.
+    https://doi.org/10.2307/2531456): a row of five images costs the others nothing. Neither do identical ones. `pairs` of
+    one that does not count is the number of all that are not identical: with more images it would be corrected for these.
     """
     from statsmodels.stats.multitest import multipletests
 
-    counted = [k for k, r in enumerate(results) if r.images >= count_images() and r.verdict != Verdict.IDENTICAL]
+    distinct = [k for k, result in enumerate(results) if result.verdict != Verdict.IDENTICAL]
+    counted = [k for k in distinct if results[k].images >= count_images()]
     corrected = multipletests([results[k].p for k in counted], ALPHA, method="holm")[1] if counted else []
     values = dict(zip(counted, map(float, corrected), strict=True))
     return [
-        replace(result, pairs=len(counted) if k in values else 1, p_corrected=values.get(k, 1.0))
+        replace(result, pairs=len(counted) if k in values else max(len(distinct), 1), p_corrected=values.get(k, 1.0))
         for k, result in enumerate(results)
     ]
 
