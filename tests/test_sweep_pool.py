@@ -462,6 +462,7 @@ def test_a_trial_that_still_runs_is_waited_for(
     sweep.study.start_trial()
     former = Channel.create(tmp_path, 0)
     LineFile(former.folder / MESSAGES_FILE).append(folder=str(tmp_path))
+    LineFile(former.folder / MESSAGES_FILE).append(step=50, value=6.5)
 
     def finish() -> None:
         while former.folder.exists():  # the trial is interrupted by that
@@ -476,6 +477,7 @@ def test_a_trial_that_still_runs_is_waited_for(
     thread.join(10)
     assert sweep.pool.events == ["start x=1", "close"]
     assert f"trial 0 still runs (process {os.getpid()} on " in capsys.readouterr().err
+    assert sweep.study.trials[0].intermediate_values == {50: 6.5}  # by which a pruner compares later trials
 
 
 def test_a_page_that_cannot_be_written_does_not_end_the_sweep(

@@ -88,7 +88,7 @@ class Scheduler:
         by_number = {trial.number: trial for trial in self.unfinished}
         for channel in Channel.list_existing(self.folder):
             if channel.number in by_number:
-                self._read_folder(by_number[channel.number], channel.receive())
+                self._record_messages(by_number[channel.number], channel.receive())
             channel.remove()  # its run ends with a checkpoint
         for trial in self.unfinished:
             if job_id := trial.user_attrs.get(JOB):
@@ -125,10 +125,10 @@ class Scheduler:
         has_ended = running.job.has_ended  # read first: no message can follow
         messages = running.channel.receive()
         running.has_begun = running.has_begun or bool(messages)
-        self._read_folder(running.trial, messages)
+        self._record_messages(running.trial, messages)
         for message in messages:
             if "value" in message:
-                running.channel.answer(self._should_prune(running.trial, message))
+                running.channel.answer(self._should_prune(running.trial))
         if has_ended:
             self.running.remove(running)
             self._record_end(running)
@@ -141,16 +141,17 @@ class Scheduler:
         except Exception as error:  # whatever a page needs: the sweep goes on without it
             print(f"note: the results so far could not be written ({type(error).__name__}: {error})", file=sys.stderr)
 
-    def _read_folder(self, trial: Trial, messages: list[dict[str, Any]]) -> None:
-        """Store the folder of a trial's run, by which it is resumed."""
+    def _record_messages(self, trial: Trial, messages: list[dict[str, Any]]) -> None:
+        """Store the folder of a trial's run, by which it is resumed, and the values of its validations."""
         for message in messages:
             if "folder" in message:
                 trial.set_user_attr(FOLDER, message["folder"])
+            if "value" in message and len(self.objectives) == 1:
+                trial.report(message["value"], int(message["step"]))
 
-    def _should_prune(self, trial: Trial, message: dict[str, Any]) -> bool:
+    def _should_prune(self, trial: Trial) -> bool:
         if len(self.objectives) > 1:  # Optuna prunes by one value only
             return False
-        trial.report(message["value"], int(message["step"]))
         if trial.user_attrs.get(PRUNED) or not trial.should_prune():
             return trial.user_attrs.get(PRUNED, False)
         trial.set_user_attr(PRUNED, True)  # its run will end as a finished one
@@ -204,7 +205,7 @@ class Scheduler:
         while self.running and time.monotonic() < deadline:
             for running in list(self.running):
                 has_ended = running.job.has_ended
-                self._read_folder(running.trial, running.channel.receive())
+                self._record_messages(running.trial, running.channel.receive())
                 if has_ended:
                     self.running.remove(running)
                     running.channel.remove()
