@@ -264,6 +264,7 @@ def test_critical_differences() -> None:
     assert rank_groups(groups, higher_is_better=False)[0]["d"] == pytest.approx(5 - ranks["d"])
     svg = draw_critical_differences(groups, pairs)
     assert svg == draw_critical_differences(groups, pairs) and b"mean rank over 40 images" in svg
+    assert b"p &lt; 0.001" in svg and b"a bar connects, at its dots, groups of which no two are distinguished" in svg
     assert draw_critical_differences(groups, pairs, file_format="png").startswith(b"\x89PNG")
     assert rank_groups({key: [math.inf] for key in "abcd"}) == (dict.fromkeys("abcd", 2.5), 1.0, 0)
     assert rank_groups(dict.fromkeys("abcd", BASE)) == (dict.fromkeys("abcd", 2.5), 1.0, 14)

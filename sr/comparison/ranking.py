@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from sr.comparison.verdict import PairResult, Verdict
+from sr.comparison.verdict import PairResult, Verdict, format_p
 
 LEAST_GROUPS = 4
 
@@ -64,7 +64,8 @@ def draw_critical_differences(
     figure = Figure(figsize=(8, 1.2 + 0.3 * len(groups)), layout="constrained")
     axes = figure.add_subplot()
     critical_difference_diagram(ranks, significance, ax=axes, crossbar_props={"marker": "o", "markersize": 4})
-    figure.suptitle(f"mean rank over {images} images, 1 is best; Friedman p = {p:.3g}", fontsize=10)
+    title = f"mean rank over {images} images, 1 is best; Friedman's test of all: {format_p(p)}"
+    figure.suptitle(f"{title}\na bar connects, at its dots, groups of which no two are distinguished", fontsize=10)
     buffer = io.BytesIO()
     with mpl.rc_context({"svg.hashsalt": "sr", "svg.fonttype": "none"}):
         metadata = {"Date": None} if file_format == "svg" else None  # equal input, equal bytes

@@ -113,7 +113,7 @@ def describe_verdict(pair: PairResult, unit: str = "", set_name: str = "", digit
     while digits < MAX_DIGITS and float(f"{low:.{digits}f}") == 0:
         digits += 1
     numbers = _format_difference(sign * pair.difference, (low, high), unit, digits)
-    p = _format_p(pair.p if pair.p_corrected is None else pair.p_corrected)
+    p = format_p(pair.p if pair.p_corrected is None else pair.p_corrected)
     return f"{pair.verdict} by {numbers}{place} ({_format_count(pair)}), {p}{_explain_scope(pair)}"
 
 
@@ -128,7 +128,8 @@ def _format_number(value: float, digits: int) -> str:
     return text.lstrip("-") if float(text) == 0 else text.replace("-", "−")
 
 
-def _format_p(p: float) -> str:
+def format_p(p: float) -> str:
+    """Return `p = 0.012`, `p = 0.35` or `p < 0.001`."""
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
 
 
@@ -143,8 +144,8 @@ def _explain(pair: PairResult) -> str:
     """Return why a difference that looks like one is none."""
     if not pair.interval[0] <= 0 <= pair.interval[1]:  # p decides
         if pair.p_corrected is not None and pair.p < ALPHA:
-            return f" after correction for {pair.pairs} pairs, {_format_p(pair.p_corrected)}"
-        return f", {_format_p(pair.p)}"
+            return f" after correction for {pair.pairs} pairs, {format_p(pair.p_corrected)}"
+        return f", {format_p(pair.p)}"
     if pair.p_seeds is not None and pair.p_images < ALPHA:
         return "; within the spread of the seeds" + ", and 2 seeds are few" * (2 in pair.seeds)
     return _explain_scope(pair)
