@@ -17,7 +17,7 @@ import pytest
 
 from sr.config.build import build_part
 from sr.record import trial
-from sr.record.identity import Identity, list_runs, write_identity
+from sr.record.identity import Identity, list_runs, read_identity, write_identity
 from sr.record.result import SUMMARY_FILE, TrainingResult
 from sr.record.trial import ANSWERS_FILE, CHANNEL_VARIABLE, MESSAGES_FILE, LineFile, TrialChannel
 from sr.runtime.error import UserError
@@ -452,7 +452,10 @@ def test_who_interrupts_a_trial_on_this_machine_interrupts_the_sweep(
 
 
 def test_a_trial_that_still_runs_is_waited_for(
-    make_scheduler: Callable[..., Scheduler], tmp_path: Path, capsys: pytest.CaptureFixture
+    make_scheduler: Callable[..., Scheduler],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
 ) -> None:
     """The sweep was killed before it had read where the trial's run is; its channel says it."""
     identity = Identity()
@@ -464,9 +467,18 @@ def test_a_trial_that_still_runs_is_waited_for(
     LineFile(former.folder / MESSAGES_FILE).append(folder=str(tmp_path))
     LineFile(former.folder / MESSAGES_FILE).append(step=50, value=6.5)
 
+    has_looked = threading.Event()
+
+    def look(folder: Path) -> Identity | None:
+        found = read_identity(folder)
+        has_looked.set()
+        return found
+
+    monkeypatch.setattr(scheduler, "read_identity", look)
+
     def finish() -> None:
-        while former.folder.exists():  # the trial is interrupted by that
-            time.sleep(0.01)
+        has_looked.wait(60)
+        assert not former.folder.exists()  # the trial is interrupted by that
         assert sweep.pool.events == []
         identity.status = "KILLED"
         write_identity(tmp_path, identity)
