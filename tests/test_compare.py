@@ -299,6 +299,17 @@ def test_a_sweep_is_found_by_its_name(runs: Path, compare: Any) -> None:
     assert "22 of 24 trials of loss: they have not ended" in out
 
 
+def test_on_too_few_images_all_pairs_share_one_line(runs: Path, compare: Any) -> None:
+    """Three groups on five images: p of each pair is 1/16 at best, and one of three pairs needs seven: 3/64 < 0.05."""
+    for k, net in enumerate(("espcn", "fsrcnn", "imdn")):
+        make_training(runs, net, score(*[30 + k] * 5), net=net)
+    out, content = compare(power=0.05)
+    assert out.count("too few images") == 1
+    assert "\n  all 3 pairs: too few images to tell on Set5 (n = 5): at least 2 more needed\n" in out
+    assert "compare.json has what power= asks for" in out
+    assert all("of 0.05 dB is found" in pair["power"] for pair in content["tables"][0]["pairs"])
+
+
 def test_csv_says_what_is_printed(runs: Path, sr: Any) -> None:
     study(runs)
     answer = sr("compare", "runs", "track=none", "output=out")

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from sr.comparison.layout import BEST, SECOND, TextCell, lay_out_options, lay_out_table
 from sr.comparison.run import GroupPair, RunComparison, Table
+from sr.comparison.verdict import Verdict
 from sr.runtime.terminal import TABLE_WIDTH, format_count, format_table
 
 WIDTH = 100  # characters of a line of text; tables have TABLE_WIDTH
@@ -59,19 +60,29 @@ def describe_size(table: Table) -> str:
 def list_remarks(table: Table, most: int | None = None) -> Iterator[str]:
     """Yield the lines under a table: the verdict of each pair, and the notes.
 
-    Of more than `most` pairs only those with the best group.
+    Of more than `most` pairs only those with the best group. If a table has too few images, all its pairs share one line.
     """
     is_cut = most is not None and len(table.pairs) > most
     shown = [pair for pair in table.pairs if pair.first == table.pairs[0].first] if is_cut else table.pairs
+    lines = [line for pair in shown for line in format_pair(pair)]
     notes = [*table.notes]
-    if is_cut:
+    if has_too_few_images(table):
+        lines = [f"all {len(table.pairs)} pairs: {table.pairs[0].sentence}"]
+        notes += ["compare.json has what power= asks for, for each pair"] * bool(table.pairs[0].power)
+    elif is_cut:
         notes.append(f"{len(table.pairs) - len(shown)} more pairs are in compare.md")
-    if shown:
+    if lines:
         yield ""
-        yield from (f"  {line}" for pair in shown for line in format_pair(pair))
+        yield from (f"  {line}" for line in lines)
     if notes:
         yield ""
         yield from (f"  note: {note}" for note in notes)
+
+
+def has_too_few_images(table: Table) -> bool:
+    """Return whether every one of several pairs has the same verdict, that there are too few images."""
+    is_same = len({pair.sentence for pair in table.pairs}) == 1
+    return len(table.pairs) > 1 and is_same and table.pairs[0].result.verdict == Verdict.TOO_FEW_IMAGES
 
 
 def format_pair(pair: GroupPair) -> list[str]:
