@@ -17,7 +17,7 @@ from sr.runtime.error import UserError
 
 PART_PACKAGES = (  # of sr
     "adversarial", "alarm", "augment", "data", "degrade", "discriminator", "loss", "metric", "model", "net", "penalty",
-    "schedule", "track", "trainer",
+    "profile", "schedule", "track", "trainer",
 )  # fmt: skip
 FUNCTION_PACKAGES = "sr.schedule."  # where parts are functions; in all other packages they are classes
 LIBRARY_PARTS = {  # prefix of the module -> base class that a part defined there must have

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from sr.runtime.error import UserError
 from sr.sweep.pool.command import run_command
@@ -31,7 +31,7 @@ class SubmititPool(Pool):
         self,
         jobs: int,
         is_on_gpu: bool,
-        cluster: str = "slurm",
+        cluster: Literal["slurm", "local"] = "slurm",
         partition: str | None = None,
         minutes: int = 1440,
         cpus: int = 4,
@@ -43,8 +43,6 @@ class SubmititPool(Pool):
             import submitit
         except ImportError:
             raise UserError("sweep/pool=submitit: expected the package submitit: pip install 'sr[slurm]'") from None
-        if cluster not in ("slurm", "local"):
-            raise UserError(f"sweep.pool.cluster={cluster}: expected slurm or local")
         if cluster == "slurm" and shutil.which("sbatch") is None:
             raise UserError("sweep/pool=submitit: expected a machine of a SLURM cluster (found no command sbatch)")
         self.cluster, self.threads, self._executor_class = cluster, cpus, submitit.AutoExecutor
