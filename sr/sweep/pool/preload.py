@@ -5,7 +5,10 @@ Nothing here may start a thread or initialize CUDA, neither of which survives a 
 
 import gc
 import importlib
+import os
 import signal
+
+VARIABLE = "SR_FORK_SERVER"  # says that this process is the server, not one that only imports every module of sr
 
 MODULES = (
     "sr.runtime.torchvision_shim",  # before Lightning and torchmetrics
@@ -14,12 +17,19 @@ MODULES = (
     "sr.training.report_page", "sr.page.curves", "sr.page.chart", "plotly.graph_objs._figure",
 )  # fmt: skip
 
-# Ctrl-C and SIGTERM reach every process of a sweep, but they are for the trials: these end with a checkpoint, and the
-# server reports their exit codes after that.
-for _number in (signal.SIGINT, signal.SIGTERM):
-    signal.signal(_number, signal.SIG_IGN)
-for _name in MODULES:
-    importlib.import_module(_name)
-importlib.import_module("hydra.core.plugins").Plugins.instance()  # searches all packages for plugins of Hydra
-gc.collect()
-gc.freeze()  # a search for garbage in a trial would copy the pages of all these objects
+
+def prepare_server() -> None:
+    """Ignore Ctrl-C and SIGTERM, and import the libraries."""
+    # Both reach every process of a sweep, but they are for the trials: these end with a checkpoint, and the server reports
+    # their exit codes after that.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    for name in MODULES:
+        importlib.import_module(name)
+    importlib.import_module("hydra.core.plugins").Plugins.instance()  # searches all packages for plugins of Hydra
+    gc.collect()
+    gc.freeze()  # a search for garbage in a trial would copy the pages of all these objects
+
+
+if VARIABLE in os.environ:
+    prepare_server()
