@@ -14,7 +14,7 @@ from sr.comparison.collect import RunCollector
 from sr.comparison.comparing import make_comparison
 from sr.comparison.page import make_cell, write_page
 from sr.comparison.run import Group, Measure, RunComparison, Table, TableCell, TableRow
-from sr.page.curves import CurvePoint, join_curves
+from sr.page.curves import CurveGroup, CurvePoint, draw_curves, join_curves
 from sr.record.journal_format import encode_entry
 from sr.track.address import default_uri
 from sr.track.curves import count_images_per_step, read_curves
@@ -100,6 +100,20 @@ def test_curves_of_groups_have_a_band_and_three_axes(tmp_path: Path) -> None:
     seconds = figure.layout.updatemenus[1].buttons[1].args[0]["x"]
     assert [list(x) for x in seconds[:3]] == [[5.0, 5.0], [5.0], [0, 5.0]]
     assert draw_group_curves([Group(name="espcn", runs=[])]) is None
+
+
+def test_an_untrained_net_does_not_hide_the_differences_between_trained_ones() -> None:
+    """PSNR is 7 dB at step 0 and 30 to 32 dB later: the axis shows bicubic's 29 dB, and 5 % of 3 dB around it all."""
+
+    def draw(*values: float) -> list[float]:
+        points = [CurvePoint(10 * k, float(k), value) for k, value in enumerate(values)]
+        figure = draw_curves([CurveGroup("a", {"psnr": join_curves([points], 16)}, {"psnr": 29.0})])
+        return list(figure.layout.yaxis.range)
+
+    assert draw(7.0, 30.0, 32.0) == pytest.approx([28.85, 32.15])
+    assert draw(28.0, 30.0, 32.0) == pytest.approx([27.8, 32.2])
+    assert draw(7.0, math.inf) == pytest.approx([5.9, 30.1])
+    assert draw(29.0) == pytest.approx([28.0, 30.0])
 
 
 def make_table(**costs: Any) -> Table:

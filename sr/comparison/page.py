@@ -158,7 +158,10 @@ def _add_charts(page: Page, comparison: RunComparison) -> None:
     tables, groups = comparison.tables, comparison.groups
     shown = f", of the first {MAX_CURVES} of {len(groups)} methods" if len(groups) > MAX_CURVES else ""
     charts = {
-        "Curves": (draw_group_curves(groups), f"Validation{shown}; a band is from the lowest to the highest seed"),
+        "Curves": (
+            draw_group_curves(groups),
+            f"Validation{shown}; a band is from the lowest to the highest seed; a double click shows all values",
+        ),
         "Cost": (draw_costs(tables, groups), "Quality against cost; bars are the standard deviation over the seeds"),
         "Perception": (draw_perception(tables, groups), "Distortion against perception"),
         "Inputs": (

@@ -1,5 +1,6 @@
 """Charts of curves over steps, seconds and images seen: one line for each group of runs, with a band of its seeds."""
 
+import math
 import statistics
 from collections import defaultdict
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 X_AXES = {"steps": "steps", "seconds": "seconds", "images": "images seen"}
 BAND_OPACITY = 0.18
+MARGIN = 0.05  # above and below the values, as a part of their range
 
 
 class CurvePoint(NamedTuple):
@@ -74,9 +76,33 @@ def draw_curves(groups: Sequence[CurveGroup]) -> "Figure | None":
             traces.append(trace | {"visible": title == titles[0]})
             owners.append(title)
             axes.append(x)
-    by_title = [make_choice(title, {"visible": [owner == title for owner in owners]}, y=title) for title in titles]
+    ranges = [_find_range(groups, title) for title in titles]
+    by_title = [
+        make_choice(title, {"visible": [owner == title for owner in owners]}, y=title, y_range=y_range)
+        for title, y_range in zip(titles, ranges, strict=True)
+    ]
     by_axis = [make_choice(text, {"x": [x[axis] for x in axes]}, x=text) for axis, text in X_AXES.items()]
-    return build_figure(traces, X_AXES["steps"], titles[0], by_axis, by_title)
+    return build_figure(traces, X_AXES["steps"], titles[0], by_axis, by_title).update_yaxes(range=ranges[0])
+
+
+def _find_range(groups: Sequence[CurveGroup], title: str) -> list[float] | None:
+    """Return the range of the y-axis: that of all finite values, None without any.
+
+    The values at step 0 are left out if the others would have less than half of the height, so that the untrained nets do
+    not hide the differences between the trained ones.
+    """
+    curves = [group.curves[title] for group in groups if title in group.curves]
+    points = [(step, value) for curve in curves for values in (curve.lows, curve.highs)
+              for step, value in zip(curve.steps, values, strict=True)]  # fmt: skip
+    points += [(1, group.baselines[title]) for group in groups if title in group.baselines]
+    values = [value for _, value in points if math.isfinite(value)]
+    later = [value for step, value in points if step > 0 and math.isfinite(value)]
+    if later and 0 < max(later) - min(later) < (max(values) - min(values)) / 2:
+        values = later
+    if not values:
+        return None
+    margin = MARGIN * (max(values) - min(values)) or 1.0
+    return [min(values) - margin, max(values) + margin]
 
 
 def _list_traces(groups: Sequence[CurveGroup], title: str) -> list[tuple[Trace, dict[str, list[float]]]]:

@@ -3,7 +3,7 @@
 Traces are dicts, as Plotly takes them, so that Plotly is imported only if there is something to draw.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -12,10 +12,18 @@ if TYPE_CHECKING:
 Trace = dict[str, Any]
 
 
-def make_choice(label: str, restyle: Mapping[str, Any], x: str | None = None, y: str | None = None) -> dict[str, Any]:
-    """Return a button or an entry of a menu of Plotly; `x` and `y` are new titles of the axes."""
+def make_choice(
+    label: str,
+    restyle: Mapping[str, Any],
+    x: str | None = None,
+    y: str | None = None,
+    y_range: Sequence[float] | None = None,
+) -> dict[str, Any]:
+    """Return a button or an entry of a menu of Plotly; `x` and `y` are new titles of the axes, `y_range` a new range."""
     titles = {f"{axis}axis.title.text": title for axis, title in (("x", x), ("y", y)) if title}
-    ranges = {f"{axis}axis.autorange": True for axis in "x" if x}
+    ranges: dict[str, Any] = {"xaxis.autorange": True} if x else {}
+    if y_range:
+        ranges["yaxis.range"] = list(y_range)
     return {"label": label, "method": "update", "args": [dict(restyle), titles | ranges]}
 
 

@@ -43,7 +43,9 @@ def write_report_page(
     _add_results(page.add_section("Results"), summary, table)
     figure = draw_curves([_read_curves(folder, config)])
     if figure is not None:
-        page.add_section("Curves").add_chart(figure, "Validation and losses; bicubic is the dashed line")
+        page.add_section("Curves").add_chart(
+            figure, "Validation and losses; bicubic is the dashed line; a double click shows all values"
+        )
     _add_panels(page, folder)
     page.add_section("Run").add_facts(_list_facts(folder, summary, overrides))
     path = folder / REPORT_FILE
