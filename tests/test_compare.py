@@ -310,6 +310,15 @@ def test_on_too_few_images_all_pairs_share_one_line(runs: Path, compare: Any) ->
     assert all("of 0.05 dB is found" in pair["power"] for pair in content["tables"][0]["pairs"])
 
 
+def test_a_net_that_equals_bicubic_is_noted(runs: Path, compare: Any) -> None:
+    """Bicubic has 28 dB here; the net of seed 1 has the same, as if its activations had died."""
+    for seed, psnr in enumerate((31.0, 28.0)):
+        make_training(runs, f"plain-{seed}", score(*[psnr] * 5), net="plain", seed=seed)
+    notes = compare()[1]["tables"][0]["notes"]
+    assert [note for note in notes if "bicubic" in note] == [
+        "plain l1, seed 1: its PSNR equals that of bicubic; look at its curve, whether it has learned at all"]  # fmt: skip
+
+
 def test_csv_says_what_is_printed(runs: Path, sr: Any) -> None:
     study(runs)
     answer = sr("compare", "runs", "track=none", "output=out")

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from sr.comparison.content import Comparable, Result, sort_results
 from sr.comparison.measure import select_measures
-from sr.comparison.read import compute_means
+from sr.comparison.read import compute_means, is_trained
 from sr.comparison.run import Group, Measure, SetScore, Table, TableCell, TableRow
 from sr.evaluation.published import SET_SIZES, find_row, list_other_protocols
 from sr.metric.standard import describe_rounding, describe_standard_lr
@@ -15,6 +15,7 @@ from sr.record.result import Metrics
 BICUBIC = "bicubic"  # the name of its row
 MAX_SHOWN = 60  # characters of a value in a title
 FOLLOWING_KEYS = ("border",)  # of a protocol, that follow from others: the border is the scale
+UNTRAINED_TOLERANCE = 0.001  # dB, between a net and bicubic; a net that learns is not so close on a whole set
 BICUBIC_TOLERANCE = 0.005  # dB, between the bicubic means of two runs with the same LR images
 
 
@@ -70,6 +71,7 @@ def _make_table(
         notes=[*content.differs, *content.describe_missing(), *notes],
     )  # fmt: skip
     table.notes += [*_describe_runs(rows), *_describe_metrics(rows, measures)]
+    table.notes += _describe_untrained(rows, own)
     table.notes += _describe_bicubic([bicubic for _, bicubic in own.values()])
     _add_differences(table)
     return table
@@ -185,6 +187,20 @@ def _describe_metrics(rows: Sequence[TableRow], measures: Sequence[Measure]) -> 
             for count, titles in counts.items()
             if count < row.count
         ]
+    return notes
+
+
+def _describe_untrained(rows: Sequence[TableRow], means: dict[int, tuple[Metrics, Metrics]]) -> list[str]:
+    """Return notes about trained nets that add nothing to bicubic interpolation: their activations may have died."""
+    notes = []
+    for row in rows:
+        for run, score in zip(row.runs, row.scores, strict=True):
+            psnr, bicubic = (values.get("psnr", math.nan) for values in means[id(score)])
+            if is_trained(run) and run.net != BICUBIC and abs(psnr - bicubic) <= UNTRAINED_TOLERANCE:
+                notes.append(
+                    f"{row.name}, seed {run.seed}: its PSNR equals that of bicubic; look at its curve, whether it has "
+                    f"learned at all"
+                )
     return notes
 
 
