@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import wait_for
 
 from sr.comparison.image_viewer import read_script, read_style, render_viewer
 from sr.comparison.scene import ComparedImage, build_scene
@@ -154,7 +155,7 @@ def test_zoom_and_pan_are_the_same_in_all_panes(viewer: Viewer) -> None:
     viewer.press("0")
     assert viewer.list_views()[0][0] == zoom
     viewer.page.mouse.wheel(0, -100)  # after a click or a key, the wheel zooms at the pointer
-    viewer.page.wait_for_function(f"Number(document.querySelector('.pane canvas').dataset.zoom) > {zoom}")
+    wait_for(lambda: viewer.list_views()[0][0] > zoom, 60)
     for _ in range(20):
         viewer.press("+")
     assert viewer.list_views()[0][0] == 64
@@ -311,13 +312,13 @@ def test_touch_pinches_and_drags(browser: Any, file: Path) -> None:
     for distance in (20, 30, 40):
         touch("touchMove", (x - distance, y), (x + distance, y))
     touch("touchEnd")
-    phone.page.wait_for_function(f"Number(document.querySelector('.pane canvas').dataset.zoom) >= {3 * zoom}")
+    wait_for(lambda: phone.list_views()[0][0] >= 3 * zoom, 60)
     before = phone.list_views()
     touch("touchStart", (x, y))
     touch("touchMove", (x + 10, y))
     touch("touchMove", (x + 20, y))
     touch("touchEnd")
-    phone.page.wait_for_function(f"Number(document.querySelector('.pane canvas').dataset.left) > {before[0][1]}")
+    wait_for(lambda: phone.list_views()[0][1] > before[0][1], 60)
     assert phone.problems == []
     phone.context.close()
 

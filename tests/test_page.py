@@ -8,6 +8,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 import pytest
+from conftest import wait_for
 from markupsafe import Markup
 
 from sr.page.document import Page, PageCell
@@ -159,6 +160,6 @@ def test_a_page_in_a_browser(browser: Any, html: str, tmp_path: Path, where: str
     # A frame without an origin reaches no file next to the page.
     assert view.locator("tbody a").all_inner_texts() == (["first", "second"] if where == "file" else ["second"])
     view.locator("button.copy").click()
-    view.wait_for_function("['Copied', 'Selected'].includes(document.querySelector('button.copy').textContent)")
+    wait_for(lambda: view.locator("button.copy").inner_text() in ("Copied", "Selected"), 60)
     assert problems == []
     tab.close()

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import optuna.visualization
 import pytest
 import test_page
+from conftest import wait_for
 from optuna.trial import FrozenTrial
 
 from sr.record.identity import Identity, write_identity
@@ -330,7 +331,8 @@ def test_all_charts_are_drawn_on_a_phone(record: Record, browser: Any) -> None:
     tab = browser.new_page(viewport={"width": 390, "height": 844}, color_scheme="dark")
     problems = test_page.watch(tab)
     tab.goto(f"file://{sweep.folder}/sweep.html")
-    tab.wait_for_function("[...document.querySelectorAll('.plot')].every(p => p.querySelector('.main-svg'))")
+    drawn = "[...document.querySelectorAll('.plot')].every(p => p.querySelector('.main-svg'))"
+    wait_for(lambda: tab.evaluate(drawn), 60)  # the page forbids eval, which wait_for_function needs
     titles = tab.locator("figcaption").all_inner_texts()
     assert titles == [
         *("Optimization history of psnr", "Parallel coordinates of psnr", "psnr by lr", "psnr by width"),

@@ -24,6 +24,7 @@ from sr.config.command_line import format_command
 from sr.evaluation.published import find_model
 from sr.record.run_file import write_atomic
 from sr.runtime.error import DiskError, UserError, suggest_nearest
+from sr.runtime.redact import mask_passwords
 from sr.track.address import check_uri, default_uri
 
 FORMATS = {
@@ -52,7 +53,10 @@ def run_comparison(config: dict[str, Any], choices: dict[str, str], overrides: S
             with run.open(choices, overrides, _list_tags(comparison), _format_description(comparison)) as folder:
                 for target in (folder, output) if output else (folder,):
                     write_files(comparison, target)
-                footer = {"command": format_command("sr.compare", {}, list(overrides)), "sr": __version__}
+                footer = {
+                    "command": format_command("sr.compare", {}, map(mask_passwords, overrides)),
+                    "sr": __version__,
+                }
                 write_page(
                     comparison, folder, images=_count_images(config["images"]), trust=config["trust"],
                     data=Path(config["paths"]["data"]).expanduser(), footer=footer,

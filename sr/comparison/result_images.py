@@ -51,6 +51,9 @@ class ResultImages:
 
     def read(self, name: str) -> ComparedImage:
         """Return an image of the set with all results."""
+        if name not in self.images.names:
+            where = f"in the image set that is there now (found {len(self.images.names)} others)"
+            raise UserError(f"expected the image {name} {where}; type paths.data=FOLDER")
         raw = stack_images([self.images[self.images.names.index(name)]])
         raw = raw._replace(hr=raw.hr.to(self.device), lr=None if raw.lr is None else raw.lr.to(self.device))
         pair = self.data.on_after_batch_transfer(raw, 0)

@@ -15,6 +15,7 @@ from sr.page.document import Page, Section
 from sr.record.journal_format import CONTROL, JOURNAL_FILE, drop_superseded, read_entries
 from sr.record.result import TrainingResult
 from sr.record.run_file import write_atomic
+from sr.runtime.redact import mask_passwords
 from sr.track.curves import join_runs, read_curves
 
 REPORT_FILE = "report.html"
@@ -91,7 +92,7 @@ def _list_facts(folder: Path, summary: TrainingResult, overrides: Sequence[str])
     file = folder / "environment.yaml"
     environment = (yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else None) or {}
     facts = {
-        "command": format_command("sr.run", {}, list(overrides)),
+        "command": format_command("sr.run", {}, map(mask_passwords, overrides)),
         "folder": str(folder),
         "MLflow run": summary.run_id,
         "commit": (environment.get("git") or {}).get("sha"),
