@@ -24,7 +24,7 @@ from sr.runtime.error import UserError
 from sr.runtime.launch import find_free_port
 from sr.sweep import channel, scheduler
 from sr.sweep.channel import Channel, send_heartbeats
-from sr.sweep.pool import gpu, preload, process, submitit
+from sr.sweep.pool import gpu, process, submitit
 from sr.sweep.pool.pool import Pool, Task, TrialJob, read_reason
 from sr.sweep.pool.process import ProcessPool
 from sr.sweep.pool.ray import RayPool
@@ -154,7 +154,7 @@ assert "Threads:\\t1\\n" in Path("/proc/self/status").read_text()
 assert signal.getsignal(signal.SIGTERM) is signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 """
     variables = os.environ | {
-        preload.VARIABLE: "1",
+        process.SERVER_VARIABLE: "1",
         "OPENBLAS_NUM_THREADS": "1",
     }  # its threads are made anew after a fork
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=variables, check=False)

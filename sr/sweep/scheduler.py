@@ -6,6 +6,7 @@ Only the scheduler chooses trials and talks to Optuna, so that their number is e
 import signal
 import sys
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -147,7 +148,9 @@ class Scheduler:
             if "folder" in message:
                 trial.set_user_attr(FOLDER, message["folder"])
             if "value" in message and len(self.objectives) == 1:
-                trial.report(message["value"], int(message["step"]))
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", UserWarning)  # it was recorded before the sweep was killed
+                    trial.report(message["value"], int(message["step"]))
 
     def _should_prune(self, trial: Trial) -> bool:
         if len(self.objectives) > 1:  # Optuna prunes by one value only

@@ -8,7 +8,7 @@ import importlib
 import os
 import signal
 
-VARIABLE = "SR_FORK_SERVER"  # says that this process is the server, not one that only imports every module of sr
+from sr.sweep.pool.process import SERVER_VARIABLE
 
 MODULES = (
     "sr.runtime.torchvision_shim",  # before Lightning and torchmetrics
@@ -31,5 +31,5 @@ def prepare_server() -> None:
     gc.freeze()  # a search for garbage in a trial would copy the pages of all these objects
 
 
-if VARIABLE in os.environ:
+if SERVER_VARIABLE in os.environ:
     prepare_server()

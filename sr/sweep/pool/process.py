@@ -14,9 +14,9 @@ import psutil
 from sr.sweep.pool.command import CommandJob
 from sr.sweep.pool.gpu import VISIBLE, choose_gpu, list_gpus
 from sr.sweep.pool.pool import THREADS, Pool, Task, TrialJob
-from sr.sweep.pool.preload import VARIABLE
 
 PRELOAD = ["sr.sweep.pool.preload"]
+SERVER_VARIABLE = "SR_FORK_SERVER"  # says that a process is the server, not one that only imports all modules of sr
 EXIT_UNKNOWN = 255  # of a process whose fork server has ended: `multiprocessing.popen_forkserver`
 
 
@@ -76,11 +76,11 @@ class ForkedJob(TrialJob):
         task = replace(task, variables=os.environ | task.variables)  # the server's may be older
         context = multiprocessing.get_context("forkserver")
         self._process = context.Process(target=run_forked, args=(task,), name=task.name)
-        os.environ[VARIABLE] = "1"  # for the server, which the first trial starts
+        os.environ[SERVER_VARIABLE] = "1"  # for the server, which the first trial starts
         try:
             self._process.start()
         finally:
-            del os.environ[VARIABLE]
+            del os.environ[SERVER_VARIABLE]
 
     @property
     def has_ended(self) -> bool:
