@@ -28,6 +28,7 @@ NULL_IS_A_VALUE = {
     "data.cache": "no cache",
     "data.exclude": "no image",
     "sweep.sampler.multivariate": "optuna's choice",
+    "sweep.pool.parameters": "no further ones",
     "data.degrade.ops.weights": "equal ones",
 }
 TEXT_IS_A_VALUE = {"trainer.compile": "the name of a backend, of which the installed packages decide"}

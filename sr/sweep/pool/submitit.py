@@ -37,7 +37,7 @@ class SubmititPool(Pool):
         cpus: int = 4,
         gpus: int = 0,
         memory: float | None = None,
-        parameters: dict[str, Any] | None = None,
+        parameters: dict[str, str | int | float | bool] | None = None,
     ) -> None:
         try:
             import submitit
