@@ -51,6 +51,17 @@ def test_the_next_commands_can_be_pasted_into_a_shell(
     assert lines["again"] == "the same command with sweep.name=…".split()
 
 
+def test_no_file_and_no_line_has_a_password_that_was_typed(
+    make_result: Callable[..., SweepResult], capsys: pytest.CaptureFixture, tmp_path: Path
+) -> None:
+    result = make_result([30.0], [31.0])
+    result.words = [*WORDS, "track.uri=https://me:hunter2@tracking.org"]
+    result.write()
+    result.print(can_grow=True, has_tests=True)
+    assert "hunter2" not in capsys.readouterr().out + (tmp_path / "trials.csv").read_text()
+    assert "tracking.org" in (tmp_path / "trials.csv").read_text()
+
+
 def test_without_tests_there_is_nothing_to_compare_and_a_grid_does_not_grow(
     make_result: Callable[..., SweepResult], capsys: pytest.CaptureFixture
 ) -> None:

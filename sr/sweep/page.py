@@ -127,7 +127,7 @@ def _add_best(section: Section, state: SweepState) -> None:
     for trial in state.best[:MAX_COMMANDS]:
         if len(state.best) > 1:
             section.add_text(f"Trial {trial.number}:")
-        section.add_command(mask_passwords(state.format_command(trial)))
+        section.add_command(state.format_command(trial))
 
 
 def _add_charts(section: Section, state: SweepState) -> None:

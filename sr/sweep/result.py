@@ -11,6 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from sr.config.command_line import find_python
 from sr.record.identity import write_atomic
+from sr.runtime.redact import mask_passwords
 from sr.sweep.page_writer import PAGE_FILE
 from sr.sweep.scheduler import LOG_FOLDER, list_failures
 from sr.sweep.space import to_words
@@ -64,8 +65,9 @@ class SweepResult:
             raise SystemExit(EXIT_FAILURES)
 
     def format_command(self, trial: FrozenTrial) -> str:
-        """Return the command of a trial, ready to be pasted into a shell."""
-        return shlex.join([self._python, "-m", "sr.run", *self.words, *to_words(dict(trial.params))])
+        """Return the command of a trial, ready to be pasted into a shell; it is stored, so without passwords."""
+        words = map(mask_passwords, self.words)
+        return shlex.join([self._python, "-m", "sr.run", *words, *to_words(dict(trial.params))])
 
     @cached_property
     def _python(self) -> str:
