@@ -93,14 +93,14 @@ def check_mlflow(folder: Path) -> None:
     identity = read_identity(folder)
     client = MlflowClient(identity.uri)
     assert client.get_run(identity.run_id).info.status == identity.status == "FINISHED"
-    ours: dict[str, set[Any]] = {}
+    ours: dict[str, list[Any]] = {}
     for name, step, value in list_points(folder):
-        ours.setdefault(convert_metric_name(name), set()).add((step, value))
+        ours.setdefault(convert_metric_name(name), []).append((step, value))
     for name, points in ours.items():
         stored = [(p.step, p.value) for p in client.get_metric_history(identity.run_id, name)]
-        if not name.startswith("system/"):  # of which two samples at one step may be equal
-            assert len(stored) == len(points), name
-        assert set(stored) == points, name
+        # Two samples of the system at one step may be equal; of all others each step has one point.
+        assert len(stored) == len(points if name.startswith("system/") else set(points)), name
+        assert set(stored) == set(points), name
     images = [entry for entry in drop_superseded(read_entries(folder / JOURNAL_FILE)) if "image" in entry]
     drawn = {name for one in images for name in name_image_files(one["image"], one["step"], one["time"])}
     there = [Path(one.path).name for one in client.list_artifacts(identity.run_id, "images")]
