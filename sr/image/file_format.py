@@ -1,0 +1,131 @@
+"""Interface of image formats: a `FileFormat` opens files as `ImageFile` and creates them as `ImageWriter`.
+
+Each format is a module in `sr/image/format/` and a line in `sr/image/formats.py`. Pixels have the depth of the file: uint8,
+uint16 or float32, and `black` and `white` of the `Header` are their range; nobody outside needs to know what 255 is.
+"""
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+import torch
+from torch import Tensor
+
+
+class Window(NamedTuple):
+    """A rectangle of an upright image, in pixels."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+
+class Header(NamedTuple):
+    """Describe an image file as its header does, after its EXIF orientation is applied."""
+
+    height: int
+    width: int
+    kind: str  # gray or color
+    frames: int = 1  # of an animation, or pages, or slices
+    format: str = "PNG"  # name of the `FileFormat`
+    channels: int = 3  # of the pixels, alpha not counted: 1 (gray), 3 (RGB), or the number of bands
+    has_alpha: bool = False
+    dtype: torch.dtype = torch.uint8  # of the pixels as they are read: uint8, uint16, float32
+    black: float = 0.0  # the value that becomes 0, and that which becomes 1, in a network's input
+    white: float = 255.0
+
+    @property
+    def pixel_bytes(self) -> int:
+        """The bytes of one decoded pixel."""
+        return (self.channels + self.has_alpha) * self.dtype.itemsize
+
+
+class Metadata(NamedTuple):
+    """Hold what a file has besides its pixels, and what a result gets of it."""
+
+    icc: bytes | None = None  # color profile of the pixels as they are read
+    exif: bytes | None = None  # orientation applied and reset to 1, without the thumbnail
+    xmp: bytes | None = None
+    dpi: tuple[float, float] | None = None
+    durations: tuple[float, ...] = ()  # of the frames of an animation, ms
+    loops: int | None = None  # 0: for ever
+    texts: dict[str, str] = {}  # noqa: RUF012  a NamedTuple's default is never changed
+    native: Any = None  # what only the same format understands, such as the tags of a GeoTIFF
+
+
+class Frame(NamedTuple):
+    """The pixels of one frame, or of a window of it."""
+
+    pixels: Tensor  # [channels, H, W] in the header's dtype
+    alpha: Tensor | None = None  # [1, H, W], likewise
+
+
+class ImageFile(ABC):
+    """An opened image file; a context manager that closes it."""
+
+    header: Header
+    metadata: Metadata
+    is_windowed: bool = False  # True: `read` of a window decodes hardly more than it; False: the whole frame at first
+
+    @abstractmethod
+    def read(self, frame: int = 0, window: Window | None = None) -> Frame:
+        """Decode a frame, or a window of it. Raise `UserError`, which names the file, if it is damaged."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close the file, and release what was decoded."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class ImageWriter(ABC):
+    """A file that is written from top to bottom, frame after frame."""
+
+    is_streaming: bool = False  # True: rows are encoded as they come; False: the whole frame is held until its end
+
+    @abstractmethod
+    def write(self, frame: Frame) -> None:
+        """Append rows `[channels, rows, W]` to the current frame; after `header.height` rows the next frame begins."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Complete the file after the last row. It is not called after an error."""
+
+
+class WriteOptions(NamedTuple):
+    """Options of `FileFormat.create`."""
+
+    quality: int | None = None  # 1…100 of lossy formats; None: the format's default
+    lossless: bool = False  # of formats that have both
+
+
+class FileFormat(ABC):
+    """A kind of image files. `extra` is the optional dependency `sr[extra]` that it needs, if any."""
+
+    name: str  # as `Header.format`, and what `format=` of sr.predict names in small letters
+    suffixes: tuple[str, ...]  # the first one is given to results
+    extra: str | None = None
+    can_write: bool = True
+
+    @abstractmethod
+    def open(self, path: Path) -> ImageFile:
+        """Read the header of a file of this format. Raise `UserError` if it is damaged or its pixels are not read."""
+
+    @abstractmethod
+    def create(self, path: Path, header: Header, metadata: Metadata, options: WriteOptions) -> ImageWriter:
+        """Begin a file at `path`, which is a temporary name. `header` is the result's, within `limit_header`."""
+
+    @abstractmethod
+    def limit_header(self, header: Header) -> Header:
+        """Return what this format can hold that is next to `header`: fewer frames, no alpha, 8 bits instead of 16.
+
+        Raise `UserError` if it cannot hold the image at all, because it is too large or has too many bands.
+        """
