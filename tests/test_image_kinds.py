@@ -35,9 +35,10 @@ from file_kinds import (
 from PIL import Image
 
 from sr.image.convert import to_pixels
+from sr.image.damage import UnsupportedImageError
 from sr.image.metadata import describe_lost_metadata
 from sr.image.png import find_png_damage
-from sr.image.read import UnsupportedImageError, probe, read_image
+from sr.image.read import probe, read_image
 from sr.runtime.error import UserError
 
 

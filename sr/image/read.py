@@ -4,7 +4,6 @@ Every error in a file is a `UserError` that names the file; Pillow's own excepti
 """
 
 import contextlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +12,7 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from sr.image.damage import ADVICE, UnsupportedImageError, report_damage
 from sr.image.formats import FORMATS, identify_kind
 from sr.image.png import find_png_damage, may_be_incomplete
 from sr.image.tiff import count_pages, describe_samples, explain_unread_tiff
@@ -26,11 +26,6 @@ MODES = (*GRAY_MODES, *ALPHA_MODES, "RGB", "RGBX", "P")
 ORIENTATION_TAG = 0x0112  # EXIF
 TRANSPOSING_ORIENTATIONS = (5, 6, 7, 8)  # 1…4 leave the size; Pillow ignores all other values
 WIDTH_TAG, HEIGHT_TAG = 256, 257  # TIFF
-ADVICE = "replace or remove it"
-
-
-class UnsupportedImageError(UserError):
-    """The file is a sound image, but of a format or of a kind of pixels that is not read."""
 
 
 class DecodedImage(NamedTuple):
@@ -158,21 +153,6 @@ def is_16_bit(image: Image.Image) -> bool:
 
 def _count_frames(image: Image.Image) -> int:
     return count_pages(image) if image.format == "TIFF" else getattr(image, "n_frames", 1)
-
-
-@contextlib.contextmanager
-def report_damage(name: Path | str) -> Iterator[None]:
-    """Raise a `UserError` that names the image for any exception of a decoder: damaged bytes may lead to every kind of it."""
-    try:
-        yield
-    except UserError:
-        raise
-    except MemoryError:
-        raise UserError(f"{name}: does not fit in memory") from None
-    except Exception as error:
-        if isinstance(error, OSError) and error.strerror:  # from the operating system, not from Pillow
-            raise UserError(f"{name}: cannot be read ({error.strerror})") from None
-        raise UserError(f"{name}: this image is damaged ({error or type(error).__name__}); {ADVICE}") from None
 
 
 def _to_tensor(image: Image.Image) -> Tensor:

@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 from PIL import Image
 from torch import Tensor
 
+from sr.image.damage import UnsupportedImageError
 from sr.image.listing import FolderListing, describe_images
 from sr.image.png import find_png_damage
-from sr.image.read import DecodedImage, UnsupportedImageError, open_image, probe, read_image
+from sr.image.read import DecodedImage, open_image, probe, read_image
 from sr.inspection.finding import TRAINING, Finding
 from sr.runtime.error import UserError
 from sr.runtime.terminal import ProgressBar
