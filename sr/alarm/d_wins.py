@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from torch import nn
 
-from sr.alarm.rule import Rule, Window
+from sr.alarm.rule import Rule, SignalWindow
 from sr.runtime.option_types import Fraction, NonNegativeFloat, PositiveInt
 
 SHARE = "train/share_adversarial"
@@ -39,7 +39,7 @@ class DWins(Rule):
         window: PositiveInt = 200,
     ) -> None:  # fmt: skip
         self.real, self.fake, self.loss, self.gradient_share = real, fake, loss, gradient_share
-        self._window = Window(window)
+        self._window = SignalWindow(window)
         self._real_target: float | None = 1.0  # of D(real); None: D's output is no probability
         self._min_d_loss = 0.0
 

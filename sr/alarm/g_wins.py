@@ -8,7 +8,7 @@ distinguish them is too weak or too slow, or is dead: after a learning rate that
 from collections.abc import Mapping
 from statistics import fmean, pstdev
 
-from sr.alarm.rule import Rule, Window
+from sr.alarm.rule import Rule, SignalWindow
 from sr.runtime.option_types import Fraction, PositiveInt
 
 
@@ -30,7 +30,7 @@ class GWins(Rule):
 
     def __init__(self, gap: Fraction = 0.02, window: PositiveInt = 300) -> None:
         self.gap = gap
-        self._window = Window(window)
+        self._window = SignalWindow(window)
 
     def observe_step(self, step: int, signals: Mapping[str, float]) -> str | None:
         """Report at every step at which the last `window` steps show the failure."""

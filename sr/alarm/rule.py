@@ -32,7 +32,9 @@ class Rule:
     def state_dict(self) -> dict[str, Any]:
         """Return as plain values all that later results depend on, for a resumed run."""
         return {
-            name: [dict(signals) for signals in part] for name, part in vars(self).items() if isinstance(part, Window)
+            name: [dict(signals) for signals in part]
+            for name, part in vars(self).items()
+            if isinstance(part, SignalWindow)
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -42,7 +44,7 @@ class Rule:
                 getattr(self, name).add(signals)
 
 
-class Window:
+class SignalWindow:
     """The signals of the last `length` steps."""
 
     def __init__(self, length: int) -> None:

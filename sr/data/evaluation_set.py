@@ -5,8 +5,8 @@ from pathlib import Path
 
 from sr.data.file_errors import FileError
 from sr.data.image_set import ImageSet
+from sr.image.file_format import Header
 from sr.image.listing import is_image_name, list_images
-from sr.image.read import Header
 from sr.metric.ssim import WINDOW_SIZE
 from sr.runtime.error import UserError, suggest_nearest
 from sr.runtime.terminal import print_note

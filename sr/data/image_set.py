@@ -19,7 +19,8 @@ from sr.data.cache import Cache
 from sr.data.file_errors import FileError
 from sr.data.fixed_lr import FixedLR
 from sr.image.batch import Raw
-from sr.image.read import Header, probe, read_image
+from sr.image.file_format import Header
+from sr.image.read import probe, read_image
 from sr.runtime.error import UserError
 from sr.runtime.terminal import ProgressBar
 

@@ -13,6 +13,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from sr.image.damage import ADVICE, UnsupportedImageError, report_damage
+from sr.image.file_format import Header
 from sr.image.formats import FORMATS, identify_kind
 from sr.image.png import find_png_damage, may_be_incomplete
 from sr.image.tiff import count_pages, describe_samples, explain_unread_tiff
@@ -34,16 +35,6 @@ class DecodedImage(NamedTuple):
     pixels: Tensor  # uint8 [3 or 1, H, W]: 1 channel only if the file is gray
     alpha: Tensor | None  # uint8 [1, H, W]
     icc: bytes | None  # embedded color profile
-
-
-class Header(NamedTuple):
-    """The size of an image after its EXIF orientation is applied, whether it has color, and the frames of its file."""
-
-    height: int
-    width: int
-    kind: str  # gray or color
-    frames: int = 1  # of an animation, or pages; only the first one is read
-    format: str = "PNG"  # Pillow's name
 
 
 def probe(path: Path) -> Header:
