@@ -7,6 +7,7 @@ from omegaconf import DictConfig, OmegaConf
 from sr.checkpoint.interpolate import check_options
 from sr.config import cli, schema
 from sr.config.options import EvaluateOptions
+from sr.pretrained.networks import resolve_checkpoint
 from sr.runtime.error import UserError
 from sr.track.run_address import parse_run_id
 
@@ -50,8 +51,11 @@ def _check_options(cfg: DictConfig, has_net: bool) -> None:
     if cfg.data.get("test") is not None and not len(cfg.data.test):
         raise UserError("data.test=[]: expected the names of the sets to evaluate, such as data.test=[Set5,Set14]")
     for key in ("checkpoint", "interpolate", "images", "against"):
-        is_path = cfg[key] is not None and parse_run_id(str(cfg[key])) is None
-        if is_path and not Path(cfg[key]).expanduser().exists():
+        if cfg[key] is None or parse_run_id(str(cfg[key])) is not None:
+            continue
+        is_net = key in ("checkpoint", "interpolate")
+        path = resolve_checkpoint(cfg[key], key) if is_net else Path(cfg[key]).expanduser()
+        if not path.exists():
             raise UserError(f"{key}={cfg[key]}: there is no such {'folder' if key == 'images' else 'file'}")
     if cfg.scale is None and (not has_checkpoint or has_net):
         scales = ", ".join(map(str, schema.SCALES))

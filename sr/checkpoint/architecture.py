@@ -33,9 +33,15 @@ class DetectedNet(NamedTuple):
     """A net that the weights of a file fit exactly."""
 
     name: str  # as in model/net=NAME
-    node: dict[str, Any]  # its config at `scales[0]`
-    scales: tuple[int, ...]  # several if the weights do not depend on the scale, as those of VDSR
+    nodes: dict[
+        int, dict[str, Any]
+    ]  # scale -> config; several if the weights do not depend on the scale, as those of VDSR
     channels: int
+
+    @property
+    def scales(self) -> tuple[int, ...]:
+        """The scales that the weights serve."""
+        return tuple(self.nodes)
 
 
 def compose_net_config(name: str, scale: int, channels: int) -> dict[str, Any]:
@@ -51,7 +57,7 @@ def detect_net(state: State) -> DetectedNet | None:
             nodes = {scale: _resolve(cfg, scale, channels) for scale in schema.SCALES}
             fitting = {scale: node for scale, node in nodes.items() if _find_misfit(node, state) == Misfit([], [], [])}
             if fitting:
-                return DetectedNet(name, next(iter(fitting.values())), tuple(fitting), channels)
+                return DetectedNet(name, fitting, channels)
     return None
 
 
@@ -87,13 +93,27 @@ def limit_parts(weights: int) -> Iterator[None]:
 
 
 def _rank_nets(state: State) -> list[tuple[str, DictConfig]]:
-    """Return the nets with their unresolved configs, by the share of names that they have in common with the file."""
+    """Return the nets with their unresolved configs, by the share of names that they have in common with the file.
+
+    Nets with a `read_options` get the size that the weights have.
+    """
     shares, nets = {}, _build_all_nets()
     for name, (_, net) in nets.items():
         net_names, file_names = set(net.state_dict()), set(translate_names(net, state))
         shares[name] = len(net_names & file_names) / len(net_names | file_names)
     ranked = sorted(shares, key=shares.get, reverse=True)
-    return [(name, nets[name][0]) for name in ranked if shares[name] > MIN_SHARED_NAMES]
+    return [(name, _fit_options(*nets[name], state)) for name in ranked if shares[name] > MIN_SHARED_NAMES]
+
+
+def _fit_options(cfg: DictConfig, net: nn.Module, state: State) -> DictConfig:
+    """Return the config with the options that a net reads from weights, such as its width; unchanged if it reads none."""
+    if not hasattr(net, "read_options"):
+        return cfg
+    try:
+        options = net.read_options(translate_names(net, state))
+    except (KeyError, IndexError, TypeError):  # weights of another net
+        return cfg
+    return OmegaConf.merge(cfg, {"model": {"net": options}})
 
 
 def _find_misfit(node: dict[str, Any], state: State) -> Misfit | None:

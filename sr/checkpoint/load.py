@@ -20,8 +20,9 @@ from sr.config.renamed import update_config
 from sr.data.known_leaks import Leak
 from sr.model.module import SRModule
 from sr.net.spandrel import Spandrel
-from sr.pretrained.download import compute_sha256
+from sr.pretrained.networks import resolve_checkpoint
 from sr.pretrained.state_dict import State, find_misfit, read_weights, strip_prefix, translate_names, unwrap_state_dict
+from sr.pretrained.weight_file import compute_weights_sha256, read_config
 from sr.record.checkpoint_files import BEST
 from sr.runtime.error import UserError
 
@@ -72,15 +73,18 @@ def load_checkpoint(
     scale: int | None = None,
     net: dict[str, Any] | None = None,
 ) -> LoadedNet:
-    """Return the net of a checkpoint, a run's folder or a published weight file, in eval mode.
+    """Return the net of a network's name, a checkpoint, a run's folder or a published weight file, in eval mode.
 
-    `trust` adds module prefixes whose classes a checkpoint may name. The architecture of a published file is detected;
-    `net` is a config to be used instead, and `scale` is needed if the weights are for several scales.
+    `trust` adds module prefixes whose classes a checkpoint may name. The architecture of a published file is detected if
+    the file does not state it; `net` is a config to be used instead, and `scale` is needed if the weights are for several
+    scales.
     """
-    if path.is_dir():  # of a run
-        path = path / BEST
+    path = _find_file(path)
     content = read_weights(path)
-    if KEY not in content:
+    config = read_config(path) if net is None else None
+    if config is not None:
+        loaded = _load_described(path, content, config, trust)
+    elif KEY not in content:
         loaded = _load_published(path, unwrap_state_dict(content), scale, net)
     elif net is not None:
         raise UserError(f"checkpoint={path} has a net of its own; leave model/net out")
@@ -91,7 +95,7 @@ def load_checkpoint(
             raise UserError(f"checkpoint={path}: not written by sr, or damaged ({error!r})") from None
     if scale is not None and scale != loaded.scale:
         raise UserError(f"scale={scale}: checkpoint={path} is for scale={loaded.scale}")
-    return loaded._replace(net=loaded.net.to(device).eval(), sha256=compute_sha256(path))
+    return loaded._replace(net=loaded.net.to(device).eval(), sha256=compute_weights_sha256(path))
 
 
 def restore_weights(net: nn.Module, path: Path, content: dict[str, Any] | None = None) -> None:
@@ -103,8 +107,8 @@ def restore_weights(net: nn.Module, path: Path, content: dict[str, Any] | None =
 
 
 def initialize_weights(module: SRModule, path: Path) -> None:
-    """Give a module's net, and its average, the weights of a checkpoint, a run's folder or a published file."""
-    path = path / BEST if path.is_dir() else path
+    """Give a module's net, and its average, the weights of a network's name, a checkpoint, a run or a published file."""
+    path = _find_file(path, "model.init")
     with rename_option("model.init", path):
         content = read_weights(path)
         if KEY in content:
@@ -124,6 +128,26 @@ def rename_option(option: str, path: Path | str) -> Iterator[None]:
         raise UserError(str(error).replace(f"checkpoint={path}", f"{option}={path}", 1)) from None
 
 
+def _find_file(path: Path, option: str = "checkpoint") -> Path:
+    """Return the weight file of a network's name, of a run's folder, or of a file."""
+    path = resolve_checkpoint(path, option)
+    return path / BEST if path.is_dir() else path
+
+
+def _load_described(path: Path, state: State, config: dict[str, Any], trust: Sequence[str]) -> LoadedNet:
+    """Load bare weights whose file states their net."""
+    try:
+        node = config["model"]["net"]
+        check_targets(node, trust, f"checkpoint={path}", "model.net", NET_PARTS)
+        net = _build_net(node, path, state)
+        _require_fit(net, path, state)
+        net.load_state_dict(state)
+        _require_stated_scale(path, config, net)
+    except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
+        raise UserError(f"checkpoint={path}: the net that it states is damaged ({error!r})") from None
+    return LoadedNet(net, config, {}, 0)
+
+
 def _load_own(path: Path, content: dict[str, Any], trust: Sequence[str]) -> LoadedNet:
     entry = content[KEY]
     config = update_config(entry["config"])
@@ -133,23 +157,28 @@ def _load_own(path: Path, content: dict[str, Any], trust: Sequence[str]) -> Load
         state = _select_net_weights(content["state_dict"])
         net = Spandrel.from_state_dict({name.removeprefix("model."): value for name, value in state.items()})
     else:
-        net = _build_net(node, path, content["state_dict"])
+        net = _build_net(node, path, _select_net_weights(content["state_dict"]))
     restore_weights(net, path, content)
+    _require_stated_scale(path, config, net)
+    leaks = tuple(Leak(*leak) for leak in entry.get("leaks", ()))
+    return LoadedNet(net, config, entry["metrics"], content["global_step"], leaks)
+
+
+def _require_stated_scale(path: Path, config: dict[str, Any], net: nn.Module) -> None:
+    """Raise unless the net is of the scale and color that the file states."""
     if config["scale"] != net.scale or schema.COLORS.get(config["color"]) != net.channels:
         found = (
             f"scale={config['scale']} and color={config['color']} with a net of ×{net.scale}, {net.channels} channels"
         )
         raise UserError(f"checkpoint={path}: not written by sr, or changed since ({found})")
-    leaks = tuple(Leak(*leak) for leak in entry.get("leaks", ()))
-    return LoadedNet(net, config, entry["metrics"], content["global_step"], leaks)
 
 
-def _build_net(node: dict[str, Any], path: Path, state: dict[str, Any]) -> nn.Module:
+def _build_net(node: dict[str, Any], path: Path, state: State) -> nn.Module:
     """Build the net of a checkpoint, if its weights fit: the file may describe a net that needs far more memory."""
     if node["_target_"].startswith(NET_PARTS):  # a net of the user's own may not work on the meta device
         device = "cpu" if node["_target_"].startswith(WINDOWED) else "meta"
         with architecture.limit_parts(len(state)), torch.device(device):
-            _require_fit(build_part(node, "model.net"), path, _select_net_weights(state))
+            _require_fit(build_part(node, "model.net"), path, state)
     return build_part(node, "model.net")
 
 
@@ -172,7 +201,7 @@ def _load_published(path: Path, state: State, scale: int | None, node: dict[str,
             given = f"scale={scale}: " if scale else ""
             choose = "" if scale else "; choose one"
             raise UserError(f"{given}checkpoint={path}: {detected.name}'s weights are for scale={scales}{choose}")
-        node = architecture.compose_net_config(detected.name, scale, detected.channels)
+        node = detected.nodes[scale]
     net = build_part(node, "model.net")
     weights = translate_names(net, state)
     misfit = find_misfit(net, weights)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sr.comparison.run import ComparedRun, SetScore, Table, TableRow
+from sr.pretrained.networks import find_network
 from sr.record.checkpoint_files import BEST
 from sr.record.run_folder import CONFIG_FILE
 
@@ -38,7 +39,8 @@ def has_images(run: ComparedRun, score: SetScore) -> bool:
 
 def list_checkpoint_files(run: ComparedRun, score: SetScore) -> list[Path]:
     """Return where the checkpoint of a run may be: where it was, or in a folder that was moved."""
-    file = Path(run.checkpoint or BEST)
+    network = find_network(run.checkpoint or BEST)
+    file = (network and network.find_file()) or Path(run.checkpoint or BEST)
     folders = [folder for folder in (run.folder, score.folder) if folder is not None]
     return [*([file] if run.checkpoint else []), *(folder / file.name for folder in folders)]
 

@@ -19,6 +19,7 @@ from sr.data.file_digest import DigestCache
 from sr.data.fingerprint import OTHER, SetFingerprint, UsedSet, compute_fingerprints, list_used_sets, to_tree
 from sr.data.module import SRDataModule
 from sr.metric.protocol import Protocol
+from sr.pretrained.networks import find_network
 from sr.record import git, machine
 from sr.record.checkpoint_files import list_checkpoints
 from sr.record.json_text import to_json
@@ -139,7 +140,8 @@ def _list_other_files(config: dict[str, Any]) -> list[UsedSet]:
         node: Any = config
         for name in option.split("."):
             node = node.get(name) if isinstance(node, dict) else None
-        path = Path(str(node)).expanduser()
+        network = find_network(str(node))
+        path = (network and network.find_file()) or Path(str(node)).expanduser()
         is_folder = path.is_dir() and option != "resume"  # a folder there is the run itself
         files = list_checkpoints(path) if is_folder else [path]
         if node is not None and files and files[0].is_file():

@@ -11,8 +11,9 @@ class Net(Protocol):
 
     A net is an `nn.Module` whose constructor takes at least `scale` and `channels`. Parameter names and value range
     follow the official code of its paper; a method `from_published(state_dict) -> state_dict` translates the authors'
-    weight files where they differ. The output is neither clamped nor rounded: metrics and image files do that. A net
-    exports with dynamic height and width if its forward pass caches nothing in Python that depends on them.
+    weight files where they differ, and `read_options(state_dict) -> dict` returns the size of the net that has these
+    weights. The output is neither clamped nor rounded: metrics and image files do that. A net exports with dynamic height
+    and width if its forward pass caches nothing in Python that depends on them.
     """
 
     scale: int

