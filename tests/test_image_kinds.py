@@ -130,7 +130,7 @@ KINDS = {
     "a.nii": (data(NIFTI), "this is a NIfTI file; sr does not read NIfTI yet: save its slices as PNG"),
     "a.heic": (ENTRIES["a.heic"][1], "this is a HEIC file; sr does not read HEIC yet: convert it to PNG"),
     "a.mp4": (ENTRIES["clip.mp4"][1], "this is a video file; sr does not read video yet: save its frames as PNG"),
-    "a.avif": (save(), "this is an AVIF file"),
+    "a.jxl": (data(b"\xff\x0a" + bytes(64)), "this is a JPEG XL file"),
     "a.svg": (ENTRIES["logo.svg"][1], "this is an SVG file"),
     "a.pdf": (ENTRIES["paper.pdf"][1], "this is a PDF file"),
     "a.dng": (save(format="TIFF"), "this is a camera RAW file"),

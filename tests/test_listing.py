@@ -28,7 +28,7 @@ def fill_folder(folder: Path) -> Path:
     """Write two images, files of six other kinds, a hidden file, and a subfolder with three images and a text."""
     for name in ("b.png", "A.JPG"):
         write_image(folder / name)
-    for name in ("c.avif", "d.avif", "e.heic", "f.mp4", "notes.txt", ".hidden.png"):
+    for name in ("c.jxl", "d.jxl", "e.psd", "f.mp4", "notes.txt", ".hidden.png"):
         (folder / name).touch()
     (folder / "scan").write_bytes(DICOM)
     for name in ("x.png", "deep/y.png", "deep/z.dcm", "deep/readme.md", ".thumbnails/t.png"):
@@ -42,7 +42,7 @@ def test_a_folder_lists_its_images_by_name_and_counts_the_rest(tmp_path: Path) -
     assert [path.name for path in listing.images] == ["A.JPG", "b.png"]
     assert [path.name for path in listing.folders] == ["more"]
     assert listing.describe_left_out() == (
-        "left out: 6 of 8 files (2 .avif, 1 .heic, 1 .mp4, 1 .txt, 1 DICOM), 1 folder with 3 images"
+        "left out: 6 of 8 files (2 .jxl, 1 .psd, 1 .mp4, 1 .txt, 1 DICOM), 1 folder with 3 images"
     )
 
 
@@ -52,7 +52,7 @@ def test_what_is_left_out_is_printed_in_one_line(
     list_images(fill_folder(tmp_path), "data.path")
     printed = capsys.readouterr().err
     assert printed.count("\n") == 1
-    assert f"data.path={tmp_path}: left out: 6 of 8 files (2 .avif" in printed
+    assert f"data.path={tmp_path}: left out: 6 of 8 files (2 .jxl" in printed
     monkeypatch.setenv("LOCAL_RANK", "1")  # another process of the same training says it
     list_images(tmp_path, "data.path")
     assert capsys.readouterr().err == ""
@@ -75,10 +75,10 @@ def test_an_evaluation_set_that_would_shrink_is_an_error(tmp_path: Path) -> None
     with pytest.raises(UserError) as error:
         list_hr_files(folder, "data.test")
     assert str(error.value).startswith(f"data.test={folder}: ")
-    assert "5 of 7 are not: c.avif (AVIF), d.avif (AVIF), e.heic (HEIC), f.mp4 (video), scan (DICOM)" in str(
+    assert "5 of 7 are not: c.jxl (JPEG XL), d.jxl (JPEG XL), e.psd (Photoshop), f.mp4 (video), scan (DICOM)" in str(
         error.value
     )
-    for name in ("c.avif", "d.avif", "e.heic", "f.mp4", "scan"):
+    for name in ("c.jxl", "d.jxl", "e.psd", "f.mp4", "scan"):
         (folder / name).unlink()
     assert [path.name for path in list_hr_files(folder, "data.test")] == ["A.JPG", "b.png"]  # a text is no image
 

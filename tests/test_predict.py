@@ -167,13 +167,13 @@ def test_bad_images_are_named_and_the_others_written(tmp_path: Path, sr: Any) ->
     for name in ("a.png", "d.png"):
         write_image(tmp_path / "in" / name)
     (tmp_path / "in" / "b.png").write_text("I am a letter")
-    write_image(tmp_path / "in" / "c.jpg", mode="CMYK")
+    (tmp_path / "in" / "c.jpg").write_text("%!PS")
     path = save_checkpoint(tmp_path / "best.ckpt")
     answer = sr("predict", f"checkpoint={path}", f"input={tmp_path}/in", f"output={tmp_path}/out", "device=cpu")
     assert answer.code == 2
     assert "2 of 4 images could not be upscaled" in answer.err
     assert "b.png: this is not an image" in answer.err
-    assert "c.jpg: mode CMYK" in answer.err
+    assert "c.jpg: this is an EPS file" in answer.err
     assert "Traceback" not in answer.err
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a_x2.png", "d_x2.png"]
 

@@ -24,9 +24,9 @@ from sr.data.cache import Cache
 from sr.data.image_set import ImageSet
 from sr.data.patches import PatchDraw, Patches
 from sr.data.sample import NAMES
-from sr.image.formats import FORMATS
-from sr.image.read import open_image
+from sr.image.read import read_rgb
 from sr.image.resize import imresize
+from sr.image.write import to_pil
 from sr.metric.psnr import psnr
 from sr.metric.ssim import ssim
 
@@ -130,15 +130,15 @@ COMPARISONS = {
 def _write_png(photo: Path, folder: Path, max_side: int) -> Path:
     """Write the photograph as a PNG, cropped to an even size, and to at most `max_side` pixels a side unless it is 0."""
     folder.mkdir(exist_ok=True)
-    with open_image(photo) as image:
-        w, h = (min(side - side % 2, max_side or side) for side in image.size)
-        image.convert("RGB").crop((0, 0, w, h)).save(folder / f"{photo.stem}.png")
+    pixels = read_rgb(photo)
+    h, w = (min(side - side % 2, max_side or side) for side in pixels.shape[1:])
+    to_pil(pixels[:, :h, :w]).save(folder / f"{photo.stem}.png")
     return folder / f"{photo.stem}.png"
 
 
 def _read_crop(file: Path, y: float, x: float) -> Tensor:
     """Read a crop, uint8 `[3, CROP_SIDE, CROP_SIDE]`, at the relative position (y, x), on a whole LR pixel (×2)."""
-    with Image.open(file, formats=FORMATS) as image:
+    with Image.open(file, formats=("PNG",)) as image:
         pixels = np.array(image.convert("RGB"))
     top, left = (2 * int(u * ((n - CROP_SIDE) // 2 + 1)) for u, n in zip((y, x), pixels.shape[:2], strict=True))
     return torch.from_numpy(pixels[top : top + CROP_SIDE, left : left + CROP_SIDE].transpose(2, 0, 1).copy())

@@ -75,11 +75,8 @@ def describe_small_evaluation_image(path: Path, size: tuple[int, int], scale: in
 
 
 def check_frames(headers: Iterable[tuple[Path, Header]], option: str) -> None:
-    """Raise `UserError` if a file holds further frames or pages: the set would silently be smaller than its files.
-
-    Not for a JPEG, whose further frame is a preview or a gain map.
-    """
-    files = [f"{path.name} ({x.frames})" for path, x in headers if x.frames > 1 and x.format != "MPO"]
+    """Raise `UserError` if a file holds further frames or pages: the set would silently be smaller than its files."""
+    files = [f"{path.name} ({x.frames})" for path, x in headers if x.frames > 1]
     if files:
         raise UserError(
             f"{option}: expected one image in each file (found files of several frames or pages: {', '.join(files)}); only "

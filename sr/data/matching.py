@@ -43,7 +43,7 @@ def _check_pair(lr: Path, hr: Path, scale: int) -> list[str]:
             errors.append(str(error))
     if errors:
         return errors
-    (h, w, kind, frames, _), (hr_h, hr_w, hr_kind, hr_frames, _) = headers
+    (h, w, kind, frames), (hr_h, hr_w, hr_kind, hr_frames) = (header[:4] for header in headers)
     if (hr_h // scale, hr_w // scale) != (h, w):
         expected = f"{hr_w // scale}×{hr_h // scale}"
         return [f"{lr}: {w}×{h}, but {hr.name} is {hr_w}×{hr_h}: at scale={scale}, {expected} was expected"]

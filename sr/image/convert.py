@@ -8,7 +8,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from sr.image.damage import report_damage
-from sr.image.read import GRAY_MODES, MODES, split_alpha
+from sr.image.pillow_file import GRAY_MODES, MODES, split_alpha
 from sr.image.write import to_pil, to_uint8
 from sr.runtime.error import UserError
 

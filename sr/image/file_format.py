@@ -52,6 +52,7 @@ class Metadata(NamedTuple):
     durations: tuple[float, ...] = ()  # of the frames of an animation, ms
     loops: int | None = None  # 0: for ever
     texts: dict[str, str] = {}  # noqa: RUF012  a NamedTuple's default is never changed
+    unread: tuple[str, ...] = ()  # names of what no result gets: `GeoTIFF tags`, `IPTC`
     native: Any = None  # what only the same format understands, such as the tags of a GeoTIFF
 
 
@@ -67,6 +68,7 @@ class ImageFile(ABC):
 
     header: Header
     metadata: Metadata
+    has_palette: bool = False  # True: the colors are those of a palette
     is_windowed: bool = False  # True: `read` of a window decodes hardly more than it; False: the whole frame at first
 
     @abstractmethod
@@ -114,6 +116,7 @@ class FileFormat(ABC):
     suffixes: tuple[str, ...]  # the first one is given to results
     extra: str | None = None
     can_write: bool = True
+    held: tuple[str, ...] = ()  # the fields of `Metadata` that it writes
 
     @abstractmethod
     def open(self, path: Path) -> ImageFile:

@@ -1,15 +1,33 @@
 """Kinds of files: those that are read, and others that are recognized, by content first and then by suffix, to be named."""
 
 import gzip
+import importlib
 import re
 import stat
 import zlib
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")  # Pillow's decoders that may run; EPS would start Ghostscript
+from sr.runtime.error import UserError, suggest_nearest
+
+if TYPE_CHECKING:  # it imports torch
+    from sr.image.file_format import FileFormat
+
+# Each format that is read -> its module in sr/image/format, which is imported when a file of it is opened. The module has a
+# `FileFormat` named FORMAT. No other decoder ever runs: EPS would start Ghostscript.
+FORMATS = {
+    "PNG": "png",
+    "JPEG": "jpeg",
+    "WEBP": "webp",
+    "GIF": "gif",
+    "AVIF": "avif",
+    "BMP": "bmp",
+    "TIFF": "pillow_tiff",
+    "Netpbm": "netpbm",
+    "TGA": "tga",
+}
+HAVE_NO_SIGNATURE = ("TGA",)  # recognized by suffix only
 HEAD_BYTES = 1024  # of a file, enough for every signature
 TO_PNG = "convert it to PNG"
 
@@ -37,9 +55,9 @@ SLICES, FRAMES = "save its slices as PNG", "save its frames as PNG"
 KINDS = {
     kind.name: kind
     for kind in (
-        *map(FileKind, FORMATS),
-        *map(FileKind, ("AVIF", "DDS", "EPS", "GIF", "HEIC", "ICO", "JPEG 2000", "JPEG XL", "Netpbm", "OpenEXR", "PFM")),
-        *map(FileKind, ("Photoshop", "QOI", "Radiance HDR", "SVG", "TGA", "FITS", "camera RAW")),
+        *map(FileKind, ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "AVIF", "DDS", "EPS", "GIF", "HEIC", "ICO", "JPEG 2000")),
+        *map(FileKind, ("JPEG XL", "Netpbm", "OpenEXR", "PFM", "Photoshop", "QOI", "Radiance HDR", "SVG", "TGA", "FITS")),
+        FileKind("camera RAW"),
         FileKind("DICOM"), FileKind("NIfTI", SLICES), FileKind("NRRD", SLICES), FileKind("MetaImage", SLICES),
         FileKind("video", FRAMES), FileKind("whole-slide image"), FileKind("PDF", "save its images as PNG", False),
         FileKind("HDF5", "save its images as PNG", False), FileKind("NumPy", "save its images as PNG", False),
@@ -60,7 +78,8 @@ SIGNATURES = (  # offset, bytes, kind; the first one that fits counts: a DICOM f
     (0, b"PF\n", "PFM"), (0, b"Pf\n", "PFM"),
 )  # fmt: skip
 PATTERNS = (  # of signatures that a text could begin with, if they were any shorter
-    (re.compile(rb"BM.{4}\0\0\0\0", re.DOTALL), "BMP"), (re.compile(rb"P[1-7]\s+(#|\d|WIDTH)"), "Netpbm"),
+    (re.compile(rb"BM.{4}\0\0\0\0|BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0", re.DOTALL), "BMP"),
+    (re.compile(rb"P[1-7]\s+(#|\d|WIDTH)"), "Netpbm"),
     (re.compile(rb"\s*<.*<svg", re.DOTALL), "SVG"), (re.compile(rb"\s*<svg"), "SVG"),
 )  # fmt: skip
 BRANDS = {  # of ISO base media files, at byte 8
@@ -83,6 +102,7 @@ KINDS_BY_SUFFIX = {
     for suffix in suffixes.split()
 }  # fmt: skip
 
+SUFFIXES = tuple(suffix for suffix, name in KINDS_BY_SUFFIX.items() if name in FORMATS)  # of files that are read
 TIFF_LAYOUTS = ("camera RAW", "whole-slide image")  # kinds that are TIFF files, whose first page is a preview
 
 
@@ -92,9 +112,22 @@ def identify_kind(path: Path) -> FileKind | None:
     by_content = _identify_content(read_head(path))
     if by_content == "TIFF" and by_suffix in TIFF_LAYOUTS:
         by_content = by_suffix
-    if by_content is None and by_suffix in FORMATS:  # its name is wrong
+    if by_content is None and by_suffix in FORMATS and by_suffix not in HAVE_NO_SIGNATURE:  # its name is wrong
         return None
     return KINDS.get(by_content or by_suffix)
+
+
+def find_format(name: str) -> "FileFormat":
+    """Return the format of a name (`PNG`, `jpeg`, `jpeg2000`) or of a suffix (`.jpg`, `tif`), and import its module.
+
+    Raises `UserError` if no format that is read or written has this name.
+    """
+    word = name.lower().removeprefix(".")
+    names = {known.lower().replace(" ", ""): known for known in FORMATS}
+    found = names.get(word.replace(" ", ""), KINDS_BY_SUFFIX.get(f".{word}"))
+    if found not in FORMATS:
+        raise UserError(f"format={name}: expected {', '.join(names)}.{suggest_nearest(word, names)}")
+    return importlib.import_module(f"sr.image.format.{FORMATS[found]}").FORMAT
 
 
 def read_suffix(path: Path) -> str:

@@ -7,7 +7,7 @@ from itertools import filterfalse, islice
 from pathlib import Path
 from typing import NamedTuple
 
-from sr.image.formats import KINDS_BY_SUFFIX, SUFFIXES, FileKind, identify_kind, read_suffix
+from sr.image.formats import FORMATS, KINDS_BY_SUFFIX, SUFFIXES, FileKind, identify_kind, read_suffix
 from sr.runtime.error import UserError
 from sr.runtime.terminal import print_note
 
@@ -85,7 +85,7 @@ def is_image_name(path: Path) -> bool:
 
 
 def _explain_empty(listing: FolderListing) -> str:
-    reason = f"no images in this folder (looked for {', '.join(SUFFIXES)})"
+    reason = f"no images in this folder (looked for {', '.join(FORMATS)})"
     left_out = listing.describe_left_out()
     kinds = {kind.name: kind for kind in listing.find_unread_kinds().values() if kind}
     advice = [f"sr does not read {kind.name} yet: {kind.advice}" for kind in kinds.values() if not kind.is_read]

@@ -1,66 +1,69 @@
-"""Name what is in an image file and not in the PNG that is written of it: further frames, geographic tags, EXIF, resolution."""
+"""Name what is in an image file and not in the result that is written of it: frames, depth, alpha, EXIF, resolution."""
 
+from collections.abc import Container
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 
-from sr.image.read import ORIENTATION_TAG, open_image, probe
+from sr.image.file_format import Header, ImageFile, Metadata
+from sr.image.read import open_image_file
 
-GEO_TAGS = (33550, 33922, 34264, 34735, 34736, 34737)  # GeoTIFF 1.1: pixel scale, tie points, transformation, keys
-GDAL_METADATA, GDAL_NODATA = 42112, 42113
 DATES, CAMERA, GPS = (306, 36867, 36868), (271, 272), 34853  # EXIF
 EXIF_IFD = 34665
 SCREEN_DPI = (72, 96)  # what programs write where no resolution is known
-APPLIED = {ORIENTATION_TAG, EXIF_IFD, 282, 283, 296}  # tags of EXIF that are no loss: orientation, resolution
+APPLIED = {274, EXIF_IFD, 282, 283, 296}  # tags of EXIF that are no loss: orientation, resolution
 
 
 def describe_lost_metadata(path: Path) -> list[str]:
-    """Return the parts of a file that only the file holds: `["3 of 4 frames", "GeoTIFF tags", "nodata value 0"]`.
+    """Return what a PNG that holds the first frame and the color profile of a file has not: `["3 of 4 frames"]`.
 
-    Alpha, color profile and orientation are not among them: they are preserved or applied. Raises as `probe`.
+    Raises as `open_image_file`.
     """
-    frames = probe(path).frames
-    with open_image(path) as image:
-        is_tiff = image.format == "TIFF"
-        lost = [f"{frames - 1} of {frames} {'pages' if is_tiff else 'frames'}"] if frames > 1 else []
-        try:
-            return lost + (_list_geo_tags(image.tag_v2) if is_tiff else []) + _list_other(image)
-        except Exception:  # damaged tags may lead to every kind of it, and the pixels are right nevertheless
-            return [*lost, "metadata that cannot be read"]
+    with open_image_file(path) as file:
+        return list_lost_parts(file, file.header._replace(frames=1), ("icc",))
 
 
-def _list_geo_tags(tags: Any) -> list[str]:
-    lost = ["GeoTIFF tags"] if any(tag in tags for tag in GEO_TAGS) else []
-    if GDAL_NODATA in tags:
-        lost.append(f"nodata value {str(tags[GDAL_NODATA]).strip()}")
-    return lost + ["GDAL metadata"] * (GDAL_METADATA in tags)
+def list_lost_parts(file: ImageFile, result: Header, held: tuple[str, ...]) -> list[str]:
+    """Return the parts of an opened file that its result has not: `["3 of 4 frames", "GeoTIFF tags", "EXIF (date)"]`.
+
+    `result` is the header of the result, and `held` are the fields of `Metadata` that its format holds.
+    """
+    header, lost = file.header, []
+    if result.frames < header.frames:
+        pages = "pages" if header.format == "TIFF" else "frames"
+        lost.append(f"{header.frames - result.frames} of {header.frames} {pages}")
+    if header.has_alpha and not result.has_alpha:
+        lost.append("alpha")
+    if result.dtype.itemsize < header.dtype.itemsize:
+        lost.append(f"{8 * header.dtype.itemsize} bits per channel")
+    metadata = file.metadata
+    lost += metadata.unread
+    lost += ["color profile"] * bool(metadata.icc and "icc" not in held)
+    if metadata.exif and "exif" not in held:
+        lost += describe_exif(metadata.exif)
+    if metadata.dpi and "dpi" not in held and round(metadata.dpi[0]) not in (0, 1, *SCREEN_DPI):
+        lost.append(f"resolution ({metadata.dpi[0]:.0f} DPI)")
+    lost += ["XMP"] * bool(metadata.xmp and "xmp" not in held)
+    lost += ["text"] * (_has_texts(metadata) and "texts" not in held)
+    if result.frames > 1:
+        lost += ["durations"] * bool(metadata.durations and "durations" not in held)
+    return lost
 
 
-def _list_other(image: Image.Image) -> list[str]:
-    info = image.info
-    lost = _describe_exif(image)
-    dpi = info.get("dpi")
-    if dpi and round(dpi[0]) not in (0, 1, *SCREEN_DPI):
-        lost.append(f"resolution ({dpi[0]:.0f} DPI)")
-    lost += ["XMP"] * any(key in info for key in ("xmp", "XML:com.adobe.xmp"))
-    lost += ["IPTC"] * ("photoshop" in info)
-    texts = [
-        key
-        for key, value in info.items()
-        if isinstance(value, str) and key not in ("XML:com.adobe.xmp", "compression") and not key.startswith("sr:")
-    ]
-    lost += ["text"] * ("comment" in info or (image.format == "PNG" and bool(texts)))
-    return lost + ["a color profile that cannot be read"] * (not isinstance(info.get("icc_profile", b""), bytes))
-
-
-def _describe_exif(image: Image.Image) -> list[str]:
-    exif = Image.Image.getexif(image)  # the method of PNG files would decode the pixels
+def describe_exif(exif: bytes | Image.Exif, ignored: Container[int] = APPLIED) -> list[str]:
+    """Return `["EXIF (date, camera, GPS)"]`, or an empty list if nothing is in it but the tags `ignored`."""
+    if isinstance(exif, bytes):
+        loaded = Image.Exif()
+        loaded.load(exif)
+        exif = loaded
     inner = exif.get_ifd(EXIF_IFD)
     parts = ["date"] * any(tag in exif or tag in inner for tag in DATES)
     parts += ["camera"] * any(tag in exif for tag in CAMERA)
     parts += ["GPS"] * (GPS in exif)
     if parts:
         return [f"EXIF ({', '.join(parts)})"]
-    others = set() if image.format == "TIFF" else set(exif) - APPLIED  # a TIFF has its pixels' tags there, too
-    return ["EXIF"] if inner or others else []
+    return ["EXIF"] if inner or any(tag not in ignored for tag in exif) else []
+
+
+def _has_texts(metadata: Metadata) -> bool:
+    return any(not key.startswith("sr:") for key in metadata.texts)

@@ -11,6 +11,8 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2
 SUBFILE_TYPE, BITS, SAMPLES, EXTRA_SAMPLES, SAMPLE_FORMAT, DNG_VERSION = 254, 258, 277, 338, 339, 50706
 REDUCED, MASK = 1, 4  # bits of SUBFILE_TYPE: a smaller copy of another page, and its transparency
 SAMPLE_FORMATS = {1: "", 2: "signed ", 3: "floating-point ", 5: "complex ", 6: "complex "}
+GEO_TAGS = (33550, 33922, 34264, 34735, 34736, 34737)  # GeoTIFF 1.1: pixel scale, tie points, transformation, keys
+GDAL_METADATA, GDAL_NODATA = 42112, 42113
 UNSPECIFIED = 0  # of EXTRA_SAMPLES: a band that is neither alpha nor part of the color
 
 
@@ -39,16 +41,26 @@ def describe_samples(path: Path) -> str:
         return ""
 
 
-def count_pages(image: Image.Image) -> int:
-    """Return the number of images in an opened TIFF: smaller copies and masks of a page do not count."""
+def list_pages(image: Image.Image) -> list[int]:
+    """Return the numbers of the pages that are images: smaller copies and masks of a page are not. The first page is opened."""
     if getattr(image, "n_frames", 1) == 1:
-        return 1
-    count = 0
+        return [0]
+    pages = []
     for page in range(image.n_frames):
         with contextlib.suppress(SyntaxError, ValueError, TypeError, KeyError):  # of its pixels; its tags are there
             image.seek(page)
-        count += not _first(image.tag_v2.get(SUBFILE_TYPE, 0)) & (REDUCED | MASK)
-    return max(1, count)
+        if not _first(image.tag_v2.get(SUBFILE_TYPE, 0)) & (REDUCED | MASK):
+            pages.append(page)
+    image.seek(0)
+    return pages or [0]
+
+
+def list_geo_tags(tags: Any) -> list[str]:
+    """Return the names of the geographic tags of a TIFF: `["GeoTIFF tags", "nodata value 0"]`."""
+    lost = ["GeoTIFF tags"] if any(tag in tags for tag in GEO_TAGS) else []
+    if GDAL_NODATA in tags:
+        lost.append(f"nodata value {str(tags[GDAL_NODATA]).strip()}")
+    return lost + ["GDAL metadata"] * (GDAL_METADATA in tags)
 
 
 def _describe_tags(tags: Any) -> str:

@@ -12,7 +12,7 @@ from torch import Tensor
 from sr.image.damage import UnsupportedImageError
 from sr.image.listing import FolderListing, describe_images
 from sr.image.png import find_png_damage
-from sr.image.read import DecodedImage, open_image, probe, read_image
+from sr.image.read import DecodedImage, open_image_file, read_image
 from sr.inspection.finding import TRAINING, Finding
 from sr.runtime.error import UserError
 from sr.runtime.terminal import ProgressBar
@@ -50,15 +50,14 @@ def inspect_files(paths: Sequence[Path], title: str) -> list[FileReport]:
 
 def _inspect_file(path: Path) -> FileReport:
     try:
-        decoded, header = read_image(path), probe(path)
-        with open_image(path) as image:
-            has_palette = image.mode in ("P", "PA")
+        decoded = read_image(path)
+        with open_image_file(path) as file:
+            header, has_palette = file.header, file.has_palette
         damage = find_png_damage(path) if header.format == "PNG" else ""
     except UserError as error:
         return FileReport(path, str(error).removeprefix(f"{path}: "), isinstance(error, UnsupportedImageError))
     if damage:
         return FileReport(path, f"this image is damaged ({damage})")
-    frames = header.frames if header.format != "MPO" else 1  # the others of a JPEG are previews and gain maps
     height, width = decoded.pixels.shape[1:]
     oddity = "palette" if has_palette else "alpha" if decoded.alpha is not None else ""
     if header.format == "JPEG" and _has_gray_end(decoded.pixels):
@@ -66,7 +65,7 @@ def _inspect_file(path: Path) -> FileReport:
     rgb = decoded.pixels.expand(3, -1, -1).numpy().tobytes()
     digest = hashlib.sha256(bytes(f"{height}×{width}", "utf-8") + rgb).hexdigest()
     is_gray, small = decoded.pixels.shape[0] == 1, _make_thumbnail(decoded)
-    return FileReport(path, "", False, height, width, oddity, is_gray, frames, digest, small)
+    return FileReport(path, "", False, height, width, oddity, is_gray, header.frames, digest, small)
 
 
 def _has_gray_end(pixels: Tensor) -> bool:

@@ -1,0 +1,47 @@
+"""JPEG: 8 bits per channel, gray or RGB; CMYK is converted when it is read."""
+
+from typing import Any
+
+from sr.image.file_format import Header, Metadata, WriteOptions
+from sr.image.pillow_file import PillowFile
+from sr.image.pillow_writer import PillowFormat, select_options
+
+DEFAULT_QUALITY = 95
+FULL_CHROMA_QUALITY = 90  # above it, color has the resolution of the luma (4:4:4)
+
+
+class JpegFile(PillowFile):
+    """A JPEG file. Further images in it are previews and gain maps, no frames."""
+
+    def count_frames(self) -> int:
+        """Return 1."""
+        return 1
+
+    def list_unread(self) -> tuple[str, ...]:
+        """Return the names of the metadata that no result gets."""
+        others = getattr(self.image, "n_frames", 1) - 1
+        return super().list_unread() + (f"{others} further image(s): previews, gain maps",) * (others > 0)
+
+
+class JpegFormat(PillowFormat):
+    """JPEG."""
+
+    name, suffixes, decoders = "JPEG", (".jpg", ".jpeg", ".jpe", ".jfif", ".jif"), ("JPEG", "MPO")
+    held = ("icc", "exif", "xmp", "dpi", "texts")
+    file_class = JpegFile
+    max_side, has_alpha = 65500, False  # libjpeg's limit
+
+    def build_options(self, header: Header, metadata: Metadata, options: WriteOptions) -> dict[str, Any]:
+        """Return the arguments of `Image.save`."""
+        quality = options.quality or DEFAULT_QUALITY
+        saved = select_options(
+            icc_profile=metadata.icc,
+            exif=metadata.exif,
+            xmp=metadata.xmp,
+            dpi=metadata.dpi,
+            comment=metadata.texts.get("comment"),
+        )
+        return {"quality": quality, "subsampling": 0 if quality > FULL_CHROMA_QUALITY else 2} | saved
+
+
+FORMAT = JpegFormat()
