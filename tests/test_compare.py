@@ -453,12 +453,14 @@ def test_metrics_have_the_direction_that_their_classes_have() -> None:
     from sr.metric.lpips import LPIPS
     from sr.metric.lr_psnr import LRPSNR
     from sr.metric.ms_ssim import MSSSIM
+    from sr.metric.niqe import NIQE
     from sr.metric.spectrum import Spectrum
 
     classes = {"color_shift": ColorShift, "dists": DISTS, "lpips": LPIPS, "lr_psnr": LRPSNR, "ms_ssim": MSSSIM,
-               "spectrum": Spectrum}  # fmt: skip
+               "spectrum": Spectrum, "niqe": NIQE}  # fmt: skip
     assert classes.keys() == {path.stem for path in (find_conf_dir() / "metric" / "also").glob("*.yaml")}
-    for name, kind in classes.items():
+    niqe = {NIQE(variant).label: NIQE for variant in ("matlab", "gray", "pirm")}
+    for name, kind in {**{name: kind for name, kind in classes.items() if name != "niqe"}, **niqe}.items():
         assert KNOWN[name].better == kind.better
         assert KNOWN[name].unit == getattr(kind, "unit", KNOWN[name].unit)
 

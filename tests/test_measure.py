@@ -25,6 +25,7 @@ from sr.metric.dists import DISTS
 from sr.metric.lpips import LPIPS
 from sr.metric.lr_psnr import LRPSNR
 from sr.metric.ms_ssim import MSSSIM, ms_ssim
+from sr.metric.niqe import NIQE, score_niqe
 from sr.metric.protocol import Protocol
 from sr.metric.psnr import psnr
 from sr.metric.spectrum import Spectrum, compute_spectra, spectrum
@@ -41,6 +42,7 @@ def made_up(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return weight_files(tmp_path_factory.mktemp("weights"))
 
 
+SIDES = {"niqe": (192, 198)}  # of test images; of the others 182×190
 METRICS: dict[str, Callable[[dict[str, Path]], Any]] = {
     "psnr": lambda _: lambda images: psnr(images.x, images.y),
     "ssim": lambda _: lambda images: ssim(images.x, images.y),
@@ -48,6 +50,7 @@ METRICS: dict[str, Callable[[dict[str, Path]], Any]] = {
     "lr_psnr": lambda _: LRPSNR(Bicubic(2)),
     "color_shift": lambda _: ColorShift(),
     "spectrum": lambda _: Spectrum(),
+    "niqe": lambda _: NIQE(),
     "lpips": lambda made_up: LPIPS("alex", str(made_up["alex"])),
     "dists": lambda made_up: DISTS(str(made_up["vgg"])),
 }
@@ -56,7 +59,7 @@ METRICS: dict[str, Callable[[dict[str, Path]], Any]] = {
 @pytest.mark.filterwarnings("ignore:metric.also")
 @pytest.mark.parametrize("name", METRICS)
 def test_each_image_of_a_batch_is_measured_alone(name: str, made_up: dict[str, Path]) -> None:
-    metric, images = METRICS[name](made_up), see(3, 182, 190)
+    metric, images = METRICS[name](made_up), see(3, *SIDES.get(name, (182, 190)))
     together = metric(images)
     assert (together.dtype, together.shape) == (torch.float64, (3,))
     for k in range(3):
@@ -70,13 +73,14 @@ def test_each_image_of_a_batch_is_measured_alone(name: str, made_up: dict[str, P
 def test_another_device_gives_the_same(name: str, made_up: dict[str, Path]) -> None:
     metric = METRICS[name](made_up)
     near = 1e-4 if name in ("lpips", "dists") else 1e-9  # networks work in float32
-    there = metric(see(2, 182, 190, device=other_device()))
+    sides = SIDES.get(name, (182, 190))
+    there = metric(see(2, *sides, device=other_device()))
     assert there.device.type != "cpu"
-    assert there.tolist() == pytest.approx(metric(see(2, 182, 190)).tolist(), rel=near)
+    assert there.tolist() == pytest.approx(metric(see(2, *sides)).tolist(), rel=near)
 
 
 @pytest.mark.filterwarnings("ignore:metric.also")
-@pytest.mark.parametrize("name", METRICS)
+@pytest.mark.parametrize("name", METRICS.keys() - {"niqe"})
 def test_an_equal_image_has_the_best_value(name: str, made_up: dict[str, Path]) -> None:
     images, metric = see(2, 180, 180), METRICS[name](made_up)
     best = {"psnr": math.inf, "lr_psnr": math.inf, "ssim": 1, "ms_ssim": 1}.get(name, 0)
@@ -117,7 +121,7 @@ def test_a_small_image_does_not_end_an_evaluation(made_up: dict[str, Path]) -> N
     """Its value is nan."""
     with pytest.warns(UserWarning, match=r"is not alexnet-owt-7be5be79\.pth"):
         lpips = LPIPS("alex", str(made_up["alex"]))
-    for metric, smallest in ((MSSSIM(), 176 + 4), (Spectrum(), 16), (lpips, 31)):
+    for metric, smallest in ((MSSSIM(), 176 + 4), (Spectrum(), 16), (lpips, 31), (NIQE(), 192), (NIQE("pirm"), 200)):
         assert metric(see(2, smallest, smallest + 2)).isfinite().all()
         assert metric(see(2, smallest - 2, smallest)).isnan().all()
 
@@ -202,6 +206,39 @@ def test_spectrum_is_calibrated() -> None:
     assert compute_spectra(first).mean(dim=-1).median().item() == pytest.approx(10 * math.log10(401), abs=0.2)
     assert spectrum(first, second).item() == pytest.approx(1.3, abs=0.2)
     assert spectrum(2 * first, first).item() == pytest.approx(10 * math.log10(4), abs=0.1)
+
+
+def test_niqe_rises_with_every_distortion_of_a_photograph() -> None:
+    image = torch.from_numpy(data.chelsea()).permute(2, 0, 1)
+    noise = 20 * torch.randn(image.shape, generator=torch.Generator().manual_seed(0))
+    noisy = (image + noise).round().clamp(0, 255)
+    blurred = imresize(imresize(image, 0.25), size=image.shape[-2:])
+    scores = [score_niqe(x) for x in (image, noisy, blurred)]
+    assert scores[0] < 3 < min(scores[1:])
+
+
+def test_niqe_of_a_gray_file_is_that_of_its_rgb_copy_and_a_luma_is_measured_as_it_is() -> None:
+    gray = torch.from_numpy(data.camera())[None]
+    score = score_niqe(gray)
+    assert score == score_niqe(gray.expand(3, -1, -1)) == pytest.approx(3.1558, abs=1e-3)
+    luma = (rgb_to_luma(gray.expand(3, -1, -1) / 255) * 255 + 0.5).floor() / 255
+    images = MetricInput(luma[None], luma[None], luma[None], luma[None], luma[None])
+    assert NIQE()(images).item() == pytest.approx(score, abs=1e-9)
+
+
+def test_niqe_of_flat_areas_depends_on_no_rounding_error() -> None:
+    """Where all pixels are equal, each is its local mean: the sign of an error of 1e-14 is not counted. A brighter copy
+    has the same structure, and a flat image none: it is not measured."""
+    image = torch.from_numpy(data.chelsea()).permute(2, 0, 1)[:, :288, :288].clone()
+    image[:, :150, :150] = 37
+    scores = [score_niqe(image + k, "gray") for k in (0, 3, 11)]
+    assert scores == pytest.approx([scores[0]] * 3, abs=1e-9)
+    assert math.isnan(score_niqe(torch.full((3, 288, 288), 98)))
+
+
+def test_niqe_of_a_variant_that_there_is_not() -> None:
+    with pytest.raises(UserError, match=r"niqe\.variant=matlba: expected one of matlab, gray, pirm"):
+        NIQE("matlba")
 
 
 # Weights

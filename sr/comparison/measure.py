@@ -18,6 +18,9 @@ KNOWN = {
         Measure("dists", "DISTS", 4, "lower"),
         Measure("color_shift", "color shift", 2, "lower", "ΔE"),
         Measure("spectrum", "spectrum", 2, "lower", "dB"),
+        Measure("niqe_matlab", "NIQE", 3, "lower"),
+        Measure("niqe_gray", "NIQE-gray", 3, "lower"),
+        Measure("niqe_pirm", "NIQE-PIRM", 3, "lower"),
     )
 }
 ARROWS = {"higher": "↑", "lower": "↓", None: ""}

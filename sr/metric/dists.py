@@ -70,7 +70,7 @@ def load_channel_weights() -> tuple[Tensor, Tensor]:
 class DISTS(Metric):
     """DISTS of the whole 8-bit image at its own size; gray as RGB. Images are measured one by one, the net in float32."""
 
-    perceptual_rank = 2
+    perceptual_rank = 3
     better: Literal["higher", "lower"] = "lower"
 
     def __init__(self, weights: PathStr | None = None) -> None:

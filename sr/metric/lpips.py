@@ -58,7 +58,7 @@ class LPIPS(Metric):
     device.
     """
 
-    perceptual_rank = 3
+    perceptual_rank = 4
     better: Literal["higher", "lower"] = "lower"
 
     def __init__(self, net: Literal["alex", "vgg"] = "alex", weights: PathStr | None = None) -> None:

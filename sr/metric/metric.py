@@ -24,6 +24,7 @@ class Metric(Protocol):
     label: str | None = None  # the name in tables and logs; None: the key in `metric.also`
     # 0: the metric measures fidelity, pixel by pixel. Above 0: perceptual quality; monitor_also=auto selects the highest.
     perceptual_rank: int = 0
+    needs_reference: bool = True  # False: the metric measures `images.sr` alone
 
     def __call__(self, images: MetricInput) -> Tensor:
         """Return `[B]`, float64, one value for each image alone; nan where an image has none (too small, no color)."""

@@ -68,7 +68,7 @@ class Spectrum(Metric):
     """Log-spectral distance of the luma of the whole 8-bit image. An image below 16×16 has no value: nan."""
 
     unit = "dB"
-    perceptual_rank = 1
+    perceptual_rank = 2
     better: Literal["higher", "lower"] = "lower"
 
     def __call__(self, images: MetricInput) -> Tensor:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.signal import convolve2d
+from skimage import data
 from skimage.color import deltaE_ciede2000, rgb2lab
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from specimen import features, levels, see, weight_files
@@ -20,6 +21,7 @@ from sr.metric.color_shift import color_shift, delta_e
 from sr.metric.dists import DISTS
 from sr.metric.lpips import LPIPS
 from sr.metric.ms_ssim import ms_ssim
+from sr.metric.niqe import score_niqe
 from sr.metric.protocol import Protocol
 from sr.metric.psnr import psnr
 from sr.metric.score import Score
@@ -289,3 +291,19 @@ SHARMA = [  # L, a, b; L, a, b; ΔE 2000
     (6.7747, -0.2908, -2.4247, 5.8714, -0.0985, -2.2286, 0.6377),
     (2.0776, 0.0795, -1.1350, 0.9033, -0.0636, -0.5514, 0.9082),
 ]
+
+
+def test_niqe_of_matlab(sr_data: Path) -> None:
+    """The authors' release in MATLAB R2021a gives 5.72957338 for the luma of Set14's baboon, says BasicSR's niqe.py."""
+    assert score_niqe(read_rgb(sr_data / "Set14" / "HR" / "baboon.png")) == pytest.approx(5.72957338, abs=2e-6)
+
+
+# BasicSR 1.4.2: its niqe.py on its own luma, on MATLAB's rgb2gray, and on its luma without 4 pixels at each side.
+BASICSR_NIQE = {"coffee": (4.11524, 4.05849, 4.07941), "chelsea": (2.62552, 2.57208, 2.68931)}
+
+
+@pytest.mark.parametrize("photo", BASICSR_NIQE)
+def test_niqe_of_basicsr(photo: str) -> None:
+    image = torch.from_numpy(getattr(data, photo)()).permute(2, 0, 1)
+    scores = [score_niqe(image, variant) for variant in ("matlab", "gray", "pirm")]
+    assert scores == pytest.approx(BASICSR_NIQE[photo], abs=5e-5)  # BasicSR computes in float32
