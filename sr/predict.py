@@ -1,15 +1,23 @@
 """`python -m sr.predict`: upscale an image, or a folder of images, with the net of a checkpoint."""
 
+import sys
+
 from omegaconf import DictConfig
 
 from sr.checkpoint.interpolate import check_options
 from sr.config import cli, schema
 from sr.config.options import PredictOptions
 
+MODELS_FLAG = "--models"
+
 
 def main() -> None:
     """Run the console script `sr-predict`."""
-    cli.run_command("predict", predict)
+    words = sys.argv[1:]
+    if MODELS_FLAG in words:
+        cli.run_command("predict", list_models, [word for word in words if word != MODELS_FLAG])
+    else:
+        cli.run_command("predict", predict)
 
 
 def predict(cfg: DictConfig) -> None:
@@ -20,6 +28,13 @@ def predict(cfg: DictConfig) -> None:
     from sr.prediction.files import upscale_files  # imports torch: only now, when the config is right
 
     upscale_files(**config)
+
+
+def list_models(cfg: DictConfig) -> None:
+    """Print the networks that `checkpoint=NAME` takes."""
+    from sr.prediction.models import print_models  # imports torch
+
+    print_models(cfg.device)
 
 
 if __name__ == "__main__":

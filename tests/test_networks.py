@@ -1,6 +1,8 @@
 """Networks by name, `checkpoint=NAME`: what a mistyped or missing one is answered, and that every card is right."""
 
+import dataclasses
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,9 +11,11 @@ import torch
 from conftest import Answer
 from safetensors.torch import save_file
 
+from sr import predict
 from sr.checkpoint.load import load_checkpoint
 from sr.inference.complexity import count_parameters
 from sr.net.plain import Plain
+from sr.prediction import models
 from sr.pretrained import networks
 from sr.pretrained.weight_file import KEY, write_weights
 from sr.runtime.error import UserError
@@ -92,3 +96,18 @@ def test_a_wrong_statement_is_refused(tmp_path: Path, text: str, said: str) -> N
     save_file(Plain(2, 3, width=8, depth=3).state_dict(), path, {KEY: text})
     with pytest.raises(UserError, match=said):
         load_checkpoint(path)
+
+
+def test_models_are_listed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Networks whose package is missing are listed as well, with the command that installs them."""
+    fast = NETWORKS["realesr_animevideov3_x4"]
+    slow = dataclasses.replace(NETWORKS["realesrgan_x4plus"], package="no_such_package")
+    monkeypatch.setattr(models, "list_networks", lambda: (fast, slow))
+    monkeypatch.setattr(sys, "argv", ["sr-predict", "--models", "device=cpu"])
+    predict.main()
+    lines = capsys.readouterr().out.splitlines()
+    rows = {words[0]: words[1:] for line in lines if len(words := line.split()) == 8}
+    assert rows["realesr_animevideov3_x4"][:4] == ["×4", "srvgg", "621,424", "1.2"]
+    assert 0 < float(rows["realesr_animevideov3_x4"][5]) < 10_000
+    assert rows["realesrgan_x4plus"] == ["×4", "rrdb", "16,697,987", "33.4", "–", "–", "BSD-3-Clause"]
+    assert lines[-1].endswith("type: pip install 'sr[pretrained]'")

@@ -23,6 +23,7 @@ from sr.net.rrdb import RRDBNet
 from sr.net.safmn import SAFMN
 from sr.net.span import SPAN
 from sr.net.spandrel import Spandrel
+from sr.net.srvgg import SRVGGNetCompact
 from sr.net.swinir import SwinIR
 from sr.net.vdsr import VDSR
 from sr.pretrained.state_dict import read_weights, translate_names, unwrap_state_dict
@@ -202,11 +203,24 @@ def test_spandrel_pads_and_crops() -> None:
     assert torch.equal(net(lr), net.model(padded)[..., :18, :])
 
 
-@pytest.mark.parametrize(("scale", "net"), [(2, RRDBNet), (4, RRDBNet), (8, RRDBNet), (2, RCAN), (3, RCAN), (8, RCAN)])
+@pytest.mark.parametrize(
+    ("scale", "net"),
+    [
+        (2, RRDBNet),
+        (4, RRDBNet),
+        (8, RRDBNet),
+        (2, RCAN),
+        (3, RCAN),
+        (8, RCAN),
+        (2, SRVGGNetCompact),
+        (4, SRVGGNetCompact),
+    ],
+)
 def test_as_spandrel_computes_it(scale: int, net: type[nn.Module]) -> None:
     """Another implementation with the same weights gives the same image, and does not change its input."""
     pytest.importorskip("spandrel", reason="spandrel is not installed: pip install 'sr[zoo]'")
-    own = (net(scale, blocks=2) if net is RRDBNet else net(scale, blocks=2, groups=2)).eval()
+    options = {RRDBNet: {"blocks": 2}, RCAN: {"blocks": 2, "groups": 2}, SRVGGNetCompact: {"depth": 3}}[net]
+    own = net(scale, **options).eval()
     lr = torch.rand(2, 3, 8, 12)
     state = add_shifts(own.state_dict(), 255) if net is RCAN else own.state_dict()
     other = Spandrel.from_state_dict(state).eval()(lr)
