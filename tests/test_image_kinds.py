@@ -136,9 +136,6 @@ KINDS = {
     "a.dng": (save(format="TIFF"), "this is a camera RAW file"),
     "dng.tif": (lambda path: write_tiff(path, t50706=(1, 4, 0, 0)), "its first page is a small preview (camera RAW?)"),
     "preview.tif": (lambda path: write_tiff(path, t254=1), "its first page is a small preview"),
-    "six.tif": (lambda path: write_tiff(path, 6, t262=1, t338=(0,) * 5), "a TIFF with 6 bands of 8 bits, expected 8-bit"),
-    "near_infrared.tif": (lambda path: write_tiff(path, 4, t338=(0,)), "a TIFF with 4 bands of 8 bits, expected 8-bit"),
-    "signed.tif": (lambda path: write_tiff(path, 1, t339=2), "a TIFF with 1 signed band of 8 bits, expected 8-bit"),
 }  # fmt: skip
 
 
@@ -149,6 +146,22 @@ def test_a_known_kind_that_is_not_read_is_named(tmp_path: Path, name: str) -> No
     assert error_of(tmp_path / name).startswith(message)
     with pytest.raises(UnsupportedImageError):
         probe(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("bands", "tags", "message"),
+    [
+        (6, {"t262": 1, "t338": (0,) * 5}, "6 bands of uint8, expected 8-bit gray or RGB"),
+        (4, {"t338": (0,)}, "4 bands of uint8, expected 8-bit gray or RGB"),
+        (1, {"t339": 2}, "1 band of float32, expected 8-bit gray or RGB"),  # signed
+    ],
+)
+def test_pixels_that_training_does_not_read_are_named(
+    tmp_path: Path, bands: int, tags: dict[str, object], message: str
+) -> None:
+    pytest.importorskip("imagecodecs", reason="needs sr[images]")
+    write_tiff(tmp_path / "a.tif", bands, **tags)
+    assert error_of(tmp_path / "a.tif").startswith(message)
 
 
 def test_a_color_profile_of_a_wrong_type_is_left_out_and_named(tmp_path: Path) -> None:
@@ -267,7 +280,7 @@ def test_lost_metadata_is_named(tmp_path: Path) -> None:
 def test_cut_files_are_still_named_with_their_format(tmp_path: Path) -> None:
     (tmp_path / "a.tif").write_bytes(b"II*\0\x08\0\0\0\0\0")
     (tmp_path / "b.png").write_bytes(b"\x89PNG\r\n\x1a\n")
-    assert "this TIFF file is damaged" in error_of(tmp_path / "a.tif")
+    assert "is damaged (its header " in error_of(tmp_path / "a.tif")
     assert "this PNG file is damaged" in error_of(tmp_path / "b.png")
     write_half_png(tmp_path / "c.png")
     assert probe(tmp_path / "c.png")[:2] == (H, W)

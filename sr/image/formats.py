@@ -23,7 +23,7 @@ FORMATS = {
     "GIF": "gif",
     "AVIF": "avif",
     "BMP": "bmp",
-    "TIFF": "pillow_tiff",
+    "TIFF": "tiff",
     "Netpbm": "netpbm",
     "TGA": "tga",
 }

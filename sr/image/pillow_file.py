@@ -15,6 +15,7 @@ from sr.image.color_profile import CONVERTED_MODES, create_rgb_converter
 from sr.image.damage import ADVICE, UnsupportedImageError, report_damage
 from sr.image.exif import clean_exif, clean_xmp
 from sr.image.file_format import Frame, Header, ImageFile, Metadata, Window
+from sr.image.limits import check_decoded_size
 from sr.runtime.error import UserError
 
 # Pillow's modes with 8 bits per channel that it converts to RGB or L without guessing a color space.
@@ -189,14 +190,15 @@ def open_pillow(path: Path, name: str, *decoders: str) -> Image.Image:
             image = Image.open(path, formats=decoders)
         except UnidentifiedImageError:
             raise UserError(f"{path}: this {name} file is damaged (its header cannot be read); {ADVICE}") from None
-        except Image.DecompressionBombError as error:
-            raise UserError(f"{path}: too large to open safely ({error})") from None
     with contextlib.ExitStack() as stack, report_damage(path):
         stack.callback(image.close)
         if image.mode not in (*MODES, *GRAY_16_MODES, *CONVERTED_MODES):
             raise UnsupportedImageError(
                 f"{path}: mode {image.mode}, expected 8-bit gray, RGB or CMYK; convert it first"
             )
+        check_decoded_size(
+            path, image.height, image.width, 1 if image.mode in ("1", "L") else 4
+        )  # bytes in Pillow's memory
         stack.pop_all()
     return image
 

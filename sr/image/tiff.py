@@ -13,6 +13,7 @@ REDUCED, MASK = 1, 4  # bits of SUBFILE_TYPE: a smaller copy of another page, an
 SAMPLE_FORMATS = {1: "", 2: "signed ", 3: "floating-point ", 5: "complex ", 6: "complex "}
 GEO_TAGS = (33550, 33922, 34264, 34735, 34736, 34737)  # GeoTIFF 1.1: pixel scale, tie points, transformation, keys
 GDAL_METADATA, GDAL_NODATA = 42112, 42113
+MORE = "expected 8-bit gray or RGB without further libraries: pip install 'sr[images]'"  # reads more
 UNSPECIFIED = 0  # of EXTRA_SAMPLES: a band that is neither alpha nor part of the color
 
 
@@ -23,7 +24,7 @@ def explain_unread_tiff(image: Image.Image) -> str:
         return "its first page is a small preview (camera RAW?); convert it to PNG"
     extra = tags.get(EXTRA_SAMPLES) or ()
     if UNSPECIFIED in extra or _first(tags.get(SAMPLE_FORMAT, 1)) in (2, 3, 5, 6):
-        return f"{_describe_tags(tags)}, expected 8-bit gray or RGB; convert it first"
+        return f"{_describe_tags(tags)}, {MORE}"
     return ""
 
 

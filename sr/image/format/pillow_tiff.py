@@ -8,9 +8,9 @@ from PIL import Image
 from sr.image.damage import ADVICE, UnsupportedImageError
 from sr.image.file_format import Header, ImageFile, Metadata, WriteOptions
 from sr.image.metadata import describe_exif
-from sr.image.pillow_file import ORIENTATION_TAG, TRANSPOSING_ORIENTATIONS, PillowFile
+from sr.image.pillow_file import GRAY_16_MODES, ORIENTATION_TAG, TRANSPOSING_ORIENTATIONS, PillowFile, is_16_bit
 from sr.image.pillow_writer import PillowFormat, select_options
-from sr.image.tiff import describe_samples, explain_unread_tiff, list_geo_tags, list_pages
+from sr.image.tiff import MORE, describe_samples, explain_unread_tiff, list_geo_tags, list_pages
 from sr.runtime.error import UserError
 
 WIDTH_TAG, HEIGHT_TAG = 256, 257
@@ -60,11 +60,15 @@ class PillowTiffFormat(PillowFormat):
         """Read the header of a file of this format. Raise `UserError` if it is damaged or its pixels are not read."""
         try:
             file = super().open(path)
+            if is_16_bit(file.image) and file.image.mode not in GRAY_16_MODES:  # Pillow drops the lower 8 bits
+                file.close()
+                raise UnsupportedImageError(f"{path}: 16 bits per channel")
         except UserError as error:
-            samples = describe_samples(path) if str(error).endswith(ADVICE) else ""
+            is_other = isinstance(error, UnsupportedImageError) or str(error).endswith(ADVICE)
+            samples = describe_samples(path) if is_other else ""
             if not samples:
                 raise
-            raise UnsupportedImageError(f"{path}: {samples}, expected 8-bit gray or RGB; convert it first") from None
+            raise UnsupportedImageError(f"{path}: {samples}, {MORE}") from None
         reason = explain_unread_tiff(file.image)
         if reason:
             file.close()

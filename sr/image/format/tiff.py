@@ -1,0 +1,191 @@
+"""TIFF: 8 and 16 bits, float, alpha, bands, pages, strips and tiles, read in windows (pip install 'sr[images]').
+
+Without tifffile and imagecodecs, files of 8 bits are read by Pillow, and everything is written: of what is written, only
+LZW and Zstandard need imagecodecs, and become deflate.
+"""
+
+import contextlib
+import importlib.util
+import itertools
+import logging
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sr.image.damage import UnsupportedImageError, report_damage
+from sr.image.exif import resize_exif, resize_xmp
+from sr.image.file_format import FileFormat, Frame, Header, ImageFile, ImageWriter, Metadata, Window, WriteOptions
+from sr.image.format.tiff_metadata import ORIENTATION, read_metadata
+from sr.image.format.tiff_pixels import CONVERTED, JPEG, PALETTE, SampleConverter
+from sr.image.format.tiff_segments import SegmentReader
+from sr.image.format.tiff_write import TiffWriter
+from sr.image.limits import check_decoded_size
+from sr.image.pillow_file import find_stored_box, turn_upright
+from sr.image.tiff import DNG_VERSION, MASK, REDUCED
+
+OLD_JPEG = 6  # compression, of TIFF 6.0
+SCANNED_ROWS = 256  # at a time, for the range of float samples
+
+
+class TiffImage(ImageFile):
+    """A TIFF file that tifffile reads. Its range, if its samples are float, is found when the header is asked for."""
+
+    def __init__(self, path: Path, tiff: Any) -> None:
+        self.path, self._tiff = path, tiff
+        first = tiff.pages[0]
+        if DNG_VERSION in first.tags or first.subfiletype & REDUCED:
+            raise UnsupportedImageError(f"{path}: its first page is a small preview (camera RAW?); convert it to PNG")
+        self._numbers = _list_images(list(tiff.pages))
+        orientation = first.tags.valueof(ORIENTATION)
+        self._orientation = orientation if orientation in range(2, 9) else 1
+        self._frame = -1
+        self._open_page(0)
+        self.is_windowed = self._segments.is_windowed and self._orientation < 5
+        self.has_palette = self._converter.photometric == PALETTE
+
+    @cached_property
+    def header(self) -> Header:  # type: ignore[override]
+        """The header. Raises `UserError` if float samples are not finite."""
+        height, width = self._upright_size
+        black, white = 0.0, self._converter.white
+        if self._converter.dtype == np.float32:
+            black, white = self._find_range()
+        return Header(
+            height, width, "gray" if self._converter.channels == 1 else "color", len(self._numbers), "TIFF",
+            self._converter.channels, self._converter.has_alpha, _to_torch(self._converter.dtype), black, white,
+        )  # fmt: skip
+
+    @cached_property
+    def metadata(self) -> Metadata:  # type: ignore[override]
+        """The metadata of the first page."""
+        return read_metadata(self.path, is_converted=self._converter.photometric in CONVERTED[1:])
+
+    def read(self, frame: int = 0, window: Window | None = None) -> Frame:
+        """Decode a page, or a window of it. Raise `UserError`, which names the file, if it is damaged."""
+        with report_damage(self.path):
+            self._open_page(frame)
+            if window is None:
+                window = Window(0, 0, *self._upright_size)
+                check_decoded_size(self.path, *self._upright_size, self._segments.pixel_bytes)
+            size = self._segments.width, self._segments.height
+            left, top, width, height = find_stored_box(window, self._orientation, size)
+            pixels, alpha = self._converter.convert(self._segments.read(top, left, height, width))
+            return Frame(self._to_upright(pixels), None if alpha is None else self._to_upright(alpha))
+
+    def close(self) -> None:
+        """Close the file, and release what was decoded."""
+        self._segments.release()
+        self._tiff.close()
+
+    @property
+    def _upright_size(self) -> tuple[int, int]:
+        size = self._segments.height, self._segments.width
+        return size if self._orientation < 5 else size[::-1]
+
+    def _open_page(self, frame: int) -> None:
+        if frame == self._frame:
+            return
+        page = self._tiff.pages[self._numbers[frame]]
+        segments, converter = SegmentReader(self.path, page), SampleConverter(self.path, page)
+        if self._frame >= 0:
+            expected, found = (
+                (s.height, s.width, c.channels, c.has_alpha, c.dtype, c.white)
+                for s, c in ((self._segments, self._converter), (segments, converter))
+            )
+            if found != expected:
+                raise UnsupportedImageError(
+                    f"{self.path}: page {frame + 1} has {found[1]}×{found[0]} pixels of {found[2]} channels ({found[4]}), "
+                    f"the first one {expected[1]}×{expected[0]} of {expected[2]} ({expected[4]}); save its pages as files"
+                )
+            self._segments.release()
+        self._segments, self._converter, self._frame = segments, converter, frame
+
+    def _to_upright(self, array: np.ndarray) -> Tensor:
+        """Return `[C, H, W]`, upright, of `[h, w, C]` as stored. It is a copy: what is cached must not change."""
+        layers = torch.from_numpy(np.array(array.transpose(2, 0, 1), order="C"))
+        return turn_upright(layers, self._orientation)
+
+    def _find_range(self) -> tuple[float, float]:
+        """Return the values that are black and white: 0…1 if all samples are in it, else the smallest and the largest."""
+        low, high = np.inf, -np.inf
+        with report_damage(self.path):
+            for frame in range(len(self._numbers)):
+                self._open_page(frame)
+                for top in range(0, self._segments.height, SCANNED_ROWS):
+                    rows = min(SCANNED_ROWS, self._segments.height - top)
+                    pixels, _ = self._converter.convert(self._segments.read(top, 0, rows, self._segments.width))
+                    if not np.isfinite(pixels).all():
+                        raise UnsupportedImageError(
+                            f"{self.path}: pixels that are NaN or infinite (the first one in row {self._find_row(pixels, top)}); "
+                            "replace them by numbers first"
+                        )
+                    low, high = min(low, float(pixels.min())), max(high, float(pixels.max()))
+        self._open_page(0)
+        is_integer = self._segments.page.dtype.kind in "iu"
+        if low >= 0 and high <= 1 and not is_integer:
+            return 0.0, 1.0
+        return low, high if high > low else low + 1.0
+
+    def _find_row(self, pixels: np.ndarray, top: int) -> int:
+        return top + int(np.argmax(~np.isfinite(pixels).all(axis=(1, 2)))) + 1
+
+
+class TiffFormat(FileFormat):
+    """TIFF."""
+
+    name, suffixes, extra = "TIFF", (".tif", ".tiff"), "images"
+    held = ("icc", "exif", "xmp", "dpi")
+
+    def open(self, path: Path) -> ImageFile:
+        """Read the header of a file. Raise `UserError` if it is damaged or its pixels are not read."""
+        from sr.image.format.pillow_tiff import FORMAT as PILLOW_TIFF
+
+        if not all(map(importlib.util.find_spec, ("tifffile", "imagecodecs"))):
+            return PILLOW_TIFF.open(path)
+        import tifffile
+
+        tifffile.logger().setLevel(logging.CRITICAL)  # what it warns of is checked here
+        with contextlib.ExitStack() as stack, report_damage(path):
+            tiff = stack.enter_context(tifffile.TiffFile(path))
+            first = tiff.pages[0]
+            if not (first.compression == OLD_JPEG or (first.is_subsampled and first.compression not in JPEG)):
+                image = TiffImage(path, tiff)
+                stack.pop_all()
+                return image
+        return PILLOW_TIFF.open(path)  # which has libtiff decode what tifffile does not
+
+    def create(self, path: Path, header: Header, metadata: Metadata, options: WriteOptions) -> ImageWriter:
+        """Begin a file at `path`, which is a temporary name. `header` is the result's, within `limit_header`."""
+        fitted = metadata._replace(
+            exif=resize_exif(metadata.exif, header.height, header.width),
+            xmp=resize_xmp(metadata.xmp, header.height, header.width),
+        )
+        return TiffWriter(path, header, fitted)
+
+    def limit_header(self, header: Header) -> Header:
+        """Return the header of the TIFF that is next to `header`: of integers, white is the largest number."""
+        white = {torch.uint8: 255.0, torch.uint16: 65535.0}.get(header.dtype)
+        if white is None:
+            return header._replace(format=self.name)
+        return header._replace(format=self.name, black=0.0, white=white)
+
+
+FORMAT = TiffFormat()
+
+
+def _list_images(pages: list[Any]) -> list[int]:
+    """Return the numbers of the pages that are images: smaller copies and masks are not, flagged or not."""
+    numbers = [k for k, page in enumerate(pages) if not page.subfiletype & (REDUCED | MASK)] or [0]
+    sizes = [(pages[k].imagelength, pages[k].imagewidth) for k in numbers]
+    # ImageMagick does not flag the levels of a pyramid.
+    steps = itertools.pairwise(sizes)
+    is_pyramid = all(abs(large - 2 * small) <= 1 for step in steps for large, small in zip(*step, strict=True))
+    return numbers[:1] if is_pyramid and max(sizes[0]) > 2 else numbers
+
+
+def _to_torch(dtype: np.dtype) -> torch.dtype:
+    return {"uint8": torch.uint8, "uint16": torch.uint16}.get(dtype.name, torch.float32)
