@@ -22,6 +22,7 @@ class RunCollector:
     def __init__(self, runs: Path, uri: str, temporary: Path) -> None:
         self.finder, self.uri, self.temporary = RunFinder(runs), uri, temporary
         self.skipped: list[Skipped] = []
+        self.found: dict[str, FoundRun] = {}  # in MLflow, by ID
 
     def collect(self, words: Sequence[str], condition: str | None = None) -> list[ComparedRun]:
         """Return the runs with results that the words name, or of these the ones that meet a condition of MLflow.
@@ -31,10 +32,10 @@ class RunCollector:
         sources = self.finder.find(words)
         experiments = list(dict.fromkeys(self.finder.experiments))
         if condition is not None and (sources or not experiments):
-            found = search_runs(self.uri, [], condition)
+            found = self._search([], condition)
             sources = self._select_found(sources, found, condition) if sources else [*map(self._locate, found)]
         if experiments:
-            sources += map(self._locate, search_runs(self.uri, experiments, condition))
+            sources += map(self._locate, self._search(experiments, condition))
         self.skipped += [run for run in self.finder.skipped if run not in self.skipped]
         return self._read(list(dict.fromkeys(sources)))
 
@@ -44,6 +45,11 @@ class RunCollector:
         if len(found) != 1:
             raise UserError(f"reference={word}: expected one run, or the name of a group (found {len(found)} runs)")
         return found[0]
+
+    def _search(self, experiments: Sequence[str], condition: str | None) -> list[FoundRun]:
+        found = search_runs(self.uri, experiments, condition)
+        self.found |= {run.run_id: run for run in found}
+        return found
 
     def _select_found(self, sources: list[Source], found: list[FoundRun], condition: str) -> list[Source]:
         """Return the sources that MLflow has found."""
@@ -71,7 +77,7 @@ class RunCollector:
     def _read(self, sources: list[Source]) -> list[ComparedRun]:
         read = [self._read_source(source) for source in sources if source.run_id is None]
         remote = [source.run_id for source in sources if source.run_id is not None]
-        for run_id, downloaded in download_runs(self.uri, remote, self.temporary, DOWNLOADED).items():
+        for run_id, downloaded in download_runs(self.uri, remote, self.temporary, DOWNLOADED, self.found).items():
             if isinstance(downloaded, UserError):
                 self.skipped.append(Skipped(f"mlflow:{run_id}", str(downloaded)))
             elif run := self._read_source(Source(folder=downloaded.folder)):

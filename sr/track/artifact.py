@@ -33,6 +33,26 @@ def resolve_artifact_path(root: Path, name: str, run_id: str = "") -> Path:
     return path
 
 
+class RunArtifacts:
+    """The artifacts of one run, for `download_artifact` in place of a client, which asks for the run before each of them."""
+
+    def __init__(self, location: str, uri: str) -> None:
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        self._repository = get_artifact_repository(location, tracking_uri=uri)
+        self._listed: dict[str | None, list[Any]] = {}
+
+    def list_artifacts(self, run_id: str, path: str | None = None) -> list[Any]:
+        """Return what is in a folder, of which the server is asked once."""
+        if path not in self._listed:
+            self._listed[path] = self._repository.list_artifacts(path)
+        return self._listed[path]
+
+    def download_artifacts(self, run_id: str, path: str, dst_path: str) -> str:
+        """Download a file to a folder and return its path."""
+        return self._repository.download_artifacts(path, dst_path)
+
+
 def download_artifact(client: Any, run_id: str, name: str, folder: Path) -> Path:
     """Download the file `name` of an MLflow run to its place in `folder`, whole or not at all.
 

@@ -2,7 +2,7 @@
 
 import contextlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from sr.record.past import FOLDER_TAG
 from sr.runtime.error import UserError, suggest_nearest
 from sr.track.address import describe_location
-from sr.track.artifact import download_artifact
+from sr.track.artifact import RunArtifacts, download_artifact
 from sr.track.server import open_existing
 from sr.track.server_error import describe_error
 
@@ -28,6 +28,8 @@ class FoundRun(NamedTuple):
     run_id: str
     name: str
     folder: Path | None  # where it was written, on this machine or another one
+    status: str  # FINISHED, FAILED, KILLED or RUNNING
+    artifacts: str  # their address
 
 
 class DownloadedRun(NamedTuple):
@@ -35,7 +37,7 @@ class DownloadedRun(NamedTuple):
 
     folder: Path
     name: str
-    status: str  # FINISHED, FAILED, KILLED or RUNNING
+    status: str
 
 
 def search_runs(uri: str, experiments: Sequence[str], condition: str | None) -> list[FoundRun]:
@@ -71,9 +73,12 @@ def translate_filter(condition: str) -> str:
 
 
 def download_runs(
-    uri: str, run_ids: Sequence[str], folder: Path, names: Sequence[str]
+    uri: str, run_ids: Sequence[str], folder: Path, names: Sequence[str], found: Mapping[str, FoundRun]
 ) -> dict[str, DownloadedRun | UserError]:
-    """Download the files of these names, as far as each run has them, to `folder/RUN_ID`; return by ID the run, or why not."""
+    """Download the files of these names, as far as each run has them, to `folder/RUN_ID`; return by ID the run, or why not.
+
+    `found` has runs that need not be searched again, by ID.
+    """
     if not run_ids:
         return {}
     with _explain_failure(f"runs=mlflow:{run_ids[0]}", uri):
@@ -82,17 +87,18 @@ def download_runs(
     def download(run_id: str) -> DownloadedRun | UserError:
         target = folder / run_id
         try:
-            info = client.get_run(run_id).info
+            run = found.get(run_id) or _make_found_run(client.get_run(run_id))
             target.mkdir(parents=True)
-            listed = {artifact.path for artifact in client.list_artifacts(run_id)}
+            artifacts = RunArtifacts(run.artifacts, uri)
+            listed = {artifact.path for artifact in artifacts.list_artifacts(run_id)}
             for name in names:
                 if name in listed:
-                    download_artifact(client, run_id, name, target)
+                    download_artifact(artifacts, run_id, name, target)
         except UserError as error:
             return error
         except Exception as error:  # whatever MLflow raises
             return UserError(f"MLflow at {describe_location(uri)} does not give it ({describe_error(error)})")
-        return DownloadedRun(target, info.run_name or run_id, info.status)
+        return DownloadedRun(target, run.name, run.status)
 
     with ThreadPoolExecutor(DOWNLOADS) as pool:
         return dict(zip(run_ids, pool.map(download, run_ids), strict=True))
@@ -125,8 +131,10 @@ def _describe_values(client: Any, experiment_ids: Sequence[str], condition: str)
 
 
 def _make_found_run(run: Any) -> FoundRun:
-    folder = run.data.tags.get(FOLDER_TAG)
-    return FoundRun(run.info.run_id, run.info.run_name or run.info.run_id, Path(folder) if folder else None)
+    folder, info = run.data.tags.get(FOLDER_TAG), run.info
+    return FoundRun(
+        info.run_id, info.run_name or info.run_id, Path(folder) if folder else None, info.status, info.artifact_uri
+    )
 
 
 @contextlib.contextmanager
