@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,28 +13,35 @@ from conftest import Answer
 from safetensors.torch import save_file
 
 from sr import predict
-from sr.checkpoint.load import load_checkpoint
+from sr.checkpoint.load import initialize_weights, load_checkpoint
 from sr.inference.complexity import count_parameters
+from sr.model.cnn import CNN
 from sr.net.plain import Plain
 from sr.prediction import models
 from sr.pretrained import networks
 from sr.pretrained.weight_file import KEY, write_weights
+from sr.record.result import read_set_results
 from sr.runtime.error import UserError
 
 NETWORKS = {network.name: network for network in networks.list_networks()}
-EVALUATE = ("data.test=[Set5]", "data.degrade=bicubic", "track=none", "device=cpu")
+EVALUATE = ("data.test=[Set5]", "data/degrade=bicubic", "metric/also=[]", "track=none", "device=cpu")
 PLAIN = {
     "scale": 2, "color": "rgb",
     "model": {"net": {"_target_": "sr.net.plain.Plain", "scale": 2, "channels": 3, "width": 8, "depth": 3}},
 }  # fmt: skip
 
 
+def require_network(name: str) -> str:
+    """Return the name of a network, or skip the test if its package is not installed."""
+    if NETWORKS[name].find_file() is None:
+        pytest.skip(f"checkpoint={name} needs sr[{NETWORKS[name].extra}]")
+    return name
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_card_says_what_the_file_holds(name: str) -> None:
-    card = NETWORKS[name]
+    card = NETWORKS[require_network(name)]
     path = card.find_file()
-    if path is None:
-        pytest.skip(f"checkpoint={name} needs sr[{card.extra}]")
     loaded = load_checkpoint(Path(name))
     assert (loaded.scale, count_parameters(loaded.net)) == (card.scale, card.parameters)
     size = path.with_suffix(".bin") if path.suffix == ".param" else path
@@ -109,5 +117,33 @@ def test_models_are_listed(capsys: pytest.CaptureFixture[str], monkeypatch: pyte
     rows = {words[0]: words[1:] for line in lines if len(words := line.split()) == 8}
     assert rows["realesr_animevideov3_x4"][:4] == ["×4", "srvgg", "621,424", "1.2"]
     assert 0 < float(rows["realesr_animevideov3_x4"][5]) < 10_000
-    assert rows["realesrgan_x4plus"] == ["×4", "rrdb", "16,697,987", "33.4", "–", "–", "BSD-3-Clause"]
+    assert rows["realesrgan_x4plus"] == ["×4", "rrdb", "16,697,987", "33.4", "26.63", "–", "BSD-3-Clause"]
     assert lines[-1].endswith("type: pip install 'sr[pretrained]'")
+
+
+def test_a_training_starts_with_a_network(compose: Any, build: Any) -> None:
+    name = require_network("realesr_animevideov3_x4")
+    parts = dict.fromkeys(("loss", "optimizer", "schedule", "metric"))
+    module = CNN(net=build.build_part(compose.net("srvgg", 4, 3), "model.net"), color="rgb", ema=None, **parts)
+    initialize_weights(module, Path(name))
+    for key, value in load_checkpoint(Path(name)).net.state_dict().items():
+        torch.testing.assert_close(module.net.state_dict()[key], value)
+    with pytest.raises(
+        UserError, match=r"^model\.init=realesrgan_x4: there is no such file, and no network of this name\."
+    ):
+        initialize_weights(module, Path("realesrgan_x4"))
+
+
+def test_a_network_is_evaluated_and_interpolated_by_its_name(
+    sr: Callable[..., Answer], world: Path, tmp_path: Path
+) -> None:
+    name = require_network("realesr_animevideov3_x4")
+    words = (*EVALUATE, f"paths.data={world}", f"checkpoint={name}")
+    for more in ((), (f"interpolate={name}", "alpha=0.5")):
+        answer = sr("evaluate", *words, *more)
+        assert answer.code == 0, answer.err
+    files = [json.loads(file.read_text()) for file in (tmp_path / "runs").glob("*/summary.json")]
+    sha256 = "548a36f9"  # of the file REALESRGAN_ANIMAVIDEOV3_UP4X.bin
+    assert [(file["checkpoint"], file["checkpoint_sha256"][:8]) for file in files] == 2 * [(name, sha256)]
+    results = [read_set_results(file)["Set5"] for file in (tmp_path / "runs").glob("*/evaluate.json")]
+    assert results[0].metrics == pytest.approx(results[1].metrics, abs=1e-4)
