@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from safetensors.torch import save_file
 
 from sr import predict
 from sr.checkpoint.load import initialize_weights, load_checkpoint
+from sr.comparison.selection import list_checkpoint_files
 from sr.inference.complexity import count_parameters
 from sr.model.cnn import CNN
 from sr.net.plain import Plain
@@ -134,6 +136,12 @@ def test_a_training_starts_with_a_network(compose: Any, build: Any) -> None:
         initialize_weights(module, Path("realesrgan_x4"))
 
 
+def test_a_comparison_finds_the_weights_of_a_network() -> None:
+    name = require_network("realesr_animevideov3_x4")
+    run, score = SimpleNamespace(checkpoint=name, folder=None), SimpleNamespace(folder=None)
+    assert list_checkpoint_files(run, score) == [NETWORKS[name].find_file()]
+
+
 def test_a_network_is_evaluated_and_interpolated_by_its_name(
     sr: Callable[..., Answer], world: Path, tmp_path: Path
 ) -> None:
@@ -145,5 +153,7 @@ def test_a_network_is_evaluated_and_interpolated_by_its_name(
     files = [json.loads(file.read_text()) for file in (tmp_path / "runs").glob("*/summary.json")]
     sha256 = "548a36f9"  # of the file REALESRGAN_ANIMAVIDEOV3_UP4X.bin
     assert [(file["checkpoint"], file["checkpoint_sha256"][:8]) for file in files] == 2 * [(name, sha256)]
+    used = next((tmp_path / "runs").glob("*/data.json")).read_text()
+    assert all(f'"REALESRGAN_ANIMAVIDEOV3_UP4X.{suffix}": "' in used for suffix in ("bin", "param"))  # with its digest
     results = [read_set_results(file)["Set5"] for file in (tmp_path / "runs").glob("*/evaluate.json")]
     assert results[0].metrics == pytest.approx(results[1].metrics, abs=1e-4)

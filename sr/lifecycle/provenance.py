@@ -20,6 +20,7 @@ from sr.data.fingerprint import OTHER, SetFingerprint, UsedSet, compute_fingerpr
 from sr.data.module import SRDataModule
 from sr.metric.protocol import Protocol
 from sr.pretrained.networks import find_network
+from sr.pretrained.weight_file import list_weight_files
 from sr.record import git, machine
 from sr.record.checkpoint_files import list_checkpoints
 from sr.record.json_text import to_json
@@ -143,7 +144,7 @@ def _list_other_files(config: dict[str, Any]) -> list[UsedSet]:
         network = find_network(str(node))
         path = (network and network.find_file()) or Path(str(node)).expanduser()
         is_folder = path.is_dir() and option != "resume"  # a folder there is the run itself
-        files = list_checkpoints(path) if is_folder else [path]
+        files = list_checkpoints(path) if is_folder else list_weight_files(path)
         if node is not None and files and files[0].is_file():
             used_sets.append(UsedSet(OTHER, option, files, {}))
     checkout = git.find_checkout()

@@ -40,6 +40,11 @@ def read_config(path: Path) -> dict[str, Any] | None:
     return config
 
 
+def list_weight_files(path: Path) -> list[Path]:
+    """Return the files that a checkpoint consists of, last the one that holds the weights: the `.bin` of a `.param`."""
+    return [path, path.with_suffix(".bin")] if path.suffix == ".param" else [path]
+
+
 def compute_weights_sha256(path: Path) -> str:
-    """Return the SHA-256 of the file that holds the weights: of a `.param` that is the `.bin` next to it."""
-    return compute_sha256(path.with_suffix(".bin") if path.suffix == ".param" else path)
+    """Return the SHA-256 of the file that holds the weights."""
+    return compute_sha256(list_weight_files(path)[-1])
