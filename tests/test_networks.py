@@ -154,6 +154,6 @@ def test_a_network_is_evaluated_and_interpolated_by_its_name(
     sha256 = "548a36f9"  # of the file REALESRGAN_ANIMAVIDEOV3_UP4X.bin
     assert [(file["checkpoint"], file["checkpoint_sha256"][:8]) for file in files] == 2 * [(name, sha256)]
     used = next((tmp_path / "runs").glob("*/data.json")).read_text()
-    assert all(f'"REALESRGAN_ANIMAVIDEOV3_UP4X.{suffix}": "' in used for suffix in ("bin", "param"))  # with its digest
+    assert all(f'REALESRGAN_ANIMAVIDEOV3_UP4X.{suffix}": "' in used for suffix in ("bin", "param"))  # with its digest
     results = [read_set_results(file)["Set5"] for file in (tmp_path / "runs").glob("*/evaluate.json")]
     assert results[0].metrics == pytest.approx(results[1].metrics, abs=1e-4)
