@@ -128,7 +128,6 @@ KINDS = {
     "a.dcm": (data(DICOM), "this is a DICOM file; sr does not read DICOM yet: convert it to PNG"),
     "tiff_in_preamble.tif": (data(b"II*\0" + DICOM[4:]), "this is a DICOM file"),
     "a.nii": (data(NIFTI), "this is a NIfTI file; sr does not read NIfTI yet: save its slices as PNG"),
-    "a.heic": (ENTRIES["a.heic"][1], "this is a HEIC file; sr does not read HEIC yet: convert it to PNG"),
     "a.mp4": (ENTRIES["clip.mp4"][1], "this is a video file; sr does not read video yet: save its frames as PNG"),
     "a.jxl": (data(b"\xff\x0a" + bytes(64)), "this is a JPEG XL file"),
     "a.svg": (ENTRIES["logo.svg"][1], "this is an SVG file"),

@@ -6,6 +6,15 @@ from collections.abc import Callable
 from PIL import Image, ImageCms
 
 CONVERTED_MODES = ("CMYK", "LAB")  # Pillow's modes with 8 bits per channel that are converted
+SRGB_PRIMARIES, SRGB_TRANSFERS = (1, 2), (1, 2, 6, 13)  # codes of ITU-T H.273; 2: unspecified
+
+
+def describe_color_space(primaries: int, transfer: int) -> list[str]:
+    """Return the name of a color space that is stated by codes of ITU-T H.273, unless it is that of sRGB: no result has it."""
+    if primaries in SRGB_PRIMARIES and transfer in SRGB_TRANSFERS:
+        return []
+    names = {9: "BT.2020", 12: "Display P3"}, {14: "", 16: " PQ (HDR)", 18: " HLG (HDR)"}
+    return [f"color space {names[0].get(primaries, primaries)}{names[1].get(transfer, '')}"]
 
 
 def create_rgb_converter(mode: str, icc: bytes | None) -> Callable[[Image.Image], Image.Image]:

@@ -26,6 +26,8 @@ FORMATS = {
     "TIFF": "tiff",
     "Netpbm": "netpbm",
     "TGA": "tga",
+    "JPEG 2000": "jpeg2000",
+    "HEIC": "heic",
 }
 HAVE_NO_SIGNATURE = ("TGA",)  # recognized by suffix only
 HEAD_BYTES = 1024  # of a file, enough for every signature
