@@ -14,7 +14,7 @@ from conftest import Answer
 from safetensors.torch import save_file
 
 from sr import predict
-from sr.checkpoint.load import initialize_weights, load_checkpoint
+from sr.checkpoint.load import initialize_weights, load_checkpoint, rename_option
 from sr.comparison.selection import list_checkpoint_files
 from sr.inference.complexity import count_parameters
 from sr.model.cnn import CNN
@@ -75,6 +75,14 @@ def test_a_path_is_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert networks.resolve_checkpoint("./realesrgan_x4plus") == Path("realesrgan_x4plus")
     with pytest.raises(UserError, match="no such file"):
         load_checkpoint(Path("./missing.pth"))
+
+
+@pytest.mark.parametrize("option", ["checkpoint", "interpolate"])
+def test_an_error_names_what_was_typed(option: str) -> None:
+    """The name of the network, and not the path of its file."""
+    name = require_network("realesr_animevideov3_x4")
+    with pytest.raises(UserError, match=f"^scale=2: {option}={name} is for scale=4$"), rename_option(option, name):
+        load_checkpoint(Path(name), scale=2)
 
 
 def test_safetensors_state_their_net(tmp_path: Path) -> None:

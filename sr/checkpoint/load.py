@@ -20,7 +20,7 @@ from sr.config.renamed import update_config
 from sr.data.known_leaks import Leak
 from sr.model.module import SRModule
 from sr.net.spandrel import Spandrel
-from sr.pretrained.networks import resolve_checkpoint
+from sr.pretrained.networks import find_network, resolve_checkpoint
 from sr.pretrained.state_dict import State, find_misfit, read_weights, strip_prefix, translate_names, unwrap_state_dict
 from sr.pretrained.weight_file import compute_weights_sha256, read_config
 from sr.record.checkpoint_files import BEST
@@ -79,7 +79,13 @@ def load_checkpoint(
     the file does not state it; `net` is a config to be used instead, and `scale` is needed if the weights are for several
     scales.
     """
-    path = _find_file(path)
+    file = _find_file(path)
+    with rename_option("checkpoint", path if find_network(path) else file, file):
+        loaded = _load_file(file, trust, scale, net)
+    return loaded._replace(net=loaded.net.to(device).eval(), sha256=compute_weights_sha256(file))
+
+
+def _load_file(path: Path, trust: Sequence[str], scale: int | None, net: dict[str, Any] | None) -> LoadedNet:
     content = read_weights(path)
     config = read_config(path) if net is None else None
     if config is not None:
@@ -95,7 +101,7 @@ def load_checkpoint(
             raise UserError(f"checkpoint={path}: not written by sr, or damaged ({error!r})") from None
     if scale is not None and scale != loaded.scale:
         raise UserError(f"scale={scale}: checkpoint={path} is for scale={loaded.scale}")
-    return loaded._replace(net=loaded.net.to(device).eval(), sha256=compute_weights_sha256(path))
+    return loaded
 
 
 def restore_weights(net: nn.Module, path: Path, content: dict[str, Any] | None = None) -> None:
@@ -108,24 +114,24 @@ def restore_weights(net: nn.Module, path: Path, content: dict[str, Any] | None =
 
 def initialize_weights(module: SRModule, path: Path) -> None:
     """Give a module's net, and its average, the weights of a network's name, a checkpoint, a run or a published file."""
-    path = _find_file(path, "model.init")
-    with rename_option("model.init", path):
-        content = read_weights(path)
+    file = _find_file(path, "model.init")
+    with rename_option("model.init", path if find_network(path) else file, file):
+        content = read_weights(file)
         if KEY in content:
-            state = _read_fitting_weights(module, path, content)
+            state = _read_fitting_weights(module, file, content)
         else:
-            state = _translate_published_weights(module.net, path, unwrap_state_dict(content))
+            state = _translate_published_weights(module.net, file, unwrap_state_dict(content))
     for net in {module.net, module.eval_net}:
         net.load_state_dict(state)
 
 
 @contextlib.contextmanager
-def rename_option(option: str, path: Path | str) -> Iterator[None]:
-    """Let errors about a file name the option that it was given by, instead of `checkpoint`."""
+def rename_option(option: str, path: Path | str, file: Path | None = None) -> Iterator[None]:
+    """Let errors about a file name the option that it was given by, instead of `checkpoint`, and what was typed: `path`."""
     try:
         yield
     except UserError as error:
-        raise UserError(str(error).replace(f"checkpoint={path}", f"{option}={path}", 1)) from None
+        raise UserError(str(error).replace(f"checkpoint={file or path}", f"{option}={path}", 1)) from None
 
 
 def _find_file(path: Path, option: str = "checkpoint") -> Path:
