@@ -19,6 +19,7 @@ from sr.inference.upscale import upscale
 from sr.net.carn import CARN
 from sr.net.hat import HAT
 from sr.net.span import SPAN, Conv3XC
+from sr.net.srvgg import SRVGGNetCompact
 from sr.net.swinir import SwinIR
 from sr.runtime.error import UserError
 
@@ -91,6 +92,18 @@ def test_the_receptive_field_is_the_declared_one(choice: str, scale: int, small:
 def test_the_receptive_field_of_several_upsampling_steps(choice: str, scale: int, small: Callable) -> None:
     net = small(choice, scale)
     assert max(measure_receptive_field(net, net.receptive_field + 10, seed) for seed in range(2)) == net.receptive_field
+
+
+@pytest.mark.parametrize("scale", [2, 3])
+def test_srvgg_downscales_as_interpolate_does(scale: int) -> None:
+    """Real-ESRGAN's ×2 and ×3 for videos are its ×4, downscaled bicubically without antialiasing."""
+    torch.manual_seed(0)
+    net, whole = (SRVGGNetCompact(s, width=4, depth=1, shuffle=4).double().eval() for s in (scale, 4))
+    assert max(measure_receptive_field(net, 19, seed) for seed in range(2)) == net.receptive_field == 9
+    whole.load_state_dict(net.state_dict())
+    lr = torch.rand(1, 3, 7, 5).double()
+    expected = F.interpolate(whole(lr), scale_factor=scale / 4, mode="bicubic")
+    torch.testing.assert_close(net(lr), expected, atol=1e-6, rtol=0)
 
 
 @pytest.mark.group("model/net")

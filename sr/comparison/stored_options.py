@@ -11,6 +11,7 @@ import yaml
 
 from sr.comparison.method import list_method_options
 from sr.config.changed_options import name_group
+from sr.pretrained.networks import find_network
 from sr.record.run_folder import CHOICES_FILE, CONFIG_FILE
 from sr.runtime.error import UserError
 
@@ -29,7 +30,7 @@ def find_training(folder: Path, checkpoint: str | None) -> Path | None:
     `folder` is that of the evaluation: the path of the checkpoint may be relative to where that was typed, or both runs
     were moved together.
     """
-    if checkpoint is None:
+    if checkpoint is None or find_network(checkpoint):
         return None
     path = Path(checkpoint).expanduser()
     places = [path.parent, folder.parent / path.parent.name]

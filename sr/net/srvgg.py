@@ -4,12 +4,33 @@ Parameter names and range (RGB, 0…1) follow https://github.com/xinntao/Real-ES
 whose result is downscaled bicubically: `shuffle=4`.
 """
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sr.net.receptive_field import compute_receptive_field
 from sr.runtime.error import UserError
 from sr.runtime.option_types import PositiveInt
+
+
+def compute_kernel(factor: int, scale: int) -> Tensor:
+    """Return the bicubic weights, a = -0.75 as in PyTorch and ncnn, that downscale `factor`² pixels to `scale`².
+
+    `[scale², 1, factor + 2, factor + 2]`: one filter for each pixel of the result; a pixel beyond each side is used.
+    """
+    rows = []
+    for k in range(scale):
+        center = (k + 0.5) * factor / scale - 0.5
+        rows.append([_weigh(abs(i - center)) for i in range(-1, factor + 1)])
+    row = torch.tensor(rows, dtype=torch.float64)  # [scale, factor + 2]
+    return torch.einsum("iy,jx->ijyx", row, row).flatten(0, 1)[:, None].float()
+
+
+def _weigh(x: float, a: float = -0.75) -> float:
+    """Return the weight of a pixel at distance `x` (Keys, "Cubic convolution interpolation", 1981, eq. 15)."""
+    if x <= 1:
+        return ((a + 2) * x - (a + 3)) * x * x + 1
+    return ((a * x - 5 * a) * x + 8 * a) * x - 4 * a if x < 2 else 0.0
 
 
 class SRVGGNetCompact(nn.Module):
@@ -28,10 +49,10 @@ class SRVGGNetCompact(nn.Module):
         self.scale, self.channels, self.shuffle = scale, channels, shuffle or scale
         if self.shuffle < scale:
             raise UserError(f"model.net.shuffle={shuffle}: expected scale={scale} or more, or null for the scale")
-        is_resized = (
-            self.shuffle > scale
-        )  # by Keys' kernel, which is 4 pixels wide: 2 to each side of the factor `shuffle`
-        self.receptive_field = compute_receptive_field(depth + 2, *([(self.shuffle, 2)] if is_resized else []))
+        is_resized = self.shuffle > scale
+        self.receptive_field = compute_receptive_field(depth + 2, *([(self.shuffle, 1)] if is_resized else []))
+        if is_resized:
+            self.register_buffer("kernel", compute_kernel(self.shuffle, scale), persistent=False)
         layers: list[nn.Module] = [nn.Conv2d(channels, width, 3, padding=1), nn.PReLU(width)]
         for _ in range(depth):
             layers += [nn.Conv2d(width, width, 3, padding=1), nn.PReLU(width)]
@@ -43,8 +64,12 @@ class SRVGGNetCompact(nn.Module):
         x = x + F.interpolate(lr, scale_factor=self.shuffle, mode="nearest")
         if self.shuffle == self.scale:
             return x
-        size = (self.scale * lr.shape[2], self.scale * lr.shape[3])
-        return F.interpolate(x, size, mode="bicubic")  # [B, C, s·h, s·w]
+
+        # Downscaling. `F.interpolate` computes positions in float32, which differ between a tile and the whole image.
+        b, c, h, w = x.shape
+        x = F.pad(x.reshape(b * c, 1, h, w), (1, 1, 1, 1), mode="replicate")
+        x = F.pixel_shuffle(F.conv2d(x, self.kernel, stride=self.shuffle), self.scale)  # [B·C, 1, s·h, s·w]
+        return x.reshape(b, c, *x.shape[2:])
 
     @staticmethod
     def read_options(state: dict[str, Tensor]) -> dict[str, int]:
