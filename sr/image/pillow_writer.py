@@ -35,11 +35,8 @@ class PillowFormat(FileFormat):
 
     def create(self, path: Path, header: Header, metadata: Metadata, options: WriteOptions) -> ImageWriter:
         """Begin a file at `path`, which is a temporary name. `header` is the result's, within `limit_header`."""
-        fitted = metadata._replace(
-            exif=resize_exif(metadata.exif, header.height, header.width),
-            xmp=resize_xmp(metadata.xmp, header.height, header.width),
-        )
-        return PillowWriter(path, self.decoders[0], header, self.build_options(header, fitted, options))
+        saved = self.build_options(header, fit_metadata(metadata, header), options)
+        return PillowWriter(path, self.decoders[0], header, saved)
 
     def build_options(self, header: Header, metadata: Metadata, options: WriteOptions) -> dict[str, Any]:
         """Return the arguments of `Image.save`."""
@@ -86,6 +83,14 @@ class PillowWriter(ImageWriter):
         first, *others = self._images
         frames: dict[str, Any] = {"save_all": True, "append_images": others} if others else {}
         first.save(self._path, format=self._encoder, **self._options, **frames)
+
+
+def fit_metadata(metadata: Metadata, header: Header) -> Metadata:
+    """Return the metadata for a result of another size: EXIF and XMP state it."""
+    return metadata._replace(
+        exif=resize_exif(metadata.exif, header.height, header.width),
+        xmp=resize_xmp(metadata.xmp, header.height, header.width),
+    )
 
 
 def check_size(header: Header, name: str, max_side: int) -> None:

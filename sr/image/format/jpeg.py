@@ -1,12 +1,17 @@
 """JPEG: 8 bits per channel, gray or RGB; CMYK is converted when it is read."""
 
+from pathlib import Path
 from typing import Any
 
-from sr.image.file_format import Header, Metadata, WriteOptions
+from sr.image.exif import PREFIX
+from sr.image.file_format import Header, ImageWriter, Metadata, WriteOptions
+from sr.image.jpeg_writer import JpegWriter
 from sr.image.pillow_file import PillowFile
-from sr.image.pillow_writer import PillowFormat, select_options
+from sr.image.pillow_writer import PillowFormat, fit_metadata, select_options
+from sr.runtime.error import UserError
 
 DEFAULT_QUALITY = 95
+MAX_SEGMENT = 65_500  # bytes; EXIF and XMP are one segment each, with a short name in front
 FULL_CHROMA_QUALITY = 90  # above it, color has the resolution of the luma (4:4:4)
 
 
@@ -31,12 +36,21 @@ class JpegFormat(PillowFormat):
     file_class = JpegFile
     max_side, has_alpha = 65500, False  # libjpeg's limit
 
+    def create(self, path: Path, header: Header, metadata: Metadata, options: WriteOptions) -> ImageWriter:
+        """Begin a file at `path`, strip by strip."""
+        return JpegWriter(path, header, self.build_options(header, fit_metadata(metadata, header), options))
+
     def build_options(self, header: Header, metadata: Metadata, options: WriteOptions) -> dict[str, Any]:
         """Return the arguments of `Image.save`."""
         quality = options.quality or DEFAULT_QUALITY
+        for name, data in (("EXIF", metadata.exif), ("XMP", metadata.xmp)):
+            if data and len(data) > MAX_SEGMENT:
+                raise UserError(
+                    f"format=jpeg: expected at most {MAX_SEGMENT} bytes of {name} (found {len(data)}); choose format=png"
+                )
         saved = select_options(
             icc_profile=metadata.icc,
-            exif=metadata.exif,
+            exif=metadata.exif and PREFIX + metadata.exif,
             xmp=metadata.xmp,
             dpi=metadata.dpi,
             comment=metadata.texts.get("comment"),

@@ -8,11 +8,12 @@ from PIL import Image, PngImagePlugin
 from torch import Tensor
 
 from sr.image.damage import UnsupportedImageError
-from sr.image.file_format import Frame, Header, Metadata, Window, WriteOptions
+from sr.image.file_format import Frame, Header, ImageWriter, Metadata, Window, WriteOptions
 from sr.image.format.png16 import decode_png16
 from sr.image.pillow_file import GRAY_16_MODES, PillowFile, find_stored_box, turn_upright
-from sr.image.pillow_writer import PillowFormat, build_animation, select_options
+from sr.image.pillow_writer import PillowFormat, build_animation, fit_metadata, select_options
 from sr.image.png import find_png_damage, may_be_incomplete
+from sr.image.png_writer import PngWriter
 
 MAX_SIDE = 2**31 - 1
 
@@ -59,6 +60,19 @@ class PngFormat(PillowFormat):
     held = ("icc", "exif", "xmp", "dpi", "durations", "texts")
     file_class = PngFile
     max_side, has_frames = MAX_SIDE, True
+
+    def create(self, path: Path, header: Header, metadata: Metadata, options: WriteOptions) -> ImageWriter:
+        """Begin a file at `path`, row by row; an animation is held until its end."""
+        if header.frames > 1:
+            return super().create(path, header, metadata, options)
+        return PngWriter(path, header, fit_metadata(metadata, header))
+
+    def limit_header(self, header: Header) -> Header:
+        """Return the nearest header: 8 or 16 bits, the latter without further frames."""
+        limited = super().limit_header(header)
+        if header.dtype == torch.uint8 or header.frames > 1:
+            return limited
+        return limited._replace(dtype=torch.uint16, white=65535.0)
 
     def build_options(self, header: Header, metadata: Metadata, options: WriteOptions) -> dict[str, Any]:
         """Return the arguments of `Image.save`."""
