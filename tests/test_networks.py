@@ -44,7 +44,7 @@ def require_network(name: str) -> str:
 def test_the_card_says_what_the_file_holds(name: str) -> None:
     card = NETWORKS[require_network(name)]
     path = card.find_file()
-    loaded = load_checkpoint(Path(name))
+    loaded = load_checkpoint(name)
     assert (loaded.scale, count_parameters(loaded.net)) == (card.scale, card.parameters)
     size = path.with_suffix(".bin") if path.suffix == ".param" else path
     assert abs(size.stat().st_size / 1e6 - card.megabytes) < 0.06
@@ -69,12 +69,12 @@ def test_a_missing_extra_is_named(sr: Callable[..., Answer], monkeypatch: pytest
     assert said in answer.err
 
 
-def test_a_path_is_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`./NAME` is a file, also if there is a network of this name."""
+@pytest.mark.parametrize("word", ["./realesrgan_x4plus", Path("realesrgan_x4plus"), "realesrgan_x4plus.pth"])
+def test_a_path_is_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, word: str | Path) -> None:
+    """Also if there is a network of this name."""
     monkeypatch.chdir(tmp_path)
-    assert networks.resolve_checkpoint("./realesrgan_x4plus") == Path("realesrgan_x4plus")
-    with pytest.raises(UserError, match="no such file"):
-        load_checkpoint(Path("./missing.pth"))
+    with pytest.raises(UserError, match=f"^checkpoint={word}: there is no such file$"):
+        load_checkpoint(word)
 
 
 @pytest.mark.parametrize("option", ["checkpoint", "interpolate"])
@@ -82,7 +82,7 @@ def test_an_error_names_what_was_typed(option: str) -> None:
     """The name of the network, and not the path of its file."""
     name = require_network("realesr_animevideov3_x4")
     with pytest.raises(UserError, match=f"^scale=2: {option}={name} is for scale=4$"), rename_option(option, name):
-        load_checkpoint(Path(name), scale=2)
+        load_checkpoint(name, scale=2)
 
 
 def test_safetensors_state_their_net(tmp_path: Path) -> None:
@@ -135,13 +135,13 @@ def test_a_training_starts_with_a_network(compose: Any, build: Any) -> None:
     name = require_network("realesr_animevideov3_x4")
     parts = dict.fromkeys(("loss", "optimizer", "schedule", "metric"))
     module = CNN(net=build.build_part(compose.net("srvgg", 4, 3), "model.net"), color="rgb", ema=None, **parts)
-    initialize_weights(module, Path(name))
-    for key, value in load_checkpoint(Path(name)).net.state_dict().items():
+    initialize_weights(module, name)
+    for key, value in load_checkpoint(name).net.state_dict().items():
         torch.testing.assert_close(module.net.state_dict()[key], value)
     with pytest.raises(
         UserError, match=r"^model\.init=realesrgan_x4: there is no such file, and no network of this name\."
     ):
-        initialize_weights(module, Path("realesrgan_x4"))
+        initialize_weights(module, "realesrgan_x4")
 
 
 def test_a_comparison_finds_the_weights_of_a_network() -> None:

@@ -42,7 +42,7 @@ def format_label(config: dict[str, Any]) -> str:
     return f" at alpha={alpha} between interpolate={other} and checkpoint={checkpoint}" if other is not None else ""
 
 
-def interpolate_weights(loaded: "LoadedNet", path: Path, alpha: float, **options: Any) -> "LoadedNet":
+def interpolate_weights(loaded: "LoadedNet", path: str | Path, alpha: float, **options: Any) -> "LoadedNet":
     """Set the net's weights to `θ = (1 − α)·θ_file + α·θ_loaded`; `options` are further arguments of `load_checkpoint`.
 
     Running means of a batch norm are interpolated as well; integers, such as its count of batches, are those of `loaded`.
@@ -63,7 +63,7 @@ def interpolate_weights(loaded: "LoadedNet", path: Path, alpha: float, **options
     return loaded._replace(metrics={}, step=0, leaks=tuple(dict.fromkeys((*loaded.leaks, *other.leaks))))
 
 
-def _require_same_net(loaded: "LoadedNet", other: "LoadedNet", path: Path) -> None:
+def _require_same_net(loaded: "LoadedNet", other: "LoadedNet", path: str | Path) -> None:
     """Raise unless both nets have the same color, options and shapes."""
     from sr.pretrained.state_dict import find_misfit
 

@@ -20,7 +20,7 @@ from sr.config.renamed import update_config
 from sr.data.known_leaks import Leak
 from sr.model.module import SRModule
 from sr.net.spandrel import Spandrel
-from sr.pretrained.networks import find_network, resolve_checkpoint
+from sr.pretrained.networks import resolve_checkpoint
 from sr.pretrained.state_dict import State, find_misfit, read_weights, strip_prefix, translate_names, unwrap_state_dict
 from sr.pretrained.weight_file import compute_weights_sha256, read_config
 from sr.record.checkpoint_files import BEST
@@ -67,7 +67,7 @@ class LoadedNet(NamedTuple):
 
 
 def load_checkpoint(
-    path: Path,
+    path: str | Path,
     device: str | torch.device = "cpu",
     trust: Sequence[str] = (),
     scale: int | None = None,
@@ -79,8 +79,8 @@ def load_checkpoint(
     the file does not state it; `net` is a config to be used instead, and `scale` is needed if the weights are for several
     scales.
     """
-    file = _find_file(path)
-    with rename_option("checkpoint", path if find_network(path) else file, file):
+    typed, file = _find_file(path)
+    with rename_option("checkpoint", typed, file):
         loaded = _load_file(file, trust, scale, net)
     return loaded._replace(net=loaded.net.to(device).eval(), sha256=compute_weights_sha256(file))
 
@@ -112,10 +112,10 @@ def restore_weights(net: nn.Module, path: Path, content: dict[str, Any] | None =
     net.load_state_dict(state)
 
 
-def initialize_weights(module: SRModule, path: Path) -> None:
+def initialize_weights(module: SRModule, path: str | Path) -> None:
     """Give a module's net, and its average, the weights of a network's name, a checkpoint, a run or a published file."""
-    file = _find_file(path, "model.init")
-    with rename_option("model.init", path if find_network(path) else file, file):
+    typed, file = _find_file(path, "model.init")
+    with rename_option("model.init", typed, file):
         content = read_weights(file)
         if KEY in content:
             state = _read_fitting_weights(module, file, content)
@@ -126,7 +126,7 @@ def initialize_weights(module: SRModule, path: Path) -> None:
 
 
 @contextlib.contextmanager
-def rename_option(option: str, path: Path | str, file: Path | None = None) -> Iterator[None]:
+def rename_option(option: str, path: str | Path, file: Path | None = None) -> Iterator[None]:
     """Let errors about a file name the option that it was given by, instead of `checkpoint`, and what was typed: `path`."""
     try:
         yield
@@ -134,10 +134,10 @@ def rename_option(option: str, path: Path | str, file: Path | None = None) -> It
         raise UserError(str(error).replace(f"checkpoint={file or path}", f"{option}={path}", 1)) from None
 
 
-def _find_file(path: Path, option: str = "checkpoint") -> Path:
-    """Return the weight file of a network's name, of a run's folder, or of a file."""
-    path = resolve_checkpoint(path, option)
-    return path / BEST if path.is_dir() else path
+def _find_file(path: str | Path, option: str = "checkpoint") -> tuple[str | Path, Path]:
+    """Return how errors call a weight file, and its path; `path` may be a network's name or a run's folder as well."""
+    file = resolve_checkpoint(path, option)
+    return (file / BEST, file / BEST) if file.is_dir() else (path, file)
 
 
 def _load_described(path: Path, state: State, config: dict[str, Any], trust: Sequence[str]) -> LoadedNet:

@@ -108,7 +108,7 @@ class ResultImages:
             net = config["model"]["net"] if choices.get("model/net") else None
             loaded = self._load_net(run, score, config["scale"], net)
             if config["interpolate"] is not None:
-                other, alpha = Path(config["interpolate"]), config["alpha"]
+                other, alpha = config["interpolate"], config["alpha"]
                 loaded = interpolate_weights(loaded, other, alpha, device=self.device, trust=self.trust, net=net)
         return build_predictor(config, choices, loaded, names, self.protocol, self.device)
 

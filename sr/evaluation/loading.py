@@ -64,11 +64,11 @@ def build_predictor(
     return NetPredictor(net, config["scale"], config["color"], device, config["ensemble"], config["tile"])
 
 
-def _find_file(cfg: DictConfig, option: str, tracker: Tracker) -> Path:
-    """Return the checkpoint file that an option names by its path or as a tracked run (`sr.track.run_address`)."""
+def _find_file(cfg: DictConfig, option: str, tracker: Tracker) -> str | Path:
+    """Return the path or the network's name that an option is, or the file of a tracked run (`sr.track.run_address`)."""
     value = str(cfg[option])
     run_id = parse_run_id(value)
     if run_id is None:
-        return Path(value).expanduser()
+        return value
     with rename_option(option, value):
         return tracker.find_checkpoint(run_id)

@@ -39,7 +39,7 @@ def load(
     Raises:
         UserError: the file is missing, damaged, or not the weights of a known net; nothing in it was executed.
     """
-    return load_checkpoint(Path(checkpoint).expanduser(), select_device(device), trust, scale)
+    return load_checkpoint(checkpoint, select_device(device), trust, scale)
 
 
 def upscale(model: LoadedNet, image: ImageT, ensemble: bool = False, tile: int | None = None) -> ImageT:

@@ -1,7 +1,6 @@
 """`python -m sr.predict --models`: list the networks that are used by name, with their speed on this machine."""
 
 import time
-from pathlib import Path
 
 import torch
 
@@ -33,7 +32,7 @@ def _format_row(network: Network, device: torch.device) -> tuple[str, ...]:
     psnr = network.psnr.get("Set5")
     speed = "–"
     if network.find_file() is not None:
-        speed = f"{measure_speed(load_checkpoint(Path(network.name), device)):.2f}"
+        speed = f"{measure_speed(load_checkpoint(network.name, device)):.2f}"
     return (
         network.name, f"×{network.scale}", network.net, f"{network.parameters:,}", f"{network.megabytes:.1f}",
         f"{psnr:.2f}" if psnr else "–", speed, network.license,

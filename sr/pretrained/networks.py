@@ -49,9 +49,9 @@ def list_networks() -> tuple[Network, ...]:
     return tuple(sorted(networks, key=lambda network: (network.package or "", network.name)))
 
 
-def find_network(word: str | Path) -> Network | None:
+def find_network(word: str) -> Network | None:
     """Return the network of this name, or None."""
-    return next((network for network in list_networks() if network.name == str(word)), None)
+    return next((network for network in list_networks() if network.name == word), None)
 
 
 def find_default(scale: int) -> Network:
@@ -66,14 +66,14 @@ def find_default(scale: int) -> Network:
 def resolve_checkpoint(word: str | Path, option: str = "checkpoint") -> Path:
     """Return the path of the weights of a network, or of a file or folder that is no network's name.
 
-    `./NAME` is always a file. Raise if the network's package is not installed, or if a word that can only be a mistyped name
-    is neither a network nor a file; other files need not exist.
+    A `Path`, as `./NAME` in a text, is always a file. Raise if the network's package is not installed, or if a text that can
+    only be a mistyped name is neither a network nor a file; other files need not exist.
     """
-    network = find_network(word)
+    network = find_network(word) if isinstance(word, str) else None
     if network is None:
         path = Path(word).expanduser()
-        if _is_name(str(word)) and not path.exists():
-            nearest = suggest_nearest(str(word), [network.name for network in list_networks()])
+        if isinstance(word, str) and _is_name(word) and not path.exists():
+            nearest = suggest_nearest(word, [network.name for network in list_networks()])
             raise UserError(
                 f"{option}={word}: there is no such file, and no network of this name.{nearest} {SEE_MODELS}"
             )

@@ -63,7 +63,7 @@ class Training:
         self.tracker = build_part(config["track"], "track") if self.is_main else NoTracker()
         self.starting_point = find_starting_point(config)
         if self.model.init is not None and self.starting_point.checkpoint is None:
-            initialize_weights(self.model, Path(self.model.init).expanduser())
+            initialize_weights(self.model, self.model.init)
         self.stages = select_stages(config, choices, self.model.net)
 
     def run(self) -> float | None:
