@@ -1,4 +1,4 @@
-"""`python -m sr.predict`: upscale an image, or a folder of images, with the net of a checkpoint."""
+"""`python -m sr.predict`: upscale an image, or a folder of images, with sr's own network or that of a checkpoint."""
 
 import sys
 
@@ -7,6 +7,8 @@ from omegaconf import DictConfig
 from sr.checkpoint.interpolate import check_options
 from sr.config import cli, schema
 from sr.config.options import PredictOptions
+from sr.config.quoting import split_words
+from sr.runtime.error import UserError
 
 MODELS_FLAG = "--models"
 
@@ -17,17 +19,17 @@ def main() -> None:
     if MODELS_FLAG in words:
         cli.run_command("predict", list_models, [word for word in words if word != MODELS_FLAG])
     else:
-        cli.run_command("predict", predict)
+        cli.run_command("predict", predict, expand=_refuse_bare_words)
 
 
 def predict(cfg: DictConfig) -> None:
     """Upscale `input` into `output`. If an image cannot be read, the others are written and the exit code is 2."""
-    schema.require_options(cfg, "checkpoint", "input", "output")
+    schema.require_options(cfg, "input")
     config = schema.check_options(cfg, PredictOptions)
     check_options(config)
     from sr.prediction.files import upscale_files  # imports torch: only now, when the config is right
 
-    upscale_files(**config)
+    upscale_files(config)
 
 
 def list_models(cfg: DictConfig) -> None:
@@ -35,6 +37,14 @@ def list_models(cfg: DictConfig) -> None:
     from sr.prediction.models import print_models  # imports torch
 
     print_models(cfg.device)
+
+
+def _refuse_bare_words(words: list[str]) -> list[str]:
+    """Return the words; raise if one is no option but the name of a file, which other programs take."""
+    for word in split_words(words)[1]:
+        if "=" not in word:
+            raise UserError(f"{word}: expected key=value; type input={word}")
+    return words
 
 
 if __name__ == "__main__":

@@ -335,8 +335,8 @@ def test_a_command_refuses_a_wrong_value(words: str, said: str, sr: Any) -> None
 @pytest.mark.parametrize(
     ("command", "key", "value", "expected"),
     [
-        ("predict", "checkpoint", None, "a path (found null)"),
-        ("predict", "output", "", "a path (found no text)"),
+        ("predict", "input", None, "a path, or a list, each a path (found null)"),
+        ("predict", "output", "", "a path, or null (found no text)"),
         ("predict", "device", None, "text"),
         ("predict", "scale", "2", "one of 2, 3, 4, 8, or null (found the text '2')"),
         ("predict", "overwrite", "no", "true or false"),

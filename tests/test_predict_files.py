@@ -1,10 +1,13 @@
 """`sr.predict` on real files: what `input` and `output` may name, odd images in a batch, interruption, memory."""
 
+import io
 import os
-import signal
+import re
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,14 +15,15 @@ import pytest
 import torch
 from conftest import write_image
 from PIL import Image
-from test_predict import open_image, save_checkpoint
+from test_predict import open_image, run_predict, save_checkpoint
 
+from sr.image import read
 from sr.image.write import to_pil, write_png
 from sr.inference.complexity import Meter
 from sr.net.plain import Plain
 from sr.prediction import api, files
 from sr.prediction.api import load, upscale_pixels
-from sr.prediction.files import upscale_files
+from sr.prediction.sources import describe_left_out, find_sources
 from sr.runtime.error import UserError
 
 Upscale = Callable[..., None]
@@ -33,7 +37,7 @@ def upscale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Upscale:
     monkeypatch.chdir(tmp_path / "work")
 
     def command(input: Any = "a.png", output: Any = "out", overwrite: bool = False, **options: Any) -> None:
-        upscale_files(str(path), input, output, overwrite, "cpu", [], **options)
+        run_predict(path, input, output, overwrite=overwrite, **options)
 
     return command
 
@@ -44,24 +48,59 @@ def write_images(*names: str) -> None:
 
 
 def list_files(folder: str = ".") -> list[str]:
-    return sorted(str(path.relative_to(folder)) for path in Path(folder).rglob("*") if path.is_file())
+    """Return the files in and below a folder, without the manifest."""
+    files = (str(path.relative_to(folder)) for path in Path(folder).rglob("*") if path.is_file())
+    return sorted(name for name in files if not name.endswith("predict.json"))
 
 
 # input and output
 
 
-def test_a_png_name_is_the_file_of_a_single_image(upscale: Upscale) -> None:
+def test_the_result_is_written_next_to_the_image_in_its_format(upscale: Upscale) -> None:
+    for name in ("a.png", "in/b.JPG", "in/deep/c.jpeg", "in/deep/d.webp"):
+        write_images(name)
+    upscale("a.png", None)
+    assert list_files() == ["a.png", "a_x2.png", "in/b.JPG", "in/deep/c.jpeg", "in/deep/d.webp"]
+    upscale("in", None)
+    assert list_files("in") == [
+        "b.JPG", "b_x2.JPG", "deep/c.jpeg", "deep/c_x2.jpeg", "deep/d.webp", "deep/d_x2.webp",
+    ]  # fmt: skip
+    formats = [Image.open(f"in/{name}").format for name in ("b_x2.JPG", "deep/c_x2.jpeg", "deep/d_x2.webp")]
+    assert formats == ["JPEG", "JPEG", "WEBP"]
+
+
+def test_results_of_an_earlier_start_are_no_images_to_upscale(upscale: Upscale, capsys: pytest.CaptureFixture) -> None:
+    """In a folder; an image that is typed is upscaled whatever it is."""
+    write_images("in/a.png", "in/deep/b.png")
+    for _ in range(2):
+        upscale("in", None)
+        assert list_files("in") == ["a.png", "a_x2.png", "deep/b.png", "deep/b_x2.png"]
+    captured = capsys.readouterr()
+    assert captured.out.endswith("2 images finished before\n")
+    assert "note: input: 2 left out: a_x2.png, b_x2.png (a result of an earlier start)\n" in captured.err
+    Path("in/.predict.json").unlink()
+    with pytest.raises(UserError, match=r"^output=null: a_x2\.png, b_x2\.png exist already"):
+        upscale("in", None)
+    upscale("in/a_x2.png", None)
+    assert Path("in/a_x2_x2.png").exists()
+
+
+def test_the_name_of_an_image_file_is_the_file_of_a_single_image(upscale: Upscale) -> None:
     write_images("a.png", "b.png", "in/c.jpg")
     upscale("a.png", "big.png")
     upscale("in", "new/BIG.PNG")  # a folder with one image
+    upscale("a.png", "big.jpg")
+    assert [Image.open(name).format for name in ("big.png", "new/BIG.PNG", "big.jpg")] == ["PNG", "PNG", "JPEG"]
     assert open_image(Path("big.png")).size == open_image(Path("new/BIG.PNG")).size == (12, 16)
     with pytest.raises(UserError, match=r"^output=two\.png: expected a folder for 2 images .*output=two\.png/"):
         upscale(["a.png", "b.png"], "two.png")
-    with pytest.raises(UserError, match=r"^output=big\.jpg: expected a \.png file or a folder"):
-        upscale("a.png", "big.jpg")
+    with pytest.raises(UserError, match=r"^output=x\.jpg format=png: expected one format \(found JPEG and PNG\)"):
+        upscale("a.png", "x.jpg", format="png")
+    with pytest.raises(UserError, match=r"^output=x\.pdf: PDF files are not written; .*output=x\.pdf/$"):
+        upscale("a.png", "x.pdf")
     with pytest.raises(UserError, match=r"^output=a\.png: expected another file than input=a\.png"):
         upscale("a.png", "a.png", overwrite=True)
-    assert not {path.name for path in Path().iterdir()} & {"two.png", "big.jpg"}
+    assert not {path.name for path in Path().iterdir()} & {"two.png", "x.jpg", "x.pdf"}
 
 
 def test_a_folder_may_be_called_as_an_image(upscale: Upscale) -> None:
@@ -77,20 +116,127 @@ def test_lists_and_patterns_are_inputs(upscale: Upscale, capsys: pytest.CaptureF
     write_images("a.png", "b.jpg", "in/c.png", "in/d.png", "in/deep/e.png", "[scan] 01.png", "1.png")
     Path("in/notes.txt").touch()
     upscale(["a.png", "b.jpg", "in/*", "a.png"])
-    assert "note: input=in/*: left out: 1 of 3 files (1 .txt), 1 folder with 1 image\n" in capsys.readouterr().err
-    assert list_files("out") == ["a_x2.png", "b_x2.png", "c_x2.png", "d_x2.png"]
-    upscale("in/**/*.png", "out2")
-    assert list_files("out2") == ["c_x2.png", "d_x2.png", "e_x2.png"]
+    note = "note: input: 2 left out: deep (a folder: ** in a pattern matches what is in it); notes.txt (no image)\n"
+    assert note in capsys.readouterr().err
+    assert list_files("out") == ["a_x2.png", "b_x2.jpg", "c_x2.png", "d_x2.png"]
+    upscale("in/**/*.png", "out2")  # folders from the first wildcard on stay
+    assert list_files("out2") == ["c_x2.png", "d_x2.png", "deep/e_x2.png"]
     upscale("[scan] 01.png", "out3")  # a file of this name is no pattern
     assert list_files("out3") == ["[scan] 01_x2.png"]
     with pytest.raises(UserError, match=r"^input=\*\.webp: no image matches this pattern$"):
         upscale("*.webp", "out4")
-    with pytest.raises(
-        UserError, match=r"a\.png and a\.png would both|in2/a\.png and a\.png would both|a\.png and in2/a"
-    ):
-        write_images("in2/a.png")
-        upscale(["a.png", "in2"], "out4")
-    assert not Path("out4").exists()
+
+
+def test_a_folder_is_read_with_its_subfolders(upscale: Upscale) -> None:
+    """Without hidden files, the folder of the results, and what links lead to for a second time."""
+    write_images("in/z/a.png", "in/z/deep/b.jpg", "in/.hidden/c.png", "in/.d.png", "in/up/old.png", "far/e.png")
+    Path("in/loop").symlink_to("..")
+    Path("in/z/again").symlink_to("../z")
+    Path("in/far").symlink_to("../far")
+    upscale("in/z", "in/up")
+    assert list_files("in/up") == ["a_x2.png", "deep/b_x2.jpg", "old.png"]
+    Path("far/e.png").rename("in/z/e.png")
+    upscale("in", "in/up", overwrite=True)
+    assert list_files("in/up") == [
+        "a_x2.png", "deep/b_x2.jpg", "old.png", "z/a_x2.png", "z/deep/b_x2.jpg", "z/e_x2.png",
+    ]  # fmt: skip
+    write_images("flat/a.png", "flat/deep/b.png")
+    upscale("flat", "out", recursive=False)
+    assert list_files("out") == ["a_x2.png"]
+
+
+def test_links_to_folders_are_followed_once(tmp_path: Path) -> None:
+    write_image(tmp_path / "in/a.png")
+    write_image(tmp_path / "far/b.png")
+    (tmp_path / "in/0").symlink_to("../far")
+    (tmp_path / "in/1").symlink_to("../far")
+    (tmp_path / "in/loop").symlink_to(".")
+    (tmp_path / "in/self").symlink_to("self")
+    (tmp_path / "in/link.png").symlink_to("a.png")  # another image of the same content
+    found = find_sources(str(tmp_path / "in"))
+    assert [str(image.path.relative_to(tmp_path)) for image in found.images] == [
+        "in/0/b.png",
+        "in/a.png",
+        "in/link.png",
+    ]
+    reasons = {entry.path.name: entry.reason for entry in found.left_out}
+    again = "a link to a folder that is read already"
+    assert reasons == {"1": again, "loop": again, "self": "no image"}
+    pattern = find_sources(str(tmp_path / "in/**/*.png"))
+    assert [image.path.name for image in pattern.images] == ["b.png", "a.png", "link.png"]
+
+
+def test_what_is_left_out_is_named_with_the_reason(tmp_path: Path) -> None:
+    write_image(tmp_path / "a.png")
+    (tmp_path / "b.dat").write_bytes((tmp_path / "a.png").read_bytes())
+    (tmp_path / "c.pdf").write_text("%PDF-1.7")
+    for k in range(5):
+        (tmp_path / f"{k}.txt").touch()
+    assert describe_left_out(find_sources(str(tmp_path)).left_out) == (
+        "7 left out: 0.txt, 1.txt, 2.txt and 2 more (no image); b.dat (PNG by its content: rename it); "
+        "c.pdf (PDF is not read: save its images as PNG)"
+    )
+
+
+def test_a_list_file_names_images(upscale: Upscale, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Relative to itself, and with the folders that are written in it."""
+    write_images("in/a.png", "in/deep/a.png", "in/ b.png", "far/c.png", "in/x/d.png")
+    lines = ["# mine", "a.png", "", "deep/a.png", " b.png", "../far/c.png", "x", "a.png"]
+    Path("in/list.txt").write_bytes(b"\xef\xbb\xbf" + "\r\n".join(lines).encode())
+    upscale("@in/list.txt", "out")
+    assert list_files("out") == [" b_x2.png", "a_x2.png", "c_x2.png", "deep/a_x2.png", "x/d_x2.png"]
+    odd = os.fsdecode(b"\xff\n%41 .png")
+    write_images(f"in/{odd}")
+    stream = SimpleNamespace(buffer=io.BytesIO(os.fsencode(f"in/{odd}\0in/a.png\0")), isatty=lambda: False)
+    monkeypatch.setattr(sys, "stdin", stream)  # as of find -print0
+    upscale("@-", "out2")
+    assert list_files("out2") == sorted(["in/a_x2.png", f"in/{odd[:-4]}_x2.png"])
+    Path("in/list.txt").write_text("a.png\nmissing.png\ngone\n")
+    with pytest.raises(UserError, match=r"^input=@in/list\.txt: .* line 2 names: missing\.png, nor 1 more$"):
+        upscale("@in/list.txt", "out3")
+    with pytest.raises(UserError, match=r"^input=@no\.txt: this list of files cannot be read \(No such file"):
+        upscale("@no.txt", "out3")
+
+
+def test_two_images_of_one_result_are_refused_before_anything_is_computed(upscale: Upscale) -> None:
+    write_images("a.png", "in2/a.png", "in3/b.png", "in3/B.png")
+    with pytest.raises(UserError, match=r"^a\.png and in2/a\.png would both become a_x2\.png: rename one"):
+        upscale(["a.png", "in2"], "out")
+    with pytest.raises(UserError, match=r"^B\.png and b\.png would both become b_x2\.png: rename one"):
+        upscale("in3", "out")  # where capital and small letters are the same, one would replace the other
+    assert not Path("out").exists()
+
+
+def test_standard_input_and_output(upscale: Upscale, monkeypatch: pytest.MonkeyPatch, capsysbinary: Any) -> None:
+    write_images("a.png", "b.png")
+    data = Path("a.png").read_bytes()
+    upscale("a.png", "expected.png")
+
+    def give(content: bytes) -> None:
+        monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(content), isatty=lambda: False))
+
+    give(data)
+    capsysbinary.readouterr()
+    upscale("-", None)
+    captured = capsysbinary.readouterr()
+    assert captured.out == Path("expected.png").read_bytes()
+    assert captured.err.startswith(b"1 image upscaled \xc3\x972 to standard output (12\xc3\x9716, ")
+    give(data)
+    upscale("-", "-", format="jpeg")
+    assert capsysbinary.readouterr().out.startswith(b"\xff\xd8\xff")
+    give(data)
+    upscale("-", "file.webp")
+    assert Image.open("file.webp").size == (12, 16)
+    capsysbinary.readouterr()
+    for content, message in ((b"a letter", "^input=-: this is not an image"), (b"", "^input=-: .*found no bytes")):
+        give(content)
+        with pytest.raises(UserError, match=message):
+            upscale("-", "-")
+    with pytest.raises(UserError, match=r"^output=-: expected a single image \(found 2\)"):
+        upscale(["a.png", "b.png"], "-")
+    with pytest.raises(UserError, match=r"^input=\[a\.png,-\]: expected - \(standard input\) alone"):
+        upscale(["a.png", "-"], "out")
+    assert capsysbinary.readouterr().out == b""
 
 
 @pytest.mark.parametrize(
@@ -98,7 +244,15 @@ def test_lists_and_patterns_are_inputs(upscale: Upscale, capsys: pytest.CaptureF
     [
         (("input=", "output=out"), "input=: expected a path"), (("input=null", "output=out"), "input=null: expected a path"),
         (("input=[a.png,null]", "output=out"), "input"), (("input=[]", "output=out"), "input=[]: expected an image file"),
-        (("input=a.png", "output="), "output=: expected a path"), (("input=a.png", "output=null"), "output=null: expected"),
+        (("input=a.png", "output="), "output=: expected a path"),
+        (("a.png",), "a.png: expected key=value; type input=a.png"),
+        (("input=a.png", "quality=101"), "quality=101: expected a whole number from 1 to 100, or null"),
+        (("input=a.png", "depth=12"), "depth=12: expected one of 8, 16, or null"),
+        (("input=a.png", "format=jpgg"), "format=jpgg: expected png, "),
+        (("input=a.png", "outscale=0.5"), "outscale=0.5: expected a factor of 1 or more"),
+        (("input=a.png", "size=1920"), "size=1920: expected"),
+        (("input=a.png", "size=big"), "size=big: expected WIDTHxHEIGHT such as 1920x1080, or one of them"),
+        (("input=a.png", "size=x8", "outscale=2"), "outscale=2 size=x8: expected one of them"),
     ],
 )  # fmt: skip
 def test_what_is_no_path_is_named(upscale: Upscale, sr: Any, words: tuple[str, ...], message: str) -> None:
@@ -125,7 +279,7 @@ def test_nothing_is_created_before_the_input_is_found(upscale: Upscale, monkeypa
             upscale(name)
     Path("file").touch()
     write_images("a.png")
-    with pytest.raises(UserError, match=r"^output=file: expected a folder.*\(found another file\)"):
+    with pytest.raises(UserError, match=r"^output=file: expected a folder, or .*\(found another file\)"):
         upscale("a.png", "file")
     assert list_files() == ["a.png", "file"]
 
@@ -134,22 +288,26 @@ def test_the_end_says_how_many_where_size_and_seconds(upscale: Upscale, capsys: 
     write_images("a.png", "b.png")
     upscale("a.png", "one.png")
     size = Path("one.png").stat().st_size
-    assert capsys.readouterr().out == f"1 image upscaled ×2 into one.png (12×16, {size} bytes) in 0.0 s\n"
+    end = r" in \d\.\d s, \d\.\d megapixels/s\n"
+    assert re.fullmatch(rf"1 image upscaled ×2 into one\.png \(12×16, {size} bytes\){end}", capsys.readouterr().out)
     upscale(["a.png", "b.png"])
-    assert capsys.readouterr().out.startswith("2 images upscaled ×2 into out (")
+    assert re.fullmatch(rf"2 images upscaled ×2 into out \([\d.]+ \w+\){end}", capsys.readouterr().out)
 
 
 def test_what_is_not_preserved_is_said_once(upscale: Upscale, capsys: pytest.CaptureFixture) -> None:
-    write_images("a.png", "b.png", "c.png")
     for name in ("a", "b"):
-        open_image(Path(f"{name}.png")).save(f"{name}.png", dpi=(300, 300))
-    upscale(["a.png", "b.png", "c.png"])
-    assert capsys.readouterr().err.count("note: not in the results: resolution (300 DPI) of 2 images\n") == 1
-    upscale("out/c_x2.png", "again")  # our own mark is no loss
-    assert "not in the results" not in capsys.readouterr().err
+        Image.new("RGBA", (8, 6)).save(f"{name}.png")
+    write_images("c.png")
+    upscale(["a.png", "b.png", "c.png"], format="jpeg")
+    assert capsys.readouterr().err == "note: no alpha channel: JPEG has none (2 images)\n"
 
 
 # a batch with odd images
+
+
+def _open_header(open_file: Callable, path: Path) -> Any:
+    with open_file(path) as file:
+        return file.header
 
 
 def test_any_exception_of_an_image_is_named_once_and_the_rest_is_done(
@@ -157,13 +315,16 @@ def test_any_exception_of_an_image_is_named_once_and_the_rest_is_done(
 ) -> None:
     write_images("in/a.png", "in/b.png", "in/c.png", "in/d.png")
     Path("in/d.png").write_text("a letter")
-    read = files.read_image
+    open_file = read.open_image_file
 
     def fail(path: Path) -> Any:
-        return {}["tag"] if path.name == "b.png" else read(path)
+        return {}["tag"] if path.name == "b.png" else open_file(path)
 
-    monkeypatch.setattr(files, "read_image", fail)
-    with pytest.raises(UserError, match=r"^2 of 4 images could not be upscaled, see above; the others are in out \("):
+    monkeypatch.setattr(read, "open_image_file", fail)
+    monkeypatch.setattr(files, "probe", lambda path: _open_header(open_file, path))
+    with pytest.raises(
+        UserError, match=r"^2 of 4 images could not be upscaled, see above; 2 images upscaled into out \("
+    ):
         upscale("in")
     err = capsys.readouterr().err
     assert err.count("b.png") == err.count("d.png") == 1
@@ -215,50 +376,6 @@ def test_no_temporary_file_is_left_by_any_exception(tmp_path: Path, monkeypatch:
     assert not list(tmp_path.iterdir())
 
 
-# interruption
-
-
-def test_an_interrupted_batch_goes_on_where_it_stopped(
-    upscale: Upscale, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
-) -> None:
-    write_images("in/a.png", "in/b.png", "in/c.png")
-    read, calls = files.read_image, []
-
-    def interrupt(path: Path) -> Any:
-        calls.append(path.name)
-        if path.name == "b.png" and len(calls) == 2:
-            signal.raise_signal(signal.SIGTERM)  # as SLURM does; Ctrl-C is SIGINT
-        return read(path)
-
-    monkeypatch.setattr(files, "read_image", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        upscale("in")
-    assert "stopped: 1 of 3 images are in out; the same command does the others" in capsys.readouterr().err
-    upscale("in")
-    assert calls == ["a.png", "b.png", "b.png", "c.png"]
-    out = capsys.readouterr().out
-    assert "finished before, with the same net and options: 1 image\n" in out
-    assert "2 images upscaled ×2 into out" in out
-    upscale("in")
-    upscale("in", overwrite=True)
-    assert len(calls) == 4 + 3
-
-
-def test_a_result_of_something_else_is_not_taken_for_finished(upscale: Upscale) -> None:
-    write_images("a.png", "b.png")
-    upscale("a.png")
-    with pytest.raises(UserError, match=r"^output=out: a_x2\.png exists already; overwrite=true replaces it$"):
-        upscale("a.png", ensemble=True)
-    os.utime("a.png", (1, 1))
-    upscale("b.png")
-    with pytest.raises(UserError, match=r"^output=out: a_x2\.png exists already; overwrite=true replaces it$"):
-        upscale(["a.png", "b.png"])
-    with pytest.raises(
-        UserError, match=r"^output=out: a_x2\.png, b_x2\.png exist already; overwrite=true replaces them$"
-    ):
-        upscale(["a.png", "b.png"], tile=2)
-
-
 # memory
 
 
@@ -280,25 +397,23 @@ def test_memory_is_that_of_the_result_not_of_its_floats(upscale: Upscale, tmp_pa
     [(None, r"100×80 does not fit in memory; say tile=64, or less"), (70, "say tile=64, or less"), (64, "smaller net")],
 )
 def test_tiles_are_advised_only_where_they_help(
-    upscale: Upscale, monkeypatch: pytest.MonkeyPatch, tile: int | None, advice: str
+    upscale: Upscale, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tile: int | None, advice: str
 ) -> None:
     def fail(*_: Any) -> None:
         raise torch.OutOfMemoryError("out of memory")
 
     monkeypatch.setattr(Plain, "forward", fail)
-    write_image(Path("a.png"), 80, 100)
     with pytest.raises(UserError, match=advice):
-        upscale(tile=tile)
+        api.upscale(load(tmp_path / "best.ckpt", "cpu"), Image.new("RGB", (100, 80)), tile=tile)
 
 
 @pytest.mark.parametrize("error", [RuntimeError("DefaultCPUAllocator: can't allocate memory"), MemoryError()])
 def test_an_alpha_channel_that_does_not_fit_is_named(
-    upscale: Upscale, monkeypatch: pytest.MonkeyPatch, error: Exception
+    upscale: Upscale, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     def fail(*_: Any) -> None:
         raise error
 
     monkeypatch.setattr(api, "imresize", fail)
-    Image.new("RGBA", (8, 6)).save("a.png")
-    with pytest.raises(UserError, match=r"^a\.png: the result of 16×12 does not fit in memory; split the image"):
-        upscale("a.png")
+    with pytest.raises(UserError, match=r"^image: the result of 16×12 does not fit in memory; split the image"):
+        api.upscale(load(tmp_path / "best.ckpt", "cpu"), Image.new("RGBA", (8, 6)))

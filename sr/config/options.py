@@ -13,6 +13,7 @@ from sr.runtime.option_types import (
     PathStr,
     PositiveFloat,
     PositiveInt,
+    Quality,
     Scale,
     Seed,
     Stage,
@@ -90,14 +91,22 @@ class EvaluateOptions(TypedDict):
 class PredictOptions(TypedDict):
     """The options of `sr.predict`."""
 
-    checkpoint: PathStr
+    checkpoint: PathStr | None
     interpolate: PathStr | None
     alpha: Fraction | None
     input: PathStr | Sequence[PathStr]
-    output: PathStr
+    recursive: bool
+    output: PathStr | None
+    format: NonEmptyStr | None
+    quality: Quality | None
+    depth: Literal[8, 16] | None
     scale: Scale | None
+    outscale: PositiveFloat | None
+    size: NonEmptyStr | None
     ensemble: bool
     tile: PositiveInt | None
+    overlap: NonNegativeInt | None
+    memory: PositiveInt | NonEmptyStr | None
     overwrite: bool
     device: NonEmptyStr
     trust: Sequence[NonEmptyStr]

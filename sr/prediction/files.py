@@ -1,168 +1,141 @@
-"""Upscale image files: files, folders and patterns in, PNG files out.
-
-Alpha, gray and color profile are preserved, EXIF orientation is applied.
-"""
+"""Upscale image files: find the images, decide what they become, skip what is finished, and upscale the rest."""
 
 import os
-import sys
-import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-
-from tqdm import tqdm
+from typing import Any
 
 from sr.checkpoint.interpolate import format_label, interpolate_weights
 from sr.checkpoint.load import LoadedNet
-from sr.image.convert import Pixels
-from sr.image.metadata import describe_lost_metadata
-from sr.image.read import read_image
-from sr.image.write import to_pil, write_png
-from sr.inference.memory import report_out_of_memory
-from sr.prediction.api import SPLIT, load, upscale_pixels
-from sr.prediction.finished import KEY, digest_job, digest_net, has_digest
-from sr.prediction.jobs import Job, create_folder, list_jobs, list_sources, require_new, resolve_output
+from sr.image.read import probe
+from sr.prediction.api import load
+from sr.prediction.batch import Batch
+from sr.prediction.jobs import (
+    Failure,
+    Output,
+    ProbedImage,
+    create_folders,
+    list_jobs,
+    require_depth,
+    require_new,
+    resolve_output,
+)
+from sr.prediction.manifest import Manifest
+from sr.prediction.result_size import ResultSize, parse_size
+from sr.prediction.sources import InputImage, LeftOut, Sources, describe_left_out, find_sources
+from sr.prediction.standard_streams import StandardStreams
+from sr.pretrained.networks import find_default, list_networks
 from sr.runtime.error import UserError
-from sr.runtime.signals import signals
-from sr.runtime.terminal import create_progress_bar, format_bytes
+from sr.runtime.terminal import print_note
 from sr.track.run_address import parse_run_id
 
-MAX_NAME_BYTES = 255  # of file systems
-MAX_LOST = 8  # kinds of metadata in a message
+DEFAULT_SCALE = 2
 
 
-def upscale_files(
-    checkpoint: str,
-    input: str | Sequence[str],
-    output: str,
-    overwrite: bool,
-    device: str,
-    trust: Sequence[str],
-    scale: int | None = None,
-    ensemble: bool = False,
-    tile: int | None = None,
-    interpolate: str | None = None,
-    alpha: float | None = None,
-) -> None:
-    """Upscale the images that `input` names (`list_sources`) into the folder or file `output`.
+def upscale_files(config: Mapping[str, Any]) -> None:
+    """Upscale the images that `input` names into `output`; `config` has the options of `PredictOptions`.
 
-    An image that cannot be upscaled is reported and skipped; a `UserError` at the end counts these. Results that the same
-    net has written with the same options are not computed again. `interpolate` is another file of the same net: the net
-    between the two is used, `alpha` 1 is the checkpoint, 0 the other file.
+    An image that cannot be upscaled is reported and left out; a `UserError` at the end counts these. Results that the same
+    network has written with the same options are not computed again.
     """
-    for option, file in (("checkpoint", checkpoint), ("interpolate", interpolate)):
-        if parse_run_id(str(file)) is not None:
-            raise UserError(f"{option}={file}: expected a file; the summary.json of that run names its checkpoints")
-    sources = list_sources(input)
-    path, is_file = resolve_output(output, len(sources))
-    model = load(checkpoint, device, trust, scale)
-    if interpolate is not None:
-        model = interpolate_weights(model, Path(interpolate).expanduser(), alpha, device=model.device, trust=trust)
-    label = f"×{model.scale}{format_label({'checkpoint': checkpoint, 'interpolate': interpolate, 'alpha': alpha})}"
-    batch = Batch(model, ensemble, tile, list_jobs(sources, path, is_file, model.scale), overwrite)
-    if batch.jobs:
-        if not overwrite:
-            require_new(batch.jobs, path)
-        create_folder(path.parent if is_file else path)
-    batch.execute(path, label)
-
-
-class Batch:
-    """The images of one command: `jobs` are those to be upscaled, without those whose result is there already.
-
-    With `overwrite` all of them are upscaled.
-    """
-
-    def __init__(
-        self, model: LoadedNet, ensemble: bool, tile: int | None, jobs: Sequence[Job], overwrite: bool
-    ) -> None:
-        self.model, self.ensemble, self.tile, self.overwrite = model, ensemble, tile, overwrite
-        self._net_digest = digest_net(model, ensemble, tile)
-        self.jobs = [job for job in jobs if overwrite or not self._is_finished(job)]
-        self.finished = len(jobs) - len(self.jobs)  # images that an earlier command has upscaled
-        self._done, self._bytes = 0, 0  # files that were written
-        self._size = (0, 0)  # width and height of the last one
-        self._lost: dict[str, list[str]] = {}  # what is in a file and not in its result -> names of the files
-
-    def execute(self, output: Path, label: str) -> None:
-        """Upscale all images into `output` and print a summary that names the scale by `label`.
-
-        An image that fails is reported, and a `UserError` is raised at the end; Ctrl-C and SIGTERM leave what is done.
-        """
-        start, failed, is_single = time.monotonic(), 0, len(self.jobs) == 1 and not self.finished
-        try:
-            with signals.handle(), create_progress_bar(len(self.jobs), "upscale") as bar:
-                for job in self.jobs:
-                    try:
-                        self._upscale(job)
-                    except UserError as error:
-                        if is_single:
-                            raise
-                        failed += 1
-                        tqdm.write(f"skipped: {error}", file=sys.stderr)
-                    bar.update()
-        except KeyboardInterrupt:
-            rest = "starts again" if self.overwrite else "does the others"
-            done = f"{self._done} of {len(self.jobs)} images are in {output}"
-            print(f"\nstopped: {done}; the same command {rest}", file=sys.stderr)
-            raise
-        self._report_lost_metadata()
-        if self.finished:
-            print(f"finished before, with the same net and options: {_count(self.finished)}")
-        size = f"{self._size[0]}×{self._size[1]}, " if is_single else ""
-        cost = f"({size}{format_bytes(self._bytes)}) in {time.monotonic() - start:.1f} s"
-        if failed:
-            rest = f"the others are in {output} {cost}" if self._done else "nothing was written"
-            raise UserError(f"{failed} of {len(self.jobs)} images could not be upscaled, see above; {rest}")
-        if self.jobs:
-            place = self.jobs[0].target if is_single else output
-            print(f"{_count(self._done)} upscaled {label} into {place} {cost}")
-
-    def _report_lost_metadata(self) -> None:
-        """Print what the files hold and their results do not, in one line."""
-        lost = [
-            f"{what} of {names[0] if len(names) == 1 else _count(len(names))}" for what, names in self._lost.items()
-        ]
-        if lost:
-            more = f" and {len(lost) - MAX_LOST} more" if len(lost) > MAX_LOST else ""
-            print(f"note: not in the results: {', '.join(lost[:MAX_LOST])}{more}", file=sys.stderr)
-
-    def _is_finished(self, job: Job) -> bool:
-        exists = os.path.exists(job.target)  # noqa: PTH110  Path.exists raises if a name is too long
-        return exists and has_digest(job.target, digest_job(self._net_digest, job.source))
-
-    def _upscale(self, job: Job) -> None:
-        """Upscale one image file; raise a `UserError` whatever is wrong with it."""
-        source, target = job
-        if len(os.fsencode(target.name)) > MAX_NAME_BYTES:
+    for option in ("checkpoint", "interpolate"):
+        if config[option] is not None and parse_run_id(str(config[option])) is not None:
             raise UserError(
-                f"{source}: the name of its result would be {len(os.fsencode(target.name))} bytes long, and "
-                f"{MAX_NAME_BYTES} is the limit; rename it, or name the result: output=FILE.png"
+                f"{option}={config[option]}: expected a file; the summary.json of that run names its checkpoints"
             )
+    result_size = parse_size(config["outscale"], config["size"])
+    with StandardStreams(config["input"], config["output"]) as streams:
+        folder = config["output"] and Path(config["output"]).expanduser()
+        sources = find_sources(str(streams.paths.input or "") or config["input"], config["recursive"], folder)
+        if streams.paths.output and len(sources.images) > 1:
+            raise UserError(f"output=-: expected a single image (found {len(sources.images)}); type output=FOLDER")
+        output = resolve_output(config["output"], config["format"], len(sources.images), streams.paths.output)
+        _upscale(config, sources, output, result_size)
+
+
+def _upscale(config: Mapping[str, Any], sources: Sources, output: Output, result_size: ResultSize) -> None:
+    manifest = _open_manifest(output, sources)
+    results = manifest.list_results() if manifest else set()
+    images, left_out = _leave_results_out(sources, results)
+    probed, failures = _probe(images)
+    if len(images) == 1 and failures:
+        raise failures[0].error
+    model, name = _load_model(config, result_size, probed)
+    jobs, more_left_out, more_failures = list_jobs(probed, output, result_size, model.scale)
+    left_out, failures = [*left_out, *more_left_out], [*failures, *more_failures]
+    if len(images) == 1 and failures:
+        raise failures[0].error
+    require_depth(jobs, config["depth"])
+    if left_out:
+        print_note(f"input: {describe_left_out(left_out)}")
+    batch = Batch(config, model, jobs, output, manifest)
+    if batch.jobs:
+        if not config["overwrite"] and not output.is_stdout:
+            require_new(batch.list_new(), output)
+        create_folders(batch.jobs, output)
+    batch.execute(f"{result_size.describe(model.scale)}{name}", left_out, failures)
+
+
+def _open_manifest(output: Output, sources: Sources) -> Manifest | None:
+    """Return the manifest of the folder `output`; without one, of the folder that holds the images, hidden there.
+
+    None: the result goes to standard output, or there is no such folder that may be written to.
+    """
+    is_folder = output.path is not None and not output.is_file
+    folder = output.path if is_folder else output.path.parent if output.path else sources.folder
+    if folder is None or output.is_stdout or (folder.exists() and not os.access(folder, os.W_OK)):
+        return None
+    return Manifest(folder, is_hidden=not is_folder)
+
+
+def _leave_results_out(sources: Sources, results: set[str]) -> tuple[list[InputImage], list[LeftOut]]:
+    """Return the images, without those found in a folder that are known to be results of an earlier start."""
+    images, left_out = [], list(sources.left_out)
+    for source in sources.images:
+        if not source.is_named and os.path.abspath(source.path) in results:  # noqa: PTH100  a link is not followed
+            left_out.append(LeftOut(source.path, "a result of an earlier start"))
+        else:
+            images.append(source)
+    if not images:
+        raise UserError(f"input: expected an image that is no result of this command ({describe_left_out(left_out)})")
+    return images, left_out
+
+
+def _probe(images: Sequence[InputImage]) -> tuple[list[ProbedImage], list[Failure]]:
+    """Read the headers of all images, and say of which that is not possible."""
+    probed, failures = [], []
+    for source in images:
         try:
-            with report_out_of_memory(f"{source}: this image", SPLIT):
-                self._write(source, target)
-        except UserError:
-            raise
-        except Exception as error:  # one odd image must not end the batch
-            reason = str(error).partition("\n")[0] or "no message"
-            raise UserError(f"{source}: cannot be upscaled ({type(error).__name__}: {reason}); remove it") from error
-        self._done += 1
-        self._bytes += target.stat().st_size
-
-    def _write(self, source: Path, target: Path) -> None:
-        digest = digest_job(self._net_digest, source)  # before it is read: it may change afterwards
-        image = read_image(source)
-        result = upscale_pixels(
-            self.model, Pixels(image.pixels[None], image.alpha), self.ensemble, self.tile, str(source)
-        )
-        pixels = result.color[0]
-        has_same_channels = pixels.shape[0] == image.pixels.shape[0]  # a profile of RGB does not fit gray
-        sr = to_pil(pixels, result.alpha)
-        write_png(target, sr, image.icc if has_same_channels else None, {KEY: digest})
-        self._size = sr.size
-        for lost in describe_lost_metadata(source):
-            self._lost.setdefault(lost, []).append(source.name)
+            probed.append(ProbedImage(source, probe(source.path)))
+        except UserError as error:
+            failures.append(Failure(source.path, error))
+    return probed, failures
 
 
-def _count(number: int) -> str:
-    return f"{number} image{'s' * (number != 1)}"
+def _load_model(
+    config: Mapping[str, Any], result_size: ResultSize, images: Sequence[ProbedImage]
+) -> tuple[LoadedNet, str]:
+    """Return the network, and what to add to the scale where it is named."""
+    checkpoint, scale, name = config["checkpoint"], config["scale"], ""
+    if checkpoint is None:
+        network = find_default(scale or _choose_scale(result_size, images))
+        checkpoint, name = network.name, f" by {network.name}"
+    model = load(checkpoint, config["device"], config["trust"], scale)
+    if config["interpolate"] is not None:
+        other = Path(config["interpolate"]).expanduser()
+        model = interpolate_weights(model, other, config["alpha"], device=model.device, trust=config["trust"])
+    return model, f"{name}{format_label({**config, 'checkpoint': checkpoint})}"
+
+
+def _choose_scale(result_size: ResultSize, images: Sequence[ProbedImage]) -> int:
+    """Return the smallest scale of sr's own networks that is enough for all results, or the largest one."""
+    if not result_size.is_given:
+        return DEFAULT_SCALE
+    scales = sorted(network.scale for network in list_networks() if network.package is None) or [DEFAULT_SCALE]
+    factors = [1.0]
+    for image in images:
+        try:
+            factors.append(result_size.compute_factor(image.header))
+        except UserError:  # reported with the image later
+            continue
+    return next((scale for scale in scales if scale >= max(factors)), scales[-1])

@@ -1,17 +1,42 @@
-"""Find the files that `input` names, and the file that each of them is upscaled into."""
+"""Decide which file each image is upscaled into, and in which format."""
 
-import glob
 import os
-import sys
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from sr.image.listing import FolderListing, is_image_name, list_images
+import torch
+
+from sr.image.file_format import FileFormat, Header
+from sr.image.formats import KINDS_BY_SUFFIX, find_format
+from sr.prediction.result_size import ResultSize
+from sr.prediction.sources import InputImage, LeftOut, format_name, format_names
 from sr.runtime.error import UserError
 
 MAX_NAMES = 5  # of files in a message
-SUFFIX = ".png"  # of the files that are written
+MAX_NAME_BYTES = 255  # of file systems
+
+
+class Output(NamedTuple):
+    """The options `output` and `format`."""
+
+    path: Path | None  # None: each result is written next to its source
+    is_file: bool  # it is the only result, and not the folder of results
+    format: FileFormat | None  # of all results; None: that of each source
+    is_stdout: bool = False  # `path` is a temporary file, whose content goes to standard output
+
+    @property
+    def option(self) -> str:
+        """The option as it is typed."""
+        return f"output={'null' if self.path is None else self.path}"
+
+
+class ProbedImage(NamedTuple):
+    """A source and its header."""
+
+    source: InputImage
+    header: Header
 
 
 class Job(NamedTuple):
@@ -19,99 +44,175 @@ class Job(NamedTuple):
 
     source: Path
     target: Path
+    format: FileFormat  # of the target
+    header: Header  # of the source
+    size: tuple[int, int] | None  # height and width of the result; None: the network's scale times the source's
+    is_named: bool
+
+    def count_pixels(self, scale: int) -> int:
+        """Return the pixels of the result."""
+        height, width = self.size or (scale * self.header.height, scale * self.header.width)
+        return height * width * self.header.frames
 
 
-def list_sources(words: str | Sequence[str]) -> list[Path]:
-    """Return the image files that `input` names: a file, a folder, a pattern such as `*.png`, or a list of these.
+class Failure(NamedTuple):
+    """An image that cannot be upscaled, and why."""
 
-    Of a folder or a pattern these are the images, sorted by name; a file is one whatever its name says. Each file is
-    listed once.
+    source: Path
+    error: UserError
+
+
+def resolve_output(output: str | None, format: str | None, count: int, stdout: Path | None = None) -> Output:
+    """Return what the options `output` and `format` mean for `count` images; nothing is created.
+
+    A name such as `big.png` is a file, unless it is a folder already or ends with a slash. `stdout` is the file in place of
+    standard output, if the result goes there.
     """
-    words = words if isinstance(words, list | tuple) else [words]
-    if not words:
-        raise UserError("input=[]: expected an image file, a folder, a pattern such as '*.png', or a list of these")
-    return list(dict.fromkeys(path for word in words for path in _find_files(word)))
-
-
-def resolve_output(output: str, count: int) -> tuple[Path, bool]:
-    """Return the path `output`, and whether it names a file; nothing is created. `count`: of images to be written.
-
-    A name such as `big.png` is a file, unless it is a folder already or ends with a slash.
-    """
+    chosen = None if format is None else require_writable(find_format(format), f"format={format}")
+    if stdout:
+        return Output(stdout, True, chosen, is_stdout=True)
+    if output is None:
+        return Output(None, False, chosen)
     path = Path(output).expanduser()
-    if os.path.isdir(path) or output.endswith(("/", os.sep)) or not is_image_name(path):  # noqa: PTH112
+    by_suffix = KINDS_BY_SUFFIX.get(path.suffix.lower())
+    if os.path.isdir(path) or output.endswith(("/", os.sep)) or by_suffix is None:  # noqa: PTH112
         if os.path.lexists(path) and not os.path.isdir(path):  # noqa: PTH112
             raise UserError(
-                f"output={output}: expected a folder, or a .png file for a single image (found another file)"
+                f"output={output}: expected a folder, or the name of an image file for a single image (found another file)"
             )
-        return path, False
-    if path.suffix.lower() != SUFFIX:
-        raise UserError(f"output={output}: expected a .png file or a folder; only PNG files are written")
+        return Output(path, False, chosen)
     if count > 1:
         raise UserError(
             f"output={output}: expected a folder for {count} images (found the name of a file); a folder of this name "
             f"is output={output}/"
         )
-    return path, True
-
-
-def list_jobs(sources: Sequence[Path], output: Path, is_file: bool, scale: int) -> list[Job]:
-    """Return each source with its target; raise if two sources would get one target, or a target is its own source."""
-    targets: dict[Path, Path] = {}
-    for source in sources:
-        target = output if is_file else output / f"{source.stem}_x{scale}{SUFFIX}"
-        if target in targets:
-            first, second = targets[target], source
-            names = (first.name, second.name) if first.parent == second.parent else (first, second)
-            raise UserError(f"{names[0]} and {names[1]} would both become {target.name}: rename one")
-        if target.name == source.name and target.resolve() == source.resolve():
-            raise UserError(f"output={output}: expected another file than input={source}; choose another name")
-        targets[target] = source
-    return [Job(source, target) for target, source in targets.items()]
-
-
-def require_new(jobs: Sequence[Job], output: Path) -> None:
-    """Raise if a target exists."""
-    existing = [job.target.name for job in jobs if os.path.lexists(job.target)]
-    if existing:
-        more = f" and {len(existing) - MAX_NAMES} more" if len(existing) > MAX_NAMES else ""
-        verb, them = ("exists", "it") if len(existing) == 1 else ("exist", "them")
-        names = ", ".join(existing[:MAX_NAMES])
-        raise UserError(f"output={output}: {names}{more} {verb} already; overwrite=true replaces {them}")
-
-
-def create_folder(folder: Path) -> None:
-    """Create the folder of the results, and raise if nothing can be written to it."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"output={folder}: cannot create this folder ({error.strerror or error})") from None
-    if not os.access(folder, os.W_OK):
-        raise UserError(f"output={folder}: expected a folder that may be written to (found one that is read-only)")
+        named = require_writable(find_format(path.suffix), f"output={output}")
+    except UserError:
+        raise UserError(
+            f"output={output}: {by_suffix} files are not written; choose another suffix, or a folder: output={output}/"
+        ) from None
+    if chosen and chosen.name != named.name:
+        raise UserError(
+            f"output={output} format={format}: expected one format (found {named.name} and {chosen.name}); leave format out"
+        )
+    return Output(path, True, named)
 
 
-def _find_files(word: str) -> list[Path]:
-    path = Path(word).expanduser()
-    if os.path.isdir(path):  # noqa: PTH112  Path.is_dir raises if a name is too long
-        return list_images(path, "input")
-    if os.path.lexists(path):
-        return [path]
-    if not glob.has_magic(word):
-        raise UserError(f"input={word}: there is no such file or folder")
-    return _match_pattern(word, path)
+def require_writable(file_format: FileFormat, typed: str) -> FileFormat:
+    """Return a format if files of it can be written."""
+    if not file_format.can_write:
+        raise UserError(f"{typed}: {file_format.name} files are read only; choose png, jpeg or tiff")
+    return file_format
 
 
-def _match_pattern(word: str, path: Path) -> list[Path]:
-    """Return the images that match the pattern `path`, sorted by name, and print a note of what else matches."""
-    matches = [Path(match) for match in sorted(glob.glob(str(path), recursive=True))]  # noqa: PTH207
-    files = [match for match in matches if not match.is_dir()]
-    folders = [] if "**" in path.parts else [match for match in matches if match.is_dir()]  # ** matches what is in them
-    listing = FolderListing(
-        [file for file in files if is_image_name(file)], [file for file in files if not is_image_name(file)], folders
-    )
-    left_out = listing.describe_left_out()
-    if not listing.images:
-        raise UserError(f"input={word}: no image matches this pattern{f' ({left_out})' * bool(left_out)}")
-    if left_out:
-        print(f"note: input={word}: {left_out}", file=sys.stderr)
-    return listing.images
+def list_jobs(
+    images: Sequence[ProbedImage], output: Output, result_size: ResultSize, scale: int
+) -> tuple[list[Job], list[LeftOut], list[Failure]]:
+    """Return the jobs, sources that are left out because they are results of others, and sources that have no result.
+
+    Raises a `UserError` if two images would get one target, also where capital and small letters are the same, or one
+    would get the file of another.
+    """
+    jobs, failures = [], []
+    for source, header in images:
+        try:
+            jobs.append(_create_job(source, header, output, result_size, scale))
+        except UserError as error:
+            failures.append(Failure(source.path, error))
+    jobs, left_out = _leave_results_out(jobs, output)
+    targets: dict[str, Job] = {}
+    for job in jobs:
+        key = unicodedata.normalize("NFC", str(job.target)).casefold()
+        if key in targets:
+            first = targets[key]
+            is_near = first.source.parent == job.source.parent
+            names = [format_name(path.name if is_near else path) for path in (first.source, job.source)]
+            result = format_name(job.target.name)
+            raise UserError(
+                f"{names[0]} and {names[1]} would both become {result}: rename one, or upscale them separately"
+            )
+        targets[key] = job
+    return jobs, left_out, failures
+
+
+def require_new(jobs: Sequence[Job], output: Output) -> None:
+    """Raise if a target exists."""
+    existing = [format_name(job.target.name) for job in jobs if os.path.lexists(job.target)]
+    if existing:
+        verb, them = ("exists", "it") if len(existing) == 1 else ("exist", "them")
+        names = format_names(existing, MAX_NAMES)
+        raise UserError(f"{output.option}: {names} {verb} already; overwrite=true replaces {them}")
+
+
+def create_folders(jobs: Iterable[Job], output: Output) -> None:
+    """Create the folders of the results, and raise if nothing can be written to one of them."""
+    for folder in dict.fromkeys(job.target.parent for job in jobs):
+        typed = f"output={folder}" if output.path else f"output=null: {format_name(folder)}"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"{typed}: cannot create this folder ({error.strerror or error})") from None
+        if not os.access(folder, os.W_OK):
+            advice = "" if output.path else "; choose another one: output=FOLDER"
+            raise UserError(f"{typed}: expected a folder that may be written to (found one that is read-only){advice}")
+
+
+def require_depth(jobs: Iterable[Job], depth: int | None) -> None:
+    """Raise if a format cannot hold the bits that `depth` asks for."""
+    if depth != 16:  # every format holds 8
+        return
+    for job in {job.format.name: job for job in jobs}.values():
+        wanted = job.header._replace(dtype=torch.uint16, black=0.0, white=65535.0)
+        if job.format.limit_header(wanted).dtype != torch.uint16:
+            raise UserError(
+                f"depth=16: expected a format of 16 bits (found {job.format.name}, of {format_name(job.target)}); "
+                "choose format=png or format=tiff"
+            )
+
+
+def _create_job(source: InputImage, header: Header, output: Output, result_size: ResultSize, scale: int) -> Job:
+    file_format = output.format or _choose_format(header)
+    size = result_size.fit_network(header, scale)
+    height, width = size or (scale * header.height, scale * header.width)
+    file_format.limit_header(header._replace(height=height, width=width))  # raises if it is too large for the format
+    if output.is_file:
+        target = output.path
+    else:
+        own = source.path.suffix
+        suffix = own if own.lower() in file_format.suffixes else file_format.suffixes[0]
+        stem = source.path.stem if KINDS_BY_SUFFIX.get(own.lower()) else source.path.name
+        folder = source.path.parent if output.path is None else output.path / source.folder
+        target = folder / f"{stem}{result_size.format_suffix(scale)}{suffix}"
+    length = len(os.fsencode(target.name))
+    if length > MAX_NAME_BYTES:
+        raise UserError(
+            f"{format_name(source.path)}: the name of its result would be {length} bytes long, and {MAX_NAME_BYTES} is the "
+            "limit; rename it, or name the result: output=FILE"
+        )
+    return Job(source.path, target, file_format, header, size, source.is_named)
+
+
+def _choose_format(header: Header) -> FileFormat:
+    """Return the format of the source, or if it cannot be written, JPEG or PNG, whichever holds all of it."""
+    own = find_format(header.format)
+    if own.can_write:
+        return own
+    return find_format("jpeg" if header.dtype == torch.uint8 and not header.has_alpha and header.frames == 1 else "png")
+
+
+def _leave_results_out(jobs: list[Job], output: Output) -> tuple[list[Job], list[LeftOut]]:
+    """Leave out what was found in a folder and is the result of another image there: photo_x2.png next to photo.png."""
+    sources = {os.path.realpath(job.source): job for job in jobs}
+    left_out = []
+    for job in jobs:
+        result = sources.get(os.path.realpath(job.target))
+        if result is None:
+            continue
+        if result.is_named or result is job:
+            raise UserError(
+                f"{output.option}: expected another file than input={format_name(result.source)}; choose another name"
+            )
+        left_out.append(LeftOut(result.source, f"the result of {format_name(job.source.name)}"))
+    results = {entry.path for entry in left_out}
+    return [job for job in jobs if job.source not in results], left_out

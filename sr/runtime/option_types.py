@@ -23,6 +23,7 @@ Decay = Annotated[float, Interval(ge=0, lt=1)]  # of a running mean
 # Text. An empty path would be the working folder.
 NonEmptyStr = Annotated[str, MinLen(1)]
 PathStr = Annotated[str, MinLen(1), doc("a path")]
+Quality = Annotated[int, Interval(ge=1, le=100)]  # of lossy image formats
 
 # Options that all parts share.
 Scale = Literal[2, 3, 4, 8]

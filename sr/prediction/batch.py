@@ -1,0 +1,189 @@
+"""Upscale the images of one command one after another, with progress, a manifest and a summary."""
+
+import contextlib
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from tqdm import tqdm
+
+from sr.checkpoint.load import LoadedNet
+from sr.image.file_format import WriteOptions
+from sr.prediction.jobs import Failure, Job, Output
+from sr.prediction.manifest import Manifest, digest_job, digest_net, hash_file
+from sr.prediction.pipeline import UpscaleJob, UpscaleResult, iterate_upscaled
+from sr.prediction.sources import LeftOut, format_name, format_names
+from sr.runtime.error import DiskError, UserError
+from sr.runtime.signals import signals
+from sr.runtime.terminal import ProgressBar, create_progress_bar, format_bytes, format_count, print_note
+
+MAX_LOST = 8  # kinds of metadata in a message
+MAX_FAILURES = 20  # lines about images that cannot be upscaled; all of them are in the manifest
+RESULT_OPTIONS = ("ensemble", "tile", "overlap", "quality", "depth")  # that change the pixels of a result
+
+
+class Batch:
+    """The images of one command: `jobs` are those to be upscaled, without those whose result is there already.
+
+    With `overwrite` all of them are upscaled.
+    """
+
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        model: LoadedNet,
+        jobs: Sequence[Job],
+        output: Output,
+        manifest: Manifest | None,
+    ) -> None:
+        self.config, self.model, self.output, self.manifest = config, model, output, manifest
+        digest = digest_net(model, [config[option] for option in RESULT_OPTIONS])
+        # Before a file is read: it may change afterwards.
+        self._digests = {job.target: digest_job(digest, job.source, job.size, job.format.name) for job in jobs}
+        is_finished = [not config["overwrite"] and self._is_finished(job) for job in jobs]
+        self.jobs = [job for job, is_done in zip(jobs, is_finished, strict=True) if not is_done]
+        self.finished = [job for job, is_done in zip(jobs, is_finished, strict=True) if is_done]
+        self._done, self._bytes, self._pixels = 0, 0, 0  # of the results
+        self._size = (0, 0)  # height and width of the last result
+        self._failures: list[Failure] = []
+        self._failed_before = 0
+        self._lost: dict[str, list[str]] = {}  # what is in a file and not in its result -> names of the files
+        self._notes: dict[str, list[str]] = {}  # what else there is to say -> names of the files
+
+    def list_new(self) -> list[Job]:
+        """Return the jobs whose target must not exist: all but those that a killed process was working on."""
+        manifest = self.manifest
+        return [
+            job for job in self.jobs if manifest is None or not manifest.is_begun(job.target, self._digests[job.target])
+        ]
+
+    def execute(self, label: str, left_out: Sequence[LeftOut], failures: Sequence[Failure]) -> None:
+        """Upscale all images and print a summary, which names the scale by `label`.
+
+        `failures` are those known before. An image that fails is reported, and a `UserError` is raised at the end; Ctrl-C and
+        SIGTERM leave what is done.
+        """
+        start = time.monotonic()
+        self._failed_before = len(failures)
+        for failure in failures:
+            self._fail(failure)
+        try:
+            self._upscale_all()
+        except KeyboardInterrupt:
+            rest = "starts again" if self.config["overwrite"] else "does the others"
+            print(f"\nstopped: {self._describe_state()}; the same command {rest}", file=sys.stderr)
+            raise
+        finally:
+            self._close_manifest(left_out)
+        self._report_notes()
+        self._report_end(label, time.monotonic() - start)
+
+    def _upscale_all(self) -> None:
+        config = self.config
+        options = {option: config[option] for option in ("ensemble", "tile", "overlap", "memory")}
+        pixels = [job.count_pixels(self.model.scale) for job in self.jobs]
+        weights = pixels if len(set(pixels)) > 1 else [1] * len(pixels)
+        with signals.handle(), self._create_bar(weights) as bar:
+            results = iterate_upscaled(self.model, self._begin_jobs(), **options)
+            for job, weight, result in zip(self.jobs, weights, results, strict=True):
+                if result.error is None:
+                    self._finish(job, result)
+                elif len(self.jobs) == 1 and not self.finished and not self._failures:
+                    raise result.error
+                elif isinstance(result.error, DiskError):
+                    raise DiskError(f"{result.error}; {self._describe_state()}; the same command does the others")
+                else:
+                    self._fail(Failure(job.source, result.error))
+                bar.update(weight)
+
+    def _begin_jobs(self) -> Iterator[UpscaleJob]:
+        write = WriteOptions(quality=self.config["quality"])
+        for job in self.jobs:
+            if self.manifest:
+                self.manifest.begin(job.target, self._digests[job.target])
+            yield UpscaleJob(job.source, job.target, job.format, write, self.config["depth"], job.size)
+
+    def _create_bar(self, weights: Sequence[int]) -> ProgressBar:
+        """Return a bar that counts images, or pixels of results if the images differ in size."""
+        if len(set(weights)) < 2:
+            return create_progress_bar(len(weights), "upscale")
+        return ProgressBar(total=sum(weights), desc="upscale", unit="pixel", unit_scale=True, delay=1)
+
+    def _finish(self, job: Job, result: UpscaleResult) -> None:
+        """Count a result and enter it in the manifest."""
+        size, (height, width) = job.target.stat().st_size, result.size
+        self._done += 1
+        self._bytes += size
+        self._pixels += height * width * result.frames
+        self._size = result.size
+        for what in result.lost:
+            self._lost.setdefault(what, []).append(job.source.name)
+        for note in result.notes:
+            self._notes.setdefault(note, []).append(job.source.name)
+        if self.manifest:
+            self.manifest.record(job.target, {
+                "source": str(job.source.absolute()), "width": width, "height": height, "frames": result.frames,
+                "bytes": size, "seconds": round(result.seconds, 3), "sha256": hash_file(job.target),
+                "digest": self._digests[job.target], "lost": result.lost, "notes": result.notes,
+            })  # fmt: skip
+
+    def _fail(self, failure: Failure) -> None:
+        self._failures.append(failure)
+        if len(self._failures) <= MAX_FAILURES:
+            tqdm.write(f"skipped: {failure.error}", file=sys.stderr)
+
+    def _is_finished(self, job: Job) -> bool:
+        return self.manifest is not None and self.manifest.is_finished(job.target, self._digests[job.target])
+
+    def _close_manifest(self, left_out: Sequence[LeftOut]) -> None:
+        if self.manifest is None:
+            return
+        reasons = [(entry.path, entry.reason) for entry in left_out]
+        reasons += [(failure.source, str(failure.error)) for failure in self._failures]
+        entries = [{"source": str(path.absolute()), "reason": reason} for path, reason in reasons]
+        is_failing = sys.exc_info()[0] is not None
+        with contextlib.suppress(DiskError) if is_failing else contextlib.nullcontext():
+            self.manifest.close(entries)
+
+    def _describe_place(self) -> str:
+        if self.output.is_stdout:
+            return "to standard output"
+        return f"into {format_name(self.output.path)}" if self.output.path else "next to their originals"
+
+    def _describe_state(self) -> str:
+        return f"{self._done} of {format_count(len(self.jobs), 'image')} upscaled {self._describe_place()}"
+
+    def _report_notes(self) -> None:
+        """Print what the files hold and their results do not, in one line, and other notes in a line each."""
+        lost = [f"{what} of {_describe_images(names)}" for what, names in self._lost.items()]
+        if lost:
+            print_note(f"not in the results: {format_names(lost, MAX_LOST)}")
+        for note, names in self._notes.items():
+            print_note(f"{note} ({_describe_images(names)})")
+
+    def _report_end(self, label: str, seconds: float) -> None:
+        """Print what was done in one line, or raise it as a `UserError` if an image has failed."""
+        is_single = len(self.jobs) == 1 and not self.finished
+        size = f"{self._size[1]}×{self._size[0]}, " if is_single else ""
+        rate = f"{self._pixels / 1e6 / max(seconds, 1e-3):.1f} megapixels/s"
+        cost = f"({size}{format_bytes(self._bytes)}) in {seconds:.1f} s, {rate}"
+        finished = [f"{format_count(len(self.finished), 'image')} finished before"] if self.finished else []
+        if self._failures:
+            count, hidden = len(self._failures), len(self._failures) - MAX_FAILURES
+            more = f" ({hidden} more in {self.manifest.path})" if hidden > 0 and self.manifest else ""
+            done = f"{format_count(self._done, 'image')} upscaled {self._describe_place()} {cost}"
+            rest = done if self._done else "nothing was written"
+            failed = f"{count} of {len(self.jobs) + self._failed_before} images could not be upscaled, see above{more}"
+            raise UserError("; ".join([failed, rest, *finished]))
+        place = (
+            f"into {format_name(self.jobs[0].target)}"
+            if is_single and not self.output.is_stdout
+            else self._describe_place()
+        )
+        done = [f"{format_count(self._done, 'image')} upscaled {label} {place} {cost}"] if self.jobs else []
+        print("; ".join([*done, *finished]), file=sys.stderr if self.output.is_stdout else sys.stdout)
+
+
+def _describe_images(names: Sequence[str]) -> str:
+    return format_name(names[0]) if len(names) == 1 else format_count(len(names), "image")

@@ -1,0 +1,190 @@
+"""`predict.json`: the manifest of results, by which the next start recognizes those that are finished.
+
+While a command runs, a journal of its own, `.predict-HOST-PID.jsonl`, gets a line when an image is begun and one when its result
+is written; at the end it is merged into the manifest. If the process is killed, the next start reads the journal: only what was
+begun and not finished is upscaled again. Several processes may write to one folder.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+
+from sr.checkpoint.load import LoadedNet
+from sr.record.run_file import write_atomic
+from sr.runtime.error import DiskError, UserError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
+NAME = "predict.json"  # in a folder of results; hidden, `.predict.json`, among other files
+JOURNALS = ".predict-*.jsonl"
+PROGRAM = "sr.predict"
+
+Entry = dict[str, Any]
+
+
+class Manifest:
+    """The results in and below a folder.
+
+    Attributes:
+        entries: path of the result, relative to the folder -> what is known about it.
+    """
+
+    def __init__(self, folder: Path, is_hidden: bool) -> None:
+        """Read the manifest of `folder`, and the journals that killed processes have left; nothing is created."""
+        self.folder = Path(os.path.abspath(folder))  # noqa: PTH100  a link to a folder stays one
+        paths = [self.folder / name for name in (NAME, f".{NAME}")]
+        self.path = next((path for path in paths if path.exists()), paths[is_hidden])
+        host = "".join(c for c in platform.node() if c.isalnum() or c == "-")[:64]
+        self._journal_path = self.folder / f".predict-{host}-{os.getpid()}.jsonl"
+        self._journal: int | None = None
+        self._host = host
+        self.entries = self._read()
+        for journal in self.folder.glob(JOURNALS):
+            self.entries |= _read_journal(journal)
+
+    def list_results(self) -> set[str]:
+        """Return the absolute paths of all results, the sheets of `preview=true` among them."""
+        return {os.path.normpath(self.folder / target) for target in self.entries}
+
+    def is_finished(self, target: Path, digest: str) -> bool:
+        """Return True if a file is the complete result of this digest, as it was written."""
+        entry = self.entries.get(self._name(target), {})
+        try:
+            return entry.get("digest") == digest and target.stat().st_size == entry.get("bytes")
+        except OSError:
+            return False
+
+    def is_begun(self, target: Path, digest: str) -> bool:
+        """Return True if a process was killed while it made the result of this digest: the file, if any, may be replaced."""
+        entry = self.entries.get(self._name(target), {})
+        return entry.get("digest") == digest and "bytes" not in entry
+
+    def begin(self, target: Path, digest: str) -> None:
+        """Note that the work on a result begins; raise `DiskError` if that is not possible."""
+        self.record(target, {"digest": digest})
+
+    def record(self, target: Path, entry: Entry) -> None:
+        """Append the entry of a result to the journal; raise `DiskError` if that is not possible."""
+        name = self._name(target)
+        self.entries[name] = entry
+        line = json.dumps({"target": name, **entry}) + "\n"
+        try:
+            if self._journal is None:
+                self._journal = os.open(self._journal_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+            os.write(self._journal, line.encode())
+        except OSError as error:
+            raise DiskError(f"{self._journal_path}: cannot be written ({error.strerror or error})") from None
+
+    def close(self, left_out: Sequence[Entry] = ()) -> None:
+        """Merge the journal into `predict.json`, with what the command has not upscaled. Without any result nothing is written.
+
+        Raises `DiskError` if it cannot be written; then the journal stays.
+        """
+        if self._journal is not None:
+            os.close(self._journal)
+            self._journal = None
+        elif not self.path.exists():
+            return
+        try:
+            with _lock_folder(self.folder):
+                entries, journals = self._read(), [path for path in self.folder.glob(JOURNALS) if self._is_ended(path)]
+                for journal in journals:
+                    entries |= _read_journal(journal)
+                images = [
+                    {"target": target, **entry}
+                    for target, entry in sorted(entries.items())
+                    if "bytes" in entry or (self.folder / target).exists()
+                ]
+                content = {"program": PROGRAM, "version": 1, "images": images, "left_out": list(left_out)}
+                write_atomic(self.path, json.dumps(content, indent=1) + "\n")
+                for journal in journals:
+                    journal.unlink(missing_ok=True)
+        except OSError as error:
+            raise DiskError(f"{self.path}: cannot be written ({error.strerror or error})") from None
+
+    def _name(self, target: Path) -> str:
+        return Path(os.path.relpath(target, self.folder)).as_posix()
+
+    def _read(self) -> dict[str, Entry]:
+        try:
+            content = json.loads(self.path.read_bytes())
+            if content["program"] != PROGRAM:
+                raise KeyError
+            return {image.pop("target"): image for image in content["images"]}
+        except FileNotFoundError:
+            return {}
+        except OSError as error:
+            raise UserError(f"{self.path}: cannot be read ({error.strerror or error})") from None
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise UserError(
+                f"{self.path}: expected the manifest of sr.predict (found another or a damaged file); rename or remove it"
+            ) from None
+
+    def _is_ended(self, journal: Path) -> bool:
+        """Return True if the process of a journal has ended, or is this one; of another machine it is not known."""
+        if journal == self._journal_path:
+            return True
+        host, _, process = journal.stem.removeprefix(".predict-").rpartition("-")
+        return host == self._host and process.isdecimal() and not psutil.pid_exists(int(process))
+
+
+def digest_net(model: LoadedNet, options: Iterable[Any]) -> str:
+    """Return the SHA-256 of everything but the image that a result depends on: weights, architecture and options."""
+    digest = hashlib.sha256(repr((model.net, model.color, model.scale, *options)).encode())
+    for name, tensor in model.net.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def digest_job(net_digest: str, source: Path, size: tuple[int, int] | None, format: str) -> str:
+    """Return the digest of the result of a file, by its name, its size and the time of its last change; "" if it is missing."""
+    try:
+        stat = source.stat()
+    except OSError:  # a link that leads nowhere: whoever reads the file reports it
+        return ""
+    state = f"{net_digest} {source.name} {stat.st_size} {stat.st_mtime_ns} {size} {format}"
+    return hashlib.sha256(os.fsencode(state)).hexdigest()  # a file name may be no UTF-8
+
+
+def hash_file(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _read_journal(path: Path) -> dict[str, Entry]:
+    """Return the entries of a journal; its last line may be incomplete."""
+    entries = {}
+    with contextlib.suppress(OSError):
+        for line in path.read_bytes().split(b"\n"):
+            with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):
+                entry = json.loads(line)
+                entries[entry.pop("target")] = entry
+    return entries
+
+
+@contextlib.contextmanager
+def _lock_folder(folder: Path) -> Iterator[None]:
+    """Let one process at a time merge its journal, without a file for it; some file systems have no such lock."""
+    if fcntl is None:
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
