@@ -40,7 +40,9 @@ def require_network(name: str) -> str:
     return name
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name == "realesrgan_x4plus" else ()) for name in NETWORKS]
+)
 def test_the_card_says_what_the_file_holds(name: str) -> None:
     card = NETWORKS[require_network(name)]
     path = card.find_file()
@@ -165,3 +167,13 @@ def test_a_network_is_evaluated_and_interpolated_by_its_name(
     assert all(f'REALESRGAN_ANIMAVIDEOV3_UP4X.{suffix}": "' in used for suffix in ("bin", "param"))  # with its digest
     results = [read_set_results(file)["Set5"] for file in (tmp_path / "runs").glob("*/evaluate.json")]
     assert results[0].metrics == pytest.approx(results[1].metrics, abs=1e-4)
+
+
+@pytest.mark.slow
+def test_the_psnr_of_a_card_is_what_evaluate_measures(sr: Callable[..., Answer], sr_data: Path, tmp_path: Path) -> None:
+    """The other cards of `sr[pretrained]` were measured by the same command."""
+    name = require_network("realesr_animevideov3_x4")
+    answer = sr("evaluate", *EVALUATE, f"paths.data={sr_data}", f"checkpoint={name}")
+    assert answer.code == 0, answer.err
+    result = read_set_results(next((tmp_path / "runs").glob("*/evaluate.json")))["Set5"]
+    assert round(result.metrics["psnr"], 2) == NETWORKS[name].psnr["Set5"] == 28.25
