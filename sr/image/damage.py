@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -9,6 +10,7 @@ from types import ModuleType
 from sr.runtime.error import UserError
 
 ADVICE = "replace or remove it"
+MAX_REASON = 200  # characters
 
 
 class UnsupportedImageError(UserError):
@@ -27,7 +29,7 @@ def report_damage(name: Path | str) -> Iterator[None]:
     except Exception as error:
         if isinstance(error, OSError) and error.strerror:  # from the operating system, not from Pillow
             raise UserError(f"{name}: cannot be read ({error.strerror})") from None
-        reason = " ".join(str(error).split()) or type(error).__name__  # one line
+        reason = textwrap.shorten(str(error), MAX_REASON) or type(error).__name__  # one line
         raise UserError(f"{name}: this image is damaged ({reason}); {ADVICE}") from None
 
 

@@ -15,7 +15,7 @@ from sr.image.color_profile import CONVERTED_MODES, create_rgb_converter
 from sr.image.damage import ADVICE, UnsupportedImageError, report_damage
 from sr.image.exif import clean_exif, clean_xmp
 from sr.image.file_format import Frame, Header, ImageFile, Metadata, Window
-from sr.image.limits import check_decoded_size
+from sr.image.limits import check_announced_size, check_decoded_size
 from sr.runtime.error import UserError
 
 # Pillow's modes with 8 bits per channel that it converts to RGB or L without guessing a color space.
@@ -138,6 +138,8 @@ class PillowFile(ImageFile):
     def read(self, frame: int = 0, window: Window | None = None) -> Frame:
         """Decode a frame, or a window of it. Raise `UserError`, which names the file, if it is damaged."""
         with report_damage(self.path):
+            if window is None:  # what Pillow decodes, and two copies of it
+                check_decoded_size(self.path, *self.header[:2], 4 + 2 * self.header.pixel_bytes)
             self._decode(frame)
             return self._cut(window or Window(0, 0, self.header.height, self.header.width))
 
@@ -196,6 +198,7 @@ def open_pillow(path: Path, name: str, *decoders: str) -> Image.Image:
             raise UnsupportedImageError(
                 f"{path}: mode {image.mode}, expected 8-bit gray, RGB or CMYK; convert it first"
             )
+        check_announced_size(path, image)
         check_decoded_size(
             path, image.height, image.width, 1 if image.mode in ("1", "L") else 4
         )  # bytes in Pillow's memory

@@ -19,6 +19,7 @@ ADAM7 = (
     (1, 0, 2, 2),
     (0, 1, 1, 2),
 )  # x, y, steps
+PIXEL_CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"fcTL", b"fdAT")
 BLOCK = 1 << 20  # bytes inflated at once
 
 
@@ -50,6 +51,18 @@ def find_png_damage(path: Path) -> str:
         return "its header is missing"
     expected = _count_expected_bytes(header)
     return f"its pixels end after {size} of {expected} bytes" if size < expected else damage
+
+
+def find_wrong_checksum(path: Path) -> str:
+    """Return what is wrong with the checksums of the chunks that pixels depend on, or an empty string.
+
+    Pillow does not check that of the last chunk of pixels. Raises OSError if the file cannot be read.
+    """
+    with path.open("rb") as file:
+        file.seek(len(SIGNATURE))
+        wrong = (name for name, _, has_right_checksum in _read_chunks(file) if not has_right_checksum)
+        name = next((name for name in wrong if name in PIXEL_CHUNKS), None)
+    return f"wrong checksum of its {name.decode()} chunk" if name else ""
 
 
 def may_be_incomplete(image: Image.Image) -> bool:

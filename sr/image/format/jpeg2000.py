@@ -19,11 +19,12 @@ from sr.image.exif import clean_xmp
 from sr.image.file_format import Frame, Header, ImageWriter, Metadata, WriteOptions
 from sr.image.pillow_writer import PillowFormat, stack_layers
 
-START, SIZE, CODING = b"\xff\x4f\xff\x51", b"\xff\x51", b"\xff\x52"  # markers
+START, CODING, TILE, END = b"\xff\x4f\xff\x51", b"\xff\x52", b"\xff\x90", b"\xff\xd9"  # markers
 XMP_UUID = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
 PROFILE_METHOD = 2  # of a `colr` box: an ICC profile follows
 DEFAULT_QUALITY = 90
-HEADER_BYTES = 1 << 16  # of a codestream, enough for its main header's first segments
+HEADER_BYTES = 1 << 20  # of a codestream, enough for its main header
+TAIL_BYTES = 64  # of a codestream, in which its end marker is
 
 
 class Jpeg2000Native(NamedTuple):
@@ -65,7 +66,11 @@ class Jpeg2000File(DeepFile):
         icc = xmp = None
         others = 0
         with report_damage(self.path), self.path.open("rb") as file:
-            for name, data in iterate_boxes(file):
+            for name, start, end in iterate_boxes(file):
+                if name not in (b"colr", b"uuid"):
+                    continue
+                file.seek(start)
+                data = file.read(end - start)
                 if name == b"colr" and data[:1] == bytes([PROFILE_METHOD]):
                     icc = data[3:]
                 elif name == b"uuid" and data.startswith(XMP_UUID):
@@ -140,33 +145,62 @@ FORMAT = Jpeg2000Format()
 
 
 def read_codestream_header(path: Path) -> CodestreamHeader:
-    """Return what the main header states. Raises `UserError` if it is damaged."""
+    """Return what the main header states. Raises `UserError` if it is damaged, or if tiles are missing."""
     with report_damage(path), path.open("rb") as file:
-        data = b""
-        if file.read(4) == START:
-            file.seek(0)
-            data = file.read(HEADER_BYTES)
-        else:
-            data = next((content for name, content in iterate_boxes(file) if name == b"jp2c"), b"")
+        start, end = next(((s, e) for name, s, e in iterate_boxes(file) if name in (b"jp2c", START)), (0, 0))
+        file.seek(start)
+        data = file.read(min(HEADER_BYTES, end - start))
         if not data.startswith(START):
             raise ValueError("its codestream is missing")
-        (channels,) = struct.unpack_from(">H", data, 40)
+        width, height, left, top, tile_w, tile_h, tiles_left, tiles_top, channels = struct.unpack_from(">8IH", data, 8)
         depths = data[42 : 42 + 3 * channels : 3]
         bits = tuple((depth & 0x7F) + 1 for depth in depths)
-        # The segments follow each other until the first tile; that of the coding style is one of the first.
-        position = 2
-        while data[position : position + 2] not in (CODING, b"\xff\x90", b""):
-            position += 2 + struct.unpack_from(">H", data, position + 2)[0]
-        is_reversible = data[position : position + 2] == CODING and data[position + 13] == 1
+        is_reversible, first = _find_coding_style(data)
+        expected = -(-(width - tiles_left) // tile_w) * -(-(height - tiles_top) // tile_h)
+        found = _count_tiles(file, start + first, end)
+        if found < expected or width <= left or height <= top:
+            raise ValueError(f"{found} of {expected} tiles are complete")
         return CodestreamHeader(bits, any(depth & 0x80 for depth in depths), is_reversible)
 
 
-def iterate_boxes(file: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
-    """Yield name and content of each box that is no super box; of the codestream only the beginning."""
-    yield from _iterate_boxes(file, 0, file.seek(0, 2))
+def _find_coding_style(data: bytes) -> tuple[bool, int]:
+    """Return whether the wavelet is the reversible one, and where the first tile begins."""
+    position, is_reversible = 2, False
+    while data[position : position + 2] != TILE:
+        is_reversible |= data[position : position + 2] == CODING and data[position + 13] == 1
+        position += 2 + struct.unpack_from(">H", data, position + 2)[0]
+    return is_reversible, position
 
 
-def _iterate_boxes(file: BinaryIO, position: int, end: int) -> Iterator[tuple[bytes, bytes]]:
+def _count_tiles(file: BinaryIO, position: int, end: int) -> int:
+    """Return the number of tiles whose parts are complete, up to the first that is not."""
+    tiles = set()
+    while position + 12 <= end:
+        file.seek(position)
+        marker, _, tile, size = struct.unpack(">2sHHI", file.read(10))
+        if marker != TILE:
+            break
+        if size == 0:  # the last one, up to the end marker
+            file.seek(max(position, end - TAIL_BYTES))
+            return len(tiles | {tile}) if END in file.read(end - position) else len(tiles)
+        position += size
+        if size < 14 or position > end:
+            break
+        tiles.add(tile)
+    return len(tiles)
+
+
+def iterate_boxes(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
+    """Yield name, start and end of each box that is no super box; of a bare codestream its first marker as the name."""
+    file.seek(0)
+    head, end = file.read(4), file.seek(0, 2)
+    if head == START:
+        yield START, 0, end
+    else:
+        yield from _iterate_boxes(file, 0, end)
+
+
+def _iterate_boxes(file: BinaryIO, position: int, end: int) -> Iterator[tuple[bytes, int, int]]:
     while position + 8 <= end:
         file.seek(position)
         size, name = struct.unpack(">I4s", file.read(8))
@@ -174,12 +208,9 @@ def _iterate_boxes(file: BinaryIO, position: int, end: int) -> Iterator[tuple[by
         if size == 1:
             (size,) = struct.unpack(">Q", file.read(8))
             start += 8
-        until = position + size if size else end
-        if until <= start - 1 or until > end:
-            until = end  # truncated, or damaged
+        until = min(position + size, end) if size else end
         if name == b"jp2h":
             yield from _iterate_boxes(file, start, until)
         else:
-            file.seek(start)
-            yield name, file.read(min(until - start, HEADER_BYTES if name == b"jp2c" else until - start))
+            yield name, start, until
         position = max(until, start)

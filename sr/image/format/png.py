@@ -12,7 +12,7 @@ from sr.image.file_format import Frame, Header, ImageWriter, Metadata, Window, W
 from sr.image.format.png16 import decode_png16
 from sr.image.pillow_file import GRAY_16_MODES, PillowFile, find_stored_box, turn_upright
 from sr.image.pillow_writer import PillowFormat, build_animation, fit_metadata, select_options
-from sr.image.png import find_png_damage, may_be_incomplete
+from sr.image.png import find_png_damage, find_wrong_checksum, may_be_incomplete
 from sr.image.png_writer import PngWriter
 
 MAX_SIDE = 2**31 - 1
@@ -22,6 +22,7 @@ class PngFile(PillowFile):
     """A PNG file. Of 16 bits per channel Pillow decodes only gray; everything else needs sr[images]."""
 
     def __init__(self, path: Path, name: str, image: Image.Image) -> None:
+        self._is_checked = False
         super().__init__(path, name, image)
         self._is_deep_color = self.header.dtype == torch.uint16 and image.mode not in GRAY_16_MODES
         self._layers: Tensor | None = None  # of such an image, uint16 [C, H, W] as stored
@@ -31,9 +32,15 @@ class PngFile(PillowFile):
             )
 
     def check_decoded(self) -> None:
-        """Raise an exception if the compressed stream ends early: Pillow leaves the rest black."""
-        if may_be_incomplete(self.image) and (damage := find_png_damage(self.path)):
+        """Raise an exception if a checksum is wrong, or if the compressed stream ends early: Pillow leaves the rest black."""
+        if self._is_checked:
+            return
+        damage = find_wrong_checksum(self.path)
+        if self.header.frames > 1 or may_be_incomplete(self.image):
+            damage = damage or find_png_damage(self.path)
+        if damage:
             raise ValueError(damage)
+        self._is_checked = self.header.frames > 1  # the file, not only this frame of it
 
     def read(self, frame: int = 0, window: Window | None = None) -> Frame:
         """Decode a frame, or a window of it. Raise `UserError`, which names the file, if it is damaged."""

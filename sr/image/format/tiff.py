@@ -17,17 +17,21 @@ import torch
 from torch import Tensor
 
 from sr.image.damage import UnsupportedImageError, report_damage
-from sr.image.exif import resize_exif, resize_xmp
 from sr.image.file_format import FileFormat, Frame, Header, ImageFile, ImageWriter, Metadata, Window, WriteOptions
 from sr.image.format.tiff_metadata import ORIENTATION, read_metadata
 from sr.image.format.tiff_pixels import CONVERTED, JPEG, PALETTE, SampleConverter
 from sr.image.format.tiff_segments import SegmentReader
+from sr.image.format.tiff_tags import Layout, list_tags
 from sr.image.format.tiff_write import TiffWriter
 from sr.image.limits import check_decoded_size
 from sr.image.pillow_file import find_stored_box, turn_upright
+from sr.image.pillow_writer import fit_metadata
 from sr.image.tiff import DNG_VERSION, MASK, REDUCED
 
 OLD_JPEG = 6  # compression, of TIFF 6.0
+PIXEL_TAGS = {
+    254, 256, 257, 258, 259, 262, 266, 273, 274, 277, 278, 279, 284, 292, 317, 320, 322, 323, 324, 325, 332, 338, 339, 347, 530,
+}  # fmt: skip
 SCANNED_ROWS = 256  # at a time, for the range of float samples
 
 
@@ -37,6 +41,7 @@ class TiffImage(ImageFile):
     def __init__(self, path: Path, tiff: Any) -> None:
         self.path, self._tiff = path, tiff
         first = tiff.pages[0]
+        _check_directories(tiff)
         if DNG_VERSION in first.tags or first.subfiletype & REDUCED:
             raise UnsupportedImageError(f"{path}: its first page is a small preview (camera RAW?); convert it to PNG")
         self._numbers = _list_images(list(tiff.pages))
@@ -160,11 +165,7 @@ class TiffFormat(FileFormat):
 
     def create(self, path: Path, header: Header, metadata: Metadata, options: WriteOptions) -> ImageWriter:
         """Begin a file at `path`, which is a temporary name. `header` is the result's, within `limit_header`."""
-        fitted = metadata._replace(
-            exif=resize_exif(metadata.exif, header.height, header.width),
-            xmp=resize_xmp(metadata.xmp, header.height, header.width),
-        )
-        return TiffWriter(path, header, fitted)
+        return TiffWriter(path, header, fit_metadata(metadata, header))
 
     def limit_header(self, header: Header) -> Header:
         """Return the header of the TIFF that is next to `header`: of integers, white is the largest number."""
@@ -175,6 +176,18 @@ class TiffFormat(FileFormat):
 
 
 FORMAT = TiffFormat()
+
+
+def _check_directories(tiff: Any) -> None:
+    """Raise `ValueError` if tifffile has left out a page, or a tag that the pixels depend on, because the file ends early."""
+    file, layout, following = tiff.filehandle, Layout(tiff.byteorder, tiff.is_bigtiff), 0
+    for page in tiff.pages:
+        tags, following = list_tags(file, layout, page.offset)
+        missing = [tag for tag in tags & PIXEL_TAGS if tag not in page.tags]
+        if missing:
+            raise ValueError(f"its tag {missing[0]} cannot be read")
+    if following:
+        raise ValueError(f"page {len(tiff.pages) + 1} cannot be read")
 
 
 def _list_images(pages: list[Any]) -> list[int]:

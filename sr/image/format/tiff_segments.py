@@ -10,7 +10,7 @@ from sr.image.damage import UnsupportedImageError
 from sr.image.limits import check_decoded_size
 from sr.image.tiff import GDAL_METADATA, GDAL_NODATA, GEO_TAGS
 
-UNCOMPRESSED = 1
+UNCOMPRESSED, FAX, JPEG = 1, (2, 3, 4), (7, 34892, 33007)  # compressions
 SMALL_BYTES = 1 << 25  # of a decoded row of segments that is never worth a thought
 
 
@@ -111,12 +111,16 @@ class SegmentReader:
         if self._is_sparse(index):
             return np.full((self.rows, self.columns, samples), page.nodata, page.dtype)
         data = self._read_bytes(page.dataoffsets[index], page.databytecounts[index])
-        tables = page.jpegtables if page.compression in (6, 7, 34892, 33007) else None
+        tables = page.jpegtables if page.compression in JPEG else None
         decoded = page.decode(data, index, jpegtables=tables, jpegheader=page.jpegheader)[0]
         row, column = index % (self._down * self._across) // self._across, index % self._across
         needed = (
             min(self.rows, self.height - row * self.rows), min(self.columns, self.width - column * self.columns), samples
         )  # fmt: skip
+        if page.compression in FAX and needed[0] > 8 * len(data):  # each row has a bit
+            raise ValueError(f"{needed[0]} rows were expected in {len(data)} bytes")
+        if page.compression in JPEG:
+            check_jpeg_size(data, *needed[:2])
         if decoded is None or decoded.ndim != 4 or any(d < n for d, n in zip(decoded.shape[1:], needed, strict=True)):
             found = "nothing" if decoded is None else "×".join(map(str, decoded.shape))
             raise ValueError(f"a strip or tile of {needed[1]}×{needed[0]} pixels was expected, decoded is {found}")
@@ -156,3 +160,17 @@ class SegmentReader:
         page = self.page
         is_gdal = any(tag in page.tags for tag in (*GEO_TAGS, GDAL_METADATA, GDAL_NODATA))
         return is_gdal and page.dataoffsets[index] == 0 and page.databytecounts[index] == 0
+
+
+def check_jpeg_size(data: bytes, height: int, width: int) -> None:
+    """Raise `ValueError` if a JPEG stream has fewer rows or columns than expected: its decoder would not notice."""
+    position = 2
+    while position + 9 < len(data) and data[position] == 0xFF:
+        marker, size = data[position + 1], int.from_bytes(data[position + 2 : position + 4], "big")
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # a frame header
+            rows, columns = (int.from_bytes(data[position + k : position + k + 2], "big") for k in (5, 7))
+            if rows < height or columns < width:
+                raise ValueError(f"a strip or tile of {width}×{height} pixels was expected, found {columns}×{rows}")
+            return
+        position += 2 + size
+    raise ValueError("a strip or tile has no JPEG header")

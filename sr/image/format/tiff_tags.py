@@ -91,6 +91,21 @@ def read_directory(file: BinaryIO, layout: Layout, offset: int) -> dict[int, Ent
     return entries
 
 
+def list_tags(file: BinaryIO, layout: Layout, offset: int) -> tuple[set[int], int]:
+    """Return the tags of the directory at `offset`, and the offset of the next one, or 0.
+
+    Raises `ValueError` or `struct.error` if the file ends before.
+    """
+    file.seek(offset)
+    count_format, size = (layout.order + "Q", 20) if layout.is_big else (layout.order + "H", 12)
+    (count,) = struct.unpack(count_format, file.read(struct.calcsize(count_format)))
+    if count > MAX_ENTRIES:
+        raise ValueError(f"a directory of {count} entries")
+    block = file.read(count * size)
+    (following,) = struct.unpack(layout.offset, file.read(layout.offset_bytes))
+    return {struct.unpack_from(layout.order + "H", block, k * size)[0] for k in range(count)}, following
+
+
 def read_file_directory(path: Path) -> tuple[dict[int, Entry], dict[int, dict[int, Entry]]]:
     """Return the entries of a TIFF file's first directory, and those of its EXIF and GPS directories."""
     with path.open("rb") as file:
