@@ -102,7 +102,7 @@ def test_a_result_of_something_else_is_not_taken_for_finished(upscale: Upscale) 
     write_images("a.png", "b.png")
     upscale("a.png")
     exists = r"^output=out: a_x2\.png exists already; overwrite=true replaces it$"
-    for options in ({"ensemble": True}, {"tile": 2}, {"quality": 7}):
+    for options in ({"ensemble": True}, {"tile": 2}, {"overlap": 2}):
         with pytest.raises(UserError, match=exists):
             upscale("a.png", **options)
     upscale("a.png", format="png")  # as it is

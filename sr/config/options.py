@@ -108,6 +108,8 @@ class PredictOptions(TypedDict):
     overlap: NonNegativeInt | None
     memory: PositiveInt | NonEmptyStr | None
     overwrite: bool
+    preview: bool
+    niqe: bool
     device: NonEmptyStr
     trust: Sequence[NonEmptyStr]
     progress: bool

@@ -116,6 +116,7 @@ class FileFormat(ABC):
     suffixes: tuple[str, ...]  # the first one is given to results
     extra: str | None = None
     can_write: bool = True
+    has_quality: bool = False  # it is lossy: `WriteOptions.quality` changes the result
     held: tuple[str, ...] = ()  # the fields of `Metadata` that it writes
 
     @abstractmethod

@@ -4,15 +4,19 @@ import contextlib
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from sr.checkpoint.load import LoadedNet
 from sr.image.file_format import WriteOptions
+from sr.image.write import write_png
 from sr.prediction.jobs import Failure, Job, Output
 from sr.prediction.manifest import Manifest, digest_job, digest_net, hash_file
+from sr.prediction.naturalness import Naturalness, describe_mean, measure_niqe
 from sr.prediction.pipeline import UpscaleJob, UpscaleResult, iterate_upscaled
+from sr.prediction.preview import draw_preview
 from sr.prediction.sources import LeftOut, format_name, format_names
 from sr.runtime.error import DiskError, UserError
 from sr.runtime.signals import signals
@@ -26,7 +30,7 @@ RESULT_OPTIONS = ("ensemble", "tile", "overlap", "quality", "depth")  # that cha
 class Batch:
     """The images of one command: `jobs` are those to be upscaled, without those whose result is there already.
 
-    With `overwrite` all of them are upscaled.
+    With `overwrite` all of them are upscaled. `preview` is the file of the sheet, if there is to be one.
     """
 
     def __init__(
@@ -36,8 +40,9 @@ class Batch:
         jobs: Sequence[Job],
         output: Output,
         manifest: Manifest | None,
+        preview: Path | None = None,
     ) -> None:
-        self.config, self.model, self.output, self.manifest = config, model, output, manifest
+        self.config, self.model, self.output, self.manifest, self.preview = config, model, output, manifest, preview
         digest = digest_net(model, [config[option] for option in RESULT_OPTIONS])
         # Before a file is read: it may change afterwards.
         self._digests = {job.target: digest_job(digest, job.source, job.size, job.format.name) for job in jobs}
@@ -49,6 +54,8 @@ class Batch:
         self._failures: list[Failure] = []
         self._failed_before = 0
         self._lost: dict[str, list[str]] = {}  # what is in a file and not in its result -> names of the files
+        self._results: list[Job] = []  # that were upscaled
+        self._niqe: list[Naturalness] = []
         self._notes: dict[str, list[str]] = {}  # what else there is to say -> names of the files
 
     def list_new(self) -> list[Job]:
@@ -70,6 +77,7 @@ class Batch:
             self._fail(failure)
         try:
             self._upscale_all()
+            self._write_preview()
         except KeyboardInterrupt:
             rest = "starts again" if self.config["overwrite"] else "does the others"
             print(f"\nstopped: {self._describe_state()}; the same command {rest}", file=sys.stderr)
@@ -77,6 +85,8 @@ class Batch:
         finally:
             self._close_manifest(left_out)
         self._report_notes()
+        if self._niqe and (mean := describe_mean(self._niqe)):
+            self._print(mean)
         self._report_end(label, time.monotonic() - start)
 
     def _upscale_all(self) -> None:
@@ -121,12 +131,32 @@ class Batch:
             self._lost.setdefault(what, []).append(job.source.name)
         for note in result.notes:
             self._notes.setdefault(note, []).append(job.source.name)
+        self._results.append(job)
+        entry = {
+            "source": str(job.source.absolute()), "width": width, "height": height, "frames": result.frames,
+            "bytes": size, "seconds": round(result.seconds, 3), "sha256": hash_file(job.target),
+            "digest": self._digests[job.target], "lost": result.lost, "notes": result.notes,
+        }  # fmt: skip
+        if self.config["niqe"]:
+            niqe = measure_niqe(job.source, job.target)
+            self._niqe.append(niqe)
+            self._print(f"{format_name(job.source.name)}: {niqe.describe()}")
+            entry["niqe"] = niqe._asdict()
         if self.manifest:
-            self.manifest.record(job.target, {
-                "source": str(job.source.absolute()), "width": width, "height": height, "frames": result.frames,
-                "bytes": size, "seconds": round(result.seconds, 3), "sha256": hash_file(job.target),
-                "digest": self._digests[job.target], "lost": result.lost, "notes": result.notes,
-            })  # fmt: skip
+            self.manifest.record(job.target, entry)
+
+    def _write_preview(self) -> None:
+        """Write the sheet of `preview=true`, also of images that were finished before."""
+        shown = [*self.finished, *self._results]
+        if self.preview is None or not shown:
+            return
+        write_png(self.preview, draw_preview([(job.source, job.target) for job in shown]))
+        if self.manifest:
+            self.manifest.record(self.preview, {"kind": "preview", "bytes": self.preview.stat().st_size})
+
+    def _print(self, line: str) -> None:
+        """Print a line above the progress bar: on stderr if the result goes to standard output."""
+        tqdm.write(line, file=sys.stderr if self.output.is_stdout else sys.stdout)
 
     def _fail(self, failure: Failure) -> None:
         self._failures.append(failure)
@@ -182,7 +212,7 @@ class Batch:
             else self._describe_place()
         )
         done = [f"{format_count(self._done, 'image')} upscaled {label} {place} {cost}"] if self.jobs else []
-        print("; ".join([*done, *finished]), file=sys.stderr if self.output.is_stdout else sys.stdout)
+        self._print("; ".join([*done, *finished]))
 
 
 def _describe_images(names: Sequence[str]) -> str:

@@ -12,14 +12,17 @@ from sr.prediction.api import load
 from sr.prediction.batch import Batch
 from sr.prediction.jobs import (
     Failure,
+    Job,
     Output,
     ProbedImage,
     create_folders,
     list_jobs,
     require_depth,
     require_new,
+    require_quality,
     resolve_output,
 )
+from sr.prediction.manifest import NAME as MANIFEST_NAME
 from sr.prediction.manifest import Manifest
 from sr.prediction.result_size import ResultSize, parse_size
 from sr.prediction.sources import InputImage, LeftOut, Sources, describe_left_out, find_sources
@@ -30,6 +33,7 @@ from sr.runtime.terminal import print_note
 from sr.track.run_address import parse_run_id
 
 DEFAULT_SCALE = 2
+PREVIEW = "preview.png"
 
 
 def upscale_files(config: Mapping[str, Any]) -> None:
@@ -68,11 +72,14 @@ def _upscale(config: Mapping[str, Any], sources: Sources, output: Output, result
     require_depth(jobs, config["depth"])
     if left_out:
         print_note(f"input: {describe_left_out(left_out)}")
-    batch = Batch(config, model, jobs, output, manifest)
-    if batch.jobs:
-        if not config["overwrite"] and not output.is_stdout:
-            require_new(batch.list_new(), output)
-        create_folders(batch.jobs, output)
+    require_quality(jobs, config["quality"])
+    preview = _name_preview(jobs, output, manifest) if config["preview"] else None
+    batch = Batch(config, model, jobs, output, manifest, preview)
+    if not config["overwrite"] and not output.is_stdout:
+        require_new([job.target for job in batch.list_new()], output)
+        if preview and not (manifest and manifest.has_result(preview)):
+            require_new([preview], output)
+    create_folders(batch.jobs, output)
     batch.execute(f"{result_size.describe(model.scale)}{name}", left_out, failures)
 
 
@@ -88,16 +95,28 @@ def _open_manifest(output: Output, sources: Sources) -> Manifest | None:
     return Manifest(folder, is_hidden=not is_folder)
 
 
+def _name_preview(jobs: Sequence[Job], output: Output, manifest: Manifest | None) -> Path:
+    """Return the file of the sheet of `preview=true`: next to a single result, or in the folder of all results."""
+    if output.is_stdout:
+        raise UserError("preview=true: expected a file or folder for the result (found output=-); type output=FILE")
+    if len(jobs) == 1:
+        return jobs[0].target.with_name(f"{jobs[0].target.stem}_{PREVIEW}")
+    return (output.path or (manifest.folder if manifest else jobs[0].target.parent)) / PREVIEW
+
+
 def _leave_results_out(sources: Sources, results: set[str]) -> tuple[list[InputImage], list[LeftOut]]:
     """Return the images, without those found in a folder that are known to be results of an earlier start."""
-    images, left_out = [], list(sources.left_out)
+    images, left_out = [], [entry for entry in sources.left_out if entry.path.name != MANIFEST_NAME]
     for source in sources.images:
         if not source.is_named and os.path.abspath(source.path) in results:  # noqa: PTH100  a link is not followed
             left_out.append(LeftOut(source.path, "a result of an earlier start"))
         else:
             images.append(source)
     if not images:
-        raise UserError(f"input: expected an image that is no result of this command ({describe_left_out(left_out)})")
+        raise UserError(
+            f"input: expected an image that is no result of this command ({describe_left_out(left_out)}); to upscale results "
+            "once more, choose another folder: output=FOLDER"
+        )
     return images, left_out
 
 

@@ -136,9 +136,9 @@ def list_jobs(
     return jobs, left_out, failures
 
 
-def require_new(jobs: Sequence[Job], output: Output) -> None:
+def require_new(targets: Iterable[Path], output: Output) -> None:
     """Raise if a target exists."""
-    existing = [format_name(job.target.name) for job in jobs if os.path.lexists(job.target)]
+    existing = [format_name(target.name) for target in targets if os.path.lexists(target)]
     if existing:
         verb, them = ("exists", "it") if len(existing) == 1 else ("exist", "them")
         names = format_names(existing, MAX_NAMES)
@@ -156,6 +156,15 @@ def create_folders(jobs: Iterable[Job], output: Output) -> None:
         if not os.access(folder, os.W_OK):
             advice = "" if output.path else "; choose another one: output=FOLDER"
             raise UserError(f"{typed}: expected a folder that may be written to (found one that is read-only){advice}")
+
+
+def require_quality(jobs: Sequence[Job], quality: int | None) -> None:
+    """Raise if no result has a format that `quality` is for."""
+    if quality is not None and jobs and not any(job.format.has_quality for job in jobs):
+        names = ", ".join(dict.fromkeys(job.format.name for job in jobs))
+        raise UserError(
+            f"quality={quality}: expected a lossy format (found {names}); choose format=jpeg, webp or avif, or leave it out"
+        )
 
 
 def require_depth(jobs: Iterable[Job], depth: int | None) -> None:

@@ -57,6 +57,10 @@ class Manifest:
         """Return the absolute paths of all results, the sheets of `preview=true` among them."""
         return {os.path.normpath(self.folder / target) for target in self.entries}
 
+    def has_result(self, target: Path) -> bool:
+        """Return True if a file was written by this command."""
+        return self._name(target) in self.entries
+
     def is_finished(self, target: Path, digest: str) -> bool:
         """Return True if a file is the complete result of this digest, as it was written."""
         entry = self.entries.get(self._name(target), {})

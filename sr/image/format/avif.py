@@ -53,6 +53,7 @@ class AvifFormat(PillowFormat):
     """AVIF."""
 
     name, suffixes, decoders = "AVIF", (".avif", ".avifs"), ("AVIF",)
+    has_quality = True
     held = ("icc", "exif", "xmp", "durations")
     file_class = AvifFile
     max_side, has_frames = 65536, True

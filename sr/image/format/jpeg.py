@@ -32,6 +32,7 @@ class JpegFormat(PillowFormat):
     """JPEG."""
 
     name, suffixes, decoders = "JPEG", (".jpg", ".jpeg", ".jpe", ".jfif", ".jif"), ("JPEG", "MPO")
+    has_quality = True
     held = ("icc", "exif", "xmp", "dpi", "texts")
     file_class = JpegFile
     max_side, has_alpha = 65500, False  # libjpeg's limit

@@ -89,6 +89,7 @@ class Jpeg2000Format(PillowFormat):
     """JPEG 2000."""
 
     name, suffixes, decoders = "JPEG 2000", (".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx"), ("JPEG2000",)
+    has_quality = True
     file_class = Jpeg2000File
     max_side = 2**31 - 1
 

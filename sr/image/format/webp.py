@@ -12,6 +12,7 @@ class WebpFormat(PillowFormat):
     """WebP."""
 
     name, suffixes, decoders = "WEBP", (".webp",), ("WEBP",)
+    has_quality = True
     held = ("icc", "exif", "xmp", "durations")
     max_side, has_frames = 16383, True
 
