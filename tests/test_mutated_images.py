@@ -90,7 +90,7 @@ def check_files(folder: Path, sources: dict[str, bytes], files: Iterator[Mutated
 
 
 def test_a_sample_of_damaged_files_is_read_or_named(tmp_path: Path, sources: dict[str, bytes]) -> None:
-    assert check_files(tmp_path, sources, mutate(sources, 240)) == []
+    assert check_files(tmp_path, sources, mutate(sources, 120)) == []
 
 
 @pytest.mark.slow

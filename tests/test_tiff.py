@@ -221,8 +221,8 @@ def test_lossless_compression_stays_and_others_become_deflate(tmp_path: Path, co
 
 
 def test_strips_are_written_as_the_rows_come(tmp_path: Path) -> None:
-    header = Header(3000, 1000, "color", format="TIFF")
-    rows = torch.from_numpy(RNG.integers(0, 256, (3, 300, 1000), dtype=np.uint8))
+    header = Header(1500, 800, "color", format="TIFF")
+    rows = torch.from_numpy(RNG.integers(0, 256, (3, 150, 800), dtype=np.uint8))
     writer = FORMAT.create(tmp_path / "a.tif", header, Metadata(), WriteOptions())
     for count in range(1, 11):
         writer.write(Frame(rows))

@@ -8,6 +8,7 @@ import contextlib
 import importlib.util
 import itertools
 import logging
+import struct
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -182,7 +183,10 @@ def _check_directories(tiff: Any) -> None:
     """Raise `ValueError` if tifffile has left out a page, or a tag that the pixels depend on, because the file ends early."""
     file, layout, following = tiff.filehandle, Layout(tiff.byteorder, tiff.is_bigtiff), 0
     for page in tiff.pages:
-        tags, following = list_tags(file, layout, page.offset)
+        try:
+            tags, following = list_tags(file, layout, page.offset)
+        except struct.error:
+            raise ValueError("its header ends early") from None
         missing = [tag for tag in tags & PIXEL_TAGS if tag not in page.tags]
         if missing:
             raise ValueError(f"its tag {missing[0]} cannot be read")
