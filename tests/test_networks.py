@@ -152,15 +152,21 @@ def test_a_comparison_finds_the_weights_of_a_network() -> None:
     assert list_checkpoint_files(run, score) == [NETWORKS[name].find_file()]
 
 
-def test_a_network_is_evaluated_and_interpolated_by_its_name(
+def test_a_network_is_evaluated_applied_and_interpolated_by_its_name(
     sr: Callable[..., Answer], world: Path, tmp_path: Path
 ) -> None:
     name = require_network("realesr_animevideov3_x4")
     words = (*EVALUATE, f"paths.data={world}", f"checkpoint={name}")
-    for more in ((), (f"interpolate={name}", "alpha=0.5")):
+    interpolate = (f"interpolate={name}", "alpha=0.5")
+    for more in ((), interpolate):
         answer = sr("evaluate", *words, *more)
         assert answer.code == 0, answer.err
+    photo = f"input={world}/photos/p0.png"
+    answer = sr("predict", photo, "output=large.png", f"checkpoint={name}", *interpolate, "device=cpu")
+    assert answer.code == 0, answer.err
+    assert Path("large.png").exists()
     files = [json.loads(file.read_text()) for file in (tmp_path / "runs").glob("*/summary.json")]
+    assert {file["net"].partition(" at ")[0] for file in files} == {name}
     sha256 = "548a36f9"  # of the file REALESRGAN_ANIMAVIDEOV3_UP4X.bin
     assert [(file["checkpoint"], file["checkpoint_sha256"][:8]) for file in files] == 2 * [(name, sha256)]
     used = next((tmp_path / "runs").glob("*/data.json")).read_text()

@@ -8,6 +8,7 @@ from sr.evaluation.predictor import Predictor
 from sr.evaluation.tables import format_cost, format_report
 from sr.lifecycle.tracked_run import TrackedRun
 from sr.metric.protocol import Protocol
+from sr.pretrained.networks import find_network
 from sr.record.result import EVALUATION_FILE, SUMMARY_FILE, EvaluationResult, SetResult, set_results_to_json
 
 
@@ -66,10 +67,15 @@ class EvaluationReport:
         return format_report(self.results, self.protocol, cost)
 
     def _format_label(self) -> str:
-        """Return the net's name with everything that changes its numbers: IMDN+ is IMDN with self-ensemble."""
+        """Return the net's name with everything that changes its numbers: IMDN+ is IMDN with self-ensemble.
+
+        A network that was given by its name is called so: there are several RRDBNets.
+        """
+        checkpoint = self.config["checkpoint"]
+        name = checkpoint if checkpoint and find_network(checkpoint) else self.predictor.name
         tile = self._find_tile()
         tiled = f" in tiles of {tile}" if tile else ""
-        return f"{self.predictor.name}{'+' * bool(self.config['ensemble'])}{format_label(self.config)}{tiled}"
+        return f"{name}{'+' * bool(self.config['ensemble'])}{format_label(self.config)}{tiled}"
 
     def _find_tile(self) -> int | None:
         """Return the side of the tiles in which images were upscaled, by the option `tile` or because they are large."""

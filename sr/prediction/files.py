@@ -141,8 +141,8 @@ def _load_model(
         checkpoint, name = network.name, f" by {network.name}"
     model = load(checkpoint, config["device"], config["trust"], scale)
     if config["interpolate"] is not None:
-        other = Path(config["interpolate"]).expanduser()
-        model = interpolate_weights(model, other, config["alpha"], device=model.device, trust=config["trust"])
+        other, alpha = config["interpolate"], config["alpha"]
+        model = interpolate_weights(model, other, alpha, device=model.device, trust=config["trust"])
     return model, f"{name}{format_label({**config, 'checkpoint': checkpoint})}"
 
 
