@@ -226,9 +226,8 @@ def test_strips_are_written_as_the_rows_come(tmp_path: Path) -> None:
     writer = FORMAT.create(tmp_path / "a.tif", header, Metadata(), WriteOptions())
     for count in range(1, 11):
         writer.write(Frame(rows))
-        assert (tmp_path / "a.tif").stat().st_size > (
-            count - 0.4
-        ) * 900_000 - 20_000  # of random bytes nothing is saved
+        size = (tmp_path / "a.tif").stat().st_size
+        assert size > (count - 0.8) * 360_000 - 20_000  # of random bytes nothing is saved
     writer.close()
     assert np.array_equal(tifffile.imread(tmp_path / "a.tif"), np.tile(rows.permute(1, 2, 0).numpy(), (10, 1, 1)))
 
