@@ -23,6 +23,9 @@ def print_models(device: str) -> None:
     print("\nGood for:\n")
     print("\n".join(f"{network.name:{width}}  {network.purpose}" for network in networks))
     print(f"\nSet5: PSNR under the protocol edsr. Speed: seconds for a megapixel of the result, on {target}.")
+    defaults = [network.name for network in networks if network.package is None]
+    if defaults:
+        print(f"Without checkpoint=, sr.predict takes that of the scale: {', '.join(defaults)}.")
     missing = {network.extra for network in networks if network.find_file() is None}
     for extra in sorted(filter(None, missing)):
         print(f"Networks without a speed are not installed; type: pip install 'sr[{extra}]'")

@@ -19,10 +19,10 @@ from sr.runtime.error import UserError
 
 MAGIC = "7767517"
 FLOAT16, FLOAT32 = 0x01306B47, 0  # tags before the weights of a convolution
-OTHER_TAGS = {0x000D4B38: "int8", 0x0002C056: "float32 in a table", 0x01306B48: "bfloat16"}
+OTHER_TAGS = {0x000D4B38: "int8", 0x0002C056: "float32 with a scale"}
 MAX_TEXT = 1 << 22  # bytes of a .param
 MAX_CHANNELS = 4096
-SIZE, WIDTH, ARRAY = "6", "0", "-23300"  # numbers of parameters
+SIZE, WIDTH = "6", "0"  # numbers of parameters
 DAMAGED = "not a network of ncnn, or a damaged one"
 
 

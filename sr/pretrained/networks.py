@@ -45,7 +45,8 @@ class Network:
 @lru_cache
 def list_networks() -> tuple[Network, ...]:
     """Return all networks: by package, those of sr first, then by name."""
-    networks = [Network(name=path.stem, **yaml.safe_load(path.read_text())) for path in FOLDER.glob("*.yaml")]
+    cards = {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in FOLDER.glob("*.yaml")}
+    networks = [Network(name=name, **card) for name, card in cards.items()]
     return tuple(sorted(networks, key=lambda network: (network.package or "", network.name)))
 
 
