@@ -324,7 +324,7 @@ def test_options_may_follow_overrides_and_paths_need_no_quotes(sr: Any, tmp_path
 
 
 def test_predict_says_what_is_missing(sr: Any, tmp_path: Path) -> None:
-    assert_refused(sr("predict"), "checkpoint=…", "input=…", "output=…")
+    assert_refused(sr("predict"), "missing: input=…")
     Image.new("RGB", (4, 4)).save(tmp_path / "image.png")
     assert_refused(sr("predict", "checkpoint=no.ckpt", "input=a", "output=b"), "input=a", "no such file")
     answer = sr("predict", "checkpoint=no.ckpt", "input=image.png", "output=b")
