@@ -288,7 +288,7 @@ def test_the_end_says_how_many_where_size_and_seconds(upscale: Upscale, capsys: 
     write_images("a.png", "b.png")
     upscale("a.png", "one.png")
     size = Path("one.png").stat().st_size
-    end = r" in \d\.\d s, \d\.\d megapixels/s\n"
+    end = r" in \d\.\d s, [\d.]+ megapixels/s\n"
     assert re.fullmatch(rf"1 image upscaled ×2 into one\.png \(12×16, {size} bytes\){end}", capsys.readouterr().out)
     upscale(["a.png", "b.png"])
     assert re.fullmatch(rf"2 images upscaled ×2 into out \([\d.]+ \w+\){end}", capsys.readouterr().out)

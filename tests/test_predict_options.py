@@ -145,3 +145,16 @@ def test_niqe_is_printed_and_noted(upscale: Upscale, capsys: pytest.CaptureFixtu
     a, b = json.loads(Path("out/predict.json").read_text())["images"]
     assert f"{a['niqe']['after']:.2f} after" in lines[0]
     assert b["niqe"]["before"] is None
+
+
+def test_an_image_of_a_format_that_is_not_written_becomes_jpeg_or_png(
+    upscale: Upscale, capsys: pytest.CaptureFixture
+) -> None:
+    heif = pytest.importorskip("pillow_heif")
+    for name, mode in (("a", "RGB"), ("b", "RGB"), ("c", "RGBA")):
+        heif.from_pillow(Image.new(mode, (64, 64), (90, 120, 60, 200)[: len(mode)])).save(f"{name}.heic")
+    upscale(["a.heic", "b.heic", "c.heic"])
+    assert sorted(path.name for path in Path("out").glob("*_x3*")) == ["a_x3.jpg", "b_x3.jpg", "c_x3.png"]
+    err = capsys.readouterr().err
+    assert "note: HEIC is not written: 2 results as JPEG; " in err
+    assert "note: HEIC is not written: 1 result as PNG; " in err

@@ -196,12 +196,17 @@ class Batch:
         """Print what was done in one line, or raise it as a `UserError` if an image has failed."""
         is_single = len(self.jobs) == 1 and not self.finished
         size = f"{self._size[1]}×{self._size[0]}, " if is_single else ""
-        rate = f"{self._pixels / 1e6 / max(seconds, 1e-3):.1f} megapixels/s"
-        cost = f"({size}{format_bytes(self._bytes)}) in {seconds:.1f} s, {rate}"
+        rate = self._pixels / 1e6 / max(seconds, 1e-3)
+        speed = f"{rate:.{1 if rate >= 1 else 3}f} megapixels/s"
+        cost = f"({size}{format_bytes(self._bytes)}) in {seconds:.1f} s, {speed}"
         finished = [f"{format_count(len(self.finished), 'image')} finished before"] if self.finished else []
         if self._failures:
             count, hidden = len(self._failures), len(self._failures) - MAX_FAILURES
-            more = f" ({hidden} more in {self.manifest.path})" if hidden > 0 and self.manifest else ""
+            more = (
+                f" ({hidden} more in {self.manifest.path})"
+                if hidden > 0 and self.manifest and self.manifest.path.exists()
+                else ""
+            )
             done = f"{format_count(self._done, 'image')} upscaled {self._describe_place()} {cost}"
             rest = done if self._done else "nothing was written"
             failed = f"{count} of {len(self.jobs) + self._failed_before} images could not be upscaled, see above{more}"

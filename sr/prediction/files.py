@@ -1,6 +1,7 @@
 """Upscale image files: find the images, decide what they become, skip what is finished, and upscale the rest."""
 
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from sr.prediction.sources import InputImage, LeftOut, Sources, describe_left_ou
 from sr.prediction.standard_streams import StandardStreams
 from sr.pretrained.networks import find_default, list_networks
 from sr.runtime.error import UserError
-from sr.runtime.terminal import print_note
+from sr.runtime.terminal import create_progress_bar, format_count, print_note
 from sr.track.run_address import parse_run_id
 
 DEFAULT_SCALE = 2
@@ -72,6 +73,8 @@ def _upscale(config: Mapping[str, Any], sources: Sources, output: Output, result
     require_depth(jobs, config["depth"])
     if left_out:
         print_note(f"input: {describe_left_out(left_out)}")
+    if output.format is None:
+        _report_other_formats(jobs)
     require_quality(jobs, config["quality"])
     preview = _name_preview(jobs, output, manifest) if config["preview"] else None
     batch = Batch(config, model, jobs, output, manifest, preview)
@@ -93,6 +96,13 @@ def _open_manifest(output: Output, sources: Sources) -> Manifest | None:
     if folder is None or output.is_stdout or (folder.exists() and not os.access(folder, os.W_OK)):
         return None
     return Manifest(folder, is_hidden=not is_folder)
+
+
+def _report_other_formats(jobs: Sequence[Job]) -> None:
+    """Print which images get another format than their own, because sr cannot write that."""
+    counts = Counter((job.header.format, job.format.name) for job in jobs if job.format.name != job.header.format)
+    for (own, written), count in counts.items():
+        print_note(f"{own} is not written: {format_count(count, 'result')} as {written}; format=png or another chooses")
 
 
 def _name_preview(jobs: Sequence[Job], output: Output, manifest: Manifest | None) -> Path:
@@ -123,11 +133,13 @@ def _leave_results_out(sources: Sources, results: set[str]) -> tuple[list[InputI
 def _probe(images: Sequence[InputImage]) -> tuple[list[ProbedImage], list[Failure]]:
     """Read the headers of all images, and say of which that is not possible."""
     probed, failures = [], []
-    for source in images:
-        try:
-            probed.append(ProbedImage(source, probe(source.path)))
-        except UserError as error:
-            failures.append(Failure(source.path, error))
+    with create_progress_bar(len(images), "read headers") as bar:
+        for source in images:
+            try:
+                probed.append(ProbedImage(source, probe(source.path)))
+            except UserError as error:
+                failures.append(Failure(source.path, error))
+            bar.update()
     return probed, failures
 
 

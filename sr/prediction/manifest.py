@@ -111,7 +111,8 @@ class Manifest:
                     if "bytes" in entry or (self.folder / target).exists()
                 ]
                 content = {"program": PROGRAM, "version": 1, "images": images, "left_out": list(left_out)}
-                write_atomic(self.path, json.dumps(content, indent=1) + "\n")
+                if images or self.path.exists():
+                    write_atomic(self.path, json.dumps(content, indent=1) + "\n")
                 for journal in journals:
                     journal.unlink(missing_ok=True)
         except OSError as error:
