@@ -1,15 +1,18 @@
 """Damaged files of all formats: each gives an image of the announced size, or one line that names it; nothing else, and fast."""
 
 import contextlib
+import json
 import signal
 import struct
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from mutated_files import H, MutatedFile, W, announce_huge_size, make_sources, mutate
+from test_predict import save_checkpoint
 from torch import Tensor
 
 from sr.image import limits
@@ -171,3 +174,34 @@ def test_sound_files_have_the_size_that_was_written(tmp_path: Path, sources: dic
     for name, data in sources.items():
         (tmp_path / name).write_bytes(data)
         assert {frame.shape[1:] for frame in read_frames(tmp_path / name)} == {(H, W)}
+
+
+@pytest.mark.slow
+def test_sr_predict_upscales_the_sound_ones_of_100_damaged_files_and_names_the_others(
+    tmp_path: Path, sources: dict[str, bytes], sr: Any
+) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    sound, damaged = set(), set()
+    for file in mutate(sources, 100, seed=3):
+        (folder / file.name).write_bytes(file.data)
+        try:
+            read_frames(folder / file.name)
+            sound.add(file.name.replace(".", "_"))  # two may differ in their suffixes only
+        except UserError:
+            damaged.add(file.name)
+    checkpoint = save_checkpoint(tmp_path / "best.ckpt")
+    answer = sr(
+        "predict", f"input={folder}", f"output={out}", f"checkpoint={checkpoint}", "device=cpu", "progress=false"
+    )
+    assert answer.code == 2
+    assert "Traceback" not in answer.err
+    skipped = [line for line in answer.err.splitlines() if line.startswith("skipped: ")]
+    assert len(skipped) == 20 < len(damaged)  # the others are in the manifest
+    left_out = json.loads((out / "predict.json").read_text())["left_out"]
+    assert sorted(Path(entry["source"]).name for entry in left_out) == sorted(damaged)
+    assert all("\n" not in entry["reason"] and len(entry["reason"]) > 10 for entry in left_out)
+    results = [path for path in out.iterdir() if path.name != "predict.json"]
+    assert len(results) == len(sound)
+    for path in results:
+        read_frames(path)  # whole, and no .part among them

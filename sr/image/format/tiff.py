@@ -157,6 +157,8 @@ class TiffFormat(FileFormat):
         tifffile.logger().setLevel(logging.CRITICAL)  # what it warns of is checked here
         with contextlib.ExitStack() as stack, report_damage(path):
             tiff = stack.enter_context(tifffile.TiffFile(path))
+            if not len(tiff.pages):
+                raise ValueError("its header cannot be read")
             first = tiff.pages[0]
             if not (first.compression == OLD_JPEG or (first.is_subsampled and first.compression not in JPEG)):
                 image = TiffImage(path, tiff)
