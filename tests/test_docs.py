@@ -173,6 +173,8 @@ def test_command_runs(command: Command, whole_desk: Path, enter: Any) -> None:
     if command.name in ("run", "evaluate") and not re.search(r"track=|mlflow:|resume=runs", command.text):
         more += ["track=journal"]
     shutil.rmtree("upscaled", ignore_errors=True)
+    for result in Path().glob("photo_*x*"):
+        result.unlink()
     answer = enter(command, *more)
     assert answer.code in EXIT_CODES.get(command.name, (0,)), answer.err
 

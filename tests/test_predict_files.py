@@ -417,3 +417,20 @@ def test_an_alpha_channel_that_does_not_fit_is_named(
     monkeypatch.setattr(api, "imresize", fail)
     with pytest.raises(UserError, match=r"^image: the result of 16×12 does not fit in memory; split the image"):
         api.upscale(load(tmp_path / "best.ckpt", "cpu"), Image.new("RGBA", (8, 6)))
+
+
+def test_words_are_taken_as_they_are_typed(sr: Any, tmp_path: Path) -> None:
+    """Through Hydra's grammar: list files, sizes, and file names with every kind of character."""
+    save_checkpoint(tmp_path / "best.ckpt")
+    names = ["100%.png", "[scan] 01.png", "'q'.png", "a,b=c.png", "${x}.png", "line\nfeed.png", os.fsdecode(b"\xff.png")]
+    write_images(*names)
+    Path("my list.txt").write_text("100%.png\n")
+    for name in names:
+        assert sr("predict", "checkpoint=best.ckpt", "device=cpu", f"input={name}", "output=out").code == 0, name
+    assert list_files("out") == sorted(f"{name[:-4]}_x2.png" for name in names)
+    words = ("checkpoint=best.ckpt", "device=cpu", "input=@my list.txt")
+    for more in (("size=9x", "output=a (1).png"), ("size=9x12",), ("outscale=1.5", "format=tiff", "output=-")):
+        answer = sr("predict", *words, *more)
+        assert (answer.code, "error" in answer.err) == (0, False), answer.err
+    assert open_image(Path("a (1).png")).size == open_image(Path("100%_9x12.png")).size == (9, 12)
+    assert answer.out[:2] in ("II", "MM")  # the bytes of a TIFF

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
+
 from sr.image.read import open_image_file
 from sr.image.write import to_uint8
 from sr.metric.niqe import score_niqe
@@ -38,7 +40,8 @@ def describe_mean(values: Sequence[Naturalness]) -> str:
 
 def _score(path: Path) -> float | None:
     with open_image_file(path) as file:
-        value = score_niqe(to_uint8(read_levels(file)))
+        is_8_bit = file.header.dtype == torch.uint8 and file.header.channels in (1, 3)
+        value = score_niqe(file.read().pixels if is_8_bit else to_uint8(read_levels(file)))
     return None if math.isnan(value) else value
 
 

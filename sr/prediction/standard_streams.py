@@ -55,8 +55,8 @@ class StandardStreams:
         finally:
             if self._folder:
                 self._folder.cleanup()
-        if isinstance(error, UserError):
-            raise type(error)(self._name_streams(str(error))) from None
+        if self._folder and isinstance(error, UserError):
+            raise UserError(self._name_streams(str(error))) from None
 
     def _name_streams(self, text: str) -> str:
         for path, name in ((self.paths.input, "input=-"), (self.paths.output, "output=-")):
