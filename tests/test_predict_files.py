@@ -422,7 +422,15 @@ def test_an_alpha_channel_that_does_not_fit_is_named(
 def test_words_are_taken_as_they_are_typed(sr: Any, tmp_path: Path) -> None:
     """Through Hydra's grammar: list files, sizes, and file names with every kind of character."""
     save_checkpoint(tmp_path / "best.ckpt")
-    names = ["100%.png", "[scan] 01.png", "'q'.png", "a,b=c.png", "${x}.png", "line\nfeed.png", os.fsdecode(b"\xff.png")]
+    names = [
+        "100%.png",
+        "[scan] 01.png",
+        "'q'.png",
+        "a,b=c.png",
+        "${x}.png",
+        "line\nfeed.png",
+        os.fsdecode(b"\xff.png"),
+    ]
     write_images(*names)
     Path("my list.txt").write_text("100%.png\n")
     for name in names:

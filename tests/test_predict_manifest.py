@@ -12,8 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from conftest import write_image
+from PIL import Image
 from test_predict import open_image, run_predict, save_checkpoint
 
 from sr.net.plain import Plain
@@ -183,6 +185,31 @@ def test_a_folder_that_cannot_be_created_is_named(upscale: Upscale) -> None:
     with pytest.raises(UserError, match=r"^output=out/deep: cannot create this folder \(File exists\)$"):
         upscale()
     assert not Path("out/b_x2.png").exists()
+
+
+def test_a_full_disk_ends_the_batch_and_costs_nothing_that_is_done(upscale: Upscale, tmp_path: Path) -> None:
+    for k in range(9):
+        noise = np.random.default_rng(k).integers(0, 256, (60, 60, 3), np.uint8)
+        Image.fromarray(noise).save(f"{k}.png")  # each result has about 40 kB
+    (tmp_path / "disk").mkdir()
+    mount = ["mount", "-t", "tmpfs", "tmpfs", str(tmp_path / "disk"), "-o"]
+    if subprocess.run([*mount, "size=200k"], capture_output=True, check=False).returncode:
+        pytest.skip("this machine lets us mount no file system")
+    try:
+        out = tmp_path / "disk/out"
+        with pytest.raises(
+            UserError, match=r"No space left on device.*; \d of 9 images upscaled into .*when there is room"
+        ):
+            upscale("*.png", str(out))
+        states = list_states(out)
+        assert 2 <= len(states) <= 5
+        assert not list(out.glob(".*.part"))
+        subprocess.run([*mount, "remount,size=9m"], check=True)
+        upscale("*.png", str(out))
+        assert len(list_states(out)) == 9
+        assert list_states(out).items() >= states.items()
+    finally:
+        subprocess.run(["umount", "--lazy", str(tmp_path / "disk")], check=True)
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """Upscale the images of one command one after another, with progress, a manifest and a summary."""
 
 import contextlib
+import errno
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -101,8 +102,9 @@ class Batch:
                     self._finish(job, result)
                 elif len(self.jobs) == 1 and not self.finished and not self._failures:
                     raise result.error
-                elif isinstance(result.error, DiskError):
-                    raise DiskError(f"{result.error}; {self._describe_state()}; the same command does the others")
+                elif _is_disk_full(result.error):  # all others would fail as well
+                    rest = "the same command does the others when there is room"
+                    raise DiskError(f"{result.error}; {self._describe_state()}; {rest}")
                 else:
                     self._fail(Failure(job.source, result.error))
                 bar.update(weight)
@@ -218,6 +220,15 @@ class Batch:
         )
         done = [f"{format_count(self._done, 'image')} upscaled {label} {place} {cost}"] if self.jobs else []
         self._print("; ".join([*done, *finished]))
+
+
+def _is_disk_full(error: BaseException | None) -> bool:
+    """Return True if an error is, or follows from, that of the operating system for a disk or a quota that is full."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _describe_images(names: Sequence[str]) -> str:
