@@ -1,6 +1,7 @@
 """`sr.predict` on real files: what `input` and `output` may name, odd images in a batch, interruption, memory."""
 
 import io
+import json
 import os
 import re
 import sys
@@ -332,6 +333,18 @@ def test_any_exception_of_an_image_is_named_once_and_the_rest_is_done(
     assert list_files("out") == ["a_x2.png", "c_x2.png"]
     with pytest.raises(UserError, match=r"^in/b\.png: cannot be upscaled"):
         upscale("in/b.png")
+
+
+def test_of_many_failures_the_first_ones_are_printed(upscale: Upscale, capsys: pytest.CaptureFixture) -> None:
+    write_images("in/a.png")
+    for k in range(25):
+        Path(f"in/{k}.png").write_text("a letter")
+    with pytest.raises(
+        UserError, match=r"^25 of 26 images .*, see above \(5 more in .*out/predict\.json\); 1 image upscaled"
+    ):
+        upscale("in")
+    assert capsys.readouterr().err.count("skipped: in/") == 20
+    assert len(json.loads(Path("out/predict.json").read_text())["left_out"]) == 25
 
 
 @pytest.mark.parametrize("length", [243, 245, 251])

@@ -134,12 +134,14 @@ def test_what_a_killed_process_was_working_on_is_done_again(upscale: Upscale) ->
     dead.wait()
     leftover = Path("out", f".predict-{platform.node()}-{dead.pid}.jsonl")
     leftover.write_text(journal)
+    for name in (f".{'a1' * 16}.part", ".mine.part"):
+        Path("out", name).write_text("half")
     before = list_states(Path("out"))
     upscale()
     after = list_states(Path("out"))
     assert (after["a_x2.png"], after["b_x2.png"] == before["b_x2.png"]) == (before["a_x2.png"], False)
     assert [image["target"] for image in read_manifest()["images"]] == ["a_x2.png", "b_x2.png"]
-    assert not leftover.exists()
+    assert sorted(os.listdir("out")) == [".mine.part", "a_x2.png", "b_x2.png", "predict.json"]  # noqa: PTH208
     with pytest.raises(UserError, match=r"^output=out: a_x2\.png, b_x2\.png exist already"):
         upscale(tile=3)
 

@@ -83,6 +83,8 @@ def _upscale(config: Mapping[str, Any], sources: Sources, output: Output, result
         if preview and not (manifest and manifest.has_result(preview)):
             require_new([preview], output)
     create_folders(batch.jobs, output)
+    if manifest:
+        manifest.remove_temporary_files()
     batch.execute(f"{result_size.describe(model.scale)}{name}", left_out, failures)
 
 

@@ -120,7 +120,7 @@ def list_jobs(
             jobs.append(_create_job(source, header, output, result_size, scale))
         except UserError as error:
             failures.append(Failure(source.path, error))
-    jobs, left_out = _leave_results_out(jobs, output)
+    jobs, left_out = _leave_targets_out(jobs, output)
     targets: dict[str, Job] = {}
     for job in jobs:
         key = unicodedata.normalize("NFC", str(job.target)).casefold()
@@ -210,7 +210,7 @@ def _choose_format(header: Header) -> FileFormat:
     return find_format("jpeg" if header.dtype == torch.uint8 and not header.has_alpha and header.frames == 1 else "png")
 
 
-def _leave_results_out(jobs: list[Job], output: Output) -> tuple[list[Job], list[LeftOut]]:
+def _leave_targets_out(jobs: list[Job], output: Output) -> tuple[list[Job], list[LeftOut]]:
     """Leave out what was found in a folder and is the result of another image there: photo_x2.png next to photo.png."""
     sources = {os.path.realpath(job.source): job for job in jobs}
     left_out = []

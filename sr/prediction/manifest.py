@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ except ImportError:  # Windows
 NAME = "predict.json"  # in a folder of results; hidden, `.predict.json`, among other files
 JOURNALS = ".predict-*.jsonl"
 PROGRAM = "sr.predict"
+TEMPORARY_NAME = re.compile(r"\.[0-9a-f]{32}\.part")  # of results while they are written
 
 Entry = dict[str, Any]
 
@@ -50,8 +52,9 @@ class Manifest:
         self._journal: int | None = None
         self._host = host
         self.entries = self._read()
-        for journal in self.folder.glob(JOURNALS):
-            self.entries |= _read_journal(journal)
+        self._left = {journal: _read_journal(journal) for journal in self.folder.glob(JOURNALS)}
+        for entries in self._left.values():
+            self.entries |= entries
 
     def list_results(self) -> set[str]:
         """Return the absolute paths of all results, the sheets of `preview=true` among them."""
@@ -89,6 +92,16 @@ class Manifest:
             os.write(self._journal, line.encode())
         except OSError as error:
             raise DiskError(f"{self._journal_path}: cannot be written ({error.strerror or error})") from None
+
+    def remove_temporary_files(self) -> None:
+        """Remove the incomplete files of processes that were killed, unless another process is at work in the folder."""
+        if not all(map(self._is_ended, self._left)):
+            return
+        begun = [target for entries in self._left.values() for target, entry in entries.items() if "bytes" not in entry]
+        for folder in {(self.folder / target).parent for target in begun}:
+            for path in folder.glob(".*.part"):
+                if TEMPORARY_NAME.fullmatch(path.name):
+                    path.unlink(missing_ok=True)
 
     def close(self, left_out: Sequence[Entry] = ()) -> None:
         """Merge the journal into `predict.json`, with what the command has not upscaled. Without any result nothing is written.
