@@ -138,11 +138,16 @@ def test_the_range_of_float_is_0_to_1_or_that_of_the_file(
         assert file.read().pixels.tolist() == [[values]]
 
 
-def test_pixels_that_are_not_numbers_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("value", "nodata"), [(np.nan, None), (np.inf, None), (-9999.0, "-9999")])
+def test_pixels_that_are_not_data_are_refused(tmp_path: Path, value: float, nodata: str | None) -> None:
     pixels = FLOAT.copy()
-    pixels[30, 2, 1] = np.nan
-    tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="rgb")
-    with open_image_file(tmp_path / "a.tif") as file, pytest.raises(UserError, match=r"a\.tif: .*NaN.*row 31\)"):
+    pixels[30, 2, 1] = value
+    tags = [(42113, 2, 0, nodata, True)] if nodata else []
+    tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="rgb", extratags=tags)
+    with (
+        open_image_file(tmp_path / "a.tif") as file,
+        pytest.raises(UserError, match=r"a\.tif: pixels that are NaN, infinite or the nodata value .*row 31\)"),
+    ):
         _ = file.header
 
 

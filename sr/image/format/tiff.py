@@ -27,7 +27,7 @@ from sr.image.format.tiff_write import TiffWriter
 from sr.image.limits import check_decoded_size
 from sr.image.pillow_file import find_stored_box, turn_upright
 from sr.image.pillow_writer import fit_metadata
-from sr.image.tiff import DNG_VERSION, MASK, REDUCED
+from sr.image.tiff import DNG_VERSION, GDAL_NODATA, MASK, REDUCED
 
 OLD_JPEG = 6  # compression, of TIFF 6.0
 PIXEL_TAGS = {
@@ -51,6 +51,8 @@ class TiffImage(ImageFile):
         self._frame = -1
         self._open_page(0)
         self.is_windowed = self._segments.is_windowed and self._orientation < 5
+        if not self.is_windowed:
+            check_decoded_size(path, *self._upright_size, self._segments.pixel_bytes)
         self.has_palette = self._converter.photometric == PALETTE
 
     @cached_property
@@ -124,11 +126,7 @@ class TiffImage(ImageFile):
                 for top in range(0, self._segments.height, SCANNED_ROWS):
                     rows = min(SCANNED_ROWS, self._segments.height - top)
                     pixels, _ = self._converter.convert(self._segments.read(top, 0, rows, self._segments.width))
-                    if not np.isfinite(pixels).all():
-                        raise UnsupportedImageError(
-                            f"{self.path}: pixels that are NaN or infinite (the first one in row {self._find_row(pixels, top)}); "
-                            "replace them by numbers first"
-                        )
+                    self._require_data(pixels, top)
                     low, high = min(low, float(pixels.min())), max(high, float(pixels.max()))
         self._open_page(0)
         is_integer = self._segments.page.dtype.kind in "iu"
@@ -136,8 +134,18 @@ class TiffImage(ImageFile):
             return 0.0, 1.0
         return low, high if high > low else low + 1.0
 
-    def _find_row(self, pixels: np.ndarray, top: int) -> int:
-        return top + int(np.argmax(~np.isfinite(pixels).all(axis=(1, 2)))) + 1
+    def _require_data(self, pixels: np.ndarray, top: int) -> None:
+        """Raise `UnsupportedImageError` if pixels are NaN, infinite, or the value that a GeoTIFF has where data are missing."""
+        page = self._segments.page
+        has_data = np.isfinite(pixels)
+        if GDAL_NODATA in page.tags:
+            has_data &= pixels != np.float32(page.nodata)
+        if not has_data.all():
+            row = top + int(np.argmax(~has_data.all(axis=(1, 2)))) + 1
+            raise UnsupportedImageError(
+                f"{self.path}: pixels that are NaN, infinite or the nodata value (the first one in row {row}); "
+                "replace them by numbers first"
+            )
 
 
 class TiffFormat(FileFormat):
