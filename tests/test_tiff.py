@@ -14,6 +14,7 @@ from sr.image.damage import UnsupportedImageError
 from sr.image.file_format import Frame, Header, Metadata, Window, WriteOptions
 from sr.image.format.tiff import FORMAT, TiffImage
 from sr.image.format.tiff_write import TiffWriter
+from sr.image.metadata import list_lost_parts
 from sr.image.read import open_image_file
 from sr.runtime.error import UserError
 
@@ -263,7 +264,7 @@ def write_exif_source(path: Path) -> None:
 
     exif = Image.Exif()
     exif.update({270: "a description", 271: "Maker", 306: "2026:11:28 12:00:00"})
-    exif.update({42113: "-9999", 33550: (1.0, 1.0, 0.0), 700: b"<x:xmpmeta/>"})
+    exif.update({42113: "-9999", 33550: (1.0, 1.0, 0.0), 700: b"<x:xmpmeta/>", 33723: b"\x1c\x02\x19\x00\x03key"})
     exif.get_ifd(34665).update({33434: 1 / 250, 36867: "2026:11:28 12:00:01"})
     exif[34665] = 0  # or else Pillow does not save it
     Image.fromarray(RGB8).save(path, exif=exif, dpi=(300, 300))
@@ -273,6 +274,8 @@ def test_metadata_are_copied_and_geographic_ones_named(tmp_path: Path) -> None:
     write_exif_source(tmp_path / "a.tif")
     with open_image_file(tmp_path / "a.tif") as file:
         assert file.metadata.unread == ("GeoTIFF tags", "nodata value -9999")
+        assert "IPTC" not in list_lost_parts(file, file.header, FORMAT.held)
+        assert "IPTC" in list_lost_parts(file, file.header._replace(format="PNG"), FORMAT.held)
     copy(tmp_path / "a.tif", tmp_path / "b.tif")
     with tifffile.TiffFile(tmp_path / "b.tif") as tiff:
         tags = tiff.pages[0].tags
@@ -281,6 +284,7 @@ def test_metadata_are_copied_and_geographic_ones_named(tmp_path: Path) -> None:
         assert tags["ExifTag"].value["DateTimeOriginal"] == "2026:11:28 12:00:01"
         assert (tags["XResolution"].value, int(tags["ResolutionUnit"].value)) == ((300, 1), 2)
         assert tags[700].value == b"<x:xmpmeta/>"
+        assert bytes(tags[33723].value) == b"\x1c\x02\x19\x00\x03key"
         assert 33550 not in tags
         assert 42113 not in tags
 

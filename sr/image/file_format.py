@@ -53,7 +53,7 @@ class Metadata(NamedTuple):
     loops: int | None = None  # 0: for ever
     texts: dict[str, str] = {}  # noqa: RUF012  a NamedTuple's default is never changed
     unread: tuple[str, ...] = ()  # names of what no result gets: `GeoTIFF tags`, `IPTC`
-    native: Any = None  # what only the same format understands, such as the tags of a GeoTIFF
+    native: Any = None  # what only the same format writes, such as IPTC in TIFF; its `names` are lost in others
 
 
 class Frame(NamedTuple):

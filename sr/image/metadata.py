@@ -44,6 +44,8 @@ def list_lost_parts(file: ImageFile, result: Header, held: tuple[str, ...]) -> l
     if metadata.dpi and "dpi" not in held and round(metadata.dpi[0]) not in (0, 1, *SCREEN_DPI):
         lost.append(f"resolution ({metadata.dpi[0]:.0f} DPI)")
     lost += ["XMP"] * bool(metadata.xmp and "xmp" not in held)
+    if result.format != header.format:
+        lost += getattr(metadata.native, "names", ())
     lost += ["text"] * (_has_texts(metadata) and "texts" not in held)
     if result.frames > 1:
         lost += ["durations"] * bool(metadata.durations and "durations" not in held)

@@ -48,6 +48,11 @@ class TiffNative(NamedTuple):
     compression: int = 8  # the tag of the first page
     iptc: Entry | None = None
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Return the names of what a result of another format has not."""
+        return ("IPTC",) if self.iptc else ()
+
 
 def read_metadata(path: Path, is_converted: bool) -> Metadata:
     """Return the metadata of a file's first page. `is_converted`: its pixels are sRGB, whatever its color profile says.
