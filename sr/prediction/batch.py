@@ -50,13 +50,13 @@ class Batch:
         is_finished = [not config["overwrite"] and self._is_finished(job) for job in jobs]
         self.jobs = [job for job, is_done in zip(jobs, is_finished, strict=True) if not is_done]
         self.finished = [job for job, is_done in zip(jobs, is_finished, strict=True) if is_done]
-        self._done, self._bytes, self._pixels = 0, 0, 0  # of the results
+        self._bytes, self._pixels = 0, 0  # of the results
         self._size = (0, 0)  # height and width of the last result
         self._failures: list[Failure] = []
         self._failed_before = 0
-        self._lost: dict[str, list[str]] = {}  # what is in a file and not in its result -> names of the files
         self._results: list[Job] = []  # that were upscaled
         self._niqe: list[Naturalness] = []
+        self._lost: dict[str, list[str]] = {}  # what is in a file and not in its result -> names of the files
         self._notes: dict[str, list[str]] = {}  # what else there is to say -> names of the files
 
     def list_new(self) -> list[Job]:
@@ -125,7 +125,6 @@ class Batch:
     def _finish(self, job: Job, result: UpscaleResult) -> None:
         """Count a result and enter it in the manifest."""
         size, (height, width) = job.target.stat().st_size, result.size
-        self._done += 1
         self._bytes += size
         self._pixels += height * width * result.frames
         self._size = result.size
@@ -139,13 +138,14 @@ class Batch:
             "bytes": size, "seconds": round(result.seconds, 3), "sha256": hash_file(job.target),
             "digest": self._digests[job.target], "lost": result.lost, "notes": result.notes,
         }  # fmt: skip
+        if self.manifest:
+            self.manifest.record(job.target, entry)
         if self.config["niqe"]:
             niqe = measure_niqe(job.source, job.target)
             self._niqe.append(niqe)
             self._print(f"{format_name(job.source.name)}: {niqe.describe()}")
-            entry["niqe"] = niqe._asdict()
-        if self.manifest:
-            self.manifest.record(job.target, entry)
+            if self.manifest:
+                self.manifest.record(job.target, {**entry, "niqe": niqe._asdict()})
 
     def _write_preview(self) -> None:
         """Write the sheet of `preview=true`, also of images that were finished before."""
@@ -184,7 +184,7 @@ class Batch:
         return f"into {format_name(self.output.path)}" if self.output.path else "next to their originals"
 
     def _describe_state(self) -> str:
-        return f"{self._done} of {format_count(len(self.jobs), 'image')} upscaled {self._describe_place()}"
+        return f"{len(self._results)} of {format_count(len(self.jobs), 'image')} upscaled {self._describe_place()}"
 
     def _report_notes(self) -> None:
         """Print what the files hold and their results do not, in one line, and other notes in a line each."""
@@ -204,21 +204,16 @@ class Batch:
         finished = [f"{format_count(len(self.finished), 'image')} finished before"] if self.finished else []
         if self._failures:
             count, hidden = len(self._failures), len(self._failures) - MAX_FAILURES
-            more = (
-                f" ({hidden} more in {self.manifest.path})"
-                if hidden > 0 and self.manifest and self.manifest.path.exists()
-                else ""
-            )
-            done = f"{format_count(self._done, 'image')} upscaled {self._describe_place()} {cost}"
-            rest = done if self._done else "nothing was written"
+            has_list = hidden > 0 and self.manifest is not None and self.manifest.path.exists()
+            more = f" ({hidden} more in {self.manifest.path})" if has_list else ""
+            done = f"{format_count(len(self._results), 'image')} upscaled {self._describe_place()} {cost}"
+            rest = done if len(self._results) else "nothing was written"
             failed = f"{count} of {len(self.jobs) + self._failed_before} images could not be upscaled, see above{more}"
             raise UserError("; ".join([failed, rest, *finished]))
-        place = (
-            f"into {format_name(self.jobs[0].target)}"
-            if is_single and not self.output.is_stdout
-            else self._describe_place()
-        )
-        done = [f"{format_count(self._done, 'image')} upscaled {label} {place} {cost}"] if self.jobs else []
+        place = self._describe_place()
+        if is_single and not self.output.is_stdout:
+            place = f"into {format_name(self.jobs[0].target)}"
+        done = [f"{format_count(len(self._results), 'image')} upscaled {label} {place} {cost}"] if self.jobs else []
         self._print("; ".join([*done, *finished]))
 
 

@@ -26,7 +26,7 @@ from sr.prediction.jobs import (
 from sr.prediction.manifest import NAME as MANIFEST_NAME
 from sr.prediction.manifest import Manifest
 from sr.prediction.result_size import ResultSize, parse_size
-from sr.prediction.sources import InputImage, LeftOut, Sources, describe_left_out, find_sources
+from sr.prediction.sources import InputImage, LeftOut, Sources, describe_left_out, find_sources, format_name
 from sr.prediction.standard_streams import StandardStreams
 from sr.pretrained.networks import find_default, list_networks
 from sr.runtime.error import UserError
@@ -66,8 +66,8 @@ def _upscale(config: Mapping[str, Any], sources: Sources, output: Output, result
     if len(images) == 1 and failures:
         raise failures[0].error
     model, name = _load_model(config, result_size, probed)
-    jobs, more_left_out, more_failures = list_jobs(probed, output, result_size, model.scale)
-    left_out, failures = [*left_out, *more_left_out], [*failures, *more_failures]
+    jobs, more_failures = list_jobs(probed, output, result_size, model.scale)
+    failures += more_failures
     if len(images) == 1 and failures:
         raise failures[0].error
     require_depth(jobs, config["depth"])
@@ -95,7 +95,11 @@ def _open_manifest(output: Output, sources: Sources) -> Manifest | None:
     """
     is_folder = output.path is not None and not output.is_file
     folder = output.path if is_folder else output.path.parent if output.path else sources.folder
-    if folder is None or output.is_stdout or (folder.exists() and not os.access(folder, os.W_OK)):
+    if output.is_stdout:
+        return None
+    if folder is None or (folder.exists() and not os.access(folder, os.W_OK)):
+        place = f"{format_name(folder)} is read-only" if folder else "the images are on several drives"
+        print_note(f"no manifest is written, for {place}: the next start will not recognize what is finished")
         return None
     return Manifest(folder, is_hidden=not is_folder)
 

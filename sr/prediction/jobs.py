@@ -11,7 +11,7 @@ import torch
 from sr.image.file_format import FileFormat, Header
 from sr.image.formats import KINDS_BY_SUFFIX, find_format
 from sr.prediction.result_size import ResultSize
-from sr.prediction.sources import InputImage, LeftOut, format_name, format_names
+from sr.prediction.sources import InputImage, format_name, format_names
 from sr.runtime.error import UserError
 
 MAX_NAMES = 5  # of files in a message
@@ -47,7 +47,6 @@ class Job(NamedTuple):
     format: FileFormat  # of the target
     header: Header  # of the source
     size: tuple[int, int] | None  # height and width of the result; None: the network's scale times the source's
-    is_named: bool
 
     def count_pixels(self, scale: int) -> int:
         """Return the pixels of the result."""
@@ -108,11 +107,11 @@ def require_writable(file_format: FileFormat, typed: str) -> FileFormat:
 
 def list_jobs(
     images: Sequence[ProbedImage], output: Output, result_size: ResultSize, scale: int
-) -> tuple[list[Job], list[LeftOut], list[Failure]]:
-    """Return the jobs, sources that are left out because they are results of others, and sources that have no result.
+) -> tuple[list[Job], list[Failure]]:
+    """Return the jobs, and the images that cannot have a result.
 
     Raises a `UserError` if two images would get one target, also where capital and small letters are the same, or one
-    would get the file of another.
+    would replace another.
     """
     jobs, failures = [], []
     for source, header in images:
@@ -120,7 +119,7 @@ def list_jobs(
             jobs.append(_create_job(source, header, output, result_size, scale))
         except UserError as error:
             failures.append(Failure(source.path, error))
-    jobs, left_out = _leave_targets_out(jobs, output)
+    _require_no_source(jobs, output)
     targets: dict[str, Job] = {}
     for job in jobs:
         key = unicodedata.normalize("NFC", str(job.target)).casefold()
@@ -133,7 +132,7 @@ def list_jobs(
                 f"{names[0]} and {names[1]} would both become {result}: rename one, or upscale them separately"
             )
         targets[key] = job
-    return jobs, left_out, failures
+    return jobs, failures
 
 
 def require_new(targets: Iterable[Path], output: Output) -> None:
@@ -199,7 +198,7 @@ def _create_job(source: InputImage, header: Header, output: Output, result_size:
             f"{format_name(source.path)}: the name of its result would be {length} bytes long, and {MAX_NAME_BYTES} is the "
             "limit; rename it, or name the result: output=FILE"
         )
-    return Job(source.path, target, file_format, header, size, source.is_named)
+    return Job(source.path, target, file_format, header, size)
 
 
 def _choose_format(header: Header) -> FileFormat:
@@ -210,18 +209,13 @@ def _choose_format(header: Header) -> FileFormat:
     return find_format("jpeg" if header.dtype == torch.uint8 and not header.has_alpha and header.frames == 1 else "png")
 
 
-def _leave_targets_out(jobs: list[Job], output: Output) -> tuple[list[Job], list[LeftOut]]:
-    """Leave out what was found in a folder and is the result of another image there: photo_x2.png next to photo.png."""
-    sources = {os.path.realpath(job.source): job for job in jobs}
-    left_out = []
+def _require_no_source(jobs: Sequence[Job], output: Output) -> None:
+    """Raise if a target is an image that is to be upscaled, which would be lost; not even `overwrite` replaces that."""
+    sources = {os.path.realpath(job.source): job.source for job in jobs}
     for job in jobs:
-        result = sources.get(os.path.realpath(job.target))
-        if result is None:
-            continue
-        if result.is_named or result is job:
+        replaced = sources.get(os.path.realpath(job.target))
+        if replaced is not None:
             raise UserError(
-                f"{output.option}: expected another file than input={format_name(result.source)}; choose another name"
+                f"{output.option}: expected another file than input={format_name(replaced)}, which would be replaced by the "
+                f"result of {format_name(job.source.name)}; choose another output, or remove that file if it is a result"
             )
-        left_out.append(LeftOut(result.source, f"the result of {format_name(job.source.name)}"))
-    results = {entry.path for entry in left_out}
-    return [job for job in jobs if job.source not in results], left_out
