@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from sr.image.damage import import_decoder, report_damage
+from sr.image.png import find_wrong_checksum
 
 
 def decode_png16(path: Path) -> np.ndarray:
@@ -14,6 +15,8 @@ def decode_png16(path: Path) -> np.ndarray:
     """
     imagecodecs = import_decoder("imagecodecs", path, "a PNG file with 16 bits per channel")
     with report_damage(path):
+        if damage := find_wrong_checksum(path):  # before libpng prints a warning of its own
+            raise ValueError(damage)
         array = imagecodecs.png_decode(path.read_bytes())
         if array.dtype != np.uint16:
             raise ValueError(f"expected 16 bits per channel, found {array.dtype.itemsize * 8}")

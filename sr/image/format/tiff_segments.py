@@ -25,6 +25,7 @@ class SegmentReader:
         self.path, self.page = path, page
         self.height, self.width, self.samples = page.imagelength, page.imagewidth, page.samplesperpixel
         self.is_planar = page.planarconfig == 2 and self.samples > 1
+        self._is_gdal = any(tag in page.tags for tag in (*GEO_TAGS, GDAL_METADATA, GDAL_NODATA))
         self._decoded: dict[int, np.ndarray] = {}
         if min(self.height, self.width, self.samples) < 1:
             raise ValueError(f"its header announces {self.width}×{self.height} pixels of {self.samples} samples")
@@ -157,9 +158,7 @@ class SegmentReader:
 
     def _is_sparse(self, index: int) -> bool:
         """Return True for a block that GDAL has left out because it holds no data."""
-        page = self.page
-        is_gdal = any(tag in page.tags for tag in (*GEO_TAGS, GDAL_METADATA, GDAL_NODATA))
-        return is_gdal and page.dataoffsets[index] == 0 and page.databytecounts[index] == 0
+        return self._is_gdal and self.page.dataoffsets[index] == 0 and self.page.databytecounts[index] == 0
 
 
 def check_jpeg_size(data: bytes, height: int, width: int) -> None:
