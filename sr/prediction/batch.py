@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from sr.checkpoint.load import LoadedNet
 from sr.image.file_format import WriteOptions
+from sr.image.read import open_image_file
 from sr.image.write import write_png
 from sr.prediction.jobs import Failure, Job, Output
 from sr.prediction.manifest import Manifest, digest_job, digest_net, hash_file
@@ -166,7 +167,26 @@ class Batch:
             tqdm.write(f"skipped: {failure.error}", file=sys.stderr)
 
     def _is_finished(self, job: Job) -> bool:
-        return self.manifest is not None and self.manifest.is_finished(job.target, self._digests[job.target])
+        manifest, digest = self.manifest, self._digests[job.target]
+        if manifest is None or manifest.is_finished(job.target, digest):
+            return manifest is not None
+        if not manifest.is_written(job.target, digest) or not self._is_complete(job):
+            return False
+        height, width = job.compute_size(self.model.scale)
+        manifest.record(job.target, {
+            "source": str(job.source.absolute()), "width": width, "height": height, "bytes": job.target.stat().st_size,
+            "sha256": hash_file(job.target), "digest": digest,
+        })  # fmt: skip
+        return True
+
+    def _is_complete(self, job: Job) -> bool:
+        """Return True if a result can be decoded: after a power failure a file may be empty that was written."""
+        try:
+            with open_image_file(job.target) as file:
+                pixels = file.read(file.header.frames - 1).pixels
+        except UserError:
+            return False
+        return tuple(pixels.shape[-2:]) == job.compute_size(self.model.scale)
 
     def _close_manifest(self, left_out: Sequence[LeftOut]) -> None:
         if self.manifest is None:

@@ -48,9 +48,13 @@ class Job(NamedTuple):
     header: Header  # of the source
     size: tuple[int, int] | None  # height and width of the result; None: the network's scale times the source's
 
+    def compute_size(self, scale: int) -> tuple[int, int]:
+        """Return height and width of the result of a network of this scale."""
+        return self.size or (scale * self.header.height, scale * self.header.width)
+
     def count_pixels(self, scale: int) -> int:
-        """Return the pixels of the result."""
-        height, width = self.size or (scale * self.header.height, scale * self.header.width)
+        """Return the pixels of the result, of all frames."""
+        height, width = self.compute_size(scale)
         return height * width * self.header.frames
 
 

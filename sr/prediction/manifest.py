@@ -77,9 +77,13 @@ class Manifest:
         entry = self.entries.get(self._name(target), {})
         return entry.get("digest") == digest and "bytes" not in entry
 
+    def is_written(self, target: Path, digest: str) -> bool:
+        """Return True if a process was killed between writing the result of this digest and noting it."""
+        return self.is_begun(target, digest) and not self.entries[self._name(target)]["existed"] and target.exists()
+
     def begin(self, target: Path, digest: str) -> None:
         """Note that the work on a result begins; raise `DiskError` if that is not possible."""
-        self.record(target, {"digest": digest})
+        self.record(target, {"digest": digest, "existed": os.path.lexists(target)})
 
     def record(self, target: Path, entry: Entry) -> None:
         """Append the entry of a result to the journal; raise `DiskError` if that is not possible."""
