@@ -141,7 +141,7 @@ def test_what_a_killed_process_has_written_is_finished_and_the_rest_is_done_agai
     before = list_states(Path("out"))
     upscale()
     after = list_states(Path("out"))
-    assert [name for name in after if after[name] != before[name]] == ["c_x2.png", "d_x2.png"]
+    assert {name for name in after if after[name] != before[name]} == {"c_x2.png", "d_x2.png"}
     files = [".mine.part", "a_x2.png", "b_x2.png", "c_x2.png", "d_x2.png", "predict.json"]
     assert sorted(os.listdir("out")) == files  # noqa: PTH208
     noted = {image["target"]: image["sha256"] for image in read_manifest()["images"]}
