@@ -1,6 +1,7 @@
 """Damaged files of all formats: each gives an image of the announced size, or one line that names it; nothing else, and fast."""
 
 import contextlib
+import gzip
 import json
 import signal
 import struct
@@ -100,6 +101,12 @@ def test_a_sample_of_damaged_files_is_read_or_named(tmp_path: Path, sources: dic
 @pytest.mark.parametrize("seed", [1, 2])
 def test_1000_damaged_files_are_read_or_named(tmp_path: Path, sources: dict[str, bytes], seed: int) -> None:
     assert check_files(tmp_path, sources, mutate(sources, 1000, seed)) == []
+
+
+def test_a_bomb_of_gzip_is_not_unpacked(tmp_path: Path, sources: dict[str, bytes]) -> None:
+    (tmp_path / "a.png").write_bytes(gzip.compress(sources["rgb.png"] + bytes(50_000_000), 1))
+    with pytest.raises(UserError, match=r"a\.png: this is a PNG file that is compressed by gzip; unpack it first"):
+        open_image_file(tmp_path / "a.png")
 
 
 class Largest:

@@ -15,6 +15,8 @@ from sr.image.formats import find_format, identify_kind
 from sr.runtime.error import UserError
 from sr.runtime.special_file import describe_special_file
 
+GZIP = b"\x1f\x8b"
+
 
 class DecodedImage(NamedTuple):
     """A decoded 8-bit image, with its alpha channel and color profile."""
@@ -39,6 +41,9 @@ def open_image_file(path: Path) -> ImageFile:
         raise UserError(f"{path}: this is not an image, whatever its name says; {ADVICE}")
     if not kind.is_read:
         raise UnsupportedImageError(f"{path}: this is {kind.title}; sr does not read {kind.name} yet: {kind.advice}")
+    with path.open("rb") as file:
+        if file.read(2) == GZIP:
+            raise UnsupportedImageError(f"{path}: this is {kind.title} that is compressed by gzip; unpack it first")
     return find_format(kind.name).open(path)
 
 
