@@ -54,7 +54,7 @@ class Manifest:
         self.entries = self._read()
         self._left = {journal: _read_journal(journal) for journal in self.folder.glob(JOURNALS)}
         for entries in self._left.values():
-            self.entries |= entries
+            _merge(self.entries, entries)
 
     def list_results(self) -> set[str]:
         """Return the absolute paths of all results, the sheets of `preview=true` among them."""
@@ -121,7 +121,7 @@ class Manifest:
             with _lock_folder(self.folder):
                 entries, journals = self._read(), [path for path in self.folder.glob(JOURNALS) if self._is_ended(path)]
                 for journal in journals:
-                    entries |= _read_journal(journal)
+                    _merge(entries, _read_journal(journal))
                 images = [
                     {"target": target, **entry}
                     for target, entry in sorted(entries.items())
@@ -184,6 +184,14 @@ def hash_file(path: Path) -> str:
     """Return the SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _merge(entries: dict[str, Entry], others: dict[str, Entry]) -> None:
+    """Add entries to the first ones, whatever their order in time: what is begun again has a result of the same digest."""
+    for target, entry in others.items():
+        known = entries.get(target, {})
+        if "bytes" in entry or known.get("digest") != entry.get("digest"):
+            entries[target] = entry
 
 
 def _read_journal(path: Path) -> dict[str, Entry]:
