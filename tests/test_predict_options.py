@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,10 @@ from test_predict import LIGHTER, open_image, run_predict, save_checkpoint
 from sr.image.file_format import Header
 from sr.image.read import read_image
 from sr.image.resize import imresize
+from sr.prediction import files
+from sr.prediction.jobs import ProbedImage
 from sr.prediction.result_size import parse_size
+from sr.prediction.sources import InputImage
 from sr.runtime.error import UserError
 
 Upscale = Callable[..., None]
@@ -74,6 +78,29 @@ def test_what_is_impossible_is_said_before_anything_is_written(
     with pytest.raises(UserError, match=message):
         upscale(**options)
     assert not Path("out").exists()
+
+
+@pytest.mark.parametrize(
+    ("outscale", "size", "scale"),
+    [
+        (None, None, 2),
+        (1.5, None, 2),
+        (2.0, None, 2),
+        (2.5, None, 3),
+        (9.0, None, 4),
+        (None, "x100", 3),
+        (None, "60x", 2),
+    ],
+)
+def test_without_checkpoint_the_smallest_network_is_taken_that_is_enough(
+    monkeypatch: pytest.MonkeyPatch, outscale: float | None, size: str | None, scale: int
+) -> None:
+    """Of images of 41×60 and 60×41 (height and width)."""
+    networks = [SimpleNamespace(scale=scale, package=None) for scale in (4, 2, 3)]
+    networks.append(SimpleNamespace(scale=8, package="other"))
+    monkeypatch.setattr(files, "list_networks", lambda: networks)
+    images = [ProbedImage(InputImage(Path("a.png")), Header(*size, "color")) for size in ((41, 60), (60, 41))]
+    assert files._choose_scale(parse_size(outscale, size), images) == scale
 
 
 def test_one_image_of_another_aspect_ratio_does_not_end_the_batch(
