@@ -9,8 +9,8 @@ run: .venv/ready  ## train on the sample photographs, test and track (about two 
 test: .venv/ready  ## run the fast tests (about three minutes)
 	$(PY) -m pytest -n 2 -q $(ARGS)
 
-slow: .venv/ready  ## run the tests that are slow (many minutes); CI runs both
-	$(PY) -m pytest -m slow -n 2 -q $(ARGS)
+slow: .venv/ready  ## run the tests that are slow (many minutes, of which most is waiting); CI runs both
+	$(PY) -m pytest -m slow -n 4 --dist worksteal -q $(ARGS)
 
 lint: .venv/ready  ## check style, formatting, import layers and language
 	.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/lint-imports && $(PY) tests/language.py

@@ -48,9 +48,34 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "group(name): run the test for every YAML of this config group")
-    config.addinivalue_line("markers", "slow: left out of make test; make slow runs these alone")
+    config.addinivalue_line("markers", "slow(seconds): left out of make test; make slow runs these alone")
     if config.getoption("--config-dir"):
         sys.path.insert(0, str(Path(config.getoption("--config-dir")).resolve()))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Put the longest tests, `slow(seconds)`, first in what each process of `--dist worksteal` begins with.
+
+    It divides the list into one part for each process, and at the end takes tests from the processes that have most left.
+    """
+    processes = getattr(config, "workerinput", {}).get("workercount", 1)
+    long = sorted(filter(get_seconds, items), key=get_seconds, reverse=True)
+    rest = [item for item in items if not get_seconds(item)]
+    bounds = [k * len(items) // processes for k in range(processes + 1)]
+    items.clear()
+    for k in range(processes):
+        first = long[k::processes]
+        count = bounds[k + 1] - bounds[k] - len(first)
+        items += first + rest[:count]
+        del rest[:count]
+    items += rest
+
+
+def get_seconds(item: pytest.Item) -> float:
+    """Return how long a slow test takes, or 0 if it is not marked with a time."""
+    marker = item.get_closest_marker("slow")
+    return marker.args[0] if marker and marker.args else 0
 
 
 def pytest_collection_finish() -> None:

@@ -152,6 +152,7 @@ def check_no_secret(runs: Path, *said: str) -> None:
     assert SECRET not in "".join(said)
 
 
+@pytest.mark.slow(40)
 def test_a_run_whose_address_has_the_password(
     server: LocalServer, world: Path, tmp_path: Path, monkeypatch: Any
 ) -> None:
@@ -227,6 +228,7 @@ def test_an_outage_and_a_deleted_experiment_lose_nothing(
     check_no_secret(tmp_path, *said, *more, *capfd.readouterr())
 
 
+@pytest.mark.slow(40)
 def test_eight_runs_at_once(server: LocalServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log_in(monkeypatch)
     program = f"""

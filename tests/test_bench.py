@@ -135,7 +135,7 @@ def test_commands_of_a_sweep_are_timed_together(monkeypatch: pytest.MonkeyPatch)
         sweep.run_commands([["seed=1"]])
 
 
-@pytest.mark.slow
+@pytest.mark.slow(25)
 def test_a_sweep_is_timed_by_its_command() -> None:
     time = sweep.run_commands([sweep._list_sweep_words(2, 2)])
     assert time.total > time.first_run > 0 < time.steps_per_second

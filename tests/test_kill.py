@@ -1,13 +1,15 @@
 """Runs that are killed at any moment and resumed: weights, points and images equal those of a run that was not killed.
 
 `SR_KILLS` is the number of kills in all. Processes are forked from one that has imported everything, which saves ten
-seconds for each.
+seconds for each; the processes that send to MLflow are forked from the runs.
 """
 
 import contextlib
+import json
 import multiprocessing
 import os
 import random
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -22,6 +24,7 @@ from test_exact import GAN, find_differences
 from sr.record.identity import read_identity
 from sr.record.journal_format import JOURNAL_FILE, drop_superseded, list_points, read_entries
 from sr.record.machine import MACHINE_METRICS
+from sr.track import sender
 from sr.track.mlflow_format import convert_metric_name, name_image_files
 
 KILLS = int(os.environ.get("SR_KILLS", "20"))
@@ -56,9 +59,43 @@ def child(words: list[str], log: Path) -> None:
     os.environ.pop("SR_RUNS", None)
     multiprocessing.set_start_method("fork", force=True)  # as in a process of its own: loaders end with their run
     sys.argv = ["sr-run", *words]
+    import sr.track.mlflow
     from sr.run import main
 
+    sr.track.mlflow.start_sender = ForkedSender
     main()
+
+
+class ForkedSender:
+    """What `sr.track.mlflow` uses of a `subprocess.Popen` of the sender: a process of its own that is forked from the run."""
+
+    def __init__(self, folder: Path, uri: str, runs: Path, orphans: list[Path]) -> None:
+        (order_end, orders), (answers, answer_end) = os.pipe(), os.pipe()
+        self.pid = os.fork()
+        if self.pid == 0:
+            os.setsid()
+            os.dup2(order_end, 0)
+            os.dup2(answer_end, 1)
+            for end in (order_end, orders, answers, answer_end):
+                os.close(end)
+            try:
+                sender.main()
+            finally:
+                os._exit(0)
+        os.close(order_end)
+        os.close(answer_end)
+        self.stdin, self.stdout = os.fdopen(orders, "w"), os.fdopen(answers)
+        order = {"folder": str(folder), "uri": uri, "runs": str(runs), "orphans": [str(orphan) for orphan in orphans]}
+        self.stdin.write(f"{json.dumps(order)}\n")
+        self.stdin.flush()
+
+    def kill(self) -> None:
+        os.kill(self.pid, signal.SIGKILL)  # of one that has ended nothing is left but its exit code
+
+    def communicate(self) -> None:
+        os.waitpid(self.pid, 0)
+        self.stdin.close()
+        self.stdout.close()
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +188,7 @@ class Runs:
         return ended
 
 
-@pytest.mark.slow
+@pytest.mark.slow(50)
 @pytest.mark.parametrize(("model", "workers"), CASES)
 def test_a_killed_and_resumed_run_equals_an_uninterrupted_one(
     model: str, workers: int, fork: Any, world: Path, tmp_path: Path

@@ -53,6 +53,7 @@ def page() -> Iterator[Any]:
         ("model.adversarial", ["vanilla", "hinge"], GAN, GAN_LOSSES),
     ],
 )
+@pytest.mark.slow(50)
 def test_the_page_shows_what_two_runs_differ_in(
     key: str,
     choices: list[str],

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,10 +16,12 @@ from sr.benchmark.fault_proxy import FaultProxy
 from sr.record.journal_format import JOURNAL_FILE, drop_superseded, list_points, read_entries
 from sr.track.local_server import LocalServer
 from sr.track.mlflow_format import convert_metric_name, name_image_files
+from sr.track.sync import sync_runs
 
 pytestmark = pytest.mark.slow
 
 STEPS = 360
+PATIENCE = 20.0  # seconds that the end of a run waits for its server
 WORDS = (
     f"trainer.max_steps={STEPS}", "trainer.val_check_interval=120", "trainer.accelerator=cpu", "model.net.width=8",
     "model.net.depth=2", "track.panels=2",
@@ -33,7 +36,8 @@ def server() -> Iterator[LocalServer]:
 
 def begin(uri: str, runs: Path, *words: str) -> subprocess.Popen[str]:
     variables = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "sr.run", *WORDS, f"track.uri={uri}", f"paths.runs={runs}", *words]
+    code = f"import sr.track.mlflow; sr.track.mlflow.FINISH_TIMEOUT = {PATIENCE}; from sr.run import main; main()"
+    command = [sys.executable, "-c", code, *WORDS, f"track.uri={uri}", f"paths.runs={runs}", *words]
     return subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=variables)
 
 
@@ -72,43 +76,39 @@ def check(uri: str, run: Path) -> None:
     assert stored.info.status == "FINISHED"
 
 
-def sync(run: Path) -> None:
-    done = subprocess.run([sys.executable, "-m", "sr.sync", str(run)], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+def sync(run: Path) -> bool:
+    return sync_runs([str(run)], str(run.parent))
 
 
-def test_server_killed_and_not_restarted_before_the_end(tmp_path: Path) -> None:
-    server = LocalServer()
-    server.start()
-    run = begin(server.uri, tmp_path / "runs")
-    wait_for(lambda: is_training(tmp_path / "runs"))
+@pytest.mark.slow(50)
+def test_server_killed_and_not_restarted_before_the_end(server: LocalServer, tmp_path: Path) -> None:
+    run = begin(server.uri, tmp_path)
+    wait_for(lambda: is_training(tmp_path))
     server.kill()
     said = ends_well(run)
     assert said.count("does not answer") == 1
     assert "python -m sr.sync" in said
-    assert (
-        subprocess.run([sys.executable, "-m", "sr.sync", str(folder(tmp_path / "runs"))], check=False).returncode == 1
-    )
+    assert not sync(folder(tmp_path))
     server.start()
     for _ in range(2):  # the second changes nothing
-        sync(folder(tmp_path / "runs"))
-        check(server.uri, folder(tmp_path / "runs"))
-    server.kill()
+        assert sync(folder(tmp_path))
+        check(server.uri, folder(tmp_path))
 
 
-def test_server_killed_and_restarted_during_the_run(tmp_path: Path) -> None:
-    server = LocalServer()
-    server.start()
-    run = begin(server.uri, tmp_path / "runs", "model.net.width=64", "model.net.depth=6")
-    wait_for(lambda: is_training(tmp_path / "runs"))
+@pytest.mark.slow(50)
+def test_server_killed_and_restarted_during_the_run(server: LocalServer, tmp_path: Path) -> None:
+    run = begin(server.uri, tmp_path)
+    wait_for(lambda: is_training(tmp_path))
+    run.send_signal(signal.SIGSTOP)  # so that it does not end before the server is back; the process that sends goes on
     server.kill()
     server.start()
+    run.send_signal(signal.SIGCONT)
     ends_well(run)
-    sync(folder(tmp_path / "runs"))  # where it was not back soon enough
-    check(server.uri, folder(tmp_path / "runs"))
-    server.kill()
+    assert sync(folder(tmp_path))  # where it was not back soon enough
+    check(server.uri, folder(tmp_path))
 
 
+@pytest.mark.slow(60)
 def test_server_that_answers_three_seconds_late(server: LocalServer, tmp_path: Path) -> None:
     with FaultProxy(server.port) as proxy:
         run = begin(proxy.uri, tmp_path)
@@ -116,7 +116,7 @@ def test_server_that_answers_three_seconds_late(server: LocalServer, tmp_path: P
         proxy.set_mode("delayed")
         ends_well(run)
         proxy.set_mode("open")
-        sync(folder(tmp_path))
+        assert sync(folder(tmp_path))
     check(server.uri, folder(tmp_path))
 
 
@@ -127,5 +127,5 @@ def test_server_that_answers_500_from_the_start(server: LocalServer, tmp_path: P
         said = ends_well(begin(proxy.uri, tmp_path))
         assert proxy.set_mode("open") > 1  # it was tried again
         assert said.count("does not answer") == 1
-        sync(folder(tmp_path))
+        assert sync(folder(tmp_path))
     check(server.uri, folder(tmp_path))
