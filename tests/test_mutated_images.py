@@ -109,6 +109,20 @@ def test_a_bomb_of_gzip_is_not_unpacked(tmp_path: Path, sources: dict[str, bytes
         open_image_file(tmp_path / "a.png")
 
 
+def test_a_frame_that_would_make_the_canvas_of_a_gif_huge_is_an_error(
+    tmp_path: Path, sources: dict[str, bytes]
+) -> None:
+    data = bytearray(sources["frames.gif"])
+    places = [k for k in range(13, len(data) - 9) if data[k : k + 9] == struct.pack("<BHHHH", 44, 0, 0, W, H)]
+    data[places[-1] + 1 : places[-1] + 5] = b"\xff\xff\xff\xff"  # left and top of the last frame
+    (tmp_path / "a.gif").write_bytes(data)
+    with (
+        pytest.raises(UserError, match=r"a\.gif: this image is damaged \(a frame exceeds its canvas\)"),
+        limit_time("a.gif"),
+    ):
+        read_frames(tmp_path / "a.gif")
+
+
 class Largest:
     """A stand-in for random numbers: each choice is the last one, both sizes, and each is the largest."""
 

@@ -37,6 +37,7 @@ class PillowFile(ImageFile):
         self.path, self.name, self._image = path, name, image
         self.orientation = self.find_orientation()
         self._position: int | None = None  # of the frame that is decoded
+        self._stored_size = image.size
         self._convert: Callable[[Image.Image], Image.Image] | None = None
         if image.mode in CONVERTED_MODES:
             self._convert = create_rgb_converter(image.mode, self._icc)
@@ -149,6 +150,8 @@ class PillowFile(ImageFile):
         self._position = None  # if it fails
         if self.header.frames > 1:
             self.seek(frame)
+            if self._image.size != self._stored_size:
+                raise ValueError(f"frame {frame + 1} has another size than the first one")
         self._image.load()
         self.check_decoded()
         self.orientation = self.find_orientation()  # PNG may have it behind the pixels

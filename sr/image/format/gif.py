@@ -3,6 +3,7 @@
 from typing import Any
 
 from sr.image.file_format import Header, Metadata, WriteOptions
+from sr.image.gif_blocks import iterate_frame_sizes
 from sr.image.pillow_file import PillowFile
 from sr.image.pillow_writer import PillowFormat, build_animation, select_options
 
@@ -12,6 +13,11 @@ class GifFile(PillowFile):
 
     def build_header(self) -> Header:
         """Return the header of the opened image, of which nothing is decoded."""
+        # Pillow would make the canvas larger for such a frame, whatever memory that takes.
+        if any(
+            right > self.image.width or bottom > self.image.height for right, bottom in iterate_frame_sizes(self.path)
+        ):
+            raise ValueError("a frame exceeds its canvas")
         header = super().build_header()
         return header._replace(kind="color", channels=3) if header.frames > 1 else header
 
