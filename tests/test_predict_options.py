@@ -128,6 +128,9 @@ def test_the_format_and_its_quality_are_chosen(upscale: Upscale) -> None:
     for name, suffix in (("jpeg", "jpg"), ("jpg", "jpg"), ("WEBP", "webp"), ("tiff", "tif")):
         upscale(format=name, overwrite=True)
         assert Image.open(f"out/a_x3.{suffix}").size == (180, 123)
+    for depth in (16, 8):
+        upscale(format="png", depth=depth, overwrite=True)
+        assert Path("out/a_x3.png").read_bytes()[24] == depth  # in its header
     sizes = []
     for quality in (20, 95):
         upscale(format="jpeg", quality=quality, overwrite=True)
