@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw
 
 from sr.image.file_format import Frame, Header, Metadata, WriteOptions
 from sr.image.formats import find_format
+from sr.image.metadata import list_lost_parts
 from sr.image.read import open_image_file
 from sr.runtime.error import UserError
 
@@ -184,3 +185,29 @@ def test_metadata_are_as_before_in_exiftool_but_for_what_has_changed(tmp_path: P
     assert not any(name.startswith("IFD1") or "Warning" in name or "Error" in name for name in after)
     dpi = {".jpg": after.get("JFIF:XResolution"), ".png": after.get("PNG-pHYs:PixelsPerUnitX")}.get(suffix)
     assert dpi == {".jpg": 300, ".png": 11811}.get(suffix)
+
+
+def test_texts_are_copied_or_named_as_lost(tmp_path: Path) -> None:
+    texts = {"Title": "Größe", "comment": "a text"}
+    write(tmp_path / "a.png", make_layers(3, torch.uint8), Metadata(texts=texts))
+    with open_image_file(tmp_path / "a.png") as file:
+        assert file.metadata.texts == texts
+        lost = {name: list_lost_parts(file, file.header, find_format(name).held) for name in ("png", "jpeg", "webp")}
+        assert lost == {"png": [], "jpeg": ["text"], "webp": ["text"]}
+        write(tmp_path / "b.jpg", file.read().pixels, file.metadata)
+    with open_image_file(tmp_path / "b.jpg") as file:
+        assert file.metadata.texts == {"comment": "a text"}
+        assert list_lost_parts(file, file.header, find_format("gif").held) == []
+
+
+def test_a_lossless_webp_stays_lossless(tmp_path: Path) -> None:
+    layers = make_layers(3, torch.uint8)
+    Image.fromarray(layers.permute(1, 2, 0).numpy()).save(tmp_path / "a.webp", lossless=True)
+    with open_image_file(tmp_path / "a.webp") as file:
+        write(tmp_path / "b.webp", file.read().pixels, file.metadata)
+        write(tmp_path / "c.webp", file.read().pixels, file.metadata, quality=60)
+    found = []
+    for name in ("b.webp", "c.webp"):
+        with open_image_file(tmp_path / name) as file:
+            found.append(torch.equal(file.read().pixels, layers))
+    assert found == [True, False]

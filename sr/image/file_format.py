@@ -50,6 +50,7 @@ class Metadata(NamedTuple):
     xmp: bytes | None = None
     dpi: tuple[float, float] | None = None
     durations: tuple[float, ...] = ()  # of the frames of an animation, ms
+    is_lossless: bool = False  # stored without loss in a format that has both, such as WebP
     loops: int | None = None  # 0: for ever
     texts: dict[str, str] = {}  # noqa: RUF012  a NamedTuple's default is never changed
     unread: tuple[str, ...] = ()  # names of what no result gets: `GeoTIFF tags`, `IPTC`
@@ -117,7 +118,7 @@ class FileFormat(ABC):
     extra: str | None = None
     can_write: bool = True
     has_quality: bool = False  # it is lossy: `WriteOptions.quality` changes the result
-    held: tuple[str, ...] = ()  # the fields of `Metadata` that it writes
+    held: tuple[str, ...] = ()  # the fields of `Metadata` that it writes; of `texts` maybe only the `comment`
 
     @abstractmethod
     def open(self, path: Path) -> ImageFile:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from sr.image.file_format import Header, ImageFile, Metadata
+from sr.image.file_format import Header, ImageFile
 from sr.image.read import open_image_file
 
 DATES, CAMERA, GPS = (306, 36867, 36868), (271, 272), 34853  # EXIF
@@ -46,7 +46,9 @@ def list_lost_parts(file: ImageFile, result: Header, held: tuple[str, ...]) -> l
     lost += ["XMP"] * bool(metadata.xmp and "xmp" not in held)
     if result.format != header.format:
         lost += getattr(metadata.native, "names", ())
-    lost += ["text"] * (_has_texts(metadata) and "texts" not in held)
+    lost += ["text"] * any(
+        key not in held for key in metadata.texts if "texts" not in held and not key.startswith("sr:")
+    )
     if result.frames > 1:
         lost += ["durations"] * bool(metadata.durations and "durations" not in held)
     return lost
@@ -65,7 +67,3 @@ def describe_exif(exif: bytes | Image.Exif, ignored: Container[int] = APPLIED) -
     if parts:
         return [f"EXIF ({', '.join(parts)})"]
     return ["EXIF"] if inner or any(tag not in ignored for tag in exif) else []
-
-
-def _has_texts(metadata: Metadata) -> bool:
-    return any(not key.startswith("sr:") for key in metadata.texts)

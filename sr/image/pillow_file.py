@@ -131,7 +131,9 @@ class PillowFile(ImageFile):
     def list_texts(self) -> dict[str, str]:
         """Return texts such as `Title`, and the `comment`."""
         return {
-            key: value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+            "comment" if key == "Comment" else key: value.decode("utf-8", "replace")
+            if isinstance(value, bytes)
+            else str(value)
             for key, value in self._image.info.items()
             if isinstance(key, str) and key not in NO_TEXTS and (isinstance(value, str) or key == "comment")
         }

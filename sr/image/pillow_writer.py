@@ -62,7 +62,7 @@ class PillowWriter(ImageWriter):
     """Collect the rows of each frame, and save all frames by Pillow at the end."""
 
     def __init__(self, path: Path, encoder: str, header: Header, options: dict[str, Any]) -> None:
-        self._path, self._encoder, self._header, self._options = path, encoder, header, options
+        self.path, self.header, self._encoder, self._options = path, header, encoder, options
         self._images: list[Image.Image] = []
         self._rows: np.ndarray | None = None  # of the current frame, uint8 [H, W, C]
         self._count = 0  # of rows in it
@@ -71,18 +71,22 @@ class PillowWriter(ImageWriter):
         """Append rows `[channels, rows, W]` to the current frame; after `header.height` rows the next frame begins."""
         layers = stack_layers(frame)
         if self._rows is None:
-            self._rows = np.empty((self._header.height, *layers.shape[1:]), np.uint8)
+            self._rows = np.empty((self.header.height, *layers.shape[1:]), np.uint8)
         self._rows[self._count : self._count + len(layers)] = layers
         self._count += len(layers)
-        if self._count == self._header.height:
-            self._images.append(Image.fromarray(self._rows[:, :, 0] if self._rows.shape[2] == 1 else self._rows))
+        if self._count == self.header.height:
+            self.add_image(Image.fromarray(self._rows[:, :, 0] if self._rows.shape[2] == 1 else self._rows))
             self._rows, self._count = None, 0
+
+    def add_image(self, image: Image.Image) -> None:
+        """Append a frame of mode L, LA, RGB or RGBA."""
+        self._images.append(image)
 
     def close(self) -> None:
         """Complete the file after the last row. It is not called after an error."""
         first, *others = self._images
         frames: dict[str, Any] = {"save_all": True, "append_images": others} if others else {}
-        first.save(self._path, format=self._encoder, **self._options, **frames)
+        first.save(self.path, format=self._encoder, **self._options, **frames)
 
 
 def fit_metadata(metadata: Metadata, header: Header) -> Metadata:

@@ -13,7 +13,7 @@ from sr.image.deep_file import DeepFile
 from sr.image.file_format import Header, Metadata, WriteOptions
 from sr.image.pillow_writer import PillowFormat, build_animation, select_options
 
-DEFAULT_QUALITY = 90
+DEFAULT_QUALITY = FULL_CHROMA_QUALITY = 90  # from the latter on, color has the resolution of the luma
 HEAD_BYTES = 1 << 16  # of a file, enough for its boxes before the pixels
 
 
@@ -61,7 +61,9 @@ class AvifFormat(PillowFormat):
     def build_options(self, header: Header, metadata: Metadata, options: WriteOptions) -> dict[str, Any]:
         """Return the arguments of `Image.save`."""
         saved = select_options(icc_profile=metadata.icc, exif=metadata.exif, xmp=metadata.xmp)
-        return {"quality": options.quality or DEFAULT_QUALITY} | saved | build_animation(header, metadata)
+        quality = options.quality or DEFAULT_QUALITY
+        chroma = "4:4:4" if quality >= FULL_CHROMA_QUALITY and header.channels == 3 else None
+        return {"quality": quality} | select_options(subsampling=chroma) | saved | build_animation(header, metadata)
 
 
 FORMAT = AvifFormat()

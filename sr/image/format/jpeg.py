@@ -33,7 +33,7 @@ class JpegFormat(PillowFormat):
 
     name, suffixes, decoders = "JPEG", (".jpg", ".jpeg", ".jpe", ".jfif", ".jif"), ("JPEG", "MPO")
     has_quality = True
-    held = ("icc", "exif", "xmp", "dpi", "texts")
+    held = ("icc", "exif", "xmp", "dpi", "comment")
     file_class = JpegFile
     max_side, has_alpha = 65500, False  # libjpeg's limit
 

@@ -15,6 +15,7 @@ from sr.image.pillow_writer import PillowFormat, build_animation, fit_metadata, 
 from sr.image.png import find_png_damage, find_wrong_checksum, may_be_incomplete
 from sr.image.png_writer import PngWriter
 
+SRGB_GAMMA = 1 / 2.2
 MAX_SIDE = 2**31 - 1
 
 
@@ -41,6 +42,12 @@ class PngFile(PillowFile):
         if damage:
             raise ValueError(damage)
         self._is_checked = self.header.frames > 1  # the file, not only this frame of it
+
+    def list_unread(self) -> tuple[str, ...]:
+        """Return the names of the metadata that no result gets."""
+        gamma = self.image.info.get("gamma", SRGB_GAMMA)
+        is_other = abs(gamma - SRGB_GAMMA) > 0.01 and not {"srgb", "icc_profile"} & set(self.image.info)
+        return super().list_unread() + (f"gamma {gamma:g}",) * is_other
 
     def read(self, frame: int = 0, window: Window | None = None) -> Frame:
         """Decode a frame, or a window of it. Raise `UserError`, which names the file, if it is damaged."""
