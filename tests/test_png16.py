@@ -35,6 +35,22 @@ def test_decodes_every_bit_that_imagemagick_wrote(tmp_path: Path, kind: str, cha
     assert np.array_equal(decoded, values)
 
 
+@pytest.mark.parametrize("size", [(1, 1), (2, 5), (9, 13)])
+def test_an_interlaced_file_is_decoded_without_a_warning(
+    tmp_path: Path, capfd: pytest.CaptureFixture, size: tuple[int, int]
+) -> None:
+    import imagecodecs
+
+    if not shutil.which("convert"):
+        pytest.skip("needs ImageMagick's convert")
+    values = np.random.default_rng(0).integers(0, 1 << 16, (*size, 3), dtype=np.uint16)
+    (tmp_path / "a.png").write_bytes(imagecodecs.png_encode(values))
+    subprocess.run(["convert", tmp_path / "a.png", "-interlace", "PNG", f"PNG48:{tmp_path}/b.png"], check=True)
+    assert (tmp_path / "b.png").read_bytes()[28] == 1
+    assert np.array_equal(decode_png16(tmp_path / "b.png"), values)
+    assert capfd.readouterr().err == ""
+
+
 def test_a_flipped_bit_and_a_truncated_file_are_errors(tmp_path: Path) -> None:
     import imagecodecs
 

@@ -133,10 +133,11 @@ def test_a_page_is_a_frame_and_pages_of_other_sizes_are_named(tmp_path: Path) ->
 def test_the_range_of_float_is_0_to_1_or_that_of_the_file(
     tmp_path: Path, values: list[float], black: float, white: float
 ) -> None:
-    tifffile.imwrite(tmp_path / "a.tif", np.array([values], np.float64))
+    tifffile.imwrite(tmp_path / "a.tif", np.array([values], np.float64), metadata=None)
     with open_image_file(tmp_path / "a.tif") as file:
         assert file.header[5:] == (1, False, torch.float32, black, white)
         assert file.read().pixels.tolist() == [[values]]
+        assert file.metadata.unread == ("float64 beyond the 24 bits of float32",)
 
 
 @pytest.mark.parametrize(("value", "nodata"), [(np.nan, None), (np.inf, None), (-9999.0, "-9999")])

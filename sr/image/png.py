@@ -32,7 +32,7 @@ def find_png_damage(path: Path) -> str:
         if file.read(len(SIGNATURE)) != SIGNATURE:
             return "this is not a PNG file"
         header, inflater, size, damage = b"", zlib.decompressobj(), 0, ""
-        for name, data, has_right_checksum in _read_chunks(file):
+        for name, data, has_right_checksum in read_chunks(file):
             if not has_right_checksum:
                 damage = damage or f"wrong checksum of its {name.decode('latin1')} chunk"
             if name == b"IHDR":
@@ -49,7 +49,7 @@ def find_png_damage(path: Path) -> str:
         size += len(inflater.flush())
     if len(header) != 13:
         return "its header is missing"
-    expected = _count_expected_bytes(header)
+    expected = count_expected_bytes(header)
     return f"its pixels end after {size} of {expected} bytes" if size < expected else damage
 
 
@@ -60,7 +60,7 @@ def find_wrong_checksum(path: Path) -> str:
     """
     with path.open("rb") as file:
         file.seek(len(SIGNATURE))
-        wrong = (name for name, _, has_right_checksum in _read_chunks(file) if not has_right_checksum)
+        wrong = (name for name, _, has_right_checksum in read_chunks(file) if not has_right_checksum)
         name = next((name for name in wrong if name in PIXEL_CHUNKS), None)
     return f"wrong checksum of its {name.decode()} chunk" if name else ""
 
@@ -77,7 +77,7 @@ def may_be_incomplete(image: Image.Image) -> bool:
     return any(row.getbbox(alpha_only=False) is None for row in rows)
 
 
-def _read_chunks(file: BinaryIO) -> Iterator[tuple[bytes, bytes, bool]]:
+def read_chunks(file: BinaryIO) -> Iterator[tuple[bytes, bytes, bool]]:
     """Yield name, content and whether the checksum is right, of each complete chunk."""
     while len(start := file.read(8)) == 8:
         length, name = struct.unpack(">I4s", start)
@@ -95,7 +95,7 @@ def _count_inflated(inflater: "zlib._Decompress", data: bytes) -> int:
     return size
 
 
-def _count_expected_bytes(header: bytes) -> int:
+def count_expected_bytes(header: bytes) -> int:
     """Return the bytes of all rows, each with its filter type."""
     width, height, depth, color, _, _, interlace = struct.unpack(">IIBBBBB", header)
     bits = depth * CHANNELS.get(color, 1)

@@ -70,7 +70,11 @@ class TiffImage(ImageFile):
     @cached_property
     def metadata(self) -> Metadata:  # type: ignore[override]
         """The metadata of the first page."""
-        return read_metadata(self.path, is_converted=self._converter.photometric in CONVERTED[1:])
+        metadata = read_metadata(self.path, is_converted=self._converter.photometric in CONVERTED[1:])
+        dtype = self._segments.page.dtype
+        if dtype.itemsize > 4 or (dtype.itemsize == 4 and dtype.kind != "f"):
+            metadata = metadata._replace(unread=(*metadata.unread, f"{dtype.name} beyond the 24 bits of float32"))
+        return metadata
 
     def read(self, frame: int = 0, window: Window | None = None) -> Frame:
         """Decode a page, or a window of it. Raise `UserError`, which names the file, if it is damaged."""
