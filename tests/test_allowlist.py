@@ -22,7 +22,7 @@ HARM = (
     "torch.nn.modules.module.torch.hub.load", "torch.nn.modules.module.functools.partial", "torch.nn.modules.module.partial",
     "torch.optim.optimizer.torch.load", "torch.optim.optimizer.warnings.sys.modules.clear",
     "sr.pretrained.state_dict.pickle.loads",
-    "sr.data.cache.os.system", "sr.data.cache.read_image", "sr.net.plain.nn.modules.module.torch.save", "sr.net.plain.Tensor",
+    "sr.data.cache.os.system", "sr.data.cache.read_levels", "sr.net.plain.nn.modules.module.torch.save", "sr.net.plain.Tensor",
     "sr.model.gan.warnings", "sr.net.windowed.importlib.import_module", "sr.track.server.FileLock", "sr.track.journal.partial",
     # functions of sr that read, write, download or run what their arguments say
     "sr.pretrained.download.download_file", "sr.config.build.build_part", "sr.run.main", "sr.clean.main",

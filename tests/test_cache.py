@@ -54,8 +54,8 @@ def has_correct_pixels(images: ImageSet) -> bool:
 def no_decoder(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Path]]:
     """Record the files that are decoded from now on."""
     decoded: list[Path] = []
-    read = cache.read_image
-    monkeypatch.setattr(cache, "read_image", lambda file: (decoded.append(file), read(file))[1])
+    read = cache.read_levels
+    monkeypatch.setattr(cache, "read_levels", lambda file: (decoded.append(file), read(file))[1])
     return decoded
 
 

@@ -106,10 +106,10 @@ def test_a_held_out_image_too_small_to_be_evaluated_is_named_before_training(tmp
 def test_all_damaged_files_of_a_folder_are_named_at_once(tmp_path: Path) -> None:
     folder = photos(tmp_path / "hr")
     (folder / "letter.png").write_text("no image")
-    write_image(folder / "print.jpg", mode="CMYK")
+    write_image(folder / "float.tif", mode="F")
     message = read_error(data(Folder, tmp_path, path=folder, patch=16))
     assert "letter.png" in message
-    assert "print.jpg" in message
+    assert "float.tif: 1 band of float32" in message
 
 
 def test_all_cut_off_images_are_named_before_training_including_those_held_out(tmp_path: Path) -> None:

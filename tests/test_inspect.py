@@ -71,9 +71,9 @@ def test_odd_formats(shelf: Path, photos: Any, inspect: Any) -> None:
     write_image(train / "gray.png", 128, 128, mode="L")
     code, found, _ = inspect(*folder(shelf))
     assert code == 1
-    assert {item["file"] for item in found["format"]} == {"deep.png"}
-    for kind, name in (("palette", "few.png"), ("alpha", "faded.png"), ("gray", "gray.png")):
-        assert [item["file"] for item in found[kind]] == [name]
+    assert {item["file"] for item in found["depth"]} == {"deep.png"}
+    for kind, names in (("palette", ["few.png"]), ("alpha", ["faded.png"]), ("gray", ["deep.png", "gray.png"])):
+        assert [item["file"] for item in found[kind]] == names
     assert not {"unreadable", "leak", "duplicate"} & set(found)
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from sr.callback.panels import MIN_TILE_SIDE
 from sr.data.module import SRDataModule
 from sr.image.color import rgb_to_gray
+from sr.image.levels import round_to_levels, to_unit
 from sr.image.panel import draw_tiles
 from sr.image.write import to_pil
 from sr.model.module import SRModule
@@ -57,5 +58,6 @@ def _crop_center(hr: Tensor, side: int, scale: int) -> Tensor:
 
 
 def _zoom_in(image: Tensor, zoom: int) -> Image.Image:
-    """Return an 8-bit image `[C, H, W]` with each pixel repeated to `zoom`×`zoom`, as RGB."""
+    """Return levels `[C, H, W]` as an 8-bit image, with each pixel repeated to `zoom`×`zoom`, as RGB."""
+    image = round_to_levels(to_unit(image))
     return to_pil(image.repeat_interleave(zoom, dim=-2).repeat_interleave(zoom, dim=-1)).convert("RGB")

@@ -80,7 +80,7 @@ class ResultImages:
         data["test"] = [name for name in data["test"] if self.set in (name, Path(name).name)]
         self.protocol = build_part(config["metric"], "metric")
         self.data = build_data(config)
-        self.data.select_channels = self.protocol.select_channels
+        self.data.set_protocol(self.protocol)
         self.data.prepare_data()
         self.data.setup("test")
         (self.images,) = self.data.eval_sets["test"]

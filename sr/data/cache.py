@@ -1,8 +1,8 @@
 """Decoded images on disk, mapped into memory: a crop reads no more than it needs, and all processes share one copy.
 
 An entry is named by the digest of its image file (`sr.data.file_digest`): a file that is renamed or copied is not decoded
-again, a file that changes is. An entry is `[C, H, W]` as bytes, then `TRAILER`; it is written under a temporary name and
-renamed, so that processes may build the same entry at once.
+again, a file that changes is. An entry is `[C, H, W]` as uint8 or uint16, then `TRAILER`; it is written under a temporary
+name and renamed, so that processes may build the same entry at once.
 """
 
 import contextlib
@@ -21,9 +21,11 @@ import torch
 from torch import Tensor
 
 from sr.data.file_digest import DIGEST_PATTERN, VERIFIED_MTIME, DigestCache, write_atomic
-from sr.image.read import read_image
+from sr.image.read import read_levels
 
-TRAILER, MAGIC = struct.Struct("<8s4I"), b"sr.pix01"  # magic, C, H, W, CRC-32; another decoder needs another magic
+TRAILER = struct.Struct("<8s4I")  # magic, C, H, W, CRC-32
+DTYPES = {b"sr.pix01": torch.uint8, b"sr.pix16": torch.uint16}  # by magic; another decoder needs another magic
+MAGICS = {dtype: magic for magic, dtype in DTYPES.items()}
 DIGEST_FOLDER = "files"  # subfolder of the digests of image files (`sr.data.file_digest`)
 MAX_WRITE_SECONDS = 3600.0  # an unfinished entry of this age was left by a process that was terminated
 _LOCK = threading.Lock()
@@ -52,7 +54,7 @@ class Cache:
         self._is_closed = False
 
     def find(self, file: Path, kind: object = None) -> Tensor | None:
-        """Return the pixels of `file`, mapped: uint8 `[3 or 1, H, W]`; None if there is no complete entry.
+        """Return the pixels of `file`, mapped: uint8 or uint16 `[3 or 1, H, W]`; None if there is no complete entry.
 
         `kind` identifies, by its repr, what was made of the decoded pixels; each kind has an entry of its own.
         """
@@ -65,7 +67,7 @@ class Cache:
         mapped = self.find(file, kind)
         if mapped is None:
             entry = None if self._is_closed else self._entry_path(file, kind)
-            decoded = make() if make else read_image(file).pixels
+            decoded = make() if make else read_levels(file)
             if entry is None or entry != self._entry_path(file, kind) or not self._write(entry, decoded):
                 return decoded, False
             mapped = _map_entry(entry)
@@ -87,12 +89,12 @@ class Cache:
 
     def _write(self, entry: Path, pixels: Tensor) -> bool:
         """Write an entry; return whether it is there now."""
-        if not self._make_room(pixels.numel() + TRAILER.size):
+        if not self._make_room(pixels.nbytes + TRAILER.size):
             self._close(f"the images of this run take more than data.disk={self.limit / 1e9:g} GB")
             return False
         data = pixels.contiguous().numpy()
         try:
-            write_atomic(entry, data, TRAILER.pack(MAGIC, *data.shape, zlib.crc32(data)))
+            write_atomic(entry, data, TRAILER.pack(MAGICS[pixels.dtype], *data.shape, zlib.crc32(data)))
         except OSError as error:
             self._close(f"cannot be written ({error.strerror or error})")
             return False
@@ -130,9 +132,10 @@ def _map_entry(path: Path) -> Tensor | None:
             state = os.fstat(file.fileno())
             file.seek(max(0, state.st_size - TRAILER.size))
             magic, c, h, w, crc = TRAILER.unpack(file.read())
-        if magic != MAGIC or state.st_size != c * h * w + TRAILER.size:
+        dtype = DTYPES.get(magic)
+        if dtype is None or state.st_size != c * h * w * dtype.itemsize + TRAILER.size:
             return None
-        flat = torch.from_file(str(path), shared=False, size=c * h * w, dtype=torch.uint8)
+        flat = torch.from_file(str(path), shared=False, size=c * h * w, dtype=dtype)
     except (OSError, struct.error, RuntimeError):  # RuntimeError: PyTorch could not map it
         return None
     if state.st_mtime_ns != VERIFIED_MTIME and zlib.crc32(flat.numpy()) != crc:

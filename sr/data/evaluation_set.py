@@ -6,6 +6,7 @@ from pathlib import Path
 from sr.data.file_errors import FileError
 from sr.data.image_set import ImageSet
 from sr.image.file_format import Header
+from sr.image.levels import count_bits
 from sr.image.listing import is_image_name, list_images
 from sr.metric.ssim import WINDOW_SIZE
 from sr.runtime.error import UserError, suggest_nearest
@@ -72,6 +73,17 @@ def smallest_side(scale: int) -> int:
 def describe_small_evaluation_image(path: Path, size: tuple[int, int], scale: int) -> str:
     """Return the error about an image of `size` (H, W) that is too small."""
     return f"{path}: {size[1]}×{size[0]} pixels, too small to be evaluated at scale {scale}; remove it from the set"
+
+
+def check_depth(images: ImageSet, depth: int, option: str, advice: str = "") -> None:
+    """Raise `UserError` with `advice` if the images have not the bits per channel of the protocol: `depth`, 8 or 16."""
+    bits = count_bits(images.dtype)
+    if bits != depth:
+        names = ", ".join(path.name for path in images.hr_files[:3])
+        raise UserError(
+            f"{option}: expected images of {depth} bits per channel, the depth of the protocol (found {bits}: {names} …); "
+            f"{advice or f'metric.depth={bits} evaluates them, under a protocol of another name'}"
+        )
 
 
 def check_frames(headers: Iterable[tuple[Path, Header]], option: str) -> None:

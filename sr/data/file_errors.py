@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from sr.image.read import read_image
+from sr.image.read import read_levels
 from sr.runtime.error import UserError
 from sr.runtime.terminal import ProgressBar
 
@@ -21,7 +21,7 @@ def complete_error(first: FileError, checks: Mapping[Path, CheckSize]) -> FileEr
 
     def find_error(path: Path) -> str:
         try:
-            size = read_image(path).pixels.shape[1:]
+            size = read_levels(path).shape[1:]
         except UserError as error:
             return str(error)
         return checks[path](path, tuple(size))

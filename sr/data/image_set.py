@@ -20,7 +20,8 @@ from sr.data.file_errors import FileError
 from sr.data.fixed_lr import FixedLR
 from sr.image.batch import Raw
 from sr.image.file_format import Header
-from sr.image.read import probe, read_image
+from sr.image.levels import WHITE, count_bits
+from sr.image.read import probe, read_levels
 from sr.runtime.error import UserError
 from sr.runtime.terminal import ProgressBar
 
@@ -52,6 +53,7 @@ class ImageSet(Dataset):
         self.scale, self.memory, self.cache = scale, memory, cache
         self._hr, self._lr, self._headers = list(hr), list(lr) if lr else None, read_headers(hr)
         self._fixed_lr: FixedLR | None = None
+        self.dtype: torch.dtype = _find_dtype(self._hr, self._headers)
         self.names = name_images(self._hr)
         self._reset()
 
@@ -60,8 +62,8 @@ class ImageSet(Dataset):
         s = self.scale
         self.sizes = [(x.height - x.height % s, x.width - x.width % s) for x in self._headers]  # (H, W), cropped
         planes = [1 if x.kind == "gray" else 3 for x in self._headers]
-        hr_bytes = sum(h * w * count for (h, w), count in zip(self.sizes, planes, strict=True))
-        self.bytes = hr_bytes * (1 + 1 / s**2 * self.has_lr)  # when decoded
+        samples = sum(h * w * count for (h, w), count in zip(self.sizes, planes, strict=True))
+        self.bytes = self.dtype.itemsize * samples * (1 + 1 / s**2 * self.has_lr)  # when decoded
         self._decoded: dict[int, Raw] = {}
         self._free = self.memory
 
@@ -160,13 +162,13 @@ class ImageSet(Dataset):
         for file, fixed_lr in self._list_origins(index):
             opened.append(read_pixels(file, fixed_lr, partial(fixed_lr, opened[0][0]) if fixed_lr else None))
             factor = 1 if len(opened) == 1 else self.scale
-            _check_size(file, opened[-1][0], header.height // factor, header.width // factor)
+            _check_pixels(file, opened[-1][0], header.height // factor, header.width // factor, self.dtype)
         pixels, mapped = zip(*opened, strict=True)
         planes = [pixels[0][:, :h, :w], *pixels[1:]]
         if not all(mapped):
             planes = [x.contiguous() for x in planes]
         raw = Raw(*(x.expand(3, -1, -1) for x in planes), gray=pixels[0].shape[0] == 1)
-        cost = 0 if all(mapped) else sum(x.numel() for x in planes)
+        cost = 0 if all(mapped) else sum(x.nbytes for x in planes)
         with _LOCK:
             if self.retain_decoded and cost <= self._free and (cost or len(self._decoded) < MAX_MAPS):
                 self._free -= cost
@@ -174,8 +176,30 @@ class ImageSet(Dataset):
         return raw
 
 
-def _check_size(file: Path, pixels: Tensor, height: int, width: int) -> None:
+def _find_dtype(paths: Sequence[Path], headers: Sequence[Header]) -> torch.dtype:
+    """Return the type of the pixels of a set. Raises one `FileError` that lists the files of the rarer depth.
+
+    A file whose pixels are neither uint8 nor uint16 is an error when it is decoded.
+    """
+    files = {dtype: [p for p, x in zip(paths, headers, strict=True) if x.dtype == dtype] for dtype in WHITE}
+    rarer, other = sorted(files, key=lambda dtype: len(files[dtype]))
+    if files[rarer]:
+        count, bits = len(files[other]), count_bits(other)
+        raise FileError(
+            "\n".join(
+                f"{path}: {count_bits(rarer)} bits per channel, but {count} file(s) of the set have {bits}; convert them to "
+                f"one depth, for their values would not be comparable"
+                for path in files[rarer]
+            )
+        )
+    return other
+
+
+def _check_pixels(file: Path, pixels: Tensor, height: int, width: int, dtype: torch.dtype) -> None:
     """Raise `UserError` if the pixels are not those that the header announced: they would be cropped silently."""
+    if pixels.dtype != dtype:
+        bits = f"{count_bits(dtype)} bits per channel, as when the set was opened (found {count_bits(pixels.dtype)}"
+        raise UserError(f"{file}: expected {bits}); the file has changed: start again")
     if pixels.shape[1:] != (height, width):
         raise UserError(
             f"{file}: expected {width}×{height} pixels, as when the set was opened (found "
@@ -185,7 +209,7 @@ def _check_size(file: Path, pixels: Tensor, height: int, width: int) -> None:
 
 def _decode(file: Path, fixed_lr: FixedLR | None, make: Callable[[], Tensor] | None) -> tuple[Tensor, bool]:
     """Decode or make pixels in memory; a `ReadPixels` that uses no cache."""
-    return (make() if make else read_image(file).pixels), False
+    return (make() if make else read_levels(file)), False
 
 
 def _open_cached(job: tuple[ImageSet, int]) -> bool:

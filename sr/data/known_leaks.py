@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from sr.data.patches import Patches
+from sr.image.levels import round_to_levels, to_unit
 from sr.runtime.terminal import ProgressBar
 
 HASH_SIDE = 16  # signs along a side of the hash
@@ -62,8 +63,8 @@ def find_training_leaks(train_set: Dataset | None) -> list[Leak]:
 def find_known_leaks(images: Iterable[tuple[str, Tensor]]) -> list[Leak]:
     """Find every training image that is known to be in a published evaluation set.
 
-    `images` are (name, uint8 `[3 or 1, H, W]`). They are recognized if mirrored, resized or compressed, but not if cropped
-    or rotated. Takes 1 ms for an image of 481×321.
+    `images` are (name, uint8 or uint16 `[3 or 1, H, W]`). They are recognized if mirrored, resized or compressed, but not
+    if cropped or rotated. Takes 1 ms for an image of 481×321.
     """
     photographs = _read_table()
     matrix = np.stack([entry.signs for entry in photographs])
@@ -77,9 +78,10 @@ def find_known_leaks(images: Iterable[tuple[str, Tensor]]) -> list[Leak]:
 
 
 def hash_image(pixels: Tensor) -> np.ndarray:
-    """Return float32 `[2, 256]` of ±1: the hash of a uint8 image `[C, H, W]` and of its mirror image."""
+    """Return float32 `[2, 256]` of ±1: the hash of an image `[C, H, W]`, uint8 or uint16, and of its mirror image."""
     step = max(1, min(pixels.shape[1:]) // (2 * HASHED_SIDE))
-    array = pixels[:, ::step, ::step].permute(1, 2, 0).contiguous().numpy()
+    pixels = round_to_levels(to_unit(pixels[:, ::step, ::step]))
+    array = pixels.permute(1, 2, 0).contiguous().numpy()
     image = Image.fromarray(array[:, :, 0] if array.shape[2] == 1 else array).convert("L")
     image = image.resize((HASHED_SIDE, HASHED_SIDE), Image.Resampling.BOX)
     bits = [imagehash.phash(view, hash_size=HASH_SIDE).hash.ravel() for view in (image, ImageOps.mirror(image))]

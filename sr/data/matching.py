@@ -5,6 +5,7 @@ from collections.abc import Callable, Container, Sequence
 from pathlib import Path
 
 from sr.data.file_errors import FileError
+from sr.image.levels import count_bits
 from sr.image.read import probe
 from sr.runtime.error import UserError
 
@@ -12,7 +13,7 @@ from sr.runtime.error import UserError
 def match_files(hr: Sequence[Path], lr: Sequence[Path], scale: int) -> tuple[list[Path], list[Path]]:
     """Return the HR files and, in the same order, the LR file of each.
 
-    Raises one `FileError` for all files without a counterpart, damaged files, and pairs of wrong sizes or color modes.
+    Raises one `FileError` for all files without a counterpart, damaged files, and pairs of wrong sizes, color modes or depths.
     """
     errors: list[str] = []
     hr_by_name = _index_by_name(hr, lambda stem: stem, errors)
@@ -49,6 +50,9 @@ def _check_pair(lr: Path, hr: Path, scale: int) -> list[str]:
         return [f"{lr}: {w}×{h}, but {hr.name} is {hr_w}×{hr_h}: at scale={scale}, {expected} was expected"]
     if kind != hr_kind:
         return [f"{lr}: {kind}, but {hr.name} is {hr_kind}: convert one of them"]
+    if headers[0].dtype != headers[1].dtype:
+        bits, hr_bits = (count_bits(header.dtype) for header in headers)
+        return [f"{lr}: {bits} bits per channel, but {hr.name} has {hr_bits}: convert one of them"]
     if frames != hr_frames:
         return [f"{lr}: {frames} frame(s) or page(s), but {hr.name} has {hr_frames}: save them as files of their own"]
     return []

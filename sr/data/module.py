@@ -1,7 +1,8 @@
 """The base class of every data source: opens the images that the source finds, and serves them as batches.
 
-Files are decoded to uint8 and cut into patches on the CPU; flipping, conversion to gray, degradation and augmentation are
-done for the whole batch on the device (`sr.data.prepare`). Of several processes (DDP) each loads its share.
+Files are decoded to uint8 or uint16 and cut into patches on the CPU; flipping, conversion to gray, degradation and
+augmentation are done for the whole batch on the device (`sr.data.prepare`). Of several processes (DDP) each loads its
+share.
 
 Loaders draw no numbers from the global random state: each has a generator of its own. Otherwise the start of an epoch
 would change the noise that is drawn after it, and a resumed run would differ from an uninterrupted one.
@@ -21,6 +22,7 @@ from torch.utils.data import DataLoader
 
 from sr.data.cache import Cache
 from sr.data.evaluation_set import (
+    check_depth,
     check_frames,
     check_sizes,
     describe_small_evaluation_image,
@@ -40,7 +42,9 @@ from sr.data.sharding import build_evaluation_loaders
 from sr.data.source import DataSource, ImageFiles, Split
 from sr.data.tile_set import TileSet
 from sr.image.batch import Pair, Raw
+from sr.image.levels import count_bits
 from sr.image.listing import list_folder
+from sr.metric.protocol import Protocol
 from sr.runtime.error import UserError
 from sr.runtime.option_types import NonEmptyStr, NonNegativeFloat, NonNegativeInt, PathStr, PositiveInt
 from sr.runtime.signals import ignore_signals
@@ -92,14 +96,19 @@ class SRDataModule(DataSource, LightningDataModule):
         self.memory, self.cache = memory * GB, Cache(Path(cache), disk * GB) if cache else None
         self.position = START  # where the training that is resumed was interrupted
         self.train_set: Patches | TileSet | None = None
+        self.depth: int | None = None  # bits per channel of evaluation sets; None: any
         self.eval_sets: dict[Split, list[ImageSet | TileSet]] = {}
         self._own_sets: dict[Split, ImageSet | TileSet | None] = {}
         self.allow_zero_length_dataloader_with_multiple_devices = True  # a set may have fewer images than processes
 
     @staticmethod
     def select_channels(images: Tensor, is_gray: bool) -> Tensor:
-        """Return whole images as the protocol evaluates them; training and evaluation set `Protocol.select_channels`."""
+        """Return whole images as the protocol evaluates them; `set_protocol` replaces it."""
         return images
+
+    def set_protocol(self, protocol: Protocol) -> None:
+        """Prepare whole images as a protocol evaluates them, and raise for sets of another depth when they are opened."""
+        self.select_channels, self.depth = protocol.select_channels, protocol.depth
 
     # Sets
 
@@ -164,6 +173,7 @@ class SRDataModule(DataSource, LightningDataModule):
             images = self._open_files(ImageFiles(list_hr_files(folder, f"data.{split}")))
             check_frames(images.multi_frame_files, option)
         if isinstance(images, ImageSet):
+            check_depth(images, self.depth or count_bits(images.dtype), option)
             check_sizes(images)
             images.load()  # a damaged image must not be found after the training
             if name == self.name and self.train_set is None:

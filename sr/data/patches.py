@@ -122,7 +122,7 @@ class Patches(Dataset):
                 for images, zoom in zip(self._on_device, (s, 1), strict=False)
             ]
             turn = torch.from_numpy(draw.turn).to(cut[0].device)
-            return Raw(*(flip_patches(patches, turn) for patches in cut), seed=draw.seed)
+            return Raw(*(flip_patches(patches, turn).view(self.images.dtype) for patches in cut), seed=draw.seed)
         whole = [self.images[k] for k in draw.index.tolist()]
         hr = _cut_patches([image.hr for image in whole], s * corners, p, draw.turn)
         lr = _cut_patches([image.lr for image in whole], corners, p // s, draw.turn) if self.images.has_lr else None
@@ -153,27 +153,29 @@ def flip_patches(images: Tensor, turn: Tensor) -> Tensor:
 
 
 class DeviceImages:
-    """uint8 images `[3, H, W]` of any sizes, concatenated on `device`; a batch of patches is one indexing operation."""
+    """Images `[3, H, W]` of any sizes and one depth, concatenated on `device`; one indexing operation cuts a batch."""
 
     def __init__(self, images: Sequence[Tensor], device: torch.device) -> None:
-        self.bytes = torch.cat([image.flatten() for image in images]).to(device)
+        samples = torch.cat([image.flatten() for image in images])
+        # PyTorch has no indexing and flipping of uint16 everywhere.
+        self.samples = (samples.view(torch.int16) if samples.dtype == torch.uint16 else samples).to(device)
         starts = np.cumsum([0, *(image.numel() for image in images)])
         layout = [(start, x.shape[1] * x.shape[2], x.shape[2]) for start, x in zip(starts, images, strict=False)]
-        self._layout = np.array(layout)  # [N, 3]: offset of the first byte, bytes of a plane, bytes of a row
+        self._layout = np.array(layout)  # [N, 3]: offset of the image, samples of a plane, of a row
 
     def cut(self, index: np.ndarray, corners: np.ndarray, side: int) -> Tensor:
         """Cut `[B, 3, side, side]`: from image `index[k]` the square below and right of `corners[k]` (row, column)."""
         start, plane, width = self._layout[index].T
         start = start + corners[:, 0] * width + corners[:, 1]
-        offsets = torch.from_numpy(np.stack([start, plane, width])).to(self.bytes.device)
+        offsets = torch.from_numpy(np.stack([start, plane, width])).to(self.samples.device)
         start, plane, width = offsets[:, :, None, None, None]  # [B, 1, 1, 1] each
-        channel, pixel = (torch.arange(n, device=self.bytes.device) for n in (3, side))
-        return self.bytes[start + plane * channel[:, None, None] + width * pixel[:, None] + pixel]
+        channel, pixel = (torch.arange(n, device=self.samples.device) for n in (3, side))
+        return self.samples[start + plane * channel[:, None, None] + width * pixel[:, None] + pixel]
 
 
 def _cut_patches(images: Sequence[Tensor], corners: np.ndarray, side: int, turn: np.ndarray) -> Tensor:
-    """Cut and flip uint8 `[B, 3, side, side]`. NumPy slices in a third of PyTorch's time, and flips without a copy."""
-    out = np.empty((len(images), 3, side, side), dtype=np.uint8)
+    """Cut and flip `[B, 3, side, side]`. NumPy slices in a third of PyTorch's time, and flips without a copy."""
+    out = torch.empty(len(images), 3, side, side, dtype=images[0].dtype).numpy()
     for k, (image, (top, left), bits) in enumerate(zip(images, corners.tolist(), turn.tolist(), strict=True)):
         patch = image.numpy()[:, top : top + side, left : left + side].copy()
         patch = patch[:, :, ::-1] if bits & 1 else patch

@@ -9,8 +9,10 @@ from torch import Tensor
 
 from sr.image.batch import Pair, Raw
 from sr.image.color import rgb_to_gray
+from sr.image.levels import to_unit
 
-Degradation = Callable[..., Tensor]  # uint8 HR [B, C, H, W] -> uint8 LR; if random, called with a seed for each image
+# HR [B, C, H, W], uint8 or uint16 -> LR of this type; if random, called with a seed for each image.
+Degradation = Callable[..., Tensor]
 Augmentation = Callable[[Pair, torch.Generator], Pair]
 
 
@@ -34,7 +36,8 @@ def build_pair(
         hr, lr = (select_channels(image, batch.gray) if image is not None else None for image in (hr, lr))
     if lr is None:
         lr = degrade(hr) if getattr(degrade, "fixed", True) else degrade(hr, draw_seeds(batch))
-    pair = Pair(*(image.to(hr.dtype) / 255 for image in (lr, hr)))  # uint8 / 255 is float32
+    is_exact = not is_training and hr.dtype != torch.uint8  # what is evaluated is no levels of 8 bits
+    pair = Pair(*(to_unit(image, torch.float64 if is_exact else torch.float32) for image in (lr, hr)))
     if is_training:
         generator = torch.Generator().manual_seed(batch.seed)
         for augment in augmentations:

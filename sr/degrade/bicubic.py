@@ -8,7 +8,7 @@ from sr.image.resize import Border, imresize
 
 
 class Bicubic(nn.Module):
-    """uint8 HR `[B, C, s·h, s·w]` -> uint8 LR `[B, C, h, w]`, bit for bit MATLAB's; float gives float, unrounded."""
+    """uint8 or uint16 HR `[B, C, s·h, s·w]` -> LR `[B, C, h, w]` of this type, bit for bit MATLAB's; of float unrounded."""
 
     fixed: ClassVar[bool] = True  # nothing is random: the LR of a training image is computed once
 

@@ -15,13 +15,16 @@ from torch import Tensor, nn
 
 from sr.degrade.op import DrawnOp, Images, Op, Size
 from sr.degrade.order import Steps
+from sr.image.levels import WHITE, round_to_levels, to_unit
 from sr.image.resize import imresize
 from sr.runtime.error import UserError
 from sr.runtime.parallel import map_parallel
 
 
 class Chain(nn.Module):
-    """uint8 HR `[B, C, s·h, s·w]` and int64 seeds `[B]` -> uint8 LR `[B, C, h, w]`; float HR holds levels 0…255.
+    """uint8 or uint16 HR `[B, C, s·h, s·w]` and int64 seeds `[B]` -> LR `[B, C, h, w]` of this type.
+
+    Float HR holds levels 0…255, and so does its LR, rounded. All ops work in float 0…1; JPEG has 8 bits in any case.
 
     An image whose size is not that of LR after the last op is resized to it as `data/degrade=bicubic` does. On a CPU the
     LR of a batch equals that of its images one by one bit for bit, on a GPU up to the order of sums; the noise differs
@@ -58,16 +61,17 @@ class Chain(nn.Module):
         return torch.stack(map_parallel(degrade_items, items, hr.device)).to(hr.dtype)
 
     def degrade_images(self, items: Sequence[tuple[Tensor, int]], lr_size: Size) -> Images:
-        """Draw the steps of each image `[C, H, W]` from its seed, and apply them: -> uint8 `[C, *lr_size]` each."""
+        """Draw the steps of each image `[C, H, W]` from its seed, and apply them: -> levels `[C, *lr_size]` each."""
         plans = [self.steps.plan(np.random.default_rng(seed)) for _, seed in items]
         return self.apply_plans([image for image, _ in items], plans, lr_size)
 
     def apply_plans(self, images: Images, plans: Sequence[list[DrawnOp]], lr_size: Size) -> Images:
         """Apply the ops in the order of the chain's list, each to all images whose plan has it next.
 
-        `images` are levels 0…255, the result is uint8 `[C, *lr_size]`; the plans are empty afterwards.
+        `images` are levels, the results are uint8 or, of uint16, uint16 `[C, *lr_size]`; the plans are empty afterwards.
         """
-        images = [image.to(torch.float32) / 255 for image in images]
+        dtype = images[0].dtype if images[0].dtype in WHITE else torch.uint8
+        images = [to_unit(image) for image in images]
         with torch.autocast(images[0].device.type, enabled=False):
             while any(plans):
                 op = min((plan[0].op for plan in plans if plan), key=lambda op: op.index)
@@ -75,10 +79,5 @@ class Chain(nn.Module):
                 results = op([images[k] for k in selected], [plans[k].pop(0).parameters for k in selected], lr_size)
                 for k, image in zip(selected, results, strict=True):
                     images[k] = image
-        return [_round_to_uint8(image, lr_size) for image in images]
-
-
-def _round_to_uint8(image: Tensor, size: Size) -> Tensor:
-    """Resize `image`, float in 0…1, to `size` unless it has it, and round it to uint8 `[C, h, w]`."""
-    image = image if image.shape[-2:] == size else imresize(image, size=size)
-    return (image * 255 + 0.5).clamp_(0, 255.5).to(torch.uint8)
+        images = [image if image.shape[-2:] == lr_size else imresize(image, size=lr_size) for image in images]
+        return [round_to_levels(image, dtype) for image in images]

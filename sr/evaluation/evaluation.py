@@ -21,6 +21,7 @@ from sr.lifecycle.run_start import RunStart
 from sr.lifecycle.tracked_run import TrackedRun
 from sr.record.result import SetResult
 from sr.record.run_name import MAX_LENGTH
+from sr.runtime.error import UserError
 
 MAX_NET_LENGTH = 14  # characters of the net in the name of a run
 
@@ -38,7 +39,7 @@ class Evaluation:
         # Protocol and data.
         self.protocol = build_part(self.config["metric"], "metric")
         self.data = build_data(self.config)
-        self.data.select_channels = self.protocol.select_channels
+        self.data.set_protocol(self.protocol)
         self.data.prepare_data()
         self.data.setup("test")
         sets = self.data.eval_sets["test"]
@@ -48,6 +49,8 @@ class Evaluation:
         # What is evaluated, and what it is compared with.
         self.predictor = build_predictor(self.config, choices, loaded, images, self.protocol, self.device)
         self.profile = build_part(self.config["profile"], "profile") if "profile" in self.config else None
+        if self.profile and self.protocol.depth != 8:
+            raise UserError("profile=degrade: expected images of 8 bits (found metric.depth=16); leave one of them out")
         self.run_start = RunStart("evaluate", self.config, choices, overrides, self._format_name())
         lr = [self.data.describe_lr("test", k) for k in range(len(sets))]
         protocols = dict(zip(self.names, map(self.protocol.describe, lr), strict=True))

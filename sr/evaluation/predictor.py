@@ -12,8 +12,9 @@ from sr.data.evaluation_set import check_frames
 from sr.data.image_set import read_headers
 from sr.image.batch import Pair
 from sr.image.color import rgb_to_gray
+from sr.image.levels import count_bits, to_unit
 from sr.image.listing import list_images
-from sr.image.read import read_image
+from sr.image.read import read_levels
 from sr.inference.complexity import Meter, count_multiply_adds, count_parameters
 from sr.inference.memory import advise_tile, report_out_of_memory
 from sr.inference.upscale import choose_tile, upscale
@@ -112,19 +113,24 @@ class ImagePredictor:
         return torch.cat([self._read(self.files[set_name][name], pair.hr, gray) for name in names]).to(pair.hr.device)
 
     def _read(self, file: Path, hr: Tensor, gray: bool) -> Tensor:
-        pixels = read_image(file).pixels
+        pixels = read_levels(file)
+        bits = count_bits(pixels.dtype)
+        if bits != self.protocol.depth:
+            raise UserError(
+                f"{file}: expected {self.protocol.depth} bits per channel, the depth of the protocol (found {bits})"
+            )
         (h, w), (c, height, width) = hr.shape[-2:], pixels.shape
         scale = self.protocol.scale  # HR may have been cut to a multiple of it, by less than that
         if height < h or width < w or height - h >= scale or width - w >= scale:
             raise UserError(f"{file}: expected {w}×{h} pixels, as HR has (found {width}×{height}): is scale= right?")
         rgb = pixels[None, :, :h, :w].expand(-1, 3, -1, -1)
         if hr.shape[1] == 1 and self.protocol.color == "gray":
-            return rgb_to_gray(rgb) / 255
+            return to_unit(rgb_to_gray(rgb), hr.dtype)
         if self.protocol.channel == "y8" and c == 1 and not gray:
             raise UserError(
                 f"{file}: expected RGB, as HR is (found gray); metric=vdsr needs luma of 16…235: save it as RGB"
             )
-        return self.protocol.select_channels(rgb, gray) / 255
+        return to_unit(self.protocol.select_channels(rgb, gray), hr.dtype)
 
 
 def list_tags(config: dict[str, Any]) -> dict[str, str]:

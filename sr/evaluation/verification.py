@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 
 from sr.config import schema
+from sr.data.evaluation_set import check_depth
 from sr.data.image_set import ImageSet
 from sr.degrade.bicubic import Bicubic
 from sr.evaluation.published import find_row, read_bicubic
@@ -101,7 +102,8 @@ class Verification:
             (name, scale): ImageSet(list_images(folder / "HR", "sets", is_complete=True), scale)
             for (name, folder), scale in product(self.sets.items(), self.scales)
         }
-        for image_set in sets.values():
+        for (name, _), image_set in sets.items():
+            check_depth(image_set, 8, f"sets=[{name}]", "leave the set out")
             image_set.retain_decoded = False  # each image is needed once
         jobs = [(key, k) for key, image_set in sets.items() for k in range(len(image_set))]
         results: dict[SetScale, list[VerifiedImage]] = {key: [] for key in sets}

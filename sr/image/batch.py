@@ -6,10 +6,10 @@ from torch import Tensor
 
 
 class Raw(NamedTuple):
-    """One batch as the data loader returns it: uint8, not yet degraded."""
+    """One batch as the data loader returns it: in the depth of the files, uint8 or uint16, not yet degraded."""
 
-    hr: Tensor  # uint8 [B, C, H, W]
-    lr: Tensor | None = None  # uint8 [B, C, h, w]; None: made from `hr` on the device
+    hr: Tensor  # [B, C, H, W]
+    lr: Tensor | None = None  # [B, C, h, w], in the same depth; None: made from `hr` on the device
     gray: bool = False  # True if the file of a whole image has one channel, which is repeated here
     seed: int | None = None  # of the random degradation of a training batch, 0…2⁶³-1; None: images for evaluation
 
@@ -17,7 +17,8 @@ class Raw(NamedTuple):
 class Pair(NamedTuple):
     """One batch for a network: float in 0…1, `hr` exactly `scale` times as large as `lr`.
 
-    float32 holds 8-bit levels; float64 an LR that is not rounded to 8 bits (`metric=vdsr`).
+    For evaluation, float32 holds 8-bit levels, and float64 what is not rounded to 8 bits: images of 16 bits, and the LR of
+    `metric=vdsr`.
     """
 
     lr: Tensor  # [B, C, h, w]
@@ -27,8 +28,9 @@ class Pair(NamedTuple):
 class MetricInput(NamedTuple):
     """The input of a metric: a batch of results, with their references and LR images."""
 
-    x: Tensor  # the result as the protocol measures it: levels 0…255, border cropped, float64 [B, 1 or C, H-2b, W-2b]
+    # The result as the protocol measures it: levels 0…255, of 16 bits in steps of 1/257, border cropped, float64.
+    x: Tensor  # [B, 1 or C, H-2b, W-2b]
     y: Tensor  # the reference (HR), likewise
-    sr: Tensor  # the result rounded to 8 bits, in 0…1, not cropped [B, C, H, W]
+    sr: Tensor  # the result rounded to the protocol's depth, in 0…1, not cropped [B, C, H, W]
     hr: Tensor  # the reference, likewise
-    lr: Tensor  # the net's input in 0…1 [B, C, h, w]; float64: not rounded to 8 bits (metric=vdsr)
+    lr: Tensor  # the net's input in 0…1 [B, C, h, w]; float64: not rounded to 8 bits

@@ -8,6 +8,8 @@ same image.
 import torch
 from torch import Tensor
 
+from sr.image.levels import WHITE
+
 GRAY_WEIGHTS = (0.2989, 0.5870, 0.1140)
 
 # MATLAB's rgb2ycbcr: rows Y, Cb, Cr for RGB in 0…1, result in 8-bit levels.
@@ -34,14 +36,14 @@ def ycbcr_to_rgb(ycbcr: Tensor) -> Tensor:
 def rgb_to_gray(rgb: Tensor) -> Tensor:
     """Convert RGB `[..., 3, H, W]` to full-range gray `[..., 1, H, W]`; return gray as it is.
 
-    uint8 is rounded to uint8; float stays float, in the same range.
+    uint8 and uint16 are rounded to the same; float stays float, in the same range.
     """
     if rgb.shape[-3] == 1:
         return rgb
     if rgb.is_floating_point():
         return _multiply(_to_tensor((GRAY_WEIGHTS,), rgb), rgb)
     levels = rgb.float()
-    return (_multiply(_to_tensor((GRAY_WEIGHTS,), levels), levels) + 0.5).clamp(0, 255).to(torch.uint8)
+    return (_multiply(_to_tensor((GRAY_WEIGHTS,), levels), levels) + 0.5).clamp(0, WHITE[rgb.dtype]).to(rgb.dtype)
 
 
 def _to_tensor(values: tuple, like: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 Every error in a file is a `UserError` that names the file; a decoder's own exceptions are never raised to the caller.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +13,7 @@ from torch import Tensor
 from sr.image.damage import ADVICE, UnsupportedImageError, report_damage
 from sr.image.file_format import Header, ImageFile
 from sr.image.formats import find_format, identify_kind
+from sr.image.levels import WHITE
 from sr.runtime.error import UserError
 from sr.runtime.special_file import describe_special_file
 
@@ -19,10 +21,10 @@ GZIP = b"\x1f\x8b"
 
 
 class DecodedImage(NamedTuple):
-    """A decoded 8-bit image, with its alpha channel and color profile."""
+    """A decoded image, with its alpha channel and color profile."""
 
-    pixels: Tensor  # uint8 [3 or 1, H, W]: 1 channel only if the file is gray
-    alpha: Tensor | None  # uint8 [1, H, W]
+    pixels: Tensor  # uint8, or uint16 if asked for, [3 or 1, H, W]: 1 channel only if the file is gray
+    alpha: Tensor | None  # [1, H, W], likewise
     icc: bytes | None  # embedded color profile
 
 
@@ -59,16 +61,27 @@ def read_rgb(path: Path) -> Tensor:
     return pixels.expand(3, -1, -1).contiguous() if pixels.shape[0] == 1 else pixels
 
 
-def read_image(path: Path) -> DecodedImage:
-    """Read the first frame of an 8-bit image, with its alpha channel and color profile; the EXIF orientation is applied.
+def read_image(path: Path, dtypes: Sequence[torch.dtype] = (torch.uint8,)) -> DecodedImage:
+    """Read the first frame of an image, with its alpha channel and color profile; the EXIF orientation is applied.
 
-    The size is that of `probe`, or a `UserError` is raised, as it is for other depths and for further bands.
+    The size and type are those of `probe`. Raises `UserError` if the type is none of `dtypes`, if the levels do not have
+    its whole range, and for further bands.
     """
     with open_image_file(path) as file:
         header = file.header
-        if header.dtype != torch.uint8 or header.channels not in (1, 3):
+        has_range = (header.black, header.white) == (0, WHITE.get(header.dtype))
+        if header.dtype not in dtypes or header.channels not in (1, 3) or not has_range:
             bits = f"{header.dtype}".removeprefix("torch.")
-            found = f"{header.channels} band{'s' * (header.channels != 1)} of {bits}"
-            raise UnsupportedImageError(f"{path}: {found}, expected 8-bit gray or RGB (uint8); convert it first")
+            levels = f" in {header.black:g}…{header.white:g}" * (header.dtype in dtypes and not has_range)
+            found = f"{header.channels} band{'s' * (header.channels != 1)} of {bits}{levels}"
+            expected = (
+                "8-bit gray or RGB (uint8)" if len(dtypes) == 1 else "gray or RGB of 8 or 16 bits (uint8, uint16)"
+            )
+            raise UnsupportedImageError(f"{path}: {found}, expected {expected}; convert it first")
         pixels, alpha = file.read()
         return DecodedImage(pixels, alpha, file.metadata.icc)
+
+
+def read_levels(path: Path) -> Tensor:
+    """Read the first frame of an image of 8 or 16 bits as uint8 or uint16 `[3 or 1, H, W]`, without its alpha."""
+    return read_image(path, tuple(WHITE)).pixels

@@ -1,8 +1,8 @@
 """MATLAB's bicubic `imresize` on tensors of any device, as two small matrix products.
 
 Keys' cubic kernel with a = -0.5 (Keys, "Cubic convolution interpolation", 1981, eq. 15), widened by 1/scale when the
-image is reduced (antialiasing), with mirrored or replicated borders; uint8 is rounded after *each* 1-D pass, as MATLAB
-does.
+image is reduced (antialiasing), with mirrored or replicated borders; uint8 and uint16 are rounded after *each* 1-D pass,
+as MATLAB does.
 """
 
 import contextlib
@@ -14,6 +14,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from sr.image.levels import WHITE
 from sr.runtime.error import UserError
 from sr.runtime.parallel import use_one_thread
 from sr.runtime.precision import is_full_precision
@@ -43,7 +44,8 @@ def imresize(
 ) -> Tensor:
     """Resize `image` `[..., H, W]` by `scale` (output `ceil(scale·H)`, `ceil(scale·W)`) or to `size` `(H', W')`.
 
-    uint8 gives uint8, rounded and clipped after each pass; a float gives the same float, unclipped and differentiable.
+    uint8 gives uint8, and uint16 uint16, rounded and clipped after each pass; a float gives the same float, unclipped and
+    differentiable.
     The dimension with the smaller factor is resized first, as in MATLAB.
     """
     if border not in ("mirror", "replicate"):
@@ -60,13 +62,13 @@ def imresize(
     # Inside a net that is trained, switching to one thread and back costs more than it saves.
     threads = contextlib.nullcontext() if torch.is_grad_enabled() else use_one_thread(image.device)
     with torch.autocast(image.device.type, enabled=False), threads:  # no mixed precision in the baseline
-        return _resize_uint8(image, passes) if image.dtype == torch.uint8 else _resize_float(image, passes)
+        return _resize_levels(image, passes) if image.dtype in WHITE else _resize_float(image, passes)
 
 
 def upscale_bicubic(lr: Tensor, scale: int) -> Tensor:
     """Upscale 8-bit LR, given as float in 0…1, as MATLAB upscales uint8, the baseline of all tables; -> float in 0…1.
 
-    float64 is an LR that was never rounded, and is not rounded here either (`sr.image.batch.Pair`).
+    float64 is an LR that was not rounded to 8 bits, and is not rounded here either (`sr.image.batch.Pair`).
     """
     if lr.dtype == torch.float64:
         return imresize(lr, scale)
@@ -74,17 +76,18 @@ def upscale_bicubic(lr: Tensor, scale: int) -> Tensor:
     return imresize(levels, scale).to(lr.dtype) / 255
 
 
-def _resize_uint8(image: Tensor, passes: list[tuple[int, Pass]]) -> Tensor:
-    """Round half up after each pass (a cast to uint8 truncates). On a CPU, resize a few planes `[H, W]` at a time."""
+def _resize_levels(image: Tensor, passes: list[tuple[int, Pass]]) -> Tensor:
+    """Round half up after each pass (a cast to levels truncates). On a CPU, resize a few planes `[H, W]` at a time."""
     planes = image.reshape(-1, *image.shape[-2:])
     count = max(1, PIXELS_PER_CHUNK // planes[0].numel()) if image.device.type == "cpu" else len(planes)
-    full_precision = is_full_precision(image.device)
+    may_be_exact = image.dtype == torch.uint8 and is_full_precision(image.device)
+    highest = WHITE[image.dtype] + 0.5
     resized = []
     for chunk in planes.split(count):
         levels = chunk
         for axis, one_pass in passes:
-            exact = levels.to(_find_exact_dtype(one_pass) if full_precision else torch.float64)
-            levels = _apply_pass(axis, one_pass, exact).add_(0.5).clamp_(0, 255.5).to(torch.uint8)
+            exact = levels.to(_find_exact_dtype(one_pass) if may_be_exact else torch.float64)
+            levels = _apply_pass(axis, one_pass, exact).add_(0.5).clamp_(0, highest).to(image.dtype)
         resized.append(levels)
     out = torch.cat(resized)
     return out.view(*image.shape[:-2], *out.shape[-2:])

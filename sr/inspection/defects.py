@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from sr.image.damage import UnsupportedImageError
+from sr.image.levels import WHITE, count_bits, round_to_levels, to_unit
 from sr.image.listing import FolderListing, describe_images
 from sr.image.png import find_png_damage
 from sr.image.read import DecodedImage, open_image_file, read_image
@@ -33,6 +34,7 @@ class FileReport(NamedTuple):
     frames: int = 1  # and pages, of which only the first one is read
     digest: str = ""  # of the decoded pixels: the same for two files of the same image
     small: Image.Image | None = None  # gray, at most `THUMBNAIL_SIDE` pixels long
+    bits: int = 8  # per channel
 
     @property
     def name(self) -> str:
@@ -50,7 +52,7 @@ def inspect_files(paths: Sequence[Path], title: str) -> list[FileReport]:
 
 def _inspect_file(path: Path) -> FileReport:
     try:
-        decoded = read_image(path)
+        decoded = read_image(path, tuple(WHITE))
         with open_image_file(path) as file:
             header, has_palette = file.header, file.has_palette
         damage = find_png_damage(path) if header.format == "PNG" else ""
@@ -65,7 +67,8 @@ def _inspect_file(path: Path) -> FileReport:
     rgb = decoded.pixels.expand(3, -1, -1).numpy().tobytes()
     digest = hashlib.sha256(bytes(f"{height}×{width}", "utf-8") + rgb).hexdigest()
     is_gray, small = decoded.pixels.shape[0] == 1, _make_thumbnail(decoded)
-    return FileReport(path, "", False, height, width, oddity, is_gray, header.frames, digest, small)
+    bits = count_bits(header.dtype)
+    return FileReport(path, "", False, height, width, oddity, is_gray, header.frames, digest, small, bits)
 
 
 def _has_gray_end(pixels: Tensor) -> bool:
@@ -79,7 +82,7 @@ def _has_gray_end(pixels: Tensor) -> bool:
 
 def _make_thumbnail(decoded: DecodedImage) -> Image.Image:
     """Convert to gray, and downscale if larger than `THUMBNAIL_SIDE`."""
-    pixels = decoded.pixels.permute(1, 2, 0).numpy()
+    pixels = round_to_levels(to_unit(decoded.pixels)).permute(1, 2, 0).numpy()
     image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels).convert("L")
     factor = min(1.0, THUMBNAIL_SIDE / max(image.size))
     size = tuple(max(1, round(n * factor)) for n in image.size)
@@ -95,11 +98,14 @@ def find_defects(reports: Sequence[FileReport], where: str, min_side: int, why: 
     small = [x for x in readable if min(x.height, x.width) < min_side]
     gray = [x for x in readable if x.gray]
     mixed = gray if 0 < len(gray) < len(readable) else []
+    rarer = min(([x for x in readable if x.bits == bits] for bits in (16, 8)), key=len)
     return [
         Finding("unreadable", where, "file(s) cannot be read to the end", "get them again, or remove them",
                 [{"file": x.name, "says": x.error.split(";")[0]} for x in damaged]),
-        Finding("format", where, "file(s) are not 8-bit gray or RGB", "convert them to 8-bit RGB, or remove them",
+        Finding("format", where, "file(s) are not gray or RGB of 8 or 16 bits", "convert them to RGB, or remove them",
                 [{"file": x.name, "says": x.error.split(",")[0].split(";")[0]} for x in unsupported]),
+        Finding("depth", where, f"file(s) of another depth than the other {len(readable) - len(rarer)}",
+                "convert them to one depth", [{"file": x.name, "says": f"{x.bits} bits per channel"} for x in rarer]),
         Finding("frames", where, "file(s) hold several frames or pages; only the first one is read",
                 "save each frame as a PNG file", [{"file": x.name, "says": f"{x.frames} frames", "frames": x.frames}
                 for x in readable if x.frames > 1], where != TRAINING),

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from sr.data.matching import find_hr_name
 from sr.image.color import rgb_to_gray
-from sr.image.read import read_rgb
+from sr.image.levels import round_to_levels, to_unit
+from sr.image.read import read_levels
 from sr.image.resize import imresize
 from sr.inspection.defects import FileReport
 from sr.inspection.finding import TRAINING, Finding, Report
@@ -103,7 +104,7 @@ def examine_pairs(
 
 
 def _examine_pair(lr_path: Path, hr_path: Path, scale: int, expect: str) -> PairReport:
-    lr, hr = read_rgb(lr_path), read_rgb(hr_path)
+    lr, hr = (round_to_levels(to_unit(read_levels(path))).expand(3, -1, -1) for path in (lr_path, hr_path))  # 8 bits
     hr = hr[:, : lr.shape[1] * scale, : lr.shape[2] * scale]
     scores = score_kernels(lr, hr, scale, expect)
     closest, best = next(iter(scores.items()))

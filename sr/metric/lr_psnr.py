@@ -22,14 +22,14 @@ Degrade = Callable[[Tensor], Tensor]  # uint8 HR -> uint8 LR; float64 levels 0�
 def lr_psnr(sr: Tensor, lr: Tensor, degrade: Degrade) -> Tensor:
     """Return the PSNR in dB of `degrade(sr)` against `lr`, over all pixels and channels, border included: float64 `[B]`.
 
-    `sr` `[B, C, H, W]` and `lr` `[B, C, h, w]` in 0…1, `sr` of 8-bit levels. A float64 `lr` was not rounded; then the
-    degraded result is not rounded either, and both are compared as `degrade` returns them for float64.
+    `sr` `[B, C, H, W]` and `lr` `[B, C, h, w]` in 0…1, `sr` of 8-bit or 16-bit levels. A float64 `lr` was not rounded to 8
+    bits; then the degraded result is not rounded either, and both are compared as `degrade` returns them for float64.
     """
-    levels = (sr * 255).round()
     if lr.dtype == torch.float64:
-        degraded, expected = degrade(levels.double()), lr * 255
+        levels = (sr.double() * 65535).round() / 257  # 8-bit levels are 16-bit levels, too
+        degraded, expected = degrade(levels), lr * 255
     else:
-        degraded, expected = degrade(levels.to(torch.uint8)), (lr * 255).round()
+        degraded, expected = degrade((sr * 255).round().to(torch.uint8)), (lr * 255).round()
     if degraded.shape != expected.shape:
         raise UserError(
             f"metric/also=[lr_psnr]: the degraded result is {tuple(degraded.shape)}, the LR {tuple(expected.shape)}: "

@@ -24,11 +24,12 @@ STANDARD_CHANNELS: dict[str, Channel] = {
 
 
 class Protocol:
-    """Rounds to 8 bits, converts to luma, cuts the border of `scale` pixels, then measures each image.
+    """Rounds to `depth` bits, converts to luma, cuts the border of `scale` pixels, then measures each image.
 
     `channel` says what of an RGB image is measured: `y` (BT.601, 16…235, in float, not rounded), `rgb`, or `y8`: the
     luma is rounded to 8 bits *before* anything else, and the net's input is luma only. One-channel images are measured
-    as they are. `also` holds further metrics by name, such as `sr.metric.lr_psnr.LRPSNR`.
+    as they are. `depth` is that of the images, 8 or 16 bits: PSNR has the peak 255 or 65535. `also` holds further metrics
+    by name, such as `sr.metric.lr_psnr.LRPSNR`.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class Protocol:
         color: str,
         channel: Channel = "y",
         also: Mapping[str, Metric] | None = None,
+        depth: Literal[8, 16] = 8,
     ) -> None:
         if channel not in STANDARD_CHANNELS.values():
             raise UserError(f"metric.channel={channel}: expected one of {', '.join(STANDARD_CHANNELS.values())}")
@@ -46,16 +48,21 @@ class Protocol:
                 f"metric={name}: expected a net on luma, color=y (found color={color}); "
                 f"use color=y (a net of one channel) or metric=edsr"
             )
+        if depth not in (8, 16) or (depth == 16 and channel == "y8"):
+            raise UserError(
+                f"metric.depth={depth}: expected 8 or 16 bits, and 8 with metric=vdsr, which rounds luma to 8 bits"
+            )
         for key, metric in (also or {}).items():
             if not isinstance(metric, Metric):
                 raise UserError(
                     f"metric/also=[{key}]: expected a metric with better, unit, label and perceptual_rank (found "
                     f"{type(metric).__name__}); let its class inherit from sr.metric.metric.Metric"
                 )
-        self.scale, self.color, self.channel = scale, color, channel
+        self.scale, self.color, self.channel, self.depth = scale, color, channel, depth
+        self.peak = 2**depth - 1
         self.also = {metric.label or key: metric for key, metric in (also or {}).items()}
         changed = [channel] * (channel != STANDARD_CHANNELS.get(name, channel))
-        self.name = "-".join([name, *changed, *["gray"] * (color == "gray")])
+        self.name = "-".join([name, *changed, *["16bit"] * (depth == 16), *["gray"] * (color == "gray")])
 
     @property
     def metric_names(self) -> tuple[str, ...]:
@@ -85,14 +92,14 @@ class Protocol:
             "channel": "gray" if self.color == "gray" else self.channel,
             "scale": self.scale,
             "border": self.scale,
-            "rounding": "8 bit",
-            "psnr": "peak 255, mean of images",
+            "rounding": f"{self.depth} bit",
+            "psnr": f"peak {self.peak}, mean of images",
             "ssim": "11×11 Gaussian 1.5, valid, mean of images",
             **lr_source,
         }
 
     def select_channels(self, hr: Tensor, gray: bool = False) -> Tensor:
-        """Return the HR that the LR is made from: 8-bit images `[B, C, H, W]` -> the same, or their luma `[B, 1, H, W]`.
+        """Return the HR that the LR is made from: levels `[B, C, H, W]` -> the same, or their luma `[B, 1, H, W]`.
 
         With `y8` it is the luma rounded to levels 0…255, as float64, so that the LR made from it is not rounded. A gray
         *file* is its own luma, as in MATLAB (`gray`: the channels are one channel, repeated).
@@ -118,8 +125,9 @@ class Protocol:
         return MetricInput(x, y, sr, hr, lr)
 
     def _prepare_image(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the levels that PSNR and SSIM are measured on, border cut, and the whole image, 8 bits in 0…1."""
-        levels = (image.clamp(0, 1).to(torch.float32) * 255 + 0.5).floor().double()  # 8-bit levels
+        """Return the levels that PSNR and SSIM are measured on, 0…255, border cut, and the whole image in 0…1, rounded."""
+        image = image.clamp(0, 1).to(torch.float32 if self.depth == 8 else torch.float64)
+        levels = (image * self.peak + 0.5).floor().double() / (self.peak // 255)  # of 16 bits in steps of 1/257
         luma_or_levels, b = levels, self.scale
         if self.channel == "y" and levels.shape[1] == 3:
             luma_or_levels = rgb_to_luma(levels / 255) * 255

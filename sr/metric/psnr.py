@@ -7,10 +7,10 @@ from sr.runtime.parallel import use_one_thread
 
 
 def psnr(sr: Tensor, hr: Tensor) -> Tensor:
-    """Return the PSNR of each image in dB, peak 255: two `[B, C, H, W]` in 8-bit levels -> float64 `[B]`.
+    """Return the PSNR of each image in dB, peak 255: two `[B, C, H, W]` in levels 0…255 -> float64 `[B]`.
 
-    Equal images give infinity. The PSNR of a set is the mean of these values; an error pooled over all its images would
-    be another number.
+    Levels of 16 bits come in steps of 1/257: the value is that of a peak of 65535. Equal images give infinity. The PSNR of
+    a set is the mean of these values; an error pooled over all its images would be another number.
     """
     with use_one_thread(sr.device):
         error = (sr.double() - hr.double()).square_().mean(dim=(1, 2, 3))

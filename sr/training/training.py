@@ -57,7 +57,7 @@ class Training:
         check_accelerator(config["trainer"]["accelerator"])
         self.data: SRDataModule = build_data(config)
         self.model: SRModule = build_model(config)
-        self.data.select_channels = self.model.metric.select_channels
+        self.data.set_protocol(self.model.metric)
         self.monitored = find_monitored_metrics(config, self.data.list_set_names("val"), self.model.metric)
         self.protocol = self.model.metric.describe(str(self.data.degrade))
         self.tracker = build_part(config["track"], "track") if self.is_main else NoTracker()
