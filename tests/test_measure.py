@@ -221,6 +221,7 @@ def test_niqe_of_a_gray_file_is_that_of_its_rgb_copy_and_a_luma_is_measured_as_i
     gray = torch.from_numpy(data.camera())[None]
     score = score_niqe(gray)
     assert score == score_niqe(gray.expand(3, -1, -1)) == pytest.approx(3.1558, abs=1e-3)
+    assert score == score_niqe((gray.int() * 257).to(torch.uint16))  # the same image in 16 bits
     luma = (rgb_to_luma(gray.expand(3, -1, -1) / 255) * 255 + 0.5).floor() / 255
     images = MetricInput(luma[None], luma[None], luma[None], luma[None], luma[None])
     assert NIQE()(images).item() == pytest.approx(score, abs=1e-9)

@@ -27,6 +27,7 @@ from torch import Tensor
 
 from sr.image.batch import MetricInput
 from sr.image.color import rgb_to_luma
+from sr.image.levels import WHITE
 from sr.image.resize import imresize
 from sr.metric.metric import Metric
 from sr.runtime.error import UserError
@@ -47,7 +48,7 @@ _WINDOW = [weight / sum(_WINDOW) for weight in _WINDOW]
 
 
 def score_niqe(pixels: Tensor, variant: Variant = "matlab") -> float:
-    """Return the NIQE of an image, gray or RGB: levels 0…255, `[1 or 3, H, W]`, uint8 or float.
+    """Return the NIQE of an image, gray or RGB: `[1 or 3, H, W]`, uint8, uint16 or float levels 0…255.
 
     Lower is better; photographs have about 2 to 5. It is nan, not measured, if a side without the border is below 192
     pixels, or fewer than two blocks of the image have any structure. The memory does not grow with the image's height.
@@ -82,8 +83,8 @@ def _compute_bands(image: Tensor, variant: Variant, tops: Sequence[int]) -> list
 
 
 def _to_luma_levels(image: Tensor, variant: Variant) -> Tensor:
-    """Return whole levels 0…255: `[1 or 3, H, W]` -> float64 `[H, W]`."""
-    levels = image.double()
+    """Return whole levels of 8 bits, 0…255: `[1 or 3, H, W]` -> float64 `[H, W]`."""
+    levels = image.double() / (WHITE.get(image.dtype, 255) // 255)
     if len(levels) == 3 and variant == "gray":
         levels = (levels * levels.new_tensor(_GRAY_WEIGHTS).view(3, 1, 1)).sum(0, keepdim=True)
     elif len(levels) == 3:
