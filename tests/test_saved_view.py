@@ -41,6 +41,24 @@ def test_psnr_and_losses_come_first_then_images() -> None:
     assert state["isAccordionReordered"]
 
 
+def test_the_list_of_runs_has_the_columns_that_a_stranger_needs() -> None:
+    state = decode(extend_view(None, METRICS, IMAGES))
+    assert state["selectedColumns"] == [
+        "metrics.`test/Set5 x2 edsr/psnr`", "metrics.`val/Set5 x2 edsr/psnr_best`", "metrics.`val/Set5 x2 edsr/psnr`",
+        "attributes.`Duration`", "params.`model.loss`", "params.`model.adversarial`", "tags.`sr.net`", "tags.`sr.data`",
+        "tags.`sr.scale`", "tags.`sr.seed`", "tags.`sr.protocol`", "tags.`sr.sweep`", "tags.`sr.group`", "tags.`sr.exit`",
+    ]  # fmt: skip
+    many = decode(extend_view(None, [f"test/set{k} x2 edsr/psnr" for k in range(20)], ()))
+    assert sum(column.startswith("metrics.") for column in many["selectedColumns"]) == 8
+
+
+def test_a_view_of_an_older_sr_gets_its_columns() -> None:
+    view = json.loads(extend_view(None, METRICS, IMAGES) or "")
+    state = _decompress(view["state"])
+    del state["selectedColumns"]
+    assert decode(extend_view(json.dumps(view | {"state": json.dumps(state)}), METRICS, IMAGES))["selectedColumns"]
+
+
 def test_the_view_grows_with_the_runs_of_the_experiment() -> None:
     first = extend_view(None, METRICS, IMAGES)
     assert extend_view(first, METRICS, IMAGES) is None

@@ -2,12 +2,14 @@
 
 By itself the page sorts charts by name, and prints all parameters above each image. A saved view is a tag of the
 experiment that holds a state of the page; its menu *Views* lists them, and an address names one by `viewStateShareKey`.
-Ours names the sections of charts in their order, and the charts of the first two. The page adds all other charts itself.
+Ours names the sections of charts in their order, the charts of the first two, and the columns of the list of runs. The
+page adds all other charts itself. It has no column of the status, which is the symbol before the time of a run.
 """
 
 import base64
 import contextlib
 import json
+import re
 import time
 import zlib
 from collections.abc import Collection, Iterable
@@ -22,6 +24,18 @@ MODEL, SYSTEM = "Model metrics", "System metrics"  # those that the page always 
 ORDER = (FIRST, IMAGES, "val", "test", "train", "", MODEL, SYSTEM)  # of sections; "": others
 LOSSES = ("train/loss", "train/loss_g", "train/loss_d")  # these first
 SYSTEM_PREFIX = "system/"
+# Columns of every run, after those of metrics, in the notation of the page. One that no run has is not shown.
+COLUMNS = tuple(
+    f"{kind}.`{name}`"
+    for kind, names in {
+        "attributes": ("Duration",),
+        "params": ("model.loss", "model.adversarial"),
+        "tags": ("sr.net", "sr.data", "sr.scale", "sr.seed", "sr.protocol", "sr.sweep", "sr.group", "sr.exit"),
+    }.items()
+    for name in names
+)
+METRIC_COLUMN = re.compile(r"metrics\.`((?:test|val)/.*/psnr|val/.*/psnr_best)`")  # results, last and best values
+MAX_METRIC_COLUMNS = 8
 
 
 class SavedView:
@@ -52,21 +66,30 @@ def extend_view(tag: str | None, metrics: Collection[str], images: Collection[st
         is_changed_by_user = view.get("updatedAt", view["createdAt"]) != view["createdAt"]
         old_charts = {(chart["metricSectionId"], chart["displayName"]) for chart in state["compareRunCharts"]}
         old_sections = {section["name"] for section in state["compareRunSections"]}
+        old_columns = state.get("selectedColumns", [])
     except (ValueError, KeyError, TypeError, zlib.error):
         return None
     charts = old_charts | {(FIRST, name) for name in metrics if _is_first(name)} | {(IMAGES, name) for name in images}
     named = {name.rpartition("/")[0] for name in metrics if not name.startswith(SYSTEM_PREFIX)}
     sections = old_sections | {FIRST, IMAGES, MODEL, SYSTEM} | (named - {""})
-    if is_changed_by_user or (charts, sections) == (old_charts, old_sections):
+    columns = _list_columns(metrics, old_columns)
+    if is_changed_by_user or (charts, sections, columns) == (old_charts, old_sections, old_columns):
         return None
     state = {
         "compareRunCharts": [_make_chart(*chart) for chart in sorted(charts, key=_rank_chart)],
         "compareRunSections": [_make_section(name) for name in sorted(sections, key=_rank_section)],
         "isAccordionReordered": True,
+        "selectedColumns": columns,
     }
     view |= {"name": VIEW_NAME, "updatedAt": view["createdAt"], "state": _compress(state)}
     extended = json.dumps(view)
     return extended if len(extended) <= MAX_TAG_LENGTH else None
+
+
+def _list_columns(metrics: Iterable[str], old_columns: Iterable[str]) -> list[str]:
+    """Return the columns of the list of runs: PSNR of tests, best and last PSNR of validations, and what runs differ in."""
+    known = filter(METRIC_COLUMN.fullmatch, {*old_columns, *(f"metrics.`{name}`" for name in metrics)})
+    return [*sorted(known)[:MAX_METRIC_COLUMNS], *COLUMNS]
 
 
 def _is_first(metric: str) -> bool:
