@@ -102,6 +102,8 @@ def test_the_page_shows_what_two_runs_differ_in(
     assert not any(section.startswith("best") for section in list_sections(text))
     text = open_page(page, plain, lambda text: "Created" in text and names[0][:10] in text)
     assert all(name[:VISIBLE_LENGTH] in text for name in names)
+    columns = ["test/folder x2 edsr/psnr", f"{psnr}_best", psnr, "Duration", "model.adversarial"][: 3 + len(losses)]
+    open_page(page, f"{plain}&viewStateShareKey=sr", lambda text: set(columns) <= set(text.splitlines()))
     page.screenshot(path=Path.cwd() / "list.png")
 
     # The comparison: the table of parameters that differ.
