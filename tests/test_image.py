@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from sr.image.read import probe, read_image, read_rgb
+from sr.image.read import open_image_file, probe, read_image, read_rgb
 from sr.image.write import to_pil, to_uint8, write_png
 from sr.runtime.error import UserError
 
@@ -117,10 +117,11 @@ def test_color_profile_is_read_and_written(tmp_path: Path) -> None:
 
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     Image.fromarray(array()).save(tmp_path / "a.png", icc_profile=profile)
-    decoded = read_image(tmp_path / "a.png")
-    assert decoded.icc == profile
-    write_png(tmp_path / "b.png", to_pil(decoded.pixels), decoded.icc)
-    assert read_image(tmp_path / "b.png").icc == profile
+    with open_image_file(tmp_path / "a.png") as file:
+        assert file.metadata.icc == profile
+        write_png(tmp_path / "b.png", to_pil(file.read().pixels), file.metadata.icc)
+    with open_image_file(tmp_path / "b.png") as file:
+        assert file.metadata.icc == profile
 
 
 def bad_files() -> dict[str, tuple[str, Callable[[Path], object]]]:

@@ -38,7 +38,7 @@ from sr.image.convert import to_pixels
 from sr.image.damage import UnsupportedImageError
 from sr.image.metadata import describe_lost_metadata
 from sr.image.png import find_png_damage
-from sr.image.read import probe, read_image
+from sr.image.read import open_image_file, probe, read_image
 from sr.runtime.error import UserError
 
 
@@ -165,9 +165,9 @@ def test_pixels_that_training_does_not_read_are_named(
 
 def test_a_color_profile_of_a_wrong_type_is_left_out_and_named(tmp_path: Path) -> None:
     write_tiff(tmp_path / "a.tif", t34675=7)
-    decoded = read_image(tmp_path / "a.tif")
-    assert decoded.icc is None
-    assert np.array_equal(decoded.pixels.permute(1, 2, 0), make_pixels())
+    with open_image_file(tmp_path / "a.tif") as file:
+        assert file.metadata.icc is None
+        assert np.array_equal(file.read().pixels.permute(1, 2, 0), make_pixels())
     assert describe_lost_metadata(tmp_path / "a.tif") == ["a color profile that cannot be read"]
 
 

@@ -21,11 +21,10 @@ GZIP = b"\x1f\x8b"
 
 
 class DecodedImage(NamedTuple):
-    """A decoded image, with its alpha channel and color profile."""
+    """A decoded image, with its alpha channel."""
 
     pixels: Tensor  # uint8, or uint16 if asked for, [3 or 1, H, W]: 1 channel only if the file is gray
     alpha: Tensor | None  # [1, H, W], likewise
-    icc: bytes | None  # embedded color profile
 
 
 def open_image_file(path: Path) -> ImageFile:
@@ -62,7 +61,7 @@ def read_rgb(path: Path) -> Tensor:
 
 
 def read_image(path: Path, dtypes: Sequence[torch.dtype] = (torch.uint8,)) -> DecodedImage:
-    """Read the first frame of an image, with its alpha channel and color profile; the EXIF orientation is applied.
+    """Read the first frame of an image, with its alpha channel; the EXIF orientation is applied.
 
     The size and type are those of `probe`. Raises `UserError` if the type is none of `dtypes`, if the levels do not have
     its whole range, and for further bands.
@@ -78,8 +77,7 @@ def read_image(path: Path, dtypes: Sequence[torch.dtype] = (torch.uint8,)) -> De
                 "8-bit gray or RGB (uint8)" if len(dtypes) == 1 else "gray or RGB of 8 or 16 bits (uint8, uint16)"
             )
             raise UnsupportedImageError(f"{path}: {found}, expected {expected}; convert it first")
-        pixels, alpha = file.read()
-        return DecodedImage(pixels, alpha, file.metadata.icc)
+        return DecodedImage(*file.read())
 
 
 def read_levels(path: Path) -> Tensor:
