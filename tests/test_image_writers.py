@@ -230,3 +230,19 @@ def test_a_lossless_webp_stays_lossless(tmp_path: Path) -> None:
         with open_image_file(tmp_path / name) as file:
             found.append(torch.equal(file.read().pixels, layers))
     assert found == [True, False]
+
+
+def test_damaged_exif_is_named_and_costs_nothing_else(tmp_path: Path) -> None:
+    exif = make_exif()
+    place = exif.index(b"\x69\x87" if exif[:2] == b"II" else b"\x87\x69") + 8  # where the inner directory begins
+    far = exif[:place] + b"\xff\xff\xff\x7f" + exif[place + 4 :]
+    for damaged in (far, exif[:4] + b"\xff\xff\xff\x7f" + exif[8:]):
+        layers = make_layers(3, torch.uint8)
+        Image.fromarray(layers.permute(1, 2, 0).numpy()).save(
+            tmp_path / "a.jpg", exif=b"Exif\0\0" + damaged, dpi=(300, 300), comment=b"a text"
+        )
+        with open_image_file(tmp_path / "a.jpg") as file:
+            assert file.metadata.unread == ("EXIF that cannot be read",)
+            assert (file.metadata.exif, file.metadata.dpi) == (None, (300.0, 300.0))
+            assert file.metadata.texts == {"comment": "a text"}
+            write(tmp_path / "b.jpg", file.read().pixels, file.metadata)

@@ -30,6 +30,7 @@ def clean_exif(exif: bytes) -> bytes:
         if tag == ORIENTATION:
             block.write_integer(place, 1)
     block.drop_thumbnail(link)
+    resize_exif(bytes(data), 1, 1)  # raises now rather than in the writer
     return bytes(data)
 
 

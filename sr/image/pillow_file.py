@@ -28,6 +28,7 @@ ORIENTATION_TAG = 0x0112  # EXIF
 TRANSPOSING_ORIENTATIONS = (5, 6, 7, 8)  # 1…4 leave the size; Pillow ignores all other values
 XMP_KEYS = ("xmp", "XML:com.adobe.xmp")
 EXIF_KEYS = ("exif", "Raw profile type exif", *XMP_KEYS)  # XMP may have the orientation, too
+NAMES = {"exif": "EXIF", "xmp": "XMP", "dpi": "a resolution", "texts": "text"}  # in the note of what a result has not
 NO_TEXTS = {*EXIF_KEYS, "compression", "version"}  # of Pillow's `info`
 
 
@@ -87,28 +88,33 @@ class PillowFile(ImageFile):
     @cached_property
     def metadata(self) -> Metadata:  # type: ignore[override]
         """The metadata of the file. That of an animation may need its frames to be decoded."""
-        durations = self.list_durations() if self.header.frames > 1 else ()
+        with report_damage(self.path):
+            durations = self.list_durations() if self.header.frames > 1 else ()
         loops = self._image.info.get("loop") if self.header.frames > 1 else None
-        icc = None if self._convert else self._icc
-        metadata = Metadata(icc=icc, durations=durations, loops=loops)
-        try:
-            dpi = self._image.info.get("dpi")
-            return metadata._replace(
-                exif=self._read_clean_exif(),
-                xmp=self._read_clean_xmp(),
-                dpi=(float(dpi[0]), float(dpi[1])) if dpi and min(dpi) > 1 else None,
-                texts=self.list_texts(),
-                unread=self.list_unread(),
-            )
-        except Exception:  # damaged bytes may lead to every kind of it, and the pixels are right nevertheless
-            return metadata._replace(unread=("metadata that cannot be read",))
+        metadata = Metadata(None if self._convert else self._icc, durations=durations, loops=loops)
+        damaged: list[str] = []
+        readers = {
+            "exif": self._read_clean_exif, "xmp": self._read_clean_xmp, "dpi": self._read_dpi, "texts": self.list_texts,
+            "unread": self.list_unread,
+        }  # fmt: skip
+        for field, read in readers.items():
+            try:
+                metadata = metadata._replace(**{field: read()})
+            except Exception:  # damaged bytes may lead to every kind of it, and the pixels are right nevertheless
+                damaged.append(f"{NAMES.get(field, 'metadata')} that cannot be read")
+        return metadata._replace(unread=(*metadata.unread, *damaged))
+
+    def _read_dpi(self) -> tuple[float, float] | None:
+        """Return the pixels per inch, if they are stated: 1 is none."""
+        dpi = self._image.info.get("dpi")
+        return (float(dpi[0]), float(dpi[1])) if dpi and min(dpi) > 1 else None
 
     def _read_clean_exif(self) -> bytes | None:
-        """Return EXIF without orientation and thumbnail."""
-        exif, raw = read_exif(self._image.info), self._image.info.get("exif")
-        if not exif:
-            return None
-        return clean_exif(raw if isinstance(raw, bytes) else exif.tobytes())
+        """Return EXIF without orientation and thumbnail. Raise `ValueError` or `struct.error` if it is damaged."""
+        raw = self._image.info.get("exif")
+        if raw is None and "Raw profile type exif" in self._image.info:
+            raw = read_exif(self._image.info).tobytes()
+        return clean_exif(raw) if raw else None
 
     def _read_clean_xmp(self) -> bytes | None:
         """Return XMP without orientation."""
