@@ -18,6 +18,7 @@ from sr.image.read import read_image
 from sr.image.resize import imresize
 from sr.prediction import files
 from sr.prediction.jobs import ProbedImage
+from sr.prediction.memory_size import read_memory_size
 from sr.prediction.result_size import parse_size
 from sr.prediction.sources import InputImage
 from sr.runtime.error import UserError
@@ -101,6 +102,27 @@ def test_without_checkpoint_the_smallest_network_is_taken_that_is_enough(
     monkeypatch.setattr(files, "list_networks", lambda: networks)
     images = [ProbedImage(InputImage(Path("a.png")), Header(*size, "color")) for size in ((41, 60), (60, 41))]
     assert files._choose_scale(parse_size(outscale, size), images) == scale
+
+
+@pytest.mark.parametrize(
+    ("memory", "size"),
+    [
+        (None, None),
+        (3_000_000, 3_000_000),
+        ("2GB", 2 * 10**9),
+        ("1.5 gb", 15 * 10**8),
+        ("500M", 5 * 10**8),
+        ("1GiB", 2**30),
+    ],
+)
+def test_the_memory_is_read_in_bytes(memory: Any, size: int | None) -> None:
+    assert read_memory_size(memory) == size
+
+
+@pytest.mark.parametrize("memory", ["much", "2XB", "-1GB", "0", "GB", "1e3MB"])
+def test_what_is_no_size_of_memory_is_named(memory: str) -> None:
+    with pytest.raises(UserError, match=f"^memory={memory}: expected a size such as 2GB or 500MB, or null"):
+        read_memory_size(memory)
 
 
 def test_one_image_of_another_aspect_ratio_does_not_end_the_batch(

@@ -25,6 +25,7 @@ from sr.prediction.jobs import (
 )
 from sr.prediction.manifest import NAME as MANIFEST_NAME
 from sr.prediction.manifest import Manifest
+from sr.prediction.memory_size import read_memory_size
 from sr.prediction.result_size import ResultSize, parse_size
 from sr.prediction.sources import InputImage, LeftOut, Sources, describe_left_out, find_sources, format_name
 from sr.prediction.standard_streams import StandardStreams
@@ -48,6 +49,7 @@ def upscale_files(config: Mapping[str, Any]) -> None:
             raise UserError(
                 f"{option}={config[option]}: expected a file; the summary.json of that run names its checkpoints"
             )
+    config = {**config, "memory": read_memory_size(config["memory"])}
     result_size = parse_size(config["outscale"], config["size"])
     with StandardStreams(config["input"], config["output"]) as streams:
         folder = config["output"] and Path(config["output"]).expanduser()
