@@ -200,6 +200,13 @@ def test_the_reference_may_be_a_run_or_a_group(runs: Path, compare: Any) -> None
         assert find_row(content, "espcn")["metrics"]["psnr"]["difference"] is None
 
 
+def test_bicubic_may_be_named_as_the_reference(runs: Path, compare: Any) -> None:
+    study(runs)
+    _, content = compare(reference="bicubic")
+    assert content["tables"][0]["reference"] == "bicubic"
+    assert find_row(content, "espcn")["metrics"]["psnr"]["difference"] == pytest.approx(2.2)
+
+
 def test_a_reference_need_not_be_named_twice(runs: Path, compare: Any) -> None:
     study(runs)
     _, content = compare(["runs/1-espcn-0", "runs/1-espcn-1"], reference="runs/2-fsrcnn-0")
@@ -233,7 +240,7 @@ def test_runs_without_results_are_listed_with_the_reason(runs: Path, compare: An
     (["empty"], {}, "runs=empty: expected a run's folder or a folder of runs"),
     (["file.txt"], {}, "runs=file.txt: expected a run's folder"),
     (["damaged.json"], {}, "nothing can be compared"),
-    (["runs"], {"reference": "espcm"}, "reference=espcm: expected a run, or one of the groups espcn, fsrcnn. Did you mean"),
+    (["runs"], {"reference": "espcm"}, "reference=espcm: expected a run, or one of the groups bicubic, espcn, fsrcnn. Did you"),
     (["runs"], {"columns": ["pnsr"]}, 'columns=[pnsr]: expected metrics of these runs, psnr, ssim. Did you mean "psnr"?'),
     (["runs"], {"published": ["IMDM"]}, "published=IMDM: expected one of"),
     (["experiment:sr"], {}, "runs=experiment:sr: there is no database"),

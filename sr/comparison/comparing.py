@@ -18,7 +18,7 @@ from sr.comparison.profile import add_profile_notes
 from sr.comparison.recording import ComparisonRun
 from sr.comparison.run import Group, RunComparison, Skipped
 from sr.comparison.source import Source
-from sr.comparison.table import describe_splits, make_tables
+from sr.comparison.table import BICUBIC, describe_splits, make_tables
 from sr.comparison.text import format_markdown, format_terminal
 from sr.config.command_line import format_command
 from sr.evaluation.published import find_model
@@ -77,7 +77,7 @@ def make_comparison(collector: RunCollector, config: dict[str, Any], published: 
     reference = config["reference"]
     groups, options, notes = group_runs(found)
     named = next((group for group in groups if group.name == reference), None)
-    if reference is not None and named is None:
+    if reference not in (None, BICUBIC) and named is None:
         source = _find_reference(collector, reference, groups)
         if not any(has_source(run, source) for run in found):  # the user need not name it twice
             found = join_results([*found, *collector.collect([reference])])
@@ -127,7 +127,7 @@ def _find_reference(collector: RunCollector, reference: str, groups: Sequence[Gr
     except UserError as error:
         if str(error).startswith("reference="):
             raise
-        names = [group.name for group in groups]
+        names = [BICUBIC, *(group.name for group in groups)]
         raise UserError(
             f"reference={reference}: expected a run, or one of the groups {', '.join(names)}"
             f".{suggest_nearest(reference, names)}"
