@@ -11,8 +11,8 @@ from sr.pretrained.networks import Network, list_networks
 from sr.runtime.terminal import format_table
 
 HEADER = ("name", "scale", "model/net", "parameters", "MB", "Set5 dB", "s/megapixel", "license of weights")
-SIDES = (32, 64, 128, 256)  # LR pixels of the square that is upscaled to measure the speed
-MIN_SECONDS = 0.1  # of a measurement; a larger square is upscaled until it takes as long
+WORK = 1e10  # multiply-adds, about, of the square that is upscaled to measure the speed
+SIDES = (32, 256)  # smallest and largest side of that square, in LR pixels
 
 
 def print_models(device: str) -> None:
@@ -44,13 +44,11 @@ def _format_row(network: Network, device: torch.device) -> tuple[str, ...]:
 
 @torch.no_grad()
 def measure_speed(loaded: LoadedNet) -> float:
-    """Return the seconds that a megapixel of the result takes, from the smallest square that takes `MIN_SECONDS`."""
-    seconds, side = 0.0, 0
-    for side in SIDES:
-        lr = torch.rand(1, 3 if loaded.color == "y" else loaded.channels, side, side, device=loaded.device)
-        seconds = min(_time_upscale(loaded, lr) for _ in range(2))  # the first one of a shape is slower
-        if seconds >= MIN_SECONDS:
-            break
+    """Return the seconds that a megapixel of the result takes: the better of two times, for the first one is slower."""
+    parameters = sum(weight.numel() for weight in loaded.net.parameters())
+    side = min(max(round((WORK / parameters) ** 0.5), SIDES[0]), SIDES[1])
+    lr = torch.rand(1, 3 if loaded.color == "y" else loaded.channels, side, side, device=loaded.device)
+    seconds = min(_time_upscale(loaded, lr) for _ in range(2))
     return seconds / (side * loaded.scale) ** 2 * 1e6
 
 
