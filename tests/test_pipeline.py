@@ -9,10 +9,10 @@ from memory_format import MemoryFile, MemoryFormat
 from torch import Tensor
 
 from sr.checkpoint.load import LoadedNet
-from sr.image import read
 from sr.image.file_format import Frame
 from sr.image.resize import imresize
 from sr.net.bicubic import BicubicNet
+from sr.prediction import pipeline
 from sr.prediction.pipeline import UpscaleJob, iterate_upscaled
 from sr.runtime.error import UserError
 
@@ -29,7 +29,7 @@ def images(monkeypatch: pytest.MonkeyPatch) -> dict[str, MemoryFile]:
             raise UserError(f"{path}: there is no such file")
         return images[path.name]
 
-    monkeypatch.setattr(read, "open_image_file", open_image_file, raising=False)
+    monkeypatch.setattr(pipeline, "open_image_file", open_image_file)
     return images
 
 
@@ -61,16 +61,13 @@ def test_an_error_while_writing_leaves_the_target_as_it_was(images: dict, tmp_pa
     assert (tmp_path / "a.raw").read_text() == "before"
 
 
-def test_what_the_format_cannot_hold_is_noted(images: dict, tmp_path: Path) -> None:
+def test_what_the_format_cannot_hold_is_named(images: dict, tmp_path: Path) -> None:
     levels = torch.randint(0, 65536, (3, 5, 4), dtype=torch.int32).to(torch.uint16)
     images["a"] = MemoryFile([Frame(levels, levels[:1])] * 3)
     small = MemoryFormat(frames=1, has_alpha=False, dtype=torch.uint8, white=255.0)
     (result,) = iterate_upscaled(BICUBIC, [UpscaleJob(Path("a"), tmp_path / "a.raw", small)])
     assert result.error is None
     assert result.frames == 1
-    assert result.notes == [
-        "1 of 3 frames: MEMORY holds no more", "no alpha channel: MEMORY has none",
-        "8 instead of 16 bits: MEMORY holds no more",
-    ]  # fmt: skip
+    assert result.lost == ["2 of 3 frames", "alpha", "16 bits per channel"]
     assert small.writers[0].pixels.dtype == torch.uint8
     assert small.writers[0].pixels.shape == (3, 10, 8)

@@ -33,6 +33,9 @@ class Pass(NamedTuple):
     scale: float
     antialias: bool
     border: Border
+    start: int = 0  # the first pixel that is computed
+    stop: int | None = None  # the end of those that are computed; None: all
+    first: int = 0  # the number of the first pixel of the input that is there
 
 
 def imresize(
@@ -63,6 +66,30 @@ def imresize(
     threads = contextlib.nullcontext() if torch.is_grad_enabled() else use_one_thread(image.device)
     with torch.autocast(image.device.type, enabled=False), threads:  # no mixed precision in the baseline
         return _resize_levels(image, passes) if image.dtype in WHITE else _resize_float(image, passes)
+
+
+def imresize_rows(image: Tensor, first: int, height: int, size: tuple[int, int], rows: range) -> Tensor:
+    """Return some rows of `imresize(whole, size=size)`, of which only the rows that they depend on are there.
+
+    Args:
+        image: `[..., h, W]`, the rows `first` … `first + h - 1` of the whole image. They contain `find_input_rows`.
+        first: the number of the first of these rows.
+        height: of the whole image.
+        size: `(H', W')` of the whole result.
+        rows: those that are returned, of the result.
+    """
+    vertical = Pass(height, size[0], size[0] / height, True, "mirror", rows.start, rows.stop, first)
+    horizontal = Pass(image.shape[-1], size[1], size[1] / image.shape[-1], True, "mirror")
+    passes = [(-2, vertical), (-1, horizontal)]
+    passes = passes if vertical.scale <= horizontal.scale else passes[::-1]
+    with torch.autocast(image.device.type, enabled=False):
+        return _resize_levels(image, passes) if image.dtype in WHITE else _resize_float(image, passes)
+
+
+def find_input_rows(height: int, out_height: int, rows: range) -> range:
+    """Return the rows of an image of `height` that some rows of its resized version depend on."""
+    index, _ = _compute_taps(Pass(height, out_height, out_height / height, True, "mirror", rows.start, rows.stop))
+    return range(int(index.min()), int(index.max()) + 1)
 
 
 def upscale_bicubic(lr: Tensor, scale: int) -> Tensor:
@@ -136,21 +163,22 @@ def _compute_blocks(one_pass: Pass) -> Iterator[tuple[Tensor, int]]:
     """
     index, weight = _compute_taps(one_pass)
     lowest, highest = index.amin(dim=1).tolist(), index.amax(dim=1).tolist()
-    for start in range(0, one_pass.n_out, ROWS_PER_BLOCK):
+    for start in range(0, len(index), ROWS_PER_BLOCK):
         rows = slice(start, start + ROWS_PER_BLOCK)
         first, end = min(lowest[rows]), max(highest[rows]) + 1
         block = weight.new_zeros(len(lowest[rows]), end - first)
-        yield block.scatter_add_(1, index[rows] - first, weight[rows]), first
+        yield block.scatter_add_(1, index[rows] - first, weight[rows]), first - one_pass.first
 
 
 def _compute_taps(one_pass: Pass) -> tuple[Tensor, Tensor]:
-    """Return the input pixels of each output pixel, in 0…n_in - 1, and their weights, float64: both `[n_out, P]`."""
-    n_in, n_out, scale, antialias, border = one_pass
+    """Return the input pixels of each output pixel, in 0…n_in - 1, and their weights, float64: both `[n, P]`."""
+    n_in, n_out, scale, antialias, border, start, stop, _ = one_pass
     shrink = min(scale, 1.0) if antialias else 1.0
     width = 4 / shrink
-    center = (torch.arange(1, n_out + 1, dtype=torch.float64)) / scale + 0.5 * (1 - 1 / scale)  # 1-based, as MATLAB
+    pixels = torch.arange(start + 1, (n_out if stop is None else stop) + 1, dtype=torch.float64)
+    center = pixels / scale + 0.5 * (1 - 1 / scale)  # 1-based, as MATLAB
     first = torch.floor(center - width / 2)
-    taps = first[:, None] + torch.arange(math.ceil(width) + 2, dtype=torch.float64)  # [n_out, P]
+    taps = first[:, None] + torch.arange(math.ceil(width) + 2, dtype=torch.float64)  # [n, P]
     weight = shrink * _evaluate_cubic(shrink * (center[:, None] - taps))
     weight = weight / weight.sum(dim=1, keepdim=True)
     index = (taps - 1).long()

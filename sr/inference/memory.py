@@ -1,6 +1,7 @@
 """Recognize and report that an image does not fit in memory."""
 
 import contextlib
+import gc
 from collections.abc import Iterator
 
 import torch
@@ -37,3 +38,10 @@ def advise_tile(size: tuple[int, int], tile: int | None) -> str:
     if side > SMALL_TILE:
         return f"say tile={min(USUAL_TILE, max(SMALL_TILE, side // 2))}, or less"
     return f"this net needs more than there is for {side}×{side} LR pixels already: choose a smaller net"
+
+
+def release_memory() -> None:
+    """Return the device's memory that PyTorch holds for later, after an out-of-memory error."""
+    gc.collect()
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()

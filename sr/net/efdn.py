@@ -58,6 +58,8 @@ class Cell(nn.Module):
 class EFDN(nn.Module):
     """The challenge's size: 48 wide, four cells, 276,192 parameters at ×4."""
 
+    depends_on_size = True  # the grid of the pooling is stretched to the image
+
     def __init__(self, scale: int, channels: int = 3, width: PositiveInt = 48) -> None:
         super().__init__()
         self.scale, self.channels = scale, channels

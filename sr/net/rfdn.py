@@ -74,6 +74,8 @@ class RFDB(nn.Module):
 class RFDN(nn.Module):
     """The challenge's size: 50 wide, 4 blocks, 433,448 parameters at ×4."""
 
+    depends_on_size = True  # the grid of the pooling is stretched to the image
+
     def __init__(self, scale: int, channels: int = 3, width: PositiveInt = 50, blocks: PositiveInt = 4) -> None:
         super().__init__()
         self.scale, self.channels = scale, channels

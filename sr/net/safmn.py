@@ -77,6 +77,8 @@ class AttBlock(nn.Module):
 class SAFMN(nn.Module):
     """The paper's size: 36 wide, 8 blocks; 228 K parameters at ×2, 233 K at ×3, 240 K at ×4. SAFMN-L: 128, 16."""
 
+    depends_on_size = True  # the grid of the pooling is stretched to the image
+
     def __init__(
         self,
         scale: int,
