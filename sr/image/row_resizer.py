@@ -38,5 +38,5 @@ class RowResizer:
             return self.size[0]
         scale = self.size[0] / self.in_height
         complete = math.floor((available - 2 / min(scale, 1) - 4) * scale)
-        # Whole blocks of the resizing matrix, so that the result is that of the whole image to the last bit.
+        # Whole blocks of the resizing matrix, as in the whole image.
         return min(max(complete // ROWS_PER_BLOCK * ROWS_PER_BLOCK, self._done), self.size[0])

@@ -22,7 +22,7 @@ MIN_TILE = 16  # LR pixels; a tile of this size is not divided if memory is shor
 
 
 class Tiling(NamedTuple):
-    """Describe how an image is divided; all in LR pixels."""
+    """Division of an image into tiles; all in LR pixels."""
 
     height: int  # of a tile, and of a strip
     width: int

@@ -25,9 +25,9 @@ class Net(Protocol):
     receptive_field: int | None
     """The side, in LR pixels, of the square around an LR pixel that can influence its s×s outputs; None if unbounded.
 
-    Tiles overlap by half of it, and then equal the whole image. A net with a grid that is stretched to the size of the
-    image states `depends_on_size = True`: its tiles are blended, as those of an unbounded net are.
-    `sr.net.receptive_field` computes the field from the layers.
+    Tiles overlap by half of it, and then equal the whole image. A net whose grid is stretched to the size of the image
+    states `depends_on_size = True`: its tiles are blended, as those of an unbounded net are. `sr.net.receptive_field`
+    computes the field from the layers.
     """
 
     def forward(self, lr: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ import uuid
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,7 +24,7 @@ from sr.inference.strip import StripUpscaler, Tiling
 from sr.prediction.api import SPLIT
 from sr.prediction.levels import Levels
 from sr.prediction.stream import describe_result, upscale_batch, upscale_decoded, upscale_frames
-from sr.runtime.ahead import iterate_ahead
+from sr.runtime.ahead import map_ahead
 from sr.runtime.error import UserError
 from sr.runtime.free_memory import measure_free_memory
 
@@ -70,7 +71,7 @@ class OpenedJob(NamedTuple):
 
     @property
     def batch_key(self) -> tuple[object, ...] | None:
-        """Return what images of one batch have in common; None: the image is upscaled alone."""
+        """The properties that images of one batch share; None: the image is upscaled alone."""
         if self.frame is None or self.job.size is not None or self.levels.source.channels not in (1, 3):
             return None
         source, result = self.levels.source, self.levels.result
@@ -92,7 +93,7 @@ def iterate_upscaled(
 
     Args:
         model: of `sr.load`.
-        jobs: they may come from a generator; it is read as images are needed, by another thread.
+        jobs: they may come from a generator; it is read a few images ahead.
         ensemble: average over the eight flips and rotations.
         tile: side of a tile in LR pixels; None: chosen by `memory`.
         overlap: LR pixels that each tile sees beyond itself; None: as far as the net sees.
@@ -106,9 +107,13 @@ def iterate_upscaled(
     budget = measure_free_memory() // 2 if memory is None else memory - in_use
     with ThreadPoolExecutor(1, "read") as reading, ThreadPoolExecutor(1, "write") as writing, torch.no_grad():
         pipeline = Pipeline(model, ensemble, tile, overlap, budget, reading, writing)
-        opened = iterate_ahead((open_job(model, job) for job in jobs), reading, FILES_AHEAD)
+        opened = map_ahead(partial(open_job, model), jobs, reading, FILES_AHEAD)
         with contextlib.closing(opened):
-            yield from pipeline.iterate_results(opened)
+            try:
+                yield from pipeline.iterate_results(opened)
+            except KeyboardInterrupt:  # what is computed already is written and reported first
+                yield from pipeline.iterate_pending(0)
+                raise
 
 
 def open_job(model: LoadedNet, job: UpscaleJob) -> OpenedJob:
@@ -159,14 +164,14 @@ class Pipeline:
                 batch.append(opened)
             else:
                 if opened.error is None and opened.frame is None:  # large: nothing else is in memory meanwhile
-                    yield from self._iterate_pending(0)
+                    yield from self.iterate_pending(0)
                 self._upscale_alone(opened)
-            yield from self._iterate_pending(FILES_AHEAD)
+            yield from self.iterate_pending(FILES_AHEAD)
         if batch:
             self._upscale_batch(batch)
-        yield from self._iterate_pending(0)
+        yield from self.iterate_pending(0)
 
-    def _iterate_pending(self, count: int) -> Iterator[UpscaleResult]:
+    def iterate_pending(self, count: int) -> Iterator[UpscaleResult]:
         """Yield results that are complete, and wait until not more than `count` are not."""
         while self._pending and (len(self._pending) > count or self._pending[0].done()):
             yield self._pending.popleft().result()

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
 from typing import Any, TypeVar
 
-T = TypeVar("T")
+S, T = TypeVar("S"), TypeVar("T")
 
 
 def iterate_ahead(items: Iterable[T], executor: Executor, count: int = 1) -> Iterator[T]:
@@ -30,6 +30,22 @@ def iterate_ahead(items: Iterable[T], executor: Executor, count: int = 1) -> Ite
                 return
             yield item[0]
             del item
+    finally:
+        for future in ahead:
+            if not future.cancel():
+                future.exception()
+
+
+def map_ahead(function: Callable[[S], T], items: Iterable[S], executor: Executor, count: int) -> Iterator[T]:
+    """Yield `function(item)`, which for the next `count` items is called in `executor`; the items come from this thread."""
+    ahead: deque[Future[T]] = deque()
+    try:
+        for item in items:
+            ahead.append(executor.submit(function, item))
+            if len(ahead) > count:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
     finally:
         for future in ahead:
             if not future.cancel():
