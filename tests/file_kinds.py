@@ -18,7 +18,7 @@ TYPES = {
     float: TiffImagePlugin.TiffTags.DOUBLE,
     int: TiffImagePlugin.TiffTags.LONG,
 }
-READ, UNREAD, BAD, FRAMES, FOLDER = "read", "unread", "bad", "frames", "folder"
+READ, DEEP, UNREAD, BAD, FRAMES, FOLDER = "read", "deep", "unread", "bad", "frames", "folder"
 
 
 def make_pixels(channels: int = 3, height: int = H, width: int = W) -> np.ndarray:
@@ -162,8 +162,8 @@ NIFTI = bytes(344) + b"n+1\0" + bytes(100)
 GRAY_16 = Image.fromarray(make_pixels(1)[..., 0].astype(np.uint16) * 257)
 FLOAT = Image.fromarray(make_pixels(1)[..., 0].astype(np.float32))
 
-# Entry of a folder -> (what becomes of it, the function that makes it). BAD files are refused by name, FRAMES are read only
-# in part, UNREAD files are left out of a folder because of their suffix.
+# Entry of a folder -> (what becomes of it, the function that makes it). BAD files are refused by name, DEEP ones (16 bits)
+# among others of 8 bits, FRAMES are read only in part, UNREAD files are left out of a folder because of their suffix.
 ENTRIES: dict[str, tuple[str, Callable[[Path], object]]] = {
     "rgb.png": (READ, save()), "gray.png": (READ, save(1)), "alpha.png": (READ, save(4)), "gray_alpha.png": (READ, save(2)),
     "photo.JPG": (READ, save(quality=95)), "camera.jpeg": (READ, save()), "web.webp": (READ, save()), "old.bmp": (READ, save()),
@@ -181,7 +181,7 @@ ENTRIES: dict[str, tuple[str, Callable[[Path], object]]] = {
     "clip.mp4": (UNREAD, data(b"\0\0\0\x20ftypisom" + bytes(64))), "logo.svg": (UNREAD, data(b"<svg></svg>")),
     "raw.dng": (UNREAD, save(format="TIFF")), "paper.pdf": (UNREAD, data(b"%PDF-1.7")), "notes.txt": (UNREAD, data(b"notes")),
     "Thumbs.db": (UNREAD, data(b"\xd0\xcf\x11\xe0")), "README": (UNREAD, data(b"BMW is a car")),
-    "sixteen.png": (BAD, write_png_16), "gray16.tif": (BAD, GRAY_16.save), "float.tif": (BAD, FLOAT.save),
+    "sixteen.png": (DEEP, write_png_16), "gray16.tif": (DEEP, GRAY_16.save), "float.tif": (BAD, FLOAT.save),
     "cmyk.jpg": (READ, lambda path: make_image().convert("CMYK").save(path)), "eps.png": (BAD, save(format="EPS")),
     "bands.tif": (BAD, lambda path: write_tiff(path, 6, t338=(0, 0, 0))), "signed.tif": (
         BAD, lambda path: write_tiff(path, 1, t339=2)), "dicom.png": (BAD, data(DICOM)), "preamble.tif": (

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from file_kinds import (
     BAD,
+    DEEP,
     DICOM,
     ENTRIES,
     FRAMES,
@@ -75,7 +76,7 @@ def test_the_announced_size_is_the_decoded_size(tmp_path: Path, name: str) -> No
     assert header.frames == (4 if ENTRIES[name][0] == FRAMES else 1)
 
 
-@pytest.mark.parametrize("name", [name for name, (kind, _) in ENTRIES.items() if kind == BAD])
+@pytest.mark.parametrize("name", [name for name, (kind, _) in ENTRIES.items() if kind in (BAD, DEEP)])
 def test_every_other_file_is_an_error_that_names_it(tmp_path: Path, name: str) -> None:
     ENTRIES[name][1](tmp_path / name)
     assert error_of(tmp_path / name)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from conftest import write_image
-from file_kinds import BAD, FOLDER, FRAMES, READ, UNREAD, fill_folder, make_image, write_frames, write_half_png
+from file_kinds import BAD, DEEP, FOLDER, FRAMES, READ, UNREAD, fill_folder, make_image, write_frames, write_half_png
 from PIL import Image
 from test_predict import save_checkpoint
 
@@ -20,7 +20,7 @@ from sr.inspection.finding import TRAINING
 from sr.inspection.listing import list_files
 from sr.runtime.error import UserError
 
-EVERYTHING = (READ, FRAMES, UNREAD, BAD, FOLDER)
+EVERYTHING = (READ, DEEP, FRAMES, UNREAD, BAD, FOLDER)
 
 
 def build(kind: type[SRDataModule], root: Path, **options: Any) -> SRDataModule:
@@ -46,13 +46,20 @@ def test_training_names_or_uses_every_entry(tmp_path: Path, capsys: pytest.Captu
     files, folders = count_left_out(capsys.readouterr().err)
     for name in failed:
         (tmp_path / "hr" / name).unlink()
+    with pytest.raises(UserError) as error:
+        build(Folder, tmp_path, path=str(tmp_path / "hr")).setup("fit")
+    deep = {name for name, kind in kinds.items() if kind == DEEP}
+    assert {name for name in kinds if f"/{name}" in str(error.value)} == deep
+    capsys.readouterr()
+    for name in deep:
+        (tmp_path / "hr" / name).unlink()
     source = build(Folder, tmp_path, path=str(tmp_path / "hr"))
     source.setup("fit")
     frames = sorted(name for name, kind in kinds.items() if kind == FRAMES)
     printed = capsys.readouterr().err
     assert f"left out: {3 * len(frames)} further frame(s) or page(s), of" in printed
     assert all(f"{name} (3)" in printed for name in frames)
-    assert len(failed) + files + folders + len(source.train_set) == len(kinds)
+    assert len(failed) + len(deep) + files + folders + len(source.train_set) == len(kinds)
 
 
 def test_an_evaluation_set_is_read_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
@@ -60,7 +67,7 @@ def test_an_evaluation_set_is_read_as_a_whole_or_not_at_all(tmp_path: Path) -> N
     folder = tmp_path / "Mine"
     kinds = fill_folder(folder, *EVERYTHING)
     named: set[str] = set()
-    for _ in range(4):
+    for _ in range(5):
         try:
             source = build(Benchmark, tmp_path, test=["Mine"])
             source.setup("test")
@@ -80,7 +87,7 @@ def test_an_evaluation_set_is_read_as_a_whole_or_not_at_all(tmp_path: Path) -> N
                         (folder / name).unlink()
                         named.add(name)
     assert {path.name for path in source.eval_sets["test"][0].files} == {n for n, k in kinds.items() if k == READ}
-    assert named >= {name for name, kind in kinds.items() if kind in (BAD, FRAMES)}
+    assert named >= {name for name, kind in kinds.items() if kind in (BAD, DEEP, FRAMES)}
 
 
 def test_inspect_reports_every_entry(tmp_path: Path) -> None:
@@ -93,12 +100,12 @@ def test_inspect_reports_every_entry(tmp_path: Path) -> None:
     named = {kind: {item["file"].rstrip("/") for f in findings if f.kind == kind for item in f.items} for kind in
              ("unreadable", "format", "frames", "unread", "left out")}  # fmt: skip
     done = {x.name for x in reports if not x.error}
-    assert done == {name for name, kind in kinds.items() if kind in (READ, FRAMES)}
+    assert done == {name for name, kind in kinds.items() if kind in (READ, DEEP, FRAMES)}
     assert named["unreadable"] | named["format"] == {name for name, kind in kinds.items() if kind == BAD}
     assert named["frames"] == {name for name, kind in kinds.items() if kind == FRAMES}
     assert named["unread"] | named["left out"] == {name for name, kind in kinds.items() if kind in (UNREAD, FOLDER)}
     assert not named["unread"] & named["left out"]
-    assert {"bands.tif", "dicom.png", "eps.png", "sixteen.png"} <= named["format"]
+    assert {"bands.tif", "dicom.png", "eps.png"} <= named["format"]
     assert {"half.png", "half_stream.png", "tRNS.png", "text.png"} <= named["unreadable"]
 
 

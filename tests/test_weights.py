@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from conftest import write_image
 
 from sr.checkpoint import architecture
 from sr.checkpoint.load import load_checkpoint
@@ -33,13 +34,14 @@ class Payload:
 @pytest.mark.parametrize("suffix", ["pth", "ckpt", "pt", "npz"])
 def test_a_payload_is_refused_without_running_it(sr: Callable, tmp_path: Path, suffix: str) -> None:
     mark, file = tmp_path / "it ran", tmp_path / f"weights.{suffix}"
+    write_image(tmp_path / "photo.png")
     if suffix == "npz":
         np.savez(file, w00=np.array([Payload(mark)], dtype=object), allow_pickle=True)
     elif suffix == "pt":
         file.write_bytes(pickle.dumps({"params": Payload(mark)}))
     else:
         torch.save({"state_dict": {"a": torch.zeros(1)}, "extra": Payload(mark)}, file)
-    for verb, words in (("evaluate", ("data.test=[Set5]",)), ("predict", (f"input={file}", "output=y"))):
+    for verb, words in (("evaluate", ("data.test=[Set5]",)), ("predict", (f"input={tmp_path}/photo.png", "output=y"))):
         answer = sr(verb, f"checkpoint={file}", *words)
         assert answer.code == 2
         assert f"checkpoint={file}" in answer.err
