@@ -119,7 +119,7 @@ def test_color_profile_is_read_and_written(tmp_path: Path) -> None:
     Image.fromarray(array()).save(tmp_path / "a.png", icc_profile=profile)
     with open_image_file(tmp_path / "a.png") as file:
         assert file.metadata.icc == profile
-        write_png(tmp_path / "b.png", to_pil(file.read().pixels), file.metadata.icc)
+        to_pil(file.read().pixels).save(tmp_path / "b.png", icc_profile=file.metadata.icc)
     with open_image_file(tmp_path / "b.png") as file:
         assert file.metadata.icc == profile
 

@@ -1,12 +1,12 @@
-"""Write PNG files: to a temporary file first, which is then renamed, so that no incomplete image ever remains."""
+"""Write image files: to a temporary file first, which is then renamed, so that no incomplete image ever remains."""
 
 import contextlib
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from PIL import Image, PngImagePlugin
+from PIL import Image
 from torch import Tensor
 
 from sr.runtime.error import UserError
@@ -24,15 +24,19 @@ def to_pil(pixels: Tensor, alpha: Tensor | None = None) -> Image.Image:
     return Image.fromarray(array[:, :, 0] if array.shape[2] == 1 else array)
 
 
-def write_png(path: Path, image: Image.Image, icc: bytes | None = None, texts: Mapping[str, str] | None = None) -> None:
-    """Write `image` to `path` atomically, with the color profile `icc` and `texts` as tEXt chunks."""
-    chunks = PngImagePlugin.PngInfo()
-    for key, text in (texts or {}).items():
-        chunks.add_text(key, text)
+def write_png(path: Path, image: Image.Image) -> None:
+    """Write `image` to `path` atomically."""
+    with write_atomically(path) as temporary:
+        image.save(temporary, format="PNG")
+
+
+@contextlib.contextmanager
+def write_atomically(path: Path) -> Iterator[Path]:
+    """Give the block a temporary path in the folder of `path`, and rename it afterwards; remove it after an error."""
     # Another process may write to the same folder, and `path` may be as long as a name can be.
     temporary = path.with_name(f".{uuid.uuid4().hex}.part")
     try:
-        image.save(temporary, format="PNG", icc_profile=icc, pnginfo=chunks)
+        yield temporary
         temporary.replace(path)
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror or error})") from None

@@ -3,7 +3,6 @@
 import contextlib
 import tempfile
 import time
-import uuid
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -18,6 +17,7 @@ from sr.checkpoint.load import LoadedNet
 from sr.image.file_format import FileFormat, Frame, Header, ImageFile, Metadata, WriteOptions
 from sr.image.metadata import list_lost_parts
 from sr.image.read import open_image_file
+from sr.image.write import write_atomically
 from sr.inference.footprint import Needs, choose_tiling
 from sr.inference.memory import report_out_of_memory
 from sr.inference.strip import StripUpscaler, Tiling
@@ -305,21 +305,6 @@ def provide_path(source: Path | bytes) -> Iterator[Path]:
         path = Path(folder, "stdin")
         path.write_bytes(source)
         yield path
-
-
-@contextlib.contextmanager
-def write_atomically(target: Path) -> Iterator[Path]:
-    """Give the block a temporary path in the folder of `target`, and rename it afterwards; remove it after an error."""
-    # Another process may write to the same folder, and `target` may be as long as a name can be.
-    temporary = target.with_name(f".{uuid.uuid4().hex}.part")
-    try:
-        yield temporary
-        temporary.replace(target)
-    except OSError as error:
-        raise UserError(f"{target}: cannot be written ({error.strerror or error})") from None
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
 
 
 def select_metadata(metadata: Metadata, source: Header, result: Header) -> tuple[Metadata, list[str]]:
