@@ -65,6 +65,9 @@ def desk(tmp_path_factory: pytest.TempPathFactory, world: Path) -> Path:
     write_image(folder / "photo.jpg")
     for name, target in {"photos": "photos", "large": "photos", "small": "small", "results": "Set5/HR"}.items():
         (folder / name).symlink_to(world / target)
+    (world / "scans" / "HR").mkdir(parents=True)
+    scan = np.random.default_rng(0).integers(0, 65536, (48, 40), dtype=np.uint16)
+    Image.fromarray(scan).save(world / "scans" / "HR" / "a.png")
     (folder / "photos.txt").write_text("".join(f"photos/p{k}.png\n" for k in range(4)))
     write_files(folder)
     best = train(folder, "track=journal", "paths.runs=runs")
