@@ -48,6 +48,14 @@ def run_predict(checkpoint: Path, input: Any, output: Any, **options: Any) -> No
     upscale_files({**DEFAULTS, **words, **options})
 
 
+def create_work_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Write a checkpoint to `folder`, and change to a new, empty folder in it; return the checkpoint."""
+    checkpoint = save_checkpoint(folder / "best.ckpt")
+    (folder / "work").mkdir()
+    monkeypatch.chdir(folder / "work")
+    return checkpoint
+
+
 @pytest.fixture
 def predict(tmp_path: Path) -> Callable[..., Path]:
     """`predict(input, color="y", overwrite=True)` upscales into PNG files in `out/` and returns that folder."""

@@ -16,7 +16,7 @@ import pytest
 import torch
 from conftest import write_image
 from PIL import Image
-from test_predict import open_image, run_predict, save_checkpoint
+from test_predict import create_work_folder, open_image, run_predict, save_checkpoint
 
 from sr.image.write import to_pil, write_png
 from sr.inference.complexity import Meter
@@ -32,9 +32,7 @@ Upscale = Callable[..., None]
 @pytest.fixture
 def upscale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Upscale:
     """`upscale(input, output, overwrite=…)` in an empty working folder."""
-    path = save_checkpoint(tmp_path / "best.ckpt")
-    (tmp_path / "work").mkdir()
-    monkeypatch.chdir(tmp_path / "work")
+    path = create_work_folder(tmp_path, monkeypatch)
 
     def command(input: Any = "a.png", output: Any = "out", overwrite: bool = False, **options: Any) -> None:
         run_predict(path, input, output, overwrite=overwrite, **options)

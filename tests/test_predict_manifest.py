@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from conftest import write_image
 from PIL import Image
-from test_predict import open_image, run_predict, save_checkpoint
+from test_predict import create_work_folder, open_image, run_predict, save_checkpoint
 
 from sr.net.plain import Plain
 from sr.prediction.manifest import Manifest
@@ -28,9 +28,7 @@ Upscale = Callable[..., None]
 @pytest.fixture
 def upscale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Upscale:
     """`upscale(input, output, overwrite=…)` in an empty working folder."""
-    path = save_checkpoint(tmp_path / "best.ckpt")
-    (tmp_path / "work").mkdir()
-    monkeypatch.chdir(tmp_path / "work")
+    path = create_work_folder(tmp_path, monkeypatch)
     return lambda words="in", output="out", **options: run_predict(path, words, output, **options)
 
 

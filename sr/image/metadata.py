@@ -1,26 +1,15 @@
 """Name what is in an image file and not in the result that is written of it: frames, depth, alpha, EXIF, resolution."""
 
 from collections.abc import Container
-from pathlib import Path
 
 from PIL import Image
 
 from sr.image.file_format import Header, ImageFile
-from sr.image.read import open_image_file
 
 DATES, CAMERA, GPS = (306, 36867, 36868), (271, 272), 34853  # EXIF
 EXIF_IFD = 34665
 SCREEN_DPI = (72, 96)  # what programs write where no resolution is known
 APPLIED = {274, EXIF_IFD, 282, 283, 296}  # tags of EXIF that are no loss: orientation, resolution
-
-
-def describe_lost_metadata(path: Path) -> list[str]:
-    """Return what a PNG that holds the first frame and the color profile of a file has not: `["3 of 4 frames"]`.
-
-    Raises as `open_image_file`.
-    """
-    with open_image_file(path) as file:
-        return list_lost_parts(file, file.header._replace(frames=1), ("icc",))
 
 
 def list_lost_parts(file: ImageFile, result: Header, held: tuple[str, ...]) -> list[str]:
