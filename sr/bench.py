@@ -1,5 +1,6 @@
 """`python -m sr.bench`: measure this framework against a bare PyTorch loop, and its functions against other libraries."""
 
+from importlib import import_module
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,16 @@ from sr.runtime.error import UserError, suggest_nearest
 if TYPE_CHECKING:
     from sr.benchmark.row import Row
 
-PARTS = ("training", "backend", "track", "sweep", "degrade", "imresize", "metric", "cache")
+PARTS = ("training", "backend", "predict", "onnx", "track", "sweep", "degrade", "imresize", "metric", "cache")
+COMPARISONS = {  # modules of sr.benchmark, and functions of the config; the other parts are of `functions`
+    "training": ("training_loop", "compare_training"),
+    "backend": ("backend", "compare_settings"),
+    "predict": ("prediction", "compare_prediction"),
+    "onnx": ("runtime", "compare_runtimes"),
+    "track": ("tracking", "compare_tracking"),
+    "sweep": ("sweep", "compare_sweeps"),
+}
+IMAGES = ("1mp", "12mp", "small")  # of the part predict
 RENAMED_PARTS = {"gear": "backend"}
 
 
@@ -50,31 +60,21 @@ def _check_config(config: dict[str, Any]) -> None:
             raise UserError(f"parts: {part}: expected some of {', '.join(PARTS)}.{suggest_nearest(str(part), PARTS)}")
     if not nets:
         raise UserError(f"nets={nets}: expected a list of nets: nets=[plain,edsr]")
+    for name in config["images"]:
+        schema.check_choice("images", name, IMAGES)
     choices = sorted(path.stem for path in (schema.find_conf_dir() / "model/net").glob("*.yaml"))
     for net in nets:
         schema.check_choice("nets", net, choices)
 
 
 def _run_part(part: str, config: dict[str, Any]) -> "list[Row]":
-    if part == "training":
-        from sr.benchmark.training_loop import compare_training  # late: torch and Lightning take seconds to import
+    if part not in COMPARISONS:
+        from sr.benchmark.functions import compare_functions
 
-        return compare_training(config)
-    if part == "backend":
-        from sr.benchmark.backend import compare_settings
-
-        return compare_settings(config)
-    if part == "track":
-        from sr.benchmark.tracking import compare_tracking
-
-        return list(compare_tracking(config))
-    if part == "sweep":
-        from sr.benchmark.sweep import compare_sweeps
-
-        return compare_sweeps(config)
-    from sr.benchmark.functions import compare_functions
-
-    return compare_functions(part, config["rounds"], config["threads"])
+        return compare_functions(part, config["rounds"], config["threads"])
+    module, function = COMPARISONS[part]
+    compare = getattr(import_module(f"sr.benchmark.{module}"), function)  # late: torch and Lightning take seconds
+    return list(compare(config))
 
 
 def _compute_medians(row: "Row") -> dict[str, Any]:
@@ -84,6 +84,7 @@ def _compute_medians(row: "Row") -> dict[str, Any]:
         "sr": ours,
         "reference": reference,
         "ratio": ours / reference,
+        "ratio_range": [f(x / y for x, y in zip(row.sr, row.reference, strict=True)) for f in (min, max)],
         "unit": row.unit,
         "reference_name": row.reference_name,
     }
@@ -94,10 +95,12 @@ def _print_table(rows: list[dict[str, Any]], rounds: int) -> None:
     from sr.runtime import terminal
 
     references = list(dict.fromkeys(row["reference_name"] for row in rows))
-    cells = [("", "sr", "reference", "ratio", "unit")]
+    cells = [("", "sr", "reference", "ratio", "min … max", "unit")]
     for row in rows:
         name = f"{row['name']} ({references.index(row['reference_name']) + 1})"
-        cells.append((name, f"{row['sr']:.2f}", f"{row['reference']:.2f}", f"{row['ratio']:.3f}", row["unit"]))
+        least, most = row["ratio_range"]
+        spread = f"{least:.3f} … {most:.3f}"
+        cells.append((name, f"{row['sr']:.2f}", f"{row['reference']:.2f}", f"{row['ratio']:.3f}", spread, row["unit"]))
     print(f"\n{terminal.format_table(cells)}\n\nmedians of {rounds} alternating rounds; the references are")
     for k, reference in enumerate(references):
         print(f"({k + 1}) {reference}")

@@ -8,8 +8,11 @@ from omegaconf import DictConfig, open_dict
 
 from sr.config import cli, schema
 from sr.config.command_line import is_sweep, list_config_dirs
+from sr.runtime import garbage
 from sr.runtime.error import UserError
+from sr.runtime.heartbeat import watch_processes
 from sr.runtime.launch import launch_processes
+from sr.track.sender_process import prepare_sender
 from sr.training.config_changes import read_stored_config
 from sr.training.resume import expand_overrides
 from sr.training.resume_check import check_resumed_run
@@ -27,7 +30,8 @@ def main() -> None:
 
         run_sweep(words)
     else:
-        cli.run_command("run", train, expand=expand_overrides)
+        with watch_processes():
+            cli.run_command("run", train, expand=expand_overrides)
 
 
 def train(cfg: DictConfig) -> float | None:
@@ -42,9 +46,11 @@ def train(cfg: DictConfig) -> float | None:
     changes = check_resumed_run(cfg, config, overrides) if is_resumed else []
     if changes is None:
         return None
-    with launch_processes(schema.count_processes(config["trainer"]), [*list_config_dirs(sys.argv), *overrides]):
-        from sr.training.training import Training  # imports torch and Lightning: only now, when the config is right
-
+    devices, machines = schema.count_processes(config["trainer"]), config["trainer"].get("num_nodes", 1)
+    with launch_processes(devices, [*list_config_dirs(sys.argv), *overrides], machines):
+        prepare_sender(config["track"])
+        with garbage.skip_imported():
+            from sr.training.training import Training  # imports torch and Lightning: only now, when the config is right
         return Training(config, choices, overrides, changes).run()
 
 

@@ -22,6 +22,7 @@ from PIL import Image
 from sr.config import schema
 from sr.config.cli import find_conf_dir
 from sr.runtime import torchvision_shim
+from sr.runtime.signals import signals
 
 gc.disable()  # until everything is imported: a collection of a million objects takes a quarter of a second
 torchvision_shim.install()  # tests import Lightning, torchmetrics and spandrel themselves
@@ -136,6 +137,8 @@ def sender_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     from sender_thread import SenderThread
 
     monkeypatch.setattr("sr.track.mlflow.start_sender", SenderThread)
+    for command in ("run", "evaluate"):
+        monkeypatch.setattr(f"sr.{command}.prepare_sender", lambda track: None)
 
 
 @pytest.fixture(scope="session")
@@ -148,9 +151,10 @@ def sr_data() -> Path:
 
 @pytest.fixture(autouse=True)
 def forget_command() -> Iterator[None]:
-    """Clear Hydra's record of the last command: the next test in this process is no part of it."""
+    """Clear what Hydra and the signal handler know of the last command: the next test in this process is no part of it."""
     yield
     HydraConfig.instance().cfg = None
+    signals.received = None
 
 
 @pytest.fixture

@@ -113,6 +113,8 @@ EXCEPTIONS = [
     Allowed(r"^(sr/sweep/study|experiments/tpe_or_random/report)\.py$", r"study\.tell", "a method of Optuna"),
     Allowed(r"", r"too few images to tell", "the words of a verdict"),
     Allowed(r"^docs/extend\.md$", r"`KEPT`", "what import-linter prints"),
+    Allowed(r"^sr/serving/", r"timeout_keep_alive", "an argument of uvicorn"),
+    Allowed(r"^sr/exporter/onnx\.py$", r"keep_io_types", "an argument of onnxruntime"),
     Allowed(r"^sr/callback/alarms\.py$", r'"told"', "a key in checkpoints of all versions"),
     Allowed(r"^sr/callback/checkpointing\.py$", r'chance=|"chance"', "a key in checkpoints of all versions"),
 ]

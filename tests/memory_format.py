@@ -5,7 +5,18 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from sr.image.file_format import FileFormat, Frame, Header, ImageFile, ImageWriter, Metadata, Window, WriteOptions
+from sr.image.file_format import (
+    READ_ALL,
+    FileFormat,
+    Frame,
+    Header,
+    ImageFile,
+    ImageWriter,
+    Metadata,
+    ReadOptions,
+    Window,
+    WriteOptions,
+)
 
 
 def describe_pixels(
@@ -33,7 +44,7 @@ class MemoryFile(ImageFile):
         self.windows.append(window)
         rows = slice(window.top, window.top + window.height)
         columns = slice(window.left, window.left + window.width)
-        pixels, alpha = self.frames[frame]
+        pixels, alpha = self.frames[frame][:2]
         return Frame(pixels[:, rows, columns].clone(), None if alpha is None else alpha[:, rows, columns].clone())
 
     def close(self) -> None:
@@ -78,7 +89,7 @@ class MemoryFormat(FileFormat):
     def __init__(self, **limits: object) -> None:
         self.limits, self.writers = limits, list[MemoryWriter]()
 
-    def open(self, path: Path) -> ImageFile:
+    def open(self, path: Path, options: ReadOptions = READ_ALL) -> ImageFile:
         """Refuse: the tests give images to the code that they test."""
         raise NotImplementedError(path)
 

@@ -140,6 +140,8 @@ def announce_huge_size(data: bytes, rng: random.Random) -> bytes:
         _replace_sizes(header, 4, ">II", rng)
         return data[:12] + header + struct.pack(">I", zlib.crc32(header)) + data[33:]
     changed = bytearray(data)
+    if data[128:132] == b"DICM":
+        return _announce_huge_dicom(changed, rng)
     if data.startswith(b"P"):
         return data.replace(b"56", rng.choice([b"99999999999", b"4000000000", b"2000000"]), 1)
     if data[:2] in (b"II", b"MM"):
@@ -164,6 +166,18 @@ def _replace_sizes(data: bytearray, offset: int, layout: str, rng: random.Random
     for index in rng.choice([(0,), (1,), (0, 1)]):
         sizes[index] = rng.choice([most, most // 2, 60_000])
     struct.pack_into(layout, data, offset, *sizes)
+
+
+def _announce_huge_dicom(data: bytearray, rng: random.Random) -> bytes:
+    for element in (0x0010, 0x0011):  # Rows, Columns, of explicit or implicit VR
+        for head in (struct.pack("<HH2sH", 0x28, element, b"US", 2), struct.pack("<HHI", 0x28, element, 2)):
+            place = data.find(head)
+            if place >= 0 and rng.random() < 0.7:
+                struct.pack_into("<H", data, place + 8, rng.choice([0xFFFF, 0xFFF0, 30_000]))
+    place = data.find(struct.pack("<HH2sH", 0x28, 0x0008, b"IS", 2))  # NumberOfFrames
+    if place >= 0:
+        data[place + 6 : place + 10] = struct.pack("<H", 8) + b"99999999"
+    return bytes(data)
 
 
 def _announce_huge_tiff(data: bytearray, rng: random.Random) -> bytes:

@@ -36,6 +36,7 @@ SECRET = "TOPSECRET"
 FOLDERS = ("p%20q", "what?", "a#b;c", "naïve 漢字 me@home", 'it\'s "so" & back\\slash')
 
 
+@pytest.mark.slow(4)
 @pytest.mark.parametrize("name", FOLDERS)
 def test_the_database_lies_in_the_folder_of_runs_whatever_its_name(tmp_path: Path, name: str) -> None:
     """So do its artifacts; no other folder appears, and the tracker names the file that is there."""

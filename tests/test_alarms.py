@@ -74,7 +74,7 @@ def test_failure_in_signals_is_reported_once_until_it_was_absent_for_long(capfd:
 def test_failure_in_images_is_reported_if_it_lasts(failures: str, expected: list[int]) -> None:
     rule = ScriptedRule()
     alarms = AlarmMonitor(NoTracker(), {"says": rule})
-    module = SimpleNamespace(signals={}, may_become_best=True, total_steps=800)
+    module = SimpleNamespace(signals={}, may_become_best=True, total_steps=800, color="rgb")
     image = torch.rand(1, 3, 400, 900)
     sizes: set[tuple[int, ...]] = set()
     rule.observe_images = lambda *images: sizes.update(tuple(i.shape[-2:]) for i in images)

@@ -9,10 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from torch import nn
 
-from sr.benchmark import comparison, functions, sweep
+from sr.benchmark import bare_upscaling, comparison, functions, prediction, sweep
 from sr.benchmark.numpy_imresize import matlab_imresize
 from sr.image.resize import imresize
+from sr.net.srvgg import SRVGGNetCompact
+from sr.pretrained.weight_file import write_weights
 from sr.runtime.error import UserError
 
 
@@ -29,10 +33,20 @@ def test_a_single_part_writes_its_rows(sr: Any, tmp_path: Path) -> None:
     answer = sr("bench", "parts=[metric]", "rounds=1", "threads=1", "out=rows.json")
     assert answer.code == 0
     (row,) = json.loads((tmp_path / "rows.json").read_text())
-    assert row.keys() == {"name", "sr", "reference", "ratio", "unit", "reference_name"}
+    assert row.keys() == {"name", "sr", "reference", "ratio", "ratio_range", "unit", "reference_name"}
     assert row["ratio"] == row["sr"] / row["reference"] > 0
     assert row["reference_name"] in answer.out
     assert torch.get_num_threads() == threads
+
+
+@pytest.mark.slow(10)
+def test_onnxruntime_is_measured_in_turns(sr: Any, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime", reason="sr[onnx] is not installed")
+    answer = sr("bench", "parts=[onnx]", "nets=[espcn]", "rounds=2", "threads=1", "out=rows.json")
+    assert answer.code == 0, answer.err
+    rows = json.loads((tmp_path / "rows.json").read_text())
+    assert [row["name"] for row in rows] == ["espcn, tile of 96×96", "espcn, image of 256×256"]
+    assert all(row["sr"] > 0 < row["reference"] for row in rows)
 
 
 @pytest.mark.parametrize(
@@ -42,6 +56,7 @@ def test_a_single_part_writes_its_rows(sr: Any, tmp_path: Path) -> None:
         ("parts=[gear]", "this part is now called backend"),
         ("parts=metric", "parts=[metric]"),
         ("parts=[]", "expected a list"),
+        ("images=[1gp]", "images=1gp: expected one of 1mp, 12mp, small."),
         ("threads=0", "threads=0: expected a whole number, 1 or more"),
         ("rounds=0", "rounds=0: expected a whole number, 1 or more"),
     ],
@@ -139,3 +154,43 @@ def test_commands_of_a_sweep_are_timed_together(monkeypatch: pytest.MonkeyPatch)
 def test_a_sweep_is_timed_by_its_command() -> None:
     time = sweep.run_commands([sweep._list_sweep_words(2, 2)])
     assert time.total > time.first_run > 0 < time.steps_per_second
+
+
+# predict
+
+
+@pytest.mark.slow(25)
+def test_predictions_are_compared_with_scripts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both scripts and `sr.predict` give the same images; rows of processor time and peak memory for each script."""
+    pytest.importorskip("spandrel")
+    checkpoint, options = tmp_path / "small.safetensors", {"scale": 2, "channels": 3, "width": 8, "depth": 2}
+    net = {"_target_": "sr.net.srvgg.SRVGGNetCompact", **options}
+    state = SRVGGNetCompact(**options).state_dict()
+    write_weights(checkpoint, state, {"scale": 2, "color": "rgb", "model": {"net": net}})
+    monkeypatch.setattr(prediction, "CASES", {"tiny": (2, 24, 40)})
+    rows = prediction.compare_prediction({"images": ["tiny"], "checkpoint": str(checkpoint), "rounds": 1, "threads": 1})
+    assert [row.unit for row in rows] == ["CPU s", "MB"] * 2
+    assert len({row.reference_name for row in rows}) == 2
+    assert all(min(row.sr[0], row.reference[0]) > 0.5 for row in rows)
+    assert all(50 < row.sr[0] < 2000 for row in rows if row.unit == "MB")
+
+
+def test_tiles_of_the_script_join(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A net that looks one pixel far gives the same result in tiles."""
+    net = nn.Sequential(nn.ReplicationPad2d(1), nn.Conv2d(3, 12, 3), nn.PixelShuffle(2))
+    pixels = np.random.default_rng(0).integers(0, 256, (37, 50, 3), dtype=np.uint8)
+    with torch.inference_mode():
+        whole = bare_upscaling.upscale_image(net, pixels, 2)
+        for name, value in (("MAX_PIXELS", 100), ("TILE", 16), ("MARGIN", 4)):
+            monkeypatch.setattr(bare_upscaling, name, value)
+        assert np.array_equal(bare_upscaling.upscale_image(net, pixels, 2), whole)
+    assert whole.shape == (74, 100, 3)
+
+
+def test_results_that_differ_are_no_comparison(tmp_path: Path) -> None:
+    for name, level in (("a", 100), ("b", 101)):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (8, 8), (level, 100, 100)).save(tmp_path / name / "0.png")
+    prediction.require_same_results(tmp_path / "a", tmp_path / "a")
+    with pytest.raises(AssertionError, match=r"0\.png: the results differ by 0\.333 levels"):
+        prediction.require_same_results(tmp_path / "a", tmp_path / "b")

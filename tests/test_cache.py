@@ -18,7 +18,7 @@ from test_data import cut_off, data, pairs, photos, read_error
 from test_patches import epoch, same
 from torch import Tensor, nn
 
-from sr.data import cache, file_digest
+from sr.data import cache, file_digest, image_set
 from sr.data.cache import Cache
 from sr.data.fixed_lr import FixedLR
 from sr.data.folder import Folder
@@ -236,6 +236,39 @@ def test_each_degradation_has_lr_of_its_own_whatever_it_shows_of_itself(tmp_path
     assert len(no_decoder) == 1
 
 
+def test_a_set_in_memory_is_decoded_once(
+    tmp_path: Path, no_decoder: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its images are one entry of the cache; without a cache, or while its file is damaged, they are decoded again."""
+    monkeypatch.setattr(image_set, "MIN_BLOCK_BYTES", 0)
+    monkeypatch.setattr(image_set, "read_image_levels", cache.read_levels)
+    folder = photos(tmp_path / "hr")
+    write_image(folder / "gray.png", 49, 57, seed=7, mode="L")
+    shrink = FixedLR(Darker(), 2, False)
+
+    def load(place: Cache | None) -> int:
+        """Return how many images are decoded."""
+        del no_decoder[:]
+        images = ImageSet(sorted(folder.iterdir()), 2, cache=place).add_fixed_lr(shrink)
+        images.load()
+        assert has_correct_pixels(images)
+        for index in range(5):
+            whole = images[index]
+            assert torch.equal(whole.lr, shrink(whole.hr[:1] if whole.gray else whole.hr).expand(3, -1, -1))
+        return len(no_decoder)
+
+    assert load(None) == 5
+    assert [load(Cache(tmp_path / "cache", 1e9)) for _ in range(2)] == [5, 0]
+    (folder / "p0.png").rename(folder / "q.png")  # the same files in another order
+    assert [load(Cache(tmp_path / "cache", 1e9)) for _ in range(2)] == [5, 0]
+    write_image(folder / "p1.png", seed=9)
+    assert [load(Cache(tmp_path / "cache", 1e9)) for _ in range(2)] == [5, 0]
+    for entry in entries(tmp_path):
+        entry.write_bytes(entry.read_bytes()[:-9])
+    (tmp_path / "cache" / "remembered.db").write_text("no database")
+    assert [load(Cache(tmp_path / "cache", 1e9)) for _ in range(2)] == [5, 0]
+
+
 def test_lr_files_are_cached_too(tmp_path: Path) -> None:
     options = {"patch": 16, "batch": 8, "cache": str(tmp_path / "cache")}
     memory, disk = (data(PairFolder, tmp_path, memory=gb, **pairs(tmp_path), **options) for gb in (1, 0))
@@ -269,7 +302,9 @@ def test_clean_removes_the_files_of_the_cache_and_nothing_else(
     monkeypatch.setattr(file_digest, "SETTLE_SECONDS", -1.0)
     make_mapped(photos(tmp_path / "hr"), tmp_path).load()
     own = tmp_path / "cache" / "files" / "letter.txt"
+    own.parent.mkdir()
     own.write_text("mine")
+    (own.parent / ("a" * 64)).write_text("a digest, as earlier versions remembered it")
     before = sorted((tmp_path / "cache").rglob("*"))
     words = ("clean", "what=[cache]", f"paths.cache={tmp_path / 'cache'}")
     answer = sr(*words)

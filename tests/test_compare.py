@@ -101,7 +101,7 @@ def test_a_group_is_named_by_what_differs(runs: Path, compare: Any, options: dic
 @pytest.mark.parametrize("options", [
     {"paths.runs": "/elsewhere"}, {"track.experiment": "other"}, {"data.workers": 4}, {"data.test": ["Set14"]},
     {"trainer.accelerator": "gpu"}, {"model.alarm.collapse.contrast": 0.5}, {"resume": "x"}, {"metric.also.ms_ssim": {}},
-    {"data.seed": 7},
+    {"data.seed": 7}, {"perf": "auto", "trainer.channels_last": False, "trainer.compile": True}, {"cost": ["ntire_score"]},
 ])  # fmt: skip
 def test_options_that_change_no_result_split_no_group(runs: Path, compare: Any, options: dict[str, Any]) -> None:
     make_training(runs, "a", score(1, 2, 3, 4, 5))
@@ -138,6 +138,16 @@ def test_training_and_evaluation_of_its_checkpoint_are_one_run(runs: Path, compa
     row = find_row(content, "espcn l1", 1)
     assert (row["parameters"], row["multiply_adds"], row["ms_per_image"]) == (26796, 6_148_915_200, 11.0)
     assert row["metrics"]["psnr"]["mean"] == 26.0
+
+
+def test_ntire_score_is_a_column(runs: Path, compare: Any) -> None:
+    folder = make_training(runs, "a", score(30, 31, 32, 33, 34))
+    summary = json.loads((folder / "summary.json").read_text())
+    (folder / "summary.json").write_text(json.dumps(summary | {"ntire_score": 5.25}))
+    make_training(runs, "b", score(30, 31, 32, 33, 35), net="edsr")
+    out, content = compare()
+    assert find_row(content, "espcn")["ntire_score"] == 5.25
+    assert " NTIRE " in out or "NTIRE\n" in out
 
 
 def test_result_images_of_another_program_are_a_row(runs: Path, compare: Any) -> None:
@@ -456,18 +466,33 @@ def test_many_groups_are_not_all_compared_with_each_other(
 
 def test_metrics_have_the_direction_that_their_classes_have() -> None:
     from sr.metric.color_shift import ColorShift
+    from sr.metric.correctness import Correctness
     from sr.metric.dists import DISTS
+    from sr.metric.ergas import ERGAS
+    from sr.metric.flicker import Flicker
     from sr.metric.lpips import LPIPS
     from sr.metric.lr_psnr import LRPSNR
     from sr.metric.ms_ssim import MSSSIM
     from sr.metric.niqe import NIQE
+    from sr.metric.sam import SAM
     from sr.metric.spectrum import Spectrum
+    from sr.metric.warping_error import WarpingError
 
     classes = {"color_shift": ColorShift, "dists": DISTS, "lpips": LPIPS, "lr_psnr": LRPSNR, "ms_ssim": MSSSIM,
-               "spectrum": Spectrum, "niqe": NIQE}  # fmt: skip
-    assert classes.keys() == {path.stem for path in (find_conf_dir() / "metric" / "also").glob("*.yaml")}
+               "spectrum": Spectrum, "niqe": NIQE, "sam": SAM, "ergas": ERGAS}  # fmt: skip
+    clips = {"warping_error": WarpingError, "flicker": Flicker}
+    shares = {share: Correctness(share) for share in ("improvement", "omission", "hallucination")}
+    files = {path.stem for path in (find_conf_dir() / "metric" / "also").glob("*.yaml")}
+    assert classes.keys() | shares.keys() | clips.keys() == files
     niqe = {NIQE(variant).label: NIQE for variant in ("matlab", "gray", "pirm")}
-    for name, kind in {**{name: kind for name, kind in classes.items() if name != "niqe"}, **niqe}.items():
+    classes = {name: kind for name, kind in classes.items() if name != "niqe"}
+    of_clips = {kind.label: kind for kind in clips.values()}
+    for name, kind in {
+        **classes,
+        **niqe,
+        **of_clips,
+        **{measure.label: measure for measure in shares.values()},
+    }.items():
         assert KNOWN[name].better == kind.better
         assert KNOWN[name].unit == getattr(kind, "unit", KNOWN[name].unit)
 

@@ -1,12 +1,12 @@
 """The image viewer of compare.html in a browser: every control, by mouse, keyboard and touch, and true pixels."""
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from browser import TIMEOUT, Tab, launch_browser, needs_browser
 from conftest import wait_for
 
 from sr.comparison.image_viewer import read_script, read_style, render_viewer
@@ -14,14 +14,10 @@ from sr.comparison.scene import ComparedImage, build_scene
 from sr.page.curves import BandCurve, CurveGroup, draw_curves
 from sr.page.document import Page
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="needs a browser: pip install playwright")
-CHROMIUM = shutil.which("chromium")
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="needs a browser: apt-get install chromium"),
+    needs_browser,
 ]
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
-TIMEOUT = 60_000  # ms; the machine may be busy
 SIDE, SCALE = 60, 2
 KEYS = ["lr", "bicubic", "g0", "g1", "hr"]
 LABELS = {"lr": "LR", "bicubic": "bicubic", "g0": "espcn l1", "g1": "espcn mse", "hr": "HR"}
@@ -56,10 +52,8 @@ def build_page() -> str:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+    with launch_browser() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
@@ -69,19 +63,11 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-class Viewer:
-    """The page in a browser, with what it reported."""
+class Viewer(Tab):
+    """The page in a browser."""
 
     def __init__(self, browser: Any, address: str, **options: Any) -> None:
-        self.context = browser.new_context(**{"viewport": {"width": 1366, "height": 768}, **options})
-        self.page = self.context.new_page()
-        self.page.set_default_timeout(TIMEOUT)
-        self.problems: list[str] = []
-        self.requests: list[str] = []
-        self.page.on("console", lambda message: self.problems.append(message.text))
-        self.page.on("pageerror", lambda error: self.problems.append(str(error)))
-        self.page.on("request", lambda request: self.requests.append(request.url))
-        self.page.goto(address)
+        super().__init__(browser, address, **{"viewport": {"width": 1366, "height": 768}, **options})
         self.page.wait_for_selector(".pane canvas[data-zoom]", state="attached")
 
     def focus(self) -> None:

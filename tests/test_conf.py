@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from conftest import write_image
+from scenes import make_bands, write_scene
 from specimen import slim_vgg
+from volumes import make_voxels, write_series, write_volume
 
 from sr.config import schema
 from sr.config.cli import find_conf_dir
@@ -18,6 +20,12 @@ NEEDS = {
     "data=folder": ["data.path={world}/photos"],
     "data=pair": ["data.hr={world}/photos", "data.lr={world}/small"],
     "data=benchmark": ["model/net=bicubic"],
+    "data=dicom": ["data.path={world}/dicom", "color=gray", "metric.depth=16"],
+    "data=geotiff": ["data.path={world}/scenes"],
+    "data=nifti": ["data.path={world}/nifti", "color=gray", "metric.depth=16"],
+    "data=video": ["data.path={world}/clips"],
+    "data=internal": ["data.path={world}/photos/p0.png"],
+    "experiment=zssr": ["data.path={world}/photos/p0.png"],
     "model/net=tutorial": ["color=gray"],
     "model/net=edsr_large": ["model.net.blocks=1", "model.net.width=16"],  # checkpoints of megabytes, not of gigabytes
     "model/net=rcan": ["model.net.groups=1", "model.net.blocks=1"],
@@ -77,7 +85,18 @@ def two_steps(config: dict[str, Any], choices: dict[str, str], folder: Path) -> 
 
 
 def test_every_yaml_is_in_a_tested_group() -> None:
-    tested = {"data", "data/degrade", "data/augment", "model", "metric", "trainer", "track", "experiment", "hydra/help"}
+    tested = {
+        "data",
+        "data/degrade",
+        "data/augment",
+        "model",
+        "metric",
+        "trainer",
+        "track",
+        "experiment",
+        "hydra/help",
+        "exporter",
+    }
     tested |= {"metric/also", "profile", "sweep", "sweep/pruner", "sweep/pool"}
     tested |= {f"model/{part}" for part in ("net", "loss", "optimizer", "schedule", "alarm")}
     tested |= {f"model/{part}" for part in ("discriminator", "adversarial", "penalty")}
@@ -94,7 +113,7 @@ def test_each_command_has_a_module_and_a_help(command: str, sr: Any) -> None:
 
 
 @pytest.mark.group("model/net")
-@pytest.mark.parametrize("scale", schema.SCALES)
+@pytest.mark.parametrize("scale", [*schema.SCALES[:-1], pytest.param(schema.SCALES[-1], marks=pytest.mark.slow(1))])
 def test_net(choice: str, scale: int, compose: Any, build: Any) -> None:
     """The contract of `sr.net.contract.Net`, for any number of channels, odd sizes and a single pixel; gradients for all."""
     import torch
@@ -142,6 +161,17 @@ def test_net_learns_tests_and_loads(choice: str, compose: Any, world: Path, tmp_
 @pytest.mark.group("data")
 def test_data(choice: str, compose: Any, world: Path, tmp_path: Path) -> None:
     small = SMALL.get(f"data={choice}", SMALL["data"])
+    if choice == "dicom":
+        write_series(world / "dicom", make_voxels((12, 40, 36)))
+    if choice == "geotiff":
+        pytest.importorskip("rasterio", reason="rasterio is not installed: pip install 'sr[satellite]'")
+        for k in range(3):
+            write_image(world / "scenes" / f"s{k}.tif", seed=k)
+    if choice == "nifti":
+        write_volume(world / "nifti" / "a.nii.gz", make_voxels((12, 40, 36)))
+    if choice == "video":
+        for k in range(20):
+            write_image(world / "clips" / "hall" / f"{k:02d}.png", seed=k // 5)
     config = compose(*words("data", choice, world), *small, "track=none")
     metrics = two_steps(config, compose.choices, tmp_path)
     assert any(name.startswith("test/") for name in metrics)
@@ -153,6 +183,8 @@ def test_degradation(choice: str, channels: int, compose: Any, build: Any) -> No
     """uint8 HR of odd sizes becomes uint8 LR, equally in a batch and one by one; a random one has a seed for each image."""
     import torch
 
+    if choice == "h264":
+        pytest.importorskip("av", reason="PyAV is not installed: pip install 'sr[video]'")
     degrade = build.build_part(compose(f"data/degrade={choice}", "scale=3")["data"]["degrade"], "data.degrade")
     hr = torch.randint(0, 256, (4, channels, 27, 39), dtype=torch.uint8)
     seeds = torch.arange(4)
@@ -200,6 +232,12 @@ def test_experiment(choice: str, compose: Any, world: Path, tmp_path: Path) -> N
     where = recipe["data"].get("path")
     for name in recipe["data"].get("exclude") or []:  # an excluded image must exist
         write_image(world / (where if isinstance(where, str) else where[0]) / f"{name}.png")
+    if choice.startswith("sentinel2"):
+        pytest.importorskip("rasterio", reason="rasterio is not installed: pip install 'sr[satellite]'")
+        for seed, name in enumerate([where, *recipe["data"]["test"]]):
+            write_scene(world / name, make_bands(height=200, seed=seed))
+    if choice == "mr_x2":
+        write_series(world / where, make_voxels((12, 64, 60)))
     cheap = [
         f"data.{option}={value}"
         for option, value in {"batch": 2, "patch": 48, "repeat": 4}.items()
@@ -207,7 +245,8 @@ def test_experiment(choice: str, compose: Any, world: Path, tmp_path: Path) -> N
     ]
     cheap += ["model.discriminator.width=4"] if "discriminator" in recipe["model"] else []
     cheap += [f"model.loss.perceptual.weights={slim_vgg(tmp_path)}"] if "perceptual" in recipe["model"]["loss"] else []
-    config = compose(f"experiment={choice}", "track=none", *cheap, *small(compose.choices["model/net"]))
+    typed = words("experiment", choice, world)
+    config = compose(*typed, "track=none", *cheap, *small(compose.choices["model/net"]))
     first = train(config, compose.choices, tmp_path)
     assert first.model.metrics
     resumed = train(config | {"resume": str(first.folder)}, compose.choices, tmp_path, steps=3)

@@ -62,6 +62,7 @@ def test_a_new_source_is_trained_on_and_tested(parts: list[str], sr: Any, tmp_pa
     assert sr("run", *parts, "+data.nothing=1").code == 2  # its options are checked as those of any other source
 
 
+@pytest.mark.slow(1)
 def test_a_new_source_is_inspected(parts: list[str], inspect: Any, tmp_path: Path) -> None:
     code, found, out = inspect(*parts)
     assert (code, {kind for kind in found if "duplicate" not in kind}) == (0, set())

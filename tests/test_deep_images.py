@@ -26,7 +26,7 @@ DEEP = np.stack([X * 31, Y * 42, X * 11 + Y * 20], axis=-1).astype(np.uint16)  #
 
 def read(path: Path, frame: int = 0) -> tuple[Header, np.ndarray, tuple[str, ...]]:
     with open_image_file(path) as file:
-        pixels, alpha = file.read(frame)
+        pixels, alpha, _ = file.read(frame)
         layers = torch.cat([pixels, *([] if alpha is None else [alpha])])
         return file.header, layers.permute(1, 2, 0).numpy(), file.metadata.unread
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from sr import degrade as degrade_package
 from sr.degrade.blur import Blur, Sinc, filter_images, pad_mirrored
 from sr.degrade.chain import Chain
+from sr.degrade.h264 import H264
 from sr.degrade.jpeg import Blocking, Jpeg
 from sr.degrade.line import Line
 from sr.degrade.mosaic import Mosaic
@@ -30,6 +31,7 @@ OPS = {
     "poisson": Poisson,
     "jpeg": Jpeg,
     "blocking": Blocking,
+    "h264": lambda: pytest.importorskip("av") and H264(crf=(20, 45)),
     "line": Line,
     "mosaic": Mosaic,
     "steps": lambda: Steps([Blur(), Jpeg()]),

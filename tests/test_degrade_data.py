@@ -15,6 +15,7 @@ from sr.degrade.noise import Gaussian
 from sr.runtime.error import UserError
 
 
+@pytest.mark.slow(1)
 def test_a_users_own_chain_needs_only_a_yaml(sr: Any, tmp_path: Path, world: Path) -> None:
     """Its evaluation images are the same in another run with another seed."""
     folder = tmp_path / "mine" / "data" / "degrade"

@@ -8,6 +8,7 @@ import tomllib
 from collections.abc import Callable
 from functools import cache
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ from conftest import Answer, write_image
 from documents import PAGES, ROOT, STUDIES, Command, list_blocks, list_commands, list_messages, write_files
 from omegaconf import OmegaConf
 from PIL import Image
+from scenes import make_bands, write_scene
 from test_conf import small
+from volumes import make_voxels, write_series, write_volume
 
 from sr.config import schema
 from sr.config.cli import find_conf_dir
@@ -35,7 +38,7 @@ SHORT = {
 }  # fmt: skip
 # Commands that download something, or whose run is tested elsewhere and takes minutes: their options are checked only.
 NOT_RUN = (r"perceptual|lpips|dists", r"experiment=", r"trainer=ddp", r"track\.uri=", r"sr\.reproduce \S+$", r"--help",
-           r"sweep/pool=")  # fmt: skip
+           r"sweep/pool=", r"sr\.serve")  # fmt: skip
 EXIT_CODES = {"inspect": (0, 1), "verify": (0, 1), "reproduce": (0, 3)}
 FOREIGN_MESSAGES = ("shell: no matches found", "make lint")
 
@@ -68,6 +71,37 @@ def desk(tmp_path_factory: pytest.TempPathFactory, world: Path) -> Path:
     (world / "scans" / "HR").mkdir(parents=True)
     scan = np.random.default_rng(0).integers(0, 65536, (48, 40), dtype=np.uint16)
     Image.fromarray(scan).save(world / "scans" / "HR" / "a.png")
+    for k in range(25):
+        write_image(folder / "clips" / "hall" / f"{k:03d}.png", seed=k // 20)
+    write_image(folder / "portraits" / "a.png", 208, 200)
+    write_image(folder / "lr" / "a.png", 104, 100)
+    if find_spec("pydicom"):
+        from pydicom.data import get_testdata_file
+
+        (folder / "series").mkdir()
+        for name, target in {"MR_small.dcm": "series/a.dcm", "CT_small.dcm": "CT.dcm"}.items():
+            shutil.copy(get_testdata_file(name, download=False), folder / target)
+        write_series(folder / "mr", make_voxels((12, 56, 52)))
+    if find_spec("rasterio"):
+        import rasterio
+
+        shape = {"count": 4, "height": 24, "width": 20, "dtype": "uint16", "nodata": 0}
+        with rasterio.open(folder / "scene.tif", "w", driver="GTiff", crs="EPSG:32632", **shape) as scene:
+            scene.write(np.random.default_rng(0).integers(0, 999, (4, 24, 20), dtype=np.uint16))
+        for k in range(3):
+            write_scene(folder / "scenes" / f"s{k}.tif", make_bands(seed=k))
+    if find_spec("nibabel"):
+        import nibabel
+
+        write_volume(folder / "brains" / "a.nii.gz", make_voxels((12, 56, 52)))
+
+        volume = np.random.default_rng(0).integers(0, 999, (24, 20, 3), dtype=np.int16)
+        for name in ("T1.nii.gz", "T2.nii"):
+            nibabel.save(nibabel.Nifti1Image(volume, np.diag([1, 1, 4, 1])), folder / name)
+    if find_spec("av"):
+        from clips import write_clip
+
+        write_clip(folder / "clip.mp4", "libx264", "yuv420p", range(4), has_audio=True)
     (folder / "photos.txt").write_text("".join(f"photos/p{k}.png\n" for k in range(4)))
     write_files(folder)
     best = train(folder, "track=journal", "paths.runs=runs")
@@ -91,6 +125,18 @@ def whole_desk(desk: Path, world: Path) -> Path:
     best = train(desk, "model/net=rrdb", *small("rrdb"), "scale=4", "track=none", "paths.runs=others")
     for name in ("CNN.ckpt", "GAN.ckpt"):
         (desk / name).write_bytes(best.read_bytes())
+    if find_spec("rasterio"):
+        bands = (
+            "data=geotiff",
+            "data.path=scenes",
+            "color=bands",
+            "channels=4",
+            "data.range=[0,5000]",
+            "metric.depth=16",
+        )
+        type_command(desk, "run", *bands, *TINY[2:], "data.batch=2", "track=none", "paths.runs=bands")
+        (best,) = desk.glob("bands/*/best.ckpt")
+        (desk / "bands.ckpt").write_bytes(best.read_bytes())
     type_command(
         desk,
         "evaluate",
@@ -102,6 +148,7 @@ def whole_desk(desk: Path, world: Path) -> Path:
     )
     (desk / "other").mkdir()
     shutil.copy(*desk.glob("others/*/evaluate.json"), desk / "other")
+    type_command(desk, "register", str(min(desk.glob("runs/*/run.json")).parent), "paths.runs=runs")
     train(desk, "track=mlflow", "paths.runs=runs")
     return desk
 
@@ -192,6 +239,11 @@ def test_command_of_another_program_names_what_exists(command: Command) -> None:
         assert (ROOT / words[words.index("--constraint") + 1]).exists()
         project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
         assert words[-1] == "." or words[-1][2:-1] in project["optional-dependencies"]
+    elif program == "curl":  # run by tests/test_serve.py
+        (address,) = (word for word in words if word.startswith("http://127.0.0.1:8000/"))
+        assert f'Route("{address.removeprefix("http://127.0.0.1:8000").partition("?")[0]}"' in (
+            ROOT / "sr/serving/app.py"
+        ).read_text(encoding="utf-8")
     elif words[:2] == ["-m", "pytest"]:
         assert (ROOT / words[2]).is_dir()
     else:

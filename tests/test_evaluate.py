@@ -52,6 +52,7 @@ def test_bicubic_is_its_own_baseline(sr: Callable, world: Path, tmp_path: Path) 
     assert "parameters" not in answer.out  # it has none
 
 
+@pytest.mark.slow(2)
 def test_training_and_evaluation_give_the_same_number(
     sr: Callable, trained_run: Path, world: Path, tmp_path: Path
 ) -> None:
@@ -112,14 +113,14 @@ def test_numbers_of_tiles_say_so(
 ) -> None:
     """Large images are tiled without the option as well: label, result, note and the published comparison carry it."""
     from sr.evaluation import published
-    from sr.inference import upscale
+    from sr.inference import tile
 
     row = published.PublishedRow("bicubic", 2, "Set5", 20.0, 0.9, "edsr", 0, "a paper")
     monkeypatch.setattr(published, "find_row", lambda *_: row)
     monkeypatch.setitem(published.SET_SIZES, "Set5", 4)
     if option == "tile=null":
-        monkeypatch.setattr(upscale, "MAX_UNTILED_PIXELS", 600)  # LR has 24×28
-        monkeypatch.setattr(upscale, "LARGE_IMAGE_TILE", 16)
+        monkeypatch.setattr(tile, "MAX_UNTILED_PIXELS", 600)  # LR has 24×28
+        monkeypatch.setattr(tile, "LARGE_IMAGE_TILE", 16)
     words = ("model/net=bicubic", "scale=2", "data.test=[Set5]", f"paths.data={world}")
     answer = sr("evaluate", *words, option, "track=journal", "metric/also=[]")
     assert answer.code == 0, answer.err

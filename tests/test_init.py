@@ -100,8 +100,12 @@ def test_checkpoint_of_another_net_is_an_error_that_names_it(tmp_path: Path, mad
 
 
 @pytest.mark.parametrize(
-    ("name", "said"), [("wide.ckpt", "does not fit model/net (3 of another"), ("missing.ckpt", "there is no such file")]
-)
+    ("name", "said"),
+    [
+        ("wide.ckpt", "does not fit model/net (3 of another"), ("wide.ckpt", "for this net type model.net.width=8 model.net."),
+        ("missing.ckpt", "there is no such file"),
+    ],
+)  # fmt: skip
 def test_wrong_file_is_an_error_before_there_is_a_run(run: Callable, tmp_path: Path, name: str, said: str) -> None:
     save_checkpoint(tmp_path / "wide.ckpt", PLAIN | {"width": 8})
     answer, _ = run(f"model.init={name}")

@@ -43,6 +43,7 @@ def test_a_clean_folder(shelf: Path, inspect: Any) -> None:
     assert "Nothing was found" in out
 
 
+@pytest.mark.slow(1)
 def test_files_that_cannot_be_read_never_stop_it(shelf: Path, inspect: Any) -> None:
     train = shelf / "train"
     (train / "text.png").write_text("no image")
@@ -59,6 +60,7 @@ def test_files_that_cannot_be_read_never_stop_it(shelf: Path, inspect: Any) -> N
     assert {item["file"] for item in found["unreadable"]} == {"text.png", "empty.png", "half.png", "half.jpg"}
 
 
+@pytest.mark.slow(2)
 def test_odd_formats(shelf: Path, photos: Any, inspect: Any) -> None:
     train, face = shelf / "train", photos("astronaut.png")
     deep = np.random.default_rng(0).integers(0, 65536, (99, 99), dtype=np.uint16)
@@ -77,12 +79,14 @@ def test_odd_formats(shelf: Path, photos: Any, inspect: Any) -> None:
     assert not {"unreadable", "leak", "duplicate"} & set(found)
 
 
+@pytest.mark.slow(1)
 def test_oddities_alone_are_no_errors(shelf: Path, inspect: Any) -> None:
     write_image(shelf / "train" / "gray.png", 128, 128, mode="L")
     code, found, _ = inspect(*folder(shelf))
     assert (code, set(found)) == (0, {"gray"})
 
 
+@pytest.mark.slow(2)
 def test_too_small(shelf: Path, inspect: Any) -> None:
     write_image(shelf / "train" / "tiny.png", 95, 200)
     code, found, out = inspect(*folder(shelf))
@@ -91,6 +95,7 @@ def test_too_small(shelf: Path, inspect: Any) -> None:
     assert inspect(*folder(shelf), "data.patch=64")[0] == 0
 
 
+@pytest.mark.slow(2)
 def test_duplicates(shelf: Path, photos: Any, inspect: Any) -> None:
     train = shelf / "train"
     photos("coffee.png").save(train / "same.bmp")
@@ -143,6 +148,7 @@ def test_leaks_survive_crop_mirror_size_and_jpeg(
     assert ("mirrored" in out.split("Checked")[0]) == mirrored
 
 
+@pytest.mark.slow(1)
 def test_an_evaluation_image_cut_from_a_training_image(shelf: Path, photos: Any, inspect: Any) -> None:
     jpeg(photos("astronaut.png").crop((60, 20, 420, 400)).resize((250, 264)), 80).save(shelf / "sets/Known/HR/face.png")
     code, found, _ = inspect(*folder(shelf))
@@ -159,18 +165,24 @@ def test_what_a_folder_holds_out_for_itself_is_an_evaluation_set(shelf: Path, ph
     assert [(i["file"], i["set"]) for i in found["leak"]] == [("later.png", "folder")]
 
 
-def test_the_sieve_is_imagehash(photos: Any) -> None:
-    """The vectorized hash has exactly the bits of the library."""
+@pytest.mark.parametrize("size", [(128, 96), (48, 128), (128, 32)])  # Pillow begins with the longer axis
+def test_the_sieve_is_imagehash(size: tuple[int, int], photos: Any) -> None:
+    """The windows have exactly the pixels of Pillow, and their hashes the bits of the library."""
     import imagehash
 
-    from sr.inspection.windows import hash_windows
+    from sr.inspection.resampling import resize_windows
+    from sr.inspection.windows import hash_windows, list_squares
 
-    image = photos("coffee.png").convert("L").resize((64, 64))
-    boxes = np.array([(0, 0, 64, 64), (0, 0, 32, 32), (8, 16, 40, 48)], dtype=float)
-    indices, bits = hash_windows(image, boxes)
-    for k, row in zip(indices, bits, strict=True):
-        part = image.resize((32, 32), Image.Resampling.LANCZOS, box=tuple(boxes[k]))
-        assert np.array_equal(imagehash.phash(part).hash.ravel(), row > 0)
+    image = photos("coffee.png").convert("L").resize(size)
+    for grid in list_squares(*size, (1.0, 0.6), 0.3):
+        windows = resize_windows(np.asarray(image, dtype=np.float64), grid, 32).swapaxes(1, 2).reshape(-1, 32, 32)
+        parts = [image.resize((32, 32), Image.Resampling.LANCZOS, box=tuple(box)) for box in grid.boxes]
+        assert np.array_equal(windows, np.stack(parts))
+        boxes, bits = hash_windows(image, [grid])
+        with_contrast = [part for part in parts if np.asarray(part).std() >= 4]
+        assert len(boxes) == len(with_contrast) > len(parts) / 2
+        for part, row in zip(with_contrast, bits, strict=True):
+            assert np.array_equal(imagehash.phash(part).hash.ravel(), row > 0)
 
 
 def test_correlation_is_scikit_images(photos: Any) -> None:
@@ -211,6 +223,7 @@ def test_benchmark_reports_photographs_that_two_sets_share(shelf: Path, photos: 
     assert [(i["file"], i["image"]) for i in found["shared"]] == [("camera.png", "man.png")]
 
 
+@pytest.mark.slow(2)
 def test_sample(inspect: Any) -> None:
     code, found, _ = inspect("data=sample")
     assert (code, {kind for kind in found if kind != "gray"}) == (0, set())

@@ -15,7 +15,7 @@ from torch import nn
 
 from sr.checkpoint.interpolate import check_options, interpolate_weights
 from sr.checkpoint.load import KEY, LoadedNet, load_checkpoint
-from sr.data.known_leaks import Leak
+from sr.data.leak import Leak
 from sr.net.plain import Plain
 from sr.net.srresnet import SRResNet
 from sr.record.result import read_set_results

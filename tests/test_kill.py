@@ -27,8 +27,8 @@ from sr.record.machine import MACHINE_METRICS
 from sr.track import sender
 from sr.track.mlflow_format import convert_metric_name, name_image_files
 
-KILLS = int(os.environ.get("SR_KILLS", "20"))
-CASES = [(model, workers) for model in ("cnn", "gan") for workers in (0, 2)]
+KILLS = int(os.environ.get("SR_KILLS", "12"))
+CASES = [("cnn", 2), ("gan", 0)]
 WORDS = (
     "trainer.accelerator=cpu", "trainer.max_steps=24", "trainer.val_check_interval=5", "checkpoint_steps=2",
     "data=folder", "data.patch=32", "data.repeat=6", "data.batch=4", "model/net=plain", "model.net.width=4",

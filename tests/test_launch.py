@@ -1,16 +1,25 @@
 """The processes of a training on several devices: how many, and what they tell each other before they train."""
 
+import inspect
+import multiprocessing
 import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 import torch
 from lightning_fabric.plugins.environments import LightningEnvironment, SLURMEnvironment
+from lightning_fabric.strategies.launchers import subprocess_script
 
 from sr.config.schema import count_processes
 from sr.runtime import launch
 from sr.runtime.error import UserError
 from sr.runtime.launch import launch_processes
+from sr.runtime.signals import signals
 
 
 @pytest.mark.parametrize(
@@ -78,6 +87,73 @@ def test_tasks_that_srun_has_started_start_no_further_ones(
     monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "2")
     with launch_processes(2, []):
         assert started == []
+
+
+@pytest.mark.parametrize(
+    ("variables", "threads"),
+    [
+        ({}, "3"),
+        ({"OMP_NUM_THREADS": "5"}, "5"),  # the user's
+        (
+            {"OMP_NUM_THREADS": "4", "SR_TRIAL_THREADS": "4"},
+            "2",
+        ),  # of a trial of a sweep, whose other jobs have the rest
+    ],
+)
+def test_processes_share_the_threads_of_the_machine_or_of_their_trial(
+    variables: dict[str, str], threads: str, started: list[dict[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launch, "count_cores", lambda: 6)
+    for name in ("OMP_NUM_THREADS", "SR_TRIAL_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    old_threads = torch.get_num_threads()
+    with launch_processes(2, []):
+        assert started[0]["OMP_NUM_THREADS"] == str(torch.get_num_threads()) == threads
+    assert torch.get_num_threads() == old_threads
+
+
+def write_results(launcher: str, results: Path) -> None:
+    """Train until another process of this training fails, and write the results then, which takes a second."""
+    try:
+        if launcher == "sr":
+            with launch_processes(2, ["scale=5"]):  # which the other process refuses
+                time.sleep(60)
+        subprocess_script._launch_process_observer([subprocess.Popen([sys.executable, "-c", "raise SystemExit(1)"])])
+        time.sleep(60)
+    finally:
+        time.sleep(1)
+        results.write_text(signals.abort_reason or "")
+
+
+@pytest.mark.slow
+def test_results_are_written_after_another_process_has_failed(tmp_path: Path) -> None:
+    """Lightning's launcher kills this process instead: the reason for one of our own."""
+    codes = {}
+    for launcher in ("sr", "Lightning"):
+        process = multiprocessing.get_context("fork").Process(
+            target=write_results, args=(launcher, tmp_path / launcher)
+        )
+        process.start()
+        process.join(60)
+        codes[launcher] = process.exitcode
+    assert codes["Lightning"] == -signal.SIGKILL
+    assert not (tmp_path / "Lightning").exists()
+    assert "ended with exit code 2" in (tmp_path / "sr").read_text()
+
+
+def test_torchrun_gives_a_process_half_a_minute_for_its_results() -> None:
+    """Another reason: MLflow, which is slow or down, may need more; torchrun has no option for it."""
+    from torch.distributed.elastic.multiprocessing.api import PContext
+
+    assert inspect.signature(PContext.close).parameters["timeout"].default == 30
+
+
+def test_a_sweep_starts_its_processes_itself(sr: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    answer = sr("run", "-m", "seed=0,1")
+    assert (answer.code, "leave torchrun and srun out" in answer.err) == (2, True)
 
 
 def test_a_gpu_that_does_not_exist_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,6 +27,7 @@ def tensor(image: Image.Image) -> Any:
     return torch.from_numpy(np.array(image)).permute(2, 0, 1)
 
 
+@pytest.mark.slow(2)
 def test_the_leak_of_bsds500_into_set5(sr_data: Path, tmp_path: Path, inspect: Any) -> None:
     train = [*sorted((sr_data / "BSDS500" / "train").glob("*.jpg"))[:6], sr_data / "BSDS500" / "train" / "302003.jpg"]
     (tmp_path / "train").mkdir()

@@ -17,7 +17,9 @@ from sr.runtime.error import UserError
 DICOM = bytes(128) + b"DICM" + bytes(20)
 CONTENTS = {  # of files that are recognized without their suffix
     "DICOM": DICOM, "NIfTI": bytes(344) + b"n+1\0", "GIF": b"GIF89a", "PDF": b"%PDF-1.7", "EPS": b"%!PS-Adobe",
-    "HEIC": b"\0\0\0\x18ftypheic\0\0\0\0mif1", "AVIF": b"\0\0\0\x1cftypavif", "video": b"\0\0\0\x20ftypisom",
+    "HEIC": b"\0\0\0\x18ftypheic\0\0\0\0mif1", "AVIF": b"\0\0\0\x1cftypavif", "MP4": b"\0\0\0\x20ftypisom", "video": b"FLV\1",
+    "MOV": b"\0\0\0\x14ftypqt  ", "WebM": b"\x1a\x45\xdf\xa3\x9f\x42\x82\x84webm",
+    "MKV": b"\x1a\x45\xdf\xa3\x9f\x42\x82\x88matroska",
     "JPEG 2000": b"\0\0\0\x0cjP  \r\n\x87\n", "SVG": b'<?xml version="1.0"?>\n<svg width="9">',
     "Netpbm": b"P6\n2 2\n255\n" + bytes(12), "OpenEXR": b"\x76\x2f\x31\x01", "camera RAW": b"II*\0\x10\0\0\0CR\x02\0",
     "FITS": b"SIMPLE  =   T", "BMP": b"BM\x9a\0\0\0\0\0\0\0", "PNG": b"\x89PNG\r\n\x1a\n",
@@ -28,7 +30,7 @@ def fill_folder(folder: Path) -> Path:
     """Write two images, files of six other kinds, a hidden file, and a subfolder with three images and a text."""
     for name in ("b.png", "A.JPG"):
         write_image(folder / name)
-    for name in ("c.jxl", "d.jxl", "e.psd", "f.mp4", "notes.txt", ".hidden.png"):
+    for name in ("c.jxl", "d.jxl", "e.psd", "f.avi", "notes.txt", ".hidden.png"):
         (folder / name).touch()
     (folder / "scan").write_bytes(DICOM)
     for name in ("x.png", "deep/y.png", "deep/z.dcm", "deep/readme.md", ".thumbnails/t.png"):
@@ -42,7 +44,7 @@ def test_a_folder_lists_its_images_by_name_and_counts_the_rest(tmp_path: Path) -
     assert [path.name for path in listing.images] == ["A.JPG", "b.png"]
     assert [path.name for path in listing.folders] == ["more"]
     assert listing.describe_left_out() == (
-        "left out: 6 of 8 files (2 .jxl, 1 .psd, 1 .mp4, 1 .txt, 1 DICOM), 1 folder with 3 images"
+        "left out: 6 of 8 files (2 .jxl, 1 .psd, 1 .avi, 1 .txt, 1 DICOM), 1 folder with 3 images"
     )
 
 
@@ -75,20 +77,20 @@ def test_an_evaluation_set_that_would_shrink_is_an_error(tmp_path: Path) -> None
     with pytest.raises(UserError) as error:
         list_hr_files(folder, "data.test")
     assert str(error.value).startswith(f"data.test={folder}: ")
-    assert "5 of 7 are not: c.jxl (JPEG XL), d.jxl (JPEG XL), e.psd (Photoshop), f.mp4 (video), scan (DICOM)" in str(
+    assert "5 of 7 are not: c.jxl (JPEG XL), d.jxl (JPEG XL), e.psd (Photoshop), f.avi (video), scan (DICOM)" in str(
         error.value
     )
-    for name in ("c.jxl", "d.jxl", "e.psd", "f.mp4", "scan"):
+    for name in ("c.jxl", "d.jxl", "e.psd", "f.avi", "scan"):
         (folder / name).unlink()
     assert [path.name for path in list_hr_files(folder, "data.test")] == ["A.JPG", "b.png"]  # a text is no image
 
 
 def test_a_folder_without_images_says_what_it_holds(tmp_path: Path) -> None:
     for k in range(32):
-        (tmp_path / "series" / f"{k}.dcm").parent.mkdir(exist_ok=True)
-        (tmp_path / "series" / f"{k}.dcm").write_bytes(DICOM)
+        (tmp_path / "series" / f"{k}.mha").parent.mkdir(exist_ok=True)
+        (tmp_path / "series" / f"{k}.mha").write_bytes(b"ObjectType = Image")
     write_image(tmp_path / "parent" / "calendar" / "a.png")
-    with pytest.raises(UserError, match=r"left out: 32 of 32 files \(32 \.dcm\).*sr does not read DICOM yet"):
+    with pytest.raises(UserError, match=r"left out: 32 of 32 files \(32 \.mha\).*sr does not read MetaImage yet"):
         list_folder_images(str(tmp_path / "series"), None, tmp_path)
     with pytest.raises(UserError, match=r"left out: 1 folder with 1 image; name the subfolder"):
         list_images(tmp_path / "parent", "data.path")

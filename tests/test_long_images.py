@@ -32,3 +32,16 @@ def test_the_far_end_of_a_long_image_is_resized_as_its_near_end() -> None:
     row = torch.rand(1, LENGTH, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     for scale in (2, 0.5):
         assert np.allclose(imresize(row.flip(1), scale), imresize(row, scale).flip(1), rtol=0, atol=1e-12)
+
+
+def test_memory_is_returned_only_for_an_image_larger_than_all_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To return it before each of a hundred equal images would have the system provide it again for each."""
+    meter, resets = Meter(torch.device("cpu")), []
+    reset = meter._reset_peak
+    monkeypatch.setattr(meter, "_reset_peak", lambda: (resets.append(len(meter.seconds)), reset())[1])
+    for side in (2000, 2000, 100, 3000):
+        with meter.measure_call(pixels=side * side):
+            torch.ones(side, side)
+    assert resets == [0, 3]
+    assert len(meter.seconds) == 4
+    assert 30e6 < meter.peak < 60e6  # of the largest

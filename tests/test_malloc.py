@@ -24,6 +24,29 @@ print(first, count_page_faults())
 """
 
 
+RETURN = """
+import os
+from pathlib import Path
+from sr.runtime import malloc
+
+def measure_memory():  # resident, in bytes
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+malloc.retain_freed_memory()
+blocks = [bytearray(8 << 20) for _ in range(8)]
+del blocks
+before = measure_memory()
+malloc.return_freed_memory()
+print(before - measure_memory())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
+def test_retained_memory_is_returned() -> None:
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_"))}
+    assert int(subprocess.check_output([sys.executable, "-c", RETURN], text=True, env=env)) > 60e6
+
+
 def count_page_faults(**variables: str) -> list[int]:
     env = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_"))}
     command = [sys.executable, "-c", PROGRAM]

@@ -22,12 +22,14 @@ from sr.image.color import rgb_to_luma
 from sr.image.resize import imresize
 from sr.metric.color_shift import ColorShift, color_shift
 from sr.metric.dists import DISTS
+from sr.metric.ergas import ERGAS
 from sr.metric.lpips import LPIPS
 from sr.metric.lr_psnr import LRPSNR
 from sr.metric.ms_ssim import MSSSIM, ms_ssim
 from sr.metric.niqe import NIQE, score_niqe
 from sr.metric.protocol import Protocol
 from sr.metric.psnr import psnr
+from sr.metric.sam import SAM
 from sr.metric.spectrum import Spectrum, compute_spectra, spectrum
 from sr.metric.ssim import ssim
 from sr.runtime.error import UserError
@@ -50,20 +52,25 @@ METRICS: dict[str, Callable[[dict[str, Path]], Any]] = {
     "lr_psnr": lambda _: LRPSNR(Bicubic(2)),
     "color_shift": lambda _: ColorShift(),
     "spectrum": lambda _: Spectrum(),
+    "sam": lambda _: SAM(),
+    "ergas": lambda _: ERGAS(2),
     "niqe": lambda _: NIQE(),
     "lpips": lambda made_up: LPIPS("alex", str(made_up["alex"])),
     "dists": lambda made_up: DISTS(str(made_up["vgg"])),
 }
 
 
+NAMES = [*sorted(METRICS.keys() - {"dists"}), pytest.param("dists", marks=pytest.mark.slow(4))]  # which is the slowest
+
+
 @pytest.mark.filterwarnings("ignore:metric.also")
-@pytest.mark.parametrize("name", METRICS)
+@pytest.mark.parametrize("name", NAMES)
 def test_each_image_of_a_batch_is_measured_alone(name: str, made_up: dict[str, Path]) -> None:
     metric, images = METRICS[name](made_up), see(3, *SIDES.get(name, (182, 190)))
     together = metric(images)
     assert (together.dtype, together.shape) == (torch.float64, (3,))
     for k in range(3):
-        alone = metric(MetricInput(*(tensor[k : k + 1] for tensor in images)))
+        alone = metric(MetricInput(*(tensor[k : k + 1] for tensor in images if tensor is not None)))
         assert alone.item() == pytest.approx(together[k].item(), rel=1e-10)
 
 
@@ -80,7 +87,7 @@ def test_another_device_gives_the_same(name: str, made_up: dict[str, Path]) -> N
 
 
 @pytest.mark.filterwarnings("ignore:metric.also")
-@pytest.mark.parametrize("name", sorted(METRICS.keys() - {"niqe"}))
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "niqe"])
 def test_an_equal_image_has_the_best_value(name: str, made_up: dict[str, Path]) -> None:
     images, metric = see(2, 180, 180), METRICS[name](made_up)
     best = {"psnr": math.inf, "lr_psnr": math.inf, "ssim": 1, "ms_ssim": 1}.get(name, 0)
@@ -89,7 +96,7 @@ def test_an_equal_image_has_the_best_value(name: str, made_up: dict[str, Path]) 
     if hasattr(metric, "better"):
         worse = (metric(images) - torch.tensor(values)) * (-1 if metric.better == "higher" else 1)
         assert (worse > 0).all()
-        assert metric.unit in ("", "dB", "ΔE")
+        assert metric.unit in ("", "dB", "ΔE", "°")
 
 
 # Sizes: every one from the smallest up, and a clear error below

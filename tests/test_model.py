@@ -211,8 +211,8 @@ def test_large_images_are_tiled_with_a_note_and_then_in_smaller_tiles(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
 ) -> None:
     """It is said once; if a tile does not fit in memory, the next ones are half as large, not half the image."""
-    monkeypatch.setattr("sr.inference.upscale.MAX_UNTILED_PIXELS", 150 * 170 - 1)
-    monkeypatch.setattr("sr.inference.upscale.LARGE_IMAGE_TILE", 140)
+    monkeypatch.setattr("sr.inference.tile.MAX_UNTILED_PIXELS", 150 * 170 - 1)
+    monkeypatch.setattr("sr.inference.tile.LARGE_IMAGE_TILE", 140)
     module = cnn()
     module.trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
     with torch.no_grad():

@@ -43,7 +43,7 @@ def read_frames(path: Path) -> list[Tensor]:
     with open_image_file(path) as file:
         header = file.header
         for number in range(header.frames):
-            pixels, alpha = file.read(number)
+            pixels, alpha, _ = file.read(number)
             assert (*pixels.shape, pixels.dtype) == (header.channels, header.height, header.width, header.dtype)
             assert (alpha is not None) == header.has_alpha
             frames.append(pixels if alpha is None else torch.cat([pixels, alpha]))
@@ -169,7 +169,7 @@ def test_400_megapixels_are_read_in_windows_with_little_memory(tmp_path: Path) -
     with open_image_file(tmp_path / "a.tif") as file:
         assert file.header[:2] == (20_000, 20_000)
         assert file.is_windowed
-        pixels, _ = file.read(0, Window(10_000, 19_000, 300, 1000))
+        pixels = file.read(0, Window(10_000, 19_000, 300, 1000)).pixels
         assert pixels.shape == (3, 300, 1000)
         with pytest.raises(UserError, match=r"too large to decode: 20000×20000 pixels need 1.2 GB at once"):
             file.read()

@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +13,6 @@ from torch.nn import functional as F
 from sr.checkpoint import architecture
 from sr.checkpoint.load import load_checkpoint
 from sr.config.cli import find_conf_dir
-from sr.inference.tile import upscale_tiled
 from sr.inference.upscale import upscale
 from sr.net.carn import CARN
 from sr.net.hat import HAT
@@ -120,18 +118,20 @@ def test_tiles_equal_the_whole_image_if_the_receptive_field_fits(choice: str, sm
     torch.testing.assert_close(parts, whole, rtol=1e-9, atol=1e-9 * float(whole.abs().max()))
 
 
-@pytest.mark.parametrize(("field", "widths"), [(7, [103, 104]), (None, [132, 136]), (999, [164, 168])])
+@pytest.mark.parametrize(("field", "widths"), [(7, [208, 208]), (None, [232, 232]), (999, [328, 328])])
 def test_the_margin_follows_the_receptive_field(field: int | None, widths: list[int]) -> None:
-    """It is half the receptive field, at most 64, and 32 if that is unbounded; tiles begin at multiples of 8."""
+    """It is half the receptive field, at most 128, and 32 if that is unbounded; tiles begin at multiples of 8."""
     seen = []
 
-    class Net(SimpleNamespace):
-        def __call__(self, lr: Tensor) -> Tensor:
+    class Net(nn.Module):
+        scale, receptive_field = 1, field
+
+        def forward(self, lr: Tensor) -> Tensor:
             seen.append(lr.shape[-1])
             return lr
 
-    lr = torch.rand(1, 1, 8, 200)
-    assert torch.equal(upscale_tiled(Net(receptive_field=field), lr, 1, 100), lr)
+    lr = torch.rand(1, 1, 8, 400)
+    torch.testing.assert_close(upscale(Net(), lr, "rgb", tile=200), lr)
     assert seen == widths
 
 

@@ -19,7 +19,7 @@ from sr.comparison.selection import list_checkpoint_files
 from sr.inference.complexity import count_parameters
 from sr.model.cnn import CNN
 from sr.net.plain import Plain
-from sr.prediction import models
+from sr.prediction import models, speed
 from sr.pretrained import networks
 from sr.pretrained.weight_file import KEY, write_weights
 from sr.record.result import read_set_results
@@ -122,15 +122,20 @@ def test_models_are_listed(capsys: pytest.CaptureFixture[str], monkeypatch: pyte
     """Networks whose package is missing are listed as well, with the command that installs them."""
     fast = NETWORKS["realesr_animevideov3_x4"]
     slow = dataclasses.replace(NETWORKS["realesrgan_x4plus"], package="no_such_package")
-    monkeypatch.setattr(models, "list_networks", lambda: (fast, slow))
-    monkeypatch.setattr(sys, "argv", ["sr-predict", "--models", "device=cpu"])
+    for module in (models, speed):
+        monkeypatch.setattr(module, "list_networks", lambda: (fast, slow))
+    monkeypatch.setattr(sys, "argv", ["sr-predict", "--models", "--speed", "device=cpu"])
     predict.main()
     lines = capsys.readouterr().out.splitlines()
     rows = {words[0]: words[1:] for line in lines if len(words := line.split()) == 8}
     assert rows["realesr_animevideov3_x4"][:4] == ["×4", "srvgg", "621,424", "1.2"]
     assert 0 < float(rows["realesr_animevideov3_x4"][5]) < 10_000
     assert rows["realesrgan_x4plus"] == ["×4", "rrdb", "16,697,987", "33.4", "26.63", "–", "BSD-3-Clause"]
-    assert lines[-1].endswith("type: pip install 'sr[pretrained]'")
+    assert lines[-1] == "Not installed: realesrgan_x4plus; type: pip install 'sr[pretrained]'"
+    monkeypatch.setattr(sys, "argv", ["sr-predict", "--models"])
+    predict.main()
+    columns = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["realesr_animevideov3_x4", "×4", "srvgg", "621,424", "1.2", "28.25", "BSD-3-Clause"] in columns
 
 
 def test_a_training_starts_with_a_network(compose: Any, build: Any) -> None:

@@ -33,7 +33,7 @@ NULL_IS_A_VALUE = {
 }
 TEXT_IS_A_VALUE = {"trainer.compile": "the name of a backend, of which the installed packages decide"}
 NUMBER_IS_A_VALUE = {"trainer.devices": "a count"}
-LIST_IS_A_VALUE = {"trainer.devices": "the numbers of GPUs"}
+LIST_IS_A_VALUE = {"trainer.devices": "the numbers of GPUs", "data.degrade.mtf": "one for each band"}
 
 
 class Option(NamedTuple):
@@ -280,7 +280,11 @@ def change(config: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
             "data.test=Set5: expected a list, each text (found the text 'Set5'); type data.test=[Set5]",
         ),
         ("track.experiment", 2026, "a text that looks like a number is typed in quotes: 'track.experiment=\"2026\"'"),
-        ("color", "rbg", "color=rbg: expected one of rgb, y, gray (found the text 'rbg'). Did you mean \"rgb\"?"),
+        (
+            "color",
+            "rbg",
+            "color=rbg: expected one of rgb, y, gray, bands (found the text 'rbg'). Did you mean \"rgb\"?",
+        ),
         ("model.net", 5, "a part is chosen with a slash, model/net=NAME"),
         ("model.ema", 1, "expected a number above 0 and below 1, or null (found the number 1)"),
         ("model.optimizer.momentum", NAN, "expected a number from 0 to below 1 (found nan)"),

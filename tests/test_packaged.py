@@ -58,6 +58,15 @@ def test_every_photograph_is_free() -> None:
     assert all(row["author"] and row["source"] for row in rows)
 
 
+@pytest.mark.slow(6)
+def test_a_net_that_the_weights_do_not_fit_is_answered_with_the_options_of_theirs(sr: Callable) -> None:
+    photo = Path(skimage.__file__).parent / "data" / "astronaut.png"
+    words = ("experiment=zssr", f"data.path={photo}", "model.init=small_x2", "track=none")
+    answer = sr("run", *words)
+    assert answer.code == 2
+    assert "for this net type model.net.width=48 model.net.blocks=8" in answer.err
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("scale", SCALES)
 def test_the_card_says_what_evaluate_measures(sr: Callable, sr_data: Path, tmp_path: Path, scale: int) -> None:

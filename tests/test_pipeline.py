@@ -12,8 +12,9 @@ from sr.checkpoint.load import LoadedNet
 from sr.image.file_format import Frame
 from sr.image.resize import imresize
 from sr.net.bicubic import BicubicNet
-from sr.prediction import pipeline
-from sr.prediction.pipeline import UpscaleJob, iterate_upscaled
+from sr.prediction import opened_job
+from sr.prediction.opened_job import UpscaleJob
+from sr.prediction.pipeline import Pipeline, iterate_upscaled
 from sr.runtime.error import UserError
 
 BICUBIC = LoadedNet(BicubicNet(scale=2, channels=3).eval(), {"scale": 2, "color": "rgb"}, {}, 0)
@@ -24,12 +25,12 @@ def images(monkeypatch: pytest.MonkeyPatch) -> dict[str, MemoryFile]:
     """Images that are opened by the name of their path."""
     images: dict[str, MemoryFile] = {}
 
-    def open_image_file(path: Path) -> MemoryFile:
+    def open_image_file(path: Path, options: object = None) -> MemoryFile:
         if path.name not in images:
             raise UserError(f"{path}: there is no such file")
         return images[path.name]
 
-    monkeypatch.setattr(pipeline, "open_image_file", open_image_file)
+    monkeypatch.setattr(opened_job, "open_image_file", open_image_file)
     return images
 
 
@@ -71,3 +72,44 @@ def test_what_the_format_cannot_hold_is_named(images: dict, tmp_path: Path) -> N
     assert result.lost == ["2 of 3 frames", "alpha", "16 bits per channel"]
     assert small.writers[0].pixels.dtype == torch.uint8
     assert small.writers[0].pixels.shape == (3, 10, 8)
+
+
+class Repeated(torch.nn.Module):
+    """Repeats each pixel."""
+
+    scale, channels, receptive_field = 2, 3, 1
+
+    def forward(self, lr: Tensor) -> Tensor:
+        return lr.repeat_interleave(2, -1).repeat_interleave(2, -2)
+
+
+def test_gray_of_16_bits_has_the_levels_of_a_color_net(images: dict, tmp_path: Path) -> None:
+    levels = torch.tensor([[[0, 40_000, 65_535]]], dtype=torch.int32).to(torch.uint16)
+    images["a"] = MemoryFile([Frame(levels)])
+    model = LoadedNet(Repeated(), {"scale": 2, "color": "rgb"}, {}, 0)
+    target = MemoryFormat()
+    (result,) = iterate_upscaled(model, [UpscaleJob(Path("a"), tmp_path / "a.raw", target)])
+    assert result.error is None
+    assert target.writers[0].pixels[0, 0].tolist() == [0, 0, 40_000, 40_000, 65_535, 65_535]
+
+
+def test_an_interrupt_while_a_result_is_written_does_not_lose_it() -> None:
+    """Otherwise the results after it would be taken for those of other images."""
+
+    class Writing:
+        """A future that is waited for when Ctrl-C is pressed."""
+
+        def __init__(self, result: str) -> None:
+            self.answers = iter((KeyboardInterrupt, result))
+
+        def result(self) -> str:
+            answer = next(self.answers)
+            if answer is KeyboardInterrupt:
+                raise answer
+            return answer
+
+    pipeline = Pipeline(BICUBIC, False, None, None, 0, None, None, None)
+    pipeline._pending.append(Writing("a"))
+    with pytest.raises(KeyboardInterrupt):
+        list(pipeline.iterate_pending(0))
+    assert list(pipeline.iterate_pending(0)) == ["a"]

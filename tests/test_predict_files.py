@@ -21,7 +21,7 @@ from test_predict import create_work_folder, open_image, run_predict, save_check
 from sr.image.write import to_pil, write_png
 from sr.inference.complexity import Meter
 from sr.net.plain import Plain
-from sr.prediction import api, files
+from sr.prediction import api, network
 from sr.prediction.api import load, upscale_pixels
 from sr.prediction.sources import describe_left_out, find_sources
 from sr.runtime.error import UserError
@@ -276,7 +276,7 @@ def test_a_number_is_the_name_of_a_file(upscale: Upscale, sr: Any) -> None:
 
 
 def test_nothing_is_created_before_the_input_is_found(upscale: Upscale, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "load", lambda *_: pytest.fail("the net was loaded first"))
+    monkeypatch.setattr(network, "load", lambda *_: pytest.fail("the net was loaded first"))
     for name in ("typo.png", "typo", "n" * 300):
         with pytest.raises(UserError, match=f"^input={name}: there is no such file or folder"):
             upscale(name)

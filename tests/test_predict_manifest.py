@@ -68,15 +68,16 @@ def test_the_manifest_says_what_became_of_each_image(upscale: Upscale, tmp_path:
     assert sorted(os.listdir("out")) == ["a_x2.jpg", "deep", "predict.json"]  # noqa: PTH208  no journal is left
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["as SLURM does", "Ctrl-C"])
 def test_an_interrupted_batch_goes_on_where_it_stopped(
-    upscale: Upscale, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+    upscale: Upscale, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, number: signal.Signals
 ) -> None:
     write_images("in/a.png", "in/b.png", "in/c.png")
     forward = Plain.forward
 
     def interrupt(net: Plain, x: Any) -> Any:
         if x.shape[-1] == 7:  # b.png
-            signal.raise_signal(signal.SIGTERM)  # as SLURM does; Ctrl-C is SIGINT
+            signal.raise_signal(number)
         return forward(net, x)
 
     with monkeypatch.context() as patch:

@@ -16,7 +16,7 @@ from test_predict import LIGHTER, open_image, run_predict, save_checkpoint
 from sr.image.file_format import Header
 from sr.image.read import read_image
 from sr.image.resize import imresize
-from sr.prediction import files
+from sr.prediction import network
 from sr.prediction.jobs import ProbedImage
 from sr.prediction.memory_size import read_memory_size
 from sr.prediction.result_size import parse_size
@@ -67,7 +67,8 @@ def test_the_size_of_results(
         ),
         ({"size": "400x"}, r"^size=400x: expected at most the scale of the network, 3 \(found a factor of 6\.6"),
         ({"size": "x"}, r"^size=x: expected WIDTHxHEIGHT such as 1920x1080"),
-        ({"format": "png", "quality": 80}, r"^quality=80: expected a lossy format \(found PNG\)"),
+        ({"format": "png", "quality": 80}, r"^quality=80: expected a lossy format of images \(found PNG\)"),
+        ({"codec": "h264"}, r"^codec=h264: expected a video \(found PNG\); leave it out"),
         ({"format": "jpeg", "depth": 16}, r"^depth=16: expected a format of 16 bits \(found JPEG, of out/a_x3\.jpg\)"),
         ({"format": "heic"}, r"^format=heic: "),
     ],
@@ -99,9 +100,9 @@ def test_without_checkpoint_the_smallest_network_is_taken_that_is_enough(
     """Of images of 41×60 and 60×41 (height and width)."""
     networks = [SimpleNamespace(scale=scale, package=None) for scale in (4, 2, 3)]
     networks.append(SimpleNamespace(scale=8, package="other"))
-    monkeypatch.setattr(files, "list_networks", lambda: networks)
+    monkeypatch.setattr(network, "list_networks", lambda: networks)
     images = [ProbedImage(InputImage(Path("a.png")), Header(*size, "color")) for size in ((41, 60), (60, 41))]
-    assert files._choose_scale(parse_size(outscale, size), images) == scale
+    assert network.choose_scale(parse_size(outscale, size), images) == scale
 
 
 @pytest.mark.parametrize(

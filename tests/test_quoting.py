@@ -175,7 +175,7 @@ def report_of(config: dict[str, Any], folder: Path, files: list[str]) -> Trainin
     run = SimpleNamespace(start=start, folder=folder, tracker=tracker, step=lambda: 2, print_location=lambda _: None)
     callbacks = SimpleNamespace(best=SimpleNamespace(**vars(best) | {"second_best": SimpleNamespace(values={})}),
                                 alarms=SimpleNamespace(format_advice=list))  # fmt: skip
-    model = SimpleNamespace(metrics={}, metric=SimpleNamespace(name="edsr"))
+    model = SimpleNamespace(metrics={}, color="rgb", metric=SimpleNamespace(name="edsr", depth=8))
     return TrainingReport(run, model, callbacks, None, {}, 0.0)
 
 
@@ -216,7 +216,7 @@ def test_printed_commands_run_in_a_shell(tmp_path: Path, sr_data: Path) -> None:
     (folder / "my parts" / "model" / "net").mkdir(parents=True)
     (folder / "my parts" / "model" / "net" / "tiny.yaml").write_text(TINY_YAML)
     (folder / "my parts" / "tiny.py").write_text(TINY)
-    for file in ("[scan] 01.png", "'q'.png", "back\\slash.png", "YOUR.png"):
+    for file in ("[scan] 'q' back\\slash.png", "YOUR.png"):
         write_image(folder / file, 24, 32)
     for k in range(4):
         write_image(folder / "photos (v2)" / f"{k}.png", 64, 64, seed=k)
@@ -236,9 +236,8 @@ def test_printed_commands_run_in_a_shell(tmp_path: Path, sr_data: Path) -> None:
     paste(predict)
     assert (folder / "upscaled" / "YOUR_x2.png").exists()
     paste(f"{evaluate} track=none metric/also=[]")
-    for file in ("[scan] 01.png", "'q'.png", "back\\slash.png"):
-        paste(predict.replace("input=YOUR.png", shlex.quote(f"input={file}")))
-        assert (folder / "upscaled" / f"{file[:-4]}_x2.png").exists()
+    paste(predict.replace("input=YOUR.png", shlex.quote("input=[scan] 'q' back\\slash.png")))
+    assert (folder / "upscaled" / "[scan] 'q' back\\slash_x2.png").exists()
     paste(shlex.join([sys.executable, "-m", "sr.run", "-m", "seed=0,1", *typed]))
 
 

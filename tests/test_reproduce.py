@@ -19,7 +19,7 @@ from sr.reproduction import environment
 from sr.reproduction.locate import LocatedRun, locate_run
 from sr.reproduction.metrics import read_points, select_trackable
 from sr.reproduction.recorded_run import read_run
-from sr.reproduction.repetition import build_command, build_variables
+from sr.reproduction.repetition import LocalPaths, build_command, build_variables
 from sr.reproduction.reproduction import Reproduction
 from sr.reproduction.targets import check_run_targets
 from sr.reproduction.worktree import check_commit, create_worktree, find_clone, list_changed_files
@@ -47,6 +47,7 @@ def run_folder(folder: Path, **changed: Any) -> Path:
 # The run
 
 
+@pytest.mark.slow(1)
 @pytest.mark.usefixtures("sender_thread")
 def test_a_run_that_only_mlflow_has_is_downloaded(sr: Any, world: Path, tmp_path: Path) -> None:
     """Its files and metrics are downloaded to a temporary folder."""
@@ -197,6 +198,15 @@ def test_the_command_is_the_runs_with_the_paths_of_this_machine(
     assert (env["OMP_NUM_THREADS"], env["PYTHONSAFEPATH"], env["SR_REPRODUCES"]) == ("2", "1", again.run.id)
     assert env["PYTHONPATH"].split(os.pathsep)[0] == str(tmp_path / "tree")
     assert "LD_PRELOAD" not in env
+
+
+def test_what_perf_chose_is_repeated(tmp_path: Path) -> None:
+    config = {"perf": "auto", "trainer": {"channels_last": False, "compile": False, "precision": "32-true"}}
+    folder = run_folder(tmp_path / "run", config_yaml=config, overrides_yaml=["perf=auto", "trainer.compile=false"])
+    paths = LocalPaths(tmp_path, None, tmp_path / "runs", None)
+    assert build_command(read_run(folder), tmp_path, paths)[3:7] == [
+        "perf=auto", "trainer.compile=false", "trainer.channels_last=false", "trainer.precision=32-true",
+    ]  # fmt: skip
 
 
 def test_packages_and_machine_are_compared_one_by_one(tmp_path: Path) -> None:

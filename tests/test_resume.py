@@ -214,6 +214,7 @@ def search(rank: int, port: int, folder: Path, runs: Path) -> None:
     (runs / f"found {rank}").write_text(expand_overrides(["seed=0", f"paths.runs={runs}", "resume=auto"])[-1])
 
 
+@pytest.mark.slow(1)
 def test_all_processes_that_torchrun_has_started_resume_the_same_run(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "1_a", ["seed=0", f"paths.runs={tmp_path}"])
     context, port = multiprocessing.get_context("fork"), find_free_port()

@@ -49,6 +49,7 @@ def artifacts(runs: Path, run_id: str, folder: str | None = None) -> set[str]:
     return {item.path for item in client(runs).list_artifacts(run_id, folder)}
 
 
+@pytest.mark.slow(7)
 def test_cnn_run_is_complete_in_mlflow(sr: Any, world: Path, runs: Path) -> None:
     words = ("trainer.val_check_interval=2", "track.group=first", "seed=3")
     answer, summary, run = start(sr, world, runs, *words)

@@ -82,6 +82,7 @@ def test_a_damaged_view_holds_nothing_up(tag: str) -> None:
     assert extend_view(tag, ["train/loss"], ()) is None or tag == ""
 
 
+@pytest.mark.slow(1)
 def test_a_view_is_no_longer_than_a_tag() -> None:
     tag = None
     for k in range(400):

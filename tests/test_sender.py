@@ -12,8 +12,8 @@ from PIL import Image
 
 from sr.record.journal_format import list_points
 from sr.track.journal import Journal
-from sr.track.mlflow import start_sender
 from sr.track.sender import Sender
+from sr.track.sender_process import prepare_sender, start_sender
 from sr.track.sync import sync_runs
 from sr.track.upload import Upload
 
@@ -85,6 +85,8 @@ class Dead:
 
 @pytest.mark.slow
 def test_the_sending_process_ends_with_its_run_and_ignores_signals(journal: Journal, tmp_path: Path) -> None:
+    prepare_sender({"_target_": "sr.track.none.NoTracker"})
+    prepare_sender({"_target_": "sr.track.mlflow.MLflow"})
     process = start_sender(tmp_path, upload(journal).uri, journal.runs, [])
     assert [json.loads(process.stdout.readline()).popitem()[0] for _ in range(2)] == ["known", "tried"]
     for number in (signal.SIGINT, signal.SIGTERM):  # as a terminal and SLURM send them, to all processes of a run
@@ -96,6 +98,7 @@ def test_the_sending_process_ends_with_its_run_and_ignores_signals(journal: Jour
     process.stdout.close()
 
 
+@pytest.mark.slow(2)
 def test_points_that_may_become_void_are_not_sent(journal: Journal) -> None:
     """Points after the newest checkpoint wait; those of a killed process are superseded by those of the one that resumes."""
     for step in range(1, 8):

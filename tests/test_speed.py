@@ -1,6 +1,7 @@
 """The speed of a net, and the costs that a run measures: `cost=[multiply_adds,ms_per_image]`."""
 
 import json
+import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, fields
@@ -10,7 +11,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sr.inference import speed
+from sr.checkpoint.architecture import build_ntire_baseline
+from sr.inference import ntire, speed
+from sr.inference.complexity import count_multiply_adds, count_parameters
+from sr.inference.ntire import measure_ntire_score
 from sr.inference.speed import measure_speed
 from sr.record.result import TrainingResult
 from sr.training.cost import NetCost, measure_cost
@@ -57,11 +61,46 @@ def test_a_run_measures_what_is_asked_for() -> None:
     assert asdict(NetCost(parameters)).keys() <= {field.name for field in fields(TrainingResult)}
 
 
+def test_the_baseline_of_ntire_is_that_of_the_challenge() -> None:
+    """NTIRE 2026, efficient super-resolution: SPAN with 0.151 M parameters and 9.83 G multiply-adds of a 256×256 LR image."""
+    net = build_ntire_baseline(4, 3)
+    assert round(count_parameters(net) / 1e6, 3) == 0.151
+    assert round(count_multiply_adds(net, 3, 4, (256, 256)) / 1e9, 2) == 9.83
+
+
+def test_ntire_score_is_that_of_its_formula(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a net with the baseline's time, half its multiply-adds and a quarter of its parameters."""
+    monkeypatch.setattr(ntire, "_time_call", lambda *_: 0.5)
+    monkeypatch.setattr(ntire, "SECONDS", 0)
+    net, baseline = (nn.Conv2d(3, 12 * width, 3, padding=1) for width in (1, 4))
+    net.scale = baseline.scale = 2
+    net.channels = baseline.channels = 3
+    score = measure_ntire_score(net, baseline, "rgb", CPU)
+    assert score.value == pytest.approx(0.8 * math.e**2 + 0.2 * math.e**0.5, abs=1e-3)
+    assert [score.protocol[name] for name in ("time", "multiply_adds", "parameters")] == [1, 0.25, 0.25]
+
+
+@pytest.mark.slow
+def test_ntire_score_is_measured_in_turns(sr: Callable, tmp_path: Path, world: Path) -> None:
+    """The score follows from the ratios that are stored with it; a self-ensemble has none."""
+    words = ("checkpoint=small_x2", "data.test=[Set5]", f"paths.data={world}", "track=journal", "cost=[ntire_score]")
+    answer = sr("evaluate", *words)
+    assert answer.code == 0, answer.err
+    (folder,) = (tmp_path / "runs").glob("2*")
+    summary = json.loads((folder / "summary.json").read_text())
+    weights = {"time": 0.8, "multiply_adds": 0.1, "parameters": 0.1}
+    expected = sum(weight * math.exp(2 * summary["ntire_protocol"][name]) for name, weight in weights.items())
+    assert summary["ntire_score"] == pytest.approx(expected, rel=1e-3)
+    assert f"NTIRE score {summary['ntire_score']:.2f}" in answer.out
+    answer = sr("evaluate", *words, "ensemble=true")
+    assert (answer.code, "expected a network alone (found a self-ensemble)" in answer.err) == (2, True)
+
+
 @pytest.mark.slow
 def test_costs_are_in_the_summary_and_in_the_tracker(sr: Callable, tmp_path: Path, world: Path) -> None:
     words = ("data=folder", f"data.path={world}/photos", "data.patch=16", "data.batch=2", "data.workers=0", "data.repeat=1",
              "model.net.width=4", "track=journal", "trainer.max_steps=2", "stages=[fit]")  # fmt: skip
-    answer = sr("run", *words, "cost=[multiply_adds,ms_per_image]")
+    answer = sr("run", *words, "cost=[multiply_adds,ms_per_image,ntire_score]")
     assert answer.code == 0, answer.err
     (folder,) = (tmp_path / "runs").glob("2*")
     summary = json.loads((folder / "summary.json").read_text())
@@ -72,3 +111,4 @@ def test_costs_are_in_the_summary_and_in_the_tracker(sr: Callable, tmp_path: Pat
     journal = (folder / "journal.jsonl").read_text()
     assert f'"cost/ms_per_image":{summary["ms_per_image"]}' in journal
     assert "sr.ms_per_image" in journal
+    assert f'"cost/ntire_score":{summary["ntire_score"]}' in journal

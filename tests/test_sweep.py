@@ -49,7 +49,7 @@ def sweep(tmp_path: Path) -> Callable[..., Study]:
         directions = ["maximize" if name == "psnr" else "minimize" for name in objectives]
         study = Study(folder, space, settings, directions, seed=0)
         base = [*fixed, f"paths.runs={tmp_path}"]
-        pool = ProcessPool(jobs, is_on_gpu=False, fork_server=False)
+        pool = ProcessPool(jobs, gpus_per_trial=0, fork_server=False)
         Scheduler(study, folder, base, list(objectives), jobs, lambda: None, pool).run()
         return study
 
@@ -72,6 +72,7 @@ def test_a_grid_runs_every_combination_once(sweep: Callable[..., Study], tmp_pat
     assert len(read_started(tmp_path)) == 4
 
 
+@pytest.mark.slow(2)
 def test_a_search_has_its_total_and_can_be_extended(sweep: Callable[..., Study], tmp_path: Path) -> None:
     assert len(sweep("x=interval(0,10)", settings=TPE).trials) == 5
     study = sweep("x=interval(0,10)", settings=TPE | {"trials": 8})
@@ -128,6 +129,7 @@ def test_bad_trials_are_pruned(sweep: Callable[..., Study]) -> None:
     assert len(study.trials[2].intermediate_values) < 4
 
 
+@pytest.mark.slow(1)
 def test_two_objectives_give_the_pareto_front(sweep: Callable[..., Study]) -> None:
     """PSNR is −(x − 3)², the cost |x|: every x from 0 to 3 is better in one of them than any other; −1 and 5 are not."""
     study = sweep("x=-1,0,1,2,3,5", objectives=("psnr", "train_seconds"))

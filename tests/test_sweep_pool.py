@@ -57,9 +57,9 @@ sys.exit(2 if "fail" in sys.argv else None)
 def pool(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[ProcessPool]:
     """A pool of two jobs, whose fork server imports nothing."""
     monkeypatch.setattr(process, "PRELOAD", [])
-    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    monkeypatch.setattr(process, "count_cores", lambda: 6)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    yield ProcessPool(2, is_on_gpu=False, fork_server=request.param)
+    yield ProcessPool(2, gpus_per_trial=0, fork_server=request.param)
     forkserver._forkserver._stop()
 
 
@@ -104,7 +104,7 @@ def test_a_trial_runs_as_its_command_would(pool: ProcessPool, program: Path) -> 
 
 def test_one_job_has_the_threads_of_its_command(program: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    wait(ProcessPool(1, is_on_gpu=False, fork_server=False).start(make_task(program)))
+    wait(ProcessPool(1, gpus_per_trial=0, fork_server=False).start(make_task(program)))
     assert read_report(program)["threads"] is None
 
 
@@ -187,7 +187,7 @@ def test_every_pool_is_built_from_its_file(choice: str, compose: Callable, monke
     monkeypatch.setitem(sys.modules, "submitit", None)
     monkeypatch.setitem(sys.modules, "ray", None)
     node = compose(f"sweep/pool={choice}", "sweep.pool.fork_server=false" if choice == "process" else "sweep.jobs=1")
-    build = functools.partial(build_part, node["sweep"]["pool"], "sweep.pool", jobs=2, is_on_gpu=False)
+    build = functools.partial(build_part, node["sweep"]["pool"], "sweep.pool", jobs=2, gpus_per_trial=0)
     if choice == "process":
         assert isinstance(build(), ProcessPool)
         return
@@ -200,16 +200,16 @@ def test_slurm_is_needed_where_its_jobs_are_submitted(monkeypatch: pytest.Monkey
     pytest.importorskip("submitit", reason="needs pip install 'sr[slurm]'")
     monkeypatch.setattr(submitit.shutil, "which", lambda _: None)
     with pytest.raises(UserError, match="found no command sbatch"):
-        submitit.SubmititPool(1, is_on_gpu=False)
+        submitit.SubmititPool(1, gpus_per_trial=0)
     with pytest.raises(UserError, match=r"sweep\.pool\.parameters: .*slurm_acount"):
-        submitit.SubmititPool(1, is_on_gpu=False, cluster="local", parameters={"slurm_acount": "me"})
+        submitit.SubmititPool(1, gpus_per_trial=0, cluster="local", parameters={"slurm_acount": "me"})
 
 
 def test_a_cluster_of_ray_that_does_not_answer_is_reported_at_once() -> None:
     pytest.importorskip("ray", reason="needs pip install 'sr[ray]'")
     address = f"127.0.0.1:{find_free_port()}"
     with pytest.raises(UserError, match=f"sweep.pool.address={address}: .*refused"):
-        RayPool(1, is_on_gpu=False, address=address)
+        RayPool(1, gpus_per_trial=0, address=address)
 
 
 def test_a_job_whose_time_is_over_ends_with_a_checkpoint(program: Path) -> None:
@@ -234,15 +234,20 @@ sys.exit(-run_command(Task([{str(program)!r}, "wait"], Path({str(program.with_su
 @pytest.mark.parametrize(
     ("trainer", "expected"),
     [
-        ({"accelerator": "auto", "devices": 1}, True),
-        ({"accelerator": "gpu", "devices": 1}, True),
-        ({"accelerator": "cpu", "devices": 1}, False),
-        ({"accelerator": "gpu", "devices": 2}, False),
-        ({"accelerator": "gpu", "devices": [1]}, False),  # the user has chosen
+        ({"accelerator": "auto", "devices": 1}, 1),
+        ({"accelerator": "gpu", "devices": 2}, 2),
+        ({"accelerator": "cpu", "devices": 1}, 0),
+        ({"accelerator": "gpu", "devices": "auto"}, 0),
+        ({"accelerator": "gpu", "devices": [1]}, 0),  # the user has chosen
     ],
 )
-def test_trials_that_take_one_gpu_share_them(trainer: dict, expected: bool) -> None:
-    assert gpu.uses_one_gpu(trainer) == expected
+def test_gpus_of_a_trial_are_counted(trainer: dict, expected: int) -> None:
+    assert gpu.count_gpus(trainer) == expected
+
+
+def test_trials_of_two_gpus_have_two_of_their_own() -> None:
+    first = gpu.choose_gpus(["0", "1", "2", "3"], [], 2)
+    assert (first, gpu.choose_gpus(["0", "1", "2", "3"], first, 2)) == (["0", "1"], ["2", "3"])
 
 
 def test_gpus_are_counted_or_those_that_the_user_has_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -267,7 +272,7 @@ def test_a_machine_without_a_driver_has_no_gpus(monkeypatch: pytest.MonkeyPatch)
 def test_each_job_has_a_gpu_and_a_free_one_is_taken_first(program: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu, "_count_gpus", lambda: 2)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    pool = ProcessPool(3, is_on_gpu=True, fork_server=False)
+    pool = ProcessPool(3, gpus_per_trial=1, fork_server=False)
     jobs, gpus = [], []
 
     def start() -> None:
@@ -284,7 +289,7 @@ def test_each_job_has_a_gpu_and_a_free_one_is_taken_first(program: Path, monkeyp
         job.kill()
         wait(job)
     assert gpus == ["0", "1", "0", "1"]
-    assert ProcessPool(1, is_on_gpu=True, fork_server=False).gpus == []  # one job sees all, as the command alone does
+    assert ProcessPool(1, gpus_per_trial=1, fork_server=False).gpus == []  # one job sees all, as the command alone does
 
 
 # The channel between a trial and its sweep.

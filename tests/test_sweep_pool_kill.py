@@ -31,7 +31,7 @@ from sr.sweep.study import Study
 
 runs, stub, node, last, *words = sys.argv[1:]
 process.PRELOAD, scheduler.PROGRAM = [], [stub]
-pool = build_part(json.loads(node), "sweep.pool", jobs=2, is_on_gpu=False)
+pool = build_part(json.loads(node), "sweep.pool", jobs=2, gpus_per_trial=0)
 pruner = {"_target_": "optuna.pruners.MedianPruner", "n_startup_trials": 2}
 space = {"x": Values(tuple(str(x) for x in range(1, int(last) + 1)))}
 study = Study(Path(runs), space, {"sampler": None, "pruner": pruner}, ["maximize"], seed=0)

@@ -32,6 +32,7 @@ def test_install_adds_one_import_hook_however_often_it_is_called(monkeypatch: py
     monkeypatch.delitem(sys.modules, "torchvision", raising=False)
     others = [finder for finder in sys.meta_path if not isinstance(finder, torchvision_shim.TorchvisionFinder)]
     monkeypatch.setattr(sys, "meta_path", list(others))
+    monkeypatch.setattr(torchvision_shim.TorchvisionFinder, "library", None)  # of another test
     torchvision_shim.install()
     torchvision_shim.install()
     assert len(sys.meta_path) == len(others) + 1

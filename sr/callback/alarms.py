@@ -108,8 +108,13 @@ class AlarmMonitor(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         if trainer.is_global_zero and self._checks_images(trainer, module):
+            images = _crop_center(output)
+            if module.color == "bands":  # rules know RGB and gray
+                images = tuple(image.mean(dim=1, keepdim=True) for image in images)
+            if images[-1].isnan().any():  # pixels without data
+                return
             for rule in self.rules.values():
-                rule.observe_images(*_crop_center(output))
+                rule.observe_images(*images)
 
     def on_validation_end(self, trainer: Trainer, module: SRModule) -> None:
         if not self._checks_images(trainer, module):

@@ -32,7 +32,7 @@ class DegradationSheet(Callback):
 
     def on_fit_start(self, trainer: Trainer, module: SRModule) -> None:
         data = trainer.datamodule
-        if not getattr(data.degrade, "fixed", True) and data.eval_sets.get("val"):
+        if data.has_panels and not getattr(data.degrade, "fixed", True) and data.eval_sets.get("val"):
             self.tracker.log_image("degradation", draw_degradations(data), trainer.global_step)
 
 

@@ -13,6 +13,7 @@ from PIL import Image
 from pytorch_lightning import Callback, Trainer
 from torch import Tensor
 
+from sr.image.bands import show_bands
 from sr.image.panel import draw_tiles, repeat_pixels
 from sr.image.resize import upscale_bicubic
 from sr.metric.key import SetKey, Stage
@@ -62,6 +63,8 @@ class PanelLogger(Callback):
         data = trainer.datamodule
         image_set = data.eval_sets[stage][set_index]
         first = batch_idx * getattr(image_set, "batch", 1)
+        if not data.has_panels:
+            return
         for k in range(min(len(output.hr), max(0, self.tracker.panels - first))):
             single = EvaluationOutput(*(image[k : k + 1] for image in output))
             name, step = image_set.names[first + k], trainer.global_step
@@ -85,8 +88,9 @@ def draw_panel(
     crops = [image[..., top : top + side, left : left + side] for image in (bicubic, sr, hr)]
     lr_crop = lr[..., top // s : (top + side) // s, left // s : (left + side) // s]
     zoom = max(1, -(-MIN_TILE_SIDE // side))  # whole pixels only
-    bicubic_tile, sr_tile, hr_tile = (repeat_pixels(image, zoom) for image in crops)
-    lr_tiles = {f"LR {side // s} x {side // s}": repeat_pixels(lr_crop, zoom * s)}
+    shown = show_bands([*crops, lr_crop], hr) if protocol.color == "bands" else [*crops, lr_crop]
+    bicubic_tile, sr_tile, hr_tile = (repeat_pixels(image.nan_to_num(0), zoom) for image in shown[:3])
+    lr_tiles = {f"LR {side // s} x {side // s}": repeat_pixels(shown[3], zoom * s)}
     result_tiles = {
         f"bicubic{_format_psnr(protocol, crops[0], crops[2])}": bicubic_tile,
         f"SR{_format_psnr(protocol, crops[1], crops[2])}": sr_tile,
@@ -106,6 +110,6 @@ def _format_psnr(protocol: Protocol, sr: Tensor, hr: Tensor) -> str:
 def _find_hardest_crop(bicubic: Tensor, hr: Tensor, side: int, scale: int) -> tuple[int, int]:
     """Return top and left of the `side`×`side` window with the largest error of bicubic, on LR's pixel grid."""
     stride = max(scale, side // 4 // scale * scale)
-    error = F.avg_pool2d((bicubic - hr).abs().mean(dim=1, keepdim=True), side, stride)[0, 0]
+    error = F.avg_pool2d((bicubic - hr).abs().mean(dim=1, keepdim=True).nan_to_num(0), side, stride)[0, 0]
     row, column = divmod(int(error.argmax()), error.shape[1])
     return row * stride, column * stride

@@ -16,8 +16,10 @@ from torch.nn.modules.module import (
     register_module_parameter_registration_hook,
 )
 
+from sr.checkpoint.initialization import SkipInitialization
 from sr.config import schema
 from sr.config.build import build_part
+from sr.inference.ntire import BASELINE
 from sr.pretrained.state_dict import Misfit, State, find_misfit, translate_names
 from sr.runtime.error import UserError
 
@@ -48,6 +50,13 @@ def compose_net_config(name: str, scale: int, channels: int) -> dict[str, Any]:
     """Return the resolved config of `model/net=name`."""
     with _initialize_hydra():
         return _resolve(_compose(name), scale, channels)
+
+
+def build_ntire_baseline(scale: int, channels: int) -> nn.Module:
+    """Build the network that NTIRE's score compares with (`sr.inference.ntire`), with random weights."""
+    node = compose_net_config("span", scale, channels) | BASELINE
+    with torch.random.fork_rng(devices=[]):  # the random state of a training stays as it is
+        return build_part(node, "model.net")
 
 
 def detect_net(state: State) -> DetectedNet | None:
@@ -124,7 +133,7 @@ def _find_misfit(node: dict[str, Any], state: State) -> Misfit | None:
 def _build_on_meta(node: dict[str, Any]) -> nn.Module | None:
     """Build a net without weights; None if it needs more than scale and channels, as spandrel's needs a file."""
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), SkipInitialization():
             return build_part(node, "model.net")
     except UserError:
         return None
@@ -148,7 +157,11 @@ def _build_nets(search_path: str, names: tuple[str, ...]) -> dict[str, tuple[Dic
 
 def _compose(name: str) -> DictConfig:
     """Return the net's own YAML below `model.net`, with its interpolations."""
-    return hydra.compose(f"model/net/{name}")
+    path = f"model/net/{name}"
+    result = GlobalHydra.instance().config_loader().repository.load_config(path)
+    if result is None or result.defaults_list or result.header.get("package"):
+        return hydra.compose(path)
+    return OmegaConf.create({"model": {"net": result.config}})  # Hydra takes 50 ms for each to find the same
 
 
 def _resolve(cfg: DictConfig, scale: int, channels: int) -> dict[str, Any]:

@@ -7,26 +7,30 @@ read with `weights_only=True`, and a file may only name nets of sr.
 import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import nn
 
 from sr.checkpoint import architecture
+from sr.checkpoint.initialization import SkipInitialization
+from sr.checkpoint.published import SPANDREL, build_published_net, suggest_options, translate_published_weights
 from sr.config import schema
 from sr.config.allowlist import NET_PARTS, check_targets
 from sr.config.build import build_part
 from sr.config.renamed import update_config
-from sr.data.known_leaks import Leak
-from sr.model.module import SRModule
+from sr.data.leak import Leak
+from sr.net.onnx import OnnxNet
 from sr.net.spandrel import Spandrel
 from sr.pretrained.networks import resolve_checkpoint
-from sr.pretrained.state_dict import State, find_misfit, read_weights, strip_prefix, translate_names, unwrap_state_dict
+from sr.pretrained.state_dict import State, find_misfit, read_weights, unwrap_state_dict
 from sr.pretrained.weight_file import compute_weights_sha256, read_config
 from sr.record.checkpoint_files import BEST
 from sr.runtime.error import UserError
 
-SPANDREL = "sr.net.spandrel.Spandrel"
+if TYPE_CHECKING:  # imports Lightning
+    from sr.model.module import SRModule
+
 WINDOWED = (
     "sr.net.hat.",
     "sr.net.swinir.",
@@ -52,13 +56,13 @@ class LoadedNet(NamedTuple):
 
     @property
     def color(self) -> str:
-        """The channels that the net is applied to: rgb, y (luma; chroma is upscaled bicubically) or gray."""
+        """The channels that the net is applied to: rgb, y (luma; chroma is upscaled bicubically), gray, or all bands."""
         return self.config["color"]
 
     @property
     def channels(self) -> int:
-        """The number of channels of the net: 3 or 1."""
-        return schema.COLORS[self.color]
+        """The number of channels of the net: 3 or 1, or the number of bands."""
+        return schema.COLORS.get(self.color) or self.config["channels"]
 
     @property
     def device(self) -> torch.device:
@@ -86,6 +90,8 @@ def load_checkpoint(
 
 
 def _load_file(path: Path, trust: Sequence[str], scale: int | None, net: dict[str, Any] | None) -> LoadedNet:
+    if path.suffix == ".onnx":
+        return _load_onnx(path, scale)
     content = read_weights(path)
     config = read_config(path) if net is None else None
     if config is not None:
@@ -99,9 +105,22 @@ def _load_file(path: Path, trust: Sequence[str], scale: int | None, net: dict[st
             loaded = _load_own(path, content, trust)
         except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:  # of this name, but not of sr
             raise UserError(f"checkpoint={path}: not written by sr, or damaged ({error!r})") from None
-    if scale is not None and scale != loaded.scale:
-        raise UserError(f"scale={scale}: checkpoint={path} is for scale={loaded.scale}")
+    _require_scale(path, loaded.scale, scale)
     return loaded
+
+
+def _require_scale(path: Path, found: int, expected: int | None) -> None:
+    if expected not in (None, found):
+        raise UserError(f"scale={expected}: checkpoint={path} is for scale={found}")
+
+
+def _load_onnx(path: Path, scale: int | None) -> LoadedNet:
+    """Load a graph: it takes and returns images, so that the color of its net is its own affair."""
+    net = OnnxNet(path)
+    _require_scale(path, net.scale, scale)
+    node = {"_target_": "sr.net.onnx.OnnxNet", "file": str(path)}
+    color = {3: "rgb", 1: "gray"}.get(net.channels, "bands")
+    return LoadedNet(net, {"scale": net.scale, "color": color, "channels": net.channels, "model": {"net": node}}, {}, 0)
 
 
 def restore_weights(net: nn.Module, path: Path, content: dict[str, Any] | None = None) -> None:
@@ -112,15 +131,19 @@ def restore_weights(net: nn.Module, path: Path, content: dict[str, Any] | None =
     net.load_state_dict(state)
 
 
-def initialize_weights(module: SRModule, path: str | Path) -> None:
-    """Give a module's net, and its average, the weights of a network's name, a checkpoint, a run or a published file."""
-    typed, file = _find_file(path, "model.init")
+def initialize_weights(module: "SRModule", path: str | Path, typed: str | None = None) -> None:
+    """Give a module's net, and its average, the weights of a network's name, a checkpoint, a run or a published file.
+
+    `typed` is what errors call it, if that is not the path.
+    """
+    found, file = _find_file(path, "model.init")
+    typed = found if typed is None or typed == path else typed
     with rename_option("model.init", typed, file):
         content = read_weights(file)
         if KEY in content:
             state = _read_fitting_weights(module, file, content)
         else:
-            state = _translate_published_weights(module.net, file, unwrap_state_dict(content))
+            state = translate_published_weights(module.net, file, unwrap_state_dict(content))
     for net in {module.net, module.eval_net}:
         net.load_state_dict(state)
 
@@ -151,7 +174,7 @@ def _load_described(path: Path, state: State, config: dict[str, Any], trust: Seq
         _require_stated_scale(path, config, net)
     except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
         raise UserError(f"checkpoint={path}: the net that it states is damaged ({error!r})") from None
-    return LoadedNet(net, config, {}, 0)
+    return LoadedNet(net, config | {"channels": net.channels}, {}, 0)
 
 
 def _load_own(path: Path, content: dict[str, Any], trust: Sequence[str]) -> LoadedNet:
@@ -172,7 +195,7 @@ def _load_own(path: Path, content: dict[str, Any], trust: Sequence[str]) -> Load
 
 def _require_stated_scale(path: Path, config: dict[str, Any], net: nn.Module) -> None:
     """Raise unless the net is of the scale and color that the file states."""
-    if config["scale"] != net.scale or schema.COLORS.get(config["color"]) != net.channels:
+    if config["scale"] != net.scale or schema.COLORS.get(config["color"], config.get("channels")) != net.channels:
         found = (
             f"scale={config['scale']} and color={config['color']} with a net of ×{net.scale}, {net.channels} channels"
         )
@@ -183,8 +206,10 @@ def _build_net(node: dict[str, Any], path: Path, state: State) -> nn.Module:
     """Build the net of a checkpoint, if its weights fit: the file may describe a net that needs far more memory."""
     if node["_target_"].startswith(NET_PARTS):  # a net of the user's own may not work on the meta device
         device = "cpu" if node["_target_"].startswith(WINDOWED) else "meta"
-        with architecture.limit_parts(len(state)), torch.device(device):
+        with architecture.limit_parts(len(state)), torch.device(device), SkipInitialization():
             _require_fit(build_part(node, "model.net"), path, state)
+        with SkipInitialization():
+            return build_part(node, "model.net")
     return build_part(node, "model.net")
 
 
@@ -195,43 +220,12 @@ def _require_fit(net: nn.Module, path: Path, state: State) -> None:
 
 
 def _load_published(path: Path, state: State, scale: int | None, node: dict[str, Any] | None) -> LoadedNet:
-    _require_weights(path, state)
-    if node is None:
-        detected, state = _detect_net(state)
-        if detected is None:
-            return _load_with_spandrel(path, state)
-        if scale is None and len(detected.scales) == 1:
-            scale = detected.scales[0]
-        if scale not in detected.scales:
-            scales = ", ".join(map(str, detected.scales))
-            given = f"scale={scale}: " if scale else ""
-            choose = "" if scale else "; choose one"
-            raise UserError(f"{given}checkpoint={path}: {detected.name}'s weights are for scale={scales}{choose}")
-        node = detected.nodes[scale]
-    net = build_part(node, "model.net")
-    weights = translate_names(net, state)
-    misfit = find_misfit(net, weights)
-    if misfit:
-        nearest = architecture.describe_nearest(state)
-        raise UserError(f"checkpoint={path} does not fit model/net ({misfit}). Of all nets, {nearest}")
-    net.load_state_dict(weights)
-    color = "y" if node.get("channels", 3) == 1 else "rgb"
-    return LoadedNet(net, {"scale": net.scale, "color": color, "model": {"net": node}}, {}, 0)
-
-
-def _load_with_spandrel(path: Path, state: State) -> LoadedNet:
-    """Load a net that sr does not have, if the package spandrel is installed and has it."""
-    try:
-        net = Spandrel.from_state_dict(state)
-    except UserError as error:
-        nearest = architecture.describe_nearest(state)
-        raise UserError(f"checkpoint={path} fits none of our nets ({nearest}). {error}") from None
-    node = {"_target_": SPANDREL, "file": str(path), "scale": net.scale}
+    net, node = build_published_net(path, state, scale, node)
     color = "y" if net.channels == 1 else "rgb"
-    return LoadedNet(net, {"scale": net.scale, "color": color, "model": {"net": node}}, {}, 0)
+    return LoadedNet(net, {"scale": net.scale, "color": color, "channels": net.channels, "model": {"net": node}}, {}, 0)
 
 
-def _read_fitting_weights(module: SRModule, path: Path, content: dict[str, Any]) -> State:
+def _read_fitting_weights(module: "SRModule", path: Path, content: dict[str, Any]) -> State:
     """Return the weights of a checkpoint, which must be of the module's scale and color, and fit its net."""
     try:
         config = update_config(content[KEY]["config"])
@@ -246,44 +240,9 @@ def _read_fitting_weights(module: SRModule, path: Path, content: dict[str, Any])
             raise UserError(f"checkpoint={path} is of {key}={values[key]}, but this model is of {key}={expected}")
     misfit = find_misfit(module.net, state)
     if misfit:
-        holds = f"It holds {node['_target_']} with {options}"
+        holds = f"It holds {node['_target_']} with {options}{suggest_options(node)}"
         raise UserError(f"checkpoint={path} does not fit model/net ({misfit}). {holds}")
     return state
-
-
-def _translate_published_weights(net: nn.Module, path: Path, state: State) -> State:
-    """Return a published file's weights under the names of the net."""
-    _require_weights(path, state)
-    for candidate in _strip_prefixes(state):
-        weights = translate_names(net, candidate)
-        if weights and not find_misfit(net, weights):
-            return weights
-    misfit = find_misfit(net, translate_names(net, state))
-    detected, _ = _detect_net(state)
-    if detected:
-        holds = f"It holds model/net={detected.name}, scale={detected.scales[0]}, {detected.channels} channel(s)"
-    else:
-        holds = architecture.describe_nearest(state)
-    raise UserError(f"checkpoint={path} does not fit model/net ({misfit}). {holds}")
-
-
-def _detect_net(state: State) -> tuple[architecture.DetectedNet | None, State]:
-    """Return the architecture of the weights, and the weights under its names."""
-    for candidate in _strip_prefixes(state):
-        detected = architecture.detect_net(candidate) if candidate else None
-        if detected is not None:
-            return detected, candidate
-    return None, state
-
-
-def _strip_prefixes(state: State) -> tuple[State, State, State]:
-    """Return the weights as they are, and without the one or two words that a module puts before all names."""
-    return state, strip_prefix(state), strip_prefix(state, 2)
-
-
-def _require_weights(path: Path, state: State) -> None:
-    if not state:
-        raise UserError(f"checkpoint={path}: there are no weights in it")
 
 
 def _select_net_weights(state: dict[str, Any]) -> State:

@@ -17,6 +17,7 @@ COSTS = {
     "parameters": "parameters",
     "multiply_adds": "multiply-adds of a 1280×720 output",
     "ms_per_image": "ms per image",
+    "ntire_score": "NTIRE score",
 }
 MAX_CURVES = 24  # groups; more lines cannot be read
 

@@ -11,6 +11,7 @@ from sr.record.result import EVALUATION_FILE, PER_IMAGE_FILE, SUMMARY_FILE
 from sr.record.run_folder import CHOICES_FILE, CONFIG_FILE
 from sr.runtime.error import UserError
 from sr.track.found_run import FoundRun, download_runs, search_runs
+from sr.track.registry import list_run_words
 
 DOWNLOADED = (SUMMARY_FILE, EVALUATION_FILE, PER_IMAGE_FILE, CONFIG_FILE, CHOICES_FILE, "data.json", "environment.yaml")
 TESTED = ("run", "evaluate", "")  # commands whose runs have results; of a very old run the command is not known
@@ -29,7 +30,7 @@ class RunCollector:
 
         Without words, all runs that meet it. Runs that cannot be compared are in `skipped`, with the reasons.
         """
-        sources = self.finder.find(words)
+        sources = self.finder.find([name for word in words for name in list_run_words(str(word), self.uri, "runs")])
         experiments = list(dict.fromkeys(self.finder.experiments))
         if condition is not None and (sources or not experiments):
             found = self._search([], condition)
@@ -41,7 +42,7 @@ class RunCollector:
 
     def find_reference(self, word: str) -> Source:
         """Return the one run that `reference=word` names."""
-        found = RunFinder(self.finder.runs).find([word])
+        found = RunFinder(self.finder.runs).find(list_run_words(word, self.uri, "reference")[:1])
         if len(found) != 1:
             raise UserError(f"reference={word}: expected one run, or the name of a group (found {len(found)} runs)")
         return found[0]
@@ -166,6 +167,7 @@ def _join(run: ComparedRun, later: ComparedRun) -> None:
     run.net = later.net or run.net
     run.parameters = later.parameters if later.parameters is not None else run.parameters
     run.multiply_adds = later.multiply_adds if later.multiply_adds is not None else run.multiply_adds
+    run.ntire_score = later.ntire_score if later.ntire_score is not None else run.ntire_score
     run.notes += [note for note in later.notes if later.scores and note not in run.notes]
 
 

@@ -25,7 +25,7 @@ from sr.evaluation.published import find_model
 from sr.record.run_file import write_atomic
 from sr.runtime.error import DiskError, UserError, suggest_nearest
 from sr.runtime.redact import mask_passwords
-from sr.track.address import check_uri, default_uri
+from sr.track.address import check_uri, default_uri, resolve_address
 
 FORMATS = {
     "compare.csv": format_csv, "compare_pairs.csv": format_pairs_csv, "compare.md": format_markdown,
@@ -44,7 +44,7 @@ def run_comparison(config: dict[str, Any], choices: dict[str, str], overrides: S
     published = [find_model(model) for model in config["published"]]
     output = _prepare_output(config["output"])
     with tempfile.TemporaryDirectory(prefix="sr-compare-") as temporary:
-        collector = RunCollector(runs, typed or default_uri(runs), Path(temporary))
+        collector = RunCollector(runs, typed or resolve_address(None, runs), Path(temporary))
         comparison = make_comparison(collector, config, published)
         print(format_terminal(comparison) + "\n", flush=True)  # what follows may take long
         uri = (typed or default_uri(runs)) if kind == "mlflow" else None

@@ -31,7 +31,7 @@ def format_csv(comparison: RunComparison) -> str:
     names = list(dict.fromkeys(measure.name for table in comparison.tables for measure in table.measures))
     header = ["set", "scale", "protocol", "lr", "digest", "images", "method", "kind", "runs", "seeds", "reference"]
     header += [f"{name}{end}" for name in names for end in ("", "_std", "_delta")]
-    header += ["parameters", "multiply_adds_1280x720", "ms_per_image"]
+    header += ["parameters", "multiply_adds_1280x720", "ms_per_image", "ntire_score"]
     lines = []
     for table in comparison.tables:
         for row in table.rows:
@@ -40,7 +40,7 @@ def format_csv(comparison: RunComparison) -> str:
                 table.set, table.scale, table.protocol.get("protocol"), table.protocol.get("lr"), table.digest,
                 len(table.images), row.name, row.kind, row.count if row.group else None,
                 format_seeds(row.group) if row.group else None, table.reference, *(value for cell in cells for value in cell[:3]),
-                row.parameters, row.multiply_adds, row.ms_per_image,
+                row.parameters, row.multiply_adds, row.ms_per_image, row.ntire_score,
             ])  # fmt: skip
     return _to_csv(header, lines)
 
@@ -93,7 +93,7 @@ def _describe_table(table: Table) -> dict[str, Any]:
 
 
 def _describe_row(row: TableRow) -> dict[str, Any]:
-    keys = ("name", "kind", "parameters", "multiply_adds", "ms_per_image", "source")
+    keys = ("name", "kind", "parameters", "multiply_adds", "ms_per_image", "ntire_score", "source")
     content = {key: getattr(row, key) for key in keys} | {"runs": row.count if row.group else None}
     content["metrics"] = {name: cell._asdict() for name, cell in row.cells.items()}
     content["per_run"] = [score.means for score in row.scores] if row.group else []

@@ -7,11 +7,11 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 
+from sr.page.script import STAGE_SCRIPTS, join_scripts
+
 ASSETS = Path(__file__).parent / "assets"
-# In an order in which each file only needs those before it.
-SCRIPTS = tuple(
-    "raster error_map viewport pane gestures magnifier figure bars blind keys position controls viewer".split()
-)
+# In an order in which each file only needs those before it, and those of every stage.
+SCRIPTS = "raster error_map pane magnifier figure bars blind keys position controls viewer".split()
 
 
 def render_viewer(data: dict[str, Any]) -> Markup:
@@ -23,8 +23,7 @@ def render_viewer(data: dict[str, Any]) -> Markup:
 @lru_cache
 def read_script() -> str:
     """Return the viewer's JavaScript, in a scope of its own."""
-    parts = "\n".join((ASSETS / f"{name}.js").read_text(encoding="utf-8") for name in SCRIPTS)
-    return f'(() => {{\n"use strict";\n{parts}}})();'
+    return join_scripts([*STAGE_SCRIPTS, *(ASSETS / f"{name}.js" for name in SCRIPTS)])
 
 
 @lru_cache

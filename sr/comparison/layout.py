@@ -117,4 +117,6 @@ def _lay_out_costs(rows: Sequence[TableRow]) -> list[list[TextCell]]:
         columns.append(["G mult-adds", *(format_number(value, 1) for value in work)])
     if any(row.ms_per_image is not None for row in rows):
         columns.append(["ms/image", *(format_number(row.ms_per_image, 0) for row in rows)])
+    if any(row.ntire_score is not None for row in rows):
+        columns.append(["NTIRE", *(format_number(row.ntire_score, 2) for row in rows)])
     return [[TextCell(text) for text in column] for column in columns]

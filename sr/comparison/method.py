@@ -6,6 +6,7 @@ from typing import Any
 
 from sr.config.diff import is_under
 from sr.record.hyperparameters import select_hyperparameters
+from sr.track.run_address import is_address
 
 BEST_CHECKPOINT = "best.ckpt"
 # Options that may differ between two runs of one group. Those of files, of the tracker and of resuming are left out by
@@ -19,7 +20,11 @@ NOT_COMPARED = {
     "data.test": "what was tested is in the results, and each set has a table of its own",
     "metric.also": "what was measured besides; it is in the results",
     "model.alarm": "reports, and changes nothing",
+    "cost": "what was measured besides",
+    "perf": "how options of the trainer were chosen",
     "trainer.accelerator": "where it was computed, like the machine",
+    "trainer.channels_last": "results differ by rounding alone, as on another machine",
+    "trainer.compile": "the same",
 }
 _EVALUATION_OPTIONS = ("ensemble", "tile", "alpha")  # of `sr.evaluate`, that change the numbers of a net
 
@@ -36,11 +41,11 @@ def list_method_options(config: Mapping[str, Any], choices: Mapping[str, str]) -
 def list_evaluation_options(config: Mapping[str, Any], checkpoint: str | None) -> dict[str, str]:
     """Return the options of an evaluation that change the numbers of a net, as far as they are not the usual ones.
 
-    `checkpoint` is the file that was evaluated; the usual one is the best checkpoint of its run.
+    `checkpoint` is the file that was evaluated; the usual one is the best checkpoint of its run, as every address of MLflow is.
     """
     options = {key: str(config[key]) for key in _EVALUATION_OPTIONS if config.get(key) not in (None, False)}
     if config.get("interpolate") is not None:
         options["interpolate"] = str(config["interpolate"])
-    if checkpoint and PurePath(checkpoint).name != BEST_CHECKPOINT:
+    if checkpoint and not is_address(checkpoint) and PurePath(checkpoint).name != BEST_CHECKPOINT:
         options["checkpoint"] = PurePath(checkpoint).name
     return options

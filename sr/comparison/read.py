@@ -118,7 +118,8 @@ def _read_training(folder: Path, config: dict[str, Any], choices: dict[str, str]
     return ComparedRun(
         id="", name=folder.name, folder=folder, config=flatten(config), choices=choices, notes=notes,
         options=list_training_options(folder, config, choices), seed=read_seed(config), net=choices.get("model.net", ""),
-        parameters=result.parameters, checkpoint=result.checkpoint, checkpoint_sha256=result.checkpoint_sha256, scores=scores,
+        parameters=result.parameters, ntire_score=result.ntire_score, checkpoint=result.checkpoint,
+        checkpoint_sha256=result.checkpoint_sha256, scores=scores,
     )  # fmt: skip
 
 
@@ -130,7 +131,8 @@ def _read_evaluation(folder: Path, config: dict[str, Any], choices: dict[str, st
         score.folder = folder
     run = ComparedRun(
         id="", name=folder.name, folder=folder, config=flatten(config), choices=choices, net=result.net,
-        parameters=result.parameters, multiply_adds=result.multiply_adds_1280x720, checkpoint=result.checkpoint,
+        parameters=result.parameters, multiply_adds=result.multiply_adds_1280x720, ntire_score=result.ntire_score,
+        checkpoint=result.checkpoint,
         checkpoint_sha256=result.checkpoint_sha256, scores=scores, notes=notes,
     )  # fmt: skip
     training = find_training(folder, result.checkpoint)

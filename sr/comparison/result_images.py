@@ -20,16 +20,17 @@ from sr.comparison.run_config import read_config
 from sr.comparison.scene import BICUBIC, ComparedImage
 from sr.comparison.selection import METRIC, Source, list_checkpoint_files
 from sr.config.build import build_data, build_part, select_device
-from sr.data.image_set import stack_images
 from sr.evaluation.loading import build_predictor
 from sr.evaluation.predictor import NetPredictor, Predictor
-from sr.image.batch import Pair
+from sr.image.bands import show_bands
+from sr.image.batch import Pair, stack_images
 from sr.image.resize import upscale_bicubic
 from sr.image.write import to_uint8
 from sr.metric.psnr import psnr
 from sr.record.run_folder import CHOICES_FILE
 from sr.runtime.error import UserError
 
+BANDS_NOTE = "images of bands are shown in the contrast of their scene: their values are not those that were measured"
 TOLERANCE = 0.005  # dB between the stored PSNR of an image and that of its pixels here, on another machine
 
 
@@ -65,8 +66,12 @@ class ResultImages:
             except UserError as error:  # such as too little memory: the others are shown
                 self.notes.append(f"{self._labels[key]}: its images are left out: {error}")
                 del self._predictors[key]
-        pixels = {key: _to_array(result) for key, result in results.items()}
-        return ComparedImage(name, _to_array(pair.lr), _to_array(pair.hr), pixels)
+        shown = {"lr": pair.lr, "hr": pair.hr, **{f"result {key}": result for key, result in results.items()}}
+        if self.protocol.color == "bands":
+            shown = dict(zip(shown, show_bands(list(shown.values()), pair.hr), strict=True))
+            self.notes += [BANDS_NOTE] * (BANDS_NOTE not in self.notes)
+        arrays = {key: _to_array(image) for key, image in shown.items()}
+        return ComparedImage(name, arrays["lr"], arrays["hr"], {key: arrays[f"result {key}"] for key in results})
 
     def _open_data(self, folder: Path, root: Path | None) -> None:
         """Open the image set as the run in `folder` did; all runs of a table have the same images and degradation.
@@ -80,6 +85,8 @@ class ResultImages:
         data["test"] = [name for name in data["test"] if self.set in (name, Path(name).name)]
         self.protocol = build_part(config["metric"], "metric")
         self.data = build_data(config)
+        if not self.data.has_panels:
+            raise UserError("images of patients are shown only of runs with data.panels=true; evaluate again with it")
         self.data.set_protocol(self.protocol)
         self.data.prepare_data()
         self.data.setup("test")

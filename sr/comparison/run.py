@@ -56,6 +56,7 @@ class ComparedRun:
     net: str = ""  # name of the net, or of the folder of result images
     parameters: int | None = None
     multiply_adds: int | None = None  # for an output of 1280×720 pixels
+    ntire_score: float | None = None  # measured on the machine of the run
     checkpoint: str | None = None  # its path
     checkpoint_sha256: str | None = None
     scores: list[SetScore] = field(default_factory=list)
@@ -112,6 +113,7 @@ class TableRow:
     scores: list[SetScore] = field(default_factory=list)  # their results, in the same order
     parameters: int | None = None
     multiply_adds: int | None = None
+    ntire_score: float | None = None
     ms_per_image: float | None = None
     source: str = ""  # of a published row
 

@@ -16,7 +16,10 @@ from sr.track.run_address import parse_run_id
 SWEEP, EXPERIMENT = "sweep:", "experiment:"  # before the name of a sweep, or of an experiment of MLflow
 SWEEPS_FOLDER, TRIALS_FILE = "sweeps", "trials.csv"
 RESULT_FILES = (RUN_FILE, SUMMARY_FILE, EVALUATION_FILE, PER_IMAGE_FILE)  # one of which a run's folder has
-FORMS = "a run's folder, a folder of runs, an ID, sweep:NAME, experiment:NAME, mlflow:RUN_ID or an evaluate.json"
+FORMS = (
+    "a run's folder, a folder of runs, an ID, sweep:NAME, experiment:NAME, mlflow:RUN_ID, models:/NAME@ALIAS or an "
+    "evaluate.json"
+)
 
 
 class Source(NamedTuple):

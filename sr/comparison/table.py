@@ -99,10 +99,12 @@ def _make_group_row(
             cells[measure.name] = TableCell(_mean(values), _deviation(values), runs=len(values))
     milliseconds = [result.score.ms_per_image for result in own if result.score.ms_per_image is not None]
     known = next((result.run for result in own if result.run.parameters is not None), own[0].run)
+    scores = [result.run.ntire_score for result in own if result.run.ntire_score is not None]
     return TableRow(
         name=group.name, cells=cells, group=group, runs=[result.run for result in own], scores=[result.score for result in own],
         parameters=known.parameters, multiply_adds=known.multiply_adds,
         ms_per_image=statistics.median(milliseconds) if milliseconds else None,
+        ntire_score=statistics.median(scores) if scores else None,
     )  # fmt: skip
 
 
@@ -220,7 +222,8 @@ def _format_titles(tables: Sequence[Table]) -> None:
     for table in tables:
         same = [other for other in tables if (other.set, other.scale) == (table.set, table.scale)]
         keys = [key for key in find_differing_keys(same) if key != "protocol"]
-        parts = [f"{table.set} ×{table.scale}, protocol {table.protocol.get('protocol', 'unknown')}"]
+        scale = f" ×{table.scale}" if table.scale else ""  # 0: not known, of result images without HR
+        parts = [f"{table.set}{scale}, protocol {table.protocol.get('protocol', 'unknown')}"]
         parts += [f"{key} {_cut(table.protocol.get(key, '–'))}" for key in keys]
         is_unique = sum(other.protocol == table.protocol for other in same) == 1
         parts += [] if is_unique else [f"content {table.digest or 'unknown'}"]

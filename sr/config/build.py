@@ -1,16 +1,16 @@
 """Build the objects that a config describes; the only place that calls Hydra's `instantiate`."""
 
-import sr.runtime.torchvision_shim  # noqa: F401  before Lightning and torchmetrics
-
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
-from pytorch_lightning import Callback, LightningDataModule, LightningModule, Trainer
-from pytorch_lightning.loggers import Logger
 
 from sr.runtime.error import UserError
+
+if TYPE_CHECKING:  # seconds to import, and prediction needs none of it
+    from pytorch_lightning import Callback, LightningDataModule, LightningModule, Trainer
+    from pytorch_lightning.loggers import Logger
 
 
 def build_part(node: dict[str, Any], key: str, **arguments: Any) -> Any:
@@ -31,12 +31,12 @@ def build_part(node: dict[str, Any], key: str, **arguments: Any) -> Any:
         raise UserError(f"{'.'.join(filter(None, (key, key_below)))}: {reason}") from error
 
 
-def build_data(config: dict[str, Any]) -> LightningDataModule:
+def build_data(config: dict[str, Any]) -> "LightningDataModule":
     """Build the data module, `data=…`."""
     return build_part(config["data"], "data")
 
 
-def build_model(config: dict[str, Any]) -> LightningModule:
+def build_model(config: dict[str, Any]) -> "LightningModule":
     """Build the model, `model=…`, with its net, losses and optimizers."""
     node = dict(config["model"])
     if "loss" in node:
@@ -72,7 +72,7 @@ def check_accelerator(name: str) -> None:
         )
 
 
-def build_trainer(config: dict[str, Any], callbacks: list[Callback], logger: Logger, manual: bool) -> Trainer:
+def build_trainer(config: dict[str, Any], callbacks: "list[Callback]", logger: "Logger", manual: bool) -> "Trainer":
     """Build the trainer, `trainer=…`. `manual`: the model optimizes manually, as a GAN does.
 
     Steps count updates of the net (of a GAN, the generator). Gradient clipping is done by the model, and with `manual`
@@ -94,6 +94,7 @@ def build_trainer(config: dict[str, Any], callbacks: list[Callback], logger: Log
         "trainer",
         callbacks=callbacks,
         logger=logger,
+        default_root_dir=config["paths"]["runs"],  # under SLURM Lightning would load a hpc_ckpt_1.ckpt of this folder
         check_val_every_n_epoch=None,
         num_sanity_val_steps=-1,  # the untrained net is evaluated, too: curves start at step 0
         enable_checkpointing=False,

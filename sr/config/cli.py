@@ -29,8 +29,10 @@ from sr.config.hydra_error import explain_hydra_error, explain_null_group, expla
 from sr.config.quoting import MULTIRUN_FLAGS, quote_words, split_words
 from sr.config.schema import find_conf_dir
 from sr.config.value import find_wrong_value
+from sr.runtime import garbage
 from sr.runtime.error import UserError
 from sr.runtime.redact import mask_passwords
+from sr.runtime.signals import signals
 from sr.runtime.terminal import ProgressBar
 
 # Hydra must neither create folders nor configure logging: each command says where it writes its results.
@@ -58,6 +60,7 @@ def run_command(
     """
     if isinstance(sys.stdout, io.TextIOWrapper):  # a file name may be no UTF-8, and its result must be printed as well
         sys.stdout.reconfigure(errors="backslashreplace")
+    garbage.skip_at_exit()
     words = list(sys.argv[1:] if argv is None else argv)
     if "--version" in words:
         print(f"sr {sys.modules['sr'].__version__}")
@@ -86,7 +89,7 @@ def run_command(
     except (HydraException, OmegaConfBaseException) as error:
         _exit(explain_hydra_error(error, name, words))
     except KeyboardInterrupt:
-        _exit("interrupted", EXIT_INTERRUPTED)
+        _exit(signals.abort_reason or "interrupted", 2 if signals.abort_reason else EXIT_INTERRUPTED)
     except BrokenPipeError:  # `--help | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None

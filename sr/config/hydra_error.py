@@ -7,7 +7,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from sr.config import renamed
 from sr.config.command_line import list_config_dirs, quote_override, read_text
-from sr.config.option_type import find_option_type
+from sr.config.option_type import find_option_type, takes_several
 from sr.config.schema import find_conf_dir
 from sr.config.suggestion import explain_unknown_key
 from sr.runtime.error import suggest_nearest
@@ -111,7 +111,7 @@ def _explain_several_values(override: str, command: str, words: list[str]) -> st
     option = find_option_type(key, command, [folder.partition("=")[2] for folder in list_config_dirs(words)])
     takes_list = option.takes_list if option else _is_group_of_lists(key)
     together = f"; all of them in one run: {key}=[{value}]" if takes_list else ""
-    if command != "run" and takes_list:
+    if command != "run" and (takes_list or takes_several(key, command)):
         return f"{override}: expected a list: {key}=[{value}]"
     return f"{override}: expected one value (found several); one run with each of them: -m {override}{together}"
 

@@ -42,6 +42,12 @@ def find_option_type(key: str, command: str, config_dirs: Sequence[str] = ()) ->
     return NO_TEXT if OTHER in kinds else OptionType(TEXT in kinds, LIST in kinds)
 
 
+def takes_several(key: str, command: str) -> bool:
+    """Return True if an option of a command, not of a part, takes a list of anything: text, or numbers."""
+    members = list_plain_members(_find_command_annotation(command, key.split(".")))
+    return any((get_origin(member) or member) in SEQUENCES for member in members)
+
+
 def _read_kinds(path: list[str], command: str, folders: list[Path]) -> Iterator[set[str]]:
     """Yield what each file of `conf/` says about the option at `path`, as a set of `TEXT`, `LIST` and `OTHER`."""
     # A file of the folder `model/net` sets the options below `model.net`; one that sets several parts names them first.

@@ -7,10 +7,13 @@ from sr.runtime.option_types import (
     Color,
     Cost,
     Fraction,
+    FurtherCost,
     NonEmptyStr,
     NonNegativeFloat,
     NonNegativeInt,
     PathStr,
+    Perf,
+    Port,
     PositiveFloat,
     PositiveInt,
     Quality,
@@ -39,6 +42,7 @@ class RunOptions(TypedDict):
     stages: Sequence[Stage]
     cost: Sequence[Cost]
     resume: PathStr | None
+    perf: Perf
     trust: Sequence[NonEmptyStr]
     checkpoint_minutes: PositiveFloat | None
     checkpoint_steps: PositiveInt | None
@@ -59,6 +63,8 @@ class BenchOptions(RunOptions):
     """The options of `sr.bench`."""
 
     parts: Sequence[NonEmptyStr]
+    images: Sequence[NonEmptyStr]
+    checkpoint: PathStr
     nets: Sequence[NonEmptyStr]
     rounds: PositiveInt
     steps: PositiveInt
@@ -74,12 +80,15 @@ class EvaluateOptions(TypedDict):
     interpolate: PathStr | None
     alpha: Fraction | None
     images: PathStr | None
+    input: PathStr | None
     published: NonEmptyStr | None
     against: PathStr | None
     scale: Scale | None
     color: Color | None
     channels: PositiveInt | None
     ensemble: bool
+    uncertainty: bool | PathStr | Sequence[PathStr]
+    cost: Sequence[FurtherCost]
     tile: PositiveInt | None
     device: NonEmptyStr
     trust: Sequence[NonEmptyStr]
@@ -100,6 +109,8 @@ class PredictOptions(TypedDict):
     format: NonEmptyStr | None
     quality: Quality | None
     depth: Literal[8, 16] | None
+    codec: NonEmptyStr | None
+    crf: NonNegativeInt | None
     scale: Scale | None
     outscale: PositiveFloat | None
     size: NonEmptyStr | None
@@ -107,12 +118,80 @@ class PredictOptions(TypedDict):
     tile: PositiveInt | None
     overlap: NonNegativeInt | None
     memory: PositiveInt | NonEmptyStr | None
+    bands: Sequence[PositiveInt] | None
+    axis: Literal["x", "y", "z"] | None
+    range: Sequence[float] | NonEmptyStr | None
     overwrite: bool
     preview: bool
     niqe: bool
+    uncertainty: bool | PathStr | Sequence[PathStr]
     device: NonEmptyStr
+    engine: Literal["auto", "none", "process", "ray"]
+    workers: PositiveInt | None
+    address: NonEmptyStr | None
+    gpus: NonNegativeFloat | None
     trust: Sequence[NonEmptyStr]
     progress: bool
+
+
+class ExportOptions(TypedDict):
+    """The options of `sr.export`."""
+
+    checkpoint: PathStr
+    output: PathStr | None
+    scale: Scale | None
+    interpolate: PathStr | None
+    alpha: Fraction | None
+    license: NonEmptyStr | None
+    overwrite: bool
+    trust: Sequence[NonEmptyStr]
+
+
+class RunsPath(TypedDict):
+    """The folder of runs."""
+
+    runs: PathStr
+
+
+class RegisterOptions(TypedDict):
+    """The options of `sr.register`."""
+
+    run: PathStr
+    name: NonEmptyStr
+    alias: NonEmptyStr
+    monitor: NonEmptyStr
+    sets: Sequence[NonEmptyStr] | None
+    force: bool
+    license: NonEmptyStr | None
+    uri: NonEmptyStr | None
+    trust: Sequence[NonEmptyStr]
+    paths: RunsPath
+
+
+class ServeOptions(TypedDict):
+    """The options of `sr.serve`."""
+
+    checkpoint: PathStr | None
+    scale: Scale | None
+    host: NonEmptyStr
+    port: Port
+    hosts: Sequence[NonEmptyStr] | None
+    formats: Sequence[NonEmptyStr]
+    max_bytes: PositiveInt | NonEmptyStr
+    max_pixels: PositiveInt
+    queue: PositiveInt
+    timeout: PositiveFloat
+    upload_timeout: PositiveFloat
+    workers: PositiveInt
+    batch: bool
+    ensemble: bool
+    interpolate: PathStr | None
+    alpha: Fraction | None
+    memory: PositiveInt | NonEmptyStr | None
+    device: NonEmptyStr
+    license: NonEmptyStr | None
+    log: bool
+    trust: Sequence[NonEmptyStr]
 
 
 class VerifyOptions(TypedDict):

@@ -19,7 +19,8 @@ from sr.runtime.option_types import Scale, Stage
 
 SCALES = get_args(Scale)
 STAGES = get_args(Stage)  # in this order
-COLORS = {"rgb": 3, "y": 1, "gray": 1}  # channels of the net
+COLORS = {"rgb": 3, "y": 1, "gray": 1}  # channels of the net; of color=bands the user types how many
+BANDS = "bands"
 GPU_ACCELERATORS = ("auto", "gpu", "cuda")
 _PARTIAL_MEAN = (
     "a mean over some images would stand under the name of the whole set; choose sets instead: data.{split}=[…]"
@@ -59,6 +60,8 @@ def resolve_config(
         check_repeated_parts(HydraConfig.get().overrides.task)
     if cfg.get("channels") is None and isinstance(cfg.color, str):  # a wrong color is reported below
         cfg.channels = COLORS.get(cfg.color)
+        if cfg.color == BANDS:
+            raise UserError("channels: expected the number of bands (found none); color=bands needs it: channels=4")
     try:
         config = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
         derived = list_derived_options(cfg)

@@ -79,6 +79,7 @@ def explain_unknown_key(key: str, value: str, command: str, words: Sequence[str]
     if choices:
         shown = ", ".join(choices[:MAX_CHOICES_SHOWN]) + ", …" * (len(choices) > MAX_CHOICES_SHOWN)
         advice = f"add {choices[0]}" if len(choices) == 1 else "choose one that has it"
+        advice = "for photographs add data=folder" if "data=folder" in choices[1:] else advice
         return f"{key}: this is an option of {shown}, which is not chosen; {advice}"
     keys = list_valid_keys(command, words)
     suggestion = suggest_words(key, value, keys)

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,13 +21,15 @@ import torch
 from torch import Tensor
 
 from sr.data.file_digest import DIGEST_PATTERN, VERIFIED_MTIME, DigestCache, write_atomic
+from sr.data.remembered import FILE
 from sr.image.read import read_levels
 
 TRAILER = struct.Struct("<8s4I")  # magic, C, H, W, CRC-32
 DTYPES = {b"sr.pix01": torch.uint8, b"sr.pix16": torch.uint16}  # by magic; another decoder needs another magic
 MAGICS = {dtype: magic for magic, dtype in DTYPES.items()}
-DIGEST_FOLDER = "files"  # subfolder of the digests of image files (`sr.data.file_digest`)
+OLD_DIGEST_FOLDER = "files"  # subfolder in which earlier versions remembered digests
 MAX_WRITE_SECONDS = 3600.0  # an unfinished entry of this age was left by a process that was terminated
+ROW = 4096  # samples; the length of an entry of a whole set is a multiple of it
 _LOCK = threading.Lock()
 
 
@@ -47,7 +49,8 @@ class Cache:
 
     def __init__(self, folder: Path, limit: float) -> None:
         self.folder, self.limit = folder.expanduser(), limit
-        self._digests = DigestCache(self.folder / DIGEST_FOLDER)
+        self.digests = DigestCache(self.folder)
+        self.remembered = self.digests.remembered
         self._start = time.time_ns()
         self._removable: list[CacheEntry] | None = None  # the least recently used entry last
         self._free = 0.0
@@ -75,17 +78,35 @@ class Cache:
 
     def list_files(self) -> list[Path]:
         """List the files of the cache; files of others in its folder are left out."""
-        return _list_own_files(self.folder / "pixels") + _list_own_files(self.folder / DIGEST_FOLDER)
+        databases = [self.folder / f"{FILE}{suffix}" for suffix in ("", "-journal")]
+        files = _list_own_files(self.folder / "pixels") + _list_own_files(self.folder / OLD_DIGEST_FOLDER)
+        return [*files, *filter(Path.exists, databases)]
 
     def _entry_path(self, file: Path, kind: object = None) -> Path | None:
         """Return the path of the entry of `file`, as it is now; None if it cannot be read."""
         try:
-            name = self._digests.digest(file, remember=not self._is_closed)
+            digest = self.digests.digest(file, remember=not self._is_closed)
         except OSError:
             return None
-        if kind is not None:
-            name = hashlib.sha256(f"{name} {kind!r}".encode()).hexdigest()
-        return self.folder / "pixels" / name
+        return self.folder / "pixels" / _name_entry(digest, kind)
+
+    def name_entries(self, origins: Sequence[tuple[Path, object]]) -> list[str]:
+        """Return what identifies the pixels made of each file and kind; an empty list if a file cannot be read."""
+        try:
+            digests = self.digests.digest_all([file for file, _ in origins])
+        except OSError:
+            return []
+        return [_name_entry(digest, kind) for digest, (_, kind) in zip(digests, origins, strict=True)]
+
+    def find_samples(self, name: str) -> Tensor | None:
+        """Return the samples of the entry `name` of a whole set, mapped and flat; None if there is no such entry."""
+        samples = _map_entry(self.folder / "pixels" / name)
+        return None if samples is None else samples.flatten()
+
+    def store_samples(self, name: str, samples: Tensor) -> None:
+        """Store all samples of a set as one entry: a flat tensor, its length a multiple of `ROW`."""
+        if not self._is_closed:
+            self._write(self.folder / "pixels" / name, samples.view(1, -1, ROW))
 
     def _write(self, entry: Path, pixels: Tensor) -> bool:
         """Write an entry; return whether it is there now."""
@@ -123,6 +144,10 @@ class Cache:
                 print(f"note: paths.cache={self.folder}: {reason}; images that are not in it are decoded each time",
                       file=sys.stderr)  # fmt: skip
             self._is_closed = True
+
+
+def _name_entry(digest: str, kind: object) -> str:
+    return digest if kind is None else hashlib.sha256(f"{digest} {kind!r}".encode()).hexdigest()
 
 
 def _map_entry(path: Path) -> Tensor | None:

@@ -1,6 +1,6 @@
 """Named evaluation sets: the folder `root/NAME`, with its images in `HR` or directly in it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from sr.data.file_errors import FileError
@@ -94,3 +94,12 @@ def check_frames(headers: Iterable[tuple[Path, Header]], option: str) -> None:
             f"{option}: expected one image in each file (found files of several frames or pages: {', '.join(files)}); only "
             "the first would be evaluated: save each frame as a PNG file"
         )
+
+
+def report_further_frames(sets: Sequence[ImageSet]) -> None:
+    """Print one line that names the files of which only the first frame is used."""
+    files = dict(file for images in sets for file in images.multi_frame_files)
+    if files:
+        count = sum(header.frames - 1 for header in files.values())
+        names = ", ".join(f"{path.name} ({header.frames - 1})" for path, header in files.items())
+        print_note(f"left out: {count} further frame(s) or page(s), of {names}")

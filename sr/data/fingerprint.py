@@ -9,14 +9,12 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from sr.data.file_digest import DigestCache
 from sr.data.module import SRDataModule
 from sr.runtime.error import UserError
-from sr.runtime.terminal import ProgressBar
 
 DIGEST_LENGTH = 32  # characters of a set's digest; trackers take at most 36
 OTHER = "other"  # the context of files that are no images
@@ -50,11 +48,13 @@ def list_used_sets(data: SRDataModule, describe: Callable[[str], dict[str, Any]]
     used = []
     if data.train_set is not None:
         lr = "files" if getattr(data.train_set, "is_paired", False) else repr(data.degrade)
-        used.append(UsedSet("train", data.training_name, data.train_set.files, {"lr": lr}))
+        parts = getattr(getattr(data.train_set, "images", None), "parts", {})
+        used.append(UsedSet("train", data.training_name, data.train_set.files, {"lr": lr, **parts}))
     for split, sets in data.eval_sets.items():
         for k, images in enumerate(sets):
             lr = data.describe_lr(split, k)
-            used.append(UsedSet(split, data.set_name(split, k), images.files, {"lr": lr, "protocol": describe(lr)}))
+            conditions = {"lr": lr, **getattr(images, "parts", {}), "protocol": describe(lr)}
+            used.append(UsedSet(split, data.set_name(split, k), images.files, conditions))
     return used
 
 
@@ -65,17 +65,11 @@ def compute_fingerprints(sets: Iterable[UsedSet], root: Path, digests: DigestCac
     """
     sets = list(sets)
     paths = list(dict.fromkeys(file.absolute() for used in sets for file in used.files))
-    with ThreadPoolExecutor(2) as pool:  # hashing releases the GIL, and disks are not faster with more
-        results = pool.map(lambda file: _compute_digest(file, digests), paths)
-        by_path = dict(zip(paths, ProgressBar(results, "fingerprint", len(paths), unit="file", delay=2), strict=True))
-    return [_combine(used, root, by_path) for used in sets]
-
-
-def _compute_digest(file: Path, digests: DigestCache) -> str:
     try:
-        return digests.digest(file)
+        by_path = dict(zip(paths, digests.digest_all(paths), strict=True))
     except OSError as error:
-        raise UserError(f"{file}: cannot be read ({error.strerror or error})") from None
+        raise UserError(f"{error.filename}: cannot be read ({error.strerror or error})") from None
+    return [_combine(used, root, by_path) for used in sets]
 
 
 def _combine(used: UsedSet, root: Path, digests: dict[Path, str]) -> SetFingerprint:

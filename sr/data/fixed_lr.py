@@ -16,10 +16,13 @@ PLAIN_TYPES = (str, int, float, bool, type(None), Path)
 
 
 class FixedLR:
-    """Makes the LR of a whole image, the same each time. With `gray`, HR is converted to gray first."""
+    """Makes the LR of a whole image, the same each time. With `gray`, HR is converted to gray first.
 
-    def __init__(self, degrade: Callable[[Tensor], Tensor], scale: int, gray: bool) -> None:
-        self.degrade, self.scale, self.gray = degrade, scale, gray
+    `channels` are those of the images, if there are more than three.
+    """
+
+    def __init__(self, degrade: Callable[[Tensor], Tensor], scale: int, gray: bool, channels: int = 3) -> None:
+        self.degrade, self.scale, self.gray, self.channels = degrade, scale, gray, channels
 
     def __call__(self, hr: Tensor) -> Tensor:
         """Degrade uint8 `[3 or 1, H, W]` of any size, as decoded -> `[3 or 1, H // scale, W // scale]`."""
@@ -39,8 +42,13 @@ class FixedLR:
             for weight in (*self.degrade.parameters(), *self.degrade.buffers()):
                 digest.update(repr(weight.shape).encode())
                 digest.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-        digest.update(self(_draw_probe(PROBE_SIDE * self.scale)).contiguous().numpy())
+        digest.update(self(self._draw_probe()).contiguous().numpy())
         return digest.hexdigest()
+
+    def _draw_probe(self) -> Tensor:
+        """Draw an image with as many channels as the degradation may need, always the same."""
+        probe = _draw_probe(PROBE_SIDE * self.scale)
+        return probe if self.channels <= 3 else probe.repeat(self.channels, 1, 1)[: self.channels]
 
 
 def _list_settings(part: Any) -> Iterator[Any]:

@@ -34,15 +34,18 @@ class Folder(SRDataModule):
         held_out = self._held_out
         return ImageFiles([path for path in self._files if (path in held_out) == (split != "train")])
 
+    def describe_own_set(self, split: Split) -> str:
+        return f"these are the {len(self._held_out)} images that data={self.name} holds out, not the whole folder"
+
     @property
     def training_name(self) -> str:
         """The folders' names, as they were typed: `T91+train`."""
-        return "+".join(Path(str(name)).name for name in _to_list(self.path))
+        return "+".join(Path(str(name)).name for name in to_list(self.path))
 
     @property
     def folders(self) -> list[Path]:
         """The folders that the images are in."""
-        return [find_hr_folder(_find_folder(str(name), self.root)) for name in _to_list(self.path)]
+        return [find_hr_folder(find_folder(str(name), self.root)) for name in to_list(self.path)]
 
     @cached_property
     def _files(self) -> list[Path]:
@@ -59,11 +62,11 @@ def list_folder_images(path: str | Sequence[str], exclude: Sequence[Any] | None,
 
     A folder is a path, or the name of a set under `root`; its images are in its subfolder `HR`, if it has one.
     """
-    typed = [_find_folder(str(name), root) for name in _to_list(path)]
+    typed = [find_folder(str(name), root) for name in to_list(path)]
     folders = [find_hr_folder(folder) for folder in typed]
     repeated = [folder for folder in folders if folders.count(folder) > 1]
     if repeated:
-        raise UserError(f"data.path={_format(path)}: {repeated[0]} is named twice")
+        raise UserError(f"data.path={format_paths(path)}: {repeated[0]} is named twice")
     for folder in typed:
         report_images_outside_hr(folder, "data.path")
     files = [file for folder in folders for file in list_images(folder, "data.path")]
@@ -74,12 +77,12 @@ def list_folder_images(path: str | Sequence[str], exclude: Sequence[Any] | None,
     for name in sorted(excluded - names):
         hint = _suggest_quotes(name, names) if int in map(type, exclude) else ""
         raise UserError(
-            f"data.exclude={name}: no image of this name in data.path={_format(path)}."
+            f"data.exclude={name}: no image of this name in data.path={format_paths(path)}."
             f"{hint or suggest_nearest(name, names)}"
         )
     remaining = [file for file in files if not {file.stem, file.name} & excluded]
     if not remaining:
-        raise UserError(f"data.exclude={_format(exclude)}: no image of data.path={_format(path)} is left")
+        raise UserError(f"data.exclude={format_paths(exclude)}: no image of data.path={format_paths(path)} is left")
     return remaining
 
 
@@ -96,11 +99,12 @@ def _read_octal(name: str) -> int | None:
     return int(name, 8) if set(name) <= set("01234567") else None
 
 
-def _to_list(path: str | Sequence[str]) -> Sequence[str]:
+def to_list(path: str | Sequence[str]) -> Sequence[str]:
+    """Return the paths of an option that takes one or several."""
     return [path] if isinstance(path, str | Path) else path
 
 
-def _find_folder(name: str, root: Path) -> Path:
+def find_folder(name: str, root: Path) -> Path:
     """Return the folder that `name` means: a path if it exists, else a set under `root`."""
     path = Path(name).expanduser()
     path = path if path.exists() else root.expanduser() / name
@@ -112,6 +116,6 @@ def _find_folder(name: str, root: Path) -> Path:
     return path
 
 
-def _format(value: str | Sequence[Any]) -> str:
-    """Format an option's value as it is typed."""
+def format_paths(value: str | Sequence[Any]) -> str:
+    """Format the value of an option that takes one or several paths, or names, as it is typed."""
     return str(value) if isinstance(value, str | Path) else f"[{','.join(map(str, value))}]"

@@ -1,9 +1,7 @@
 """Sets of images of any size: checked by their headers first, decoded once, held in memory or mapped from the cache."""
 
-import os
-import random
+import hashlib
 import threading
-from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
@@ -15,21 +13,31 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from sr.data.block import MIN_BLOCK_BYTES, Block, list_shapes
 from sr.data.cache import Cache
 from sr.data.file_errors import FileError
 from sr.data.fixed_lr import FixedLR
-from sr.image.batch import Raw
+from sr.data.headers import find_dtype, read_headers
+from sr.data.image_part import (
+    Image,
+    check_pixels,
+    describe_parts,
+    find_path,
+    name_images,
+    read_image_levels,
+    shuffle_files,
+)
+from sr.image.batch import Raw, stack_images
 from sr.image.file_format import Header
-from sr.image.levels import WHITE, count_bits
-from sr.image.read import probe, read_levels
 from sr.runtime.error import UserError
 from sr.runtime.terminal import ProgressBar
 
 DEFAULT_MEMORY = 4e9  # bytes of decoded images that one set may hold
 MAX_MAPS = 30_000  # images mapped at once; Linux allows a process 65,530 maps
 _LOCK = threading.Lock()  # of the memory that is left for decoded images
-Origin = tuple[Path, FixedLR | None]  # where pixels come from: a file, and what is made of it
-ReadPixels = Callable[[Path, FixedLR | None, Callable[[], Tensor] | None], tuple[Tensor, bool]]  # as `Cache.pixels`
+Origin = tuple[Image, FixedLR | None]  # where pixels come from: a file or a part of one, and what is made of it
+Make = Callable[[], Tensor] | None  # makes or decodes pixels; None: those of a whole file are decoded
+ReadPixels = Callable[[Image, FixedLR | None, Make], tuple[Tensor, bool]]  # pixels, and whether they are mapped
 
 
 class ImageSet(Dataset):
@@ -37,6 +45,9 @@ class ImageSet(Dataset):
 
     HR is cropped at the bottom and right to a multiple of `scale`, as in every published protocol. A set of up to
     `memory` bytes is held in memory; of a larger one, each image is a view of its entry in `cache`, if there is a cache.
+
+    An image of one plane is shown with three equal channels, unless `is_gray` (the network has one channel) and all images
+    of the set have one plane.
     """
 
     evaluation_batch = 1  # images differ in size
@@ -44,16 +55,18 @@ class ImageSet(Dataset):
 
     def __init__(
         self,
-        hr: Sequence[Path],
+        hr: Sequence[Image],
         scale: int,
-        lr: Sequence[Path] | None = None,
+        lr: Sequence[Image] | None = None,
         memory: float = DEFAULT_MEMORY,
         cache: Cache | None = None,
+        is_gray: bool = False,
     ) -> None:
         self.scale, self.memory, self.cache = scale, memory, cache
-        self._hr, self._lr, self._headers = list(hr), list(lr) if lr else None, read_headers(hr)
+        self._hr, self._lr, self._headers = list(hr), list(lr) if lr else None, read_headers(hr, cache)
         self._fixed_lr: FixedLR | None = None
-        self.dtype: torch.dtype = _find_dtype(self._hr, self._headers)
+        self.dtype: torch.dtype = find_dtype(self._hr, self._headers)
+        self.is_one_plane = is_gray and all(header.kind == "gray" for header in self._headers)
         self.names = name_images(self._hr)
         self._reset()
 
@@ -61,10 +74,11 @@ class ImageSet(Dataset):
         """Compute the sizes, and drop all decoded images."""
         s = self.scale
         self.sizes = [(x.height - x.height % s, x.width - x.width % s) for x in self._headers]  # (H, W), cropped
-        planes = [1 if x.kind == "gray" else 3 for x in self._headers]
+        planes = [(1 if x.kind == "gray" else x.channels) + x.has_mask for x in self._headers]
         samples = sum(h * w * count for (h, w), count in zip(self.sizes, planes, strict=True))
         self.bytes = self.dtype.itemsize * samples * (1 + 1 / s**2 * self.has_lr)  # when decoded
         self._decoded: dict[int, Raw] = {}
+        self._block: Block | None = None
         self._free = self.memory
 
     def __len__(self) -> int:
@@ -72,7 +86,7 @@ class ImageSet(Dataset):
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the state for a loader process that is no fork: it opens its own maps instead of receiving pixels."""
-        return self.__dict__ | ({"_decoded": {}} if self.is_mapped else {})
+        return self.__dict__ | {"_block": None} | ({"_decoded": {}} if self.is_mapped else {})
 
     @property
     def has_lr(self) -> bool:
@@ -82,22 +96,47 @@ class ImageSet(Dataset):
     @property
     def is_paired(self) -> bool:
         """True if LR comes from files."""
-        return self._lr is not None
+        return self._lr is not None and isinstance(self._lr[0], Path)
 
     @property
     def hr_files(self) -> list[Path]:
         """The HR file of each image."""
-        return list(self._hr)
+        return list(map(find_path, self._hr))
+
+    @property
+    def groups(self) -> list[str]:
+        """The volume or scene that each image is a part of; empty strings for whole files."""
+        return ["" if isinstance(image, Path) else image.group for image in self._hr]
 
     @property
     def files(self) -> list[Path]:
-        """All files of the set, HR first."""
-        return [*self._hr, *(self._lr or [])]
+        """All files of the set, each once, HR first."""
+        return [*dict.fromkeys(self.hr_files), *(self._lr if self.is_paired else [])]
+
+    @property
+    def clips(self) -> list[str]:
+        """The clip of each image, if the set is one of clips: a folder of frames."""
+        return [str(image.parent) if isinstance(image, Path) else image.group for image in self._hr]
+
+    @property
+    def parts(self) -> dict[str, str]:
+        """A description of the parts of files that the set consists of, for its fingerprint; empty for whole files."""
+        return describe_parts(self._hr)
 
     @property
     def multi_frame_files(self) -> list[tuple[Path, Header]]:
         """The HR files that hold further frames or pages, which are not read."""
-        return [(path, header) for path, header in zip(self._hr, self._headers, strict=True) if header.frames > 1]
+        return [(path, header) for path, header in zip(self.hr_files, self._headers, strict=True) if header.frames > 1]
+
+    @property
+    def has_masks(self) -> bool:
+        """True if an image may have pixels without data."""
+        return any(header.has_mask for header in self._headers)
+
+    @property
+    def channels(self) -> int:
+        """The number of channels of the images, 3 for gray that is shown with three."""
+        return max(header.channels for header in self._headers) if not self.is_one_plane else 1
 
     @property
     def is_mapped(self) -> bool:
@@ -109,12 +148,12 @@ class ImageSet(Dataset):
             return stack_images([self[i] for i in index])
         if index in self._decoded:
             return self._decoded[index]
-        return self._open(index, self.cache.pixels if self.is_mapped else _decode)
+        return self._open(index, self._read_cached if self.is_mapped else _decode)
 
-    def subset(self, hr: Sequence[Path]) -> "ImageSet":
-        """Return the images of these HR files as a set of their own."""
-        position = {path: k for k, path in enumerate(self._hr)}
-        indices = [position[path] for path in hr]
+    def subset(self, hr: Sequence[Image]) -> "ImageSet":
+        """Return these HR images as a set of their own."""
+        position = {image: k for k, image in enumerate(self._hr)}
+        indices = [position[image] for image in hr]
         part = copy(self)
         part._hr, part._headers = [self._hr[i] for i in indices], [self._headers[i] for i in indices]
         part._lr = [self._lr[i] for i in indices] if self._lr else None
@@ -134,16 +173,52 @@ class ImageSet(Dataset):
 
         Raises one `FileError` that names every damaged file.
         """
-        jobs = [(images, index) for images in (self, *others) for index in range(len(images))]
+        sets = list(dict.fromkeys((self, *others)))
+        names = [images._open_block() for images in sets]
+        jobs = [(images, index) for images in sets for index in range(len(images)) if index not in images._decoded]
         with ThreadPoolExecutor() as pool:
             cached = list(pool.map(_open_cached, jobs))  # first, because entries in use are not removed to make room
             missing = [job for job, is_cached in enumerate(cached) if not is_cached]
-            random.Random(os.getpid()).shuffle(missing)  # noqa: S311  processes that start together share the work
+            missing = shuffle_files(missing, [images._hr[index] for images, index in jobs])
             results = pool.map(lambda job: _try_decode(*jobs[job]), missing)
             bar = ProgressBar(results, total=len(missing), desc="decoding", unit="image", delay=2)
             errors = dict(zip(missing, bar, strict=True))
         if any(errors.values()):
             raise FileError("\n".join(errors[job] for job in sorted(errors) if errors[job]))
+        for images, name in zip(sets, names, strict=True):
+            images._close_block(name)
+
+    def _open_block(self) -> str | None:
+        """Take all images from the cache, as one block. If it is not there, make an empty one and return its name."""
+        if self.bytes < MIN_BLOCK_BYTES or self.bytes > self.memory or not self.retain_decoded or self._decoded:
+            return None
+        shapes = list_shapes(self._headers, self.sizes, self.scale if self.has_lr else None, self._fixed_lr)
+        block, name = Block(shapes, self.dtype), self._name_block()
+        if name and block.open(self.cache, name):
+            for index in range(len(self)):
+                self._retain(index, block.get(index))
+            return None
+        block.allocate()
+        self._block = block
+        return name
+
+    def _close_block(self, name: str | None) -> None:
+        """Store the block, in which all images are decoded now, under `name`, if no file has changed since."""
+        if self._block and name is not None and name == self._name_block():
+            self._block.store(self.cache, name)
+        self._block = None
+        if self.cache is not None:
+            self.cache.digests.save()
+
+    def name_entries(self) -> list[str]:
+        """Return, for the HR of each image, what identifies its pixels in the cache; empty without a cache."""
+        return self.cache.name_entries([(find_path(x), _find_kind(x, None)) for x in self._hr]) if self.cache else []
+
+    def _name_block(self) -> str | None:
+        """Return what identifies all pixels of the set; None without a cache, or if a file cannot be read."""
+        origins = [(find_path(x), _find_kind(x, lr)) for k in range(len(self)) for x, lr in self._list_origins(k)]
+        names = self.cache.name_entries(origins) if self.cache else []
+        return hashlib.sha256(repr((self.scale, names)).encode()).hexdigest() if names else None
 
     def _list_origins(self, index: int) -> list[Origin]:
         if self._lr:
@@ -155,61 +230,52 @@ class ImageSet(Dataset):
     def _open(self, index: int, read_pixels: ReadPixels) -> Raw:
         """Return an image; `read_pixels` gives, for each origin, its pixels, and whether they are mapped.
 
-        A gray image is stored as one plane; its three channels are views of it.
+        A gray image is stored as one plane; its three channels, if it is shown with three, are views of it. Of an image with a
+        mask the last plane of HR is the mask.
         """
         header, (h, w) = self._headers[index], self.sizes[index]
         opened: list[tuple[Tensor, bool]] = []
         for file, fixed_lr in self._list_origins(index):
-            opened.append(read_pixels(file, fixed_lr, partial(fixed_lr, opened[0][0]) if fixed_lr else None))
+            make: Make = None if isinstance(file, Path) else file.read
+            if fixed_lr:
+                make = partial(fixed_lr, opened[0][0][: -1 if header.has_mask else None])
+            opened.append(read_pixels(file, fixed_lr, make))
             factor = 1 if len(opened) == 1 else self.scale
-            _check_pixels(file, opened[-1][0], header.height // factor, header.width // factor, self.dtype)
+            check_pixels(find_path(file), opened[-1][0], header.height // factor, header.width // factor, self.dtype)
         pixels, mapped = zip(*opened, strict=True)
         planes = [pixels[0][:, :h, :w], *pixels[1:]]
-        if not all(mapped):
-            planes = [x.contiguous() for x in planes]
-        raw = Raw(*(x.expand(3, -1, -1) for x in planes), gray=pixels[0].shape[0] == 1)
-        cost = 0 if all(mapped) else sum(x.nbytes for x in planes)
+        if all(mapped):
+            return self._retain(index, planes, is_mapped=True)
+        planes = [x.contiguous() for x in planes]
+        return self._retain(index, self._block.put(index, planes) if self._block else planes)
+
+    def _retain(self, index: int, planes: list[Tensor], is_mapped: bool = False) -> Raw:
+        """Return an image of these planes, HR first, and retain it if there is room."""
+        header, valid = self._headers[index], None
+        if header.has_mask:
+            valid, planes[0] = planes[0][-1:].bool(), planes[0][:-1]
+        shown = [x if len(x) > 1 or self.is_one_plane else x.expand(3, -1, -1) for x in planes]
+        raw = Raw(*shown, gray=len(planes[0]) == 1, valid=valid)
+        cost = 0 if is_mapped else sum(x.nbytes for x in planes)
         with _LOCK:
             if self.retain_decoded and cost <= self._free and (cost or len(self._decoded) < MAX_MAPS):
                 self._free -= cost
                 self._decoded[index] = raw
         return raw
 
-
-def _find_dtype(paths: Sequence[Path], headers: Sequence[Header]) -> torch.dtype:
-    """Return the type of the pixels of a set. Raises one `FileError` that lists the files of the rarer depth.
-
-    A file whose pixels are neither uint8 nor uint16 is an error when it is decoded.
-    """
-    files = {dtype: [p for p, x in zip(paths, headers, strict=True) if x.dtype == dtype] for dtype in WHITE}
-    rarer, other = sorted(files, key=lambda dtype: len(files[dtype]))
-    if files[rarer]:
-        count, bits = len(files[other]), count_bits(other)
-        raise FileError(
-            "\n".join(
-                f"{path}: {count_bits(rarer)} bits per channel, but {count} file(s) of the set have {bits}; convert them to "
-                f"one depth, for their values would not be comparable"
-                for path in files[rarer]
-            )
-        )
-    return other
+    def _read_cached(self, image: Image, fixed_lr: FixedLR | None, make: Make) -> tuple[Tensor, bool]:
+        """Return pixels from the cache, in which they are stored if they were not; a `ReadPixels`."""
+        return self.cache.pixels(find_path(image), _find_kind(image, fixed_lr), make)
 
 
-def _check_pixels(file: Path, pixels: Tensor, height: int, width: int, dtype: torch.dtype) -> None:
-    """Raise `UserError` if the pixels are not those that the header announced: they would be cropped silently."""
-    if pixels.dtype != dtype:
-        bits = f"{count_bits(dtype)} bits per channel, as when the set was opened (found {count_bits(pixels.dtype)}"
-        raise UserError(f"{file}: expected {bits}); the file has changed: start again")
-    if pixels.shape[1:] != (height, width):
-        raise UserError(
-            f"{file}: expected {width}×{height} pixels, as when the set was opened (found "
-            f"{pixels.shape[2]}×{pixels.shape[1]}); the file has changed: start again"
-        )
+def _find_kind(image: Image, fixed_lr: FixedLR | None) -> object:
+    """Return what identifies pixels, by its repr, among all that are made of a file; None: the decoded file."""
+    return fixed_lr if isinstance(image, Path) else (image.key, fixed_lr)
 
 
-def _decode(file: Path, fixed_lr: FixedLR | None, make: Callable[[], Tensor] | None) -> tuple[Tensor, bool]:
+def _decode(image: Image, fixed_lr: FixedLR | None, make: Make) -> tuple[Tensor, bool]:
     """Decode or make pixels in memory; a `ReadPixels` that uses no cache."""
-    return (make() if make else read_levels(file)), False
+    return (make() if make else read_image_levels(image)), False
 
 
 def _open_cached(job: tuple[ImageSet, int]) -> bool:
@@ -217,10 +283,11 @@ def _open_cached(job: tuple[ImageSet, int]) -> bool:
     images, index = job
     if not images.is_mapped:
         return False
-    cached = {origin: images.cache.find(*origin) for origin in images._list_origins(index)}
+    origins = images._list_origins(index)
+    cached = {origin: images.cache.find(find_path(origin[0]), _find_kind(*origin)) for origin in origins}
     if any(pixels is None for pixels in cached.values()):
         return False
-    images._open(index, lambda file, fixed_lr, make: (cached[file, fixed_lr], True))
+    images._open(index, lambda image, fixed_lr, make: (cached[image, fixed_lr], True))
     return True
 
 
@@ -231,39 +298,3 @@ def _try_decode(images: ImageSet, index: int) -> str | None:
     except UserError as error:
         return str(error)
     return None
-
-
-def read_headers(paths: Sequence[Path]) -> list[Header]:
-    """Read the headers of all files, in parallel. Raises one `FileError` that lists every error."""
-
-    def try_probe(path: Path) -> Header | UserError:
-        try:
-            return probe(path)
-        except UserError as error:
-            return error
-
-    with ThreadPoolExecutor() as pool:
-        results = list(pool.map(try_probe, paths))
-    errors = [str(header) for header in results if isinstance(header, UserError)]
-    if errors:
-        raise FileError("\n".join(errors))
-    return results
-
-
-def name_images(paths: Sequence[Path]) -> list[str]:
-    """Return each image's shortest unique name: a, else a.png, else HR/a.png, else T91/HR/a.png."""
-    names = [path.stem for path in paths]
-    for depth in range(1, max((len(path.parts) for path in paths), default=0) + 1):
-        counts = Counter(names)
-        if len(counts) == len(names):
-            break
-        names = [
-            "/".join(path.parts[-depth:]) if counts[name] > 1 else name for path, name in zip(paths, names, strict=True)
-        ]
-    return names
-
-
-def stack_images(items: list[Raw]) -> Raw:
-    """Stack images of one size to a batch, `[B, C, H, W]`."""
-    lr: Tensor | None = torch.stack([item.lr for item in items]) if items[0].lr is not None else None
-    return Raw(torch.stack([item.hr for item in items]), lr, gray=all(item.gray for item in items))

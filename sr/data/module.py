@@ -26,29 +26,29 @@ from sr.data.evaluation_set import (
     check_frames,
     check_sizes,
     describe_small_evaluation_image,
-    find_hr_folder,
     find_set,
     list_hr_files,
+    report_further_frames,
     smallest_side,
 )
 from sr.data.file_errors import CheckSize, FileError, complete_error
 from sr.data.fixed_lr import FixedLR
+from sr.data.frame_order import check_frame_order
+from sr.data.image_part import Image
 from sr.data.image_set import ImageSet
 from sr.data.matching import match_files
 from sr.data.patches import START, Patches, PatchSampler, describe_small_image
 from sr.data.prefetch import Prefetcher
 from sr.data.prepare import Augmentation, Degradation, build_pair
-from sr.data.sharding import build_evaluation_loaders
+from sr.data.sharding import build_evaluation_loaders, select_shard
 from sr.data.source import DataSource, ImageFiles, Split
 from sr.data.tile_set import TileSet
 from sr.image.batch import Pair, Raw
 from sr.image.levels import count_bits
-from sr.image.listing import list_folder
 from sr.metric.protocol import Protocol
 from sr.runtime.error import UserError
 from sr.runtime.option_types import NonEmptyStr, NonNegativeFloat, NonNegativeInt, PathStr, PositiveInt
 from sr.runtime.signals import ignore_signals
-from sr.runtime.terminal import print_note
 
 GB = 1e9
 MAX_GPU_SHARE = 0.25  # of a GPU's free memory that a training set may take
@@ -97,6 +97,7 @@ class SRDataModule(DataSource, LightningDataModule):
         self.position = START  # where the training that is resumed was interrupted
         self.train_set: Patches | TileSet | None = None
         self.depth: int | None = None  # bits per channel of evaluation sets; None: any
+        self.needs_order = False  # True: a metric compares each frame of a clip with the one before it
         self.eval_sets: dict[Split, list[ImageSet | TileSet]] = {}
         self._own_sets: dict[Split, ImageSet | TileSet | None] = {}
         self.allow_zero_length_dataloader_with_multiple_devices = True  # a set may have fewer images than processes
@@ -109,6 +110,7 @@ class SRDataModule(DataSource, LightningDataModule):
     def set_protocol(self, protocol: Protocol) -> None:
         """Prepare whole images as a protocol evaluates them, and raise for sets of another depth when they are opened."""
         self.select_channels, self.depth = protocol.select_channels, protocol.depth
+        self.needs_order = protocol.needs_previous
 
     # Sets
 
@@ -137,7 +139,21 @@ class SRDataModule(DataSource, LightningDataModule):
 
         It is stored in results and compared with `Protocol.standard_lr`.
         """
-        return "files" if getattr(self.eval_sets[split][index], "has_lr", False) else repr(self.degrade)
+        return "files" if getattr(self.eval_sets[split][index], "is_paired", False) else repr(self.degrade)
+
+    def find_clip(self, split: Split, index: int, batch: int) -> str | None:
+        """Return the clip of the frame that is a batch of this process; None for sets that have no clips."""
+        images = self.eval_sets[split][index]
+        position = select_shard(len(images), *self._get_world())[batch]
+        return images.clips[position] if isinstance(images, ImageSet) else None
+
+    def find_set(self, name: str, option: str) -> Path:
+        """Return the folder of the evaluation set `name`, which `option` names."""
+        return find_set(self.root, name, option, self.name)
+
+    def find_set_images(self, folder: Path, option: str) -> ImageFiles:
+        """Return the images of the evaluation set in `folder`, which `option` names."""
+        return ImageFiles(list_hr_files(folder, option))
 
     def _open_training_set(self) -> Patches | TileSet | None:
         """Open the training set, and decode it together with the source's own evaluation sets.
@@ -149,14 +165,15 @@ class SRDataModule(DataSource, LightningDataModule):
         if not isinstance(images, ImageSet):
             return images
         if getattr(self.degrade, "fixed", False) and not images.has_lr:
-            images = images.add_fixed_lr(FixedLR(self.degrade, self.scale, self.color == "gray"))
+            images = images.add_fixed_lr(FixedLR(self.degrade, self.scale, self.color == "gray", images.channels))
         patches = Patches(images, self.patch)
         held_out = [s for split, s in self._own_sets.items() if split != "train" and isinstance(s, ImageSet)]
         held_out = list(dict.fromkeys(held_out))  # the validation and the test set may be one object
         for evaluation_set in held_out:
             check_sizes(evaluation_set)
         images.load(*held_out)
-        _report_further_frames([images, *held_out])
+        patches.find_valid_corners()
+        report_further_frames([images, *held_out])
         return patches
 
     def _open_evaluation_set(self, name: str, split: Split) -> ImageSet | TileSet:
@@ -169,19 +186,21 @@ class SRDataModule(DataSource, LightningDataModule):
                     f"another set: data.{split}=[Set5]"
                 )
         else:
-            folder = find_set(self.root, name, f"data.{split}", self.name)
-            images = self._open_files(ImageFiles(list_hr_files(folder, f"data.{split}")))
+            folder = self.find_set(name, f"data.{split}")
+            images = self._open_files(self.find_set_images(folder, f"data.{split}"))
             check_frames(images.multi_frame_files, option)
         if isinstance(images, ImageSet):
             check_depth(images, self.depth or count_bits(images.dtype), option)
             check_sizes(images)
+            if self.needs_order:
+                check_frame_order(images.hr_files, option)
             images.load()  # a damaged image must not be found after the training
             if name == self.name and self.train_set is None:
-                _report_further_frames([images])
+                report_further_frames([images])
         return images
 
-    def _list_size_checks(self, split: Split, with_training: bool) -> dict[Path, CheckSize]:
-        """Return all files that a stage uses, with the check that each has to pass."""
+    def _list_size_checks(self, split: Split, with_training: bool) -> dict[Image, CheckSize]:
+        """Return all images that a stage uses, with the check that each has to pass."""
 
         def check_patch(path: Path, size: tuple[int, int]) -> str:
             return describe_small_image(path, size, self.patch) if min(size) < self.patch else ""
@@ -191,7 +210,7 @@ class SRDataModule(DataSource, LightningDataModule):
             is_small = min(size) < smallest_side(self.scale)
             return describe_small_evaluation_image(path, size, self.scale) if is_small else ""
 
-        checks: dict[Path, CheckSize] = {}
+        checks: dict[Image, CheckSize] = {}
         own: list[Split] = ["train"] * with_training + [x for x, names in self.sets.items() if self.name in names]
         for part in own:
             files = self.find_images(part)
@@ -200,8 +219,8 @@ class SRDataModule(DataSource, LightningDataModule):
                 checks |= dict.fromkeys(files.hr, check_patch if part == "train" else check_evaluation)
         for name in self.sets[split]:
             if name != self.name:
-                folder = find_hr_folder(find_set(self.root, name, f"data.{split}", self.name))
-                checks |= dict.fromkeys(list_folder(folder, f"data.{split}").images, check_evaluation)
+                folder = self.find_set(name, f"data.{split}")
+                checks |= dict.fromkeys(self.find_set_images(folder, f"data.{split}").hr, check_evaluation)
         return checks
 
     def _open_own_set(self, split: Split) -> ImageSet | TileSet | None:
@@ -223,14 +242,14 @@ class SRDataModule(DataSource, LightningDataModule):
         hr = list(dict.fromkeys(path for images in files.values() for path in images.hr))
         lr = list(dict.fromkeys(path for images in files.values() for path in images.lr or ()))
         whole = self._open_files(ImageFiles(hr, lr or None))
-        subsets: dict[tuple[Path, ...], ImageSet] = {}  # the validation and test set may be the same
+        subsets: dict[tuple[Image, ...], ImageSet] = {}  # the validation and test set may be the same
         for images in files.values():
             subsets.setdefault(tuple(images.hr), whole.subset(images.hr))
         return {split: subsets[tuple(images.hr)] for split, images in files.items()}
 
     def _open_files(self, files: ImageFiles) -> ImageSet:
         hr, lr = (files.hr, None) if files.lr is None else match_files(files.hr, files.lr, self.scale)
-        return ImageSet(hr, self.scale, lr, self.memory, self.cache)
+        return ImageSet(hr, self.scale, lr, self.memory, self.cache, self.color in ("gray", "bands"))
 
     # Loaders
 
@@ -283,12 +302,3 @@ class SRDataModule(DataSource, LightningDataModule):
             return False
         self.train_set.move_to(device)
         return True
-
-
-def _report_further_frames(sets: Sequence[ImageSet]) -> None:
-    """Print one line that names the files of which only the first frame is used."""
-    files = dict(file for images in sets for file in images.multi_frame_files)
-    if files:
-        count = sum(header.frames - 1 for header in files.values())
-        names = ", ".join(f"{path.name} ({header.frames - 1})" for path, header in files.items())
-        print_note(f"left out: {count} further frame(s) or page(s), of {names}")

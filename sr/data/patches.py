@@ -14,8 +14,11 @@ from torch.utils.data import Dataset, Sampler
 from sr.config.command_line import format_value
 from sr.data.file_errors import FileError
 from sr.data.image_set import ImageSet
+from sr.data.valid_corners import ValidCorners
 from sr.image.batch import Raw
 from sr.runtime.error import UserError
+
+MASK_MARGIN = 3  # LR pixels between a patch and pixels without data: LR depends on them up to there
 
 
 class PatchDraw(NamedTuple):
@@ -76,7 +79,10 @@ class PatchSampler(Sampler[PatchDraw]):
 
 
 class Patches(Dataset):
-    """Square HR patches `[B, C, patch, patch]` and, if the images have LR, their LR patches: `PatchDraw` -> `Raw`."""
+    """Square HR patches `[B, C, patch, patch]` and, if the images have LR, their LR patches: `PatchDraw` -> `Raw`.
+
+    No patch has pixels without data.
+    """
 
     def __init__(self, images: ImageSet, patch: int) -> None:
         s = images.scale
@@ -89,6 +95,22 @@ class Patches(Dataset):
         self.images, self.patch = images, patch
         self._positions = (np.array(images.sizes) - patch) // s + 1  # [N, 2]: rows and columns, in LR pixels
         self._on_device: list[DeviceImages] = []
+        self._valid_corners: dict[int, ValidCorners] = {}  # of images with a mask, by their numbers
+
+    def find_valid_corners(self) -> None:
+        """Find where patches can be cut out of images with a mask. Raise one `FileError` for those that have no place."""
+        s, errors = self.images.scale, []
+        for k in range(len(self) if self.images.has_masks else 0):
+            valid = self.images[k].valid
+            if valid is not None and not valid.all():
+                self._valid_corners[k] = ValidCorners(valid[0].numpy(), self.patch, s, MASK_MARGIN * s)
+                if not len(self._valid_corners[k]):
+                    errors.append(
+                        f"{self.images.hr_files[k]}: data.patch={self.patch}: no square of this side has data everywhere; "
+                        "lower it, or remove the image"
+                    )
+        if errors:
+            raise FileError("\n".join(errors))
 
     def __len__(self) -> int:
         return len(self.images)
@@ -116,6 +138,9 @@ class Patches(Dataset):
     def __getitem__(self, draw: PatchDraw) -> Raw:
         s, p = self.images.scale, self.patch
         corners = (draw.place * self._positions[draw.index]).astype(np.int64)  # [B, 2], in LR pixels
+        for k, index in enumerate(draw.index.tolist() if self._valid_corners else ()):
+            if index in self._valid_corners:
+                corners[k] = self._valid_corners[index].find(draw.place[k])
         if self._on_device:
             cut = [
                 images.cut(draw.index, zoom * corners, zoom * p // s)
@@ -153,29 +178,30 @@ def flip_patches(images: Tensor, turn: Tensor) -> Tensor:
 
 
 class DeviceImages:
-    """Images `[3, H, W]` of any sizes and one depth, concatenated on `device`; one indexing operation cuts a batch."""
+    """Images `[C, H, W]` of any sizes and one depth, concatenated on `device`; one indexing operation cuts a batch."""
 
     def __init__(self, images: Sequence[Tensor], device: torch.device) -> None:
         samples = torch.cat([image.flatten() for image in images])
         # PyTorch has no indexing and flipping of uint16 everywhere.
         self.samples = (samples.view(torch.int16) if samples.dtype == torch.uint16 else samples).to(device)
+        self.channels = images[0].shape[0]
         starts = np.cumsum([0, *(image.numel() for image in images)])
         layout = [(start, x.shape[1] * x.shape[2], x.shape[2]) for start, x in zip(starts, images, strict=False)]
         self._layout = np.array(layout)  # [N, 3]: offset of the image, samples of a plane, of a row
 
     def cut(self, index: np.ndarray, corners: np.ndarray, side: int) -> Tensor:
-        """Cut `[B, 3, side, side]`: from image `index[k]` the square below and right of `corners[k]` (row, column)."""
+        """Cut `[B, C, side, side]`: from image `index[k]` the square below and right of `corners[k]` (row, column)."""
         start, plane, width = self._layout[index].T
         start = start + corners[:, 0] * width + corners[:, 1]
         offsets = torch.from_numpy(np.stack([start, plane, width])).to(self.samples.device)
         start, plane, width = offsets[:, :, None, None, None]  # [B, 1, 1, 1] each
-        channel, pixel = (torch.arange(n, device=self.samples.device) for n in (3, side))
+        channel, pixel = (torch.arange(n, device=self.samples.device) for n in (self.channels, side))
         return self.samples[start + plane * channel[:, None, None] + width * pixel[:, None] + pixel]
 
 
 def _cut_patches(images: Sequence[Tensor], corners: np.ndarray, side: int, turn: np.ndarray) -> Tensor:
-    """Cut and flip `[B, 3, side, side]`. NumPy slices in a third of PyTorch's time, and flips without a copy."""
-    out = torch.empty(len(images), 3, side, side, dtype=images[0].dtype).numpy()
+    """Cut and flip `[B, C, side, side]`. NumPy slices in a third of PyTorch's time, and flips without a copy."""
+    out = torch.empty(len(images), images[0].shape[0], side, side, dtype=images[0].dtype).numpy()
     for k, (image, (top, left), bits) in enumerate(zip(images, corners.tolist(), turn.tolist(), strict=True)):
         patch = image.numpy()[:, top : top + side, left : left + side].copy()
         patch = patch[:, :, ::-1] if bits & 1 else patch

@@ -26,7 +26,7 @@ def build_pair(
     """Return LR and HR of `batch` as floats in 0…1. LR is made by `degrade` unless the batch brings its own.
 
     `gray` converts the images to one channel first. `select_channels(images, is_gray)` is applied to whole images, which
-    are evaluated, and `augmentations` to training batches, which have a seed.
+    are evaluated, and `augmentations` to training batches, which have a seed. HR is nan where a whole image has no data.
     """
     hr, lr = batch.hr, batch.lr
     is_training = batch.seed is not None
@@ -38,6 +38,8 @@ def build_pair(
         lr = degrade(hr) if getattr(degrade, "fixed", True) else degrade(hr, draw_seeds(batch))
     is_exact = not is_training and hr.dtype != torch.uint8  # what is evaluated is no levels of 8 bits
     pair = Pair(*(to_unit(image, torch.float64 if is_exact else torch.float32) for image in (lr, hr)))
+    if batch.valid is not None:
+        pair = pair._replace(hr=torch.where(batch.valid, pair.hr, torch.nan))
     if is_training:
         generator = torch.Generator().manual_seed(batch.seed)
         for augment in augmentations:

@@ -10,13 +10,18 @@ from typing import Literal, NamedTuple
 
 from torch import Tensor
 
+from sr.data.image_part import Image
+
 Split = Literal["train", "val", "test"]
 
 
 class ImageFiles(NamedTuple):
-    """A set of image files of any size. `lr` are the LR files that belong to `hr`, matched by name (`sr.data.matching`)."""
+    """A set of image files, or parts of files, of any size.
 
-    hr: Sequence[Path]
+    `lr` are the LR files that belong to `hr`, matched by name (`sr.data.matching`).
+    """
+
+    hr: Sequence[Image]
     lr: Sequence[Path] | None = None  # None: LR is made from HR by data.degrade
 
 
@@ -32,6 +37,7 @@ class DataSource(ABC):
 
     name: str = ""  # of the source's own validation and test set, in data.val and data.test; empty: it has none
     folders: Sequence[Path] = ()  # those whose images it takes; sr.inspect reports what else is in them
+    has_panels: bool = True  # False: no image of it is shown to a tracker, as of patients
     caveat: str = ""  # a known defect of the set that sr.inspect cannot detect; printed in its report
 
     @abstractmethod
@@ -41,6 +47,10 @@ class DataSource(ABC):
         The validation and the test set may be the same. `self.sets` holds the names in data.val and data.test.
         Raises `UserError` if a folder is missing or empty.
         """
+
+    def describe_own_set(self, split: Split) -> str:
+        """Return a sentence about how the images of an own evaluation set were chosen; empty if there is nothing to say."""
+        return ""
 
     @property
     def training_name(self) -> str:

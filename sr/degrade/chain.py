@@ -1,4 +1,4 @@
-"""`data/degrade=real|bsr|surveillance`: a list of ops, whose parameters are drawn for each image from the image's seed.
+"""`data/degrade=real|bsr|surveillance|h264`: a list of ops, whose parameters are drawn for each image from the image's seed.
 
 The result of an image depends on its pixels and its seed only, not on the rest of the batch. Sizes may therefore differ
 between images inside the chain; other implementations use one resize factor for a whole batch (and a queue to mix
@@ -6,14 +6,15 @@ batches). On a CPU the images are processed one by one, in parallel on PyTorch's
 each op processes all images whose next op it is at once.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sr.degrade.op import DrawnOp, Images, Op, Size
+from sr.degrade.op import DrawnOp, Images, Op, Size, draw_seed
 from sr.degrade.order import Steps
 from sr.image.levels import WHITE, round_to_levels, to_unit
 from sr.image.resize import imresize
@@ -65,6 +66,31 @@ class Chain(nn.Module):
         plans = [self.steps.plan(np.random.default_rng(seed)) for _, seed in items]
         return self.apply_plans([image for image, _ in items], plans, lr_size)
 
+    @property
+    def takes_clips(self) -> bool:
+        """True if the frames of a clip are degraded together, as `degrade_clip` does."""
+        return any(op.takes_clips for op in self.steps.modules() if isinstance(op, Op))
+
+    @torch.no_grad()
+    def degrade_clip(self, frames: Iterable[Tensor], seed: int) -> Images:
+        """Degrade the frames of a clip, uint8 or uint16 HR `[C, s·h, s·w]` each -> LR of this type, as one camera does.
+
+        All frames have the same parameters, drawn from the seed, and each has noise of its own. Ops with `takes_clips` see
+        all frames at once.
+        """
+        plan = self.steps.plan(np.random.default_rng(seed))
+        bounds = [k for k, step in enumerate(plan) if step.op.takes_clips]
+        parts = [plan[a + 1 : b] for a, b in pairwise([-1, *bounds, len(plan)])]
+        images, lr_size, dtype = [], (0, 0), torch.uint8
+        for time, frame in enumerate(frames):
+            lr_size, dtype = tuple(n // self.scale for n in frame.shape[-2:]), frame.dtype
+            images.append(_apply_steps(to_unit(frame), parts[0], time, lr_size))
+        for bound, part in zip(bounds, parts[1:], strict=True):
+            compressed = plan[bound].op.compress(images, plan[bound].parameters)
+            images = [_apply_steps(image, part, time, lr_size) for time, image in enumerate(compressed)]
+        images = [image if image.shape[-2:] == lr_size else imresize(image, size=lr_size) for image in images]
+        return [round_to_levels(image, dtype) for image in images]
+
     def apply_plans(self, images: Images, plans: Sequence[list[DrawnOp]], lr_size: Size) -> Images:
         """Apply the ops in the order of the chain's list, each to all images whose plan has it next.
 
@@ -81,3 +107,13 @@ class Chain(nn.Module):
                     images[k] = image
         images = [image if image.shape[-2:] == lr_size else imresize(image, size=lr_size) for image in images]
         return [round_to_levels(image, dtype) for image in images]
+
+
+def _apply_steps(image: Tensor, steps: Sequence[DrawnOp], time: int, lr_size: Size) -> Tensor:
+    """Apply ops to frame `time` of a clip, `[C, h, w]` in 0…1: with the clip's parameters, but noise of its own."""
+    for op, parameters in steps:
+        own = parameters
+        if hasattr(parameters, "seed"):
+            own = parameters._replace(seed=draw_seed(np.random.default_rng((parameters.seed, time))))
+        image = op([image], [own], lr_size)[0]
+    return image

@@ -1,7 +1,7 @@
 """The base class of all random degradations, and the functions that they share: drawing, batching, checking options."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -45,8 +45,11 @@ class Op(nn.Module):
 
     A subclass defines `draw(rng)`, which draws the parameters for one image, and `forward(images, parameters, lr_size)`,
     which degrades several images, each by its own parameters and in its own size; `lr_size` is the size at the end of the
-    chain. The result of an image depends on its pixels and its parameters only, not on the other images.
+    chain. The result of an image depends on its pixels and its parameters only, not on the other images. One with
+    `takes_clips` also defines `compress(frames, parameters)`, which degrades the frames of a clip together.
     """
+
+    takes_clips: ClassVar[bool] = False
 
     def __init__(self, probability: Fraction = 1.0) -> None:
         super().__init__()

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import torch
-from torch import Tensor
 from torch.utils.data import BatchSampler
 
 from sr.data.image_set import ImageSet
@@ -34,4 +33,5 @@ def iterate_batches(images: ImageSet, device: torch.device, title: str) -> Itera
 
 
 def _to_device(raw: Raw, device: torch.device) -> Raw:
-    return raw._replace(hr=raw.hr.to(device), lr=raw.lr.to(device) if isinstance(raw.lr, Tensor) else None)
+    layers = {name: getattr(raw, name) for name in ("hr", "lr", "valid")}
+    return raw._replace(**{name: None if layer is None else layer.to(device) for name, layer in layers.items()})

@@ -1,35 +1,35 @@
 """Evaluate a net, or result images, on named sets: measured, compared with published values, and tracked as a run."""
 
-from functools import partial
-
 from omegaconf import DictConfig
 
 from sr.checkpoint.interpolate import describe_interpolation
 from sr.config import schema
 from sr.config.build import build_data, build_part, select_device
-from sr.data.folder import Folder
-from sr.evaluation.loading import build_predictor, load_net
+from sr.evaluation.cost import check_cost, measure_cost
+from sr.evaluation.loading import build_predictor, load_net, load_uncertainty_nets
 from sr.evaluation.logger import EvaluationLogger
-from sr.evaluation.predictor import list_tags
+from sr.evaluation.predictor import MAX_NET_LENGTH, list_tags
 from sr.evaluation.profile import evaluate_profile
 from sr.evaluation.published import find_model, recognize_model
 from sr.evaluation.reference import Reference
 from sr.evaluation.report import EvaluationReport
 from sr.evaluation.set_evaluator import SetEvaluator
+from sr.evaluation.uncertainty import SpreadEvaluator
 from sr.lifecycle.provenance import fingerprint_data
 from sr.lifecycle.run_start import RunStart
 from sr.lifecycle.tracked_run import TrackedRun
+from sr.model.evaluation import EvaluationOutput
 from sr.record.result import SetResult
 from sr.record.run_name import MAX_LENGTH
+from sr.runtime import malloc
 from sr.runtime.error import UserError
-
-MAX_NET_LENGTH = 14  # characters of the net in the name of a run
 
 
 class Evaluation:
     """Evaluates what a config names. `choices` are the choices of its groups, `overrides` the words of the command line."""
 
     def __init__(self, cfg: DictConfig, choices: dict[str, str], overrides: list[str]) -> None:
+        malloc.retain_freed_memory()
         self.tracker = build_part(schema.to_plain(cfg.track), "track")
         self.device = select_device(cfg.device, needs_float64=True)
         loaded = load_net(cfg, choices, self.tracker, self.device)  # first, for it brings scale and color
@@ -48,9 +48,13 @@ class Evaluation:
 
         # What is evaluated, and what it is compared with.
         self.predictor = build_predictor(self.config, choices, loaded, images, self.protocol, self.device)
+        check_cost(self.config, self.predictor)
         self.profile = build_part(self.config["profile"], "profile") if "profile" in self.config else None
         if self.profile and self.protocol.depth != 8:
             raise UserError("profile=degrade: expected images of 8 bits (found metric.depth=16); leave one of them out")
+        self.uncertainty_nets = None
+        if self.config["uncertainty"] is not False:
+            self.uncertainty_nets = load_uncertainty_nets(self.config, loaded, self.predictor, self.tracker)
         self.run_start = RunStart("evaluate", self.config, choices, overrides, self._format_name())
         lr = [self.data.describe_lr("test", k) for k in range(len(sets))]
         protocols = dict(zip(self.names, map(self.protocol.describe, lr), strict=True))
@@ -67,35 +71,48 @@ class Evaluation:
             run, self.config, self.protocol, self.predictor, self.reference.model, self.checkpoint_sha256
         )
         with run.open(report, self.protocol.name, list_tags(self.config), self.device, fingerprint):
-            self.logger.log_cost(self.predictor)
+            report.ntire_score = measure_cost(self.config, self.predictor, self.device)
+            self.logger.log_cost(self.predictor, report.ntire_score)
             for index, name in enumerate(self.names):
-                report.results[name] = self._evaluate_set(index, report.unfinished)
+                report.results[name] = self._evaluate_set(index, report)
                 self.logger.log_result(name, report.results[name])
                 if self.profile:
                     rows = evaluate_profile(self.profile, self.data, index, self.predictor, self.protocol, self.device)
                     for row in rows:
                         report.results[name].profile.append(row)  # one by one: an interrupt leaves those before
 
-    def _evaluate_set(self, index: int, unfinished: dict[str, SetResult]) -> SetResult:
-        """Return the result of a set; if it is interrupted, put what is finished of it into `unfinished`."""
+    def _evaluate_set(self, index: int, report: EvaluationReport) -> SetResult:
+        """Return the result of a set; if it is interrupted, put what is finished of it into the report."""
         evaluator = SetEvaluator(self.data, index, self.predictor, self.reference, self.device)
         name, interpolated = evaluator.name, describe_interpolation(self.config).get("interpolated")
-        selected = evaluator.images.names[: self.tracker.panels]
+        selected = evaluator.images.names[: self.tracker.panels if self.data.has_panels else 0]
+        spread = self._create_spread_evaluator() if self.uncertainty_nets else None
+
+        def show(names: list[str], output: EvaluationOutput) -> None:
+            self.logger.log_panels(name, selected, names, output)
+            if spread:
+                spread.update(output, names)
+
         try:
-            result = evaluator.evaluate(partial(self.logger.log_panels, name, selected))
+            result = evaluator.evaluate(show)
         except BaseException:  # Ctrl-C as well
             partial_result = evaluator.build_unfinished_result()
             if partial_result:
                 partial_result.interpolated = interpolated
-                unfinished[name] = partial_result
+                report.unfinished[name] = partial_result
             raise
+        if spread:
+            result.uncertainty, report.sheets[name] = spread.compute(), spread.sheets
+            self.logger.log_sheets(name, {image: sheet for image, sheet in spread.sheets.items() if image in selected})
         result.interpolated = interpolated
         result.leaks = [str(leak) for leak in self.leaks if leak.set == name]
-        if isinstance(self.data, Folder) and self.data.sets["test"][index] == self.data.name:
-            result.notes.append(
-                f"these are the {result.count} images that data={self.data.name} holds out, not the whole folder"
-            )
+        if self.data.sets["test"][index] == self.data.name and (note := self.data.describe_own_set("test")):
+            result.notes.append(note)
         return result
+
+    def _create_spread_evaluator(self) -> SpreadEvaluator:
+        options = (self.config[option] for option in ("color", "ensemble", "tile"))
+        return SpreadEvaluator(self.uncertainty_nets, self.protocol, self.data.degrade, *options)
 
     def _find_published_model(self) -> str | None:
         """Return the name of this net in the published tables, as the user gives it or by its class and size."""

@@ -3,9 +3,12 @@
 import math
 from functools import partial
 
+from PIL.Image import Image
+
 from sr.callback.panels import draw_panel
 from sr.data.module import SRDataModule
 from sr.evaluation.predictor import Predictor
+from sr.inference.ntire import NTIREScore
 from sr.metric.key import MetricKey, SetKey
 from sr.metric.protocol import Protocol
 from sr.model.evaluation import EvaluationOutput
@@ -20,9 +23,12 @@ class EvaluationLogger:
     def __init__(self, tracker: Tracker, data: SRDataModule, protocol: Protocol) -> None:
         self.tracker, self.data, self.protocol = tracker, data, protocol
 
-    def log_cost(self, predictor: Predictor) -> None:
-        """Log parameters and multiply-adds, as far as they are known."""
+    def log_cost(self, predictor: Predictor, ntire_score: NTIREScore | None) -> None:
+        """Log parameters, multiply-adds and NTIRE's score, as far as they are known."""
         cost = {"parameters": predictor.parameters, "multiply_adds_1280x720": predictor.multiply_adds}
+        if ntire_score:
+            cost["ntire_score"] = ntire_score.value
+            self.tracker.set_tag("sr.ntire_score", ", ".join(f"{k} {v}" for k, v in ntire_score.protocol.items()))
         self.tracker.log_points({f"cost/{key}": value for key, value in cost.items() if value is not None}, 0)
 
     def log_panels(self, set_name: str, selected: list[str], names: list[str], output: EvaluationOutput) -> None:
@@ -32,6 +38,12 @@ class EvaluationLogger:
                 single = EvaluationOutput(*(tensor[k : k + 1] for tensor in output))
                 key = name_image(SetKey("test", set_name), image, self.data, self.protocol)
                 self.tracker.log_image(key, partial(draw_panel, single, self.protocol, image), 0)
+
+    def log_sheets(self, set_name: str, sheets: dict[str, Image]) -> None:
+        """Log the maps of the uncertainty of images of a set."""
+        for image, sheet in sheets.items():
+            key = name_image(SetKey("test", set_name), f"{image} uncertainty", self.data, self.protocol)
+            self.tracker.log_image(key, sheet, 0)
 
     def log_result(self, name: str, result: SetResult) -> None:
         """Log the means of a set, without those that are nan."""

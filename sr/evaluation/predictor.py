@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sr.data.evaluation_set import check_frames
-from sr.data.image_set import read_headers
+from sr.data.headers import read_headers
 from sr.image.batch import Pair
 from sr.image.color import rgb_to_gray
 from sr.image.levels import count_bits, to_unit
@@ -17,10 +17,12 @@ from sr.image.listing import list_images
 from sr.image.read import read_levels
 from sr.inference.complexity import Meter, count_multiply_adds, count_parameters
 from sr.inference.memory import advise_tile, report_out_of_memory
-from sr.inference.upscale import choose_tile, upscale
+from sr.inference.tile import choose_tile
+from sr.inference.upscale import upscale
 from sr.metric.protocol import Protocol as EvaluationProtocol
 from sr.runtime.error import UserError
 
+MAX_NET_LENGTH = 14  # characters of a predictor in the name of a run
 SEPARATORS = "_-.x "  # between the name of an image and what was appended to it: baby_x4.png, babyx4.png, baby-SR.png
 
 
@@ -72,7 +74,7 @@ class NetPredictor:
             net, "architecture", type(net).__name__
         )  # spandrel's nets have the name of what it detected
         self.parameters = count_parameters(net)
-        self.multiply_adds = count_multiply_adds(net, 3 if color == "rgb" else 1, scale)
+        self.multiply_adds = count_multiply_adds(net, net.channels, scale)
         if self.multiply_adds and ensemble:
             self.multiply_adds *= 8
 
@@ -84,11 +86,16 @@ class NetPredictor:
 
     @torch.inference_mode()
     def predict(self, pair: Pair, names: list[str], set_name: str, gray: bool) -> Tensor:
-        h, w = pair.lr.shape[-2:]
-        if tile := choose_tile((h, w), self.tile):
+        (h, w), channels = pair.lr.shape[-2:], pair.lr.shape[1]
+        if self.color == "bands" and channels != self.net.channels:
+            raise UserError(
+                f"{set_name}/{names[0]}: expected images of {self.net.channels} bands, as the network has (found {channels}); "
+                "choose them by data=geotiff data.test=[SCENE.tif] metric.depth=16"
+            )
+        if tile := choose_tile(self.net, (h, w), self.tile):
             self.tiles[tile] += len(names)
-        image, advice = f"{set_name}/{names[0]}: an LR of {w}×{h}", advise_tile((h, w), self.tile)
-        with report_out_of_memory(image, advice), self.meter.measure_call(len(names)):
+        image, advice = f"{set_name}/{names[0]}: an LR of {w}×{h}", advise_tile(self.net, (h, w), self.tile)
+        with report_out_of_memory(image, advice), self.meter.measure_call(len(names), pair.lr.numel()):
             return upscale(self.net, pair.lr, self.color, self.ensemble, self.tile)
 
 
@@ -135,7 +142,7 @@ class ImagePredictor:
 
 def list_tags(config: dict[str, Any]) -> dict[str, str]:
     """Return the tags of a run that say what it evaluates."""
-    keys = ("checkpoint", "interpolate", "alpha", "images", "ensemble", "tile")
+    keys = ("checkpoint", "interpolate", "alpha", "images", "input", "ensemble", "tile")
     return {f"sr.{key}": str(config[key]) for key in keys if config[key] is not None and config[key] is not False}
 
 

@@ -3,9 +3,13 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from PIL.Image import Image
+
 from sr.checkpoint.interpolate import OPTIONS, format_label
 from sr.evaluation.predictor import Predictor
 from sr.evaluation.tables import format_cost, format_report
+from sr.evaluation.uncertainty_page import PAGE_FILE, render_page
+from sr.inference.ntire import NTIREScore
 from sr.lifecycle.tracked_run import TrackedRun
 from sr.metric.protocol import Protocol
 from sr.pretrained.networks import find_network
@@ -24,11 +28,16 @@ class EvaluationReport:
     checkpoint_sha256: str | None  # of the file whose net is evaluated
     results: dict[str, SetResult] = field(default_factory=dict)  # by set
     unfinished: dict[str, SetResult] = field(default_factory=dict)  # the set that was interrupted
+    ntire_score: NTIREScore | None = None  # if the option `cost` asks for it
+    sheets: dict[str, dict[str, Image]] = field(default_factory=dict)  # maps of the uncertainty, by set and image
 
     def store(self, status: str) -> None:
         """Write evaluate.json and summary.json, and give the tracker the table as the run's description."""
         self.run.save_text(EVALUATION_FILE, set_results_to_json(self.results | self.unfinished))
         self.run.save_text(SUMMARY_FILE, self.summarize(status).to_json())
+        uncertain = {name: result.uncertainty for name, result in self.results.items() if result.uncertainty}
+        if uncertain:
+            self.run.save_text(PAGE_FILE, render_page(self._format_label(), uncertain, self.sheets))
         if self._find_tile():
             self.run.tracker.set_tag("sr.tile", str(self._find_tile()))
         if self.results:
@@ -48,22 +57,27 @@ class EvaluationReport:
             scale=self.config["scale"],
             parameters=self.predictor.parameters,
             multiply_adds_1280x720=self.predictor.multiply_adds,
+            ntire_score=self.ntire_score.value if self.ntire_score else None,
+            ntire_protocol=self.ntire_score.protocol if self.ntire_score else {},
             **{key: self.config[key] for key in OPTIONS},
             images=self.config["images"],
+            input=self.config["input"],
         )
 
     def print(self, status: str) -> None:
         """Print the tables, and where the run is."""
-        label = f"{self._format_label()} ×{self.config['scale']}, protocol {self.protocol.name}"
-        print(f"\n{status.lower()}: {label}\n")
+        scale = f" ×{self.config['scale']}" if self.config["scale"] else ""
+        print(f"\n{status.lower()}: {self._format_label()}{scale}, protocol {self.protocol.name}\n")
         if self.results:
             print(self._format_tables() + "\n")
         for name, result in self.unfinished.items():
             print(f"{name}: interrupted; the values of its first {result.count} images are in {EVALUATION_FILE}")
         self.run.print_location()
+        if any(result.uncertainty for result in self.results.values()):
+            print(f"page        {self.run.folder / PAGE_FILE}")
 
     def _format_tables(self) -> str:
-        cost = format_cost(self.predictor.parameters, self.predictor.multiply_adds)
+        cost = format_cost(self.predictor.parameters, self.predictor.multiply_adds, self.ntire_score)
         return format_report(self.results, self.protocol, cost)
 
     def _format_label(self) -> str:

@@ -4,10 +4,12 @@ import math
 from collections.abc import Mapping
 
 from sr.evaluation.profile import format_profile
+from sr.inference.ntire import NTIREScore
 from sr.metric.protocol import Protocol
 from sr.record.result import SetResult
 from sr.runtime.terminal import TABLE_WIDTH, format_table
 
+MAX_VOLUMES = 10  # of each set, in the table
 ARROWS = {"higher": "↑", "lower": "↓"}  # which values of a metric are better
 
 
@@ -16,24 +18,35 @@ def format_report(results: Mapping[str, SetResult], protocol: Protocol, cost: st
     parts = [format_table(_list_main_rows(results), TABLE_WIDTH)]
     if protocol.also and results:
         parts.append(format_table(_list_metric_rows(results, protocol), TABLE_WIDTH))
+    if any(result.per_volume for result in results.values()):
+        parts.append(format_table(_list_volume_rows(results), TABLE_WIDTH))
     if any(result.published for result in results.values()):
         references = {f"{name} {r.published['model']}": (r, r.published) for name, r in results.items() if r.published}
         parts.append(format_table(_list_reference_rows(references, "published", digits=2), TABLE_WIDTH))
     if any(result.against for result in results.values()):
         references = {name: (r, r.against) for name, r in results.items() if r.against}
         parts.append(format_table(_list_reference_rows(references, "against", digits=3), TABLE_WIDTH))
+    if any(result.uncertainty for result in results.values()):
+        parts.append(format_table(_list_uncertainty_rows(results), TABLE_WIDTH))
     parts += [format_profile(name, result.profile) for name, result in results.items() if result.profile]
     parts += [cost] if cost else []
-    notes = _list_notes(results)
+    notes = list_notes(results)
     return "\n\n".join([*parts, *(["\n".join(notes)] if notes else [])])
 
 
-def format_cost(parameters: int | None, multiply_adds: int | None) -> str:
+def format_cost(parameters: int | None, multiply_adds: int | None, ntire_score: NTIREScore | None = None) -> str:
     """Return a line such as `694,404 parameters; multiply-adds for a 1280×720 output: 158.8 G`; empty without a net."""
     if not parameters:
         return ""
     work = f"{multiply_adds / 1e9:,.1f} G" if multiply_adds is not None else "unknown"
-    return f"{parameters:,} parameters; multiply-adds for a 1280×720 output: {work}"
+    line = f"{parameters:,} parameters; multiply-adds for a 1280×720 output: {work}"
+    if ntire_score is None:
+        return line
+    protocol = ntire_score.protocol
+    ratios = ", ".join(
+        f"{name.replace('_', '-')} {protocol[name]:.2f}" for name in ("time", "multiply_adds", "parameters")
+    )
+    return f"{line}\nNTIRE score {ntire_score.value:.2f} ({protocol['baseline']}: 7.39; relative to it {ratios})"
 
 
 def _list_main_rows(results: Mapping[str, SetResult]) -> list[tuple[str, ...]]:
@@ -47,6 +60,17 @@ def _list_main_rows(results: Mapping[str, SetResult]) -> list[tuple[str, ...]]:
     return rows
 
 
+def _list_volume_rows(results: Mapping[str, SetResult]) -> list[tuple[str, ...]]:
+    """Return the values of whole volumes; of many only the first ones, all are in evaluate.json."""
+    rows = [("volume or scene", "parts", "PSNR", "SSIM", "bicubic", "Δ dB")]
+    for name, result in results.items():
+        for volume, values in list(result.per_volume.items())[:MAX_VOLUMES]:
+            psnr, bicubic = values["psnr"], values["bicubic_psnr"]
+            cells = (f"{psnr:.2f}", f"{values['ssim']:.4f}", f"{bicubic:.2f}", _format_difference(psnr - bicubic, 2))
+            rows.append((f"{name}/{volume}", str(values["count"]), *cells))
+    return rows
+
+
 def _list_metric_rows(results: Mapping[str, SetResult], protocol: Protocol) -> list[tuple[str, ...]]:
     """Return the further metrics, with those of bicubic in parentheses."""
     rows = [("set (bicubic)", *(f"{name} {ARROWS[metric.better]}" for name, metric in protocol.also.items()))]
@@ -54,6 +78,21 @@ def _list_metric_rows(results: Mapping[str, SetResult], protocol: Protocol) -> l
         values = [(result.metrics[key], result.bicubic[key]) for key in protocol.also]
         rows.append((name, *(f"{_format_value(value)} ({_format_value(bicubic)})" for value, bicubic in values)))
     return rows
+
+
+def _list_uncertainty_rows(results: Mapping[str, SetResult]) -> list[tuple[str, ...]]:
+    """Return spread and error in levels, their rank correlation, and the share of the error where the spread is largest."""
+    rows = [("uncertainty", "spread", "error", "rank corr.", "top 10 %", "possible", "LR error")]
+    for name, result in results.items():
+        if result.uncertainty:
+            values = result.uncertainty.metrics
+            keys = ("spread", "error", "rank_correlation", "top_share", "best_share", "lr_error")
+            rows.append((name, *(_format_level(values.get(key, math.nan)) for key in keys)))
+    return rows
+
+
+def _format_level(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.2f}"
 
 
 def _list_reference_rows(
@@ -78,7 +117,8 @@ def _list_reference_rows(
     return rows
 
 
-def _list_notes(results: Mapping[str, SetResult]) -> list[str]:
+def list_notes(results: Mapping[str, SetResult]) -> list[str]:
+    """Return the notes about all sets, each with the name of its set."""
     lines = []
     for name, result in results.items():
         cause = (result.published or {}).get("likely_cause")

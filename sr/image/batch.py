@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 
@@ -12,6 +13,7 @@ class Raw(NamedTuple):
     lr: Tensor | None = None  # [B, C, h, w], in the same depth; None: made from `hr` on the device
     gray: bool = False  # True if the file of a whole image has one channel, which is repeated here
     seed: int | None = None  # of the random degradation of a training batch, 0…2⁶³-1; None: images for evaluation
+    valid: Tensor | None = None  # False where HR of a whole image has no data, bool [B, 1, H, W]; None: data everywhere
 
 
 class Pair(NamedTuple):
@@ -22,7 +24,7 @@ class Pair(NamedTuple):
     """
 
     lr: Tensor  # [B, C, h, w]
-    hr: Tensor  # [B, C, s·h, s·w]
+    hr: Tensor  # [B, C, s·h, s·w]; nan where an image for evaluation has no data
 
 
 class MetricInput(NamedTuple):
@@ -34,3 +36,13 @@ class MetricInput(NamedTuple):
     sr: Tensor  # the result rounded to the protocol's depth, in 0…1, not cropped [B, C, H, W]
     hr: Tensor  # the reference, likewise
     lr: Tensor  # the net's input in 0…1 [B, C, h, w]; float64: not rounded to 8 bits
+    valid: Tensor | None = None  # False where there is no data, bool [B, 1, H-2b, W-2b]; None: there is data everywhere
+
+
+def stack_images(items: list[Raw]) -> Raw:
+    """Stack images of one size to a batch, `[B, C, H, W]`."""
+    lr, valid = (
+        torch.stack([getattr(item, layer) for item in items]) if getattr(items[0], layer) is not None else None
+        for layer in ("lr", "valid")
+    )
+    return Raw(torch.stack([item.hr for item in items]), lr, gray=all(item.gray for item in items), valid=valid)

@@ -15,6 +15,7 @@ GRAY_WEIGHTS = (0.2989, 0.5870, 0.1140)
 # MATLAB's rgb2ycbcr: rows Y, Cb, Cr for RGB in 0…1, result in 8-bit levels.
 YCBCR_MATRIX = ((65.481, 128.553, 24.966), (-37.797, -74.203, 112.0), (112.0, -93.786, -18.214))
 YCBCR_OFFSET = (16.0, 128.0, 128.0)
+RGB_MATRIX = tuple(map(tuple, torch.linalg.inv(torch.tensor(YCBCR_MATRIX, dtype=torch.float64)).tolist()))
 
 
 def rgb_to_luma(rgb: Tensor) -> Tensor:
@@ -29,8 +30,7 @@ def rgb_to_ycbcr(rgb: Tensor) -> Tensor:
 
 def ycbcr_to_rgb(ycbcr: Tensor) -> Tensor:
     """Invert `rgb_to_ycbcr`; the result may leave 0…1 where the input is out of gamut."""
-    inverse = torch.linalg.inv(torch.tensor(YCBCR_MATRIX, dtype=torch.float64)).to(ycbcr)
-    return _multiply(inverse, ycbcr * 255 - _to_tensor(YCBCR_OFFSET, ycbcr)[:, None, None])
+    return _multiply(_to_tensor(RGB_MATRIX, ycbcr), ycbcr * 255 - _to_tensor(YCBCR_OFFSET, ycbcr)[:, None, None])
 
 
 def rgb_to_gray(rgb: Tensor) -> Tensor:

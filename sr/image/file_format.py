@@ -35,6 +35,9 @@ class Header(NamedTuple):
     dtype: torch.dtype = torch.uint8  # of the pixels as they are read: uint8, uint16, float32
     black: float = 0.0  # the value that becomes 0, and that which becomes 1, in a network's input
     white: float = 255.0
+    is_limited: bool = True  # integers of a result are within black…white; False: only their type limits them
+    grows: tuple[bool, bool] = (True, True)  # height, width: False if a result has the source's
+    has_mask: bool = False  # `Frame.valid` states which samples are data
 
     @property
     def pixel_bytes(self) -> int:
@@ -62,6 +65,8 @@ class Frame(NamedTuple):
 
     pixels: Tensor  # [channels, H, W] in the header's dtype
     alpha: Tensor | None = None  # [1, H, W], likewise
+    # bool [1 or channels, H, W], of a file with a mask: False where a sample is no data but an estimate from its neighbors.
+    valid: Tensor | None = None
 
 
 class ImageFile(ABC):
@@ -70,6 +75,11 @@ class ImageFile(ABC):
     header: Header
     metadata: Metadata
     has_palette: bool = False  # True: the colors are those of a palette
+    display: tuple[float, float] | None = (
+        None  # the pixel values that a viewer shows black and white; None: the header's
+    )
+    notes: tuple[str, ...] = ()  # what a user should know of how it is read
+    middle: int = 0  # the number of the frame that represents the file in a preview
     is_windowed: bool = False  # True: `read` of a window decodes hardly more than it; False: the whole frame at first
 
     @abstractmethod
@@ -93,6 +103,9 @@ class ImageWriter(ABC):
     """A file that is written from top to bottom, frame after frame."""
 
     is_streaming: bool = False  # True: rows are encoded as they come; False: the whole frame is held until its end
+    held_bytes: int = 0  # that it needs if it is streaming, but for some rows
+    frames_done: int = 0  # frames that a process that was stopped has encoded: the first one to be written is the next
+    notes: tuple[str, ...] = ()  # what a user should know of how it is written, complete after `close`
 
     @abstractmethod
     def write(self, frame: Frame) -> None:
@@ -102,12 +115,38 @@ class ImageWriter(ABC):
     def close(self) -> None:
         """Complete the file after the last row. It is not called after an error."""
 
+    def discard(self) -> None:  # noqa: B027
+        """Remove what is left next to the file for the next start, after an error that would come again."""
+
+    def suspend(self) -> None:  # noqa: B027
+        """Release what is held, after an error that need not come again; `frames_done` is for the next start."""
+
 
 class WriteOptions(NamedTuple):
     """Options of `FileFormat.create`."""
 
     quality: int | None = None  # 1…100 of lossy formats; None: the format's default
     lossless: bool = False  # of formats that have both
+    process: str = ""  # what makes the result: `x2 by small_x2`
+    identity: str = ""  # a digest of the network and all options: results of one series have one
+    suffix: str = ""  # of the result's name, such as .nii.gz; the path that is written has another one
+    codec: str | None = None  # of a video: h264, hevc …; None: that of its source
+    crf: int | None = None  # of a video, 0…63, lower is better; None: the codec's default
+    unfinished: Path | None = None  # a file for what a process that is stopped leaves to the next one; None: nothing
+
+
+class ReadOptions(NamedTuple):
+    """Options of `FileFormat.open`, and of sr.predict: what of a file is the image."""
+
+    bands: tuple[int, ...] | None = None  # their numbers, from 1, in the order of the channels; None: all
+    axis: str | None = (
+        None  # of a volume: the axis across which slices are thick, along which it is upscaled; None: in plane
+    )
+
+    range: tuple[float, float] | str | None = None  # values that become 0…1, or `window`: those that a viewer shows
+
+
+READ_ALL = ReadOptions()
 
 
 class FileFormat(ABC):
@@ -119,9 +158,14 @@ class FileFormat(ABC):
     can_write: bool = True
     has_quality: bool = False  # it is lossy: `WriteOptions.quality` changes the result
     held: tuple[str, ...] = ()  # the fields of `Metadata` that it writes; of `texts` maybe only the `comment`
+    reads_gzip: bool = False  # files that are compressed by gzip are opened as well
+    is_native: bool = False  # it is written of images of this format, or of its `family`, only, with their depth
+    holds_mask: bool = False  # `Frame.valid` is written; in other formats samples without data are black
+    family: tuple[str, ...] = ()  # names of the formats that it shares the contents with, as video files do
+    read_options: tuple[str, ...] = ()  # the fields of `ReadOptions` that it takes; `open` gets no others
 
     @abstractmethod
-    def open(self, path: Path) -> ImageFile:
+    def open(self, path: Path, options: ReadOptions = READ_ALL) -> ImageFile:
         """Read the header of a file of this format. Raise `UserError` if it is damaged or its pixels are not read."""
 
     @abstractmethod

@@ -7,7 +7,7 @@ from itertools import filterfalse, islice
 from pathlib import Path
 from typing import NamedTuple
 
-from sr.image.formats import FORMATS, KINDS_BY_SUFFIX, SUFFIXES, FileKind, identify_kind, read_suffix
+from sr.image.formats import FORMATS, KINDS_BY_SUFFIX, SUFFIXES, VIDEOS, FileKind, identify_kind, read_suffix
 from sr.runtime.error import UserError
 from sr.runtime.terminal import print_note
 
@@ -80,8 +80,16 @@ def list_images(folder: Path, key: str, is_complete: bool = False) -> list[Path]
 
 
 def is_image_name(path: Path) -> bool:
-    """Return whether a file has the suffix of a format that is read."""
-    return path.suffix.lower() in SUFFIXES
+    """Return whether a file has the suffix of a format of images that is read."""
+    return read_suffix(path) in SUFFIXES
+
+
+def is_image_file(path: Path) -> bool:
+    """Return whether a file has the suffix of an image or a video, or is DICOM, which often has none, or a number."""
+    if is_image_name(path) or KINDS_BY_SUFFIX.get(read_suffix(path)) in VIDEOS:
+        return True
+    kind = None if read_suffix(path) in KINDS_BY_SUFFIX else identify_kind(path)
+    return kind is not None and kind.name == "DICOM"
 
 
 def _explain_empty(listing: FolderListing) -> str:
@@ -89,7 +97,10 @@ def _explain_empty(listing: FolderListing) -> str:
     left_out = listing.describe_left_out()
     kinds = {kind.name: kind for kind in listing.find_unread_kinds().values() if kind}
     advice = [f"sr does not read {kind.name} yet: {kind.advice}" for kind in kinds.values() if not kind.is_read]
-    advice += ["rename files of a format that is read"] * any(kind.is_read for kind in kinds.values())
+    advice += ["rename files of a format that is read"] * any(
+        k.is_read and k.name not in VIDEOS for k in kinds.values()
+    )
+    advice += ["a video is no set of images: save its frames as PNG"] * any(name in VIDEOS for name in kinds)
     advice += ["name the subfolder that holds the images"] * (describe_images(listing.folders) != "0 images")
     return "; ".join([reason, *([left_out] if left_out else []), *advice[:3]])
 

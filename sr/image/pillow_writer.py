@@ -10,7 +10,17 @@ from PIL import Image
 
 from sr.image.damage import report_damage
 from sr.image.exif import resize_exif, resize_xmp
-from sr.image.file_format import FileFormat, Frame, Header, ImageFile, ImageWriter, Metadata, WriteOptions
+from sr.image.file_format import (
+    READ_ALL,
+    FileFormat,
+    Frame,
+    Header,
+    ImageFile,
+    ImageWriter,
+    Metadata,
+    ReadOptions,
+    WriteOptions,
+)
 from sr.image.pillow_file import PillowFile, open_pillow
 from sr.runtime.error import UserError
 
@@ -24,7 +34,7 @@ class PillowFormat(FileFormat):
     has_alpha = True
     has_frames = False
 
-    def open(self, path: Path) -> ImageFile:
+    def open(self, path: Path, options: ReadOptions = READ_ALL) -> ImageFile:
         """Read the header of a file of this format. Raise `UserError` if it is damaged or its pixels are not read."""
         image = open_pillow(path, self.name, *self.decoders)
         with contextlib.ExitStack() as stack, report_damage(path):

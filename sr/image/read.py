@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from sr.image.damage import ADVICE, UnsupportedImageError, report_damage
-from sr.image.file_format import Header, ImageFile
+from sr.image.file_format import READ_ALL, Header, ImageFile, ReadOptions
 from sr.image.formats import find_format, identify_kind
 from sr.image.levels import WHITE
 from sr.runtime.error import UserError
@@ -27,10 +27,11 @@ class DecodedImage(NamedTuple):
     alpha: Tensor | None  # [1, H, W], likewise
 
 
-def open_image_file(path: Path) -> ImageFile:
+def open_image_file(path: Path, options: ReadOptions = READ_ALL) -> ImageFile:
     """Open an image file of any format that is read; its pixels are not decoded yet.
 
-    Raises `UserError`, which names the file, if it is missing, damaged, no image, or of a format that is not read.
+    Raises `UserError`, which names the file, if it is missing, damaged, no image, of a format that is not read, or of one that
+    does not have what an option chooses from.
     """
     special = describe_special_file(path)
     if special:
@@ -42,15 +43,19 @@ def open_image_file(path: Path) -> ImageFile:
         raise UserError(f"{path}: this is not an image, whatever its name says; {ADVICE}")
     if not kind.is_read:
         raise UnsupportedImageError(f"{path}: this is {kind.title}; sr does not read {kind.name} yet: {kind.advice}")
+    file_format = find_format(kind.name)
     with path.open("rb") as file:
-        if file.read(2) == GZIP:
+        if file.read(2) == GZIP and not file_format.reads_gzip:
             raise UnsupportedImageError(f"{path}: this is {kind.title} that is compressed by gzip; unpack it first")
-    return find_format(kind.name).open(path)
+    for name, value in options._asdict().items():
+        if value is not None and name not in file_format.read_options:
+            raise UserError(f"{path}: {name} is not an option of {kind.name} files; leave it out, or this file")
+    return file_format.open(path, options)
 
 
-def probe(path: Path) -> Header:
+def probe(path: Path, options: ReadOptions = READ_ALL) -> Header:
     """Read an image's header without decoding the pixels. Raises as `open_image_file`."""
-    with open_image_file(path) as file:
+    with open_image_file(path, options) as file:
         return file.header
 
 
@@ -77,7 +82,7 @@ def read_image(path: Path, dtypes: Sequence[torch.dtype] = (torch.uint8,)) -> De
                 "8-bit gray or RGB (uint8)" if len(dtypes) == 1 else "gray or RGB of 8 or 16 bits (uint8, uint16)"
             )
             raise UnsupportedImageError(f"{path}: {found}, expected {expected}; convert it first")
-        return DecodedImage(*file.read())
+        return DecodedImage(*file.read()[:2])
 
 
 def read_levels(path: Path) -> Tensor:

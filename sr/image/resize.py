@@ -13,8 +13,10 @@ from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.compiler import is_exporting
 
 from sr.image.levels import WHITE
+from sr.image.resize_graph import upscale_by_taps
 from sr.runtime.error import UserError
 from sr.runtime.parallel import use_one_thread
 from sr.runtime.precision import is_full_precision
@@ -55,6 +57,8 @@ def imresize(
         raise UserError(f"border={border}: expected mirror or replicate")
     if (scale is None) == (size is None):
         raise UserError("imresize: expected either scale= or size=, not both")
+    if is_exporting() and isinstance(scale, int) and border == "mirror":
+        return _upscale_in_graph(image, scale)
     in_size = image.shape[-2:]
     factors = (scale, scale) if scale else (size[0] / in_size[0], size[1] / in_size[1])
     out_size = size or tuple(math.ceil(scale * n) for n in in_size)
@@ -101,6 +105,13 @@ def upscale_bicubic(lr: Tensor, scale: int) -> Tensor:
         return imresize(lr, scale)
     levels = (lr * 255 + 0.5).clamp(0, 255).to(torch.uint8)
     return imresize(levels, scale).to(lr.dtype) / 255
+
+
+def _upscale_in_graph(image: Tensor, scale: int) -> Tensor:
+    """Upscale for a graph that `torch.export` traces: float64 where levels are rounded, as they are otherwise."""
+    if image.dtype not in WHITE:
+        return upscale_by_taps(image, scale)
+    return upscale_by_taps(image.double(), scale, WHITE[image.dtype]).to(image.dtype)
 
 
 def _resize_levels(image: Tensor, passes: list[tuple[int, Pass]]) -> Tensor:

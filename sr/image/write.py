@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from sr.runtime.error import UserError
+from sr.runtime.error import DiskError
 
 
 def to_uint8(image: Tensor) -> Tensor:
@@ -39,7 +39,7 @@ def write_atomically(path: Path) -> Iterator[Path]:
         yield temporary
         temporary.replace(path)
     except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from None
+        raise DiskError(f"{path}: cannot be written ({error.strerror or error})") from None
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)

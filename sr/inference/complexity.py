@@ -11,7 +11,6 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 MAX_SUMMARY_PARTS = 12  # modules of a net that get a line each, at most
 OUTPUT_SIZE = (720, 1280)  # height and width of the output for which the papers count multiply-adds
@@ -22,13 +21,18 @@ def count_parameters(net: nn.Module) -> int:
     return sum(p.numel() for p in net.parameters())
 
 
-def count_multiply_adds(net: nn.Module, channels: int, scale: int) -> int | None:
+def count_multiply_adds(
+    net: nn.Module, channels: int, scale: int, lr_size: tuple[int, int] | None = None
+) -> int | None:
     """Return the multiply-adds of convolutions, linear layers and matrix products for one 1280×720 *output*.
 
-    This is what the tables report since CARN (2018). Only shapes are computed, on the meta device; None for a net that
-    cannot run there.
+    This is what the tables report since CARN (2018); `lr_size` is the height and width of another LR image instead. Only
+    shapes are computed, on the meta device; None for a net that cannot run there.
     """
-    lr = torch.empty(1, channels, *(math.ceil(n / scale) for n in OUTPUT_SIZE), device="meta")
+    from torch.utils.flop_counter import FlopCounterMode  # imports torch._dynamo, which takes a second
+
+    height, width = lr_size or (math.ceil(n / scale) for n in OUTPUT_SIZE)
+    lr = torch.empty(1, channels, height, width, device="meta")
     counter = FlopCounterMode(display=False)
     try:
         meta_net = copy.deepcopy(net).to("meta")
@@ -71,6 +75,7 @@ class Meter:
         self.device = device
         self.seconds: list[float] = []
         self.peak = 0  # the most bytes that a call needed beyond those in use before it; 0 where it cannot be read
+        self._largest = 0  # pixels of the largest image so far
 
     @property
     def milliseconds(self) -> float:
@@ -78,15 +83,22 @@ class Meter:
         return 1000 * statistics.median(self.seconds[1:] or self.seconds or [math.nan])
 
     @contextlib.contextmanager
-    def measure_call(self, count: int = 1) -> Iterator[None]:
-        """Measure the block, one call that upscales `count` images."""
-        bytes_before = self._reset_peak()
+    def measure_call(self, count: int = 1, pixels: int | None = None) -> Iterator[None]:
+        """Measure the block, one call that upscales `count` images.
+
+        On a CPU the peak is that of the largest image: of a call with no more `pixels` than one before only the time is
+        measured, because all freed memory has to be returned to the system first, and provided again by it.
+        """
+        with_peak = self.device.type == "cuda" or pixels is None or pixels > self._largest
+        self._largest = max(self._largest, pixels or 0)
+        bytes_before = self._reset_peak() if with_peak else 0
         start = time.perf_counter()
         yield
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         self.seconds.append((time.perf_counter() - start) / count)
-        self.peak = max(self.peak, (self._read_peak() - bytes_before) // count)
+        if with_peak:
+            self.peak = max(self.peak, (self._read_peak() - bytes_before) // count)
 
     def _reset_peak(self) -> int:
         """Reset the device's or the process's peak; return the bytes in use now."""

@@ -1,6 +1,7 @@
 """Measure the memory that a net needs, and choose the tiles that fit into what there is."""
 
 import weakref
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -8,17 +9,26 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
-from sr.inference.strip import MIN_TILE, Tiling
-from sr.inference.tile import DEFAULT_MARGIN, MAX_MARGIN
-from sr.inference.upscale import LARGE_IMAGE_TILE, MAX_UNTILED_PIXELS
+from sr.inference.strip import MIN_TILE
+from sr.inference.tile import (
+    LARGE_IMAGE_TILE,
+    MAX_UNTILED_PIXELS,
+    WIDE_MARGIN,
+    WIDE_TILE,
+    Tiling,
+    choose_margin,
+    divide_image,
+)
 from sr.runtime.error import UserError
 from sr.runtime.terminal import format_bytes
 
-MAX_EXACT_MARGIN = 160  # LR pixels; nets that see further (RRDB: 349) get MAX_MARGIN, since tiles would be all margin
 PROBE_SIDE = 40  # LR pixels
 RESERVE = 2.2  # measured: 1.1 (ESPCN) to 2.2 (IMDN); libraries copy activations into layouts of their own
-SIDES = (768, 512, 384, 256, 192, 128, 96, 64, 48, 32, MIN_TILE)  # LR pixels, of tiles that are chosen
-LARGE_MARGIN = 64  # LR pixels, from which on larger tiles are worth their memory
+# LR pixels, of tiles that are chosen.
+SIDES = (WIDE_TILE, LARGE_IMAGE_TILE, 384, 256, 192, 128, 96, 64, 48, 32, MIN_TILE)
+MODERATE_BYTES = 2e9  # in main memory, of a tile; a larger one is only taken if a smaller one needs much more time
+MODERATE_CLIP_BYTES = 2e8  # likewise, of a video's frame, whose encoder needs memory as well
+MAX_WORK = 1.1  # ratio of the pixels that the net upscales, margins included
 
 _measured: "weakref.WeakKeyDictionary[nn.Module, float]" = weakref.WeakKeyDictionary()
 
@@ -26,22 +36,16 @@ _measured: "weakref.WeakKeyDictionary[nn.Module, float]" = weakref.WeakKeyDictio
 class Needs(NamedTuple):
     """The bytes that an image needs in main memory in addition to the net."""
 
-    whole: int  # of what is held of the whole image: a decoder's frame, an encoder's
+    source: int  # of the whole source, if a decoder's frame is held; otherwise 0
+    result: int  # of the whole result, if an encoder holds it; otherwise 0
     row: int  # for each row of a strip: pixels of the source and of the result
+    is_small: bool = False  # True: the image is held as a whole in every format
+    is_clip: bool = False  # True: it has many frames, of which an encoder holds some
 
-
-def choose_margin(net: nn.Module, overlap: int | None) -> tuple[int, int]:
-    """Return the margin of tiles and the width of blending, in LR pixels.
-
-    A net with a finite receptive field needs half of it, and no blending; tiles then equal the whole image. `overlap`
-    replaces the margin.
-    """
-    field = getattr(net, "receptive_field", None)
-    if field is None or getattr(net, "depends_on_size", False):
-        margin = DEFAULT_MARGIN if overlap is None else overlap
-        return margin, margin // 2
-    reach = field // 2
-    return (reach if reach <= MAX_EXACT_MARGIN else MAX_MARGIN) if overlap is None else overlap, 0
+    @property
+    def whole(self) -> int:
+        """The bytes of what is held of the image as a whole."""
+        return self.source + self.result
 
 
 def choose_tiling(
@@ -49,13 +53,15 @@ def choose_tiling(
 ) -> Tiling:
     """Return how an image of `size` (h, w) is divided, so that about `budget` bytes of main memory suffice.
 
-    `tile` is the option: null takes the whole image up to 2²⁰ LR pixels and tiles of 512 above that, or smaller ones if
+    `tile` is the option: null takes the whole image up to 2²⁰ LR pixels and tiles of 512 or 768 above that, or smaller ones if
     memory is short. Raises `UserError`, which begins with `name`, if the image cannot be processed within the budget.
     """
+    if tile is not None:
+        if needs.whole > budget:  # a smaller tile would not help
+            raise UserError(describe_shortage(name, budget, needs))
+        return divide_image(net, size, tile, overlap)
     margin, blend = choose_margin(net, overlap)
     h, w = size
-    if tile is not None:
-        return Tiling(min(tile, h), min(tile, w), margin, min(blend, tile // 2))
     free, channels, weight = budget - needs.whole, net.channels, next(net.parameters(), None)
     device = torch.device("cpu") if weight is None else weight.device
     per_pixel = RESERVE * measure_net_bytes(net, channels)
@@ -70,22 +76,48 @@ def choose_tiling(
         return tile_bytes <= device_bytes and strip_bytes <= free
 
     if h * w <= MAX_UNTILED_PIXELS and fits(h, w):
-        return Tiling(h, w, margin, blend)
-    first = 0 if margin > LARGE_MARGIN and not blend else SIDES.index(LARGE_IMAGE_TILE)
-    for side in SIDES[first:]:
+        side = find_side_of_clip(margin, per_pixel, (h, w)) if needs.is_clip and not blend else max(size)
+        return Tiling(min(side, h), min(side, w), margin, blend)
+    first = 0 if margin > WIDE_MARGIN and not blend else SIDES.index(LARGE_IMAGE_TILE)
+    sides = SIDES[first:] if device.type != "cpu" else skip_large_sides(SIDES[first:], margin, per_pixel)
+    for side in sides:
         for height in (side, side // 2, side // 4):
             if height >= min(MIN_TILE, side) and fits(height, side):
                 return Tiling(min(height, h), min(side, w), margin, min(blend, height // 2))
     raise UserError(describe_shortage(name, budget, needs))
 
 
+def find_side_of_clip(margin: int, per_pixel: float, size: tuple[int, int]) -> int:
+    """Return the side of the tiles of a video's frames: the largest that is moderate; the whole, if that is much more work."""
+    if per_pixel * size[0] * size[1] <= MODERATE_CLIP_BYTES:
+        return max(size)
+    for side in SIDES:
+        work = (1 + 2 * margin / side) ** 2  # for each LR pixel, compared with the whole frame
+        if side < max(size) and work <= MAX_WORK and per_pixel * work * side**2 <= MODERATE_CLIP_BYTES:
+            return side
+    return max(size)
+
+
+def skip_large_sides(sides: Sequence[int], margin: int, per_pixel: float) -> Sequence[int]:
+    """Return the sides from the first one on that needs `MODERATE_BYTES` at most; all, if it makes `MAX_WORK` of the work."""
+    work = [(1 + 2 * margin / side) ** 2 for side in sides]  # for each LR pixel
+    for k, side in enumerate(sides):
+        if work[k] <= MAX_WORK * work[0] and per_pixel * work[k] * side**2 <= MODERATE_BYTES:
+            return sides[k:]
+    return sides
+
+
 def describe_shortage(name: str, budget: int, needs: Needs) -> str:
     """Return the error for an image that does not fit."""
-    if needs.whole > budget // 2:
+    if needs.whole > max(budget, 0) // 2:
+        advice = []
+        if needs.source and not needs.is_small:
+            advice.append("save it as TIFF before, which is read in strips, ")
+        if needs.result and not needs.is_small:
+            advice.append("write format=png or tiff, which need no whole image, ")
         return (
             f"{name}: does not fit in memory: {format_bytes(needs.whole)} for the image as a whole, and "
-            f"{format_bytes(max(budget, 0))} are free for it; write format=png or tiff, which need no whole image, read a TIFF "
-            "or PNG, or allow more by memory="
+            f"{format_bytes(max(budget, 0))} are free for it; {''.join(advice)}{'or ' if advice else ''}allow more by memory="
         )
     return (
         f"{name}: this net does not fit in memory, of which {format_bytes(max(budget, 0))} are free for it; allow more by "
@@ -120,6 +152,11 @@ class TensorMeter(TorchDispatchMode):
         super().__init__()
         self.peak = self._bytes = 0
         self._seen: set[int] = set()  # addresses of the storages that are counted
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Return False, or PyTorch imports torch._dynamo, a second, to exclude `__torch_dispatch__` from compiled code."""
+        return False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Count the storages of an operation's results."""

@@ -5,8 +5,9 @@ import gc
 from collections.abc import Iterator
 
 import torch
+from torch import nn
 
-from sr.inference.upscale import choose_tile
+from sr.inference.tile import choose_tile
 from sr.runtime.error import UserError
 
 FEWER_METRICS = "evaluate fewer metrics: metric/also=[]"  # LPIPS and DISTS run VGG on whole images
@@ -32,9 +33,9 @@ def report_out_of_memory(image: str, advice: str) -> Iterator[None]:
         raise UserError(f"{image} does not fit in memory; {advice}") from None
 
 
-def advise_tile(size: tuple[int, int], tile: int | None) -> str:
+def advise_tile(net: nn.Module, size: tuple[int, int], tile: int | None) -> str:
     """Return what to do if a net does not fit in memory with LR of `size` (h, w) and the option `tile`."""
-    side = min(choose_tile(size, tile) or max(size), max(size))
+    side = min(choose_tile(net, size, tile) or max(size), max(size))
     if side > SMALL_TILE:
         return f"say tile={min(USUAL_TILE, max(SMALL_TILE, side // 2))}, or less"
     return f"this net needs more than there is for {side}×{side} LR pixels already: choose a smaller net"

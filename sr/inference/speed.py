@@ -24,7 +24,8 @@ def measure_speed(net: nn.Module, color: str, device: torch.device) -> tuple[flo
     net = net.to(device, memory_format=torch.contiguous_format).eval()
     generator = torch.Generator().manual_seed(0)
     lr_size = [math.ceil(n / net.scale) for n in OUTPUT_SIZE]
-    lr = torch.rand(1, 1 if color == "gray" else 3, *lr_size, generator=generator).to(device)
+    channels = {"gray": 1, "bands": getattr(net, "channels", 3)}.get(color, 3)
+    lr = torch.rand(1, channels, *lr_size, generator=generator).to(device)
     meter, start = Meter(device), time.perf_counter()
     while len(meter.seconds) < WARM_UP_CALLS + MIN_CALLS or (
         len(meter.seconds) < WARM_UP_CALLS + MAX_CALLS and time.perf_counter() - start < SECONDS

@@ -14,20 +14,15 @@ from sr.image.color import rgb_to_ycbcr, ycbcr_to_rgb
 from sr.image.resize import imresize_rows
 from sr.inference.ensemble import apply_self_ensemble
 from sr.inference.memory import is_out_of_memory, release_memory
-from sr.inference.tile import ALIGNMENT, Part
+from sr.inference.tile import ALIGNMENT, Part, Tiling
+from sr.runtime import malloc
 from sr.runtime.precision import use_full_precision
 
 BICUBIC_REACH = 4  # LR pixels that bicubic upscaling of chroma and alpha depends on, to each side, and a spare one
+MANY_TILES = (
+    4  # in a strip: IMDN ×4 on 12 megapixels takes 2 % longer, and its peak memory does not grow with each strip
+)
 MIN_TILE = 16  # LR pixels; a tile of this size is not divided if memory is short
-
-
-class Tiling(NamedTuple):
-    """Division of an image into tiles; all in LR pixels."""
-
-    height: int  # of a tile, and of a strip
-    width: int
-    margin: int  # that is upscaled with a tile, on each side
-    blend: int = 0  # pixels to each side of a seam, within the margin, over which two tiles are blended; 0: cropped
 
 
 class Strip(NamedTuple):
@@ -39,10 +34,13 @@ class Strip(NamedTuple):
 
 
 class StripUpscaler:
-    """Upscales images with one net. `limit` is the side of the largest tile that memory has sufficed for."""
+    """Upscales images with one net. `limit` is the side of the largest tile that memory has sufficed for.
 
-    def __init__(self, net: nn.Module, color: str, ensemble: bool, tiling: Tiling) -> None:
-        self.net, self.color, self.ensemble, self.tiling = net, color, ensemble, tiling
+    If memory is short, tiles are divided, unless `is_divisible` is False.
+    """
+
+    def __init__(self, net: nn.Module, color: str, ensemble: bool, tiling: Tiling, is_divisible: bool = True) -> None:
+        self.net, self.color, self.ensemble, self.tiling, self.is_divisible = net, color, ensemble, tiling, is_divisible
         self.limit: int | None = None
         self._weight = next(net.parameters(), None)
         self._below: Tensor | None = None  # rows of the last strip that wait for the next one
@@ -81,16 +79,23 @@ class StripUpscaler:
         if self.tiling.blend and (self.tiling.height < h or self.tiling.width < w):
             yield self._blend_tiles(lr, strip, size)
             return
+        self._return_memory(strip, w)
         for left in range(0, w, self.tiling.width):
             columns = range(left, min(left + self.tiling.width, w))
             sr = self._upscale_window(lr, strip.rows.start, range(strip.top, strip.bottom), columns, size)
             yield Part(slice(s * strip.top, s * strip.bottom), slice(s * left, s * columns.stop), sr)
+
+    def _return_memory(self, strip: Strip, width: int) -> None:
+        """Return freed memory to the system before each strip of many tiles; after a single tile it would take longer."""
+        if strip.top and width >= MANY_TILES * self.tiling.width:
+            malloc.return_freed_memory()
 
     def _blend_tiles(self, lr: Tensor, strip: Strip, size: tuple[int, int]) -> Part:
         """Return all complete rows: tiles reach beyond the seams, where the weight of one falls as the other's rises."""
         s, (h, w), b = self.net.scale, size, self.tiling.blend
         rows = range(max(0, strip.top - b), min(h, strip.bottom + b))
         blended: Tensor | None = None
+        self._return_memory(strip, w)
         for left in range(0, w, self.tiling.width):
             right = min(left + self.tiling.width, w)
             columns = range(max(0, left - b), min(w, right + b))
@@ -114,7 +119,7 @@ class StripUpscaler:
             try:
                 return self._upscale_tile(lr, first, rows, columns, size)
             except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error) or side <= MIN_TILE:
+                if not (self.is_divisible and is_out_of_memory(error)) or side <= MIN_TILE:
                     raise
             release_memory()
             self.limit = side // 2

@@ -1,15 +1,21 @@
-"""Upscale an image in overlapping tiles."""
+"""Tiles: their size, the margin that each is upscaled with, and how their results are joined."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 Upscaler = Callable[[Tensor], Tensor]  # [B, C, h, w] -> [B, C, s·h, s·w]
 
 # All in LR pixels.
-MAX_MARGIN = 64  # pixels further away have hardly any weight
+MAX_UNTILED_PIXELS = 1 << 20  # of the largest image that is upscaled whole: DIV2K's at ×2 have 0.8 million
+LARGE_IMAGE_TILE = 512  # for larger images
+WIDE_TILE = 768  # likewise, of nets whose margin is wider than WIDE_MARGIN: less of the work is margin
+WIDE_MARGIN = 64
+MAX_MARGIN = (
+    128  # measured with realesrgan_x4plus (reach 174): what is further away changes 0.0005 levels, as rounding does
+)
 DEFAULT_MARGIN = 32  # for a net whose receptive field is the whole image, or not declared
 ALIGNMENT = 8  # a tile with its margin starts at a multiple of it, as attention windows, cells and pooling do
 
@@ -22,34 +28,46 @@ class Part(NamedTuple):
     pixels: Tensor  # [B, C, rows, columns]
 
 
-def compute_margin(net: Upscaler) -> int:
-    """Return the margin that a tile needs on each side, in LR pixels: half the receptive field, at most MAX_MARGIN."""
-    receptive_field = getattr(net, "receptive_field", None)
-    return DEFAULT_MARGIN if receptive_field is None else min(receptive_field // 2, MAX_MARGIN)
+class Tiling(NamedTuple):
+    """Division of an image into tiles; all in LR pixels."""
+
+    height: int  # of a tile, and of a strip
+    width: int
+    margin: int  # that is upscaled with a tile, on each side
+    blend: int = 0  # pixels to each side of a seam, within the margin, over which two tiles are blended; 0: cropped
 
 
-def iterate_tiles(net: Upscaler, lr: Tensor, scale: int, tile: int, overlap: int | None = None) -> Iterator[Part]:
-    """Upscale `lr` `[B, C, h, w]` in tiles of `tile`×`tile` LR pixels, and yield them one after another.
+def choose_margin(net: nn.Module, overlap: int | None = None) -> tuple[int, int]:
+    """Return the margin of tiles and the width of blending, in LR pixels.
 
-    Each tile is upscaled with a margin of `overlap` LR pixels, which is cropped from the result; None takes
-    `compute_margin(net)`. The result equals that of the whole image if the net's receptive field ends within the margin;
-    otherwise it is close to it, and also where a net's grid depends on the size of the image (RFDN's attention, SAFMN's
-    pooling).
+    A net with a finite receptive field needs half of it, at most `MAX_MARGIN`, and no blending; tiles then equal the whole
+    image. `overlap` replaces the margin.
     """
-    overlap = compute_margin(net) if overlap is None else overlap
-    h, w = lr.shape[-2:]
-    for top in range(0, h, tile):
-        for left in range(0, w, tile):
-            bottom, right = min(top + tile, h), min(left + tile, w)
-            y, x = (max(0, n - overlap) // ALIGNMENT * ALIGNMENT for n in (top, left))
-            sr = net(lr[..., y : bottom + overlap, x : right + overlap])
-            rows, columns = slice(scale * top, scale * bottom), slice(scale * left, scale * right)
-            yield Part(rows, columns, _crop(sr, scale * (top - y), scale * (left - x), rows, columns))
+    field = getattr(net, "receptive_field", None)
+    if field is None or getattr(net, "depends_on_size", False):
+        margin = DEFAULT_MARGIN if overlap is None else overlap
+        return margin, margin // 2
+    return (min(field // 2, MAX_MARGIN) if overlap is None else overlap), 0
 
 
-def upscale_tiled(net: Upscaler, lr: Tensor, scale: int, tile: int, overlap: int | None = None) -> Tensor:
-    """Return the image of `iterate_tiles`, `[B, C, s·h, s·w]`."""
-    return join_parts(iterate_tiles(net, lr, scale, tile, overlap), (scale * lr.shape[-2], scale * lr.shape[-1]))
+def choose_tile(net: nn.Module, size: tuple[int, int], tile: int | None) -> int | None:
+    """Return the side of the tiles in which LR of `size` (h, w) is upscaled, in LR pixels; None: it is upscaled whole.
+
+    `tile` is the option: null takes tiles of 512 or 768 for an image of over 2²⁰ LR pixels. A tile larger than the image is
+    none.
+    """
+    if tile is None:
+        margin, blend = choose_margin(net)
+        side = WIDE_TILE if margin > WIDE_MARGIN and not blend else LARGE_IMAGE_TILE
+        return side if size[0] * size[1] > MAX_UNTILED_PIXELS else None
+    return tile if tile < max(size) else None
+
+
+def divide_image(net: nn.Module, size: tuple[int, int], tile: int | None, overlap: int | None = None) -> Tiling:
+    """Return the tiling of an image of `size` (h, w) with tiles of `choose_tile`, however much memory there is."""
+    side = choose_tile(net, size, tile) or max(size)
+    margin, blend = choose_margin(net, overlap)
+    return Tiling(min(side, size[0]), min(side, size[1]), margin, min(blend, side // 2))
 
 
 def join_parts(
@@ -65,7 +83,3 @@ def join_parts(
             image = torch.empty(shape, dtype=pixels.dtype, device=pixels.device, memory_format=memory_format)
         image[..., rows, columns] = pixels
     return image
-
-
-def _crop(sr: Tensor, top: int, left: int, rows: slice, columns: slice) -> Tensor:
-    return sr[..., top : top + rows.stop - rows.start, left : left + columns.stop - columns.start]

@@ -9,6 +9,7 @@ from sr.data.module import SRDataModule
 from sr.data.source import ImageFiles, Split
 from sr.image.listing import FolderListing, list_folder
 from sr.inspection.finding import TRAINING
+from sr.runtime.error import UserError
 
 
 @dataclass
@@ -31,6 +32,10 @@ def list_files(data: SRDataModule) -> FileListing:
     used_splits: list[Split] = [split for split in ("val", "test") if data.name in data.sets[split]]
     own = {split: data.find_images(split) for split in ("train", *used_splits)}
     files = {split: images for split, images in own.items() if isinstance(images, ImageFiles)}
+    if any(not isinstance(image, Path) for images in files.values() for image in images.hr):
+        raise UserError(
+            f"data={data.name}: expected a source of image files (found slices); sr.inspect does not read them"
+        )
     if "train" in files:
         listing.train = files["train"].hr
     listing.folders = [(TRAINING, list_folder(folder, "data")) for folder in data.folders]

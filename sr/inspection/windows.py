@@ -11,6 +11,8 @@ import numpy as np
 from PIL import Image, ImageOps
 from scipy.fft import dct
 
+from sr.inspection.resampling import Grid, resize_windows
+
 HASH_SIDE, DCT_SIDE = 8, 32  # of a phash: 8×8 signs, of the DCT of 32×32 pixels
 # Of 476 crops of 50–60 %, at half or 1.5 times the size, as JPEG 50, none had more signs that differ.
 MAX_HASH_DISTANCE = 10
@@ -19,6 +21,7 @@ DENSE_SIDES = tuple(0.92**k for k in range(11))  # sides of windows, in shorter 
 PROBE_SIDES = (1.0, 0.7)
 DENSE_STEP, PROBE_STEP = 0.1, 0.34  # between neighboring windows, in their own sides
 MIN_CONTRAST = 4.0  # gray levels of standard deviation: the hash of a flatter window is noise
+_DCT = dct(np.eye(DCT_SIDE), axis=0)[:HASH_SIDE]  # [8, 32], SciPy's scaling: twice the sum of the cosines
 
 
 class WindowMatch(NamedTuple):
@@ -44,13 +47,13 @@ class WindowHashes:
         image = image.resize(size, Image.Resampling.LANCZOS)
         dense = list_squares(*size, DENSE_SIDES, DENSE_STEP)
         probes = list_squares(*size, PROBE_SIDES, PROBE_STEP)
-        indices, self.dense = hash_windows(image, dense)
-        self.dense_boxes = dense[indices] * unit
+        boxes, self.dense = hash_windows(image, dense)
+        self.dense_boxes = boxes * unit
         self.probes, self.probe_boxes = [], []
         for view in (image, ImageOps.mirror(image)):
-            indices, signs = hash_windows(view, probes)
+            boxes, signs = hash_windows(view, probes)
             self.probes.append(signs)
-            self.probe_boxes.append(probes[indices] * unit)
+            self.probe_boxes.append(boxes * unit)
 
 
 class Gallery:
@@ -103,25 +106,30 @@ def _mirror_box(box: np.ndarray, width: float) -> np.ndarray:
     return np.array([width - box[2], box[1], width - box[0], box[3]])
 
 
-def list_squares(width: int, height: int, sides: Sequence[float], step: float) -> np.ndarray:
-    """List boxes `[N, 4]` of squares of all `sides`, evenly from edge to edge, at most `step` of their side apart."""
-    boxes = []
+def list_squares(width: int, height: int, sides: Sequence[float], step: float) -> list[Grid]:
+    """List squares of all `sides`, evenly from edge to edge, at most `step` of their side apart."""
+    grids = []
     for part in sides:
         side = part * min(width, height)
-        columns, rows = (np.linspace(0, n - side, 1 + int(np.ceil((n - side) / (side * step) - 1e-6)))
-                         for n in (width, height))  # fmt: skip
-        boxes += [(x, y, x + side, y + side) for y in rows for x in columns]
-    return np.array(boxes)
+        lefts, tops = (np.linspace(0, n - side, 1 + int(np.ceil((n - side) / (side * step) - 1e-6)))
+                       for n in (width, height))  # fmt: skip
+        grids.append(Grid(tuple(lefts.tolist()), tuple(tops.tolist()), side))
+    return grids
 
 
-def hash_windows(image: Image.Image, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the indices of the windows that are not flat, and their hashes `[N, 64]` as ±1: the bits of `imagehash.phash`."""
-    windows = [
-        np.asarray(image.resize((DCT_SIDE, DCT_SIDE), Image.Resampling.LANCZOS, box=tuple(box))) for box in boxes
-    ]
-    pixels = np.stack(windows).astype(np.float64)
-    indices = np.flatnonzero(pixels.std(axis=(1, 2)) >= MIN_CONTRAST)
-    coefficients = dct(dct(pixels[indices], axis=1), axis=2)[:, :HASH_SIDE, :HASH_SIDE]
-    coefficients = coefficients.reshape(len(indices), HASH_SIDE * HASH_SIDE)
-    bits = coefficients > np.median(coefficients, axis=1, keepdims=True)
-    return indices, np.where(bits, np.float32(1), np.float32(-1))
+def hash_windows(image: Image.Image, grids: Sequence[Grid]) -> tuple[np.ndarray, np.ndarray]:
+    """Hash the windows that are not flat: their boxes `[N, 4]`, and `[N, 64]` of ±1, the bits of `imagehash.phash`."""
+    pixels = np.asarray(image, dtype=np.float64)
+    boxes, coefficients = [], []
+    for grid in grids:
+        windows = resize_windows(pixels, grid, DCT_SIDE)
+        lowest = (_DCT @ windows.reshape(len(grid.tops), DCT_SIDE, -1)).reshape(-1, DCT_SIDE) @ _DCT.T
+        lowest = lowest.reshape(len(grid.tops), HASH_SIDE, len(grid.lefts), HASH_SIDE).swapaxes(1, 2)
+        square = np.einsum("rycx,rycx->rc", windows, windows) / DCT_SIDE**2
+        mean = lowest[:, :, 0, 0] / (4 * DCT_SIDE**2)
+        has_contrast = square - mean**2 >= MIN_CONTRAST**2
+        boxes.append(grid.boxes[has_contrast.ravel()])
+        coefficients.append(lowest[has_contrast].reshape(-1, HASH_SIDE * HASH_SIDE))
+    values = np.concatenate(coefficients)
+    bits = values > np.median(values, axis=1, keepdims=True)
+    return np.concatenate(boxes), np.where(bits, np.float32(1), np.float32(-1))

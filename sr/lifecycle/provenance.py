@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from hydra.core.hydra_config import HydraConfig
 
-from sr.data.cache import DIGEST_FOLDER
 from sr.data.file_digest import DigestCache
 from sr.data.fingerprint import OTHER, SetFingerprint, UsedSet, compute_fingerprints, list_used_sets, to_tree
 from sr.data.module import SRDataModule
@@ -92,15 +91,18 @@ def choose_path(folder: Path, name: str) -> Path:
 
 
 def fingerprint_data(config: dict[str, Any], data: SRDataModule, protocol: Protocol) -> list[SetFingerprint]:
-    """Return the fingerprints of the image sets that are set up, and of other files: weights, the user's own parts.
+    """Return the fingerprints of the image sets that are set up, and of other files: weights, the user's own parts."""
+    return fingerprint_sets(config, list_used_sets(data, protocol.describe))
+
+
+def fingerprint_sets(config: dict[str, Any], used: Sequence[UsedSet]) -> list[SetFingerprint]:
+    """Return the fingerprints of these sets, and of other files: weights, the user's own parts.
 
     Files that have not changed since a run read them cost nothing; others are read, with a progress bar.
     """
     cache = config["paths"].get("cache")
-    digests = DigestCache(Path(cache).expanduser() / DIGEST_FOLDER if cache else None)
-    return compute_fingerprints(
-        [*list_used_sets(data, protocol.describe), *_list_other_files(config)], Path(config["paths"]["data"]), digests
-    )
+    digests = DigestCache(Path(cache) if cache else None)
+    return compute_fingerprints([*used, *_list_other_files(config)], Path(config["paths"]["data"]), digests)
 
 
 def save_fingerprint(fingerprints: list[SetFingerprint], tracker: Tracker, folder: Path) -> None:

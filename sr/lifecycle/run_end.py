@@ -28,13 +28,18 @@ def close_on_exit(close: Callable[[str, str | None], None]) -> Iterator[None]:
             yield
             status = FINISHED
         except BaseException as error:
+            if signals.abort_reason:
+                reason = signals.abort_reason
+                raise UserError(reason) from None
             is_interrupt = isinstance(error, KeyboardInterrupt | SystemExit)  # Lightning turns Ctrl-C into an exit
             if not is_interrupt and signals.received is None:
                 reason = _describe_reason(error)
                 raise
             if not is_interrupt:
                 print(f"\n{error if isinstance(error, UserError) else _describe_reason(error)}", file=sys.stderr)
-            status, reason = KILLED, "preempted (SIGTERM)" if signals.received == signal.SIGTERM else "interrupted"
+            is_preempted = signals.received not in (None, signal.SIGINT)
+            reason = f"preempted ({signal.Signals(signals.received).name})" if is_preempted else "interrupted"
+            status = KILLED
             raise KeyboardInterrupt from None
         finally:
             signals.is_closing = True

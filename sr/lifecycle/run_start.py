@@ -77,7 +77,7 @@ class RunStart:
     def _collect_tags(self, protocol: str) -> dict[str, str]:
         config = self.config
         tags = {f"sr.{tag}": self.choices[group] for tag, group in _GROUP_TAGS.items() if self.choices.get(group)}
-        tags |= {f"sr.{key}": str(config[key]) for key in ("scale", "color", "seed")}
+        tags |= {f"sr.{key}": str(config[key]) for key in ("scale", "color", "seed") if config[key] is not None}
         tags |= {"sr.protocol": protocol, "sr.verb": self.command}
         if os.environ.get(REPRODUCES):
             tags["sr.reproduces"] = os.environ[REPRODUCES]

@@ -62,7 +62,8 @@ class MetricKey(NamedTuple):
         `lr` says how the set's LR images are made; it is part of the name unless it is the standard way.
         """
         made = "" if lr == protocol.standard_lr else " " + re.sub(r"\W+", "-", lr).strip("-")[:LR_LENGTH]
-        return str(self._replace(set=f"{self.set} x{protocol.scale} {protocol.name}{made}"))
+        scale = f" x{protocol.scale}" if protocol.scale else ""
+        return str(self._replace(set=f"{self.set}{scale} {protocol.name}{made}"))
 
 
 @dataclass(frozen=True)

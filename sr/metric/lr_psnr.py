@@ -20,7 +20,18 @@ Degrade = Callable[[Tensor], Tensor]  # uint8 HR -> uint8 LR; float64 levels 0�
 
 
 def lr_psnr(sr: Tensor, lr: Tensor, degrade: Degrade) -> Tensor:
-    """Return the PSNR in dB of `degrade(sr)` against `lr`, over all pixels and channels, border included: float64 `[B]`.
+    """Return the PSNR in dB of `degrade(sr)` against `lr`, over all pixels and channels, border included: float64 `[B]`."""
+    return psnr(*degrade_result(sr, lr, degrade))
+
+
+def compute_lr_error(sr: Tensor, lr: Tensor, degrade: Degrade) -> Tensor:
+    """Return the map of `lr_psnr`: the root of the mean square over channels, in levels 0…255, `[B, 1, h, w]`."""
+    degraded, expected = degrade_result(sr, lr, degrade)
+    return (degraded.double() - expected.double()).square().mean(dim=1, keepdim=True).sqrt()
+
+
+def degrade_result(sr: Tensor, lr: Tensor, degrade: Degrade) -> tuple[Tensor, Tensor]:
+    """Return `degrade(sr)` and the `lr` that it should be, in levels 0…255: `[B, C, h, w]` both.
 
     `sr` `[B, C, H, W]` and `lr` `[B, C, h, w]` in 0…1, `sr` of 8-bit or 16-bit levels. A float64 `lr` was not rounded to 8
     bits; then the degraded result is not rounded either, and both are compared as `degrade` returns them for float64.
@@ -35,7 +46,7 @@ def lr_psnr(sr: Tensor, lr: Tensor, degrade: Degrade) -> Tensor:
             f"metric/also=[lr_psnr]: the degraded result is {tuple(degraded.shape)}, the LR {tuple(expected.shape)}: "
             f"data/degrade must be the degradation that made the LR"
         )
-    return psnr(degraded, expected)
+    return degraded, expected
 
 
 class LRPSNR(Metric):

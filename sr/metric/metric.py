@@ -25,6 +25,12 @@ class Metric(Protocol):
     # 0: the metric measures fidelity, pixel by pixel. Above 0: perceptual quality; monitor_also=auto selects the highest.
     perceptual_rank: int = 0
     needs_reference: bool = True  # False: the metric measures `images.sr` alone
+    takes_mask: bool = (
+        False  # True: it leaves out pixels without data, `images.valid`; False: an image with any has no value
+    )
+    min_side: int = 0  # pixels of a side of the whole result; a smaller one has no value
+    needs_previous: bool = False  # True: of clips; the second argument is the input of the frames before, None without
+    definition: str = ""  # what the number depends on, stored with the results
 
     def __call__(self, images: MetricInput) -> Tensor:
         """Return `[B]`, float64, one value for each image alone; nan where an image has none (too small, no color)."""

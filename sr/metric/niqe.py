@@ -189,6 +189,7 @@ class NIQE(Metric):
         if variant not in BORDERS:
             raise UserError(f"metric.also.niqe.variant={variant}: expected one of {', '.join(BORDERS)}")
         self.variant: Variant = variant
+        self.min_side = MIN_SIDE + 2 * BORDERS[variant]
         self.label = f"niqe_{variant}"  # their values are not comparable, so their names differ
 
     @torch.no_grad()

@@ -8,6 +8,7 @@ import torch
 import torchmetrics
 from torch import Tensor
 
+from sr.image.batch import MetricInput
 from sr.metric.protocol import Protocol
 
 
@@ -24,11 +25,26 @@ class Score(torchmetrics.Metric):
         self.protocol = protocol
         for name in protocol.metric_names:
             self.add_state(name, default=[], dist_reduce_fx="cat")
+        self._previous: MetricInput | None = None  # the last batch, if a metric needs it
+        self._clip: str | None = None  # whose frame that was
 
-    def update(self, sr: Tensor, hr: Tensor, lr: Tensor | None = None) -> None:
-        """Evaluate a batch of float images `[B, C, H, W]` in 0…1."""
-        for name, values in self.protocol(sr, hr, lr).items():
+    def update(self, sr: Tensor, hr: Tensor, lr: Tensor | None = None, clip: str | None = None) -> None:
+        """Evaluate a batch of float images `[B, C, H, W]` in 0…1.
+
+        `clip` names the clip of which a batch of one image is the next frame; None: it is no frame of a clip. The first
+        frame that a process evaluates has no frame before it, under DDP too.
+        """
+        images = self.protocol.prepare(sr, hr, lr)
+        is_next = clip is not None and clip == self._clip and images.hr.shape == self._previous.hr.shape
+        for name, values in self.protocol.measure(images, self._previous if is_next else None).items():
             getattr(self, name).append(values)
+        if self.protocol.needs_previous:
+            self._previous, self._clip = images, clip
+
+    def reset(self) -> None:
+        """Drop all values, and the last frame."""
+        super().reset()
+        self._previous = self._clip = None
 
     def _sync_dist(self, *args: Any, **kwargs: Any) -> None:
         """Gather the values of all processes.

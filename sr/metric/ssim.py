@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from functools import lru_cache, partial
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from sr.runtime.error import UserError
@@ -24,12 +25,13 @@ _ROWS, _COLUMNS = 32, 16  # of a block of results: 32 rows of it need 42 image r
 _STRIP_PIXELS = 1 << 16  # processed at a time: four maps of them are 2 MB
 
 
-def ssim(sr: Tensor, hr: Tensor) -> Tensor:
+def ssim(sr: Tensor, hr: Tensor, valid: Tensor | None = None) -> Tensor:
     """Return the SSIM of each image, mean over channels: two `[B, C, H, W]` in 8-bit levels -> float64 `[B]`.
 
-    H and W must be 11 or more. No gradient flows through it.
+    H and W must be 11 or more. No gradient flows through it. `valid` `[B, 1, H, W]`: the mean is over the windows of which
+    all pixels are valid; an image without such a window has nan.
     """
-    return compute_ssim_terms(sr, hr)[0]
+    return compute_ssim_terms(sr, hr)[0] if valid is None else _compute_masked_ssim(sr, hr, valid)
 
 
 @torch.no_grad()
@@ -50,6 +52,26 @@ def compute_ssim_terms(sr: Tensor, hr: Tensor) -> tuple[Tensor, Tensor]:
         total[:, planes] += sums
     index, contrast = total.view(2, b, c).mean(dim=2) / ((h - _MARGIN) * (w - _MARGIN))
     return index, contrast
+
+
+@torch.no_grad()
+def _compute_masked_ssim(sr: Tensor, hr: Tensor, valid: Tensor) -> Tensor:
+    """Return the SSIM of the windows without an invalid pixel, eq. 13 as it is written: float64 `[B]`."""
+    x, y = (torch.where(valid, image.double(), 0) for image in (sr, hr))
+    means = [_average_windows(image) for image in (x, y, x * x, y * y, x * y)]
+    mean_x, mean_y = means[:2]
+    var_x, var_y, cov = means[2] - mean_x**2, means[3] - mean_y**2, means[4] - mean_x * mean_y
+    index = (2 * mean_x * mean_y + C1) * (2 * cov + C2) / ((mean_x**2 + mean_y**2 + C1) * (var_x + var_y + C2))
+    whole = -F.max_pool2d(-valid.double(), WINDOW_SIZE, 1)  # 1: all pixels of the window are valid
+    return (index.mean(dim=1, keepdim=True) * whole).sum(dim=(1, 2, 3)) / whole.sum(dim=(1, 2, 3))
+
+
+def _average_windows(image: Tensor) -> Tensor:
+    """Return the Gaussian window means of `[B, C, H, W]`, valid region: `[B, C, H - 10, W - 10]`."""
+    planes = image.flatten(0, 1)[:, None]
+    window = _build_band_matrix(1, image.device)[0]
+    blurred = F.conv2d(F.conv2d(planes, window[None, None, :, None]), window[None, None, None])
+    return blurred.view(*image.shape[:2], *blurred.shape[-2:])
 
 
 def _sum_strips(x: Tensor, y: Tensor, strips: Sequence[tuple[slice, slice]]) -> list[Tensor]:

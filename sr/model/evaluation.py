@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from sr.image.batch import Pair
 from sr.image.resize import upscale_bicubic
 from sr.inference.memory import FEWER_METRICS, is_out_of_memory, report_out_of_memory
-from sr.inference.upscale import choose_tile, upscale
+from sr.inference.tile import choose_tile
+from sr.inference.upscale import upscale
 from sr.metric.key import MetricKey, SetKey, Stage
 from sr.metric.protocol import Protocol
 from sr.metric.score import Score
@@ -54,10 +55,10 @@ class EvaluationModule(LightningModule):
         return self.net if self.ema is None else self.ema.net
 
     def validation_step(self, pair: Pair | None, batch_idx: int, dataloader_idx: int = 0) -> EvaluationOutput | None:
-        return self._evaluate("val", pair, dataloader_idx)
+        return self._evaluate("val", pair, dataloader_idx, batch_idx)
 
     def test_step(self, pair: Pair | None, batch_idx: int, dataloader_idx: int = 0) -> EvaluationOutput | None:
-        return self._evaluate("test", pair, dataloader_idx)
+        return self._evaluate("test", pair, dataloader_idx, batch_idx)
 
     def on_validation_epoch_start(self) -> None:
         self._reset_scores("val")
@@ -89,21 +90,23 @@ class EvaluationModule(LightningModule):
 
     on_test_epoch_end = on_validation_epoch_end
 
-    def _evaluate(self, stage: Stage, pair: Pair | None, set_index: int) -> EvaluationOutput | None:
+    def _evaluate(self, stage: Stage, pair: Pair | None, set_index: int, batch: int) -> EvaluationOutput | None:
         if pair is None:  # this process has no image where others have one
             return None
         key = self._key(stage, set_index)
+        has_clips = self.metric.needs_previous
+        clip = self.trainer.datamodule.find_clip(stage, set_index, batch) if has_clips else None
         sr = self._upscale(self.eval_net, pair.lr)
-        self._score(key, sr, pair)
+        self._score(key, sr, pair, clip)
         if (raw := key._replace(weights="raw")) in self._scores:
-            self._score(raw, self._upscale(self.net, pair.lr), pair)
+            self._score(raw, self._upscale(self.net, pair.lr), pair, clip)
         if (bicubic := key._replace(weights="bicubic")) in self._scores:
-            self._score(bicubic, upscale_bicubic(pair.lr, self.metric.scale), pair)
+            self._score(bicubic, upscale_bicubic(pair.lr, self.metric.scale), pair, clip)
         return EvaluationOutput(pair.lr, sr, pair.hr)
 
-    def _score(self, key: SetKey, sr: Tensor, pair: Pair) -> None:
+    def _score(self, key: SetKey, sr: Tensor, pair: Pair, clip: str | None) -> None:
         with report_out_of_memory(f"{key}: an image of {sr.shape[-1]}×{sr.shape[-2]}", FEWER_METRICS):
-            self._scores[key].update(sr, pair.hr, pair.lr)
+            self._scores[key].update(sr, pair.hr, pair.lr, clip)
 
     def _key(self, stage: Stage, set_index: int) -> SetKey:
         return SetKey(stage, self.trainer.datamodule.set_name(stage, set_index))
@@ -112,7 +115,7 @@ class EvaluationModule(LightningModule):
         """Upscale a batch of images; in ever smaller tiles, once a whole image did not fit in memory."""
         size = f"{lr.shape[-1]}×{lr.shape[-2]}"
         while True:
-            tile = choose_tile(tuple(lr.shape[-2:]), self._tile)
+            tile = choose_tile(net, tuple(lr.shape[-2:]), self._tile)
             if tile and self._tile is None and not self._has_reported_tiles:
                 self._has_reported_tiles = True
                 print(

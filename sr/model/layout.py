@@ -10,24 +10,24 @@ from sr.image.batch import Pair
 from sr.trainer.default import Trainer
 
 
-def prepare_net(net: nn.Module, trainer: Trainer) -> None:
-    """Change the net's memory format and compile it, in place, as the trainer's options say.
+def prepare_net(net: nn.Module, channels_last: bool, compile: bool | str) -> None:
+    """Change the net's memory format and compile it, in place, as the trainer's options of these names say.
 
     In place, because a net wrapped by torch.compile would write other parameter names into checkpoints. Call it before
     DDP registers the weights: DDP mixes up the gradients of weights whose memory format changes later.
     """
-    if trainer.channels_last:
+    if channels_last:
         net.to(memory_format=torch.channels_last)
-    if trainer.compile:
+    if compile:
         # The gradient of each loss term needs the graph of one forward pass, which may not reuse its buffers then.
         functorch_config.donated_buffer = False
-        backend = {} if trainer.compile is True else {"backend": trainer.compile}
+        backend = {} if compile is True else {"backend": compile}
         net.compile(**backend)
 
 
-def convert_batch(pair: Pair, trainer: Trainer) -> Pair:
+def convert_batch(pair: Pair, channels_last: bool) -> Pair:
     """Return the batch in the memory format of the net."""
-    if not trainer.channels_last:
+    if not channels_last:
         return pair
     return Pair(*(image.to(memory_format=torch.channels_last) for image in pair))
 

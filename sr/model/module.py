@@ -134,7 +134,7 @@ class SRModule(EvaluationModule):
 
     def setup(self, stage: str) -> None:
         if stage == "fit":
-            prepare_net(self.net, self.trainer)
+            prepare_net(self.net, self.trainer.channels_last, self.trainer.compile)
 
     def set_total_steps(self, accumulate: int = 1) -> int:
         """Set `total_steps` to the steps of this training, from `trainer.max_steps` or `trainer.max_epochs`.
@@ -166,7 +166,7 @@ class SRModule(EvaluationModule):
 
     def take_batch(self, pair: Pair) -> Pair:
         """Add a batch to this step; return it in the color and memory format of the net."""
-        pair = convert_batch(self.convert_color(pair), self.trainer)
+        pair = convert_batch(self.convert_color(pair), self.trainer.channels_last)
         self.step.add_batch(pair)
         return pair
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from sr.net.receptive_field import compute_receptive_field
 from sr.runtime.option_types import PositiveFloat, PositiveInt
 
+OPEN = 100.0  # the sigmoid of which is 1
 MEAN = (0.4488, 0.4371, 0.4040)  # DIV2K, RGB in 0…1
 
 
@@ -29,6 +30,14 @@ def make_upsampler(scale: int, width: int) -> nn.Sequential:
     return nn.Sequential(
         *(part for s in list_upsampling_factors(scale) for part in (_conv(width, width * s * s), nn.PixelShuffle(s)))
     )
+
+
+def make_mean_shifts() -> dict[str, Tensor]:
+    """Return the weights of the official code's layers that subtract DIV2K's mean color from RGB in 0…255 and add it."""
+    mean, identity = 255 * torch.tensor(MEAN), torch.eye(3)[:, :, None, None]
+    return {
+        "sub_mean.weight": identity, "sub_mean.bias": -mean, "add_mean.weight": identity.clone(), "add_mean.bias": mean
+    }  # fmt: skip
 
 
 def _conv(c_in: int, c_out: int) -> nn.Conv2d:
@@ -84,3 +93,31 @@ class EDSR(nn.Module):
         peak = 255 if state["sub_mean.bias"].abs().max() > 1 else 1  # the shift is peak·mean
         own = {name: value for name, value in state.items() if not name.startswith(("sub_mean.", "add_mean."))}
         return {name: value / peak if name.endswith(".bias") else value for name, value in own.items()}
+
+    def to_spandrel(self) -> dict[str, Tensor]:
+        """Return the weights of an equal RCAN, which spandrel knows: one group, without attention, of RGB in 0…255.
+
+        RCAN adds the head twice, after the group and after the body. So the group computes a half of everything (ReLU
+        commutes with positive factors) until its last convolution doubles it; the body's last one is the identity.
+        """
+        width, blocks = self.head[0].out_channels, len(self.body) - 1
+        scale = self.body[0].res_scale
+        state = make_mean_shifts() | _rescale(self.head[0], "head.0", 0.5, 127.5)
+        for k in range(blocks):
+            name, layers = f"body.0.body.{k}.body", self.body[k].body
+            state |= _rescale(layers[0], f"{name}.0", 1, 127.5) | _rescale(layers[2], f"{name}.2", scale, 127.5 * scale)
+            state |= {
+                f"{name}.3.conv_du.0.weight": torch.zeros(1, width, 1, 1), f"{name}.3.conv_du.0.bias": torch.zeros(1),
+                f"{name}.3.conv_du.2.weight": torch.zeros(width, 1, 1, 1),
+                f"{name}.3.conv_du.2.bias": torch.full((width,), OPEN),
+            }  # fmt: skip
+        state |= _rescale(self.body[-1], f"body.0.body.{blocks}", 2, 255)
+        state |= {"body.1.weight": nn.init.dirac_(torch.empty(width, width, 3, 3)), "body.1.bias": torch.zeros(width)}
+        for name, layer in self.tail.named_modules(prefix="tail"):
+            if isinstance(layer, nn.Conv2d):
+                state |= _rescale(layer, name, 1, 255)
+        return state
+
+
+def _rescale(conv: nn.Conv2d, name: str, weight: float, bias: float) -> dict[str, Tensor]:
+    return {f"{name}.weight": conv.weight.detach() * weight, f"{name}.bias": conv.bias.detach() * bias}

@@ -10,6 +10,8 @@ from typing import Annotated
 import torch
 from annotated_types import Ge
 from torch import Tensor, nn
+from torch.compiler import is_exporting
+from torch.nn import functional as F
 
 from sr.runtime.option_types import PositiveInt
 
@@ -52,10 +54,17 @@ class IMDModule(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         parts, rest = [], x
         for conv in (self.c1, self.c2, self.c3):
-            part, rest = self.act(conv(rest)).split(self.split, dim=1)  # [B, width/4, h, w], [B, 3·width/4, h, w]
+            part, rest = self._distill(conv, rest)  # [B, width/4, h, w], [B, 3·width/4, h, w]
             parts.append(part)
         parts.append(self.c4(rest))
         return x + self.c5(self.cca(torch.cat(parts, dim=1)))
+
+    def _distill(self, conv: nn.Conv2d, x: Tensor) -> tuple[Tensor, ...]:
+        """Convolve and split the result; in a graph by two convolutions, because onnxruntime copies what is split."""
+        if not is_exporting():
+            return self.act(conv(x)).split(self.split, dim=1)
+        parts = (slice(self.split[0]), slice(self.split[0], None))
+        return tuple(self.act(F.conv2d(x, conv.weight[part], conv.bias[part], padding=1)) for part in parts)
 
 
 class IMDN(nn.Module):

@@ -7,7 +7,7 @@ to 0…1, because the sigmoid of the channel attention does not scale with its i
 
 from torch import Tensor, nn
 
-from sr.net.edsr import make_mean_color, make_upsampler
+from sr.net.edsr import make_mean_color, make_mean_shifts, make_upsampler
 from sr.runtime.option_types import PositiveInt
 
 
@@ -84,3 +84,7 @@ class RCAN(nn.Module):
         if "sub_mean.bias" not in state or state["sub_mean.bias"].abs().max() <= 1:
             return state
         return {name: value for name, value in state.items() if not name.startswith(("sub_mean.", "add_mean."))}
+
+    def to_spandrel(self) -> dict[str, Tensor]:
+        """Return the weights as the official code stores them, with its mean shifts; for RGB."""
+        return make_mean_shifts() | self.state_dict()

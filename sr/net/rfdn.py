@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sr.net.dynamic_size import pad_to_side
 from sr.net.receptive_field import compute_receptive_field
 from sr.runtime.option_types import PositiveInt
 
@@ -39,8 +40,7 @@ class ESA(nn.Module):
         local = pooled = self.conv1(x)  # [B, width/4, h, w]
 
         # Large view at a sixth of the size; small images are padded.
-        if min(h, w) < self.MIN_SIDE:
-            pooled = F.pad(pooled, (0, max(self.MIN_SIDE - w, 0), 0, max(self.MIN_SIDE - h, 0)), mode="replicate")
+        pooled = pad_to_side(pooled, self.MIN_SIDE)
         pooled = F.max_pool2d(self.conv2(pooled), kernel_size=7, stride=3)  # [B, width/4, ~h/6, ~w/6]
         pooled = self.conv3_(self.conv3(self.conv_max(pooled).relu()).relu())
         pooled = F.interpolate(pooled, (h, w), mode="bilinear", align_corners=False)  # [B, width/4, h, w]

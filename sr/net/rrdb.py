@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sr.net.dynamic_size import crop_to_size
 from sr.net.receptive_field import compute_receptive_field
 from sr.runtime.option_types import PositiveInt
 
@@ -87,7 +88,7 @@ class RRDBNet(nn.Module):
             x = F.interpolate(x, scale_factor=s, mode="nearest")
             x = F.leaky_relu(self.get_submodule(f"conv_up{k + 1}")(x), 0.2)
         x = self.conv_last(F.leaky_relu(self.conv_hr(x), 0.2))
-        return x[..., : self.scale * h, : self.scale * w]  # [B, C, s·h, s·w]
+        return crop_to_size(x, (self.scale * h, self.scale * w))  # [B, C, s·h, s·w]
 
     @staticmethod
     def read_options(state: dict[str, Tensor]) -> dict[str, int]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sr.net.dynamic_size import pool_to_fraction, stretch_to_size
 from sr.net.receptive_field import compute_receptive_field
 from sr.runtime.option_types import PositiveFloat, PositiveInt
 
@@ -43,8 +44,8 @@ class SAFM(nn.Module):
         levels = []
         for level, (part, conv) in enumerate(zip(x.chunk(LEVELS, dim=1), self.mfr, strict=True)):
             if level:
-                part = F.adaptive_max_pool2d(part, (max(h >> level, 1), max(w >> level, 1)))  # noqa: PLW2901
-            levels.append(F.interpolate(conv(part), (h, w), mode="nearest"))  # [B, width/4, h, w]
+                part = pool_to_fraction(part, level)  # noqa: PLW2901
+            levels.append(stretch_to_size(conv(part), (h, w)))  # [B, width/4, h, w]
         return F.gelu(self.aggr(torch.cat(levels, dim=1))) * x
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sr.image.resize_graph import evaluate_cubic
 from sr.net.receptive_field import compute_receptive_field
 from sr.runtime.error import UserError
 from sr.runtime.option_types import PositiveInt
@@ -21,16 +22,9 @@ def compute_kernel(factor: int, scale: int) -> Tensor:
     rows = []
     for k in range(scale):
         center = (k + 0.5) * factor / scale - 0.5
-        rows.append([_weigh(abs(i - center)) for i in range(-1, factor + 1)])
+        rows.append([evaluate_cubic(i - center, -0.75) for i in range(-1, factor + 1)])
     row = torch.tensor(rows, dtype=torch.float64)  # [scale, factor + 2]
     return torch.einsum("iy,jx->ijyx", row, row).flatten(0, 1)[:, None].float()
-
-
-def _weigh(x: float, a: float = -0.75) -> float:
-    """Return the weight of a pixel at distance `x` (Keys, "Cubic convolution interpolation", 1981, eq. 15)."""
-    if x <= 1:
-        return ((a + 2) * x - (a + 3)) * x * x + 1
-    return ((a * x - 5 * a) * x + 8 * a) * x - 4 * a if x < 2 else 0.0
 
 
 class SRVGGNetCompact(nn.Module):

@@ -5,14 +5,17 @@ nets are built without a weight file (`sr.net.spandrel` builds any architecture 
 """
 
 import importlib
+import sys
 import warnings
 from collections.abc import Sequence
+from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.compiler import is_exporting
 
+from sr.net.dynamic_size import crop_to_size, pad_to_multiple, pad_to_side
 from sr.runtime import torchvision_shim
 from sr.runtime.error import UserError
 
@@ -51,9 +54,13 @@ class Windowed(nn.Module):
 
     def forward(self, lr: Tensor) -> Tensor:
         h, w = lr.shape[2:]
-        right, bottom = (max(self.window - n, 0) for n in (w, h))
-        x = F.pad(lr, (0, right, 0, bottom), mode="replicate") if right or bottom else lr
-        return self.model(x)[..., : self.scale * h, : self.scale * w]  # [B, C, h, w] -> [B, C, s·h, s·w]
+        x = pad_to_side(lr, self.window)
+        if is_exporting():
+            x = pad_to_multiple(x, self.window)
+            for layer in self.modules():
+                if hasattr(layer, "input_resolution"):
+                    layer.input_resolution = None  # of which it has a mask already; a graph computes all masks
+        return crop_to_size(self.model(x), (self.scale * h, self.scale * w))  # [B, C, h, w] -> [B, C, s·h, s·w]
 
     @staticmethod
     def from_published(state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -68,6 +75,41 @@ def _import_architecture(name: str) -> type[nn.Module]:
         raise UserError(f"{name} cannot be built without its weights")
     torchvision_shim.install()  # spandrel imports torchvision
     try:
-        return getattr(importlib.import_module(f"spandrel.architectures.{name}"), name)
+        architecture = getattr(importlib.import_module(f"spandrel.architectures.{name}"), name)
     except ImportError as error:
         raise UserError(f"model/net={name.lower()} needs spandrel ({error}): pip install 'sr[zoo]'") from None
+    _make_exportable(sys.modules[architecture.__module__])
+    return architecture
+
+
+def _make_exportable(module: ModuleType) -> None:
+    """Replace two functions of the official code by equal ones that `torch.export` can trace for any size.
+
+    One computes the batch as `int(…)`, which freezes it, the other assigns to slices of a mask.
+    """
+    module.window_reverse = reverse_windows
+    for architecture in vars(module).values():
+        if isinstance(architecture, type) and "calculate_mask" in vars(architecture):
+            architecture.calculate_mask = compute_mask
+
+
+def reverse_windows(windows: Tensor, window: int, h: int, w: int) -> Tensor:
+    """Join windows: `[B·h/window·w/window, window, window, C]` -> `[B, h, w, C]`."""
+    x = windows.view(-1, h // window, w // window, window, window, windows.shape[-1])
+    return x.transpose(2, 3).reshape(-1, h, w, windows.shape[-1])
+
+
+def compute_mask(layer: nn.Module, size: tuple[int, int], dtype: torch.dtype = torch.float32) -> Tensor:
+    """Return -100 for pixels of a shifted window that are not neighbors in the image: `[windows, window², window²]`.
+
+    The image was shifted cyclically by `layer.shift_size`, so that the last windows have parts from opposite edges.
+    """
+    window, shift = layer.window_size, layer.shift_size
+    regions = []
+    for n in size:
+        position = torch.arange(n)
+        regions.append((position >= n - window).long() + (position >= n - shift).long())
+    h, w = size
+    region = (3 * regions[0][:, None] + regions[1]).view(h // window, window, w // window, window)
+    region = region.transpose(1, 2).reshape(-1, window * window)
+    return torch.where(region[:, None] == region[:, :, None], 0.0, -100.0).to(dtype)

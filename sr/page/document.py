@@ -90,7 +90,8 @@ class Section:
 class Page:
     """The document: `title`, a line below it, sections, and a footer that says where it comes from.
 
-    `styles` and `scripts` are added to those of every page: CSS, and JavaScript that runs after the page is parsed.
+    `styles` and `scripts` are added to those of every page: CSS, and JavaScript that runs after the page is parsed. Scripts
+    of a page that `is_served` may send requests to the server that it came from, and to no other.
     """
 
     title: str
@@ -99,6 +100,7 @@ class Page:
     sections: list[Section] = field(default_factory=list)
     styles: list[str] = field(default_factory=list)
     scripts: list[str] = field(default_factory=list)
+    is_served: bool = False
 
     def add_section(self, title: str) -> Section:
         """Add a section, and return it to be filled."""

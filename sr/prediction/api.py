@@ -16,6 +16,7 @@ from sr.inference.memory import advise_tile, report_out_of_memory
 from sr.inference.tile import Part, join_parts
 from sr.inference.upscale import iterate_parts
 from sr.runtime.error import UserError
+from sr.track.stored_checkpoint import find_file
 
 SPLIT = "split the image, or use a machine with more memory"
 
@@ -27,7 +28,8 @@ def load(
 
     Args:
         checkpoint: the name of a network (`realesrgan_x4plus`; sr.predict --models lists them), `best.ckpt` of a run, the
-            run's folder, or a published weight file (.pth, .safetensors, .npz, .param), whose architecture is detected.
+            run's folder, a published weight file (.pth, .safetensors, .npz, .param), whose architecture is detected, or what
+            MLflow has: `mlflow:RUN_ID`, `models:/sr@champion`, `models:/sr/3`.
         device: `cpu`, `cuda`, `cuda:1`, `mps`, or `auto` for the accelerator of this machine, if there is one.
         trust: modules of your own whose classes the checkpoint may build.
         scale: needed only for a published file whose weights serve several scales, as VDSR's.
@@ -39,7 +41,12 @@ def load(
     Raises:
         UserError: the file is missing, damaged, or not the weights of a known net; nothing in it was executed.
     """
-    return load_checkpoint(checkpoint, select_device(device), trust, scale)
+    if isinstance(checkpoint, str):
+        checkpoint = find_file("checkpoint", checkpoint)
+    model = load_checkpoint(checkpoint, select_device(device), trust, scale)
+    if model.device.type == "cpu":
+        model.net.to(memory_format=torch.channels_last)  # up to a quarter faster, with all nets (docs/speed.md)
+    return model
 
 
 def upscale(model: LoadedNet, image: ImageT, ensemble: bool = False, tile: int | None = None) -> ImageT:
@@ -54,7 +61,7 @@ def upscale(model: LoadedNet, image: ImageT, ensemble: bool = False, tile: int |
             C is 1 or 3; arrays and tensors are uint8, or float in 0…1.
         ensemble: average over the eight flips and rotations of the image: slightly better, eight times slower.
         tile: upscale in tiles of this many LR pixels a side, for images that do not fit in memory; None: the whole image
-            up to 2²⁰ LR pixels, in tiles of 512 above that.
+            up to 2²⁰ LR pixels, in tiles of 512 or 768 above that.
 
     Returns:
         The image, with the dtype, the number of dimensions and the device of the input; float is clamped to 0…1. Gray
@@ -77,9 +84,14 @@ def upscale_pixels(
     is rounded before the next one is computed, so that of the whole image only the result is held in memory.
     """
     lr, is_gray = pixels.color, pixels.color.shape[1] == 1
+    if model.color == "bands" and lr.shape[1] != model.channels:
+        raise UserError(
+            f"{name}: expected an image of {model.channels} bands, as the network has (found {lr.shape[1]}); GeoTIFFs are "
+            "upscaled by sr.predict"
+        )
     if model.color == "gray":
         lr = rgb_to_gray(lr)
-    elif is_gray:
+    elif is_gray and model.color != "bands":
         lr = lr.expand(-1, 3, -1, -1)
     lr = lr.to(model.device)
     lr = lr if lr.dtype == torch.uint8 else lr.float()
@@ -90,7 +102,7 @@ def upscale_pixels(
         if not sr.isfinite().all():
             raise UserError(f"{name}: the net's output is NaN or infinite; its weights are damaged")
         sr = to_uint8(sr) if pixels.color.dtype == torch.uint8 else sr.clamp(0, 1)
-        sr = rgb_to_gray(sr) if is_gray else sr
+        sr = rgb_to_gray(sr) if is_gray and sr.shape[1] == 3 else sr
         return part._replace(pixels=sr.to(pixels.color.device, pixels.color.dtype))
 
     (h, w), scale = lr.shape[-2:], model.scale
@@ -106,7 +118,7 @@ def _iterate_parts(model: LoadedNet, lr: Tensor, ensemble: bool, tile: int | Non
     """Yield the parts of the upscaled image; if the net does not fit in memory, say which `tile` may help."""
     parts = iterate_parts(model.net, lr, model.color, ensemble, tile)
     while True:
-        with report_out_of_memory(image, advise_tile(tuple(lr.shape[-2:]), tile)):
+        with report_out_of_memory(image, advise_tile(model.net, tuple(lr.shape[-2:]), tile)):
             part = next(parts, None)
         if part is None:
             return

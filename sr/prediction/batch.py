@@ -1,32 +1,37 @@
 """Upscale the images of one command one after another, with progress, a manifest and a summary."""
 
 import contextlib
-import errno
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from torch import nn
 from tqdm import tqdm
 
 from sr.checkpoint.load import LoadedNet
 from sr.image.file_format import WriteOptions
-from sr.image.read import open_image_file
+from sr.image.formats import read_suffix
 from sr.image.write import write_png
+from sr.prediction.engine.chunk import ChunkQueue, plan_chunks
+from sr.prediction.engine.engine import iterate_outcomes
+from sr.prediction.engine.upscaler import JobOutcome, NumberedJob
 from sr.prediction.jobs import Failure, Job, Output
-from sr.prediction.manifest import Manifest, digest_job, digest_net, hash_file
-from sr.prediction.naturalness import Naturalness, describe_mean, measure_niqe
-from sr.prediction.pipeline import UpscaleJob, UpscaleResult, iterate_upscaled
-from sr.prediction.preview import draw_preview
+from sr.prediction.manifest import RESULT_OPTIONS, Manifest, digest_job, digest_net, hash_file, name_unfinished
+from sr.prediction.maps import LEGEND, MapWriter, name_maps
+from sr.prediction.naturalness import Naturalness, describe_mean
+from sr.prediction.opened_job import UpscaleJob
+from sr.prediction.preview import draw_preview, open_result
+from sr.prediction.progress import BatchProgress
+from sr.prediction.read_options import get_read_options
 from sr.prediction.sources import LeftOut, format_name, format_names
-from sr.runtime.error import DiskError, UserError
+from sr.runtime.error import DiskError, UserError, is_disk_full
 from sr.runtime.signals import signals
-from sr.runtime.terminal import ProgressBar, create_progress_bar, format_bytes, format_count, print_note
+from sr.runtime.terminal import format_bytes, format_count, print_note
 
 MAX_LOST = 8  # kinds of metadata in a message
 MAX_FAILURES = 20  # lines about images that cannot be upscaled; all of them are in the manifest
-RESULT_OPTIONS = ("ensemble", "tile", "overlap", "quality", "depth")  # that change the pixels of a result
 
 
 class Batch:
@@ -43,16 +48,26 @@ class Batch:
         output: Output,
         manifest: Manifest | None,
         preview: Path | None = None,
+        members: Sequence[nn.Module] = (),
     ) -> None:
         self.config, self.model, self.output, self.manifest, self.preview = config, model, output, manifest, preview
-        digest = digest_net(model, [config[option] for option in RESULT_OPTIONS])
+        self._maps, self._map_writer = {}, None
+        if config["uncertainty"] is not False:
+            self._maps = name_maps(jobs)
+            self._map_writer = MapWriter(model, members, config, get_read_options(config))
+        maps = [config["uncertainty"]] if self._maps else []  # those who want none need not upscale again
+        digest = digest_net(model, [*(config[option] for option in RESULT_OPTIONS), *maps])
+        self._identity = f"{digest} {config['outscale']} {config['size']}"
         # Before a file is read: it may change afterwards.
-        self._digests = {job.target: digest_job(digest, job.source, job.size, job.format.name) for job in jobs}
+        self._digests = {
+            job.target: digest_job(digest, job.source, job.size, job.format.name, job.header) for job in jobs
+        }
         is_finished = [not config["overwrite"] and self._is_finished(job) for job in jobs]
         self.jobs = [job for job, is_done in zip(jobs, is_finished, strict=True) if not is_done]
         self.finished = [job for job, is_done in zip(jobs, is_finished, strict=True) if is_done]
         self._bytes, self._pixels = 0, 0  # of the results
         self._size = (0, 0)  # height and width of the last result
+        self._label = ""  # what results are upscaled to, and by which network
         self._failures: list[Failure] = []
         self._failed_before = 0
         self._results: list[Job] = []  # that were upscaled
@@ -67,13 +82,17 @@ class Batch:
             job for job in self.jobs if manifest is None or not manifest.is_begun(job.target, self._digests[job.target])
         ]
 
+    def list_maps(self) -> list[Path]:
+        """Return the maps that must not exist, of the jobs of `list_new`."""
+        return [path for job in self.list_new() for path in self._maps.get(job.target, [])]
+
     def execute(self, label: str, left_out: Sequence[LeftOut], failures: Sequence[Failure]) -> None:
         """Upscale all images and print a summary, which names the scale by `label`.
 
         `failures` are those known before. An image that fails is reported, and a `UserError` is raised at the end; Ctrl-C and
         SIGTERM leave what is done.
         """
-        start = time.monotonic()
+        start, self._label = time.monotonic(), label
         self._failed_before = len(failures)
         for failure in failures:
             self._fail(failure)
@@ -87,46 +106,58 @@ class Batch:
         finally:
             self._close_manifest(left_out)
         self._report_notes()
+        if self._map_writer and self._results:
+            print_note(LEGEND)
         if self._niqe and (mean := describe_mean(self._niqe)):
             self._print(mean)
         self._report_end(label, time.monotonic() - start)
 
     def _upscale_all(self) -> None:
-        config = self.config
-        options = {option: config[option] for option in ("ensemble", "tile", "overlap", "memory")}
+        queue = ChunkQueue(plan_chunks(self.jobs), self._begin)
         pixels = [job.count_pixels(self.model.scale) for job in self.jobs]
-        weights = pixels if len(set(pixels)) > 1 else [1] * len(pixels)
-        with signals.handle(), self._create_bar(weights) as bar:
-            results = iterate_upscaled(self.model, self._begin_jobs(), **options)
-            for job, weight, result in zip(self.jobs, weights, results, strict=True):
-                if result.error is None:
-                    self._finish(job, result)
-                elif len(self.jobs) == 1 and not self.finished and not self._failures:
-                    raise result.error
-                elif _is_disk_full(result.error):  # all others would fail as well
-                    rest = "the same command does the others when there is room"
-                    raise DiskError(f"{result.error}; {self._describe_state()}; {rest}")
-                else:
-                    self._fail(Failure(job.source, result.error))
-                bar.update(weight)
+        try:
+            with signals.handle(), BatchProgress(self.jobs, self.model.scale) as progress:
+                outcomes = iterate_outcomes(self.config, self.model, queue, pixels, progress.report)
+                with contextlib.closing(outcomes):
+                    for outcome in outcomes:
+                        self._count_outcome(self.jobs[outcome.number], outcome)
+                        progress.report(outcome.number, 1)
+        finally:
+            if queue.has_lost and self.manifest:
+                self.manifest.remove_temporary_files(job.target for job in self.jobs)
 
-    def _begin_jobs(self) -> Iterator[UpscaleJob]:
-        write = WriteOptions(quality=self.config["quality"])
-        for job in self.jobs:
+    def _count_outcome(self, job: Job, outcome: JobOutcome) -> None:
+        error = outcome.result.error
+        if error is None:
+            self._finish(job, outcome)
+        elif len(self.jobs) == 1 and not self.finished and not self._failures:
+            raise error
+        elif isinstance(error, DiskError) or is_disk_full(error):  # all others would fail as well
+            rest = "the same command does the others when there is room"
+            raise DiskError(f"{error}; {self._describe_state()}; {rest}")
+        else:
+            self._fail(Failure(job.source, error))
+
+    def _begin(self, numbers: range) -> list[NumberedJob]:
+        """Note in the manifest that the work on the jobs of a chunk begins."""
+        options = {option: self.config[option] for option in ("quality", "codec", "crf")}
+        write = WriteOptions(**options, process=f"upscaled {self._label.replace('×', 'x')}", identity=self._identity)
+        read, begun = get_read_options(self.config), []
+        for number in numbers:
+            job, unfinished = self.jobs[number], None
             if self.manifest:
                 self.manifest.begin(job.target, self._digests[job.target])
-            yield UpscaleJob(job.source, job.target, job.format, write, self.config["depth"], job.size)
+                unfinished = name_unfinished(job.target, self._digests[job.target])
+            own = write._replace(suffix=read_suffix(job.target), unfinished=unfinished)
+            size, depth = job.size, self.config["depth"]
+            upscaled = UpscaleJob(job.source, job.target, job.format, own, depth, size, read, numbers.start)
+            begun.append(NumberedJob(number, upscaled))
+        return begun
 
-    def _create_bar(self, weights: Sequence[int]) -> ProgressBar:
-        """Return a bar that counts images, or pixels of results if the images differ in size."""
-        if len(set(weights)) < 2:
-            return create_progress_bar(len(weights), "upscale")
-        return ProgressBar(total=sum(weights), desc="upscale", unit="pixel", unit_scale=True, delay=1)
-
-    def _finish(self, job: Job, result: UpscaleResult) -> None:
+    def _finish(self, job: Job, outcome: JobOutcome) -> None:
         """Count a result and enter it in the manifest."""
-        size, (height, width) = job.target.stat().st_size, result.size
-        self._bytes += size
+        result, (height, width) = outcome.result, outcome.result.size
+        self._bytes += outcome.bytes
         self._pixels += height * width * result.frames
         self._size = result.size
         for what in result.lost:
@@ -134,26 +165,44 @@ class Batch:
         for note in result.notes:
             self._notes.setdefault(note, []).append(job.source.name)
         self._results.append(job)
+        maps = self._write_maps(job)
         entry = {
             "source": str(job.source.absolute()), "width": width, "height": height, "frames": result.frames,
-            "bytes": size, "seconds": round(result.seconds, 3), "sha256": hash_file(job.target),
+            "bytes": outcome.bytes, "seconds": round(result.seconds, 3), "sha256": outcome.sha256,
             "digest": self._digests[job.target], "lost": result.lost, "notes": result.notes,
+            **maps,
         }  # fmt: skip
+        if outcome.niqe:
+            entry["niqe"] = outcome.niqe._asdict()
+            self._niqe.append(outcome.niqe)
+            self._print(f"{format_name(job.source.name)}: {outcome.niqe.describe()}")
         if self.manifest:
             self.manifest.record(job.target, entry)
-        if self.config["niqe"]:
-            niqe = measure_niqe(job.source, job.target)
-            self._niqe.append(niqe)
-            self._print(f"{format_name(job.source.name)}: {niqe.describe()}")
-            if self.manifest:
-                self.manifest.record(job.target, {**entry, "niqe": niqe._asdict()})
+
+    def _write_maps(self, job: Job) -> dict[str, Any]:
+        """Write the maps of a result, and return what the manifest says about them; nothing without maps."""
+        if self._map_writer is None:
+            return {}
+        paths = self._maps[job.target]
+        try:
+            summary = self._map_writer.write(job.source, paths)
+        except UserError as error:
+            print_note(str(error))
+            return {}
+        self._print(f"{format_name(job.source.name)}: {summary.describe()} ({', '.join(path.name for path in paths)})")
+        for path in paths if self.manifest else []:
+            self.manifest.record(path, {"kind": "map", "bytes": path.stat().st_size})
+        return {"uncertainty": summary._asdict(), "maps": [path.name for path in paths]}
 
     def _write_preview(self) -> None:
         """Write the sheet of `preview=true`, also of images that were finished before."""
-        shown = [*self.finished, *self._results]
+        done = {job.target for job in self._results}
+        shown = [*self.finished, *(job for job in self.jobs if job.target in done)]
         if self.preview is None or not shown:
             return
-        write_png(self.preview, draw_preview([(job.source, job.target) for job in shown]))
+        write_png(
+            self.preview, draw_preview([(job.source, job.target) for job in shown], get_read_options(self.config))
+        )
         if self.manifest:
             self.manifest.record(self.preview, {"kind": "preview", "bytes": self.preview.stat().st_size})
 
@@ -170,7 +219,7 @@ class Batch:
         manifest, digest = self.manifest, self._digests[job.target]
         if manifest is None or manifest.is_finished(job.target, digest):
             return manifest is not None
-        if not manifest.is_written(job.target, digest) or not self._is_complete(job):
+        if self._maps or not manifest.is_written(job.target, digest) or not self._is_complete(job):
             return False
         height, width = job.compute_size(self.model.scale)
         manifest.record(job.target, {
@@ -182,7 +231,7 @@ class Batch:
     def _is_complete(self, job: Job) -> bool:
         """Return True if a result can be decoded: after a power failure a file may be empty that was written."""
         try:
-            with open_image_file(job.target) as file:
+            with open_result(job.target, get_read_options(self.config)) as file:
                 pixels = file.read(file.header.frames - 1).pixels
         except UserError:
             return False
@@ -235,15 +284,6 @@ class Batch:
             place = f"into {format_name(self.jobs[0].target)}"
         done = [f"{format_count(len(self._results), 'image')} upscaled {label} {place} {cost}"] if self.jobs else []
         self._print("; ".join([*done, *finished]))
-
-
-def _is_disk_full(error: BaseException | None) -> bool:
-    """Return True if an error is, or follows from, that of the operating system for a disk or a quota that is full."""
-    while error is not None:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
 
 
 def _describe_images(names: Sequence[str]) -> str:

@@ -3,14 +3,17 @@
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sr.checkpoint.interpolate import format_label, interpolate_weights
-from sr.checkpoint.load import LoadedNet
+from sr.checkpoint.members import list_members, load_members
+from sr.config.value import format_value
+from sr.image.file_format import ReadOptions
+from sr.image.formats import read_suffix
 from sr.image.read import probe
-from sr.prediction.api import load
 from sr.prediction.batch import Batch
+from sr.prediction.engine.engine import check_engine
 from sr.prediction.jobs import (
     Failure,
     Job,
@@ -21,20 +24,24 @@ from sr.prediction.jobs import (
     require_depth,
     require_new,
     require_quality,
+    require_video,
     resolve_output,
 )
 from sr.prediction.manifest import NAME as MANIFEST_NAME
 from sr.prediction.manifest import Manifest
 from sr.prediction.memory_size import read_memory_size
+from sr.prediction.network import find_trained_options, load_network
+from sr.prediction.read_options import get_read_options
 from sr.prediction.result_size import ResultSize, parse_size
 from sr.prediction.sources import InputImage, LeftOut, Sources, describe_left_out, find_sources, format_name
-from sr.prediction.standard_streams import StandardStreams
-from sr.pretrained.networks import find_default, list_networks
+from sr.prediction.standard_streams import STDOUT, StandardStreams
+from sr.pretrained.networks import resolve_checkpoint
+from sr.runtime import malloc
 from sr.runtime.error import UserError
 from sr.runtime.terminal import create_progress_bar, format_count, print_note
-from sr.track.run_address import parse_run_id
+from sr.track.run_address import is_address
+from sr.track.stored_checkpoint import find_file
 
-DEFAULT_SCALE = 2
 PREVIEW = "preview.png"
 
 
@@ -44,11 +51,15 @@ def upscale_files(config: Mapping[str, Any]) -> None:
     An image that cannot be upscaled is reported and left out; a `UserError` at the end counts these. Results that the same
     network has written with the same options are not computed again.
     """
-    for option in ("checkpoint", "interpolate"):
-        if config[option] is not None and parse_run_id(str(config[option])) is not None:
-            raise UserError(
-                f"{option}={config[option]}: expected a file; the summary.json of that run names its checkpoints"
-            )
+    config = {**config, **{option: find_file(option, config[option]) for option in ("checkpoint", "interpolate")}}
+    check_engine(config)
+    if config["engine"] == "ray":
+        from sr.prediction.engine.ray import upscale_by_ray  # imports pyarrow
+
+        upscale_by_ray(config)
+        return
+    _check_uncertainty(config)
+    malloc.retain_freed_memory()  # of a tile, for the next one
     config = {**config, "memory": read_memory_size(config["memory"])}
     result_size = parse_size(config["outscale"], config["size"])
     with StandardStreams(config["input"], config["output"]) as streams:
@@ -64,10 +75,14 @@ def _upscale(config: Mapping[str, Any], sources: Sources, output: Output, result
     manifest = _open_manifest(output, sources)
     results = manifest.list_results() if manifest else set()
     images, left_out = _leave_results_out(sources, results)
-    probed, failures = _probe(images)
+    probed, failures = _probe(images, get_read_options(config))
     if len(images) == 1 and failures:
         raise failures[0].error
-    model, name = _load_model(config, result_size, probed)
+    model, name = load_network(config, result_size, probed)
+    trained = find_trained_options(config, model)
+    if trained:
+        config = {**config, **trained}
+        probed, failures = _probe(images, get_read_options(config))
     jobs, more_failures = list_jobs(probed, output, result_size, model.scale)
     failures += more_failures
     if len(images) == 1 and failures:
@@ -78,16 +93,37 @@ def _upscale(config: Mapping[str, Any], sources: Sources, output: Output, result
     if output.format is None:
         _report_other_formats(jobs)
     require_quality(jobs, config["quality"])
+    require_video(jobs, config["codec"], config["crf"])
+    members = load_members(config["uncertainty"], model, config["trust"], find=partial(find_file, "uncertainty"))
     preview = _name_preview(jobs, output, manifest) if config["preview"] else None
-    batch = Batch(config, model, jobs, output, manifest, preview)
+    batch = Batch(config, model, jobs, output, manifest, preview, members)
     if not config["overwrite"] and not output.is_stdout:
         require_new([job.target for job in batch.list_new()], output)
-        if preview and not (manifest and manifest.has_result(preview)):
-            require_new([preview], output)
+        others = [*([preview] if preview else []), *batch.list_maps()]
+        require_new([path for path in others if not (manifest and manifest.has_result(path))], output)
     create_folders(batch.jobs, output)
     if manifest:
         manifest.remove_temporary_files()
     batch.execute(f"{result_size.describe(model.scale)}{name}", left_out, failures)
+
+
+def _check_uncertainty(config: Mapping[str, Any]) -> None:
+    """Raise if there is no place for maps, or no checkpoint to compare with."""
+    option = config["uncertainty"]
+    if option is False:
+        return
+    if config["output"] == STDOUT:
+        raise UserError(
+            f"uncertainty={format_value(option)}: expected a file or folder for the maps (found output=-); type output=FILE"
+        )
+    for key in ("outscale", "size"):
+        if config[key] is not None:
+            raise UserError(
+                f"{key}={config[key]}: uncertainty= measures the network's own result; leave one of them out"
+            )
+    for member in list_members(option):
+        if not is_address(member) and not resolve_checkpoint(member, "uncertainty").exists():
+            raise UserError(f"uncertainty={member}: there is no such file")
 
 
 def _open_manifest(output: Output, sources: Sources) -> Manifest | None:
@@ -118,7 +154,8 @@ def _name_preview(jobs: Sequence[Job], output: Output, manifest: Manifest | None
     if output.is_stdout:
         raise UserError("preview=true: expected a file or folder for the result (found output=-); type output=FILE")
     if len(jobs) == 1:
-        return jobs[0].target.with_name(f"{jobs[0].target.stem}_{PREVIEW}")
+        target = jobs[0].target
+        return target.with_name(f"{target.name[: len(target.name) - len(read_suffix(target))]}_{PREVIEW}")
     return (output.path or (manifest.folder if manifest else jobs[0].target.parent)) / PREVIEW
 
 
@@ -138,43 +175,14 @@ def _leave_results_out(sources: Sources, results: set[str]) -> tuple[list[InputI
     return images, left_out
 
 
-def _probe(images: Sequence[InputImage]) -> tuple[list[ProbedImage], list[Failure]]:
+def _probe(images: Sequence[InputImage], options: ReadOptions) -> tuple[list[ProbedImage], list[Failure]]:
     """Read the headers of all images, and say of which that is not possible."""
     probed, failures = [], []
     with create_progress_bar(len(images), "read headers") as bar:
         for source in images:
             try:
-                probed.append(ProbedImage(source, probe(source.path)))
+                probed.append(ProbedImage(source, probe(source.path, options)))
             except UserError as error:
                 failures.append(Failure(source.path, error))
             bar.update()
     return probed, failures
-
-
-def _load_model(
-    config: Mapping[str, Any], result_size: ResultSize, images: Sequence[ProbedImage]
-) -> tuple[LoadedNet, str]:
-    """Return the network, and what to add to the scale where it is named."""
-    checkpoint, scale, name = config["checkpoint"], config["scale"], ""
-    if checkpoint is None:
-        network = find_default(scale or _choose_scale(result_size, images))
-        checkpoint, name = network.name, f" by {network.name}"
-    model = load(checkpoint, config["device"], config["trust"], scale)
-    if config["interpolate"] is not None:
-        other, alpha = config["interpolate"], config["alpha"]
-        model = interpolate_weights(model, other, alpha, device=model.device, trust=config["trust"])
-    return model, f"{name}{format_label({**config, 'checkpoint': checkpoint})}"
-
-
-def _choose_scale(result_size: ResultSize, images: Sequence[ProbedImage]) -> int:
-    """Return the smallest scale of sr's own networks that is enough for all results, or the largest one."""
-    if not result_size.is_given:
-        return DEFAULT_SCALE
-    scales = sorted(network.scale for network in list_networks() if network.package is None) or [DEFAULT_SCALE]
-    factors = [1.0]
-    for image in images:
-        try:
-            factors.append(result_size.compute_factor(image.header))
-        except UserError:  # reported with the image later
-            continue
-    return next((scale for scale in scales if scale >= max(factors)), scales[-1])

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 
 from sr.image.file_format import FileFormat, Header
-from sr.image.formats import KINDS_BY_SUFFIX, find_format
+from sr.image.formats import KINDS_BY_SUFFIX, find_format, read_suffix
 from sr.prediction.result_size import ResultSize
 from sr.prediction.sources import InputImage, format_name, format_names
 from sr.runtime.error import UserError
@@ -77,7 +77,7 @@ def resolve_output(output: str | None, format: str | None, count: int, stdout: P
     if output is None:
         return Output(None, False, chosen)
     path = Path(output).expanduser()
-    by_suffix = KINDS_BY_SUFFIX.get(path.suffix.lower())
+    by_suffix = KINDS_BY_SUFFIX.get(read_suffix(path))
     if os.path.isdir(path) or output.endswith(("/", os.sep)) or by_suffix is None:  # noqa: PTH112
         if os.path.lexists(path) and not os.path.isdir(path):  # noqa: PTH112
             raise UserError(
@@ -90,7 +90,7 @@ def resolve_output(output: str | None, format: str | None, count: int, stdout: P
             f"is output={output}/"
         )
     try:
-        named = require_writable(find_format(path.suffix), f"output={output}")
+        named = require_writable(find_format(read_suffix(path)), f"output={output}")
     except UserError:
         raise UserError(
             f"output={output}: {by_suffix} files are not written; choose another suffix, or a folder: output={output}/"
@@ -120,7 +120,7 @@ def list_jobs(
     jobs, failures = [], []
     for source, header in images:
         try:
-            jobs.append(_create_job(source, header, output, result_size, scale))
+            jobs.append(create_job(source, header, output, result_size, scale))
         except UserError as error:
             failures.append(Failure(source.path, error))
     _require_no_source(jobs, output)
@@ -166,12 +166,27 @@ def require_quality(jobs: Sequence[Job], quality: int | None) -> None:
     if quality is not None and jobs and not any(job.format.has_quality for job in jobs):
         names = ", ".join(dict.fromkeys(job.format.name for job in jobs))
         raise UserError(
-            f"quality={quality}: expected a lossy format (found {names}); choose format=jpeg, webp or avif, or leave it out"
+            f"quality={quality}: expected a lossy format of images (found {names}); choose format=jpeg, webp or avif, or leave "
+            "it out (videos have crf=)"
         )
 
 
-def require_depth(jobs: Iterable[Job], depth: int | None) -> None:
+def require_video(jobs: Sequence[Job], codec: str | None, crf: int | None) -> None:
+    """Raise if no result is a video, which `codec` and `crf` are for."""
+    typed = f"codec={codec}" if codec is not None else f"crf={crf}"
+    if jobs and (codec is not None or crf is not None) and not any(job.format.family for job in jobs):
+        names = ", ".join(dict.fromkeys(job.format.name for job in jobs))
+        raise UserError(f"{typed}: expected a video (found {names}); leave it out")
+
+
+def require_depth(jobs: Sequence[Job], depth: int | None) -> None:
     """Raise if a format cannot hold the bits that `depth` asks for."""
+    native = [job for job in jobs if job.format.is_native]
+    if depth is not None and native:
+        raise UserError(
+            f"depth={depth}: {native[0].format.name} has the bits of its source ({format_name(native[0].target)}); "
+            "leave it out, or choose format=png"
+        )
     if depth != 16:  # every format holds 8
         return
     for job in {job.format.name: job for job in jobs}.values():
@@ -183,17 +198,27 @@ def require_depth(jobs: Iterable[Job], depth: int | None) -> None:
             )
 
 
-def _create_job(source: InputImage, header: Header, output: Output, result_size: ResultSize, scale: int) -> Job:
+def create_job(source: InputImage, header: Header, output: Output, result_size: ResultSize, scale: int) -> Job:
+    """Return the job of an image. Raise `UserError` if its result cannot be written or has no size or name."""
     file_format = output.format or _choose_format(header)
+    if file_format.name == "TIFF" and header.format == "GeoTIFF":
+        file_format = find_format("geotiff")
+    if file_format.is_native and header.format not in (file_format.name, *file_format.family):
+        family = " and ".join(file_format.family or [file_format.name])
+        raise UserError(
+            f"{format_name(source.path)}: {file_format.name} is made of {family} only "
+            f"(found {header.format}); choose format=png or format=tiff"
+        )
     size = result_size.fit_network(header, scale)
     height, width = size or (scale * header.height, scale * header.width)
     file_format.limit_header(header._replace(height=height, width=width))  # raises if it is too large for the format
     if output.is_file:
         target = output.path
     else:
-        own = source.path.suffix
+        name = source.path.name
+        own = name[len(name) - len(read_suffix(source.path)) :]
         suffix = own if own.lower() in file_format.suffixes else file_format.suffixes[0]
-        stem = source.path.stem if KINDS_BY_SUFFIX.get(own.lower()) else source.path.name
+        stem = name.removesuffix(own) if KINDS_BY_SUFFIX.get(own.lower()) else name
         folder = source.path.parent if output.path is None else output.path / source.folder
         target = folder / f"{stem}{result_size.format_suffix(scale)}{suffix}"
     length = len(os.fsencode(target.name))

@@ -19,6 +19,7 @@ import psutil
 import torch
 
 from sr.checkpoint.load import LoadedNet
+from sr.image.file_format import Header
 from sr.record.run_file import write_atomic
 from sr.runtime.error import DiskError, UserError
 
@@ -30,6 +31,8 @@ except ImportError:  # Windows
 NAME = "predict.json"  # in a folder of results; hidden, `.predict.json`, among other files
 JOURNALS = ".predict-*.jsonl"
 PROGRAM = "sr.predict"
+# That change the pixels of a result.
+RESULT_OPTIONS = ("ensemble", "tile", "overlap", "quality", "codec", "crf", "depth", "bands", "axis", "range")
 TEMPORARY_NAME = re.compile(r"\.[0-9a-f]{32}\.part")  # of results while they are written
 
 Entry = dict[str, Any]
@@ -97,12 +100,15 @@ class Manifest:
         except OSError as error:
             raise DiskError(f"{self._journal_path}: cannot be written ({error.strerror or error})") from None
 
-    def remove_temporary_files(self) -> None:
-        """Remove the incomplete files of processes that were killed, unless another process is at work in the folder."""
-        if not all(map(self._is_ended, self._left)):
+    def remove_temporary_files(self, targets: Iterable[Path] = ()) -> None:
+        """Remove the incomplete files of processes that were killed, unless another command is at work in the folder.
+
+        They are next to what killed commands had begun, and next to `targets`.
+        """
+        if not all(map(self._is_ended, self.folder.glob(JOURNALS))):
             return
         begun = [target for entries in self._left.values() for target, entry in entries.items() if "bytes" not in entry]
-        for folder in {(self.folder / target).parent for target in begun}:
+        for folder in {*(path.parent for path in targets), *((self.folder / target).parent for target in begun)}:
             for path in folder.glob(".*.part"):
                 if TEMPORARY_NAME.fullmatch(path.name):
                     path.unlink(missing_ok=True)
@@ -170,14 +176,25 @@ def digest_net(model: LoadedNet, options: Iterable[Any]) -> str:
     return digest.hexdigest()
 
 
-def digest_job(net_digest: str, source: Path, size: tuple[int, int] | None, format: str) -> str:
-    """Return the digest of the result of a file, by its name, its size and the time of its last change; "" if it is missing."""
+def digest_job(net_digest: str, source: Path, size: tuple[int, int] | None, format: str, header: Header) -> str:
+    """Return the digest of the result of a file, by its name, its size and the time of its last change; "" if it is missing.
+
+    Of a DICOM file it depends on the range of its series as well, and so on other files.
+    """
     try:
         stat = source.stat()
     except OSError:  # a link that leads nowhere: whoever reads the file reports it
         return ""
     state = f"{net_digest} {source.name} {stat.st_size} {stat.st_mtime_ns} {size} {format}"
+    if header.format == "DICOM":
+        state += f" {header.black} {header.white}"
     return hashlib.sha256(os.fsencode(state)).hexdigest()  # a file name may be no UTF-8
+
+
+def name_unfinished(target: Path, digest: str) -> Path:
+    """Return the hidden file next to a result for what a process that is stopped leaves to the next one."""
+    name = hashlib.sha256(os.fsencode(target.name)).hexdigest()
+    return target.with_name(f".{name[:16]}-{digest[:16]}.unfinished")
 
 
 def hash_file(path: Path) -> str:

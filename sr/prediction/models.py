@@ -1,58 +1,43 @@
-"""`python -m sr.predict --models`: list the networks that are used by name, with their speed on this machine."""
+"""`python -m sr.predict --models`: list the networks that are used by name, without importing torch."""
 
-import time
+from collections.abc import Mapping
 
-import torch
-
-from sr.checkpoint.load import LoadedNet, load_checkpoint
-from sr.config.build import select_device
-from sr.inference.upscale import upscale
 from sr.pretrained.networks import Network, list_networks
 from sr.runtime.terminal import format_table
 
-HEADER = ("name", "scale", "model/net", "parameters", "MB", "Set5 dB", "s/megapixel", "license of weights")
-WORK = 1e10  # multiply-adds, about, of the square that is upscaled to measure the speed
-SIDES = (32, 256)  # smallest and largest side of that square, in LR pixels
+HEADER = ("name", "scale", "model/net", "parameters", "MB", "Set5 dB", "license of weights")
+SPEED_HEADER = "s/megapixel"
+EMPTY = "–"
 
 
-def print_models(device: str) -> None:
-    """Print a table of all networks; the speed is measured on `device`, in about half a second for each."""
-    target, networks = select_device(device), list_networks()
-    print(format_table([HEADER, *(_format_row(network, target) for network in networks)]))
+def print_models(speeds: Mapping[str, float] | None = None, device: str = "") -> None:
+    """Print a table of all networks; `speeds` are the seconds for a megapixel of each one's result, measured on `device`."""
+    networks = list_networks()
+    rows = [list(HEADER), *(_format_row(network) for network in networks)]
+    if speeds is not None:
+        rows[0].insert(-1, SPEED_HEADER)
+        for row in rows[1:]:
+            row.insert(-1, f"{speeds[row[0]]:.2f}" if row[0] in speeds else EMPTY)
+    print(format_table(rows))
     width = max(len(network.name) for network in networks)
     print("\nGood for:\n")
     print("\n".join(f"{network.name:{width}}  {network.purpose}" for network in networks))
-    print(f"\nSet5: PSNR under the protocol edsr. Speed: seconds for a megapixel of the result, on {target}.")
+    speed = "--speed measures how long each one takes here"
+    if speeds is not None:
+        speed = f"Speed: seconds for a megapixel of the result, on {device}"
+    print(f"\nSet5: PSNR under the protocol edsr. {speed}.")
     defaults = [network.name for network in networks if network.package is None]
     if defaults:
         print(f"Without checkpoint=, sr.predict takes that of the scale: {', '.join(defaults)}.")
-    missing = {network.extra for network in networks if network.find_file() is None}
-    for extra in sorted(filter(None, missing)):
-        print(f"Networks without a speed are not installed; type: pip install 'sr[{extra}]'")
+    missing = [network for network in networks if network.find_file() is None]
+    for extra in sorted({network.extra for network in missing if network.extra}):
+        names = ", ".join(network.name for network in missing if network.extra == extra)
+        print(f"Not installed: {names}; type: pip install 'sr[{extra}]'")
 
 
-def _format_row(network: Network, device: torch.device) -> tuple[str, ...]:
+def _format_row(network: Network) -> list[str]:
     psnr = network.psnr.get("Set5")
-    speed = "–"
-    if network.find_file() is not None:
-        speed = f"{measure_speed(load_checkpoint(network.name, device)):.2f}"
-    return (
+    return [
         network.name, f"×{network.scale}", network.net, f"{network.parameters:,}", f"{network.megabytes:.1f}",
-        f"{psnr:.2f}" if psnr else "–", speed, network.license,
-    )  # fmt: skip
-
-
-@torch.no_grad()
-def measure_speed(loaded: LoadedNet) -> float:
-    """Return the seconds that a megapixel of the result takes: the better of two times, for the first one is slower."""
-    parameters = sum(weight.numel() for weight in loaded.net.parameters())
-    side = min(max(round((WORK / parameters) ** 0.5), SIDES[0]), SIDES[1])
-    lr = torch.rand(1, 3 if loaded.color == "y" else loaded.channels, side, side, device=loaded.device)
-    seconds = min(_time_upscale(loaded, lr) for _ in range(2))
-    return seconds / (side * loaded.scale) ** 2 * 1e6
-
-
-def _time_upscale(loaded: LoadedNet, lr: torch.Tensor) -> float:
-    start = time.perf_counter()
-    upscale(loaded.net, lr, loaded.color).sum().item()  # waits for a GPU
-    return time.perf_counter() - start
+        f"{psnr:.2f}" if psnr else EMPTY, network.license,
+    ]  # fmt: skip

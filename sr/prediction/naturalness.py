@@ -7,10 +7,11 @@ from typing import NamedTuple
 
 import torch
 
+from sr.image.file_format import READ_ALL, ImageFile, ReadOptions
 from sr.image.read import open_image_file
 from sr.image.write import to_uint8
 from sr.metric.niqe import score_niqe
-from sr.prediction.preview import read_levels
+from sr.prediction.preview import open_result, read_levels
 
 
 class Naturalness(NamedTuple):
@@ -24,9 +25,9 @@ class Naturalness(NamedTuple):
         return f"NIQE {_format(self.before)} before, {_format(self.after)} after"
 
 
-def measure_niqe(source: Path, result: Path) -> Naturalness:
-    """Measure the NIQE (variant `matlab`) of the first frame of both files, with 8 bits per channel."""
-    return Naturalness(_score(source), _score(result))
+def measure_niqe(source: Path, result: Path, options: ReadOptions = READ_ALL) -> Naturalness:
+    """Measure the NIQE (variant `matlab`) of both files at 8 bits: of their first frame, or the middle one of a volume."""
+    return Naturalness(_score(open_image_file(source, options)), _score(open_result(result, options)))
 
 
 def describe_mean(values: Sequence[Naturalness]) -> str:
@@ -38,10 +39,10 @@ def describe_mean(values: Sequence[Naturalness]) -> str:
     return f"mean of {len(pairs)} images: {Naturalness(before, after).describe()}"
 
 
-def _score(path: Path) -> float | None:
-    with open_image_file(path) as file:
+def _score(file: ImageFile) -> float | None:
+    with file:
         is_8_bit = file.header.dtype == torch.uint8 and file.header.channels in (1, 3)
-        value = score_niqe(file.read().pixels if is_8_bit else to_uint8(read_levels(file)))
+        value = score_niqe(file.read(file.middle).pixels if is_8_bit else to_uint8(read_levels(file)))
     return None if math.isnan(value) else value
 
 

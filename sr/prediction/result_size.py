@@ -30,7 +30,12 @@ class ResultSize(NamedTuple):
         """Return height and width of the result of an image; raise a `UserError` if its aspect ratio is another one."""
         h, w = source.height, source.width
         if self.outscale:
-            return max(1, round(self.outscale * h)), max(1, round(self.outscale * w))
+            factors = [self.outscale if grows else 1 for grows in source.grows]
+            return max(1, round(factors[0] * h)), max(1, round(factors[1] * w))
+        if not all(source.grows):
+            raise UserError(
+                f"{self.option}: expected no size with axis=, along which alone is upscaled; type outscale="
+            )
         by_width, by_height = h * (self.width or 0) / w, w * (self.height or 0) / h
         if not (self.width and self.height):
             return (self.height or max(1, round(by_width))), (self.width or max(1, round(by_height)))
@@ -51,8 +56,9 @@ class ResultSize(NamedTuple):
 
         The network is applied once and its result reduced to this size. Raises a `UserError` if it would have to be upscaled.
         """
+        own = scale * source.height, scale * source.width
         if not self.is_given:
-            return None
+            return None if all(source.grows) else ResultSize(scale).compute_size(source)
         factor = self.compute_factor(source)
         if factor > scale:
             raise UserError(
@@ -60,7 +66,7 @@ class ResultSize(NamedTuple):
                 f"image of {source.width}×{source.height}); choose a network of a larger scale, or upscale the result again"
             )
         size = self.compute_size(source)
-        return None if size == (scale * source.height, scale * source.width) else size
+        return None if size == own else size
 
     def format_suffix(self, scale: int) -> str:
         """Return what is appended to the name of a result: `_x2`, `_x2.5`, `_1920x1080`."""

@@ -9,7 +9,7 @@ from pathlib import Path, PurePath
 from typing import NamedTuple
 
 from sr.image.formats import identify_kind
-from sr.image.listing import is_image_name
+from sr.image.listing import is_image_file
 from sr.runtime.error import UserError
 
 STDIN = "-"
@@ -41,6 +41,11 @@ class Sources(NamedTuple):
     images: list[InputImage]
     left_out: list[LeftOut]
     folder: Path | None  # that holds all of them: typed, or the folder of what is typed; None on several drives
+
+
+def is_address(word: str) -> bool:
+    """Return True for `s3://bucket/photos`, False for a path."""
+    return "://" in word
 
 
 def find_sources(words: str | Sequence[str], recursive: bool = True, output: Path | None = None) -> Sources:
@@ -147,8 +152,9 @@ class _Finder:
     def _add_folder(self, top: Path, below: PurePath, label: str) -> None:
         self._folders.append(os.path.abspath(top))  # noqa: PTH100
         files = sorted(self._walk(top, label))
-        images = [file for file in files if is_image_name(file)]
-        left_out = [LeftOut(file, _explain(file)) for file in files if not is_image_name(file)]
+        images = [file for file in files if is_image_file(file)]
+        found = set(images)
+        left_out = [LeftOut(file, _explain(file)) for file in files if file not in found]
         self.left_out |= {entry.path: entry for entry in left_out}
         if not images:
             inside = [entry for path, entry in self.left_out.items() if path.is_relative_to(top)]
@@ -166,7 +172,7 @@ class _Finder:
             if match.is_dir():
                 if "**" not in pattern.parts:  # ** matches what is in them
                     left_out.append(LeftOut(match, "a folder: ** in a pattern matches what is in it"))
-            elif is_image_name(match):
+            elif is_image_file(match):
                 images.append(match)
             else:
                 left_out.append(LeftOut(match, _explain(match)))

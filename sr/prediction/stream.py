@@ -3,15 +3,17 @@
 If the file is read in windows and the writer encodes rows as they come, nothing of the size of the image is in memory.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
 from contextlib import closing
+from itertools import chain, islice
 
 import torch
 from torch import Tensor
 
 from sr.checkpoint.load import LoadedNet
 from sr.image.file_format import Frame, Header, ImageFile, ImageWriter, Window
+from sr.image.nearest_rows import NearestRows
 from sr.image.row_resizer import RowResizer
 from sr.inference.strip import Strip, StripUpscaler
 from sr.prediction.levels import Levels
@@ -23,7 +25,8 @@ RANGES = {8: (torch.uint8, 255.0), 16: (torch.uint16, 65535.0), 32: (torch.float
 def describe_result(source: Header, model: LoadedNet, depth: int | None, size: tuple[int, int] | None) -> Header:
     """Return the header of the upscaled image, before the limits of its format: `depth` and `size` None are the source's."""
     height, width = size or (model.scale * source.height, model.scale * source.width)
-    channels = 1 if model.color == "gray" and source.channels == 3 else source.channels
+    is_merged = model.color == "gray" and source.channels == 3 and source.format != "GeoTIFF"
+    channels = 1 if is_merged else source.channels
     kind = "gray" if channels == 1 else source.kind
     header = source._replace(height=height, width=width, channels=channels, kind=kind)
     if depth is None:
@@ -39,17 +42,22 @@ def upscale_frames(
     writer: ImageWriter,
     reading: Executor,
     writing: Executor,
+    report: Callable[[float], None] | None = None,
 ) -> None:
     """Upscale the frames of `file` that the result has, and write them.
 
-    `reading` and `writing` have one thread each: the next strip is read, and the last one is encoded, meanwhile.
+    `reading` and `writing` have one thread each: the next strip is read, and the last one is encoded, meanwhile. `report` is
+    called after each strip with the share of the image, in 0…1, that is upscaled. The frames that the writer has already
+    are left out.
     """
-    behind = Behind(writing)
+    behind, strips = Behind(writing), upscaler.plan_strips(levels.lr_size)
+    numbers = range(writer.frames_done, levels.result.frames)
+    read = iterate_ahead(chain.from_iterable(_read_strips(file, number, strips) for number in numbers), reading)
     try:
-        for number in range(levels.result.frames):
-            strips = iterate_ahead(_read_strips(file, number, upscaler.plan_strips(levels.lr_size)), reading)
-            with closing(strips):
-                for frame in _iterate_result(upscaler, levels, strips):
+        with closing(read):
+            for number in numbers:
+                own = islice(read, len(strips))
+                for frame in _iterate_result(upscaler, levels, _report_strips(own, levels, number, report)):
                     behind.call(writer.write, frame)
     finally:
         behind.wait()
@@ -64,8 +72,7 @@ def upscale_decoded(upscaler: StripUpscaler, levels: Levels, frame: Frame) -> Fr
     pieces = list(_iterate_result(upscaler, levels, rows))
     if len(pieces) == 1:
         return pieces[0]
-    alpha = None if pieces[0].alpha is None else torch.cat([piece.alpha for piece in pieces], dim=1)
-    return Frame(torch.cat([piece.pixels for piece in pieces], dim=1), alpha)
+    return Frame(*(None if layers[0] is None else torch.cat(layers, dim=1) for layers in zip(*pieces, strict=True)))
 
 
 def upscale_batch(upscaler: StripUpscaler, levels: list[Levels], frames: list[Frame]) -> list[Frame]:
@@ -76,30 +83,59 @@ def upscale_batch(upscaler: StripUpscaler, levels: list[Levels], frames: list[Fr
     results = []
     for one, frame, sr in zip(levels, frames, part.pixels.split(1), strict=True):
         one.check(sr)
+        masks = _Masks(one)
+        masks.push(frame, 0)
         alpha = None
-        if frame.alpha is not None and one.result.has_alpha:
+        if frame.alpha is not None and frame.valid is None and one.result.has_alpha:
             alpha = one.upscale_alpha(frame.alpha, 0, range(one.net_size[0]))
-        results.append(Frame(one.finish(sr), alpha))
+        results.append(masks.apply(Frame(one.finish(sr), alpha)))
     return results
 
 
 def _iterate_result(upscaler: StripUpscaler, levels: Levels, strips: Iterable[tuple[Strip, Frame]]) -> Iterator[Frame]:
     """Yield the rows of an upscaled frame that are complete after each strip, from top to bottom."""
     result = levels.result
-    resizer = None
-    if (result.height, result.width) != levels.net_size:
-        resizer = RowResizer(levels.net_size, (result.height, result.width))
+    size = (result.height, result.width)
+    resizer = None if size == levels.net_size else RowResizer(levels.net_size, size)
+    masks = _Masks(levels)
     for strip, frame in strips:
+        masks.push(frame, strip.rows.start)
         rows, color = _upscale_strip(upscaler, levels, frame.pixels, strip, is_rounded=resizer is None)
-        alpha = frame.alpha if result.has_alpha else None
+        alpha = frame.alpha if result.has_alpha and not levels.source.has_mask else None
         if resizer is None:
-            yield Frame(color, None if alpha is None else levels.upscale_alpha(alpha, strip.rows.start, rows))
+            alpha = None if alpha is None else levels.upscale_alpha(alpha, strip.rows.start, rows)
+            yield masks.apply(Frame(color, alpha))
             continue
         if alpha is not None:
             alpha = levels.upscale_float_alpha(alpha, strip.rows.start, rows).to(color)
         layers = levels.round(resizer.push(color if alpha is None else torch.cat([color, alpha])))
         if layers.shape[1]:
-            yield Frame(layers, None) if alpha is None else Frame(layers[:-1], layers[-1:])
+            yield masks.apply(Frame(layers, None) if alpha is None else Frame(layers[:-1], layers[-1:]))
+
+
+class _Masks:
+    """Upscale the mask of a frame, and the alpha channel of an image with a mask: both are those of the nearest pixel."""
+
+    def __init__(self, levels: Levels) -> None:
+        self.levels = levels
+        self._layers: dict[str, NearestRows] = {}
+
+    def push(self, frame: Frame, first: int) -> None:
+        """Append the rows of a frame of the source, the first of which has the number `first`."""
+        if frame.valid is None:
+            return
+        size = (self.levels.result.height, self.levels.result.width)
+        for name in ("alpha", "valid"):
+            layer = getattr(frame, name)
+            if layer is not None:
+                self._layers.setdefault(name, NearestRows(self.levels.lr_size, size)).push(layer, first)
+
+    def apply(self, frame: Frame) -> Frame:
+        """Return the next rows of the result, with their masks."""
+        if not self._layers:
+            return frame
+        layers = {name: rows.take(frame.pixels.shape[1]) for name, rows in self._layers.items()}
+        return self.levels.apply_mask(frame._replace(**layers))
 
 
 def _upscale_strip(
@@ -107,7 +143,7 @@ def _upscale_strip(
 ) -> tuple[range, Tensor]:
     """Return the numbers of the rows that are complete after this strip, and them: `[channels, rows, W]`.
 
-    They are in the range of the result, or in 0…1 if they are not to be rounded yet.
+    They are in the range of the result, or as the net's (`Levels.clamp`) if they are not to be rounded yet.
     """
     joined: Tensor | None = None
     rows, width = range(0), levels.net_size[1]
@@ -115,7 +151,7 @@ def _upscale_strip(
     for complete, columns, sr in upscaler.iterate_parts(lr, strip, levels.lr_size):
         levels.check(sr)
         rows = range(complete.start, complete.stop)
-        part = levels.finish(sr) if is_rounded else levels.select_channels(sr.clamp(0, 1)).cpu()
+        part = levels.finish(sr) if is_rounded else levels.select_channels(levels.clamp(sr)).cpu()
         if joined is None:
             if part.shape[-1] == width:
                 joined = part
@@ -138,10 +174,19 @@ def _read_strips(file: ImageFile, number: int, strips: list[Strip]) -> Iterator[
         yield strip, held
 
 
+def _report_strips(
+    strips: Iterable[tuple[Strip, Frame]], levels: Levels, number: int, report: Callable[[float], None] | None
+) -> Iterator[tuple[Strip, Frame]]:
+    """Yield the strips of frame `number`, and report each one when the next one is asked for: it is upscaled then."""
+    for strip, frame in strips:
+        yield strip, frame
+        if report is not None:
+            report((number + strip.bottom / levels.source.height) / levels.result.frames)
+
+
 def _cut_rows(frame: Frame, first: int) -> Frame:
-    return Frame(frame.pixels[:, first:], None if frame.alpha is None else frame.alpha[:, first:])
+    return Frame(*(None if layer is None else layer[:, first:] for layer in frame))
 
 
 def _append_rows(above: Frame, below: Frame) -> Frame:
-    pixels = torch.cat([above.pixels, below.pixels], dim=1)
-    return Frame(pixels, None if above.alpha is None else torch.cat([above.alpha, below.alpha], dim=1))
+    return Frame(*(None if a is None else torch.cat([a, b], dim=1) for a, b in zip(above, below, strict=True)))

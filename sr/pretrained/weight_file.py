@@ -16,8 +16,10 @@ KEY = "sr"  # of the metadata of .safetensors
 
 
 def write_weights(path: Path, state: State, config: dict[str, Any]) -> None:
-    """Write weights as `.safetensors`, with `config` of their net: scale, color and model.net with its `_target_`."""
+    """Write weights as `.safetensors`, with `config` of their net: scale, color, channels and model.net with its `_target_`."""
     parts = {"scale": config["scale"], "color": config["color"], "model": {"net": config["model"]["net"]}}
+    if "channels" in config:  # which color=bands does not say
+        parts["channels"] = config["channels"]
     safetensors.torch.save_file(
         {name: value.contiguous() for name, value in state.items()}, path, {KEY: json.dumps(parts)}
     )

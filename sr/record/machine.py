@@ -11,12 +11,13 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
+from sr.runtime.cores import count_cores
 from sr.runtime.precision import read_settings
 
 # Metrics that depend on the machine and its load, so that a comparison of two runs leaves them out.
 MACHINE_METRICS = re.compile(
     r"system/.+|train/(steps_per_second|data_wait|peak_memory_gb)|(val|test)/.+/(ms_per_image|peak_memory_mb)"
-    r"|cost/ms_per_image"
+    r"|cost/(ms_per_image|ntire_score)"
 )
 VARIABLES = ("CUBLAS_WORKSPACE_CONFIG", "CUDA_VISIBLE_DEVICES", "MKL_NUM_THREADS", "NVIDIA_TF32_OVERRIDE",
              "OMP_NUM_THREADS", "ONEDNN_DEFAULT_FPMATH_MODE", "PYTORCH_CUDA_ALLOC_CONF", "SR_DATA")  # fmt: skip
@@ -31,7 +32,7 @@ def describe_machine() -> dict[str, Any]:
         "cpu": _read_cpu_name(),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),  # selects PyTorch's kernels
         "cpus": os.cpu_count(),
-        "cpus_usable": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cpus_usable": count_cores(),
         "memory_gb": _read_memory_gb(),
         "gpu": [torch.cuda.get_device_name(k) for k in range(torch.cuda.device_count())] if cuda else [],
         "driver": _read_driver_version() if cuda else None,

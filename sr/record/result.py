@@ -59,6 +59,8 @@ class TrainingResult(RunResult):
     ms_per_image_protocol: dict[str, Any] = field(
         default_factory=dict
     )  # how that was measured: device, threads, calls …
+    ntire_score: float | None = None  # if the option `cost` asks for it
+    ntire_protocol: dict[str, Any] = field(default_factory=dict)  # its baseline and ratios
     energy_wh: Metrics = field(default_factory=dict)  # {"cpu": …, "gpu": …}, as far as the machine measures it
     leaks: list[str] = field(default_factory=list)  # training images that are in evaluation sets
     alarms: dict[str, list[str]] = field(default_factory=dict)  # messages by name of the alarm
@@ -75,9 +77,23 @@ class EvaluationResult(RunResult):
     scale: int | None = None
     parameters: int | None = None
     multiply_adds_1280x720: int | None = None  # for an output of 1280×720 pixels
+    ntire_score: float | None = None  # if the option `cost` asks for it
+    ntire_protocol: dict[str, Any] = field(default_factory=dict)  # its baseline and ratios
     interpolate: str | None = None  # the second checkpoint, if two were interpolated
     alpha: float | None = None  # and its share
     images: str | None = None  # the folder of images that were evaluated instead of a net
+    input: str | None = None  # the folder of LR images without HR whose results were evaluated
+
+
+@dataclass(kw_only=True)
+class UncertaintyResult:
+    """The spread of results on one set, and its relation to their error: means over the images, in levels of 8 bits."""
+
+    protocol: dict[str, Any] = field(default_factory=dict)  # what the numbers are of
+    metrics: Metrics = field(default_factory=dict)  # {"spread": …, "error": …, "rank_correlation": …}
+    per_image: dict[str, Metrics] = field(default_factory=dict)  # the same by image
+    groups: list[list[float]] = field(default_factory=list)  # [spread, error] of each tenth of the pixels
+    curve: list[float] = field(default_factory=list)  # share of the squared error in k/20 of the pixels, k = 0…20
 
 
 @dataclass(kw_only=True)
@@ -88,7 +104,9 @@ class SetResult:
     metrics: Metrics = field(default_factory=dict)  # means over the images: {"psnr": …, "ssim": …}
     bicubic: Metrics = field(default_factory=dict)  # the same of bicubic interpolation
     per_image: dict[str, Metrics] = field(default_factory=dict)  # {"baby": {"psnr": …, "bicubic_psnr": …}}
+    per_volume: dict[str, Metrics] = field(default_factory=dict)  # the same of slices, {"T1": {"psnr": …, "count": 40}}
     protocol: dict[str, Any] = field(default_factory=dict)  # `Protocol.describe()`
+    definitions: dict[str, str] = field(default_factory=dict)  # what further metrics depend on, by name
     interpolated: dict[str, Any] | None = None  # {"checkpoint": …, "interpolate": …, "alpha": …}
     tile: int | None = (
         None  # side in LR pixels of the tiles of images that were not upscaled whole; None: there are none
@@ -97,6 +115,7 @@ class SetResult:
     peak_memory_mb: float | None = None
     published: dict[str, Any] | None = None  # the published row, with delta_psnr, delta_ssim and likely_cause
     against: Metrics | None = None  # psnr and ssim of the other evaluation
+    uncertainty: UncertaintyResult | None = None
     profile: list[dict[str, Any]] = field(default_factory=list)  # the rows of `sr.evaluation.profile`
     leaks: list[str] = field(default_factory=list)  # images that the net was trained on
     notes: list[str] = field(default_factory=list)
@@ -132,9 +151,12 @@ def set_results_to_json(sets: Mapping[str, SetResult]) -> str:
         "interpolated": None,
         "published": None,
         "against": None,
+        "uncertainty": None,
         "profile": [],
+        "per_volume": {},
         "leaks": [],
         "notes": [],
+        "definitions": {},
         "is_unfinished": False,
     }
     defaults |= {"tile": None, "ms_per_image": None, "peak_memory_mb": None}
@@ -191,8 +213,17 @@ def _parse_sets(content: dict[str, Any]) -> dict[str, SetResult]:
         for key in {"metrics", "bicubic", "against"} & values.keys():
             values[key] = _parse_metrics(values[key])
         values["per_image"] = {image: _parse_metrics(metrics) for image, metrics in values["per_image"].items()}
+        if values.get("uncertainty") is not None:
+            values["uncertainty"] = _parse_uncertainty(values["uncertainty"])
         results[name] = SetResult(**values)
     return results
+
+
+def _parse_uncertainty(part: dict[str, Any]) -> UncertaintyResult:
+    values = _select_fields(part, UncertaintyResult, {})
+    values["metrics"] = _parse_metrics(values["metrics"])
+    values["per_image"] = {image: _parse_metrics(metrics) for image, metrics in values["per_image"].items()}
+    return UncertaintyResult(**values)
 
 
 def _nest_metrics(part: dict[str, Any]) -> dict[str, Any]:

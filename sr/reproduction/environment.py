@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from sr.config.diff import NO_VALUE, find_differences, flatten
-from sr.data.cache import DIGEST_FOLDER
 from sr.data.file_digest import DigestCache
 from sr.data.fingerprint import find_data_differences
 from sr.lifecycle.provenance import list_packages
@@ -56,7 +55,7 @@ def find_image_differences(run: RecordedRun, root: Path, cache: Path | None) -> 
 
     Files that were added to a folder show only when the run is repeated.
     """
-    digests = DigestCache(cache / DIGEST_FOLDER if cache else None)
+    digests = DigestCache(cache)
     sets = [image_set for sets in run.data.values() for image_set in sets.values()]
     current: dict[tuple[str, str], str] = {}
     with create_progress_bar(sum(len(s["files"]) for s in sets), "fingerprint", "file") as bar:
@@ -66,6 +65,7 @@ def find_image_differences(run: RecordedRun, root: Path, cache: Path | None) -> 
                 if file is not None:
                     current[image_set["source"], name] = digests.digest(file)
                 bar.update()
+    digests.save()
     return find_data_differences(run.data, _replace_digests(run.data, current))
 
 

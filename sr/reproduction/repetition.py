@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sr.config.command_line import quote_override
+from sr.config.execution import list_execution_words
 from sr.lifecycle.run_start import REPRODUCES
 from sr.record.machine import VARIABLES
 from sr.reproduction.environment import get_section
@@ -55,8 +56,9 @@ def build_command(
 ) -> list[str]:
     """Return the run's command line with the paths of this machine; `tree` is the worktree of its commit.
 
-    Of `resume=` only a checkpoint file is taken over, from which the run began. A later part of a run continues the
-    repetition `resumed` of the part `before`, with the options that it changed.
+    Of `resume=` only a checkpoint file is taken over, from which the run began. What `perf=` chose is repeated, not
+    measured again. A later part of a run continues the repetition `resumed` of the part `before`, with the options that it
+    changed.
     """
     if resumed is not None:
         words = [*list_new_words(run, before), f"resume={quote_override(str(resumed))}"]
@@ -66,6 +68,7 @@ def build_command(
             for word in run.overrides
             if not word.lstrip("+~").startswith(REPLACED_OPTIONS) or _is_initial_checkpoint(word, paths.working_dir)
         ]
+        words += [word for word in list_execution_words(run.config) if word not in words]
     local = [f"paths.data={paths.data}", f"paths.runs={paths.runs}"]
     local += [f"paths.cache={paths.cache}"] if paths.cache else []
     in_checkout = [f"--config-dir={tree / folder}" for folder in run.config_dirs_in_checkout]

@@ -1,6 +1,7 @@
 """`UserError`: an error that the user can correct. A command prints only its message, no traceback, and exits with 2."""
 
 import difflib
+import errno
 from collections.abc import Iterable
 
 
@@ -10,6 +11,15 @@ class UserError(Exception):
 
 class DiskError(UserError):
     """A file could not be written: the disk is full, or the folder is not writable."""
+
+
+def is_disk_full(error: BaseException | None) -> bool:
+    """Return True if an error is, or follows from, that of the operating system for a disk or a quota that is full."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def suggest_nearest(word: str, choices: Iterable[str]) -> str:

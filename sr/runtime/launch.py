@@ -1,6 +1,10 @@
-"""Start one process for each device: a training on several devices starts copies of its own command."""
+"""Start one process for each device of this machine: a training on several devices starts copies of its own command.
 
-import _thread
+Processes that torchrun or srun has started, on one machine or several, are only counted. On one machine sr starts them
+itself: when one fails or a signal ends all, Lightning's launcher kills the others at once and torchrun after half a
+minute, in which a slow tracker has not received the results (`tests/test_launch.py` shows both).
+"""
+
 import contextlib
 import os
 import socket
@@ -9,8 +13,8 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from datetime import timedelta
 
+from sr.runtime.cores import count_cores
 from sr.runtime.error import UserError
 from sr.runtime.signals import signals
 
@@ -19,7 +23,9 @@ FAILURE_SECONDS = 2.0  # … and after an error in this process, since they woul
 RANK_VARIABLES = ("RANK", "LOCAL_RANK", "SLURM_PROCID")
 PROCESS_COUNT_VARIABLES = ("WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
 SLURM_TASKS = "SLURM_NTASKS"  # by which Lightning recognizes that srun has started the processes
-SHARE_TIMEOUT = timedelta(minutes=5)  # for processes that start later than the first one
+THREADS = "OMP_NUM_THREADS"  # the libraries read it once, when they are loaded
+TRIAL_THREADS = "SR_TRIAL_THREADS"  # of all processes of a sweep's trial, if the pool has chosen their number
+OWN_LAUNCHER = "SR_LAUNCHER"  # set in the processes that `launch_processes` starts
 
 
 def find_rank() -> int:
@@ -32,51 +38,24 @@ def count_tasks() -> int:
     return max(int(os.environ.get(name) or 1) for name in PROCESS_COUNT_VARIABLES)
 
 
-def share_first_answer(answer: str, option: str) -> str:
-    """Return the answer of the first of the processes that torchrun or srun has started; alone, this process's own.
-
-    Before torch's process group exists, and at the port after its own. `option` begins the message of an error.
-    """
-    count = count_tasks()
-    if count <= 1:
-        return answer
-    import sr.runtime.torchvision_shim  # noqa: F401  before Lightning
-
-    from lightning_fabric.plugins.environments import LightningEnvironment, SLURMEnvironment
-    from torch.distributed import TCPStore
-
-    launcher = LightningEnvironment() if os.environ.get("MASTER_ADDR") else SLURMEnvironment()
-    address, port, rank = launcher.main_address, launcher.main_port + 1, find_rank()
-    try:
-        store = TCPStore(address, port, count, is_master=not rank, timeout=SHARE_TIMEOUT)
-        if not rank:
-            store.set("answer", answer)
-        received = store.get("answer").decode()
-        store.set(f"received {rank}", "")
-        if not rank:  # it serves the others
-            store.wait([f"received {other}" for other in range(count)])
-    except RuntimeError as error:
-        raise UserError(
-            f"{option}: the {count} processes of this job cannot reach each other at {address}:{port} "
-            f"({str(error).splitlines()[0]}); name the run, resume=FOLDER"
-        ) from None
-    return received
+def is_launched_by_others() -> bool:
+    """Return True if torchrun or srun has started this process and others to train with it."""
+    return count_tasks() > 1 and OWN_LAUNCHER not in os.environ
 
 
 @contextlib.contextmanager
-def launch_processes(count: int, words: Sequence[str]) -> Iterator[None]:
+def launch_processes(count: int, words: Sequence[str], machines: int = 1) -> Iterator[None]:
     """Run `python -m sr.run WORDS` in `count` - 1 further processes, with the environment variables that torchrun sets.
 
-    Nothing is started if a launcher (torchrun, SLURM) has started the processes already. If one of them fails, this
-    process is interrupted.
+    Nothing is started if torchrun or srun has started the processes already, which they must have done on several
+    `machines`. If one of the processes fails, this one is interrupted.
     """
-    if count <= 1 or "LOCAL_RANK" in os.environ or count_tasks() > 1:
+    if _has_started_all(count, machines):
         yield
         return
-    threads = str(max(1, (os.cpu_count() or 1) // count))
     variables = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(find_free_port())}
-    variables |= {"WORLD_SIZE": str(count), "NODE_RANK": "0"}
-    variables["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS", threads)
+    variables |= {"WORLD_SIZE": str(count), "NODE_RANK": "0", OWN_LAUNCHER: "1"}
+    variables[THREADS] = str(_divide_threads(count))
     command = [sys.executable, "-m", "sr.run", *words]
     # In a batch job of SLURM Lightning would take each of these processes for the only task of the job.
     env = {name: value for name, value in os.environ.items() if name != SLURM_TASKS} | variables
@@ -88,7 +67,8 @@ def launch_processes(count: int, words: Sequence[str]) -> Iterator[None]:
     os.environ.update(variables | {"LOCAL_RANK": "0"})
     timeout = FAILURE_SECONDS
     try:
-        yield
+        with _use_threads(int(variables[THREADS])):
+            yield
         _destroy_process_group()
         timeout = SHUTDOWN_SECONDS
     finally:
@@ -98,6 +78,47 @@ def launch_processes(count: int, words: Sequence[str]) -> Iterator[None]:
             os.environ.pop(name, None) if value is None else os.environ.update({name: value})
 
 
+def _divide_threads(count: int) -> int:
+    """Return the number of threads for each of `count` processes: the user's, or a share of the trial's or the machine's."""
+    if THREADS in os.environ and TRIAL_THREADS not in os.environ:
+        return int(os.environ[THREADS])
+    return max(1, int(os.environ.get(TRIAL_THREADS) or count_cores()) // count)
+
+
+@contextlib.contextmanager
+def _use_threads(count: int) -> Iterator[None]:
+    """Limit PyTorch's threads in this process, which may have imported it before OMP_NUM_THREADS was set."""
+    import torch
+
+    old_count = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(old_count)
+
+
+def _has_started_all(count: int, machines: int) -> bool:
+    """Return True if a launcher has started `count` processes on each of the machines; raise if it has started others."""
+    tasks = count_tasks()
+    if OWN_LAUNCHER in os.environ or tasks == count * machines:
+        return True
+    if tasks == machines == 1:
+        return False
+    typed = f"trainer.devices={count} trainer.num_nodes={machines}"
+    if tasks == 1:
+        raise UserError(
+            f"{typed}: expected {count * machines} processes (found this one alone); type on each machine: torchrun "
+            f"--nnodes={machines} --node-rank=NUMBER --nproc-per-node={count} --master-addr=FIRST_MACHINE "
+            "-m sr.run …, or use srun"
+        )
+    local = int(os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("SLURM_NTASKS_PER_NODE") or 1)
+    raise UserError(
+        f"{typed}: expected {count * machines} processes (found {tasks}, started by torchrun or srun); for these type "
+        f"trainer=ddp trainer.devices={local} trainer.num_nodes={tasks // local}"
+    )
+
+
 def _interrupt_on_failure(workers: list[subprocess.Popen], finished: threading.Event) -> None:
     """Poll the other processes until `finished` is set; interrupt the main thread when one of them has failed."""
     while not finished.wait(0.5):
@@ -105,9 +126,7 @@ def _interrupt_on_failure(workers: list[subprocess.Popen], finished: threading.E
         if failed and signals.is_ending:  # a signal ends all processes, this one as well
             return
         if failed and not finished.is_set():
-            print(f"a process of this training ended with exit code {failed[0].returncode}", file=sys.stderr)
-            signals.is_deferring = False  # without that process the step in progress never ends
-            _thread.interrupt_main()
+            signals.abort(f"a process of this training ended with exit code {failed[0].returncode}; its error is above")
             return
 
 

@@ -1,4 +1,4 @@
-"""Make glibc's malloc retain the memory that a training step frees, for the next step.
+"""Make glibc's malloc retain the memory that a training step, or a tile of a prediction, frees for the next one.
 
 glibc returns large blocks to the system as soon as they are freed, until it has seen larger blocks freed (its threshold is
 dynamic). Each step's activations then come as new pages, which the system clears one by one: up to a third of a bare
@@ -23,3 +23,10 @@ def retain_freed_memory() -> None:
     if mallopt is not None:
         mallopt(MMAP_THRESHOLD, MAX_THRESHOLD)
         mallopt(TRIM_THRESHOLD, MAX_THRESHOLD)
+
+
+def return_freed_memory() -> None:
+    """Return what this process retains to the system: blocks of many sizes leave holes, which add up."""
+    malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if malloc_trim is not None:
+        malloc_trim(0)

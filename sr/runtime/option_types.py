@@ -5,6 +5,7 @@ the constraints of annotated-types, so that a class with such a signature depend
 infinite, and true is no number: that needs no annotation.
 """
 
+import itertools
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
@@ -23,13 +24,16 @@ Decay = Annotated[float, Interval(ge=0, lt=1)]  # of a running mean
 # Text. An empty path would be the working folder.
 NonEmptyStr = Annotated[str, MinLen(1)]
 PathStr = Annotated[str, MinLen(1), doc("a path")]
+Port = Annotated[int, Interval(ge=0, le=65535)]  # of TCP; 0: any that is free
 Quality = Annotated[int, Interval(ge=1, le=100)]  # of lossy image formats
 
 # Options that all parts share.
 Scale = Literal[2, 3, 4, 8]
-Color = Literal["rgb", "y", "gray"]
+Color = Literal["rgb", "y", "gray", "bands"]
 Stage = Literal["fit", "test"]
-Cost = Literal["multiply_adds", "ms_per_image"]
+Perf = Literal["plain", "auto", "fast"]
+Cost = Literal["multiply_adds", "ms_per_image", "ntire_score"]
+FurtherCost = Literal["ntire_score"]
 Seed = Annotated[int, Interval(ge=0, le=2**32 - 1)]
 
 
@@ -48,9 +52,17 @@ def is_fraction_or_count(value: float) -> bool:
     return 0 <= value <= 1 or (value > 1 and value % 1 == 0)
 
 
+def is_increasing(values: Sequence[Any]) -> bool:
+    """Return True if each value is larger than the one before."""
+    return all(a < b for a, b in itertools.pairwise(values))
+
+
 # Ranges that a random number is drawn from.
 Range = Annotated[Sequence[float], Len(2, 2), Predicate(is_ascending), doc("two numbers, [least, most]")]
 IntRange = Annotated[Sequence[int], Len(2, 2), Predicate(is_ascending), doc("two whole numbers, [least, most]")]
+ValueRange = Annotated[
+    Sequence[float], Len(2, 2), Predicate(is_increasing), doc("two numbers, [black, white], black < white")
+]
 # Lengths of a training.
 Length = Annotated[
     float,

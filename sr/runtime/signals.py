@@ -1,4 +1,4 @@
-"""Ctrl-C (SIGINT) and SIGTERM during a run.
+"""Ctrl-C (SIGINT), SIGTERM, and SLURM's SIGUSR1 shortly before the end of a job's time (`--signal`) during a run.
 
 The first signal interrupts the run, or is deferred to the end of the training step: a state from the middle of a step
 could not be resumed exactly. A second signal ends the process at once, whatever it does.
@@ -7,6 +7,7 @@ Several processes that train together end after the same step, with one checkpoi
 forever otherwise. At every step they share whether one of them has received a signal (`share_request`).
 """
 
+import _thread
 import contextlib
 import os
 import signal
@@ -14,7 +15,7 @@ import threading
 import time
 from collections.abc import Iterator
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
 ECHO_SECONDS = 0.5  # a second signal within this time is the first one again, sent to a process and to its parent
 DEFERRED_MESSAGE = b"\nthe run ends after this step, with a checkpoint; a second signal ends it at once\n"
 CLOSING_MESSAGE = b"\nthe run is ending and writes its results; a second signal ends it at once\n"
@@ -25,6 +26,9 @@ class SignalHandler:
 
     def __init__(self) -> None:
         self.received: int | None = None  # the first signal
+        self.abort_reason: str | None = (
+            None  # why this process cannot go on: another one that trains with it has failed
+        )
         self.is_deferring = False  # the first signal waits for `raise_if_requested`
         self.is_closing = False  # the run is ending already: the first signal changes nothing
         self._is_shared = False  # several processes end together
@@ -32,11 +36,15 @@ class SignalHandler:
         self._received_at = 0.0  # time.monotonic()
         self._is_active = False  # inside `handle`, in the main thread
 
+    def reset(self) -> None:
+        """Forget the run before this one."""
+        self.received, self.abort_reason, self.is_deferring, self.is_closing = None, None, False, False
+        self._is_shared = self._is_agreed = False
+
     @contextlib.contextmanager
     def handle(self) -> Iterator[None]:
         """Handle signals for the duration of one run. Do nothing outside the main thread, which alone receives them."""
-        self.received, self.is_deferring, self.is_closing = None, False, False
-        self._is_shared = self._is_agreed = False
+        self.reset()
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -91,6 +99,11 @@ class SignalHandler:
         if was_deferring and self.received is not None:
             raise KeyboardInterrupt
 
+    def abort(self, reason: str) -> None:
+        """Interrupt the main thread from another one: without the other processes a step in progress never ends."""
+        self.abort_reason, self.received, self.is_deferring = reason, None, False
+        _thread.interrupt_main()
+
     def __call__(self, number: int, frame: object) -> None:
         if self.received is not None:
             if time.monotonic() - self._received_at > ECHO_SECONDS:
@@ -105,6 +118,25 @@ class SignalHandler:
 signals = SignalHandler()
 
 
+@contextlib.contextmanager
+def block_signals() -> Iterator[None]:
+    """Defer both signals to the end of the block. A process that is started inside has them blocked: `unblock_signals`."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    old = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, old)
+
+
+def unblock_signals() -> None:
+    """Let both signals through, for which this process has handlers now."""
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+
+
 def ignore_signals(*_: object) -> None:
     """Make a data loader's worker process ignore signals, except SIGTERM from its parent.
 
@@ -112,7 +144,8 @@ def ignore_signals(*_: object) -> None:
     for the step that it finishes. It alone may end them: PyTorch ends a stuck worker with SIGTERM, and would wait forever
     for a process that ignores it.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in set(SIGNALS) - {signal.SIGTERM}:
+        signal.signal(number, signal.SIG_IGN)
     if hasattr(signal, "sigwaitinfo"):  # the only way to learn a signal's sender; macOS and Windows lack it
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         threading.Thread(target=_exit_on_sigterm_of_parent, daemon=True).start()

@@ -2,7 +2,6 @@
 
 import logging
 import math
-import os
 import re
 import sys
 import time
@@ -11,6 +10,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from tqdm import tqdm
+
+from sr.runtime.launch import find_rank
 
 TABLE_WIDTH = 80  # characters, of a terminal as it opens
 LOG_INTERVAL = 60.0  # seconds between lines of progress where the output is no terminal
@@ -23,6 +24,7 @@ MISLEADING_WARNINGS = (  # of Lightning and PyTorch, which do not apply to this 
     ".*resuming from a checkpoint that ended before the epoch ended.*",  # our sampler skips the batches already seen
     ".*Total length of `list` across ranks is zero.*",
 )
+OUR_WARNINGS = r"(model|data|trainer)\."  # they start with an option
 
 
 def format_count(number: int, noun: str) -> str:
@@ -84,8 +86,8 @@ def format_bytes(count: float) -> str:
 
 
 def print_note(text: str) -> None:
-    """Print `note: …` on stderr; of the processes that train together on a machine, only the first one does."""
-    if os.environ.get("LOCAL_RANK", "0") == "0":
+    """Print `note: …` on stderr; of the processes that train together, only the first one does."""
+    if not find_rank():
         print(f"note: {text}", file=sys.stderr)
 
 
@@ -123,13 +125,18 @@ _format_default = warnings.formatwarning
 
 
 def _format_warning(message: Warning | str, *args: Any, **kwargs: Any) -> str:
-    is_ours = re.match(r"(model|data|trainer)\.", str(message))  # they start with an option
+    is_ours = re.match(OUR_WARNINGS, str(message))
     return f"note: {message}\n" if is_ours else _format_default(message, *args, **kwargs)
 
 
 def silence_library_warnings() -> None:
-    """Ignore misleading warnings of libraries, and print our own in one line, without their place in the code."""
+    """Ignore misleading warnings of libraries, and print our own in one line, without their place in the code.
+
+    Of the processes that train together, only the first one prints our own.
+    """
     warnings.formatwarning = _format_warning  # once in a process, however many runs a sweep has
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     for pattern in MISLEADING_WARNINGS:
         warnings.filterwarnings("ignore", pattern)
+    if find_rank():
+        warnings.filterwarnings("ignore", OUR_WARNINGS)

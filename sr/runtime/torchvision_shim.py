@@ -37,7 +37,9 @@ class TorchvisionFinder(importlib.abc.MetaPathFinder):
 
 def install() -> None:
     """Install the import hook, unless it is installed already or torchvision has been imported."""
-    if "torchvision" not in sys.modules and not any(isinstance(finder, TorchvisionFinder) for finder in sys.meta_path):
+    is_declared = TorchvisionFinder.library is not None  # an import of torchvision that failed later leaves it so
+    is_installed = any(isinstance(finder, TorchvisionFinder) for finder in sys.meta_path)
+    if "torchvision" not in sys.modules and not is_installed and not is_declared:
         sys.meta_path.insert(0, TorchvisionFinder())
 
 

@@ -16,6 +16,7 @@ COSTS = {  # less is better -> field of `TrainingResult`
     "parameters": "parameters",
     "multiply_adds": "multiply_adds_1280x720",
     "ms_per_image": "ms_per_image",
+    "ntire_score": "ntire_score",
     "train_seconds": "train_seconds",
     "seconds": "seconds",
 }

@@ -7,6 +7,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from sr.config import cli
 from sr.config.quoting import MULTIRUN_FLAGS, split_words
+from sr.runtime.error import UserError
+from sr.runtime.launch import count_tasks, is_launched_by_others
 from sr.sweep.definition import Definition, make_definition
 from sr.sweep.objective import find_direction, list_measured_costs, list_objectives
 from sr.sweep.settings import check_objectives, check_settings
@@ -22,6 +24,11 @@ def run_sweep(words: Sequence[str]) -> None:
 
     def expand(quoted: list[str]) -> list[str]:
         """Return the command line of the first trial, with the options of the sweep."""
+        if is_launched_by_others():
+            raise UserError(
+                f"-m: expected one process (found {count_tasks()} of torchrun or srun); a sweep starts its trials and their "
+                "processes itself: leave torchrun and srun out"
+            )
         flags, overrides = split_words([word for word in quoted if word not in MULTIRUN_FLAGS])
         typed.update(flags=flags, overrides=overrides)
         fixed, space = split_overrides(overrides, is_grid=False)  # whether it is a grid, only the config says

@@ -64,9 +64,10 @@ def check_objectives(settings: dict[str, Any], objectives: Sequence[str], config
         )
     if len(objectives) > 1 and _has_name(settings["sampler"], "CmaEsSampler"):
         raise UserError(f"{several}: sweep=cmaes has one objective; type sweep=nsga2 or sweep=tpe for several")
-    if "ms_per_image" in objectives and settings["jobs"] > 1 and _has_name(settings["pool"], "ProcessPool"):
+    timed = next((name for name in ("ms_per_image", "ntire_score") if name in objectives), None)
+    if timed and settings["jobs"] > 1 and _has_name(settings["pool"], "ProcessPool"):
         raise UserError(
-            f"sweep.jobs={settings['jobs']}: expected 1 with the objective ms_per_image: a trial that trains on this "
+            f"sweep.jobs={settings['jobs']}: expected 1 with the objective {timed}: a trial that trains on this "
             "machine would slow down the one that is timed"
         )
 

@@ -13,7 +13,7 @@ from sr.sweep.definition import Definition
 from sr.sweep.page import SweepState
 from sr.sweep.page_writer import PageWriter
 from sr.sweep.plan import SweepPlan
-from sr.sweep.pool.gpu import uses_one_gpu
+from sr.sweep.pool.gpu import count_gpus
 from sr.sweep.pool.pool import Pool
 from sr.sweep.progress import SweepProgress
 from sr.sweep.result import SweepResult
@@ -38,8 +38,8 @@ class Sweep:
     def run(self) -> None:
         """Run all missing trials, print the result, and exit with 3 if some have failed."""
         settings, folder = self.plan.settings, self.folder
-        is_on_gpu = uses_one_gpu(self.plan.config["trainer"])
-        pool = build_part(settings["pool"], "sweep.pool", jobs=settings["jobs"], is_on_gpu=is_on_gpu)
+        gpus = count_gpus(self.plan.config["trainer"])
+        pool = build_part(settings["pool"], "sweep.pool", jobs=settings["jobs"], gpus_per_trial=gpus)
         folder.mkdir(parents=True, exist_ok=True)
         lock = lock_run(folder)  # as that of a run; some file systems of clusters have no locks
         if lock is None:

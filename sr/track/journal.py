@@ -52,7 +52,10 @@ class QueuedImage(NamedTuple):
 
 
 class Journal(Tracker):
-    """One run. `group` is a tag to find runs by; `params` is `short` or `all` (see `select_hyperparameters`)."""
+    """One run. `group` is a tag to find runs by; `params` is `short` or `all` (see `select_hyperparameters`).
+
+    `checkpoints` are the files that become artifacts at the end of a run: the best, these and the last, or none.
+    """
 
     def __init__(
         self,
@@ -62,8 +65,10 @@ class Journal(Tracker):
         panels: NonNegativeInt = 4,
         params: Literal["short", "all"] = "short",
         system_interval: PositiveFloat | None = None,
+        checkpoints: Literal["best", "all", "none"] = "best",
     ) -> None:
         super().__init__(panels, system_interval, params)
+        self.checkpoints = checkpoints
         self.runs, self.experiment, self.group = Path(runs).resolve(), experiment, group
         self._lock: BaseFileLock | None = None  # of the run's folder, which belongs to one process
         self._writer: Writer | None = None

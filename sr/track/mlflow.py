@@ -11,14 +11,11 @@ import os
 import shlex
 import subprocess
 import sys
-import tempfile
 import threading
 from pathlib import Path
 from typing import Literal
 
 from sr.config.command_line import format_command
-from sr.record.result import SUMMARY_FILE, read_run_result
-from sr.runtime.error import UserError
 from sr.runtime.option_types import NonEmptyStr, NonNegativeInt, PathStr, PositiveFloat
 from sr.runtime.redact import mask_passwords
 from sr.track.address import (
@@ -28,12 +25,10 @@ from sr.track.address import (
     is_server,
     remove_credentials,
 )
-from sr.track.artifact import download_artifact
 from sr.track.journal import Journal
-from sr.track.run_address import PREFIX
 from sr.track.saved_view import VIEW_NAME
-from sr.track.server import open_existing
-from sr.track.server_error import describe_error
+from sr.track.sender_process import start_sender
+from sr.track.stored_checkpoint import find_checkpoint
 from sr.track.upload import Upload
 
 START_TIMEOUT = 30.0  # seconds that a run waits for its page in MLflow before it begins without one
@@ -56,8 +51,9 @@ class MLflow(Journal):
         panels: NonNegativeInt = 4,
         params: Literal["short", "all"] = "short",
         system_interval: PositiveFloat | None = None,
+        checkpoints: Literal["best", "all", "none"] = "best",
     ) -> None:
-        super().__init__(runs, experiment, group, panels, params, system_interval)
+        super().__init__(runs, experiment, group, panels, params, system_interval, checkpoints)
         if uri:
             check_uri(uri)
         self.uri = uri or default_uri(self.runs)
@@ -101,23 +97,9 @@ class MLflow(Journal):
             unsent = f"{upload.unsent_count} points and images wait for MLflow"
             print(f"{unsent}: {format_command('sr.sync', {}, [str(self._folder)])}", file=sys.stderr)
 
-    def find_checkpoint(self, run_id: str) -> Path:
-        """Return the best checkpoint that the run's summary in MLflow names."""
-        option = f"checkpoint={PREFIX}{run_id}"
-        try:
-            with tempfile.TemporaryDirectory() as folder:
-                download_artifact(open_existing(self.uri), run_id, SUMMARY_FILE, Path(folder))
-                path = read_run_result(Path(folder)).checkpoint
-        except Exception as error:  # whatever MLflow raises
-            raise UserError(
-                f"{option}: no finished run of that id at {self.location} ({describe_error(error)})"
-            ) from error
-        if path is None or not Path(path).exists():
-            raise UserError(
-                f"{option}: its checkpoint is not on this machine ({path}); if the run's folder was moved, or copied from "
-                f"another machine, give the file itself: checkpoint=FOLDER/best.ckpt"
-            )
-        return Path(path)
+    def find_checkpoint(self, address: str) -> Path:
+        """Return the checkpoint of an address at the MLflow of this run."""
+        return find_checkpoint(address, self.uri)
 
     def _listen(self, first_attempt: threading.Event) -> None:
         """Receive the messages of the process that sends, until it ends (see `Sender`)."""
@@ -156,20 +138,3 @@ class MLflow(Journal):
             return f"{self.location.rstrip('/')}/{charts}"
         store = shlex.quote(mask_passwords(self.uri))
         return f"mlflow ui --host 127.0.0.1 --backend-store-uri {store}\n  # then open http://127.0.0.1:5000/{charts}"
-
-
-def start_sender(folder: Path, uri: str, runs: Path, orphans: list[Path]) -> subprocess.Popen[str]:
-    """Start the process that sends a run's journal, with the import path of this one.
-
-    `uri` goes through a pipe: anybody on the machine could read a password on its command line. `orphans` are the folders
-    of runs that were found dead; their status is sent too.
-    """
-    command = [sys.executable, "-P", "-m", "sr.track.sender"]
-    variables = {**os.environ, "PYTHONPATH": os.pathsep.join(place or str(Path.cwd()) for place in sys.path)}
-    pipe = subprocess.PIPE
-    process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=variables, start_new_session=True)
-    order = {"folder": str(folder), "uri": uri, "runs": str(runs), "orphans": [str(orphan) for orphan in orphans]}
-    with contextlib.suppress(OSError):  # it died at once, which the end of its output shows
-        process.stdin.write(f"{json.dumps(order)}\n")
-        process.stdin.flush()
-    return process

@@ -6,8 +6,6 @@ from typing import Any, ClassVar
 
 from PIL.Image import Image
 
-from sr.runtime.error import UserError
-from sr.track.run_address import PREFIX
 from sr.track.tracker import Tracker
 
 
@@ -45,9 +43,6 @@ class NoTracker(Tracker):
 
     def log_dataset(self, name: str, digest: str, source: str, context: str) -> None:
         pass
-
-    def find_checkpoint(self, run_id: str) -> Path:
-        raise UserError(f"checkpoint={PREFIX}{run_id} needs track=mlflow: track=none knows no runs")
 
     def close(self, status: str, exit: str | None = None) -> None:
         pass

@@ -11,6 +11,7 @@ import gc
 import json
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -19,6 +20,9 @@ from io import RawIOBase
 from pathlib import Path
 from typing import Any
 
+from sr.runtime.signals import SIGNALS
+from sr.track.sender_process import DATABASE_WORD
+from sr.track.server import import_mlflow
 from sr.track.server_error import describe_error, is_refusal
 from sr.track.upload import Upload, send_run
 
@@ -81,10 +85,12 @@ class Sender:
 
 def main() -> None:
     """Send one run. Signals are ignored: the run says when to end, and its death ends the input."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     orders, answers = open(0, "rb", buffering=0), os.fdopen(os.dup(1), "w", buffering=1)  # noqa: SIM115  until the end
     os.dup2(2, 1)  # what a library prints is no answer
+    with contextlib.suppress(Exception):  # the attempt to send reports it
+        import_mlflow(with_database=DATABASE_WORD in sys.argv)
     line = orders.readline()
     if not line:  # the run has ended already
         return

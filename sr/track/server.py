@@ -27,16 +27,25 @@ def set_client_variables() -> None:
         os.environ.setdefault(name, value)
 
 
+def import_mlflow(with_database: bool = False) -> Any:
+    """Import MLflow, which takes one second, `with_database` two, and return the class of its clients."""
+    set_client_variables()
+    from mlflow import MlflowClient
+
+    if with_database:  # otherwise a client imports it with its first question
+        import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
+
+    for name in ("mlflow", "alembic"):  # after the import, which sets their levels itself
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # of an error that is raised it logs the traceback as well
+    return MlflowClient
+
+
 def open_client(uri: str) -> Any:
     """Return a client of the MLflow at `uri`. Nothing is asked yet of a server; a database is opened, to see if it can be.
 
     Raises what SQLAlchemy raises: MLflow itself would try for 100 seconds.
     """
-    set_client_variables()
-    from mlflow import MlflowClient
-
-    for name in ("mlflow", "alembic"):  # after the import, which sets their levels itself
-        logging.getLogger(name).setLevel(logging.CRITICAL)  # of an error that is raised it logs the traceback as well
+    client_class = import_mlflow()
     if not is_server(uri):
         import sqlalchemy
 
@@ -45,7 +54,7 @@ def open_client(uri: str) -> Any:
             engine.connect().close()
         finally:
             engine.dispose()
-    return MlflowClient(uri)
+    return client_class(uri)
 
 
 def open_existing(uri: str) -> Any:

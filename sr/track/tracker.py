@@ -16,8 +16,8 @@ from typing import Any, ClassVar, Literal
 from PIL.Image import Image
 from pytorch_lightning.loggers import Logger
 
-from sr.runtime.error import UserError
 from sr.runtime.option_types import NonNegativeInt, PositiveFloat
+from sr.track.stored_checkpoint import find_file
 
 
 class Tracker(Logger):
@@ -29,6 +29,7 @@ class Tracker(Logger):
     """
 
     is_tracking: ClassVar[bool] = True  # False: reports are dropped, and a run cannot be resumed from what was tracked
+    checkpoints: Literal["best", "all", "none"] = "none"  # files that the end of a run reports by `log_file`
     run_id: str | None = None  # the tracker's own ID of the run, once it has one
     location_line: str | None = None  # a line for the end of a run, `MLflow      http://…`: where its results are shown
     view_command: str | None = None  # how to open them: an address, or what to type after `python -m`
@@ -104,9 +105,12 @@ class Tracker(Logger):
     def rewind(self, step: int) -> None:
         """Note that training resumes from a checkpoint of `step`, so that points and images of later steps are void."""
 
-    def find_checkpoint(self, run_id: str) -> Path:
-        """Return the best checkpoint of the tracked run with this ID; raise `UserError` if there is none here."""
-        raise UserError(f"run {run_id}: this tracker cannot find the checkpoints of other runs; give the file instead")
+    def find_checkpoint(self, address: str) -> Path:
+        """Return the checkpoint of an address of MLflow (`sr.track.run_address`); raise `UserError` if there is none.
+
+        A tracker that knows no MLflow finds it as commands without a tracker do.
+        """
+        return Path(str(find_file("checkpoint", address)))
 
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         """Report scalars; the name under which Lightning calls `log_points`."""

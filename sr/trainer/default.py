@@ -7,6 +7,7 @@ from typing import Annotated, Literal, TypedDict, Unpack
 
 import torch
 from annotated_types import MinLen, doc
+from lightning_fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 from pytorch_lightning import Trainer as LightningTrainer
 
 from sr.runtime.error import UserError
@@ -24,6 +25,7 @@ class LightningOptions(TypedDict, total=False):
     accumulate_grad_batches: PositiveInt
     devices: PositiveInt | GPUNumbers | Literal["auto"]
     accelerator: Literal["auto", "cpu", "cuda", "gpu", "mps", "tpu"]
+    num_nodes: PositiveInt
     strategy: NonEmptyStr
     precision: Literal["32-true", "32", 32, "bf16-mixed", "16-mixed"]
     gradient_clip_val: PositiveFloat | None
@@ -41,5 +43,7 @@ class Trainer(LightningTrainer):
         if not isinstance(compile, bool) and compile not in torch.compiler.list_backends(exclude_tags=()):
             backends = ", ".join(torch.compiler.list_backends())
             raise UserError(f"trainer.compile={compile}: expected true, false, or one of eager, {backends}")
+        if SLURMEnvironment.detect() and not TorchElasticEnvironment.detect():  # torchrun can start tasks of SLURM
+            options["plugins"] = SLURMEnvironment(auto_requeue=False)  # sr.runtime.signals and resume=auto do that
         super().__init__(**options)
         self.channels_last, self.compile = channels_last, compile

@@ -8,6 +8,7 @@ import yaml
 from omegaconf import DictConfig
 
 from sr.config.diff import Change, find_differences, format_value, is_under
+from sr.config.execution import EXECUTION_OPTIONS
 from sr.config.renamed import update_config
 from sr.config.schema import list_derived_options
 from sr.record.run_folder import CONFIG_FILE
@@ -35,8 +36,9 @@ def find_changes(folder: Path, cfg: DictConfig, config: dict[str, Any], override
     """
     before = _read_config(folder)
     changes = find_differences(before, config, list_derived_options(cfg))
-    new_words = set(overrides) - set(read_overrides(folder))
-    typed = {parse_key(word).partition("@")[0].replace("/", ".") for word in new_words}
+    typed = list_new_keys(folder, overrides)
+    if "perf" in typed:  # it chooses them
+        typed |= {*EXECUTION_OPTIONS}
     untyped = [change for change in changes if not is_under(change.key, typed)]
     if untyped:
         raise UserError(
@@ -51,6 +53,12 @@ def find_changes(folder: Path, cfg: DictConfig, config: dict[str, Any], override
             f"and protocol. For a new run that begins with its weights: model.init={folder}"
         )
     return changes
+
+
+def list_new_keys(folder: Path, overrides: Iterable[str]) -> set[str]:
+    """Return the dotted keys of the overrides that the run of a folder did not have."""
+    new_words = set(overrides) - set(read_overrides(folder))
+    return {parse_key(word).partition("@")[0].replace("/", ".") for word in new_words}
 
 
 def _read_config(folder: Path) -> dict[str, Any]:

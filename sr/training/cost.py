@@ -6,7 +6,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from sr.checkpoint.architecture import build_ntire_baseline
 from sr.inference.complexity import count_multiply_adds, count_parameters
+from sr.inference.ntire import measure_ntire_score
 from sr.inference.speed import measure_speed
 from sr.track.tracker import Tracker
 
@@ -19,6 +21,8 @@ class NetCost:
     multiply_adds_1280x720: int | None = None  # for an output of 1280×720 pixels
     ms_per_image: float | None = None  # for the same output
     ms_per_image_protocol: dict[str, Any] = field(default_factory=dict)  # device, threads, calls …
+    ntire_score: float | None = None  # `sr.inference.ntire`
+    ntire_protocol: dict[str, Any] = field(default_factory=dict)
 
 
 def measure_cost(net: nn.Module, config: dict[str, Any], device: torch.device) -> NetCost:
@@ -30,14 +34,25 @@ def measure_cost(net: nn.Module, config: dict[str, Any], device: torch.device) -
         multiply_adds = count_multiply_adds(net, config["channels"], config["scale"])
     if "ms_per_image" in wanted:
         milliseconds, protocol = measure_speed(net, config["color"], device)
-    return NetCost(count_parameters(net), multiply_adds, milliseconds, protocol)
+    score = None
+    if "ntire_score" in wanted:
+        score = measure_ntire_score(
+            net, build_ntire_baseline(config["scale"], config["channels"]), config["color"], device
+        )
+    ntire = {"ntire_score": score.value, "ntire_protocol": score.protocol} if score else {}
+    return NetCost(count_parameters(net), multiply_adds, milliseconds, protocol, **ntire)
 
 
 def log_cost(cost: NetCost, tracker: Tracker, step: int) -> None:
-    """Log what was asked for, under the names of `sr.evaluate`, with the protocol of the time as a tag."""
-    points = {"multiply_adds_1280x720": cost.multiply_adds_1280x720, "ms_per_image": cost.ms_per_image}
+    """Log what was asked for, under the names of `sr.evaluate`, with their protocols as tags."""
+    points = {
+        "multiply_adds_1280x720": cost.multiply_adds_1280x720,
+        "ms_per_image": cost.ms_per_image,
+        "ntire_score": cost.ntire_score,
+    }
     points = {f"cost/{name}": value for name, value in points.items() if value is not None}
     if points:
         tracker.log_points({"cost/parameters": cost.parameters, **points}, step)
-    if cost.ms_per_image_protocol:
-        tracker.set_tag("sr.ms_per_image", ", ".join(f"{k} {v}" for k, v in cost.ms_per_image_protocol.items()))
+    for tag, protocol in (("sr.ms_per_image", cost.ms_per_image_protocol), ("sr.ntire_score", cost.ntire_protocol)):
+        if protocol:
+            tracker.set_tag(tag, ", ".join(f"{k} {v}" for k, v in protocol.items()))

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from sr.data.fingerprint import SetFingerprint
-from sr.data.known_leaks import Leak, find_training_leaks
+from sr.data.known_leaks import find_training_leaks
+from sr.data.leak import Leak
 from sr.data.module import SRDataModule
 from sr.lifecycle.provenance import fingerprint_data
 from sr.model.gradient import list_trainable

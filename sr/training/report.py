@@ -14,10 +14,12 @@ from sr.lifecycle.tracked_run import TrackedRun
 from sr.metric.key import name_metrics
 from sr.model.module import SRModule
 from sr.pretrained.download import compute_sha256
+from sr.record.checkpoint_files import LAST
 from sr.record.identity import FINISHED
 from sr.record.result import SUMMARY_FILE, TrainingResult
 from sr.runtime.error import DiskError
 from sr.runtime.terminal import print_note
+from sr.track.stored_checkpoint import FOLDER as CHECKPOINT_FOLDER
 from sr.training.callbacks import TrainingCallbacks
 from sr.training.cost import NetCost
 from sr.training.preparation import PreparedData
@@ -42,11 +44,20 @@ class TrainingReport:
         """Write summary.json and report.html, and give the tracker the table as the run's description."""
         summary = self.summarize(status)
         self.run.save_text(SUMMARY_FILE, summary.to_json())
+        if status == FINISHED:
+            self._log_checkpoints()
         if self.model.metrics:
             self._write_page(summary)
             table = [f"    {line}" for line in self._format_metrics().splitlines()]
             title = f"Protocol {self.model.metric.name}, folder `{self.run.folder}`"
             self.run.tracker.set_description("\n".join([title, "", *table]))
+
+    def _log_checkpoints(self) -> None:
+        """Let the tracker store the checkpoints that `track.checkpoints` names."""
+        tracker = self.run.tracker
+        for path in self.callbacks.best.list_files():
+            if tracker.checkpoints == "all" or (tracker.checkpoints == "best" and path.name != LAST):
+                tracker.log_file(path, CHECKPOINT_FOLDER)
 
     def _write_page(self, summary: TrainingResult) -> None:
         """Write report.html; a run is not lost for want of its page."""
@@ -115,7 +126,8 @@ class TrainingReport:
             commands.append(format_command("sr.predict", options | {"input": "YOUR.png", "output": "upscaled"}, words))
             paths = [word for word in self.run.start.overrides if word.startswith("paths.")]
             sets = [name for name in SETS if Path(config["paths"]["data"], name).expanduser().is_dir()]
-            if sets:
+            is_for_photographs = self.model.color in ("rgb", "y") and self.model.metric.depth == 8
+            if sets and is_for_photographs:
                 commands.append(format_command("sr.evaluate", options | {"data.test": sets}, [*words, *paths]))
         if page := self.run.tracker.view_command:
             commands.append(page if page.startswith("http") else f"{shlex.quote(find_python())} -m {page}")

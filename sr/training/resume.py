@@ -23,8 +23,9 @@ from sr.record.result import SUMMARY_FILE, RunResult, read_run_result
 from sr.record.run_folder import OVERRIDES_FILE
 from sr.record.trial import SUMMARY_COMMAND
 from sr.runtime.error import UserError
-from sr.runtime.launch import find_rank, share_first_answer
+from sr.runtime.launch import find_rank
 from sr.runtime.redact import is_masked, mask_passwords
+from sr.runtime.rendezvous import share_first_answer
 from sr.runtime.special_file import describe_special_file
 from sr.track.address import LOGIN_ADVICE, restore_credentials
 from sr.track.run_address import parse_run_id

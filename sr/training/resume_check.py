@@ -7,18 +7,20 @@ from omegaconf import DictConfig
 
 from sr.config.allowlist import check_targets
 from sr.config.diff import Change
+from sr.config.execution import restore_execution
 from sr.record.identity import FINISHED, RUN_FILE
 from sr.record.journal_format import JOURNAL_FILE
 from sr.runtime.error import UserError
 from sr.runtime.launch import find_rank
-from sr.training.config_changes import find_changes
+from sr.training.config_changes import find_changes, list_new_keys, read_stored_config
 from sr.training.resume import find_newest_checkpoint, read_past_run
 
 
 def check_resumed_run(cfg: DictConfig, config: dict[str, Any], overrides: list[str]) -> list[Change] | None:
     """Return the options in which the resumed run differs from before; None if it has finished and nothing is left to do.
 
-    `cfg` is the composed config and `config` the resolved one, whose `resume` is a run's folder.
+    `cfg` is the composed config and `config` the resolved one, whose `resume` is a run's folder. What `perf=` chose for
+    that run is put into `config`.
     """
     folder = Path(config["resume"])
     check_targets(config, config["trust"], f"resume={folder}")
@@ -26,6 +28,7 @@ def check_resumed_run(cfg: DictConfig, config: dict[str, Any], overrides: list[s
         raise UserError(
             f"resume={folder}: a tracked run cannot be resumed with track=none; type track=journal, or no track"
         )
+    restore_execution(config, read_stored_config(str(folder)), list_new_keys(folder, overrides))
     is_first, is_finished = not find_rank(), read_past_run(folder).status == FINISHED
     if not is_first and not is_finished:  # the first process checks all the rest, and may have opened the run already
         return []

@@ -52,7 +52,7 @@ NAMES = {"edsr": "EDSR-baseline", "edsr_large": "EDSR", "swinir_light": "SwinIR-
 TWINS = {"SRGAN": "SRResNet"}  # another name of the same generator
 UNPUBLISHED = {
     "carn_m", "efdn", "hat", "plain", "residual", "rfdn", "span", "spandrel", "srresnet_small", "srvgg", "swinir",
-    "tutorial",
+    "tutorial", "zero_filled",
 }  # fmt: skip
 COUNTERS = {
     "fsrcnn": count_kernels,

@@ -12,7 +12,18 @@ import torch
 from sr.image.color_profile import describe_color_space
 from sr.image.damage import UnsupportedImageError, import_decoder, report_damage
 from sr.image.exif import clean_exif, clean_xmp
-from sr.image.file_format import FileFormat, Frame, Header, ImageFile, ImageWriter, Metadata, Window, WriteOptions
+from sr.image.file_format import (
+    READ_ALL,
+    FileFormat,
+    Frame,
+    Header,
+    ImageFile,
+    ImageWriter,
+    Metadata,
+    ReadOptions,
+    Window,
+    WriteOptions,
+)
 from sr.image.limits import check_decoded_size
 from sr.runtime.error import UserError
 
@@ -86,7 +97,7 @@ class HeicFormat(FileFormat):
 
     name, suffixes, extra, can_write = "HEIC", (".heic", ".heif", ".hif"), "images", False
 
-    def open(self, path: Path) -> ImageFile:
+    def open(self, path: Path, options: ReadOptions = READ_ALL) -> ImageFile:
         """Read the header of a file. Raise `UserError` if it is damaged or its pixels are not read."""
         library = import_decoder("pillow_heif", path, "a HEIC file")
         with contextlib.ExitStack() as stack, report_damage(path):

@@ -4,6 +4,7 @@ Header fields are those of ISO/IEC 15444-1: annex A (codestream) and annex I (bo
 """
 
 import importlib.util
+import io
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,14 +17,27 @@ from PIL import Image
 from sr.image.damage import UnsupportedImageError, import_decoder, report_damage
 from sr.image.deep_file import DeepFile
 from sr.image.exif import clean_xmp
-from sr.image.file_format import Frame, Header, ImageWriter, Metadata, WriteOptions
+from sr.image.file_format import (
+    READ_ALL,
+    Frame,
+    Header,
+    ImageFile,
+    ImageWriter,
+    Metadata,
+    ReadOptions,
+    WriteOptions,
+)
+from sr.image.format.geotiff_detect import check_directories
+from sr.image.format.geotiff_library import is_rasterio_installed
 from sr.image.pillow_writer import PillowFormat, stack_layers
 
 START, CODING, TILE, END = b"\xff\x4f\xff\x51", b"\xff\x52", b"\xff\x90", b"\xff\xd9"  # markers
 XMP_UUID = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
+GEO_UUID = bytes.fromhex("b14bf8bd083d4b43a5ae8cd7d5a6ce03")  # of GeoJP2
 PROFILE_METHOD = 2  # of a `colr` box: an ICC profile follows
 DEFAULT_QUALITY = 90
 HEADER_BYTES = 1 << 20  # of a codestream, enough for its main header
+MAX_PLACE_BYTES = 1 << 20  # of a GeoJP2 box
 TAIL_BYTES = 64  # of a codestream, in which its end marker is
 
 
@@ -92,6 +106,19 @@ class Jpeg2000Format(PillowFormat):
     has_quality = True
     file_class = Jpeg2000File
     max_side = 2**31 - 1
+    read_options = ("bands", "range")
+
+    def open(self, path: Path, options: ReadOptions = READ_ALL) -> ImageFile:
+        """Read the header of a file. Raise `UserError` if it is damaged or its pixels are not read.
+
+        One that states its place on Earth, or some bands or a range of any, is opened by rasterio; its result is a GeoTIFF.
+        """
+        if options == READ_ALL and not (is_rasterio_installed() and has_place(path)):
+            return super().open(path, options)
+        from sr.image.format.geotiff import FORMAT as GEOTIFF
+
+        read_codestream_header(path)  # raises if tiles are missing
+        return GEOTIFF.open(path, options)
 
     def limit_header(self, header: Header) -> Header:
         """Return the header of the file that is next to `header`: 16 bits need imagecodecs."""
@@ -189,6 +216,22 @@ def _count_tiles(file: BinaryIO, position: int, end: int) -> int:
             break
         tiles.add(tile)
     return len(tiles)
+
+
+def has_place(path: Path) -> bool:
+    """Return True if a file states its place on Earth: by a GeoJP2 box, which holds a TIFF structure, or a GMLJP2 box.
+
+    Raises `UserError` if the former is damaged.
+    """
+    found = False
+    with report_damage(path), path.open("rb") as file:
+        for name, start, end in iterate_boxes(file):
+            file.seek(start)
+            data = file.read(min(end - start, MAX_PLACE_BYTES)) if name in (b"uuid", b"asoc") else b""
+            if data.startswith(GEO_UUID):
+                check_directories(io.BytesIO(data[len(GEO_UUID) :]))
+            found |= data.startswith(GEO_UUID) or b"gml.data" in data[:64]
+    return found
 
 
 def iterate_boxes(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:

@@ -11,7 +11,18 @@ import numpy as np
 import torch
 
 from sr.image.damage import UnsupportedImageError, report_damage
-from sr.image.file_format import FileFormat, Frame, Header, ImageFile, ImageWriter, Metadata, Window, WriteOptions
+from sr.image.file_format import (
+    READ_ALL,
+    FileFormat,
+    Frame,
+    Header,
+    ImageFile,
+    ImageWriter,
+    Metadata,
+    ReadOptions,
+    Window,
+    WriteOptions,
+)
 from sr.image.limits import check_decoded_size
 from sr.image.pillow_writer import check_size, stack_layers
 
@@ -210,7 +221,7 @@ class NetpbmFormat(FileFormat):
 
     name, suffixes = "Netpbm", (".ppm", ".pgm", ".pbm", ".pnm", ".pam")
 
-    def open(self, path: Path) -> ImageFile:
+    def open(self, path: Path, options: ReadOptions = READ_ALL) -> ImageFile:
         """Read the header of a file of this format. Raise `UserError` if it is damaged or its pixels are not read."""
         return NetpbmFile(path)
 

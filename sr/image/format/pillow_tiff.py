@@ -6,7 +6,7 @@ from typing import Any
 from PIL import Image
 
 from sr.image.damage import ADVICE, UnsupportedImageError
-from sr.image.file_format import Header, ImageFile, Metadata, WriteOptions
+from sr.image.file_format import READ_ALL, Header, ImageFile, Metadata, ReadOptions, WriteOptions
 from sr.image.metadata import describe_exif
 from sr.image.pillow_file import GRAY_16_MODES, ORIENTATION_TAG, TRANSPOSING_ORIENTATIONS, PillowFile, is_16_bit
 from sr.image.pillow_writer import PillowFormat, select_options
@@ -56,10 +56,10 @@ class PillowTiffFormat(PillowFormat):
     file_class = PillowTiffFile
     has_frames = True
 
-    def open(self, path: Path) -> ImageFile:
+    def open(self, path: Path, options: ReadOptions = READ_ALL) -> ImageFile:
         """Read the header of a file of this format. Raise `UserError` if it is damaged or its pixels are not read."""
         try:
-            file = super().open(path)
+            file = super().open(path, options)
             if is_16_bit(file.image) and file.image.mode not in GRAY_16_MODES:  # Pillow drops the lower 8 bits
                 file.close()
                 raise UnsupportedImageError(f"{path}: 16 bits per channel")

@@ -18,7 +18,20 @@ import torch
 from torch import Tensor
 
 from sr.image.damage import UnsupportedImageError, report_damage
-from sr.image.file_format import FileFormat, Frame, Header, ImageFile, ImageWriter, Metadata, Window, WriteOptions
+from sr.image.file_format import (
+    READ_ALL,
+    FileFormat,
+    Frame,
+    Header,
+    ImageFile,
+    ImageWriter,
+    Metadata,
+    ReadOptions,
+    Window,
+    WriteOptions,
+)
+from sr.image.format.geotiff_detect import read_traits
+from sr.image.format.geotiff_library import is_rasterio_installed
 from sr.image.format.tiff_metadata import ORIENTATION, read_metadata
 from sr.image.format.tiff_pixels import CONVERTED, JPEG, PALETTE, SampleConverter
 from sr.image.format.tiff_segments import SegmentReader
@@ -27,7 +40,7 @@ from sr.image.format.tiff_write import TiffWriter
 from sr.image.limits import check_decoded_size
 from sr.image.pillow_file import find_stored_box, turn_upright
 from sr.image.pillow_writer import fit_metadata
-from sr.image.tiff import DNG_VERSION, GDAL_NODATA, MASK, REDUCED
+from sr.image.tiff import DNG_VERSION, MASK, REDUCED
 
 OLD_JPEG = 6  # compression, of TIFF 6.0
 PIXEL_TAGS = {
@@ -139,16 +152,13 @@ class TiffImage(ImageFile):
         return low, high if high > low else low + 1.0
 
     def _require_data(self, pixels: np.ndarray, top: int) -> None:
-        """Raise `UnsupportedImageError` if pixels are NaN, infinite, or the value that a GeoTIFF has where data are missing."""
-        page = self._segments.page
+        """Raise `UnsupportedImageError` if pixels are NaN or infinite."""
         has_data = np.isfinite(pixels)
-        if GDAL_NODATA in page.tags:
-            has_data &= pixels != np.float32(page.nodata)
         if not has_data.all():
             row = top + int(np.argmax(~has_data.all(axis=(1, 2)))) + 1
             raise UnsupportedImageError(
-                f"{self.path}: pixels that are NaN, infinite or the nodata value (the first one in row {row}); "
-                "replace them by numbers first"
+                f"{self.path}: pixels that are NaN or infinite (the first one in row {row}); replace them by numbers, "
+                "or have them read as missing data: pip install 'sr[satellite]', and add a nodata value"
             )
 
 
@@ -157,11 +167,24 @@ class TiffFormat(FileFormat):
 
     name, suffixes, extra = "TIFF", (".tif", ".tiff"), "images"
     held = ("icc", "exif", "xmp", "dpi")
+    read_options = ("bands", "range")
 
-    def open(self, path: Path) -> ImageFile:
-        """Read the header of a file. Raise `UserError` if it is damaged or its pixels are not read."""
+    def open(self, path: Path, options: ReadOptions = READ_ALL) -> ImageFile:
+        """Read the header of a file. Raise `UserError` if it is damaged or its pixels are not read.
+
+        A GeoTIFF, or some bands or a range of any TIFF, is opened by rasterio.
+        """
+        from sr.image.format.geotiff import FORMAT as GEOTIFF
         from sr.image.format.pillow_tiff import FORMAT as PILLOW_TIFF
 
+        traits = read_traits(path)
+        if (traits.is_raster and is_rasterio_installed()) or options != READ_ALL:
+            return GEOTIFF.open(path, options)
+        if traits.mask:
+            raise UnsupportedImageError(
+                f"{path}: a GeoTIFF with {traits.mask}, which would leak into the data next to it, needs rasterio: "
+                "pip install 'sr[satellite]'"
+            )
         if not all(map(importlib.util.find_spec, ("tifffile", "imagecodecs"))):
             return PILLOW_TIFF.open(path)
         import tifffile

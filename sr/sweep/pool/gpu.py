@@ -1,4 +1,4 @@
-"""Find the GPUs that the trials of a sweep on one machine may use, and give each trial one of them."""
+"""Find the GPUs that the trials of a sweep on one machine may use, and give each trial its share."""
 
 import os
 from collections.abc import Sequence
@@ -7,9 +7,10 @@ from typing import Any
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
-def uses_one_gpu(trainer: dict[str, Any]) -> bool:
-    """Return whether a training takes one GPU, the first one that it sees, if there is any."""
-    return trainer.get("devices", 1) == 1 and trainer.get("accelerator", "auto") in ("auto", "gpu", "cuda")
+def count_gpus(trainer: dict[str, Any]) -> int:
+    """Return how many GPUs a training takes, the first ones that it sees; 0 if none, all, or those of the numbers it names."""
+    devices = trainer.get("devices", 1)
+    return devices if isinstance(devices, int) and trainer.get("accelerator", "auto") in ("auto", "gpu", "cuda") else 0
 
 
 def list_gpus() -> list[str]:
@@ -22,9 +23,9 @@ def list_gpus() -> list[str]:
     return [str(index) for index in range(_count_gpus())]
 
 
-def choose_gpu(gpus: Sequence[str], used: Sequence[str]) -> str:
-    """Return the first of the GPUs that the fewest trials use; `used` has one entry for each trial."""
-    return min(gpus, key=used.count)
+def choose_gpus(gpus: Sequence[str], used: Sequence[str], count: int) -> list[str]:
+    """Return `count` GPUs, those that the fewest trials use; `used` has one entry for each GPU of each trial."""
+    return sorted(gpus, key=used.count)[:count]
 
 
 def _count_gpus() -> int:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-THREADS = "OMP_NUM_THREADS"  # the libraries read it once, when they are loaded
+from sr.runtime.launch import THREADS, TRIAL_THREADS
+
 EXIT_FAILED, EXIT_INTERRUPTED = 1, 130
 MAX_REASON_LENGTH = 300
 SIGKILL = 9
@@ -56,9 +57,10 @@ class Pool(ABC):
 
 
 def add_threads(task: Task, threads: int) -> Task:
-    """Return the task with so many threads, unless the user has set their number."""
+    """Return the task with so many threads, which its processes share, unless the user has set their number."""
+    chosen = {} if THREADS in os.environ else {TRIAL_THREADS: str(threads)}
     count = os.environ.get(THREADS, str(threads))
-    return replace(task, variables={**task.variables, THREADS: count})
+    return replace(task, variables={**task.variables, **chosen, THREADS: count})
 
 
 def read_reason(exit_code: int, log: Path) -> str:

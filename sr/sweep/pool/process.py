@@ -11,9 +11,11 @@ from dataclasses import replace
 
 import psutil
 
+from sr.runtime.cores import count_cores
+from sr.runtime.launch import THREADS, TRIAL_THREADS
 from sr.sweep.pool.command import CommandJob
-from sr.sweep.pool.gpu import VISIBLE, choose_gpu, list_gpus
-from sr.sweep.pool.pool import THREADS, Pool, Task, TrialJob
+from sr.sweep.pool.gpu import VISIBLE, choose_gpus, list_gpus
+from sr.sweep.pool.pool import Pool, Task, TrialJob
 
 PRELOAD = ["sr.sweep.pool.preload"]
 SERVER_VARIABLE = "SR_FORK_SERVER"  # says that a process is the server, not one that only imports all modules of sr
@@ -25,13 +27,14 @@ class ProcessPool(Pool):
 
     `fork_server`: begin them in a moment, as copies of a process that has imported everything. Otherwise, and where
     processes cannot be copied safely (Windows has no fork, and Apple's libraries do not support it), each is a new Python.
-    If trials take a GPU (`is_on_gpu`), several jobs share those of this machine, one each as far as they go.
+    If a trial takes `gpus_per_trial` of the GPUs of this machine, several jobs share them, each with its own as far as they go.
     """
 
-    def __init__(self, jobs: int, is_on_gpu: bool, fork_server: bool = True) -> None:
-        self.threads = str(max(1, (os.cpu_count() or 1) // jobs))
+    def __init__(self, jobs: int, gpus_per_trial: int, fork_server: bool = True) -> None:
+        self.threads = str(max(1, count_cores() // jobs))
         self.is_alone = jobs == 1  # its trials have the threads of their command
-        self.gpus = list_gpus() if jobs > 1 and is_on_gpu else []
+        self.gpus = list_gpus() if jobs > 1 and gpus_per_trial else []
+        self.gpus_per_trial = gpus_per_trial
         self._started: list[tuple[str, TrialJob]] = []  # which trial has which GPU
         self.is_forking = fork_server and sys.platform == "linux"
         if self.is_forking:
@@ -41,9 +44,9 @@ class ProcessPool(Pool):
         if not self.gpus:
             return self._start(task)
         self._started = [(gpu, job) for gpu, job in self._started if not job.has_ended]
-        gpu = choose_gpu(self.gpus, [gpu for gpu, _ in self._started])
-        job = self._start(replace(task, variables={**task.variables, VISIBLE: gpu}))
-        self._started.append((gpu, job))
+        chosen = choose_gpus(self.gpus, [gpu for gpu, _ in self._started], self.gpus_per_trial)
+        job = self._start(replace(task, variables={**task.variables, VISIBLE: ",".join(chosen)}))
+        self._started += [(gpu, job) for gpu in chosen]
         return job
 
     def _start(self, task: Task) -> TrialJob:
@@ -62,11 +65,11 @@ class ProcessPool(Pool):
         if self.is_alone or THREADS in os.environ:
             yield
             return
-        os.environ[THREADS] = self.threads
+        os.environ |= {THREADS: self.threads, TRIAL_THREADS: self.threads}
         try:
             yield
         finally:
-            del os.environ[THREADS]
+            del os.environ[THREADS], os.environ[TRIAL_THREADS]
 
 
 class ForkedJob(TrialJob):

@@ -4,11 +4,10 @@ The folder of the runs must be one that all machines share.
 """
 
 import os
-import socket
 from dataclasses import replace
 from typing import Any
 
-from sr.runtime.error import UserError
+from sr.runtime.ray_cluster import connect_ray
 from sr.sweep.pool.command import run_command
 from sr.sweep.pool.pool import EXIT_FAILED, EXIT_INTERRUPTED, Pool, Task, TrialJob, add_threads
 
@@ -18,7 +17,6 @@ PASSED_VARIABLES = (
     "AWS_",
     "PYTHONPATH",
 )  # beginnings; other machines have an environment of their own
-CONNECTION_SECONDS = 10.0
 
 
 class RayPool(Pool):
@@ -30,20 +28,9 @@ class RayPool(Pool):
     is_cluster = True
 
     def __init__(
-        self, jobs: int, is_on_gpu: bool, address: str | None = None, cpus: float = 1, gpus: float = 0
+        self, jobs: int, gpus_per_trial: int, address: str | None = None, cpus: float = 1, gpus: float = 0
     ) -> None:
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # the default of its next version
-        try:
-            import ray
-        except ImportError:
-            raise UserError("sweep/pool=ray: expected the package ray: pip install 'sr[ray]'") from None
-        options = {} if address else {"num_cpus": max(1, round(jobs * cpus)), "include_dashboard": False}
-        try:
-            _check_connection(address or "")
-            ray.init(address=address or "local", log_to_driver=False, logging_level="ERROR", **options)
-        except (ConnectionError, OSError, RuntimeError, ValueError) as error:
-            raise UserError(f"sweep.pool.address={address}: Ray's cluster cannot be reached ({error})") from error
+        ray = connect_ray(address, round(jobs * cpus), "sweep/pool=ray", "sweep.pool.address")
         self.threads = max(1, round(cpus))
         self._run = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=0, max_calls=1)(run_command)
 
@@ -56,13 +43,6 @@ class RayPool(Pool):
         import ray
 
         ray.shutdown()
-
-
-def _check_connection(address: str) -> None:
-    """Raise `OSError` if nothing answers at `HOST:PORT`: Ray would try for minutes."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if port.isdecimal():
-        socket.create_connection((host, int(port)), CONNECTION_SECONDS).close()
 
 
 class RayJob(TrialJob):

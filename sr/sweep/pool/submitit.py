@@ -30,7 +30,7 @@ class SubmititPool(Pool):
     def __init__(
         self,
         jobs: int,
-        is_on_gpu: bool,
+        gpus_per_trial: int,
         cluster: Literal["slurm", "local"] = "slurm",
         partition: str | None = None,
         minutes: int = 1440,

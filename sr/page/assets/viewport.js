@@ -1,4 +1,4 @@
-// The part of the image that all panes show: zoom in device pixels per image pixel, and the image point at the center.
+// The part of an image that is shown, in all panes of a viewer: zoom in device pixels per image pixel, and the image point at the center.
 
 const ZOOM_LEVELS = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64]; // whole numbers: every image pixel is a square of one size
 
@@ -27,6 +27,11 @@ class Viewport {
     return computeFit(this.image, this.pane);
   }
 
+  /** Return the smallest zoom: the whole image, or 1 : 1 if the whole image is larger than that. */
+  get leastZoom() {
+    return Math.min(1, this.fitZoom);
+  }
+
   get zoom() {
     return this.exactZoom < 1 ? this.exactZoom : Math.round(this.exactZoom);
   }
@@ -46,7 +51,7 @@ class Viewport {
   /** Set the zoom, so that the image point under `point` (device pixels in the pane) stays where it is. */
   zoomTo(zoom, point = { x: this.pane.width / 2, y: this.pane.height / 2 }) {
     const before = this.toImage(point);
-    this.exactZoom = Math.min(ZOOM_LEVELS.at(-1), Math.max(this.fitZoom, zoom));
+    this.exactZoom = Math.min(ZOOM_LEVELS.at(-1), Math.max(this.leastZoom, zoom));
     this.isFitted = this.exactZoom === this.fitZoom;
     const after = this.toImage(point);
     this.x += before.x - after.x;
@@ -56,7 +61,7 @@ class Viewport {
 
   /** Go one level nearer (1) or farther (-1). */
   zoomStep(direction, point) {
-    const levels = [this.fitZoom, ...ZOOM_LEVELS.filter((level) => level > this.fitZoom)];
+    const levels = [this.leastZoom, ...ZOOM_LEVELS.filter((level) => level > this.leastZoom)];
     const next = direction > 0
       ? levels.find((level) => level > this.zoom + 1e-6)
       : levels.findLast((level) => level < this.zoom - 1e-6);

@@ -1,4 +1,4 @@
-// Mouse, pen and touch on the stage: drag, pinch, wheel and click, in device pixels of the pane below the pointer.
+// Mouse, pen and touch on a stage, which holds figures with a canvas each: drag, pinch, wheel and click, in device pixels of the pane below the pointer.
 
 const DIVIDER_REACH = 24; // CSS pixels at which the divider of the slider is caught
 const CLICK_DISTANCE = 5; // CSS pixels that a pointer may move in a click
@@ -7,9 +7,10 @@ const WHEEL_STEP = 60; // of deltaY, for one zoom level
 /**
  * Call the handlers for gestures on `stage`.
  * pan(dx, dy), pinch(factor, point), wheel(direction, point), click(point), hover(point), slide(share, isStart): the last
- * returns true if a pointer at this share of the pane's width has caught the divider.
+ * returns true if a pointer at this share of the pane's width has caught the divider. The wheel belongs to the page while
+ * `hasWheel()` is false; with Ctrl it always zooms.
  */
-function attachGestures(stage, handlers) {
+function attachGestures(stage, handlers, hasWheel = () => stage.contains(document.activeElement)) {
   const pointers = new Map(); // id -> last position
   let start = null, isSliding = false, distance = 0, wheel = 0;
 
@@ -60,9 +61,9 @@ function attachGestures(stage, handlers) {
   stage.addEventListener("pointercancel", end);
 
   stage.addEventListener("wheel", (event) => {
-    // Without the focus, the wheel scrolls the page: a stage as wide as the page must not stop it.
+    // Without the focus, the wheel scrolls a long page: a stage as wide as the page must not stop it.
     const place = locate(event);
-    if (!place || !(event.ctrlKey || stage.contains(document.activeElement))) return;
+    if (!place || !(event.ctrlKey || hasWheel())) return;
     event.preventDefault();
     wheel += event.deltaY * (event.deltaMode === 1 ? WHEEL_STEP / 3 : 1);
     if (Math.abs(wheel) < WHEEL_STEP) return;

@@ -1,0 +1,16 @@
+"""Count the cores that this process may use: of the machine, or of its container if that has fewer."""
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+QUOTA = Path("/sys/fs/cgroup/cpu.max")  # microseconds of processor time in a period, `max` if unlimited, and the period
+
+
+def count_cores() -> int:
+    """Return the number of cores, 1 at least; a container's limit of processor time counts as so many whole ones."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with suppress(OSError, ValueError):  # no control group, or no limit
+        quota, period = QUOTA.read_text().split()
+        cores = min(cores, int(quota) // int(period))
+    return max(1, cores)

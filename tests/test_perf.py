@@ -1,0 +1,159 @@
+"""`perf=auto` and `perf=fast`: which execution of the net is chosen, and that the run keeps it."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from torch import Tensor, nn
+
+from sr.config.execution import Execution
+from sr.image.batch import Pair
+from sr.net.plain import Plain
+from sr.training import execution_search
+from sr.training.execution_search import Choice, ExecutionSearch, Timing
+
+CONFIGURED = Execution(channels_last=True, compile=False, precision="32-true")
+COMPILED = CONFIGURED._replace(compile=True)
+TIMINGS = {
+    CONFIGURED: Timing(0.1),
+    CONFIGURED._replace(channels_last=False): Timing(0.12),
+    COMPILED: Timing(0.08, compile_seconds=20),
+    CONFIGURED._replace(precision="bf16-mixed"): Timing(0.05),
+    COMPILED._replace(precision="bf16-mixed"): Timing(0.04, compile_seconds=20),
+}
+WORDS = (
+    "data=folder", "data.patch=32", "data.batch=2", "model.net.width=4", "model/schedule=constant", "data.test=[]",
+    "trainer.accelerator=cpu", "trainer.val_check_interval=2", "trainer.max_steps=2", "track=none", "stages=[fit]",
+)  # fmt: skip
+
+
+class LayoutDependent(Plain):
+    """A net with another result in another memory format, as a faulty kernel would have it."""
+
+    def forward(self, lr: Tensor) -> Tensor:
+        return super().forward(lr) + 1e-3 * lr.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.fixture(autouse=True)
+def measure_briefly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(execution_search, "ROUNDS", 1)
+    monkeypatch.setattr(execution_search, "ROUND_SECONDS", 0)
+
+
+@pytest.fixture
+def search(tmp_path: Path) -> Callable[..., ExecutionSearch]:
+    def build(perf: str, changed: tuple[str, ...] = (), net: nn.Module | None = None) -> ExecutionSearch:
+        trainer = CONFIGURED._asdict()
+        config = {"perf": perf, "trainer": trainer, "model": {"net": {}}, "paths": {"cache": str(tmp_path / "cache")}}
+        pair = Pair(torch.rand(2, 3, 16, 16), torch.rand(2, 3, 32, 32))
+        return ExecutionSearch(config, changed, net or Plain(2, width=4, depth=2), pair, torch.device("cpu"))
+
+    return build
+
+
+@pytest.fixture
+def choose(search: Callable[..., ExecutionSearch]) -> Callable[..., Choice]:
+    """Return a function that chooses among executions whose timings are known."""
+
+    def choose(perf: str, batches: int, *changed: str) -> Choice:
+        searched = search(perf, changed)
+        searched.stored = dict(TIMINGS)
+        return searched.choose(batches)
+
+    return choose
+
+
+def test_compiling_has_to_pay(choose: Callable[..., Choice]) -> None:
+    """It saves 0.02 s a batch and takes 20 s: after 1,000 batches it begins to pay."""
+    assert choose("auto", 900).execution == CONFIGURED
+    assert "the options stay as they are" in choose("auto", 900).reason
+    assert choose("auto", 2000).execution == COMPILED
+    assert choose("auto", 2000).reason.startswith("trainer.compile=true: 1.25 times as fast")
+
+
+def test_only_fast_computes_in_bf16(choose: Callable[..., Choice]) -> None:
+    assert choose("auto", 100_000).execution.precision == "32-true"
+    assert choose("fast", 100).execution == CONFIGURED._replace(precision="bf16-mixed")
+    assert choose("fast", 100_000).execution == COMPILED._replace(precision="bf16-mixed")
+
+
+def test_typed_options_stay(choose: Callable[..., Choice]) -> None:
+    assert choose("fast", 100_000, "trainer.compile", "trainer.precision").execution == CONFIGURED
+
+
+@pytest.mark.parametrize("perf", ["auto", "fast"])
+def test_executions_are_measured_once(search: Callable[..., ExecutionSearch], perf: str) -> None:
+    measured = search(perf)
+    measured.choose(batches=1)
+    assert len(measured.stored) == {"auto": 2, "fast": 3}[perf]
+    assert all(timing.seconds > 0 for timing in measured.stored.values())
+    assert search(perf).stored == measured.stored
+
+
+def test_a_damaged_file_of_timings_is_replaced(search: Callable[..., ExecutionSearch]) -> None:
+    file = search("auto").file
+    file.parent.mkdir(parents=True)
+    file.write_text("[[")
+    search("auto").choose(batches=1)
+    assert len(json.loads(file.read_text())) == 2
+
+
+def test_an_execution_that_changes_the_results_is_refused(search: Callable[..., ExecutionSearch]) -> None:
+    searched = search("auto", net=LayoutDependent(2, width=4, depth=2))
+    choice = searched.choose(batches=1)
+    assert choice.execution == CONFIGURED
+    assert "trainer.channels_last=false changes float32 results by 0.001" in choice.reason
+
+
+def test_a_compiler_that_is_missing_is_named(
+    search: Callable[..., ExecutionSearch], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(net: nn.Module, channels_last: bool, compile: bool) -> None:
+        if compile:
+            raise RuntimeError("no C++ compiler was found")
+
+    monkeypatch.setattr(execution_search, "prepare_net", refuse)
+    choice = search("auto", ("trainer.channels_last",)).choose(batches=10**6)
+    assert choice.execution == CONFIGURED
+    assert "trainer.compile=true fails (no C++ compiler was found)" in choice.reason
+
+
+@pytest.mark.slow
+def test_a_compiled_net_is_measured(search: Callable[..., ExecutionSearch]) -> None:
+    searched = search("auto", ("trainer.channels_last",))
+    searched.choose(batches=10**7)
+    assert searched.stored[COMPILED].compile_seconds > 0
+
+
+def read_trainer(folder: Path) -> dict[str, Any]:
+    return yaml.safe_load((folder / "config.yaml").read_text())["trainer"]
+
+
+def test_measuring_leaves_the_training_as_it_is(sr: Any, world: Path, tmp_path: Path) -> None:
+    for perf in ("plain", "auto"):
+        answer = sr("run", *WORDS, f"data.path={world}/photos", f"perf={perf}", "trainer.channels_last=true")
+        assert answer.code == 0, answer.err
+        assert (f"perf={perf}: the options stay as they are" in answer.out) == (perf == "auto")
+    plain, auto = (torch.load(path / "last.ckpt", weights_only=True) for path in sorted((tmp_path / "runs").iterdir()))
+    assert all(torch.equal(plain["state_dict"][name], weight) for name, weight in auto["state_dict"].items())
+
+
+@pytest.mark.slow
+def test_a_resumed_run_keeps_the_choice(sr: Any, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = CONFIGURED._replace(channels_last=False)
+    monkeypatch.setattr(ExecutionSearch, "choose", lambda *_: Choice(chosen, "for this test"))
+    assert sr("run", *WORDS, f"data.path={world}/photos", "perf=auto").code == 0
+    (run,) = (tmp_path / "runs").iterdir()
+    assert not read_trainer(run)["channels_last"]
+    monkeypatch.setattr(ExecutionSearch, "choose", lambda *_: pytest.fail("measured again"))
+    answer = sr("run", f"resume={run}", "trainer.max_steps=3")
+    assert (answer.code, "perf" in answer.out) == (0, False), answer.err
+    assert not read_trainer(run)["channels_last"]
+    answer = sr("run", f"resume={run}", "trainer.max_steps=4", "perf=plain")
+    assert answer.code == 0, answer.err
+    assert "resume: trainer.channels_last false -> true" in answer.out
+    assert read_trainer(run)["channels_last"]
