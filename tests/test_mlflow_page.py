@@ -65,13 +65,10 @@ def test_the_page_shows_what_two_runs_differ_in(sr: Any, world: Path, server: An
     # Images at the first position of the slider, without the parameters of their runs.
     artifacts = [Path(item.path).name for item in client.list_artifacts(runs[0].info.run_id, "images")]
     count = 2 * len({name.partition("+")[0] for name in artifacts})
-    shown = "[...document.images].filter(image => image.src.includes('artifact') && image.naturalWidth > 200).length"
     assert count >= 4
-    page.wait_for_function(f"{shown} >= {count}")
-    text = page.inner_text("body")
+    text = wait_for_images(page, address, count)
     assert "No image logged at this step" not in text
     assert f"{key}=" not in text
-    page.screenshot(path=Path.cwd() / "charts.png")
 
     # The same page as it opens by itself, and the list of runs.
     plain = f"{server.uri}/#/experiments/{experiment.experiment_id}/runs?workflowType=machine_learning"
@@ -81,14 +78,12 @@ def test_the_page_shows_what_two_runs_differ_in(sr: Any, world: Path, server: An
     assert all(name[:VISIBLE_LENGTH] in text for name in names)
     columns = ["test/folder x2 edsr/psnr", f"{psnr}_best", psnr, "Duration", key]
     open_page(page, f"{plain}&viewStateShareKey=sr", lambda text: set(columns) <= set(text.splitlines()))
-    page.screenshot(path=Path.cwd() / "list.png")
 
     # The comparison: the table of parameters that differ.
     ids = quote(json.dumps([run.info.run_id for run in runs]))
     compared = f"{server.uri}/#/compare-runs?runs={ids}&experiments={quote(json.dumps([experiment.experiment_id]))}"
     text = open_page(page, compared, lambda text: "Show diff only" in text and names[1] in text)
     assert re.search(rf"^{re.escape(key)}\s+{choices[0]}\s+{choices[1]}$", text, re.MULTILINE)
-    page.screenshot(path=Path.cwd() / "compare.png")
 
 
 def open_page(page: Any, address: str, is_ready: Any) -> str:
@@ -100,8 +95,20 @@ def open_page(page: Any, address: str, is_ready: Any) -> str:
         if is_ready(text):
             return text
         page.wait_for_timeout(1000)
-    page.screenshot(path=Path.cwd() / "incomplete.png")
     raise AssertionError(f"{address} is not complete:\n{text}")
+
+
+def wait_for_images(page: Any, address: str, count: int) -> str:
+    """Return the text of a page once it shows `count` artifacts; load it again if not: MLflow's page asks for each once."""
+    shown = "[...document.images].filter(image => image.src.includes('artifact') && image.naturalWidth > 200).length"
+    for _ in range(3):
+        for _ in range(TIMEOUT // 1000):
+            if page.evaluate(shown) >= count:
+                return str(page.inner_text("body"))
+            page.wait_for_timeout(1000)
+        page.goto("about:blank")
+        page.goto(address)
+    raise AssertionError(f"{address} shows {page.evaluate(shown)} images of {count}:\n{page.inner_text('body')}")
 
 
 def list_sections(text: str) -> list[str]:
