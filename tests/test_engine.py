@@ -173,11 +173,11 @@ def test_all_processes_stop_and_the_next_start_goes_on(checkpoint: Path, number:
         os.killpg(process.pid, number)
     else:
         process.send_signal(number)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=200)
     assert process.returncode == 130
     assert "Traceback" not in err
     assert " of 60 images upscaled into out; the same command does the others" in err
-    psutil.wait_procs(children, timeout=20)
+    psutil.wait_procs(children, timeout=100)
     assert not [child for child in children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
     done = {path: path.stat().st_mtime_ns for path in Path("out").glob("*_x2.png")}
     assert 5 <= len(done) < 60

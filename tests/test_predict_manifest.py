@@ -229,7 +229,7 @@ def test_200_images_killed_and_started_again(tmp_path: Path) -> None:
     while process.poll() is None and len(list_states(tmp_path / "out")) < 40:
         time.sleep(0.005)
     process.kill()
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=200)
     done = list_states(tmp_path / "out")
     assert (process.returncode, 40 <= len(done) < 200) == (-signal.SIGKILL, True), err
     assert "Traceback" not in err

@@ -73,7 +73,7 @@ def make_task(program: Path, *words: str) -> Task:
     return Task([str(program), *words], program.with_suffix(".log"), {"SR_SWEEP": "mine"})
 
 
-def wait(job: TrialJob, seconds: float = 20.0) -> int:
+def wait(job: TrialJob, seconds: float = 100.0) -> int:
     deadline = time.monotonic() + seconds
     while not job.has_ended and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -82,7 +82,7 @@ def wait(job: TrialJob, seconds: float = 20.0) -> int:
 
 
 def read_report(program: Path) -> dict:
-    log, deadline = program.with_suffix(".log"), time.monotonic() + 20
+    log, deadline = program.with_suffix(".log"), time.monotonic() + 100
     while not (log.exists() and "\n" in log.read_text()) and time.monotonic() < deadline:
         time.sleep(0.01)
     return json.loads(log.read_text().splitlines()[0])

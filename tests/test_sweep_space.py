@@ -98,10 +98,10 @@ def test_an_option_varies_once(words: list[str], message: str) -> None:
 
 
 def test_points_are_counted_without_a_list() -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     _, space = split_overrides(["a=range(0,1000000000)", "b=x,y"], is_grid=False)
     assert count_points(space) == 2_000_000_000
-    assert time.perf_counter() - start < 0.5
+    assert time.process_time() - start < 0.5
     assert count_points(space | {"lr": Interval(0.0, 1.0)}) is None
     assert count_points({"width": Interval(8, 64)}) == 57
 
