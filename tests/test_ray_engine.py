@@ -1,6 +1,8 @@
 """`engine=ray` of sr.predict: addresses, the Parquet manifest, and a cluster on this machine that loses a worker."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from sr.prediction.engine.address import open_store
 from sr.prediction.engine.listing import list_files
 from sr.prediction.engine.parquet import DONE, FAILED, REFUSED, ManifestRow, ParquetManifest
 from sr.prediction.engine.remote import RemoteFile, RemoteUpscaler
+from sr.prediction.process_name import name_process
 from sr.prediction.result_size import ResultSize
 from sr.runtime.error import UserError
 
@@ -56,7 +59,7 @@ def test_the_last_row_of_an_image_counts(tmp_path: Path) -> None:
         assert ParquetManifest(store).is_begun(row.digest)
         manifest.close()
     known = ParquetManifest(store)
-    assert known.find("aa" * 16) == (DONE, "a_x2.png", 7)
+    assert known.find("aa" * 16)[:3] == (DONE, "a_x2.png", 7)
     assert (known.find("bb" * 16), known.is_begun("aa" * 16)) == (None, False)
     next(tmp_path.glob("predict.parquet/*")).write_bytes(b"PAR1")
     with pytest.raises(UserError, match=r"expected a part of the manifest of sr\.predict"):
@@ -91,6 +94,52 @@ def test_files_of_an_object_store_are_upscaled(tmp_path: Path, checkpoint: Path,
     for row, name in zip(rows, ("a_x2.png", "deep/b_x2.jpg"), strict=False):
         assert (row.target, output.read(name)) == (name, Path("out", name).read_bytes())
         assert (row.bytes, row.width, row.height) == (Path("out", name).stat().st_size, 60, 40)
+
+
+def test_each_engine_goes_on_where_another_one_was_stopped(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """Without a cluster: its worker is in this process."""
+
+    def upscale_here(run: engine.ClusterRun, sources: list[RemoteFile]) -> None:
+        run.manifest.begin([source.digest for source in sources])
+        for row in RemoteUpscaler(run.model, run.setup).upscale(sources):
+            run._count(row)
+
+    monkeypatch.setattr(engine.ClusterRun, "_upscale_all", upscale_here)
+    for name in ("a.png", "deep/b.jpg"):
+        write_image(Path("in", name), 20, 30)
+    run_predict(checkpoint, "in", "out", engine="none")
+    write_image(Path("in/c.png"), 20, 30)
+    run_predict(checkpoint, "in", "out", engine="ray", format="png", overwrite=True)  # also b_x2.png
+    run_predict(checkpoint, "in", "out", engine="ray")
+    capsys.readouterr()
+    run_predict(checkpoint, "in", "out", engine="none")
+    assert capsys.readouterr().out == "3 images finished before\n"
+    with pytest.raises(UserError, match="exist already"):
+        run_predict(checkpoint, "in", "out", engine="none", tile=8)
+
+    write_image(Path("in/d.png"), 20, 30)
+    with monkeypatch.context() as patch:  # killed when the first result is there
+        patch.setattr(ParquetManifest, "record", lambda *_: None)
+        patch.setattr(ParquetManifest, "close", lambda _: None)
+        run_predict(checkpoint, "in", "out", engine="ray")
+    assert Path("out/d_x2.png").exists()
+    dead = f".predict-1+{name_dead_process()}.staging"
+    Path("out", dead).mkdir()
+    run_predict(checkpoint, "in", "out", engine="none")
+    assert sorted(os.listdir("out")) == [  # noqa: PTH208
+        ".predict-begun", "a_x2.png", "c_x2.png", "d_x2.png", "deep", "predict.json", "predict.parquet"
+    ]  # fmt: skip
+    capsys.readouterr()
+    run_predict(checkpoint, "in", "out", engine="ray")
+    assert capsys.readouterr().out == "4 images finished before\n"
+
+
+def name_dead_process() -> str:
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        process.wait()
+    return name_process().rpartition("-")[0] + f"-{process.pid}"
 
 
 def test_what_cannot_be_is_refused(checkpoint: Path, bucket: str) -> None:

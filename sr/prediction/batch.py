@@ -58,10 +58,9 @@ class Batch:
         maps = [config["uncertainty"]] if self._maps else []  # those who want none need not upscale again
         digest = digest_net(model, [*(config[option] for option in RESULT_OPTIONS), *maps])
         self._identity = f"{digest} {config['outscale']} {config['size']}"
-        # Before a file is read: it may change afterwards.
         self._digests = {
-            job.target: digest_job(digest, job.source, job.size, job.format.name, job.header) for job in jobs
-        }
+            job.target: self._digest(job) for job in jobs
+        }  # before a file is read: it may change afterwards
         is_finished = [not config["overwrite"] and self._is_finished(job) for job in jobs]
         self.jobs = [job for job, is_done in zip(jobs, is_finished, strict=True) if not is_done]
         self.finished = [job for job, is_done in zip(jobs, is_finished, strict=True) if is_done]
@@ -74,6 +73,11 @@ class Batch:
         self._niqe: list[Naturalness] = []
         self._lost: dict[str, list[str]] = {}  # what is in a file and not in its result -> names of the files
         self._notes: dict[str, list[str]] = {}  # what else there is to say -> names of the files
+
+    def _digest(self, job: Job) -> str:
+        is_own = self.config["format"] is None or job.format.name == job.header.format  # else typed
+        folder = self.manifest.name_folder(job.target) if self.manifest else ""
+        return digest_job(f"{self._identity} {'' if is_own else job.format.name}", folder, job.source, job.header)
 
     def list_new(self) -> list[Job]:
         """Return the jobs whose target must not exist: all but those that a killed process was working on."""

@@ -14,6 +14,7 @@ from sr.image.formats import read_suffix
 from sr.image.read import probe
 from sr.prediction.batch import Batch
 from sr.prediction.engine.engine import check_engine
+from sr.prediction.engine.staging import remove_old_staging
 from sr.prediction.jobs import (
     Failure,
     Job,
@@ -27,8 +28,8 @@ from sr.prediction.jobs import (
     require_video,
     resolve_output,
 )
+from sr.prediction.manifest import CLUSTER_MANIFEST, Manifest
 from sr.prediction.manifest import NAME as MANIFEST_NAME
-from sr.prediction.manifest import Manifest
 from sr.prediction.memory_size import read_memory_size
 from sr.prediction.network import find_trained_options, load_network
 from sr.prediction.read_options import get_read_options
@@ -104,6 +105,7 @@ def _upscale(config: Mapping[str, Any], sources: Sources, output: Output, result
     create_folders(batch.jobs, output)
     if manifest:
         manifest.remove_temporary_files()
+        remove_old_staging(manifest.folder)
     batch.execute(f"{result_size.describe(model.scale)}{name}", left_out, failures)
 
 
@@ -139,7 +141,12 @@ def _open_manifest(output: Output, sources: Sources) -> Manifest | None:
         place = f"{format_name(folder)} is read-only" if folder else "the images are on several drives"
         print_note(f"no manifest is written, for {place}: the next start will not recognize what is finished")
         return None
-    return Manifest(folder, is_hidden=not is_folder)
+    manifest = Manifest(folder, is_hidden=not is_folder)
+    if any((manifest.folder / name).is_dir() for name in CLUSTER_MANIFEST):
+        from sr.prediction.engine.parquet import adopt_cluster_results  # imports pyarrow
+
+        adopt_cluster_results(manifest)
+    return manifest
 
 
 def _report_other_formats(jobs: Sequence[Job]) -> None:

@@ -1,5 +1,7 @@
 """`predict.json`: the manifest of results, by which the next start recognizes those that are finished.
 
+That of `engine=ray` is `predict.parquet` (`sr.prediction.engine.parquet`); both have the same digests, and all engines read both.
+
 While a command runs, a journal of its own, `.predict-HOST-PID.jsonl`, gets a line when an image is begun and one when its result
 is written; at the end it is merged into the manifest. If the process is killed, the next start reads the journal: only what was
 begun and not finished is upscaled again. Several processes may write to one folder.
@@ -9,17 +11,17 @@ import contextlib
 import hashlib
 import json
 import os
-import platform
 import re
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import psutil
 import torch
 
 from sr.checkpoint.load import LoadedNet
 from sr.image.file_format import Header
+from sr.prediction.process_name import is_process_ended, name_process
 from sr.record.run_file import write_atomic
 from sr.runtime.error import DiskError, UserError
 
@@ -30,10 +32,12 @@ except ImportError:  # Windows
 
 NAME = "predict.json"  # in a folder of results; hidden, `.predict.json`, among other files
 JOURNALS = ".predict-*.jsonl"
+CLUSTER_MANIFEST = CLUSTER_RESULTS, CLUSTER_BEGUN = "predict.parquet", ".predict-begun"  # of engine=ray
 PROGRAM = "sr.predict"
 # That change the pixels of a result.
 RESULT_OPTIONS = ("ensemble", "tile", "overlap", "quality", "codec", "crf", "depth", "bands", "axis", "range")
 TEMPORARY_NAME = re.compile(r"\.[0-9a-f]{32}\.part")  # of results while they are written
+DIGEST_LENGTH = 32  # hexadecimal digits
 
 Entry = dict[str, Any]
 
@@ -50,14 +54,28 @@ class Manifest:
         self.folder = Path(os.path.abspath(folder))  # noqa: PTH100  a link to a folder stays one
         paths = [self.folder / name for name in (NAME, f".{NAME}")]
         self.path = next((path for path in paths if path.exists()), paths[is_hidden])
-        host = "".join(c for c in platform.node() if c.isalnum() or c == "-")[:64]
-        self._journal_path = self.folder / f".predict-{host}-{os.getpid()}.jsonl"
+        self._journal_path = self.folder / f".predict-{name_process()}.jsonl"
         self._journal: int | None = None
-        self._host = host
+        self._begun: set[str] = set()
         self.entries = self._read()
         self._left = {journal: _read_journal(journal) for journal in self.folder.glob(JOURNALS)}
         for entries in self._left.values():
             _merge(self.entries, entries)
+
+    def adopt(self, entries: Mapping[str, Entry], begun: Iterable[str]) -> None:
+        """Add results that another manifest of the folder has, if they are later ones, and digests that are begun there.
+
+        They are not written to this one.
+        """
+        for target, entry in entries.items():
+            if self.entries.get(target, {}).get("time", 0) < entry["time"]:
+                self.entries[target] = entry
+        self._begun.update(begun)
+
+    def name_folder(self, target: Path) -> str:
+        """Return the folder of a result, relative to that of the manifest; an empty string for that itself."""
+        folder, _, _ = self._name(target).rpartition("/")
+        return folder
 
     def list_results(self) -> set[str]:
         """Return the absolute paths of all results, the sheets of `preview=true` among them."""
@@ -78,11 +96,12 @@ class Manifest:
     def is_begun(self, target: Path, digest: str) -> bool:
         """Return True if a process was killed while it made the result of this digest: the file, if any, may be replaced."""
         entry = self.entries.get(self._name(target), {})
-        return entry.get("digest") == digest and "bytes" not in entry
+        return (entry.get("digest") == digest and "bytes" not in entry) or digest in self._begun
 
     def is_written(self, target: Path, digest: str) -> bool:
         """Return True if a process was killed between writing the result of this digest and noting it."""
-        return self.is_begun(target, digest) and not self.entries[self._name(target)]["existed"] and target.exists()
+        entry = self.entries.get(self._name(target), {})
+        return self.is_begun(target, digest) and entry.get("existed") is False and target.exists()
 
     def begin(self, target: Path, digest: str) -> None:
         """Note that the work on a result begins; raise `DiskError` if that is not possible."""
@@ -90,7 +109,7 @@ class Manifest:
 
     def record(self, target: Path, entry: Entry) -> None:
         """Append the entry of a result to the journal; raise `DiskError` if that is not possible."""
-        name = self._name(target)
+        name, entry = self._name(target), {**entry, "time": round(time.time(), 3)}
         self.entries[name] = entry
         line = json.dumps({"target": name, **entry}) + "\n"
         try:
@@ -163,8 +182,7 @@ class Manifest:
         """Return True if the process of a journal has ended, or is this one; of another machine it is not known."""
         if journal == self._journal_path:
             return True
-        host, _, process = journal.stem.removeprefix(".predict-").rpartition("-")
-        return host == self._host and process.isdecimal() and not psutil.pid_exists(int(process))
+        return is_process_ended(journal.stem.removeprefix(".predict-"))
 
 
 def digest_net(model: LoadedNet, options: Iterable[Any]) -> str:
@@ -176,19 +194,32 @@ def digest_net(model: LoadedNet, options: Iterable[Any]) -> str:
     return digest.hexdigest()
 
 
-def digest_job(net_digest: str, source: Path, size: tuple[int, int] | None, format: str, header: Header) -> str:
-    """Return the digest of the result of a file, by its name, its size and the time of its last change; "" if it is missing.
+def digest_job(identity: str, folder: str, source: Path, header: Header) -> str:
+    """Return the digest of the result of a local file, as `digest_source`; "" if the file is missing.
 
     Of a DICOM file it depends on the range of its series as well, and so on other files.
     """
     try:
-        stat = source.stat()
+        version = describe_version(source.stat())
     except OSError:  # a link that leads nowhere: whoever reads the file reports it
         return ""
-    state = f"{net_digest} {source.name} {stat.st_size} {stat.st_mtime_ns} {size} {format}"
     if header.format == "DICOM":
-        state += f" {header.black} {header.white}"
-    return hashlib.sha256(os.fsencode(state)).hexdigest()  # a file name may be no UTF-8
+        version += f" {header.black} {header.white}"
+    return digest_source(identity, folder, source.name, version)
+
+
+def digest_source(identity: str, folder: str, name: str, version: str) -> str:
+    """Return the digest of a result: of the net and the options (`identity`), its folder below the output, and its source.
+
+    `version` changes with the content of the source, as its size and the time of its last change.
+    """
+    key = os.fsencode(f"{identity} {folder} {name} {version}")  # a file name may be no UTF-8
+    return hashlib.sha256(key).hexdigest()[:DIGEST_LENGTH]
+
+
+def describe_version(stat: os.stat_result) -> str:
+    """Return what changes with the content of a local file."""
+    return f"{stat.st_size} {stat.st_mtime_ns}"
 
 
 def name_unfinished(target: Path, digest: str) -> Path:

@@ -50,6 +50,7 @@ def describe_interface(formats: list[str], scale: int) -> dict[str, Any]:
     }
     post = {
         "summary": "Upscale an image.",
+        "description": "The body is an image file. Any other file is refused (415), as is one that is damaged (422).",
         "operationId": "upscale",
         "parameters": parameters,
         "requestBody": {"required": True, "content": {**images, "application/octet-stream": _binary()}},
@@ -96,4 +97,5 @@ def _json(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _binary() -> dict[str, Any]:
-    return {"schema": {"type": "string", "contentMediaType": "application/octet-stream"}}
+    """Return the schema of a file; that it has to be an image no JSON schema can say, so the answers 415 and 422 do."""
+    return {"schema": {"type": "string", "contentMediaType": "application/octet-stream", "minLength": 1}}

@@ -7,6 +7,7 @@ from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
 from sr.image.formats import KINDS_BY_SUFFIX, SUFFIXES, read_suffix
+from sr.prediction import manifest
 from sr.prediction.engine.address import Store, describe_version, open_store
 from sr.prediction.sources import describe_left_out, find_sources, is_address
 from sr.runtime.error import UserError
@@ -49,9 +50,7 @@ def _list_local(words: Sequence[str], recursive: bool, output: Store) -> Iterato
         print_note(f"input: {describe_left_out(sources.left_out)}")
     for image in sources.images:
         stat = image.path.stat() if image.path.exists() else None
-        version = (
-            f"{stat.st_size} {stat.st_mtime_ns}" if stat else ""
-        )  # a link that leads nowhere: its worker reports it
+        version = manifest.describe_version(stat) if stat else ""  # a link that leads nowhere: its worker reports it
         folder = image.folder.as_posix()
         yield ListedFile(os.path.abspath(image.path), "" if folder == "." else folder, version)  # noqa: PTH100
 

@@ -1,5 +1,8 @@
 """The manifest of `engine=ray`: Parquet files in `OUTPUT/predict.parquet`, for millions of images.
 
+The other engines read it, too, and `engine=ray` reads theirs, `OUTPUT/predict.json`, so that each goes on where another one
+was stopped.
+
 Each part has the rows of some images, in the order in which they ended; of several rows of an image the last one counts.
 Before images are handed out, their digests are in a file of `OUTPUT/.predict-begun`: what a killed command had begun may be
 replaced by the next one.
@@ -8,15 +11,19 @@ replaced by the next one.
 import io
 import time
 import uuid
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 from pyarrow import parquet
 
-from sr.prediction.engine.address import Store
+from sr.prediction.engine.address import Store, open_store
+from sr.prediction.manifest import CLUSTER_BEGUN as BEGUN
+from sr.prediction.manifest import CLUSTER_RESULTS as NAME
+from sr.prediction.manifest import Manifest
 from sr.runtime.error import DiskError, UserError
 
-NAME, BEGUN = "predict.parquet", ".predict-begun"
 DONE, REFUSED, FAILED = "done", "refused", "failed"  # refused: its file cannot be read, and is not tried again
 FULL = "full"  # there is no room for its result: the command ends, and the manifest has no such row
 MAX_ROWS, MAX_SECONDS = 1000, 30.0  # of a part
@@ -26,7 +33,7 @@ class ManifestRow(NamedTuple):
     """State what became of an image."""
 
     source: str  # address
-    digest: str  # of source, network and options, 32 hexadecimal digits
+    digest: str  # as `sr.prediction.manifest.digest_source`
     status: str
     target: str = ""  # below the folder of the results
     reason: str = ""
@@ -57,6 +64,7 @@ class Known(NamedTuple):
     status: str
     target: str
     bytes: int
+    ended: float  # seconds since 1970
 
 
 class ParquetManifest:
@@ -121,20 +129,54 @@ class ParquetManifest:
             raise DiskError(f"{self.folder.join(name)}: cannot be written ({reason})") from None
 
     def _read(self) -> None:
-        for name in sorted(self.folder.list_sizes(NAME)):
-            if name.endswith(".parquet"):
-                self._read_part(f"{NAME}/{name}")
-        for name in self.folder.list_sizes(BEGUN):
-            self.begun.update(bytes.fromhex(line) for line in self.folder.read(f"{BEGUN}/{name}").decode().split())
+        known = list(iterate_rows(self.folder))
+        self.begun.update(iterate_begun(self.folder))
+        if self.folder.is_local:
+            for target, entry in Manifest(Path(self.folder.path), False).entries.items():
+                if "digest" in entry and "bytes" not in entry:
+                    self.begun.add(bytes.fromhex(entry["digest"]))
+                elif "digest" in entry:
+                    done = Known(DONE, target, entry["bytes"], entry.get("time", 0.0))
+                    known.append((bytes.fromhex(entry["digest"]), done))
+        last: dict[str, bytes] = {}  # target -> its digest: a result may have been replaced by one of other options
+        for digest, one in sorted(known, key=lambda pair: pair[1].ended):
+            self.known[digest] = one
+            if one.status == DONE:
+                last[one.target] = digest
+        for digest, one in list(self.known.items()):
+            if one.status == DONE and last[one.target] != digest:
+                del self.known[digest]
 
-    def _read_part(self, name: str) -> None:
+
+def iterate_rows(folder: Store) -> Iterator[tuple[bytes, Known]]:
+    """Yield what the parts of a manifest in a folder say, by digest. Raise `UserError` if one is damaged."""
+    columns = ["digest", *Known._fields]
+    for name in sorted(folder.list_sizes(NAME)):
+        if not name.endswith(".parquet"):
+            continue
         try:
-            columns = ["digest", "status", "target", "bytes"]
-            table = parquet.read_table(io.BytesIO(self.folder.read(name)), columns=columns)
-            for digest, *values in zip(*(table[column].to_pylist() for column in columns), strict=True):
-                self.known[bytes.fromhex(digest)] = Known(*values)
-        except (pa.ArrowException, ValueError, TypeError, OSError) as error:
+            table = parquet.read_table(io.BytesIO(folder.read(f"{NAME}/{name}")), columns=columns)
+            rows = list(zip(*(table[column].to_pylist() for column in columns), strict=True))
+        except (pa.ArrowException, ValueError, TypeError, OSError, KeyError) as error:
             reason: Any = str(error).partition("\n")[0]
             raise UserError(
-                f"{self.folder.join(name)}: expected a part of the manifest of sr.predict ({reason}); rename or remove it"
+                f"{folder.join(f'{NAME}/{name}')}: expected a part of the manifest of sr.predict ({reason}); rename or remove it"
             ) from None
+        for digest, *values in rows:
+            yield bytes.fromhex(digest), Known(*values)
+
+
+def iterate_begun(folder: Store) -> Iterator[bytes]:
+    """Yield the digests of what killed commands had begun."""
+    for name in folder.list_sizes(BEGUN):
+        yield from (bytes.fromhex(line) for line in folder.read(f"{BEGUN}/{name}").decode().split())
+
+
+def adopt_cluster_results(manifest: Manifest) -> None:
+    """Add what `engine=ray` has noted in a folder of this machine to the manifest of the other engines."""
+    folder = open_store(str(manifest.folder), "output")
+    entries: dict[str, dict[str, Any]] = {}
+    for digest, one in sorted(iterate_rows(folder), key=lambda pair: pair[1].ended):
+        if one.status == DONE:
+            entries[one.target] = {"digest": digest.hex(), "bytes": one.bytes, "time": one.ended}
+    manifest.adopt(entries, (digest.hex() for digest in iterate_begun(folder)))

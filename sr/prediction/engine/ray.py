@@ -4,8 +4,8 @@ Actors in place of Ray Data: a lost process concerns the files that it had, each
 as failed, whereas Ray Data repeats or drops whole blocks. A free worker gets the next files, and no more are begun.
 """
 
-import hashlib
 import math
+import posixpath
 import shutil
 import sys
 import time
@@ -20,16 +20,26 @@ from tqdm import tqdm
 
 from sr.checkpoint.load import LoadedNet
 from sr.image.file_format import WriteOptions
-from sr.image.formats import SUFFIXES, find_format, read_suffix
+from sr.image.formats import KINDS_BY_SUFFIX, SUFFIXES, find_format, read_suffix
 from sr.prediction.engine.address import open_store
 from sr.prediction.engine.chunk import ChunkQueue
 from sr.prediction.engine.cluster_worker import ClusterWorker, Workers
 from sr.prediction.engine.listing import ListedFile, list_files
-from sr.prediction.engine.parquet import DONE, FAILED, FULL, MAX_ROWS, NAME, REFUSED, ManifestRow, ParquetManifest
+from sr.prediction.engine.parquet import (
+    DONE,
+    FAILED,
+    FULL,
+    MAX_ROWS,
+    REFUSED,
+    Known,
+    ManifestRow,
+    ParquetManifest,
+)
 from sr.prediction.engine.remote import RemoteFile, Setup
+from sr.prediction.engine.staging import name_staging, remove_old_staging
 from sr.prediction.engine.upscaler import UpscaleOptions
 from sr.prediction.jobs import require_writable
-from sr.prediction.manifest import RESULT_OPTIONS, digest_net
+from sr.prediction.manifest import CLUSTER_RESULTS, RESULT_OPTIONS, digest_net, digest_source
 from sr.prediction.memory_size import read_memory_size
 from sr.prediction.network import find_trained_options, load_network
 from sr.prediction.read_options import get_read_options
@@ -44,11 +54,6 @@ from sr.runtime.terminal import create_progress_bar, format_bytes, format_count
 CHUNK = 8  # files that a worker is given at once: the next are copied while one is upscaled
 MAX_FAILURES = 20  # lines about files that cannot be upscaled
 MAX_NAMES = 5  # of files in a message
-DIGEST_LENGTH = 32  # hexadecimal digits
-STAGING, STAGING_SECONDS = (
-    ".predict-",
-    86400,
-)  # name of the folder of incomplete results, and the age of one that is left
 
 
 def upscale_by_ray(config: Mapping[str, Any]) -> None:
@@ -89,7 +94,7 @@ def _create_setup(
         identity=digest_net(model, [config[key] for key in RESULT_OPTIONS]),
     )  # fmt: skip
     folder = manifest.folder
-    staging = folder.join(f"{STAGING}{manifest.run}") if folder.is_local else ""
+    staging = folder.join(name_staging(manifest.run)) if folder.is_local else ""
     address = config["output"] if is_address(config["output"]) else folder.path
     return Setup(options, address, staging, chosen or None, size, get_read_options(config), write, config["depth"], 1)
 
@@ -108,15 +113,13 @@ class ClusterRun:
     def select(self, files: Sequence[ListedFile]) -> list[RemoteFile]:
         """Return the files whose result is not there yet. Raise `UserError` if files exist in place of their results."""
         sizes: dict[str, dict[str, int]] = {}  # of what is in each folder of results
-        base = f"{self.setup.write.identity} {self.config['outscale']} {self.config['size']} {self.config['format']}"
         selected, existing = [], []
         for file in files:
-            key = f"{base} {file.folder} {file.address} {file.version}"
-            digest = hashlib.sha256(key.encode(errors="surrogateescape")).hexdigest()[:DIGEST_LENGTH]
+            digest = self._digest(file)
             if file.folder not in sizes:
                 sizes[file.folder] = self.manifest.folder.list_sizes(file.folder)
             known = None if self.config["overwrite"] else self.manifest.find(digest)
-            if known and known.status == DONE and sizes[file.folder].get(PurePath(known.target).name) == known.bytes:
+            if known and known.status == DONE and self._is_there(known, sizes[file.folder]):
                 self.counts["before"] += 1
             elif known and known.status == REFUSED:
                 self.counts["refused before"] += 1
@@ -126,6 +129,20 @@ class ClusterRun:
                 existing += [] if is_ours else [(file.folder, file.stem)]
         self._require_new(set(existing), sizes)
         return selected
+
+    def _digest(self, file: ListedFile) -> str:
+        """Return the digest of a file's result, which is that of the other engines (`Batch._digest`), without its header."""
+        chosen = self.setup.format
+        is_own = chosen is None or chosen.name == KINDS_BY_SUFFIX.get(read_suffix(PurePath(file.address)))
+        options = f"{self.setup.write.identity} {self.config['outscale']} {self.config['size']}"
+        name = posixpath.basename(file.address)
+        return digest_source(f"{options} {'' if is_own else chosen.name}", file.folder, name, file.version)
+
+    def _is_there(self, known: Known, sizes: Mapping[str, int]) -> bool:
+        """Return True if a result that is done is among the files of its folder, in the format that was typed."""
+        target, chosen = PurePath(known.target), self.setup.format
+        is_right = chosen is None or KINDS_BY_SUFFIX.get(read_suffix(target)) == chosen.name
+        return is_right and sizes.get(target.name) == known.bytes
 
     def _require_new(self, stems: set[tuple[str, str]], sizes: Mapping[str, Mapping[str, int]]) -> None:
         suffix, names = self.setup.size.format_suffix(self.model.scale), []
@@ -221,13 +238,6 @@ class ClusterRun:
                 f"{format_count(counts['refused before'], 'image')} refused before: overwrite=true tries all again"
             )
         if failed:
-            where = f"see {NAME} in {output}"
+            where = f"see {CLUSTER_RESULTS} in {output}"
             raise UserError("; ".join([f"{format_count(failed, 'image')} could not be upscaled, {where}", *parts]))
         print("; ".join(parts))
-
-
-def remove_old_staging(folder: Path) -> None:
-    """Remove the incomplete results that commands have left that were killed."""
-    for path in folder.glob(f"{STAGING}[0-9]*T*/"):
-        if time.time() - path.stat().st_mtime > STAGING_SECONDS:
-            shutil.rmtree(path, ignore_errors=True)
