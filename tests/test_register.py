@@ -273,13 +273,14 @@ def test_every_command_takes_a_version_from_the_server_alone(sr: Callable, world
             ("predict", "checkpoint=models:/sr@champion", "output=champion.png", *common),
             ("evaluate", first, "data.test=[Set5]", f"paths.data={world}", "metric/also=[]", "track=none"),
             ("export", first, "exporter=safetensors", "output=exported"),
-            ("run", *WORDS, f"data.path={world}/photos", "model.init=models:/sr/1", "paths.runs=trained"),
+            ("run", *WORDS, f"data.path={world}/photos", "model.init=models:/sr@champion", "paths.runs=trained"),
         ):
             answer = sr(*command)
             assert answer.code == 0, answer.err
     (trained,) = Path("trained").glob("*/last.ckpt")
     weights = load_checkpoint(trained).net.state_dict()
-    assert all(torch.allclose(weights[key], value) for key, value in net(PLAIN, 0).state_dict().items())
+    assert all(torch.allclose(weights[key], value) for key, value in net(PLAIN, 1).state_dict().items())
+    assert "\nversions:\n  model.init: models:/sr/2\n" in (trained.parent / "environment.yaml").read_text()
     assert Path("exported", "sr_1.safetensors").exists()
     assert Path("after.png").read_bytes() == Path("before.png").read_bytes()
     assert Path("champion.png").read_bytes() != Path("before.png").read_bytes()

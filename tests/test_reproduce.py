@@ -209,6 +209,14 @@ def test_what_perf_chose_is_repeated(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+def test_a_model_is_the_version_that_its_alias_pointed_to(tmp_path: Path) -> None:
+    about = {"verb": "run", "git": {"sha": SHA}, "versions": {"model.init": "models:/sr/3", "trust": "models:/evil"}}
+    folder = run_folder(tmp_path / "run", overrides_yaml=["model.init=models:/sr@champion"], environment_yaml=about)
+    command = build_command(read_run(folder), tmp_path, LocalPaths(tmp_path, None, tmp_path / "runs", None))
+    assert command[3:5] == ["model.init=models:/sr@champion", 'model.init="models:/sr/3"']  # the last one counts
+    assert not [word for word in command if word.startswith("trust")]
+
+
 def test_packages_and_machine_are_compared_one_by_one(tmp_path: Path) -> None:
     folder = run_folder(tmp_path / "run")
     (folder / "packages.txt").write_text(f"torch==0.1\npytest=={pytest.__version__}\n")

@@ -27,6 +27,8 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from sr.config.cli import find_conf_dir
+from sr.runtime.error import MemoryLimitError, OutOfMemoryError
+from sr.serving.error import translate_error
 from sr.serving.parameters import Parameters
 from sr.serving.server import prepare_server
 
@@ -344,6 +346,18 @@ def test_hostile_requests_get_their_status_soon(client: Client) -> None:
                 wrong[name] = status
     assert not wrong
     assert client.ask("GET", "/healthz").status == client.ask("GET", "/readyz").status == 200
+
+
+@pytest.mark.slow
+def test_image_that_needs_too_much_memory_is_named_with_the_limit() -> None:
+    with run_service(memory="1MB") as client:  # less than the process has already
+        reply = client.upscale(PNG)
+        assert reply.status == 413
+        assert reply.error == "this image does not fit in memory: 9.2 kB for it as a whole, and 0 bytes are free for it"
+    error = translate_error(MemoryLimitError("/tmp/x: this image does not fit in memory: 9 GB; try"), [Path("/tmp/x")])
+    assert (error.status, error.sentence) == (413, "this image does not fit in memory: 9 GB")
+    short = translate_error(OutOfMemoryError("/tmp/x: this image does not fit in memory; try"), [Path("/tmp/x")])
+    assert (short.status, short.retry_after) == (503, 1)
 
 
 @pytest.mark.slow

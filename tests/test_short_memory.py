@@ -15,7 +15,7 @@ from sr.net.plain import Plain
 from sr.prediction import opened_job
 from sr.runtime.error import UserError
 
-NONE_FREE = "for the image as a whole, and 0 bytes are free for it"
+NONE_FREE = "for it as a whole, and 0 bytes are free for it"
 HALVED = "note: memory was short: tile=30 from now on"
 Upscale = Callable[..., dict[str, np.ndarray]]
 

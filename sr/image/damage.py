@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
-from sr.runtime.error import UserError
+from sr.runtime.error import OutOfMemoryError, UserError
 
 ADVICE = "replace or remove it"
 MAX_REASON = 200  # characters
@@ -25,7 +25,7 @@ def report_damage(name: Path | str) -> Iterator[None]:
     except UserError:
         raise
     except MemoryError:
-        raise UserError(f"{name}: does not fit in memory") from None
+        raise OutOfMemoryError(f"{name}: does not fit in memory") from None
     except Exception as error:
         if isinstance(error, OSError) and error.strerror:  # from the operating system, not from Pillow
             raise UserError(f"{name}: cannot be read ({error.strerror})") from None

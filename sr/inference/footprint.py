@@ -19,7 +19,7 @@ from sr.inference.tile import (
     choose_margin,
     divide_image,
 )
-from sr.runtime.error import UserError
+from sr.runtime.error import MemoryLimitError
 from sr.runtime.terminal import format_bytes
 
 PROBE_SIDE = 40  # LR pixels
@@ -54,11 +54,11 @@ def choose_tiling(
     """Return how an image of `size` (h, w) is divided, so that about `budget` bytes of main memory suffice.
 
     `tile` is the option: null takes the whole image up to 2²⁰ LR pixels and tiles of 512 or 768 above that, or smaller ones if
-    memory is short. Raises `UserError`, which begins with `name`, if the image cannot be processed within the budget.
+    memory is short. Raises `MemoryLimitError`, which begins with `name`, if the image cannot be processed within the budget.
     """
     if tile is not None:
         if needs.whole > budget:  # a smaller tile would not help
-            raise UserError(describe_shortage(name, budget, needs))
+            raise MemoryLimitError(describe_shortage(name, budget, needs))
         return divide_image(net, size, tile, overlap)
     margin, blend = choose_margin(net, overlap)
     h, w = size
@@ -84,7 +84,7 @@ def choose_tiling(
         for height in (side, side // 2, side // 4):
             if height >= min(MIN_TILE, side) and fits(height, side):
                 return Tiling(min(height, h), min(side, w), margin, min(blend, height // 2))
-    raise UserError(describe_shortage(name, budget, needs))
+    raise MemoryLimitError(describe_shortage(name, budget, needs))
 
 
 def find_side_of_clip(margin: int, per_pixel: float, size: tuple[int, int]) -> int:
@@ -116,7 +116,7 @@ def describe_shortage(name: str, budget: int, needs: Needs) -> str:
         if needs.result and not needs.is_small:
             advice.append("write format=png or tiff, which need no whole image, ")
         return (
-            f"{name}: does not fit in memory: {format_bytes(needs.whole)} for the image as a whole, and "
+            f"{name}: this image does not fit in memory: {format_bytes(needs.whole)} for it as a whole, and "
             f"{format_bytes(max(budget, 0))} are free for it; {''.join(advice)}{'or ' if advice else ''}allow more by memory="
         )
     return (

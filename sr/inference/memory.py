@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from sr.inference.tile import choose_tile
-from sr.runtime.error import UserError
+from sr.runtime.error import OutOfMemoryError
 
 FEWER_METRICS = "evaluate fewer metrics: metric/also=[]"  # LPIPS and DISTS run VGG on whole images
 SMALL_TILE, USUAL_TILE = 64, 256  # LR pixels; with smaller tiles than SMALL_TILE most of the work is their margins
@@ -24,13 +24,13 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 @contextlib.contextmanager
 def report_out_of_memory(image: str, advice: str) -> Iterator[None]:
-    """Turn an out-of-memory error in the block into a `UserError` that names the image and says what to do."""
+    """Turn an out-of-memory error in the block into an `OutOfMemoryError` that names the image and says what to do."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        raise UserError(f"{image} does not fit in memory; {advice}") from None
+        raise OutOfMemoryError(f"{image} does not fit in memory; {advice}") from None
 
 
 def advise_tile(net: nn.Module, size: tuple[int, int], tile: int | None) -> str:

@@ -26,6 +26,7 @@ from sr.record.json_text import to_json
 from sr.record.run_file import write_atomic
 from sr.record.run_folder import OPTION_FILES, collect_options, to_yaml
 from sr.runtime.redact import mask_passwords, mask_patch
+from sr.track.run_address import find_version
 from sr.track.tracker import Tracker
 
 FILE_OPTIONS = ("model.init", "model.net.file", "resume", "checkpoint", "interpolate")  # that name files which are read
@@ -56,6 +57,7 @@ def collect_files(
         "folder": str(Path.cwd()),
         "parts": config_dirs,
         "seed": config.get("seed"),
+        "versions": _list_versions(config),
         "git": state,
         "patch_sha256": hashlib.sha256(changes.patch).hexdigest() if changes.patch else None,
         "patch_is_whole": changes.is_complete,
@@ -136,13 +138,24 @@ def list_packages() -> str:
     return "\n".join(dict.fromkeys(sorted(f"{name}=={version}" for name, version in packages if name))) + "\n"
 
 
+def _get_option(config: dict[str, Any], option: str) -> Any:
+    node: Any = config
+    for name in option.split("."):
+        node = node.get(name) if isinstance(node, dict) else None
+    return node
+
+
+def _list_versions(config: dict[str, Any]) -> dict[str, str]:
+    """Return the options that name a registered model by its alias, with the version that it meant: `models:/sr/3`."""
+    found = {option: find_version(str(_get_option(config, option))) for option in FILE_OPTIONS}
+    return {option: address for option, address in found.items() if address}
+
+
 def _list_other_files(config: dict[str, Any]) -> list[UsedSet]:
     """Return the files that other options name, and those of `--config-dir`."""
     used_sets = []
     for option in FILE_OPTIONS:
-        node: Any = config
-        for name in option.split("."):
-            node = node.get(name) if isinstance(node, dict) else None
+        node = _get_option(config, option)
         network = find_network(str(node))
         path = (network and network.find_file()) or Path(str(node)).expanduser()
         is_folder = path.is_dir() and option != "resume"  # a folder there is the run itself

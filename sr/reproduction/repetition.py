@@ -10,12 +10,14 @@ from typing import NamedTuple
 
 from sr.config.command_line import quote_override
 from sr.config.execution import list_execution_words
+from sr.lifecycle.provenance import FILE_OPTIONS
 from sr.lifecycle.run_start import REPRODUCES
 from sr.record.machine import VARIABLES
 from sr.reproduction.environment import get_section
 from sr.reproduction.parts import list_new_words
 from sr.reproduction.recorded_run import RecordedRun
 from sr.runtime.error import UserError
+from sr.track.run_address import is_address
 
 REPLACED_OPTIONS = ("paths.", "track.uri", "track.runs", "hydra", "resume")  # not taken from the run's command line
 LOCAL_VARIABLES = ("SR_DATA", "CUDA_VISIBLE_DEVICES")  # this machine's, not the run's
@@ -57,8 +59,8 @@ def build_command(
     """Return the run's command line with the paths of this machine; `tree` is the worktree of its commit.
 
     Of `resume=` only a checkpoint file is taken over, from which the run began. What `perf=` chose is repeated, not
-    measured again. A later part of a run continues the repetition `resumed` of the part `before`, with the options that it
-    changed.
+    measured again, and a model's version is the one that its alias pointed to. A later part of a run continues the
+    repetition `resumed` of the part `before`, with the options that it changed.
     """
     if resumed is not None:
         words = [*list_new_words(run, before), f"resume={quote_override(str(resumed))}"]
@@ -69,6 +71,8 @@ def build_command(
             if not word.lstrip("+~").startswith(REPLACED_OPTIONS) or _is_initial_checkpoint(word, paths.working_dir)
         ]
         words += [word for word in list_execution_words(run.config) if word not in words]
+        versions = get_section(run.environment, "versions")  # of models that were named by an alias
+        words += [f"{o}={quote_override(str(versions[o]))}" for o in FILE_OPTIONS if is_address(str(versions.get(o)))]
     local = [f"paths.data={paths.data}", f"paths.runs={paths.runs}"]
     local += [f"paths.cache={paths.cache}"] if paths.cache else []
     in_checkout = [f"--config-dir={tree / folder}" for folder in run.config_dirs_in_checkout]

@@ -13,6 +13,14 @@ class DiskError(UserError):
     """A file could not be written: the disk is full, or the folder is not writable."""
 
 
+class MemoryLimitError(UserError):
+    """An image needs more memory than it may use; nothing was begun."""
+
+
+class OutOfMemoryError(UserError):
+    """An image needed more memory than there was when it was processed."""
+
+
 def is_disk_full(error: BaseException | None) -> bool:
     """Return True if an error is, or follows from, that of the operating system for a disk or a quota that is full."""
     while error is not None:

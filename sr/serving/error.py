@@ -8,7 +8,7 @@ from pathlib import Path
 from starlette.responses import JSONResponse
 
 from sr.image.damage import UnsupportedImageError
-from sr.runtime.error import DiskError, UserError
+from sr.runtime.error import DiskError, MemoryLimitError, OutOfMemoryError, UserError
 
 INTERNAL = "an error inside the service; its log says where"
 RETRY_SECONDS = 1  # of Retry-After, where nothing better is known
@@ -34,15 +34,17 @@ def translate_error(error: BaseException, hidden: Sequence[Path]) -> ServiceErro
     """
     if isinstance(error, ServiceError):
         return error
-    if isinstance(error, DiskError):
+    if isinstance(error, DiskError | OutOfMemoryError):
         return ServiceError(503, "there is no room for this image now; try again later", RETRY_SECONDS)
     is_unexpected = not isinstance(error, UserError) or error.__cause__ is not None
     sentence = str(error)
     for path in hidden:
-        sentence = sentence.removeprefix(f"{path}: ").replace(str(path), "this image")
+        sentence = sentence.replace(f"{path}: ", "").replace(str(path), "this image")
     if is_unexpected or any(str(path.parent) in sentence for path in hidden):
         log_unexpected(error)
         return ServiceError(500, INTERNAL)
+    if isinstance(error, MemoryLimitError):
+        return ServiceError(413, sentence.partition(";")[0])  # without the advice, which is for the command line
     status = 415 if isinstance(error, UnsupportedImageError) else 422
     return ServiceError(status, sentence.partition("\n")[0])
 

@@ -15,7 +15,7 @@ from sr.runtime.terminal import format_count
 from sr.track.address import describe_location
 from sr.track.artifact import RunArtifacts, download_artifact
 from sr.track.mlflow_format import MAX_TAG_LENGTH, sanitize_key
-from sr.track.run_address import MODELS, PREFIX, ModelAddress, parse_model
+from sr.track.run_address import MODELS, PREFIX, ModelAddress, parse_model, record_version
 from sr.track.server import open_existing
 from sr.track.server_error import describe_error
 
@@ -192,6 +192,7 @@ def fetch_checkpoint(word: str, uri: str, option: str) -> Path:
     """Return a copy of the checkpoint of `models:/…` at the MLflow `uri`; it is removed when the process ends."""
     registry = Registry(uri, f"{option}={word}")
     version = registry.find(parse_model(word, option))
+    record_version(word, version.address)
     folder = Path(tempfile.mkdtemp(prefix="sr-checkpoint-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return registry.download_checkpoint(version, folder)

@@ -13,6 +13,8 @@ MODELS = "models:/"
 FORMS = f"{MODELS}NAME@ALIAS or {MODELS}NAME/VERSION"
 _MODEL = re.compile(r"models:/(?P<name>[^/:\0-\x1f]+?)(?:@(?P<alias>[A-Za-z0-9_-]+)|/(?P<version>[0-9]{1,9}))")
 
+_versions: dict[str, str] = {}  # address with an alias -> the address of the version that this process has loaded by it
+
 
 class ModelAddress(NamedTuple):
     """A version of a registered model, by one of its aliases or by its number."""
@@ -40,3 +42,17 @@ def parse_model(word: str, option: str = "checkpoint") -> ModelAddress | None:
     if match is None:
         raise UserError(f"{option}={word}: expected {FORMS}, such as {MODELS}sr@champion or {MODELS}sr/3")
     return ModelAddress(match["name"], match["alias"], match["version"])
+
+
+def record_version(word: str, address: str) -> None:
+    """Note which version an address has led to, for `find_version`."""
+    _versions[word] = address
+
+
+def find_version(word: str) -> str | None:
+    """Return the address of the version that this process has loaded by an alias, which may point to another one later.
+
+    None: the word has no alias, or was not loaded.
+    """
+    address = _versions.get(word)
+    return None if address == word else address

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from PIL import MpoImagePlugin  # noqa: F401  Pillow registers it late, and a damaged JPEG would be a `KeyError` until then
+
 from sr.image.exif import PREFIX
 from sr.image.file_format import Header, ImageWriter, Metadata, WriteOptions
 from sr.image.jpeg_writer import JpegWriter
