@@ -13,7 +13,7 @@ from sr.alarm.color_drift import ColorDrift
 from sr.alarm.rule import Rule
 from sr.callback.alarms import AlarmMonitor
 from sr.config.diff import flatten
-from sr.model.evaluation import EvaluationOutput
+from sr.image.batch import EvaluationOutput
 from sr.track.none import NoTracker
 
 

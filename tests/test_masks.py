@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from sr.callback.panels import draw_panel
 from sr.data.file_errors import FileError
 from sr.data.image_part import ImagePart
 from sr.data.image_set import ImageSet
@@ -15,9 +14,10 @@ from sr.data.patches import MASK_MARGIN, Patches, PatchSampler
 from sr.data.prepare import build_pair
 from sr.data.valid_corners import ValidCorners
 from sr.image.bands import show_bands
+from sr.image.batch import EvaluationOutput
 from sr.image.file_format import Header
+from sr.metric.panel import draw_panel
 from sr.metric.protocol import Protocol
-from sr.model.evaluation import EvaluationOutput
 
 BAD = 60_000  # the level of pixels without data
 

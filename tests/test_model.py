@@ -17,7 +17,8 @@ from sr.image.batch import Pair
 from sr.loss.charbonnier import Charbonnier
 from sr.metric.protocol import Protocol
 from sr.model.cnn import CNN
-from sr.model.guard import ExplodedError, Guard
+from sr.model.error import ExplodedError
+from sr.model.guard import Guard
 from sr.model.module import SharedParts, SRModule
 from sr.model.objective import Objective
 from sr.net.plain import Plain

@@ -32,7 +32,7 @@ def score_share(rank: int, port: int, out: str) -> None:
         for batch in (shares[rank][:3], shares[rank][3:]):  # batches of unequal size as well
             if batch:
                 score.update(sr[batch], hr[batch])
-        torch.save(score.compute(), Path(out) / f"{name} {rank}.pt")
+        torch.save(score.gather().compute(), Path(out) / f"{name} {rank}.pt")
     dist.barrier()
     dist.destroy_process_group()
 

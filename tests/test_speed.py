@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from sr.checkpoint.architecture import build_ntire_baseline
 from sr.inference import ntire, speed
-from sr.inference.complexity import count_multiply_adds, count_parameters
+from sr.inference.complexity import count_parameters
+from sr.inference.multiply_adds import count_multiply_adds
 from sr.inference.ntire import measure_ntire_score
 from sr.inference.speed import measure_speed
 from sr.record.result import TrainingResult

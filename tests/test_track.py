@@ -11,9 +11,9 @@ import torch
 from mlflow import MlflowClient
 from PIL import Image
 
-from sr.callback.panels import draw_panel
+from sr.image.batch import EvaluationOutput
+from sr.metric.panel import draw_panel
 from sr.metric.protocol import Protocol
-from sr.model.evaluation import EvaluationOutput
 from sr.record.hyperparameters import select_hyperparameters
 from sr.record.journal_format import JOURNAL_FILE, append_entries, list_points
 from sr.track.mlflow import MLflow

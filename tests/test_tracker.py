@@ -47,7 +47,7 @@ def test_every_config_builds_a_tracker(choice: str, compose: Any, build: Any, tm
     folder = tmp_path / "runs" / "20260101-000000_x"
     folder.mkdir(parents=True)
     tracker.start("a run", folder, {"scale": "2"}, [], {"sr.verb": "run"})
-    tracker.log_metrics({"a": 1.0}, 1)
+    tracker.log_points({"a": 1.0}, 1)
     tracker.log_text("note.txt", "text")
     tracker.set_tag("sr.x", "y")
     tracker.set_description("a description")

@@ -23,10 +23,10 @@ from torch import nn
 from sr.benchmark.outage import compare_outages
 from sr.benchmark.row import Row
 from sr.benchmark.tracked_loop import SCALARS, create_training_step
-from sr.callback.panels import draw_panel
+from sr.image.batch import EvaluationOutput
 from sr.image.resize import imresize, upscale_bicubic
+from sr.metric.panel import draw_panel
 from sr.metric.protocol import Protocol
-from sr.model.evaluation import EvaluationOutput
 from sr.runtime import malloc
 from sr.runtime.error import UserError
 from sr.track.comparison import IMAGE_LOGGER, SCALAR_LOGGER, create_image_logger, create_scalar_logger, open_tracker

@@ -29,6 +29,7 @@ from sr.model.cnn import CNN
 from sr.model.gradient import list_trainable
 from sr.runtime import malloc, terminal
 from sr.runtime.error import UserError
+from sr.trainer.adapter import LightningData, TrackerLogger
 
 REFERENCE = "bare PyTorch loop: LR made beforehand, no tracking, no validation, no framework"
 MIN_STEPS = 5  # of a round
@@ -103,11 +104,11 @@ class TrainingComparison:
                 PanelLogger(tracker),
                 CheckpointWriter(best, self.config, tracker),
             ]
-            trainer = build_trainer(self.config, callbacks, tracker, manual=False)
+            trainer = build_trainer(self.config, callbacks, TrackerLogger(tracker), manual=False)
             trainer.profiler = profiler
             self.device = trainer.strategy.root_device  # the bare loop runs on it as well
             tracker.start("bench", Path(folder), {}, [], {})
-            trainer.fit(model, datamodule=self.data)
+            trainer.fit(model, datamodule=LightningData(self.data))
             tracker.close("FINISHED")
             return LoopTiming(self.steps / clock.seconds, profiler.seconds / clock.seconds)
 

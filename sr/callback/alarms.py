@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from sr.alarm.rule import Rule
 from sr.config.command_line import format_value
-from sr.model.evaluation import EvaluationOutput
+from sr.image.batch import EvaluationOutput
 from sr.model.module import SRModule
 from sr.track.tracker import Tracker
 

@@ -8,7 +8,7 @@ import torch
 from pytorch_lightning import Callback, Trainer
 
 from sr.inference.memory import is_out_of_memory
-from sr.model.guard import ExplodedError
+from sr.model.error import ExplodedError
 from sr.model.module import SRModule
 from sr.record.run_file import create_file
 from sr.runtime.error import UserError

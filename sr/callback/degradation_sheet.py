@@ -7,12 +7,12 @@ from PIL import Image
 from pytorch_lightning import Callback, Trainer
 from torch import Tensor
 
-from sr.callback.panels import MIN_TILE_SIDE
 from sr.data.module import SRDataModule
 from sr.image.color import rgb_to_gray
 from sr.image.levels import round_to_levels, to_unit
 from sr.image.panel import draw_tiles
 from sr.image.write import to_pil
+from sr.metric.panel import MIN_TILE_SIDE
 from sr.model.module import SRModule
 from sr.track.tracker import Tracker
 

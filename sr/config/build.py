@@ -9,7 +9,7 @@ from hydra.utils import instantiate
 from sr.runtime.error import UserError
 
 if TYPE_CHECKING:  # seconds to import, and prediction needs none of it
-    from pytorch_lightning import Callback, LightningDataModule, LightningModule, Trainer
+    from pytorch_lightning import Callback, LightningModule, Trainer
     from pytorch_lightning.loggers import Logger
 
 
@@ -31,7 +31,7 @@ def build_part(node: dict[str, Any], key: str, **arguments: Any) -> Any:
         raise UserError(f"{'.'.join(filter(None, (key, key_below)))}: {reason}") from error
 
 
-def build_data(config: dict[str, Any]) -> "LightningDataModule":
+def build_data(config: dict[str, Any]) -> Any:
     """Build the data module, `data=…`."""
     return build_part(config["data"], "data")
 

@@ -8,15 +8,12 @@ Loaders draw no numbers from the global random state: each has a generator of it
 would change the noise that is drawn after it, and a resumed run would differ from an uninterrupted one.
 """
 
-import sr.runtime.torchvision_shim  # noqa: F401  before Lightning and torchmetrics
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from annotated_types import Interval
-from pytorch_lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -54,8 +51,10 @@ GB = 1e9
 MAX_GPU_SHARE = 0.25  # of a GPU's free memory that a training set may take
 
 
-class SRDataModule(DataSource, LightningDataModule):
-    """A LightningDataModule whose images come from `find_images`, the one method that a data source has to implement.
+class SRDataModule(DataSource):
+    """Serves the images of `find_images`, the one method that a data source has to implement, in batches.
+
+    Its methods have the names under which Lightning calls them (`sr.trainer.adapter`).
 
     Its arguments are the options of `data` in the config:
 
@@ -88,7 +87,7 @@ class SRDataModule(DataSource, LightningDataModule):
         cache: PathStr | None = None,
         disk: NonNegativeFloat = 100,
     ) -> None:
-        super().__init__()
+        self.trainer: Any = None  # Lightning's, of a training (sr.trainer.adapter)
         self.scale, self.color, self.seed, self.root = scale, color, seed, Path(root)
         self.degrade, self.augment = degrade, dict(augment or {})
         self.sets: dict[Split, list[str]] = {"val": list(val), "test": list(test)}
@@ -100,7 +99,6 @@ class SRDataModule(DataSource, LightningDataModule):
         self.needs_order = False  # True: a metric compares each frame of a clip with the one before it
         self.eval_sets: dict[Split, list[ImageSet | TileSet]] = {}
         self._own_sets: dict[Split, ImageSet | TileSet | None] = {}
-        self.allow_zero_length_dataloader_with_multiple_devices = True  # a set may have fewer images than processes
 
     @staticmethod
     def select_channels(images: Tensor, is_gray: bool) -> Tensor:
@@ -113,6 +111,9 @@ class SRDataModule(DataSource, LightningDataModule):
         self.needs_order = protocol.needs_previous
 
     # Sets
+
+    def prepare_data(self) -> None:
+        """Download what is missing; in one process only."""
 
     def setup(self, stage: str | None = None) -> None:
         """Find, open and check the images of a stage (fit, validate or test), unless that has been done before."""

@@ -1,7 +1,5 @@
 """The base class of `data=dicom` and `data=nifti`: slices of gray, whose values a range maps to 16 bits."""
 
-import sr.runtime.torchvision_shim  # noqa: F401  before Lightning and torchmetrics
-
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor

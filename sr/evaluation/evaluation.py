@@ -15,10 +15,10 @@ from sr.evaluation.reference import Reference
 from sr.evaluation.report import EvaluationReport
 from sr.evaluation.set_evaluator import SetEvaluator
 from sr.evaluation.uncertainty import SpreadEvaluator
+from sr.image.batch import EvaluationOutput
 from sr.lifecycle.provenance import fingerprint_data
 from sr.lifecycle.run_start import RunStart
 from sr.lifecycle.tracked_run import TrackedRun
-from sr.model.evaluation import EvaluationOutput
 from sr.record.result import SetResult
 from sr.record.run_name import MAX_LENGTH
 from sr.runtime import malloc

@@ -15,7 +15,6 @@ from sr.config import schema
 from sr.config.build import build_part
 from sr.evaluation.predictor import ImagePredictor, NetPredictor, Predictor
 from sr.metric.protocol import Protocol
-from sr.model.module import list_trainable
 from sr.runtime.error import UserError
 from sr.track.run_address import is_address
 from sr.track.tracker import Tracker
@@ -75,7 +74,7 @@ def build_predictor(
     if config["images"] is not None:
         return ImagePredictor(Path(config["images"]).expanduser(), images, protocol)
     net = loaded.net if loaded else build_part(config["model"]["net"], "model.net")
-    if loaded is None and list_trainable(net):
+    if loaded is None and any(weight.requires_grad for weight in net.parameters()):
         raise UserError(
             f"model/net={choices['model/net']}: expected weights, for this net is not trained; add checkpoint=FILE, or "
             f"train it with sr.run"

@@ -5,13 +5,13 @@ from functools import partial
 
 from PIL.Image import Image
 
-from sr.callback.panels import draw_panel
 from sr.data.module import SRDataModule
 from sr.evaluation.predictor import Predictor
+from sr.image.batch import EvaluationOutput
 from sr.inference.ntire import NTIREScore
 from sr.metric.key import MetricKey, SetKey
+from sr.metric.panel import draw_panel
 from sr.metric.protocol import Protocol
-from sr.model.evaluation import EvaluationOutput
 from sr.record.result import SetResult
 from sr.track.columns import name_columns, name_image
 from sr.track.tracker import Tracker

@@ -15,8 +15,9 @@ from sr.image.color import rgb_to_gray
 from sr.image.levels import count_bits, to_unit
 from sr.image.listing import list_images
 from sr.image.read import read_levels
-from sr.inference.complexity import Meter, count_multiply_adds, count_parameters
+from sr.inference.complexity import Meter, count_parameters
 from sr.inference.memory import advise_tile, report_out_of_memory
+from sr.inference.multiply_adds import count_multiply_adds
 from sr.inference.tile import choose_tile
 from sr.inference.upscale import upscale
 from sr.metric.protocol import Protocol as EvaluationProtocol

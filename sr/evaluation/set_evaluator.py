@@ -10,10 +10,10 @@ from sr.evaluation.batches import iterate_batches
 from sr.evaluation.predictor import Predictor
 from sr.evaluation.reference import ProtocolVariants, Reference
 from sr.evaluation.volumes import group_by_volume
+from sr.image.batch import EvaluationOutput
 from sr.image.resize import upscale_bicubic
 from sr.inference.memory import FEWER_METRICS, report_out_of_memory
 from sr.metric.score import Score, group_by_image
-from sr.model.evaluation import EvaluationOutput
 from sr.record.result import Metrics, SetResult
 from sr.runtime.error import UserError
 

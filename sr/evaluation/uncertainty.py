@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 from sr.evaluation.uncertainty_sheet import draw_sheet
 from sr.image.bands import show_bands
+from sr.image.batch import EvaluationOutput
 from sr.inference.memory import advise_tile, report_out_of_memory
 from sr.inference.spread import describe_source, measure_spread
 from sr.metric.calibration import GROUPS, TOP, Calibration, compute_calibration
 from sr.metric.lr_psnr import compute_lr_error
 from sr.metric.protocol import Protocol
-from sr.model.evaluation import EvaluationOutput
 from sr.record.result import UncertaintyResult
 
 MAX_SHEETS = 8  # images of a set whose maps are drawn

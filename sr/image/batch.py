@@ -27,6 +27,14 @@ class Pair(NamedTuple):
     hr: Tensor  # [B, C, s·h, s·w]; nan where an image for evaluation has no data
 
 
+class EvaluationOutput(NamedTuple):
+    """A batch of results of a net, as it is measured and shown; float 0…1."""
+
+    lr: Tensor  # [B, C, h, w]
+    sr: Tensor  # [B, C, s·h, s·w]
+    hr: Tensor  # [B, C, s·h, s·w]
+
+
 class MetricInput(NamedTuple):
     """The input of a metric: a batch of results, with their references and LR images."""
 

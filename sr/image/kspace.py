@@ -30,7 +30,7 @@ def _build_matrix(n: int, length: int, window: Window) -> Tensor:
     are centers of pixels in 0…1.
     """
     shared = min(n, length)
-    frequencies = torch.arange(shared // 2 + 1, dtype=torch.float64)
+    frequencies = torch.arange(shared // 2 + 1, dtype=torch.float64, device="cpu")  # never meta: it is cached
     weights = torch.full_like(frequencies, 2.0)  # k and -k
     weights[0] = 1.0
     if shared % 2 == 0 and n <= length:
@@ -38,7 +38,7 @@ def _build_matrix(n: int, length: int, window: Window) -> Tensor:
     a = _CONSTANTS[window]
     weights *= a + (1 - a) * torch.cos(torch.pi * frequencies / max(1, shared // 2))
     old, new = (
-        2 * torch.pi * (torch.arange(count, dtype=torch.float64) + 0.5)[:, None] / count * frequencies
+        2 * torch.pi * (torch.arange(count, dtype=torch.float64, device="cpu") + 0.5)[:, None] / count * frequencies
         for count in (n, length)
     )  # [pixels, k]
     return ((new.cos() * weights) @ old.cos().T + (new.sin() * weights) @ old.sin().T) / n

@@ -1,7 +1,6 @@
 """The cost of a network: parameters, multiply-adds, time and memory."""
 
 import contextlib
-import copy
 import ctypes
 import math
 import statistics
@@ -12,35 +11,14 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from sr.inference.multiply_adds import count_multiply_adds
+
 MAX_SUMMARY_PARTS = 12  # modules of a net that get a line each, at most
-OUTPUT_SIZE = (720, 1280)  # height and width of the output for which the papers count multiply-adds
 
 
 def count_parameters(net: nn.Module) -> int:
     """Return the number of weights."""
     return sum(p.numel() for p in net.parameters())
-
-
-def count_multiply_adds(
-    net: nn.Module, channels: int, scale: int, lr_size: tuple[int, int] | None = None
-) -> int | None:
-    """Return the multiply-adds of convolutions, linear layers and matrix products for one 1280×720 *output*.
-
-    This is what the tables report since CARN (2018); `lr_size` is the height and width of another LR image instead. Only
-    shapes are computed, on the meta device; None for a net that cannot run there.
-    """
-    from torch.utils.flop_counter import FlopCounterMode  # imports torch._dynamo, which takes a second
-
-    height, width = lr_size or (math.ceil(n / scale) for n in OUTPUT_SIZE)
-    lr = torch.empty(1, channels, height, width, device="meta")
-    counter = FlopCounterMode(display=False)
-    try:
-        meta_net = copy.deepcopy(net).to("meta")
-        with torch.no_grad(), torch.device("meta"), counter:  # masks that forward creates are meta tensors as well
-            meta_net(lr)
-    except Exception:  # the forward of a user's own net may do anything that needs real numbers
-        return None
-    return counter.get_total_flops() // 2
 
 
 def format_summary(net: nn.Module, channels: int) -> str:

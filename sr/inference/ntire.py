@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from sr.inference.complexity import count_multiply_adds, count_parameters
+from sr.inference.complexity import count_parameters
+from sr.inference.multiply_adds import count_multiply_adds
 from sr.inference.upscale import upscale
 
 BASELINE = {"width": 28, "deployed": True}  # of model/net=span: 0.151 M parameters, 9.83 G multiply-adds at ×4

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from sr.inference.complexity import OUTPUT_SIZE, Meter
+from sr.inference.complexity import Meter
+from sr.inference.multiply_adds import OUTPUT_SIZE
 from sr.inference.upscale import upscale
 
 WARM_UP_CALLS, MIN_CALLS, MAX_CALLS = 1, 5, 30

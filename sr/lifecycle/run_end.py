@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from sr.inference.memory import is_out_of_memory
-from sr.model.guard import ExplodedError
+from sr.model.error import ExplodedError
 from sr.record.identity import FAILED, FINISHED, KILLED
 from sr.runtime.error import DiskError, UserError
 from sr.runtime.signals import signals

@@ -1,30 +1,23 @@
-"""Per-image values of one image set as a torchmetrics metric: correct under DDP and with batches of unequal size."""
-
-import sr.runtime.torchvision_shim  # noqa: F401  before Lightning and torchmetrics
+"""Per-image values of one image set: correct under DDP and with batches of unequal size."""
 
 from typing import Any
 
 import torch
-import torchmetrics
-from torch import Tensor
+from torch import Tensor, distributed
 
 from sr.image.batch import MetricInput
 from sr.metric.protocol import Protocol
 
 
-class Score(torchmetrics.Metric):
+class Score:
     """Collects PSNR, SSIM and the protocol's further metrics of each image; the result is their mean over images.
 
     The error is never pooled over images.
     """
 
-    full_state_update = False
-
     def __init__(self, protocol: Protocol) -> None:
-        super().__init__()
         self.protocol = protocol
-        for name in protocol.metric_names:
-            self.add_state(name, default=[], dist_reduce_fx="cat")
+        self._values: dict[str, list[Tensor]] = {name: [] for name in protocol.metric_names}
         self._previous: MetricInput | None = None  # the last batch, if a metric needs it
         self._clip: str | None = None  # whose frame that was
 
@@ -37,28 +30,27 @@ class Score(torchmetrics.Metric):
         images = self.protocol.prepare(sr, hr, lr)
         is_next = clip is not None and clip == self._clip and images.hr.shape == self._previous.hr.shape
         for name, values in self.protocol.measure(images, self._previous if is_next else None).items():
-            getattr(self, name).append(values)
+            self._values[name].append(values)
         if self.protocol.needs_previous:
             self._previous, self._clip = images, clip
 
-    def reset(self) -> None:
-        """Drop all values, and the last frame."""
-        super().reset()
-        self._previous = self._clip = None
+    def gather(self) -> "Score":
+        """Return a score with the values of all processes, in the order of their ranks; itself if there is only this one.
 
-    def _sync_dist(self, *args: Any, **kwargs: Any) -> None:
-        """Gather the values of all processes.
-
-        A process without images contributes an empty tensor: torchmetrics would leave it out, and the others would wait.
+        All processes have to call it, those without images too.
         """
-        for name in self.protocol.metric_names:
-            if not len(getattr(self, name)):
-                setattr(self, name, [torch.zeros(0, dtype=torch.float64, device=self.device)])
-        super()._sync_dist(*args, **kwargs)
+        if not (distributed.is_available() and distributed.is_initialized()) or distributed.get_world_size() == 1:
+            return self
+        scores: list[Any] = [None] * distributed.get_world_size()
+        distributed.all_gather_object(scores, self.per_image())
+        joined = Score(self.protocol)
+        for name, columns in joined._values.items():
+            columns += [torch.tensor(values[name], dtype=torch.float64) for values in scores]
+        return joined
 
     def per_image(self) -> dict[str, list[float]]:
         """Return the values of every image, in the order of the updates."""
-        return {name: _concatenate(getattr(self, name)).tolist() for name in self.protocol.metric_names}
+        return {name: self._join(name).tolist() for name in self.protocol.metric_names}
 
     def compute(self) -> dict[str, float]:
         """Return the means over images.
@@ -66,8 +58,12 @@ class Score(torchmetrics.Metric):
         One image without any error makes the mean PSNR infinite, which is reported as it is. An image for which a
         further metric has no value (nan: too small for MS-SSIM, no color) is left out of the mean of that metric.
         """
-        values = {name: _concatenate(getattr(self, name)) for name in self.protocol.metric_names}
+        values = {name: self._join(name) for name in self.protocol.metric_names}
         return {name: (v.nanmean() if name in self.protocol.also else v.mean()).item() for name, v in values.items()}
+
+    def _join(self, name: str) -> Tensor:
+        columns = self._values[name]
+        return torch.cat(columns) if columns else torch.zeros(0, dtype=torch.float64)
 
 
 def group_by_image(
@@ -76,8 +72,3 @@ def group_by_image(
     """Return `{"baby": {"psnr": …, "ssim": …, "bicubic_psnr": …}}` from `Score.per_image()` of a net and of bicubic."""
     columns = {**values, **{f"bicubic_{name}": column for name, column in bicubic.items()}}
     return {name: dict(zip(columns, row, strict=True)) for name, *row in zip(names, *columns.values(), strict=True)}
-
-
-def _concatenate(state: list[Tensor] | Tensor) -> Tensor:
-    """Return a state as one tensor: a list before synchronization, a tensor after it."""
-    return torch.cat(state) if isinstance(state, list) else state

@@ -3,13 +3,12 @@
 import sr.runtime.torchvision_shim  # noqa: F401  before Lightning and torchmetrics
 
 import sys
-from typing import NamedTuple
 
 import torch
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 
-from sr.image.batch import Pair
+from sr.image.batch import EvaluationOutput, Pair
 from sr.image.resize import upscale_bicubic
 from sr.inference.memory import FEWER_METRICS, is_out_of_memory, report_out_of_memory
 from sr.inference.tile import choose_tile
@@ -21,14 +20,6 @@ from sr.model.ema import EMA
 from sr.model.layout import disable_compile
 
 MIN_TILE = 64  # LR pixels a side; a net that has no memory for such a tile has none for any
-
-
-class EvaluationOutput(NamedTuple):
-    """The output of `validation_step` and `test_step`, for callbacks; float 0…1."""
-
-    lr: Tensor  # [B, C, h, w]
-    sr: Tensor  # [B, C, s·h, s·w]
-    hr: Tensor  # [B, C, s·h, s·w]
 
 
 class EvaluationModule(LightningModule):
@@ -75,18 +66,16 @@ class EvaluationModule(LightningModule):
                 self._scores[key._replace(weights="raw")] = Score(self.metric)
             if key.metric("psnr") not in self.bicubic:  # the same at every validation, so once is enough
                 self._scores[key._replace(weights="bicubic")] = Score(self.metric)
-        for score in self._scores.values():
-            score.to(self.device)
 
     def on_validation_epoch_end(self) -> None:
-        for key, score in self._scores.items():
+        for key, own in self._scores.items():
+            score = own.gather()
             means = score.compute()
             if key.weights == "bicubic":
                 self.bicubic |= {key._replace(weights="").metric(name): value for name, value in means.items()}
             else:
                 self.metrics |= {key.metric(name): value for name, value in means.items()}
-            with score.sync_context():
-                self.per_image[key] = score.per_image()  # each process has consecutive images: the order is preserved
+            self.per_image[key] = score.per_image()  # each process has consecutive images: the order is preserved
 
     on_test_epoch_end = on_validation_epoch_end
 

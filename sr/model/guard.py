@@ -10,23 +10,14 @@ from typing import Annotated, Any
 from annotated_types import Gt
 from pytorch_lightning import LightningModule
 
-from sr.image.batch import Pair
+from sr.model.error import ExplodedError
 from sr.model.snapshot import Snapshot, restore_snapshot, take_snapshot
 from sr.model.step import BadStep
-from sr.runtime.error import UserError
 from sr.runtime.option_types import NonNegativeInt, PositiveFraction, PositiveInt
 
 SKIP_WINDOW = 20  # steps within which bad steps count as repeated
 MIN_GOOD_STEPS = 20  # before a finite loss can count as exploding
 MEAN_STEPS = 100  # steps, about, over which the running mean of the loss reaches back
-
-
-class ExplodedError(UserError):
-    """A training that could not be rescued; `batch` is the training batch of its last bad step."""
-
-    def __init__(self, message: str, step: int, batch: Pair) -> None:
-        super().__init__(message)
-        self.step, self.batch = step, batch
 
 
 class Guard:

@@ -76,10 +76,6 @@ class Journal(Tracker):
         self._unreadable: set[str] = set()  # names of points that could not be read
         self._rewound: dict[Any, Any] = {}  # the times of entries that `rewind` made void
 
-    @property
-    def name(self) -> str:
-        return self.experiment
-
     def start(
         self, title: str, folder: Path, params: dict[str, str], overrides: list[str], tags: dict[str, str]
     ) -> None:

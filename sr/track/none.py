@@ -14,10 +14,6 @@ class NoTracker(Tracker):
 
     is_tracking: ClassVar[bool] = False
 
-    @property
-    def name(self) -> str:
-        return "none"
-
     def start(
         self, title: str, folder: Path, params: dict[str, str], overrides: list[str], tags: dict[str, str]
     ) -> None:

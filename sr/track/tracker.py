@@ -6,26 +6,22 @@ Implement the abstract methods. The others have defaults that are right for a tr
 back to an earlier step, and cannot be asked for the checkpoints of other runs.
 """
 
-import sr.runtime.torchvision_shim  # noqa: F401  before Lightning and torchmetrics
-
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from PIL.Image import Image
-from pytorch_lightning.loggers import Logger
 
 from sr.runtime.option_types import NonNegativeInt, PositiveFloat
 from sr.track.stored_checkpoint import find_file
 
 
-class Tracker(Logger):
+class Tracker(ABC):
     """One run as a tracker sees it: `start`, then any number of reports from any thread, then `close`.
 
     Only the first of several processes has a tracker; the others have a `NoTracker`. The training thread reports at every
-    step, so that no method may wait for a network, and tensors of a GPU should be read in another thread. Lightning's
-    `Trainer` takes a tracker as its logger.
+    step, so that no method may wait for a network, and tensors of a GPU should be read in another thread.
     """
 
     is_tracking: ClassVar[bool] = True  # False: reports are dropped, and a run cannot be resumed from what was tracked
@@ -40,14 +36,9 @@ class Tracker(Logger):
         system_interval: PositiveFloat | None = None,
         params: Literal["short", "all"] = "short",
     ) -> None:
-        super().__init__()
         self.panels = panels  # images of each set to show in panels
         self.params = params  # options that are reported as parameters: see `select_hyperparameters`
         self.system_interval = system_interval  # seconds between two samples of the system metrics; None: no samples
-
-    @property
-    def version(self) -> str | None:
-        return self.run_id
 
     @abstractmethod
     def start(
@@ -111,10 +102,3 @@ class Tracker(Logger):
         A tracker that knows no MLflow finds it as commands without a tracker do.
         """
         return Path(str(find_file("checkpoint", address)))
-
-    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        """Report scalars; the name under which Lightning calls `log_points`."""
-        self.log_points(metrics, step or 0)
-
-    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """Ignore Lightning's call: the tracker has the options from `start`."""

@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from sr.checkpoint.architecture import build_ntire_baseline
-from sr.inference.complexity import count_multiply_adds, count_parameters
+from sr.inference.complexity import count_parameters
+from sr.inference.multiply_adds import count_multiply_adds
 from sr.inference.ntire import measure_ntire_score
 from sr.inference.speed import measure_speed
 from sr.track.tracker import Tracker

@@ -34,6 +34,7 @@ from sr.runtime.rendezvous import share_first_answer, wait_for_processes
 from sr.track.columns import name_columns
 from sr.track.none import NoTracker
 from sr.track.stored_checkpoint import find_file
+from sr.trainer.adapter import LightningData, TrackerLogger
 from sr.training.callbacks import build_callbacks
 from sr.training.cost import NetCost, log_cost, measure_cost
 from sr.training.execution_search import search_execution
@@ -91,7 +92,9 @@ class Training:
             prepared,
             self.is_main,
         )
-        trainer = build_trainer(config, callbacks.all, self.tracker, not self.model.automatic_optimization)
+        trainer = build_trainer(
+            config, callbacks.all, TrackerLogger(self.tracker), not self.model.automatic_optimization
+        )
         run = TrackedRun(
             run_start,
             self.tracker,
@@ -150,7 +153,9 @@ class Training:
     def _fit(self, trainer: Trainer, best: Path) -> None:
         """Train the net, and put the weights of the best checkpoint into it."""
         self.data.position = self.starting_point.position
-        trainer.fit(self.model, datamodule=self.data, ckpt_path=self.starting_point.checkpoint, weights_only=True)
+        trainer.fit(
+            self.model, datamodule=LightningData(self.data), ckpt_path=self.starting_point.checkpoint, weights_only=True
+        )
         best = trainer.strategy.broadcast(best)  # of the main process
         if best.exists():
             restore_weights(self.model.eval_net, best)
@@ -160,7 +165,7 @@ class Training:
     def _test(self, trainer: Trainer) -> None:
         """Test the net and report means and single values."""
         step = trainer.global_step
-        trainer.test(self.model, datamodule=self.data, verbose=False)
+        trainer.test(self.model, datamodule=LightningData(self.data), verbose=False)
         values = {key: value for key, value in self.model.metrics.items() if key.stage == "test"}
         bicubic = {key: value for key, value in self.model.bicubic.items() if key.stage == "test"}
         values |= {key._replace(weights="bicubic"): value for key, value in bicubic.items()}
