@@ -1,5 +1,6 @@
 """The speed of a net, and the costs that a run measures: `cost=[multiply_adds,ms_per_image]`."""
 
+import copy
 import json
 import math
 import time
@@ -10,8 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
-from sr.checkpoint.architecture import build_ntire_baseline
+from sr.checkpoint.architecture import build_ntire_baseline, compose_net_config
+from sr.config.build import build_part
 from sr.inference import ntire, speed
 from sr.inference.complexity import count_parameters
 from sr.inference.multiply_adds import count_multiply_adds
@@ -37,6 +40,16 @@ class Sleeper(nn.Module):
         time.sleep(0.02 if self.sizes else 2)
         self.sizes.append(tuple(lr.shape))
         return lr.repeat_interleave(4, 2).repeat_interleave(4, 3)
+
+
+@pytest.mark.parametrize("name", ["efdn", "fsrcnn", "imdn", "safmn", "span", "srresnet"])
+def test_multiply_adds_are_those_of_pytorch(name: str) -> None:
+    """Shapes are inferred without importing torch._dynamo; the count is that of PyTorch's own counter."""
+    net = build_part(compose_net_config(name, 4, 3), "model.net").eval()
+    lr = torch.empty(1, 3, 40, 56, device="meta")
+    with FlopCounterMode(display=False) as counter, torch.no_grad(), torch.device("meta"):
+        copy.deepcopy(net).to("meta")(lr)
+    assert count_multiply_adds(net, 3, 4, (40, 56)) == counter.get_total_flops() // 2 > 0
 
 
 def test_the_time_is_the_median_after_a_warm_up(monkeypatch: pytest.MonkeyPatch) -> None:
