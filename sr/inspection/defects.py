@@ -2,11 +2,14 @@
 
 import hashlib
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from PIL import Image
+import imagehash
+import numpy as np
+import torch
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from sr.image.damage import UnsupportedImageError
@@ -15,10 +18,11 @@ from sr.image.listing import FolderListing, describe_images
 from sr.image.png import find_png_damage
 from sr.image.read import DecodedImage, open_image_file, read_image
 from sr.inspection.finding import TRAINING, Finding
+from sr.inspection.known_results import KnownResults
 from sr.runtime.error import UserError
-from sr.runtime.terminal import ProgressBar
 
 THUMBNAIL_SIDE = 256  # pixels of the longer side of the small gray copy used for hashes and registration
+KIND = "inspected file 1"  # of remembered values: the fields of a `FileReport`
 
 
 class FileReport(NamedTuple):
@@ -33,21 +37,39 @@ class FileReport(NamedTuple):
     gray: bool = False
     frames: int = 1  # and pages, of which only the first one is read
     digest: str = ""  # of the decoded pixels: the same for two files of the same image
-    small: Image.Image | None = None  # gray, at most `THUMBNAIL_SIDE` pixels long
     bits: int = 8  # per channel
+    hashes: str = ""  # ImageHash's `phash` of the image and of its mirror image, hexadecimal
+    thumbnail: Image.Image | None = None  # that of `small`, unless the file is not decoded in this inspection
 
     @property
     def name(self) -> str:
         return self.path.name
 
+    @property
+    def small(self) -> Image.Image:
+        """The image in gray, at most `THUMBNAIL_SIDE` pixels long."""
+        return self.thumbnail or read_thumbnail(self.path)
 
-def inspect_files(paths: Sequence[Path], title: str) -> list[FileReport]:
-    """Decode all files, in parallel, with a progress bar; a damaged file raises no error."""
-    with ThreadPoolExecutor() as pool:
-        bar = ProgressBar(
-            pool.map(_inspect_file, paths), total=len(paths), desc=f"decoding {title}", unit="image", delay=1
-        )
-        return list(bar)
+    @property
+    def small_size(self) -> tuple[int, int]:
+        """Width and height of `small`."""
+        factor = min(1.0, THUMBNAIL_SIDE / max(self.width, self.height))
+        return max(1, round(self.width * factor)), max(1, round(self.height * factor))
+
+
+def inspect_files(paths: Sequence[Path], title: str, known: KnownResults) -> list[FileReport]:
+    """Decode all files that are not known to be sound, in parallel, with a progress bar; a damaged file raises no error."""
+    keys = [
+        f"{digest} {path.suffix}" if digest else "" for digest, path in zip(known.digest(paths), paths, strict=True)
+    ]
+    return known.complete(
+        KIND,
+        keys,
+        lambda k: _inspect_file(paths[k]),
+        lambda report: None if report.error else report._replace(path=None, thumbnail=None),
+        lambda k, fields: FileReport(*fields)._replace(path=paths[k]),
+        f"decoding {title}",
+    )
 
 
 def _inspect_file(path: Path) -> FileReport:
@@ -64,11 +86,22 @@ def _inspect_file(path: Path) -> FileReport:
     oddity = "palette" if has_palette else "alpha" if decoded.alpha is not None else ""
     if header.format == "JPEG" and _has_gray_end(decoded.pixels):
         oddity = "gray end"
-    rgb = decoded.pixels.expand(3, -1, -1).numpy().tobytes()
-    digest = hashlib.sha256(bytes(f"{height}×{width}", "utf-8") + rgb).hexdigest()
-    is_gray, small = decoded.pixels.shape[0] == 1, _make_thumbnail(decoded)
-    bits = count_bits(header.dtype)
-    return FileReport(path, "", False, height, width, oddity, is_gray, header.frames, digest, small, bits)
+    rgb = np.ascontiguousarray(decoded.pixels.expand(3, -1, -1).numpy())
+    digest = hashlib.sha256(bytes(f"{height}×{width}", "utf-8"))
+    digest.update(rgb)
+    small = _make_thumbnail(decoded)
+    return FileReport(
+        path,
+        height=height,
+        width=width,
+        oddity=oddity,
+        gray=decoded.pixels.shape[0] == 1,
+        frames=header.frames,
+        digest=digest.hexdigest(),
+        bits=count_bits(header.dtype),
+        hashes="".join(str(imagehash.phash(view)) for view in (small, ImageOps.mirror(small))),
+        thumbnail=small,
+    )
 
 
 def _has_gray_end(pixels: Tensor) -> bool:
@@ -82,11 +115,18 @@ def _has_gray_end(pixels: Tensor) -> bool:
 
 def _make_thumbnail(decoded: DecodedImage) -> Image.Image:
     """Convert to gray, and downscale if larger than `THUMBNAIL_SIDE`."""
-    pixels = round_to_levels(to_unit(decoded.pixels)).permute(1, 2, 0).numpy()
+    pixels = decoded.pixels if decoded.pixels.dtype == torch.uint8 else round_to_levels(to_unit(decoded.pixels))
+    pixels = pixels.permute(1, 2, 0).contiguous().numpy()
     image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels).convert("L")
     factor = min(1.0, THUMBNAIL_SIDE / max(image.size))
     size = tuple(max(1, round(n * factor)) for n in image.size)
     return image.resize(size, Image.Resampling.LANCZOS) if factor < 1 else image
+
+
+@lru_cache(64)
+def read_thumbnail(path: Path) -> Image.Image:
+    """Decode a file again for its small gray copy. Raises `UserError` if it is damaged meanwhile."""
+    return _make_thumbnail(read_image(path, tuple(WHITE)))
 
 
 def find_defects(reports: Sequence[FileReport], where: str, min_side: int, why: str) -> list[Finding]:

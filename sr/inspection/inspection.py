@@ -12,6 +12,7 @@ from sr.inspection.defects import FileReport, find_defects, find_left_out, inspe
 from sr.inspection.duplicates import find_exact_duplicates, find_near_duplicates
 from sr.inspection.finding import TRAINING, Finding, Report
 from sr.inspection.kernels import KERNELS
+from sr.inspection.known_results import KnownResults
 from sr.inspection.leaks import MIN_SIDE, find_leaks, select_usable
 from sr.inspection.listing import FileListing, list_files
 from sr.inspection.pairs import examine_pairs, match_pairs
@@ -52,35 +53,38 @@ def inspect(config: dict[str, Any]) -> bool:
 
 
 def _inspect_files(listing: FileListing, data: SRDataModule, expect: str, report: Report) -> None:
-    scale = data.scale
+    scale, known = data.scale, KnownResults(data.cache)
     for set_name, folder in listing.folders:
         for finding in find_left_out(folder, set_name):
             report.add(finding)
     why = f"the size of a patch (data.patch={data.patch})"
-    train = _decode_set(TRAINING, listing.train, data.patch, why, report)
+    train = _decode_set(TRAINING, listing.train, data.patch, why, report, known)
     why = f"what can be evaluated at scale={scale}"
     sets = {
-        name: _decode_set(name, files, WINDOW_SIZE + 2 * scale, why, report) for name, files in listing.sets.items()
+        name: _decode_set(name, files, WINDOW_SIZE + 2 * scale, why, report, known)
+        for name, files in listing.sets.items()
     }
     for name, files in listing.lr.items():
         hr = [*train, *sets.get(data.name, [])] if name == TRAINING else sets[name]
-        lr = _decode_set(f"LR of {name}", files, 0, "", report)
-        examine_pairs(match_pairs(hr, lr, scale, name, report), scale, expect, name, report)
+        lr = _decode_set(f"LR of {name}", files, 0, "", report, known)
+        examine_pairs(match_pairs(hr, lr, scale, name, report), scale, expect, name, report, known)
     if train:
-        _search_training_set(train, sets, report)
+        _search_training_set(train, sets, report, known)
     elif len(sets) > 1:
-        _search_between_sets(sets, report)
+        _search_between_sets(sets, report, known)
     report.unchecked.append(UNDETECTED)
     decoded = [x for files in (train, *sets.values()) for x in files if not x.error]
     if small := len(decoded) - len(select_usable(decoded)):
         report.unchecked.append(f"leaks and near duplicates of {small} image(s) narrower than {MIN_SIDE} pixels")
 
 
-def _decode_set(name: str, files: Sequence[Path], min_side: int, why: str, report: Report) -> list[FileReport]:
+def _decode_set(
+    name: str, files: Sequence[Path], min_side: int, why: str, report: Report, known: KnownResults
+) -> list[FileReport]:
     """Decode the files of one set; add its defects and its size to the report."""
     if not files:
         return []
-    reports = inspect_files(files, name)
+    reports = inspect_files(files, name, known)
     readable = [x for x in reports if not x.error]
     sizes = sorted((x.height * x.width, f"{x.width}×{x.height}") for x in readable) or [(0, "–")]
     report.sets.append({"set": name, "images": len(reports), "readable": len(readable),
@@ -91,21 +95,23 @@ def _decode_set(name: str, files: Sequence[Path], min_side: int, why: str, repor
     return reports
 
 
-def _search_training_set(train: Sequence[FileReport], sets: Mapping[str, Sequence[FileReport]], report: Report) -> None:
+def _search_training_set(
+    train: Sequence[FileReport], sets: Mapping[str, Sequence[FileReport]], report: Report, known: KnownResults
+) -> None:
     """Search the training set for duplicates, and for images of the evaluation sets."""
     report.add(find_exact_duplicates(train, TRAINING))
-    report.add(find_near_duplicates(train, TRAINING))
+    report.add(find_near_duplicates(train, TRAINING, known))
     report.checked.append(f"{TRAINING}: duplicates, exact, re-encoded, resized and mirrored")
     if sets:
-        report.add(find_leaks(train, sets, TRAINING))
+        report.add(find_leaks(train, sets, TRAINING, known))
         report.checked.append(f"leaks of {', '.join(sets)}: cropped, mirrored, resized, compressed")
 
 
-def _search_between_sets(sets: Mapping[str, Sequence[FileReport]], report: Report) -> None:
+def _search_between_sets(sets: Mapping[str, Sequence[FileReport]], report: Report, known: KnownResults) -> None:
     """Search for photographs that two evaluation sets share; without training they only count twice in a mean."""
     names = list(sets)
     for k, name in enumerate(names[:-1]):
-        finding = find_leaks(sets[name], {other: sets[other] for other in names[k + 1 :]}, name)
+        finding = find_leaks(sets[name], {other: sets[other] for other in names[k + 1 :]}, name, known)
         report.add(finding._replace(kind="shared", what="image(s) show a photograph of another set", is_error=False,
                                     todo="a mean over both sets counts them twice"))  # fmt: skip
     report.checked.append(f"photographs that {', '.join(names)} share")

@@ -1,7 +1,8 @@
 """Training images that show the photograph of an evaluation image, cropped, mirrored, resized or compressed."""
 
+import hashlib
+import threading
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,10 +10,11 @@ from PIL import ImageOps
 
 from sr.inspection.defects import FileReport
 from sr.inspection.finding import Finding
+from sr.inspection.known_results import KnownResults
 from sr.inspection.register import Registration, find_overlap, register_photographs
-from sr.inspection.windows import Gallery, WindowHashes, WindowMatch
-from sr.runtime.terminal import ProgressBar
+from sr.inspection.windows import Gallery, WindowHashes
 
+KIND = "leaks 1"  # of remembered values: the matches of an image in all evaluation images
 MIN_SIDE = 24  # pixels of the shorter side of the small copy; in a smaller one no photograph can be recognized
 
 
@@ -24,21 +26,27 @@ class PhotographMatch(NamedTuple):
     fit: Registration
 
 
-def find_leaks(train: Sequence[FileReport], sets: Mapping[str, Sequence[FileReport]], where: str) -> Finding:
+def find_leaks(
+    train: Sequence[FileReport], sets: Mapping[str, Sequence[FileReport]], where: str, known: KnownResults
+) -> Finding:
     """Search for every evaluation image in every training image, and the other way round, with a progress bar."""
     evaluated = [(name, x) for name, reports in sets.items() for x in select_usable(reports)]
-    with ThreadPoolExecutor() as pool:
-        hashes = pool.map(WindowHashes, (x.small for _, x in evaluated))
-        gallery = Gallery(list(ProgressBar(hashes, total=len(evaluated), desc="hashing sets", unit="image", delay=1)))
-
-        def find_matches(report: FileReport) -> list[tuple[str, PhotographMatch]]:
-            candidates = gallery.find_candidates(WindowHashes(report.small))
-            matches = _register_candidates(report, candidates, [x for _, x in evaluated])
-            return [(evaluated[index][0], match) for index, match in matches]
-
-        queries = select_usable(train)
-        bar = ProgressBar(pool.map(find_matches, queries), total=len(queries), desc="leaks", unit="image", delay=1)
-        items = [_describe_match(name, match) for matches in bar for name, match in matches]
+    queries = select_usable(train)
+    gallery = _LazyGallery([x for _, x in evaluated])
+    searched = hashlib.sha256("".join(x.digest for _, x in evaluated).encode()).hexdigest()
+    found = known.complete(
+        KIND,
+        [f"{x.digest} {searched}" for x in queries],
+        lambda k: gallery.find_matches(queries[k]),
+        lambda matches: [(index, *fit._replace(offset=fit.offset.tolist())) for index, fit in matches],
+        lambda k, code: [(index, Registration(*fit)._replace(offset=np.array(fit[2]))) for index, *fit in code],
+        "leaks",
+    )
+    items = [
+        _describe_match(evaluated[index][0], PhotographMatch(query, evaluated[index][1], fit))
+        for query, matches in zip(queries, found, strict=True)
+        for index, fit in matches
+    ]
     return Finding(
         "leak", where, "training image(s) show a photograph of an evaluation set",
         "remove them from training; otherwise numbers on those sets are invalid", items,
@@ -47,20 +55,29 @@ def find_leaks(train: Sequence[FileReport], sets: Mapping[str, Sequence[FileRepo
 
 def select_usable(reports: Sequence[FileReport]) -> list[FileReport]:
     """Return the images that are large enough for a photograph to be recognized."""
-    return [x for x in reports if not x.error and min(x.small.size) >= MIN_SIDE]
+    return [x for x in reports if not x.error and min(x.small_size) >= MIN_SIDE]
 
 
-def _register_candidates(
-    report: FileReport, candidates: Mapping[int, list[WindowMatch]], evaluated: Sequence[FileReport]
-) -> list[tuple[int, PhotographMatch]]:
-    """Return the candidates (an index into `evaluated`, matches of windows) that do show the same photograph."""
-    mirror = ImageOps.mirror(report.small)
-    matches = []
-    for index, windows in candidates.items():
-        fit = register_photographs(report.small, mirror, evaluated[index].small, windows)
-        if fit is not None:
-            matches.append((index, PhotographMatch(report, evaluated[index], fit)))
-    return matches
+class _LazyGallery:
+    """Evaluation images that are hashed when the first one is searched for."""
+
+    def __init__(self, evaluated: Sequence[FileReport]) -> None:
+        self.evaluated = evaluated
+        self._lock = threading.Lock()
+        self._gallery: Gallery | None = None
+
+    def find_matches(self, report: FileReport) -> list[tuple[int, Registration]]:
+        """Return the images (by index) that do show the photograph of `report`, and how they fit."""
+        with self._lock:
+            self._gallery = self._gallery or Gallery([WindowHashes(x.small) for x in self.evaluated])
+        small = report.small
+        mirror = ImageOps.mirror(small)
+        matches = []
+        for index, windows in self._gallery.find_candidates(WindowHashes(small)).items():
+            fit = register_photographs(small, mirror, self.evaluated[index].small, windows)
+            if fit is not None:
+                matches.append((index, fit))
+        return matches
 
 
 def _describe_match(set_name: str, match: PhotographMatch) -> dict[str, Any]:
@@ -85,14 +102,14 @@ def measure_relation(match: PhotographMatch) -> dict[str, Any]:
     the second. `size`: pixels of the first for one of the second, along a side.
     """
     first, second = match.first, match.second
-    box = find_overlap(first.small.size, second.small.size, match.fit.zoom, match.fit.offset)
-    unit = second.width / second.small.width
+    box = find_overlap(first.small_size, second.small_size, match.fit.zoom, match.fit.offset)
+    unit = second.width / second.small_size[0]
     area = float(np.prod(box[2:] - box[:2]))
     return {
-        "share_of_first": min(1.0, area / match.fit.zoom**2 / np.prod(first.small.size)),
-        "share_of_second": min(1.0, area / float(np.prod(second.small.size))),
+        "share_of_first": min(1.0, area / match.fit.zoom**2 / np.prod(first.small_size)),
+        "share_of_second": min(1.0, area / float(np.prod(second.small_size))),
         "crop": [round(float(v) * unit) for v in box],
-        "size": first.width / first.small.width / (match.fit.zoom * unit),
+        "size": first.width / first.small_size[0] / (match.fit.zoom * unit),
         "mirrored": match.fit.mirrored,
         "likeness": round(match.fit.likeness, 3),
     }

@@ -16,9 +16,10 @@ from sr.image.resize import imresize
 from sr.inspection.defects import FileReport
 from sr.inspection.finding import TRAINING, Finding, Report
 from sr.inspection.kernels import KERNELS, compute_displacement, score_kernels
+from sr.inspection.known_results import KnownResults
 from sr.inspection.shift import measure_shift
-from sr.runtime.terminal import ProgressBar
 
+KIND = "pairs 1"  # of remembered values: the fields of a `PairReport`
 MIN_PSNR = 20 * math.log10(255)  # dB at which a kernel fits: a mean error of one level
 
 
@@ -89,13 +90,25 @@ def _describe_size(low: FileReport, high: FileReport, scale: int) -> dict[str, A
 
 
 def examine_pairs(
-    pairs: Sequence[tuple[FileReport, FileReport]], scale: int, expect: str, where: str, report: Report
+    pairs: Sequence[tuple[FileReport, FileReport]],
+    scale: int,
+    expect: str,
+    where: str,
+    report: Report,
+    known: KnownResults,
 ) -> None:
     """Identify the kernel and the shift of every pair. `expect` names the kernel that should have made LR, or `any`."""
     if not pairs:
         return
-    bar = ProgressBar(pairs, desc=f"pairs of {where}", unit="pair", delay=1)
-    examined = [_examine_pair(low.path, high.path, scale, expect) for low, high in bar]
+    examined = known.complete(
+        KIND,
+        [f"{low.digest} {high.digest} {scale} {expect}" for low, high in pairs],
+        lambda k: _examine_pair(pairs[k][0].path, pairs[k][1].path, scale, expect),
+        lambda pair: pair._replace(lr=None),
+        lambda k, fields: _decode_pair(pairs[k][0].path, *fields[1:]),
+        f"pairs of {where}",
+        "pair",
+    )
     report.checked.append(f"{where}: {len(examined)} pair(s) at scale {scale}. LR was made by {_summarize(examined)}")
     if expect != "any":
         for finding in _find_other_kernels(examined, expect, where):
@@ -115,6 +128,13 @@ def _examine_pair(lr_path: Path, hr_path: Path, scale: int, expect: str) -> Pair
     else:
         shift = measure_shift(_to_luma(lr), _to_luma(imresize(hr, 1 / scale)))
     return PairReport(lr_path, tuple(kernels), closest, best, shift)
+
+
+def _decode_pair(
+    lr: Path, kernels: list[str], closest: str, psnr: float, shift: tuple[float, float] | None
+) -> PairReport:
+    """Return a report from its fields as JSON has them."""
+    return PairReport(lr, tuple(kernels), closest, psnr, shift and tuple(shift))
 
 
 def _to_luma(image: Tensor) -> np.ndarray:

@@ -1,19 +1,19 @@
 """Find candidates for leaks: a perceptual hash of every square window of an image, so that a crop matches its own place.
 
-The hash is ImageHash's `phash` (64 signs of the lowest frequencies), here of a thousand windows at once. A match is only a
-candidate; `sr.inspection.register` decides on pixels.
+The hash has 64 signs, as ImageHash's `phash`: of the lowest frequencies of the window's cosine transform (DCT-II), against
+their median. `phash` resizes a window to 32×32 first; here the cosines are integrated over the pixels of the image, which
+is two small matrix products for all windows of one size. Of the windows of photographs 78 % have the same signs by both, and
+99 % differ by two at most. A match is only a candidate; `sr.inspection.register` decides on pixels.
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps
-from scipy.fft import dct
 
-from sr.inspection.resampling import Grid, resize_windows
-
-HASH_SIDE, DCT_SIDE = 8, 32  # of a phash: 8×8 signs, of the DCT of 32×32 pixels
+HASH_SIDE = 8  # frequencies along a side
 # Of 476 crops of 50–60 %, at half or 1.5 times the size, as JPEG 50, none had more signs that differ.
 MAX_HASH_DISTANCE = 10
 HASHED_SIDE = 128  # pixels of the longer side of the copy that is hashed
@@ -21,7 +21,20 @@ DENSE_SIDES = tuple(0.92**k for k in range(11))  # sides of windows, in shorter 
 PROBE_SIDES = (1.0, 0.7)
 DENSE_STEP, PROBE_STEP = 0.1, 0.34  # between neighboring windows, in their own sides
 MIN_CONTRAST = 4.0  # gray levels of standard deviation: the hash of a flatter window is noise
-_DCT = dct(np.eye(DCT_SIDE), axis=0)[:HASH_SIDE]  # [8, 32], SciPy's scaling: twice the sum of the cosines
+
+
+class Grid(NamedTuple):
+    """Windows of one size: one for each pair of a left and an upper edge, row by row, in pixels."""
+
+    lefts: tuple[float, ...]
+    tops: tuple[float, ...]
+    side: float
+
+    @property
+    def boxes(self) -> np.ndarray:
+        """Left, top, right, bottom of each window, `[N, 4]`."""
+        y, x = (edges.ravel() for edges in np.meshgrid(self.tops, self.lefts, indexing="ij"))
+        return np.stack([x, y, x + self.side, y + self.side], axis=1)
 
 
 class WindowMatch(NamedTuple):
@@ -118,18 +131,34 @@ def list_squares(width: int, height: int, sides: Sequence[float], step: float) -
 
 
 def hash_windows(image: Image.Image, grids: Sequence[Grid]) -> tuple[np.ndarray, np.ndarray]:
-    """Hash the windows that are not flat: their boxes `[N, 4]`, and `[N, 64]` of ±1, the bits of `imagehash.phash`."""
-    pixels = np.asarray(image, dtype=np.float64)
+    """Hash the windows that are not flat: their boxes `[N, 4]`, and their signs, `[N, 64]` of ±1."""
+    pixels = np.asarray(image, dtype=np.float32) - 128  # small numbers: float32 is exact enough
+    squares = pixels**2
+    height, width = pixels.shape
     boxes, coefficients = [], []
     for grid in grids:
-        windows = resize_windows(pixels, grid, DCT_SIDE)
-        lowest = (_DCT @ windows.reshape(len(grid.tops), DCT_SIDE, -1)).reshape(-1, DCT_SIDE) @ _DCT.T
-        lowest = lowest.reshape(len(grid.tops), HASH_SIDE, len(grid.lefts), HASH_SIDE).swapaxes(1, 2)
-        square = np.einsum("rycx,rycx->rc", windows, windows) / DCT_SIDE**2
-        mean = lowest[:, :, 0, 0] / (4 * DCT_SIDE**2)
-        has_contrast = square - mean**2 >= MIN_CONTRAST**2
+        rows, columns = compute_cosines(grid.tops, grid.side, height), compute_cosines(grid.lefts, grid.side, width)
+        lowest = rows.reshape(-1, height) @ pixels @ columns.reshape(-1, width).T
+        lowest = lowest.reshape(len(rows), HASH_SIDE, len(columns), HASH_SIDE).swapaxes(1, 2)  # [rows, columns, 8, 8]
+        mean = lowest[:, :, 0, 0]
+        has_contrast = rows[:, 0] @ squares @ columns[:, 0].T - mean**2 >= MIN_CONTRAST**2
+        mean += 128  # among the signs, the mean counts as above the median, as in `phash`
         boxes.append(grid.boxes[has_contrast.ravel()])
         coefficients.append(lowest[has_contrast].reshape(-1, HASH_SIDE * HASH_SIDE))
     values = np.concatenate(coefficients)
     bits = values > np.median(values, axis=1, keepdims=True)
     return np.concatenate(boxes), np.where(bits, np.float32(1), np.float32(-1))
+
+
+@lru_cache(1024)
+def compute_cosines(starts: tuple[float, ...], side: float, size: int) -> np.ndarray:
+    """Return the mean of the lowest cosines of a window over each pixel of a line of `size`, times the pixel's share of it.
+
+    float32 `[windows, 8, size]`, for the windows of length `side` that begin at `starts`. Frequency 0 computes the mean.
+    """
+    edges = (
+        np.clip(np.arange(size + 1) - np.array(starts)[:, None], 0, side)[:, None] / side
+    )  # [windows, 1, size + 1], 0…1
+    frequency = np.pi * np.arange(HASH_SIDE)[:, None]
+    integral = np.where(frequency > 0, np.sin(frequency * edges) / np.maximum(frequency, 1), edges)
+    return np.diff(integral).astype(np.float32)

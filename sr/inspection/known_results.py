@@ -1,0 +1,71 @@
+"""Results of earlier inspections, by the content of the files: what did not change is not computed again."""
+
+import json
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sr.data.cache import Cache
+from sr.data.remembered import Remembered
+from sr.runtime.terminal import ProgressBar
+
+MAX_PENDING = 200  # results that an interruption may lose
+T = TypeVar("T")
+
+
+class KnownResults:
+    """Results in the database of `cache`, as JSON. Without a cache, all are computed."""
+
+    def __init__(self, cache: Cache | None) -> None:
+        self.digests = cache.digests if cache else None
+        self.remembered = cache.remembered if cache else Remembered(None)
+
+    def digest(self, files: Sequence[Path]) -> list[str]:
+        """Return the digest of the content of each file; empty ones if there is no cache, or a file cannot be read."""
+        try:
+            return self.digests.digest_all(files) if self.digests else [""] * len(files)
+        except OSError:  # the inspection says which
+            return [""] * len(files)
+
+    def complete(
+        self,
+        kind: str,
+        keys: Sequence[str],
+        compute: Callable[[int], T],
+        encode: Callable[[T], Any],
+        decode: Callable[[int, Any], T],
+        title: str,
+        unit: str = "image",
+    ) -> list[T]:
+        """Return the result of each key, in their order; those that are not known are computed, in parallel.
+
+        `compute` gets the position of the key, `decode` also what `encode` returned. A result is not remembered if its key is
+        empty, or its code None.
+        """
+        found = {key: value for key, text in self.remembered.find(kind, filter(None, keys)).items()
+                 if (value := _parse_json(text)) is not None}  # fmt: skip
+        missing = [k for k, key in enumerate(keys) if key not in found]
+        new: dict[int, T] = {}
+        pending: dict[str, str] = {}
+        with ThreadPoolExecutor() as pool:
+            results = ProgressBar(pool.map(compute, missing), title, len(missing), unit=unit, delay=1)
+            try:
+                for k, result in zip(missing, results, strict=True):
+                    new[k], code = result, encode(result)
+                    if keys[k] and code is not None:
+                        pending[keys[k]] = json.dumps(code)
+                    if len(pending) >= MAX_PENDING:
+                        self.remembered.store(kind, pending)
+                        pending = {}
+            finally:
+                self.remembered.store(kind, pending)
+        return [new[k] if k in new else decode(k, found[key]) for k, key in enumerate(keys)]
+
+
+def _parse_json(text: str | bytes) -> Any:
+    """Return a remembered value; None if it is damaged."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
