@@ -20,6 +20,7 @@ from sr.degrade.noise import Gaussian
 from sr.image.batch import Raw
 from sr.image.resize import imresize
 from sr.inspection.defects import find_defects, inspect_files
+from sr.inspection.known_results import KnownResults
 from sr.metric.lr_psnr import LRPSNR
 from sr.metric.protocol import Protocol
 from sr.record.result import read_set_results
@@ -139,9 +140,13 @@ def test_a_protocol_states_its_depth() -> None:
 
 
 def test_inspect_names_the_files_of_the_rarer_depth(folder: Path) -> None:
-    assert not [x for x in find_defects(inspect_files(sorted(folder.iterdir()), ""), "", 16, "") if x.items]
+    assert not [
+        x for x in find_defects(inspect_files(sorted(folder.iterdir()), "", KnownResults(None)), "", 16, "") if x.items
+    ]
     write_gray(folder / "old.png", np.full((SIDE, SIDE), 7, np.uint8))
-    found = [x for x in find_defects(inspect_files(sorted(folder.iterdir()), ""), "", 16, "") if x.items]
+    found = [
+        x for x in find_defects(inspect_files(sorted(folder.iterdir()), "", KnownResults(None)), "", 16, "") if x.items
+    ]
     assert [(x.kind, x.items) for x in found] == [("depth", [{"file": "old.png", "says": "8 bits per channel"}])]
 
 

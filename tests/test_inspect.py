@@ -165,24 +165,47 @@ def test_what_a_folder_holds_out_for_itself_is_an_evaluation_set(shelf: Path, ph
     assert [(i["file"], i["set"]) for i in found["leak"]] == [("later.png", "folder")]
 
 
-@pytest.mark.parametrize("size", [(128, 96), (48, 128), (128, 32)])  # Pillow begins with the longer axis
-def test_the_sieve_is_imagehash(size: tuple[int, int], photos: Any) -> None:
-    """The windows have exactly the pixels of Pillow, and their hashes the bits of the library."""
+def test_windows_have_the_hashes_of_imagehash(photos: Any) -> None:
+    """They differ by two signs at most from those of the library, which resizes and rounds each window."""
     import imagehash
 
-    from sr.inspection.resampling import resize_windows
     from sr.inspection.windows import hash_windows, list_squares
 
-    image = photos("coffee.png").convert("L").resize(size)
-    for grid in list_squares(*size, (1.0, 0.6), 0.3):
-        windows = resize_windows(np.asarray(image, dtype=np.float64), grid, 32).swapaxes(1, 2).reshape(-1, 32, 32)
-        parts = [image.resize((32, 32), Image.Resampling.LANCZOS, box=tuple(box)) for box in grid.boxes]
-        assert np.array_equal(windows, np.stack(parts))
-        boxes, bits = hash_windows(image, [grid])
-        with_contrast = [part for part in parts if np.asarray(part).std() >= 4]
-        assert len(boxes) == len(with_contrast) > len(parts) / 2
-        for part, row in zip(with_contrast, bits, strict=True):
-            assert np.array_equal(imagehash.phash(part).hash.ravel(), row > 0)
+    for size in ((128, 96), (48, 128)):
+        image = photos("coffee.png").convert("L").resize(size)
+        boxes, signs = hash_windows(image, list_squares(*size, (1.0, 0.6), 0.3))
+        assert len(boxes) > 5
+        for box, row in zip(boxes, signs, strict=True):
+            part = image.resize((32, 32), Image.Resampling.LANCZOS, box=tuple(box))
+            assert (imagehash.phash(part).hash.ravel() != (row > 0)).sum() <= 2
+
+
+def test_flat_windows_have_no_hash() -> None:
+    from sr.inspection.windows import hash_windows, list_squares
+
+    pixels = np.zeros((64, 128), np.uint8)
+    pixels[:, 64:] = np.tile([90, 110], 32)
+    boxes, _ = hash_windows(Image.fromarray(pixels), list_squares(128, 64, (1.0,), 0.5))
+    assert boxes[:, 0].tolist() == [32, 64]
+
+
+def test_what_did_not_change_is_not_decoded_again(
+    shelf: Path, photos: Any, inspect: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The report is the same; a file that changed is noticed."""
+    from sr.inspection import defects
+
+    train = shelf / "train"
+    photos("coins.png").crop((40, 0, 380, 300)).save(train / "leak.png")
+    photos("rocket.jpg").resize((320, 213)).save(train / "smaller.png")
+    words = [*folder(shelf), f"paths.cache={shelf}/cache"]
+    first = inspect(*words)
+    assert set(first[1]) == {"leak", "near duplicate"}
+    with monkeypatch.context() as patch:
+        patch.delattr(defects, "read_image")
+        assert inspect(*words) == first
+    photos("chelsea.png").resize((225, 150)).save(train / "smaller.png")
+    assert [(x["file"], x["of"]) for x in inspect(*words)[1]["near duplicate"]] == [("smaller.png", "chelsea.png")]
 
 
 def test_correlation_is_scikit_images(photos: Any) -> None:

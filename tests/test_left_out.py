@@ -18,6 +18,7 @@ from sr.data.module import SRDataModule
 from sr.degrade.bicubic import Bicubic
 from sr.inspection.defects import find_defects, find_left_out, inspect_files
 from sr.inspection.finding import TRAINING
+from sr.inspection.known_results import KnownResults
 from sr.inspection.listing import list_files
 from sr.runtime.error import UserError
 
@@ -95,7 +96,7 @@ def test_inspect_reports_every_entry(tmp_path: Path) -> None:
     kinds = fill_folder(tmp_path / "Mine", *EVERYTHING)
     source = build(Folder, tmp_path, path=str(tmp_path / "Mine"))
     listing = list_files(source)
-    reports = inspect_files(listing.train, TRAINING)
+    reports = inspect_files(listing.train, TRAINING, KnownResults(None))
     (where, folder), *_ = listing.folders
     findings = [*find_defects(reports, where, 16, ""), *find_left_out(folder, where)]
     named = {kind: {item["file"].rstrip("/") for f in findings if f.kind == kind for item in f.items} for kind in
@@ -126,7 +127,7 @@ def test_inspect_finds_a_jpeg_that_ends_early_but_has_an_end_marker(tmp_path: Pa
     content = (tmp_path / "whole.jpg").read_bytes()
     start = content.index(b"\xff\xda")  # of the pixels
     (tmp_path / "short.jpg").write_bytes(content[: (start + len(content)) // 2] + b"\xff\xd9")
-    reports = inspect_files([tmp_path / "whole.jpg", tmp_path / "short.jpg"], TRAINING)
+    reports = inspect_files([tmp_path / "whole.jpg", tmp_path / "short.jpg"], TRAINING, KnownResults(None))
     (finding,) = (finding for finding in find_defects(reports, TRAINING, 16, "") if finding.items)
     assert (finding.kind, [item["file"] for item in finding.items]) == ("gray end", ["short.jpg"])
 

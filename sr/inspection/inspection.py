@@ -45,15 +45,16 @@ def inspect(config: dict[str, Any]) -> bool:
     if isinstance(data.find_images("train"), ImageTensor):
         inspect_tiles(data, report)
     else:
-        _inspect_files(list_files(data), data, expect, report)
+        cache = config["paths"]["cache"]
+        _inspect_files(list_files(data), data, expect, report, KnownResults(Path(cache) if cache else None))
     out = Path(config["out"]).expanduser()
     report.write(out)
     print(f"{report.text()}\n\nwritten to {out.resolve()}")
     return report.has_errors
 
 
-def _inspect_files(listing: FileListing, data: SRDataModule, expect: str, report: Report) -> None:
-    scale, known = data.scale, KnownResults(data.cache)
+def _inspect_files(listing: FileListing, data: SRDataModule, expect: str, report: Report, known: KnownResults) -> None:
+    scale = data.scale
     for set_name, folder in listing.folders:
         for finding in find_left_out(folder, set_name):
             report.add(finding)

@@ -6,8 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sr.data.cache import Cache
-from sr.data.remembered import Remembered
+from sr.data.file_digest import DigestCache
 from sr.runtime.terminal import ProgressBar
 
 MAX_PENDING = 200  # results that an interruption may lose
@@ -15,16 +14,16 @@ T = TypeVar("T")
 
 
 class KnownResults:
-    """Results in the database of `cache`, as JSON. Without a cache, all are computed."""
+    """Results as JSON, in the database of the folder `cache`. Without a folder that can be written, all are computed."""
 
-    def __init__(self, cache: Cache | None) -> None:
-        self.digests = cache.digests if cache else None
-        self.remembered = cache.remembered if cache else Remembered(None)
+    def __init__(self, cache: Path | None) -> None:
+        self.digests = DigestCache(cache)
+        self.remembered = self.digests.remembered
 
     def digest(self, files: Sequence[Path]) -> list[str]:
-        """Return the digest of the content of each file; empty ones if there is no cache, or a file cannot be read."""
+        """Return the digest of the content of each file; empty ones if a file cannot be read."""
         try:
-            return self.digests.digest_all(files) if self.digests else [""] * len(files)
+            return self.digests.digest_all(files)
         except OSError:  # the inspection says which
             return [""] * len(files)
 
