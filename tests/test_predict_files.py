@@ -101,9 +101,14 @@ def test_the_name_of_an_image_file_is_the_file_of_a_single_image(upscale: Upscal
         upscale("a.png", "x.jpg", format="png")
     with pytest.raises(UserError, match=r"^output=x\.pdf: PDF files are not written; .*output=x\.pdf/$"):
         upscale("a.png", "x.pdf")
+    with pytest.raises(UserError, match=r"^output=x\.pgn: expected a file of png, .*mkv.* \(found .*output=x\.pgn/$"):
+        upscale("a.png", "x.pgn")
     with pytest.raises(UserError, match=r"^output=a\.png: expected another file than input=a\.png"):
         upscale("a.png", "a.png", overwrite=True)
-    assert not {path.name for path in Path().iterdir()} & {"two.png", "x.jpg", "x.pdf"}
+    assert not {path.name for path in Path().iterdir()} & {"two.png", "x.jpg", "x.pdf", "x.pgn"}
+    upscale("a.png", "x2.5")
+    upscale("a.png", "named.txt/")
+    assert list_files("x2.5") == list_files("named.txt") == ["a_x2.png"]
 
 
 def test_a_folder_may_be_called_as_an_image(upscale: Upscale) -> None:

@@ -137,13 +137,18 @@ def identify_kind(path: Path) -> FileKind | None:
     return KINDS.get(by_content or by_suffix)
 
 
+def list_names() -> list[str]:
+    """Return the names of all formats as the option `format` takes them: `jpeg2000`."""
+    return [known.lower().replace(" ", "") for known in FORMATS]
+
+
 def find_format(name: str) -> "FileFormat":
     """Return the format of a name (`PNG`, `jpeg`, `jpeg2000`) or of a suffix (`.jpg`, `tif`), and import its module.
 
     Raises `UserError` if no format that is read or written has this name.
     """
     word = name.lower().removeprefix(".")
-    names = {known.lower().replace(" ", ""): known for known in FORMATS}
+    names = dict(zip(list_names(), FORMATS, strict=True))
     found = names.get(word.replace(" ", ""), KINDS_BY_SUFFIX.get(f".{word}"))
     if found not in FORMATS:
         raise UserError(f"format={name}: expected {', '.join(names)}.{suggest_nearest(word, names)}")

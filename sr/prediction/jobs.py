@@ -1,6 +1,7 @@
 """Decide which file each image is upscaled into, and in which format."""
 
 import os
+import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -9,13 +10,14 @@ from typing import NamedTuple
 import torch
 
 from sr.image.file_format import FileFormat, Header
-from sr.image.formats import KINDS_BY_SUFFIX, find_format, read_suffix
+from sr.image.formats import KINDS_BY_SUFFIX, find_format, list_names, read_suffix
 from sr.prediction.result_size import ResultSize
 from sr.prediction.sources import InputImage, format_name, format_names
 from sr.runtime.error import UserError
 
 MAX_NAMES = 5  # of files in a message
 MAX_NAME_BYTES = 255  # of file systems
+FILE_SUFFIX = re.compile(r"\.[A-Za-z][A-Za-z0-9]{1,4}")  # `.txt`, and no `.5` of a folder `sharpness_0.5`
 
 
 class Output(NamedTuple):
@@ -69,7 +71,8 @@ def resolve_output(output: str | None, format: str | None, count: int, stdout: P
     """Return what the options `output` and `format` mean for `count` images; nothing is created.
 
     A name such as `big.png` is a file, unless it is a folder already or ends with a slash. `stdout` is the file in place of
-    standard output, if the result goes there.
+    standard output, if the result goes there. Raises `UserError` if a single image would get a folder named as a file,
+    `big.pgn`.
     """
     chosen = None if format is None else require_writable(find_format(format), f"format={format}")
     if stdout:
@@ -82,6 +85,13 @@ def resolve_output(output: str | None, format: str | None, count: int, stdout: P
         if os.path.lexists(path) and not os.path.isdir(path):  # noqa: PTH112
             raise UserError(
                 f"output={output}: expected a folder, or the name of an image file for a single image (found another file)"
+            )
+        is_new = not output.endswith(("/", os.sep)) and not os.path.isdir(path)  # noqa: PTH112
+        if count == 1 and is_new and FILE_SUFFIX.fullmatch(path.suffix):
+            formats = ", ".join(name for name in list_names() if find_format(name).can_write)
+            raise UserError(
+                f"output={output}: expected a file of {formats}, or a folder (found the suffix {path.suffix}); a folder of this "
+                f"name is output={output}/"
             )
         return Output(path, False, chosen)
     if count > 1:
