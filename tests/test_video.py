@@ -14,6 +14,7 @@ import torch
 from clips import DOUBLED, av, read_packets, read_planes, read_times, upscale, write_audio, write_clip
 from mutated_files import burst, cut, flip, repeat
 
+from sr.image import yuv
 from sr.image.file_format import ReadOptions
 from sr.image.formats import find_format, identify_kind
 from sr.image.read import open_image_file
@@ -37,8 +38,22 @@ RED, BLUE = (1.0, 0.0, 0.0), (0.0, 0.0, 1.0)
 def test_colors_are_those_of_the_standards(coding: YuvCoding, color: tuple, expected: tuple[int, ...]) -> None:
     planes = rgb_to_yuv(torch.tensor(color).reshape(3, 1, 1), coding)
     assert tuple(int(plane) for plane in planes) == expected
-    back = yuv_to_rgb(planes, coding)
+    (back,) = yuv_to_rgb(planes, coding)
     assert (back.flatten() - torch.tensor(color)).abs().max() < 1 / (2**coding.bits - 1) * 2
+
+
+@pytest.mark.parametrize("subsampling", [(1, 1), (1, 2), (2, 1), (2, 2)])
+def test_colors_do_not_depend_on_the_blocks_of_rows(
+    subsampling: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rgb, coding = torch.rand(3, 27, 9, generator=torch.Generator().manual_seed(0)), YuvCoding(subsampling=subsampling)
+    planes = rgb_to_yuv(rgb, coding)
+    (whole,) = yuv_to_rgb(planes, coding)
+    monkeypatch.setattr(yuv, "ROWS", 4)
+    assert all(map(torch.equal, rgb_to_yuv(rgb, coding), planes))
+    blocks = list(yuv_to_rgb(planes, coding))
+    assert len(blocks) == 7
+    assert (torch.cat(blocks, dim=1) - whole).abs().max() < 1e-6
 
 
 @pytest.mark.parametrize(("name", "pixels"), [("a.mkv", "yuv444p"), ("a.mkv", "bgr0"), ("a.mkv", "yuv444p10le")])
@@ -208,12 +223,19 @@ def test_a_recording_of_unknown_size_is_read(tmp_path: Path) -> None:
     assert upscale(source, tmp_path / "b.webm", DOUBLED).frames == 10
 
 
-def test_hevc_is_not_written_in_frames_that_would_end_the_process(tmp_path: Path) -> None:
-    source = write_clip(tmp_path / "a.mp4", "libx264", "yuv420p", range(2), size=(32, 30))
-    message = r"60 pixels wide, and hevc encodes frames from 64 pixels on; choose one of codec=h264, vp9"
+@pytest.mark.parametrize(
+    ("codec", "height", "width", "least", "others"),
+    [("hevc", 64, 60, "64×16", "h264, vp9, ffv1"), ("hevc", 12, 64, "64×16", "h264"), ("av1", 16, 64, "32×32", "h264")],
+)
+def test_frames_that_are_too_small_for_an_encoder_are_named(
+    tmp_path: Path, codec: str, height: int, width: int, least: str, others: str
+) -> None:
+    """The encoders of HEVC and AV1 write past their memory, and end the process."""
+    source = write_clip(tmp_path / "a.mp4", "libx264", "yuv420p", range(2), size=(height // 2, width // 2))
+    message = f"{width}×{height}, and {codec} encodes frames from {least} pixels on; choose one of codec={others}"
     with pytest.raises(UserError, match=message):
-        upscale(source, tmp_path / "b.mp4", DOUBLED, codec="hevc")
-    assert upscale(source, tmp_path / "b.mp4", DOUBLED, codec="h264").size == (64, 60)
+        upscale(source, tmp_path / "b.mp4", DOUBLED, codec=codec)
+    assert upscale(source, tmp_path / "b.mp4", DOUBLED, codec="h264").size == (height, width)
 
 
 def test_missing_frames_are_named(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ range half a level smaller. Matrices: ITU-T H.273 (2021), table 4 and section 8.
 which is widened where it is reduced.
 """
 
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -14,7 +15,8 @@ from torch import Tensor
 MATRICES = {  # MatrixCoefficients of H.273 -> Kr, Kb
     1: (0.2126, 0.0722), 4: (0.30, 0.11), 5: (0.299, 0.114), 6: (0.299, 0.114), 7: (0.212, 0.087), 9: (0.2627, 0.0593),
 }  # fmt: skip
-ROWS = 128  # that are converted at a time
+ROWS = 128  # that are converted at a time; even
+REACH = 6  # rows, of luma, to each side that chroma is resampled from; even
 
 
 class YuvCoding(NamedTuple):
@@ -38,37 +40,51 @@ class YuvCoding(NamedTuple):
         return 16 * unit, 219 * unit, 128 * unit, 224 * unit
 
 
-def yuv_to_rgb(planes: list[Tensor], coding: YuvCoding) -> Tensor:
-    """Convert three planes `[H, W]`, `[h, w]`, `[h, w]` to RGB `[3, H, W]`, float32, 0…1 where it is in gamut."""
-    luma, (height, width) = planes[0].float(), planes[0].shape
-    chroma = torch.stack([plane.float() for plane in planes[1:]])
-    for axis, length in ((-2, height), (-1, width)):
-        if coding.subsampling[axis] == 2:
-            chroma = upsample(chroma, axis, length, coding.is_centered[axis])
+def yuv_to_rgb(planes: list[Tensor], coding: YuvCoding) -> Iterator[Tensor]:
+    """Yield blocks of rows `[3, rows, W]` of the RGB of planes `[H, W]`, `[h, w]`, `[h, w]`: float32, 0…1 where it is in gamut.
+
+    Chroma of a block is resampled with the rows that it depends on, so that in float32 there is never more than a block.
+    """
+    height, width = planes[0].shape
     matrix, offset = _find_matrix(coding)
     inverse = torch.linalg.inv(matrix)
-    shift = -(inverse @ offset)
-    yuv = torch.cat([luma[None], chroma]).reshape(3, -1)
-    return torch.addmm(shift.float()[:, None], inverse.float(), yuv).reshape(3, height, width)
+    shift, inverse = -(inverse @ offset).float()[:, None], inverse.float()
+    step = coding.subsampling[0]
+    for top in range(0, height, ROWS):
+        bottom = min(top + ROWS, height)
+        first = max(0, top - REACH) // step
+        chroma = torch.stack([plane[first : -(-(bottom + REACH) // step)].float() for plane in planes[1:]])
+        if step == 2:
+            rows = upsample(chroma, -2, 2 * chroma.shape[-2], coding.is_centered[0])
+            chroma = rows[:, top - 2 * first : bottom - 2 * first]
+        else:
+            chroma = chroma[:, top - first : bottom - first]
+        if coding.subsampling[1] == 2:
+            chroma = upsample(chroma, -1, width, coding.is_centered[1])
+        yuv = torch.cat([planes[0][None, top:bottom].float(), chroma]).reshape(3, -1)
+        yield torch.addmm(shift, inverse, yuv).reshape(3, -1, width)
 
 
 def rgb_to_yuv(rgb: Tensor, coding: YuvCoding, white: float = 1.0) -> list[Tensor]:
     """Convert RGB `[3, H, W]` in 0…`white` to planes `[H, W]`, `[h, w]`, `[h, w]`, rounded half up and clamped.
 
-    In float32 there are never more than some rows of the image, and its chroma of the final width.
+    In float32 there is never more than a block of rows, and the rows that its chroma depends on.
     """
     matrix, offset = _find_matrix(coding)
     matrix, offset, levels = (matrix / white).float(), offset.float()[:, None], 2**coding.bits - 1
+    height, step = rgb.shape[1], coding.subsampling[0]
     luma, chroma = [], []
-    for rows in rgb.split(ROWS, dim=1):
+    for top in range(0, height, ROWS):
+        bottom = min(top + ROWS, height)
+        first = max(0, top - REACH) if step == 2 else top
+        rows = rgb[:, first : bottom + REACH if step == 2 else bottom]
         yuv = torch.addmm(offset, matrix, rows.reshape(3, -1).float()).reshape(rows.shape)
-        luma.append(round_levels(yuv[0], levels))
-        narrow = downsample(yuv[1:], -1, coding.is_centered[1]) if coding.subsampling[1] == 2 else yuv[1:]
-        chroma.append(narrow if coding.subsampling[0] == 2 else round_levels(narrow, levels))
-    planes = torch.cat(chroma, dim=1)
-    if coding.subsampling[0] == 2:
-        planes = round_levels(downsample(planes, -2, coding.is_centered[0]), levels)
-    return [torch.cat(luma), *planes]
+        luma.append(round_levels(yuv[0, top - first : bottom - first], levels))
+        colors = downsample(yuv[1:], -1, coding.is_centered[1]) if coding.subsampling[1] == 2 else yuv[1:]
+        if step == 2:
+            colors = downsample(colors, -2, coding.is_centered[0])[:, (top - first) // 2 : (bottom - first + 1) // 2]
+        chroma.append(round_levels(colors, levels))
+    return [torch.cat(luma), *torch.cat(chroma, dim=1)]
 
 
 def round_levels(values: Tensor, white: int) -> Tensor:

@@ -20,18 +20,20 @@ class Codec(NamedTuple):
     max_crf: int = 51
     options: dict[str, str] = {}  # noqa: RUF012  never changed in place
     needs_even: bool = True  # sides of frames whose chroma is subsampled
-    min_width: int = 1
+    min_size: tuple[int, int] = (1, 1)  # height and width of frames
     has_alpha: bool = False  # others have it in further packets or layers, which are not written
 
 
 CODECS = {
     # Without mbtree, which makes another file each time (x264 164), and has 40 frames in memory.
     "h264": Codec("libx264", 17, options={"preset": "medium", "mbtree": "0"}),
-    "hevc": Codec("libx265", 18, options={"preset": "medium"}, min_width=64),  # x265 4 writes past its memory below
+    # x265 4 writes past its memory in narrower frames, and refuses lower ones.
+    "hevc": Codec("libx265", 18, options={"preset": "medium"}, min_size=(16, 64)),
     "vp9": Codec(
         "libvpx-vp9", 18, 63, {"b": "0", "deadline": "good", "cpu-used": "4", "row-mt": "1"}, needs_even=False
     ),
-    "av1": Codec("libsvtav1", 20, 63, {"preset": "8"}),
+    # SVT-AV1 4 writes past its memory in frames of less than about 700 pixels.
+    "av1": Codec("libsvtav1", 20, 63, {"preset": "8"}, min_size=(32, 32)),
     "ffv1": Codec("ffv1", None, 0, {"level": "3", "slicecrc": "1", "slices": "4"}, needs_even=False, has_alpha=True),
     "prores": Codec("prores_ks", None, 0, has_alpha=True),
 }
@@ -152,13 +154,13 @@ def _choose_codec(source: VideoScan, held: Sequence[str], container: str, codec:
 
 
 def _check_sides(source: VideoScan, name: str, layout: VideoLayout, size: tuple[int, int]) -> None:
-    """Raise `UserError` if the encoder takes no frames as narrow, or even sides only where chroma is subsampled."""
-    height, width = size
-    if width < CODECS[name].min_width:
-        others = ", ".join(other for other, codec in CODECS.items() if codec.min_width == 1)
+    """Raise `UserError` if the encoder takes no frames as small, or even sides only where chroma is subsampled."""
+    (height, width), (min_height, min_width) = size, CODECS[name].min_size
+    if height < min_height or width < min_width:
+        others = ", ".join(other for other, codec in CODECS.items() if codec.min_size == (1, 1))
         raise UserError(
-            f"{source.path}: its result would be {width} pixels wide, and {name} encodes frames from "
-            f"{CODECS[name].min_width} pixels on; choose one of codec={others}"
+            f"{source.path}: its result would be {width}×{height}, and {name} encodes frames from "
+            f"{min_width}×{min_height} pixels on; choose one of codec={others}"
         )
     is_odd = any(side % step for side, step in zip(size, layout.subsampling, strict=True))
     if CODECS[name].needs_even and is_odd:

@@ -53,13 +53,13 @@ def read_frame(frame: Any, layout: VideoLayout, coding: YuvCoding) -> tuple[Tens
     alpha = planes.pop() if layout.has_alpha else None
     white = 255 if layout.bits == 8 else 65535
     if layout.kind == "yuv":
-        unit = yuv_to_rgb(planes, coding)
+        units = yuv_to_rgb(planes, coding)
     elif layout.kind == "rgb":  # stored as G, B, R
-        unit = torch.stack([planes[2], planes[0], planes[1]]).float() / (2**layout.bits - 1)
+        units = (torch.stack([planes[2], planes[0], planes[1]]).float() / (2**layout.bits - 1),)
     else:
         black, span, _, _ = coding.find_range()
-        unit = (planes[0][None].float() - black) / span
-    pixels = round_levels(unit.mul_(white), white)
+        units = ((planes[0][None].float() - black) / span,)
+    pixels = torch.cat([round_levels(unit.mul_(white), white) for unit in units], dim=1)
     if alpha is not None:
         alpha = round_levels(alpha[None].float() * (white / (2**layout.bits - 1)), white)
     return pixels, alpha
