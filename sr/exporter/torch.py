@@ -11,8 +11,6 @@ from sr.exporter.exporter import Exporter
 from sr.exporter.graph import explain_failure, make_graph, trace_graph
 from sr.exporter.onnx import silence_exporter
 
-LEAST = 16  # LR pixels of a side, for SAFMN
-
 
 class TorchExporter(Exporter):
     """Writes a `.pt2`, the archive of `torch.export.save`.
@@ -41,23 +39,13 @@ class TorchExporter(Exporter):
             program = torch.export.load(path).module(check_guards=False)
         return _Program(program, self.dtype == "uint8")
 
-    def list_sides(self, net: nn.Module) -> tuple[tuple[int, int], ...]:
-        """Return the usual sizes, of a net with a pyramid not below `LEAST`: PyTorch refuses what is one pixel in it."""
-        least = _get_least_side(net)
-        return tuple((max(h, least), max(w, least)) for h, w in super().list_sides(net))
-
     def write_usage(self, file: str, model: LoadedNet) -> str:
         values = "uint8" if self.dtype == "uint8" else "float32 in 0…1"
-        least = f"; h and w of {LEAST} or more" if _get_least_side(model.net) > 1 else ""
         return (
             "import torch\n\n"
             f'program = torch.export.load("{file}").module(check_guards=False)  # small images have been checked\n'
-            f"sr = program(lr)  # [B, C, h, w], {values} -> [B, C, {model.scale}·h, {model.scale}·w]{least}\n"
+            f"sr = program(lr)  # [B, C, h, w], {values} -> [B, C, {model.scale}·h, {model.scale}·w]\n"
         )
-
-
-def _get_least_side(net: nn.Module) -> int:
-    return LEAST if getattr(net, "depends_on_size", False) else 1
 
 
 class _Program(nn.Module):

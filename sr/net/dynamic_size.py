@@ -50,11 +50,13 @@ def pool_to_fraction(x: Tensor, level: int) -> Tensor:
         return F.adaptive_max_pool2d(x, (max(h >> level, 1), max(w >> level, 1)))
     for axis, n in ((2, h), (3, w)):
         count = torch.sym_max(n // 2**level, 1)
-        cell = torch.arange(count, device=x.device)
-        first, end = cell * n // count, ((cell + 1) * n + count - 1) // count
         longest = 2 ** (level + 1)  # pixels of a cell; fewer than two cells are one of n < 2·2^level pixels
-        index = (first[:, None] + torch.arange(longest, device=x.device)).minimum(end[:, None] - 1)
-        x = x.index_select(axis, index.flatten()).unflatten(axis, (count, longest)).amax(axis + 1)
+        # One index for each pixel of each cell: PyTorch would freeze whether a tensor of `count` elements has one or more.
+        position = torch.arange(count * longest, device=x.device)
+        cell, pixel = position // longest, position % longest
+        first, end = cell * n // count, ((cell + 1) * n + count - 1) // count
+        kernel = (longest, 1) if axis == 2 else (1, longest)
+        x = F.max_pool2d(x.index_select(axis, (first + pixel).minimum(end - 1)), kernel)
     return x
 
 
