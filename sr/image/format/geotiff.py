@@ -5,13 +5,15 @@ it; JPEG 2000 with a place is read in the same way. Samples that are no data are
 their neighbors in `Frame.pixels`.
 """
 
+import re
+import textwrap
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from sr.image.damage import report_damage
+from sr.image.damage import MAX_REASON, report_damage
 from sr.image.file_format import (
     READ_ALL,
     FileFormat,
@@ -25,11 +27,12 @@ from sr.image.file_format import (
     WriteOptions,
 )
 from sr.image.format.geotiff_detect import read_traits
-from sr.image.format.geotiff_library import find_driver, use_rasterio
+from sr.image.format.geotiff_library import collect_messages, find_driver, report_decoder_warnings, use_rasterio
 from sr.image.format.geotiff_pixels import read_window
 from sr.image.format.geotiff_range import SHARE, find_range
 from sr.image.format.geotiff_source import GeoSource, describe_source, list_lost_parts
 from sr.image.format.geotiff_write import GeoTiffWriter, read_native
+from sr.image.format.tiff_deflate import DeflateChecker
 from sr.image.limits import check_decoded_size
 from sr.runtime.error import UserError
 
@@ -38,10 +41,13 @@ TYPES = {"uint8": torch.uint8, "uint16": torch.uint16, "float32": torch.float32}
 
 
 class GeoTiffFile(ImageFile):
-    """A GeoTIFF that rasterio reads."""
+    """A GeoTIFF that rasterio reads. `warnings` are those of GDAL about its header."""
 
-    def __init__(self, path: Path, dataset: Any, source: GeoSource, limits: tuple[float, float] | None) -> None:
+    def __init__(
+        self, path: Path, dataset: Any, source: GeoSource, limits: tuple[float, float] | None, warnings: list[str]
+    ) -> None:
         self.path, self.source, self._dataset = path, source, dataset
+        self._checker = DeflateChecker(path)
         row_bytes = source.block[0] * source.width * source.pixel_bytes
         self.is_windowed = row_bytes <= max(SMALL_BYTES, source.height * source.width * source.pixel_bytes // 4)
         check_decoded_size(path, source.block[0], source.width, source.pixel_bytes)
@@ -52,7 +58,7 @@ class GeoTiffFile(ImageFile):
             source.alpha is not None, TYPES[source.frame_dtype.name], low, high, is_limited=is_8_bit,
             has_mask=source.has_mask,
         )  # fmt: skip
-        notes = []
+        notes = [f"its header may be damaged: {text}" for text in dict.fromkeys(map(_shorten, warnings))]
         if not is_8_bit:
             beyond = "" if limits else f", the {SHARE:.1%} and {1 - SHARE:.1%} percentiles; values beyond them stay"
             notes.append(f"black and white for the network are {low:g} and {high:g}{beyond}")
@@ -68,10 +74,11 @@ class GeoTiffFile(ImageFile):
     def read(self, frame: int = 0, window: Window | None = None) -> Frame:
         """Decode the image, or a window of it. Raise `UserError`, which names the file, if it is damaged."""
         source = self.source
-        with report_damage(self.path), use_rasterio(self.path):
+        with report_damage(self.path), use_rasterio(self.path), report_decoder_warnings(self.path):
             if window is None:
                 window = Window(0, 0, source.height, source.width)
                 check_decoded_size(self.path, source.height, source.width, source.pixel_bytes)
+            self._checker.check(window.top, window.top + window.height)
             middle = (self.header.black + self.header.white) / 2
             return Frame(*read_window(self._dataset, source, window, middle))
 
@@ -96,9 +103,11 @@ class GeoTiffFormat(FileFormat):
             damage = read_traits(path).damage
             if damage:
                 raise ValueError(damage)
-            dataset = rasterio.open(path, driver=find_driver(path), sharing=False)
+            with collect_messages(path) as warnings:
+                dataset = rasterio.open(path, driver=find_driver(path), sharing=False)
             try:
-                return GeoTiffFile(path, dataset, describe_source(path, dataset, options.bands), options.range)
+                source = describe_source(path, dataset, options.bands)
+                return GeoTiffFile(path, dataset, source, options.range, warnings)
             except BaseException:
                 dataset.close()
                 raise
@@ -113,3 +122,8 @@ class GeoTiffFormat(FileFormat):
 
 
 FORMAT = GeoTiffFormat()
+
+
+def _shorten(warning: str) -> str:
+    """Return a warning without the name of libtiff's function, and with at most 200 characters, in one line."""
+    return textwrap.shorten(re.sub(r"^TIFF\w+:", "", warning), MAX_REASON)

@@ -1,5 +1,6 @@
 """Recognize a TIFF that states the place of its pixels or which of them are data, by its tags: no library is needed for it."""
 
+import re
 import struct
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -19,6 +20,8 @@ SUBFILE_TYPE, GEO_KEYS = 254, 34735
 GEO_VALUES = (0, GEO_KEYS, 34736, 34737)  # tags that values of keys are in; 0: the value is in the key itself
 SIDECARS = (".msk", ".aux.xml")  # appended to the name of a TIFF: its mask; what else GDAL could not write into it
 WORLD_FILES = (".tfw", ".tifw", ".tiffw", ".wld")  # in place of its suffix: the place of its pixels
+
+NUMBER = re.compile(r"\s*[-+]?(\.?\d|nan|inf)", re.IGNORECASE)  # how one begins; Windows writes -1.#IND
 
 
 class RasterTraits(NamedTuple):
@@ -45,6 +48,7 @@ def read_traits(path: Path) -> RasterTraits:
         if GDAL_NODATA in tags:
             value = tags[GDAL_NODATA].data.rstrip(b"\0 ").decode("latin1")
             masks.insert(0, f"nodata value {value[:40]}")
+            damage = "" if NUMBER.match(value) else "its nodata value is no number"
         try:
             has_mask = _has_mask_directory(file, layout, offset)
         except (ValueError, OverflowError, OSError, struct.error) as error:

@@ -3,6 +3,8 @@
 import contextlib
 import importlib.util
 import logging
+import re
+import threading
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +20,27 @@ OPTIONS = {
     "GDAL_NUM_THREADS": 1,
     "GDAL_DISABLE_READDIR_ON_OPEN": False,  # a mask may lie in a file next to it
 }
+# What messages begin with: `CPLE_AppDefined in a.tif: TIFFReadDirectory:…`, `CPLE_AppDefined:Fax4Decode:…`.
+PREFIX = re.compile(r"^CPLE_\w+(?::| in )")
+# Those of damage that costs no sample: of the header, which are notes, and of the colors of JPEG.
+HARMLESS = "TIFFReadDirectory", "TIFFFetchNormalTag", "JPEGLib:Invalid SOS", "JPEGLib:Unknown Adobe"
+
+
+class _Messages(logging.Handler):
+    """Collects what GDAL logs, of each thread by itself."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.of_thread = threading.local()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Append a message to those of this thread, if they are collected."""
+        collected = getattr(self.of_thread, "collected", None)
+        if collected is not None:
+            collected.append(record.getMessage())
+
+
+_messages = _Messages()
 
 
 def is_rasterio_installed() -> bool:
@@ -38,7 +61,9 @@ def use_rasterio(path: Path, found: str = "a GeoTIFF", **options: Any) -> Iterat
     Raises `UnsupportedImageError` if it is not installed, and `OSError` with GDAL's reason if it cannot read or write.
     """
     rasterio = import_decoder("rasterio", path, found, "satellite")
-    logging.getLogger("rasterio").setLevel(logging.CRITICAL + 1)  # its errors are raised
+    logger = logging.getLogger("rasterio")
+    logger.setLevel(logging.WARNING)
+    logger.propagate, logger.handlers = False, [_messages]  # nothing is printed
     warnings.filterwarnings("ignore", category=rasterio.errors.NotGeoreferencedWarning)
     with rasterio.Env(**OPTIONS, **options):
         try:
@@ -46,3 +71,30 @@ def use_rasterio(path: Path, found: str = "a GeoTIFF", **options: Any) -> Iterat
         except rasterio.errors.RasterioIOError as error:  # whose text may be `see previous exception`
             reason = str(error.__cause__ or error).removeprefix(f"{path}, ").removeprefix(f"{path}: ")
             raise OSError(reason) from error
+
+
+@contextlib.contextmanager
+def collect_messages(path: Path) -> Iterator[list[str]]:
+    """Give a list, which after the block has the different messages that GDAL has logged in it, without the file's name.
+
+    Those of PROJ are about its installation, and left out.
+    """
+    outer, messages = getattr(_messages.of_thread, "collected", None), []
+    collected = _messages.of_thread.collected = []
+    try:
+        yield messages
+    finally:
+        _messages.of_thread.collected = outer
+    names = re.compile(f"^(?:{re.escape(str(path))}|{re.escape(path.name)})(?:: |, )")
+    texts = (names.sub("", PREFIX.sub("", text)) for text in collected if "PROJ" not in text)
+    messages += dict.fromkeys(texts)
+
+
+@contextlib.contextmanager
+def report_decoder_warnings(path: Path) -> Iterator[None]:
+    """Raise `ValueError` if a decoder of GDAL warns of damage in the block, and makes up samples."""
+    with collect_messages(path) as messages:
+        yield
+    damage = [text for text in messages if not text.startswith(HARMLESS)]
+    if damage:
+        raise ValueError(damage[0])

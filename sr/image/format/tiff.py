@@ -31,11 +31,11 @@ from sr.image.file_format import (
     WriteOptions,
 )
 from sr.image.format.geotiff_detect import read_traits
-from sr.image.format.geotiff_library import is_rasterio_installed
+from sr.image.format.geotiff_library import is_rasterio_installed, report_decoder_warnings, use_rasterio
 from sr.image.format.tiff_metadata import ORIENTATION, read_metadata
 from sr.image.format.tiff_pixels import CONVERTED, JPEG, PALETTE, SampleConverter
-from sr.image.format.tiff_segments import SegmentReader
-from sr.image.format.tiff_tags import Layout, list_tags
+from sr.image.format.tiff_segments import FAX, SegmentReader
+from sr.image.format.tiff_tags import ASCII, Entry, Layout, list_tags, read_directory
 from sr.image.format.tiff_write import TiffWriter
 from sr.image.limits import check_decoded_size
 from sr.image.pillow_file import find_stored_box, turn_upright
@@ -46,6 +46,7 @@ OLD_JPEG = 6  # compression, of TIFF 6.0
 PIXEL_TAGS = {
     254, 256, 257, 258, 259, 262, 266, 273, 274, 277, 278, 279, 284, 292, 317, 320, 322, 323, 324, 325, 332, 338, 339, 347, 530,
 }  # fmt: skip
+TEXTS, RESOLUTIONS = (269, 270, 271, 272, 305, 306, 315, 316), (282, 283)
 SCANNED_ROWS = 256  # at a time, for the range of float samples
 
 
@@ -55,14 +56,15 @@ class TiffImage(ImageFile):
     def __init__(self, path: Path, tiff: Any) -> None:
         self.path, self._tiff = path, tiff
         first = tiff.pages[0]
-        _check_directories(tiff)
+        self.notes = _check_directories(tiff)
         if DNG_VERSION in first.tags or first.subfiletype & REDUCED:
             raise UnsupportedImageError(f"{path}: its first page is a small preview (camera RAW?); convert it to PNG")
         self._numbers = _list_images(list(tiff.pages))
         orientation = first.tags.valueof(ORIENTATION)
         self._orientation = orientation if orientation in range(2, 9) else 1
-        self._frame = -1
+        self._frame, self._checked = -1, set()
         self._open_page(0)
+        self.notes += (*self._segments.notes, *self._converter.notes)
         self.is_windowed = self._segments.is_windowed and self._orientation < 5
         if not self.is_windowed:
             check_decoded_size(path, *self._upright_size, self._segments.pixel_bytes)
@@ -116,6 +118,9 @@ class TiffImage(ImageFile):
             return
         page = self._tiff.pages[self._numbers[frame]]
         segments, converter = SegmentReader(self.path, page), SampleConverter(self.path, page)
+        if page.compression in FAX and self._numbers[frame] not in self._checked and is_rasterio_installed():
+            _check_by_gdal(self.path, self._numbers[frame])
+            self._checked.add(self._numbers[frame])
         if self._frame >= 0:
             expected, found = (
                 (s.height, s.width, c.channels, c.has_alpha, c.dtype, c.white)
@@ -216,19 +221,46 @@ class TiffFormat(FileFormat):
 FORMAT = TiffFormat()
 
 
-def _check_directories(tiff: Any) -> None:
-    """Raise `ValueError` if tifffile has left out a page, or a tag that the pixels depend on, because the file ends early."""
+def _check_directories(tiff: Any) -> tuple[str, ...]:
+    """Raise `ValueError` if tifffile has left out a page, or a tag that the pixels depend on, because the file ends early.
+
+    Returns notes about other signs of damage.
+    """
     file, layout, following = tiff.filehandle, Layout(tiff.byteorder, tiff.is_bigtiff), 0
+    found = {}
     for page in tiff.pages:
         try:
             tags, following = list_tags(file, layout, page.offset)
         except struct.error:
             raise ValueError("its header ends early") from None
-        missing = [tag for tag in tags & PIXEL_TAGS if tag not in page.tags]
-        if missing:
-            raise ValueError(f"its tag {missing[0]} cannot be read")
+        missing = [tag for tag in tags if tag not in page.tags]
+        for tag in missing:
+            if tag in PIXEL_TAGS:
+                raise ValueError(f"its tag {tag} cannot be read")
+            found[f"its tag {tag} cannot be read"] = None
+        entries = read_directory(file, layout, page.offset)
+        for tag in (tag for tag, entry in entries.items() if not _is_regular(entry)):
+            found[f"its tag {tag} has another type or number of values than it should have"] = None
+        if tags != sorted(set(tags)):
+            found["its tags are not in ascending order"] = None
     if following:
         raise ValueError(f"page {len(tiff.pages) + 1} cannot be read")
+    return tuple(f"its header may be damaged: {reason}" for reason in found)
+
+
+def _is_regular(entry: Entry) -> bool:
+    """Return False if a text does not end with a zero, or a resolution is not one number."""
+    if entry.tag in TEXTS:
+        return entry.type == ASCII and entry.data.endswith(b"\0")
+    return entry.tag not in RESOLUTIONS or entry.count == 1
+
+
+def _check_by_gdal(path: Path, number: int) -> None:
+    """Raise `ValueError` if GDAL reports damage of a page, which tifffile's decoder of fax passes over."""
+    with use_rasterio(path) as rasterio, rasterio.open(f"GTIFF_DIR:{number + 1}:{path}", driver="GTiff") as dataset:
+        for _, block in dataset.block_windows(1):
+            with report_decoder_warnings(path):
+                dataset.read(window=block)
 
 
 def _list_images(pages: list[Any]) -> list[int]:

@@ -10,6 +10,7 @@ from PIL import Image, ImageCms
 from sr.image.color_profile import create_rgb_converter
 from sr.image.damage import UnsupportedImageError
 from sr.image.format.tiff_metadata import ICC
+from sr.image.tiff import UNSPECIFIED
 
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, CMYK, YCBCR, CIELAB, ICCLAB = 0, 1, 2, 3, 5, 6, 8, 9  # photometric
 COLOR_SAMPLES = {WHITE_IS_ZERO: 1, BLACK_IS_ZERO: 1, RGB: 3, PALETTE: 1, CMYK: 4, YCBCR: 3, CIELAB: 3, ICCLAB: 3}
@@ -39,6 +40,14 @@ class SampleConverter:
         if further < 0:
             raise ValueError(f"{page.samplesperpixel} samples where {color} are expected")
         kinds = tuple(int(kind) for kind in page.extrasamples)
+        if not set(kinds) <= {UNSPECIFIED, PREMULTIPLIED, ALPHA}:
+            raise ValueError(f"its extra samples are of the unknown kinds {kinds}")
+        self.notes: tuple[str, ...] = ()
+        if len(kinds) != further:
+            self.notes = (
+                f"its header may be damaged: of {page.samplesperpixel} samples a pixel {color} are color, and it describes "
+                f"{len(kinds)} others",
+            )
         self.has_alpha = further == 1 and kinds[:1] in ((PREMULTIPLIED,), (ALPHA,))
         self.is_premultiplied = self.has_alpha and kinds[0] == PREMULTIPLIED
         bands = further - self.has_alpha

@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 
 from sr.image.damage import UnsupportedImageError
+from sr.image.jpeg_scan import check_jpeg_scans
 from sr.image.limits import check_decoded_size
 from sr.image.tiff import GDAL_METADATA, GDAL_NODATA, GEO_TAGS
 
 UNCOMPRESSED, FAX, JPEG = 1, (2, 3, 4), (7, 34892, 33007)  # compressions
+PADDING = 4  # bytes, less than which a strip that is not compressed may have after its pixels
 SMALL_BYTES = 1 << 25  # of a decoded row of segments that is never worth a thought
 
 
@@ -18,7 +20,7 @@ class SegmentReader:
     """Read windows of one page as `[H, W, samples]`, as stored; the last row of strips or tiles stays decoded.
 
     Raises `UserError` if the page is of a kind that is not decoded, or if one row of its strips or tiles would not fit in
-    memory. Other exceptions of `read` are damage.
+    memory. Other exceptions of `read` are damage; `notes` are about signs of it that need not be.
     """
 
     def __init__(self, path: Path, page: Any) -> None:
@@ -27,6 +29,7 @@ class SegmentReader:
         self.is_planar = page.planarconfig == 2 and self.samples > 1
         self._is_gdal = any(tag in page.tags for tag in (*GEO_TAGS, GDAL_METADATA, GDAL_NODATA))
         self._decoded: dict[int, np.ndarray] = {}
+        self.notes: tuple[str, ...] = ()
         if min(self.height, self.width, self.samples) < 1:
             raise ValueError(f"its header announces {self.width}×{self.height} pixels of {self.samples} samples")
         if page.imagedepth != 1 or (page.is_tiled and page.tiledepth != 1):
@@ -122,6 +125,7 @@ class SegmentReader:
             raise ValueError(f"{needed[0]} rows were expected in {len(data)} bytes")
         if page.compression in JPEG:
             check_jpeg_size(data, *needed[:2])
+            check_jpeg_scans(data, tables)
         if decoded is None or decoded.ndim != 4 or any(d < n for d, n in zip(decoded.shape[1:], needed, strict=True)):
             found = "nothing" if decoded is None else "×".join(map(str, decoded.shape))
             raise ValueError(f"a strip or tile of {needed[1]}×{needed[0]} pixels was expected, decoded is {found}")
@@ -151,6 +155,8 @@ class SegmentReader:
                 row = index % self._down
                 rows = min(self.rows, self.height - row * self.rows)
                 size = rows * self.width * (1 if self.is_planar else self.samples) * page.dtype.itemsize
+                if not size <= page.databytecounts[index] < size + PADDING and not self._is_sparse(index):
+                    self.notes = ("its header may be damaged: the lengths of its strips do not fit its size",)
             if size and page.dataoffsets[index] + size > end and not self._is_sparse(index):
                 raise ValueError(
                     f"its pixels end {page.dataoffsets[index] + size - end} bytes behind the end of the file"

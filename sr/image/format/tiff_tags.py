@@ -15,7 +15,7 @@ DIRECTORY_TAGS = (EXIF_IFD, GPS_IFD, INTEROPERABILITY_IFD)
 ELEMENT_BYTES = {  # of each type: BYTE, ASCII, SHORT, LONG, RATIONAL (2 LONG), signed ones, FLOAT, DOUBLE, IFD, 64 bits
     1: 1, 2: 1, 3: 2, 4: 4, 5: 4, 6: 1, 7: 1, 8: 2, 9: 4, 10: 4, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8,
 }  # fmt: skip
-BYTE, SHORT, LONG, RATIONAL, UNDEFINED, LONG8 = 1, 3, 4, 5, 7, 16
+BYTE, ASCII, SHORT, LONG, RATIONAL, UNDEFINED, LONG8 = 1, 2, 3, 4, 5, 7, 16
 RATIONALS = (5, 10)
 MAX_ENTRIES, MAX_BYTES = 4096, 1 << 24  # of a directory, and of a value that is metadata
 
@@ -91,8 +91,8 @@ def read_directory(file: BinaryIO, layout: Layout, offset: int) -> dict[int, Ent
     return entries
 
 
-def list_tags(file: BinaryIO, layout: Layout, offset: int) -> tuple[set[int], int]:
-    """Return the tags of the directory at `offset`, and the offset of the next one, or 0.
+def list_tags(file: BinaryIO, layout: Layout, offset: int) -> tuple[list[int], int]:
+    """Return the tags of the directory at `offset`, in its order, and the offset of the next one, or 0.
 
     Raises `ValueError` or `struct.error` if the file ends before.
     """
@@ -103,7 +103,7 @@ def list_tags(file: BinaryIO, layout: Layout, offset: int) -> tuple[set[int], in
         raise ValueError(f"a directory of {count} entries")
     block = file.read(count * size)
     (following,) = struct.unpack(layout.offset, file.read(layout.offset_bytes))
-    return {struct.unpack_from(layout.order + "H", block, k * size)[0] for k in range(count)}, following
+    return [struct.unpack_from(layout.order + "H", block, k * size)[0] for k in range(count)], following
 
 
 def read_file_directory(path: Path) -> tuple[dict[int, Entry], dict[int, dict[int, Entry]]]:
