@@ -47,6 +47,7 @@ class DicomFile(ImageFile):
         self._clipped = options.range is not None and layout.is_gray
         self.padding = read_padding(source.dataset) if layout.is_gray else None
         check_decoded_size(path, layout.rows, layout.columns, 8 * layout.samples)
+        self.notes = source.notes
         self.header = self._describe(options)
 
     def _describe(self, options: ReadOptions) -> Header:
@@ -59,7 +60,7 @@ class DicomFile(ImageFile):
         found = find_range(self.path, self.source, options.range)
         black, white = compute_levels(self.source.dataset, found[:2])
         if (black, white) != (0, 255):
-            self.notes = (f"black and white for the network are {found.low:g} and {found.high:g} ({found.origin})",)
+            self.notes += (f"black and white for the network are {found.low:g} and {found.high:g} ({found.origin})",)
         window = read_window(self.source.dataset)
         limits = (black, white) if window is None else compute_levels(self.source.dataset, window)
         if layout.photometric == "MONOCHROME1":  # the lowest value is white

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from sr.image.damage import UnsupportedImageError
+from sr.image.format.dicom_damage import check_end, check_geometry, list_header_notes, list_meta_notes
 from sr.image.format.dicom_library import DicomDamageError, import_pydicom, report_dicom_damage
 from sr.runtime.free_memory import measure_free_memory
 
@@ -67,6 +68,7 @@ class DicomSource(NamedTuple):
     syntax: Any  # UID of the transfer syntax
     offset: int  # of the value of the pixel data; of a file that is deflated: in what is unpacked
     vr: str  # OB or OW; OW if it is not stated
+    notes: tuple[str, ...]  # about signs of damage
 
     def open_pixels(self, path: Path) -> BinaryIO:
         """Open the file, or what is unpacked of it, and go to the value of the pixel data."""
@@ -84,18 +86,27 @@ def read_source(path: Path) -> DicomSource:
         _require_image(path, dataset)
         if not syntax:
             raise DicomDamageError("it does not state its transfer syntax")
-        has_size = "Rows" in dataset
         if syntax == DEFLATED:
             with io.BytesIO(_inflate(path)) as unpacked:
                 unpacked.seek(_find_end_of_meta(path))
                 pydicom.filereader.read_dataset(unpacked, False, True, stop_when=_is_pixel_data)
-                offset, vr, length, end = *_read_pixel_tag(path, unpacked, syntax, has_size), len(unpacked.getvalue())
-        else:
-            offset, vr, length, end = *_read_pixel_tag(path, file, syntax, has_size), path.stat().st_size
-        layout = _read_layout(path, dataset)
-        _require_decoder(path, pydicom, syntax, layout)
-        _require_pixels(syntax, layout, length, end - offset)
-        return DicomSource(dataset, layout, syntax, offset, vr)
+                return _describe(path, pydicom, dataset, unpacked)
+        return _describe(path, pydicom, dataset, file)
+
+
+def _describe(path: Path, pydicom: Any, dataset: "Dataset", file: BinaryIO) -> DicomSource:
+    """Return the description of a file that is at its pixel data."""
+    syntax = dataset.file_meta.TransferSyntaxUID
+    offset, vr, length = _read_pixel_tag(path, file, syntax, "Rows" in dataset)
+    layout = _read_layout(path, dataset)
+    _require_decoder(path, pydicom, syntax, layout)
+    _require_pixels(syntax, layout, length, file.seek(0, io.SEEK_END) - offset)
+    check_geometry(dataset)
+    file.seek(offset)
+    notes = check_end(file, syntax, length, layout.frames * layout.frame_bytes)
+    with path.open("rb") as whole:
+        notes = *list_meta_notes(whole), *list_header_notes(dataset), *notes
+    return DicomSource(dataset, layout, syntax, offset, vr, tuple(dict.fromkeys(notes)))
 
 
 def read_int(dataset: "Dataset", keyword: str, default: int | None = None) -> int:
@@ -149,11 +160,10 @@ def _read_pixel_tag(path: Path, file: BinaryIO, syntax: Any, has_size: bool) -> 
 def _read_layout(path: Path, dataset: "Dataset") -> PixelLayout:
     photometric = str(dataset.get("PhotometricInterpretation") or "")
     samples, allocated = read_int(dataset, "SamplesPerPixel", 1), read_int(dataset, "BitsAllocated")
-    stored = read_int(dataset, "BitsStored", allocated)
+    stored, representation = read_int(dataset, "BitsStored", allocated), read_int(dataset, "PixelRepresentation", 0)
     layout = PixelLayout(
         read_int(dataset, "Rows"), read_int(dataset, "Columns"), read_int(dataset, "NumberOfFrames", 1) or 1, samples,
-        allocated, stored, read_int(dataset, "HighBit", stored - 1), read_int(dataset, "PixelRepresentation", 0) == 1,
-        photometric,
+        allocated, stored, read_int(dataset, "HighBit", stored - 1), representation == 1, photometric,
     )  # fmt: skip
     if not (0 < layout.rows <= MAX_SIDE and 0 < layout.columns <= MAX_SIDE and layout.frames > 0):
         raise DicomDamageError(f"{layout.columns}×{layout.rows} pixels in {layout.frames} frames")
@@ -164,8 +174,14 @@ def _read_layout(path: Path, dataset: "Dataset") -> PixelLayout:
         raise UnsupportedImageError(f"{path}: {samples} channels of {known} in DICOM are not read; convert it to PNG")
     if allocated not in (8, 16):
         raise UnsupportedImageError(f"{path}: {allocated} bits allocated for a pixel of DICOM are not read; convert it")
+    if representation not in (0, 1):
+        raise DicomDamageError(f"its PixelRepresentation is {representation}")
     if not (0 < stored <= allocated and stored - 1 <= layout.high_bit < allocated):
         raise DicomDamageError(f"{stored} bits stored of {allocated}, the highest one number {layout.high_bit}")
+    if photometric in COLOR and (layout.high_bit != stored - 1 or (allocated == 8 and stored != 8)):
+        raise DicomDamageError(
+            f"{stored} bits stored of {allocated} in color, the highest one number {layout.high_bit}"
+        )
     return layout
 
 
@@ -220,4 +236,6 @@ def _inflate(path: Path) -> bytes:
     unpacked = unpacker.decompress(data[start:], limit)
     if unpacker.unconsumed_tail:
         raise DicomDamageError("more than half of the free memory when it is unpacked")
+    if not unpacker.eof:
+        raise DicomDamageError("what it holds cannot be unpacked to the end")
     return data[:start] + unpacked

@@ -1,6 +1,7 @@
 """Decode the pixels of DICOM files: compressed or not, signed or not, gray, RGB, YBR and palettes, frame by frame."""
 
 import contextlib
+import itertools
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,8 +10,9 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 
 from sr.image.damage import UnsupportedImageError
-from sr.image.format.dicom_header import COLOR, PALETTE, DicomSource
+from sr.image.format.dicom_header import COLOR, PALETTE, DicomSource, PixelLayout
 from sr.image.format.dicom_library import DicomDamageError
+from sr.image.jpeg_scan import JpegDamageError, check_jpeg_scans
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
 RLE = "1.2.840.10008.1.2.5"
 JPEG = tuple(f"1.2.840.10008.1.2.4.{number}" for number in (50, 51, 57, 70, 80, 81))  # and JPEG-LS
 J2K = tuple(f"1.2.840.10008.1.2.4.{number}" for number in (90, 91, 201, 202, 203))
+RLE_NOTHING = (
+    128  # a code that stands for nothing; smaller ones for bytes that follow, larger ones for one that is repeated
+)
 END_OF_IMAGE = b"\xff\xd9"
 CODESTREAMS = (*JPEG, *J2K)
 
@@ -34,7 +39,7 @@ def decode_frame(path: Path, source: DicomSource, file: BinaryIO, frame: int) ->
     # Pillow drops signs of JPEG 2000, and pylibjpeg-rle panics on damaged files.
     wanted = {**dict.fromkeys(J2K, "pylibjpeg"), RLE: "pydicom"}.get(source.syntax, "")
     plugin = wanted if wanted in decoder.available_plugins else ""
-    if source.syntax in CODESTREAMS:
+    if source.syntax in (*CODESTREAMS, RLE):
         _check_codestream(source, file, frame)
     file.seek(source.offset)
     # Bits beyond those that are stored are handled below: pydicom does not know HighBit.
@@ -69,11 +74,16 @@ def _report_decoder(source: DicomSource) -> Iterator[None]:
 
 
 def _check_codestream(source: DicomSource, file: BinaryIO, frame: int) -> None:
-    """Raise `DicomDamageError` if a compressed frame states another size than the header: a decoder would allocate it."""
+    """Raise `DicomDamageError` if a compressed frame states another size than the header, which a decoder would allocate.
+
+    Also for damage that decoders pass over.
+    """
     from pydicom.encaps import get_frame
 
     file.seek(source.offset)
     data = get_frame(file, frame, number_of_frames=source.layout.frames, **_list_offsets(source))
+    if source.syntax == RLE:
+        return _check_rle(data, source.layout)
     size = find_codestream_size(data)
     if size != (source.layout.rows, source.layout.columns):
         raise DicomDamageError(f"its compressed pixels state another size than its header: {size or 'none'}")
@@ -81,6 +91,28 @@ def _check_codestream(source: DicomSource, file: BinaryIO, frame: int) -> None:
         END_OF_IMAGE
     ):  # CharLS would search for it for minutes
         raise DicomDamageError("its compressed pixels end early")
+    try:
+        check_jpeg_scans(data)
+    except JpegDamageError as error:
+        raise DicomDamageError(str(error)) from None
+
+
+def _check_rle(data: bytes, layout: PixelLayout) -> None:
+    """Raise `DicomDamageError` if a segment has not the length of its plane when it is decoded (PS3.5, annex G)."""
+    count, *starts = struct.unpack_from("<16I", data.ljust(64, b"\0"))
+    expected = layout.samples * layout.allocated // 8
+    starts = [*starts[:count], len(data)]
+    if count != expected or starts[0] != 64 or starts != sorted(starts):
+        raise DicomDamageError("the header of its compressed pixels is wrong")
+    for start, end in itertools.pairwise(starts):
+        place, left = start, layout.rows * layout.columns
+        while left > 0 and place < end:
+            code = data[place]
+            place += code + 2 if code < RLE_NOTHING else 1 if code == RLE_NOTHING else 2
+            left -= code + 1 if code < RLE_NOTHING else 0 if code == RLE_NOTHING else 257 - code
+        # Nothing follows but padding.
+        if left or place > end or data[place:end].strip(b"\0\x80"):
+            raise DicomDamageError("its compressed pixels have not the length of the image")
 
 
 def find_codestream_size(data: bytes) -> tuple[int, int] | None:
