@@ -1,6 +1,7 @@
 """`engine=ray` of sr.predict: addresses, the Parquet manifest, and a cluster on this machine that loses a worker."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from conftest import write_image
 from deadly_net import ALWAYS, MARK, ONCE, Deadly
+from documents import ROOT
 from test_predict import DEFAULTS, create_work_folder, run_predict, save_checkpoint
 
 from sr.prediction.api import load
@@ -163,6 +165,15 @@ def test_what_cannot_be_is_refused(checkpoint: Path, bucket: str) -> None:
     open_store(bucket, "input").write("A.png", b"")
     with pytest.raises(UserError, match="expected different names, without their suffixes"):
         run_predict(checkpoint, bucket, "out", engine="ray")
+
+
+def test_commands_for_clusters_are_accepted(sr: Any) -> None:
+    """Those of docs/deploy.md for Kubernetes and SLURM."""
+    lines = re.findall(r"sr-predict (engine=ray .*)$", (ROOT / "docs/deploy.md").read_text(encoding="utf-8"), re.M)
+    assert len(lines) == 2
+    for line in lines:
+        answer = sr("predict", *line.split(), "--cfg=job")
+        assert answer.code == 0, answer.err
 
 
 @pytest.mark.slow(20)

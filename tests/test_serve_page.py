@@ -23,6 +23,7 @@ from conftest import wait_for
 from PIL import Image
 
 from sr.serving.page import build_security_policy, render_page
+from sr.serving.parameters import MAX_TILE, MIN_TILE
 
 ROOT = Path(__file__).parents[1]
 WIDTH, HEIGHT, SCALE = 60, 48, 2
@@ -179,6 +180,17 @@ def test_what_is_downloaded_is_what_the_server_answered(tab: ServicePage, addres
     tab.page.get_by_role("button", name="Upscale again").click()
     tab.page.get_by_role("link", name="Download JPEG").wait_for()
     assert tab.download() == ("my photo.v2_x2.jpg", ask_server(address, PHOTO, "?format=jpeg&quality=70"))
+    tile = tab.page.get_by_label("Tile")
+    assert [tile.get_attribute(limit) for limit in ("min", "max")] == [str(MIN_TILE), str(MAX_TILE)]
+    for text, query in (("5", "&outscale=1.5"), ("32", "&outscale=1.5&tile=32")):  # 5 is too small, and is not sent
+        tab.page.get_by_label("Scale").fill("1.5")
+        tile.fill(text)
+        tab.page.get_by_role("button", name="Upscale again").click()
+        tab.page.get_by_role("button", name="Upscale again").wait_for(state="hidden")
+        tab.wait()
+        assert "60 × 48 → 90 × 72" in tab.page.locator("[data-summary]").inner_text()
+        assert [url for url in tab.requests if "/upscale?" in url][-1].endswith(f"quality=70{query}")
+        assert tab.download() == ("my photo.v2_x1.5.jpg", ask_server(address, PHOTO, f"?format=jpeg&quality=70{query}"))
 
 
 @needs_browser

@@ -108,6 +108,7 @@ def read_section() -> str:
         .read_text(encoding="utf-8")
         .split("\n## Train on several machines\n")[1]
         .split("\n## ")[0]
+        .replace("\\\n ", "")
     )
 
 

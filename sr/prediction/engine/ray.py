@@ -163,7 +163,7 @@ class ClusterRun:
         try:
             if sources:
                 self._upscale_all(sources)
-                self.manifest.close()
+            self.manifest.close()
         except KeyboardInterrupt:
             done = f"{self.counts[DONE]} of {format_count(len(sources), 'image')}"
             print(

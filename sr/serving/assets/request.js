@@ -21,7 +21,7 @@ async function requestInfo() {
 }
 
 /**
- * Send an image; return {blob, type, seconds, lost}; `lost`: what of the image is not in the result. `options` are those of the query: format, quality.
+ * Send an image; return {blob, type, seconds, lost}; `lost`: what of the image is not in the result. `options`: of the query.
  * onProgress(share) is called while the image is being sent; a share of 1: the server has it. Rejects with a RequestError,
  * or with the AbortError of `signal`.
  */

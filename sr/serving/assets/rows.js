@@ -29,7 +29,8 @@ class Rows {
     stop.className = "stop";
     image.alt = "";
     Object.assign(image, { decoding: "async", loading: "lazy" });
-    image.addEventListener("error", () => image.classList.add("is-missing")); // a format that this browser cannot show
+    const missing = Object.assign(document.createElement("span"), { className: "missing" });
+    image.addEventListener("error", () => image.replaceWith(missing)); // a format that this browser cannot show
     image.src = item.url;
     name.textContent = name.title = item.name;
     texts.append(name, state);

@@ -1,6 +1,7 @@
 // The page: what it knows of the server, the list of images, and the one on the stage.
 
 const INFO_RETRY = 3, TICK = 0.5, TOAST = 6; // seconds
+const OPTIONS = ["format", "quality", "outscale", "tile"]; // parameters of POST /upscale
 
 class Upscaler {
   constructor(root) {
@@ -27,7 +28,7 @@ class Upscaler {
       button.addEventListener("click", () => this.stage.setZoom(button.dataset.zoom));
     }
     this.find("interpolation").addEventListener("change", (event) => this.stage.setInterpolation(event.target.value));
-    for (const name of ["format", "quality"]) this.find(name).addEventListener("input", () => this.showResult());
+    for (const name of OPTIONS) this.find(name).addEventListener("input", () => this.showResult());
     this.find("again").addEventListener("click", () => this.queue.repeat(this.selected));
     this.find("notice-button").addEventListener("click", () => this.answerNotice());
     this.find("notice").addEventListener("pointerdown", (event) => event.stopPropagation()); // not a click on the stage
@@ -64,11 +65,14 @@ class Upscaler {
     const select = this.find("format"), { value } = select;
     select.replaceChildren(select.options[0], ...formats.map((format) => new Option(format.toUpperCase(), format)));
     select.value = formats.includes(value) ? value : "";
+    Object.assign(this.find("outscale"), { max: scale, placeholder: scale });
   }
 
+  /** Return the parameters of a request; a value that is not allowed, which the field shows, is left out. */
   get options() {
-    const format = this.find("format").value, quality = this.find("quality");
-    return { format, quality: isLossy(format) && quality.validity.valid ? quality.value : "" };
+    const fields = OPTIONS.map((name) => [name, this.find(name)]);
+    const options = Object.fromEntries(fields.map(([name, { validity, value }]) => [name, validity.valid ? value : ""]));
+    return isLossy(options.format) ? options : { ...options, quality: "" };
   }
 
   async send(item, hooks) {
@@ -207,16 +211,16 @@ class Upscaler {
 
   /** Show what there is to say about the result, and the controls to download it or to make another one. */
   showResult() {
-    const item = this.selected, { result } = item ?? {}, download = this.find("download"), { format, quality } = this.options;
-    this.find("quality-field").hidden = !isLossy(format);
+    const item = this.selected, { result } = item ?? {}, download = this.find("download"), { options } = this;
+    this.find("quality-field").hidden = !isLossy(options.format);
     download.hidden = !result;
-    const isOther = result && (result.options.format !== format || result.options.quality !== quality);
+    const isOther = result && OPTIONS.some((name) => result.options[name] !== options[name]);
     this.find("again").hidden = !isOther || item.isPending;
     this.find("summary").textContent = result ? describeResult(item) : "";
     if (!result) return;
     download.href = result.url;
-    const { before, after } = item, scale = before && after ? after.naturalWidth / before.naturalWidth : this.info?.scale ?? "";
-    download.download = nameResult(item.name, scale, result.type);
+    const { before, after } = item, ratio = before && after ? after.naturalWidth / before.naturalWidth : this.info?.scale;
+    download.download = nameResult(item.name, result.options.outscale || ratio, result.type);
     download.textContent = `Download ${formatType(result.type)}`;
   }
 }
@@ -247,7 +251,7 @@ function describeResult({ before, after, result, isLoaded }) {
   const sizes = [before, after].map((image) => (image ? `${image.naturalWidth} × ${image.naturalHeight}` : ""));
   const size = isLoaded && sizes.every(Boolean) ? sizes.join(" → ") : sizes[1];
   const lost = result.lost && `not in the result: ${result.lost}`;
-  return [size, formatBytes(result.blob.size), `in ${formatSeconds(result.seconds)}`, lost].filter(Boolean).join(" · ");
+  return [size, formatBytes(result.blob.size), `in\u00a0${formatSeconds(result.seconds)}`, lost].filter(Boolean).join(" · ");
 }
 
 new Upscaler(document.querySelector("[data-upscaler]"));
