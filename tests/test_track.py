@@ -58,20 +58,6 @@ def test_every_point_is_stored_many_and_tensors_too(track: MLflow) -> None:
     assert history[-1].value == pytest.approx(1 / 2500)
 
 
-def test_of_many_scalars_a_step_mlflow_gets_a_selection_of_the_steps(track: MLflow) -> None:
-    """And all of a validation; the journal has everything."""
-    for step in range(1, 13):
-        track.log_points({f"train/{k}": step + k for k in range(50)}, step)
-    track.log_points({f"val/{k}": float(k) for k in range(50)}, 11)
-    track.close("FINISHED")
-    client = MlflowClient(track.uri)
-    history = client.get_metric_history(track.run_id, "train/49")
-    assert [(point.step, point.value) for point in history] == [(4, 53), (8, 57), (12, 61)]
-    metrics = client.get_run(track.run_id).data.metrics
-    assert (metrics["train/49"], metrics["val/49"], len(metrics)) == (61, 49, 100)
-    assert len(list(list_points(track._folder))) == 13 * 50
-
-
 def test_values_that_are_not_finite_become_a_tag(track: MLflow) -> None:
     track.log_points({"train/loss": float("nan"), "val/x/psnr": float("inf")}, 7)
     track.mark_saved(7)
