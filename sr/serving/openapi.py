@@ -11,7 +11,7 @@ ERRORS = {
     "403": "Another site's page has sent the image.",
     "406": "No format that is accepted is written.",
     "408": "The upload takes too long.",
-    "413": "The image has too many bytes or pixels.",
+    "413": "The image has too many bytes, pixels or frames, or needs too much memory.",
     "415": "The body is no image, or none of a format that is accepted.",
     "421": "The request names another host.",
     "422": "A parameter is wrong, or the image is damaged.",
