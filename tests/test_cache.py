@@ -269,6 +269,29 @@ def test_a_set_in_memory_is_decoded_once(
     assert [load(Cache(tmp_path / "cache", 1e9)) for _ in range(2)] == [5, 0]
 
 
+def test_an_interruption_while_the_cache_is_written_leaves_no_half_entry(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bar counts the bytes; the next start writes the entry."""
+    monkeypatch.setattr(image_set, "MIN_BLOCK_BYTES", 0)
+    monkeypatch.setattr(cache, "BYTES_PER_PART", 5000)
+    folder, written = photos(tmp_path / "hr"), []
+
+    class Bar(cache.ProgressBar):
+        def update(self, n: float = 1) -> None:
+            written.append(n)
+            if len(written) == 2:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(cache, "ProgressBar", Bar)
+    with pytest.raises(KeyboardInterrupt):
+        ImageSet(sorted(folder.iterdir()), 2, cache=Cache(tmp_path / "cache", 1e9)).load()
+    assert entries(tmp_path) == []
+    ImageSet(sorted(folder.iterdir()), 2, cache=Cache(tmp_path / "cache", 1e9)).load()
+    (entry,) = entries(tmp_path)
+    assert sum(written[2:]) == entry.stat().st_size - cache.TRAILER.size
+
+
 def test_lr_files_are_cached_too(tmp_path: Path) -> None:
     options = {"patch": 16, "batch": 8, "cache": str(tmp_path / "cache")}
     memory, disk = (data(PairFolder, tmp_path, memory=gb, **pairs(tmp_path), **options) for gb in (1, 0))

@@ -13,9 +13,9 @@ import sys
 import threading
 import time
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -23,12 +23,14 @@ from torch import Tensor
 from sr.data.file_digest import DIGEST_PATTERN, VERIFIED_MTIME, DigestCache, write_atomic
 from sr.data.remembered import FILE
 from sr.image.read import read_levels
+from sr.runtime.terminal import ProgressBar
 
 TRAILER = struct.Struct("<8s4I")  # magic, C, H, W, CRC-32
 DTYPES = {b"sr.pix01": torch.uint8, b"sr.pix16": torch.uint16}  # by magic; another decoder needs another magic
 MAGICS = {dtype: magic for magic, dtype in DTYPES.items()}
 OLD_DIGEST_FOLDER = "files"  # subfolder in which earlier versions remembered digests
 MAX_WRITE_SECONDS = 3600.0  # an unfinished entry of this age was left by a process that was terminated
+BYTES_PER_PART = 1 << 24  # that are written at once
 ROW = 4096  # samples; the length of an entry of a whole set is a multiple of it
 _LOCK = threading.Lock()
 
@@ -104,18 +106,29 @@ class Cache:
         return None if samples is None else samples.flatten()
 
     def store_samples(self, name: str, samples: Tensor) -> None:
-        """Store all samples of a set as one entry: a flat tensor, its length a multiple of `ROW`."""
+        """Store all samples of a set as one entry, with a progress bar: a flat tensor, its length a multiple of `ROW`."""
         if not self._is_closed:
-            self._write(self.folder / "pixels" / name, samples.view(1, -1, ROW))
+            with ProgressBar(desc="writing the cache", total=samples.nbytes, unit="B", unit_scale=True, delay=2) as bar:
+                self._write(self.folder / "pixels" / name, samples.view(1, -1, ROW), bar.update)
 
-    def _write(self, entry: Path, pixels: Tensor) -> bool:
-        """Write an entry; return whether it is there now."""
+    def _write(self, entry: Path, pixels: Tensor, report: Callable[[int], Any] = lambda count: None) -> bool:
+        """Write an entry; return whether it is there now. `report` is called with each number of bytes that is written."""
         if not self._make_room(pixels.nbytes + TRAILER.size):
             self._close(f"the images of this run take more than data.disk={self.limit / 1e9:g} GB")
             return False
         data = pixels.contiguous().numpy()
+
+        def list_parts() -> Iterator[bytes]:
+            crc, content = 0, memoryview(data).cast("B")
+            for start in range(0, len(content), BYTES_PER_PART):
+                part = content[start : start + BYTES_PER_PART]
+                crc = zlib.crc32(part, crc)
+                yield part
+                report(len(part))
+            yield TRAILER.pack(MAGICS[pixels.dtype], *data.shape, crc)
+
         try:
-            write_atomic(entry, data, TRAILER.pack(MAGICS[pixels.dtype], *data.shape, zlib.crc32(data)))
+            write_atomic(entry, list_parts())
         except OSError as error:
             self._close(f"cannot be written ({error.strerror or error})")
             return False

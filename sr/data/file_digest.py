@@ -93,8 +93,8 @@ def _match(record: str, state: FileState) -> str | None:
     return digest if recorded_state == state.text and DIGEST_PATTERN.fullmatch(digest) else None
 
 
-def write_atomic(path: Path, *parts: bytes) -> None:
-    """Write a file completely or not at all; it is on the disk before it gets its name."""
+def write_atomic(path: Path, parts: Iterable[bytes]) -> None:
+    """Write a file completely or not at all, even if it is interrupted; it is on the disk before it gets its name."""
     part = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -105,7 +105,7 @@ def write_atomic(path: Path, *parts: bytes) -> None:
             os.fsync(out.fileno())
         os.utime(part, ns=(time.time_ns(), VERIFIED_MTIME))
         part.replace(path)
-    except OSError:
+    except BaseException:
         with contextlib.suppress(OSError):
             part.unlink()
         raise
