@@ -123,7 +123,7 @@ class NiftiFile(ImageFile):
     def _list_notes(self) -> tuple[str, ...]:
         across = AXES[self.planes.across]
         grown = [AXES[k] for k, grows in zip(self.planes, self.planes.grows, strict=False) if grows]
-        notes = [f"upscaled along {' and '.join(sorted(grown))}, slice by slice across {across}"]
+        notes = [*self.source.notes, f"upscaled along {' and '.join(sorted(grown))}, slice by slice across {across}"]
         if self._stated or self.source.dtype != np.uint8:
             slope, intercept = self._read_scale()
             low, high = sorted(slope * value + intercept for value in self._range[:2])

@@ -23,6 +23,8 @@ MAX_SIDE = 32_767  # voxels of NIfTI-1
 LABELS = 1002  # NIFTI_INTENT_LABEL
 MAX_EXTENSION = 1 << 28  # bytes
 VECTORS = range(1005, 1012)  # NIFTI_INTENT_SYMMATRIX to NIFTI_INTENT_QUATERNION
+PLACES = range(6)  # what qform_code and sform_code may be
+CODES = {"s": "sform_code", "q": "qform_code"}  # by the first letter of the fields that belong to it
 COLORS = {128: 3, 2304: 4}  # RGB24 and RGBA32 -> numbers in a voxel
 
 
@@ -36,6 +38,7 @@ class NiftiSource(NamedTuple):
     dtype: np.dtype  # of a stored number, in the byte order of the file
     samples: int  # numbers in a voxel: 1, 3 (RGB) or 4 (RGBA)
     is_compressed: bool
+    notes: tuple[str, ...] = ()  # about signs of damage
 
     @property
     def offset(self) -> int:
@@ -80,7 +83,7 @@ def read_source(path: Path) -> NiftiSource:
             raise ValueError("its header ends early")
         header = getattr(nibabel, SIZES[size])(block, order, check=False)
         _require_single_file(path, header)
-        _check_fields(header)
+        notes = _check_fields(header)
         offset = int(header["vox_offset"])
         most = path.stat().st_size * (DEFLATE_RATIO if is_compressed else 1)
         if not size <= offset <= min(most, size + MAX_EXTENSION):
@@ -88,8 +91,9 @@ def read_source(path: Path) -> NiftiSource:
         extensions = file.read(offset - size)
         if len(extensions) < offset - size:
             raise ValueError("its extensions end early")
+        notes += _check_extensions(extensions, order)
     dtype, samples = _read_type(path, header)
-    source = NiftiSource(path, header, extensions, _read_shape(path, header), dtype, samples, is_compressed)
+    source = NiftiSource(path, header, extensions, _read_shape(path, header), dtype, samples, is_compressed, notes)
     _check_size(source)
     return source
 
@@ -143,13 +147,34 @@ def list_lost_fields(source: NiftiSource, planes: Planes) -> list[str]:
     return ["slice timing"] * (_has_timing(header) and _find_slice_axis(header) in upscaled)
 
 
-def _check_fields(header: Any) -> None:
-    """Raise what a damaged header leads to. Make the sides of voxels positive, as the standard has them."""
+def _check_fields(header: Any) -> tuple[str, ...]:
+    """Raise what a damaged header leads to, and return notes. Make the sides of voxels positive, as the standard has them."""
+    for field in ("qform_code", "sform_code"):
+        if int(header[field]) not in PLACES:
+            raise ValueError(f"its {field} is {int(header[field])}")
+    for field in ("pixdim", "srow_x", "srow_y", "srow_z", "qoffset_x", "qoffset_y", "qoffset_z"):
+        if not np.isfinite(header[field].ravel()[:5]).all() and (field == "pixdim" or int(header[CODES[field[0]]])):
+            raise ValueError(f"its {field} is no finite number")
     checked = header.copy()
     checked.check_fix()
+    is_positive = (header["pixdim"][1:4] > 0).all()
     header["pixdim"][1:4] = checked["pixdim"][1:4]
     if int(header["qform_code"]) > 0:
         header.get_qform()
+    return () if is_positive else ("its header may be damaged: sides of its voxels are 0 or negative",)
+
+
+def _check_extensions(data: bytes, order: str) -> tuple[str, ...]:
+    """Raise `ValueError` if what is between the header and the voxels are no extensions; return notes."""
+    place, notes = 4, ()
+    while data[:1] not in (b"", b"\0") and place + 8 <= len(data):
+        size = int.from_bytes(data[place : place + 4], "little" if order == "<" else "big")
+        if size < 8 or place + size > len(data):
+            raise ValueError("its extensions cannot be read")
+        if size % 16:
+            notes = ("its header may be damaged: the length of an extension is no multiple of 16",)
+        place += size
+    return notes
 
 
 def _has_timing(header: Any) -> bool:
