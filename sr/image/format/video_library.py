@@ -1,12 +1,15 @@
 """PyAV, which is imported when it is needed: one error for a damaged video, nothing printed by its libraries."""
 
 import contextlib
+import logging
 import os
+import textwrap
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from sr.image.damage import ADVICE, import_decoder, report_damage
+from sr.image.damage import ADVICE, MAX_REASON, import_decoder, report_damage
 from sr.runtime.error import UserError
 
 
@@ -16,6 +19,31 @@ def import_library(path: Path, found: str) -> Any:
     library = import_decoder("av", path, found, "video")
     library.logging.set_level(None)
     return library
+
+
+_lock = threading.Lock()  # FFmpeg has one log
+
+
+@contextlib.contextmanager
+def collect_warnings() -> Iterator[list[str]]:
+    """Give a list, in which are after the block the different warnings that FFmpeg has logged in it, in this thread.
+
+    The block must not wait for other threads of FFmpeg, which would wait for Python when they log.
+    """
+    import av
+
+    messages: list[str] = []
+    logger = logging.getLogger("libav")
+    logger.propagate, logger.handlers = False, [logging.NullHandler()]  # what other threads log is not printed
+    with _lock:
+        av.logging.set_skip_repeated(False)
+        av.logging.set_level(av.logging.WARNING)
+        try:
+            with av.logging.Capture() as logs:
+                yield messages
+        finally:
+            av.logging.set_level(None)
+    messages += dict.fromkeys(textwrap.shorten(text, MAX_REASON) for _, _, text in logs)
 
 
 @contextlib.contextmanager

@@ -11,7 +11,9 @@ from sr.image.damage import ADVICE, UnsupportedImageError
 from sr.image.format.matroska import find_matroska_damage
 from sr.image.format.video_checksum import has_valid_checksums
 from sr.image.format.video_layout import VideoLayout, parse_layout, read_display_matrix
-from sr.image.format.video_library import report_video_damage
+from sr.image.format.video_library import collect_warnings, report_video_damage
+from sr.image.format.video_times import fill_durations, find_gap
+from sr.image.format.video_vp8 import find_vp8_damage
 from sr.image.limits import check_decoded_size
 from sr.image.yuv import MATRICES, YuvCoding
 from sr.runtime.error import UserError
@@ -27,9 +29,8 @@ BT709, BT601 = 1, 6
 SKIPPED_LIMIT = 300  # frames before the first one that can be decoded
 SLACK = 0.25  # seconds, besides the longest frame, by which a file may end before the time that its header announces
 REORDERED = 120  # seconds between the decoding and the showing of a frame, at the most: few frames
+MAX_WARNINGS = 3  # of FFmpeg that are quoted
 DECODED_BYTES = 16  # of a pixel, with the frames that a decoder refers to
-GAP = 0.5  # seconds, and at least 8 frames, without a frame that are named; 3 frames of a constant rate
-CONSTANT = 0.9  # the share of frames that are equally long at a constant rate
 LOST_DATA = {  # side data of frames that no result gets
     "A53_CC": "closed captions within the frames", "STEREO3D": "stereo 3D", "SPHERICAL": "projection of a 360° video",
     "ICC_PROFILE": "color profile", "DYNAMIC_HDR_PLUS": "HDR10+ data", "DOVI_METADATA": "Dolby Vision data",
@@ -70,6 +71,7 @@ class VideoScan(NamedTuple):
 class _Packets(NamedTuple):
     times: np.ndarray
     durations: np.ndarray
+    discarded: int  # the number of frames that an edit list leaves out
 
 
 def scan_video(path: Path) -> VideoScan:
@@ -101,19 +103,21 @@ def is_cover(stream: Any) -> bool:
 
 
 def start_decoder(stream: Any) -> None:
-    """Let the decoder use all threads, and raise errors instead of hiding them."""
-    stream.thread_type = "AUTO"
+    """Let the decoder use all threads, and raise errors instead of hiding them, as that of VP8 does in threads of frames."""
+    stream.thread_type = "SLICE" if stream.codec_context.name == "vp8" else "AUTO"
     stream.codec_context.options = DECODER_OPTIONS
 
 
 @lru_cache(maxsize=4)
 def _scan(path: Path, size: int, changed: int) -> VideoScan:
-    with report_video_damage(path), open_container(path) as container:
+    with report_video_damage(path), collect_warnings() as warnings, open_container(path) as container:
         stream = find_stream(container, path)
         if "matroska" in container.format.name and (reason := find_matroska_damage(path)):
             raise UserError(f"{path}: this video is damaged ({reason}); {ADVICE}")
         codec = stream.codec_context.codec.canonical_name
         packets = _read_packets(container, stream, path)
+    if codec == "vp8":
+        _check_vp8(path)
     with report_video_damage(path), open_container(path) as container:
         stream = find_stream(container, path)
         start_decoder(stream)
@@ -141,8 +145,11 @@ def _scan(path: Path, size: int, changed: int) -> VideoScan:
             Fraction(len(times) - 1) / Fraction(span).limit_denominator(10**6) if len(times) > 1 and span else None
         )
         rate = Fraction(stream.average_rate or measured or 25)
-        times, durations = times[skipped:], _fill_durations(times[skipped:], durations[skipped:])
-        notes += _find_gap(times, stream.time_base)
+        times, durations = times[skipped:], fill_durations(times[skipped:], durations[skipped:])
+        notes += find_gap(times, stream.time_base)
+        if packets.discarded:
+            notes.append(f"{packets.discarded} frames are left out, as the edit list of the file says")
+        notes += [f"it may be damaged; FFmpeg reports: {text}" for text in warnings[:MAX_WARNINGS]]
         lost = _list_lost(container, stream, frame)
         if skipped:
             notes.append(f"the first {skipped} frames cannot be decoded, for the video was cut before them: left out")
@@ -154,6 +161,14 @@ def _scan(path: Path, size: int, changed: int) -> VideoScan:
              if frame.side_data.get(name) is not None},
             tuple(lost), tuple(notes),
         )  # fmt: skip
+
+
+def _check_vp8(path: Path) -> None:
+    with report_video_damage(path), open_container(path) as container:
+        stream = find_stream(container, path)
+        start_decoder(stream)
+        if reason := find_vp8_damage(container, stream):
+            raise UserError(f"{path}: this video is damaged ({reason}); {ADVICE}")
 
 
 def check_progressive(frame: Any, path: Path) -> None:
@@ -168,7 +183,7 @@ def check_progressive(frame: Any, path: Path) -> None:
 def _read_packets(container: Any, stream: Any, path: Path) -> _Packets:
     """Return time stamps and durations of the frames that packets announce, sorted; check that the file is complete."""
     entries: list[tuple[int, int]] = []
-    count, end, checksums = 0, 0.0, set()
+    count, discarded, end, checksums = 0, 0, 0.0, set()
     has_checksums = stream.codec_context.name == "ffv1"
     for packet in container.demux():
         if packet.size == 0 and packet.dts is None:  # the end of a stream
@@ -186,6 +201,7 @@ def _read_packets(container: Any, stream: Any, path: Path) -> _Packets:
             raise UnsupportedImageError(
                 f"{path}: frames without time stamps; write it again: ffmpeg -i IN -c copy OUT.mkv"
             )
+        discarded += packet.is_discard
         if not packet.is_discard:
             entries.append((packet.pts, packet.duration or 0))
     if len(checksums) > 1:  # a stream has them or not
@@ -199,7 +215,7 @@ def _read_packets(container: Any, stream: Any, path: Path) -> _Packets:
         raise UserError(f"{path}: this video is damaged (it ends at {end:.1f} s of {announced:.1f} s); {ADVICE}")
     if count < stream.frames:
         raise UserError(f"{path}: this video is damaged ({count} of {stream.frames} frames are there); {ADVICE}")
-    return _Packets(times, durations)
+    return _Packets(times, durations, discarded)
 
 
 def _check_packet(packet: Any, path: Path) -> None:
@@ -233,26 +249,6 @@ def _check_times(times: np.ndarray, path: Path) -> None:
         raise UnsupportedImageError(
             f"{path}: two frames have the same time stamp; write it again: ffmpeg -i IN OUT.mkv"
         )
-
-
-def _find_gap(times: np.ndarray, unit: Fraction) -> list[str]:
-    """Return a note about the longest time without a frame, which a container does not distinguish from lost frames."""
-    if len(times) < 3:
-        return []
-    between = np.diff(times)
-    longest, usual = int(between.max()), int(np.median(between))
-    is_constant = (abs(between - usual) * 20 <= usual).mean() > CONSTANT
-    if longest < 3 * usual if is_constant else longest * unit < GAP or longest < 8 * usual:
-        return []
-    start, end = (float(times[between.argmax() + k] * unit) for k in (0, 1))
-    return [f"no frame from {start:.2f} s to {end:.2f} s: a still part, or frames are missing in the file"]
-
-
-def _fill_durations(times: np.ndarray, stated: np.ndarray) -> np.ndarray:
-    """Return how long each frame is shown. Packets state the time to the next one that is decoded, which may be far less."""
-    between, last = np.diff(times), int(stated[-1])
-    usual = int(np.median(between)) if len(between) else 1
-    return np.append(between, last if 2 * last >= usual else usual)
 
 
 def _find_coding(
