@@ -10,7 +10,7 @@ import torch
 from conftest import write_image
 from test_predict import LIGHTER, open_image, run_predict, save_checkpoint
 
-from sr.inference.footprint import find_side_of_clip, skip_large_sides
+from sr.inference.footprint import divide_clip_frame, skip_large_sides
 from sr.net.plain import Plain
 from sr.prediction import opened_job
 from sr.runtime.error import UserError
@@ -179,13 +179,20 @@ def test_a_smaller_tile_is_taken_if_it_saves_memory_for_little_time(
 @pytest.mark.parametrize(
     ("margin", "per_pixel", "size", "expected"),
     [
-        (4, 2000, (720, 1280), 256),  # the largest of 262 MB (512), 147 (384)… whose margins are a tenth of the work
-        (4, 100, (720, 1280), 1280),  # 92 MB
-        (0, 2000, (90, 160), 160),
-        (60, 2000, (720, 1280), 1280),  # every side makes more work than that
+        (3, 400, (720, 1280), (360, 640)),  # four of 94 MB; the whole frame is 369 MB
+        (
+            18,
+            1690,
+            (720, 1280),
+            (240, 320),
+        ),  # small_x2: twelve of 166 MB, for 1.19 of the work; the whole frame is 1.6 GB
+        (4, 100, (720, 1280), (720, 1280)),  # 92 MB
+        (0, 2000, (90, 161), (90, 161)),
+        (128, 5000, (720, 1280), (720, 640)),  # RRDBNet: nothing is moderate, and smaller ones make far more work
     ],
 )
 def test_frames_of_videos_are_divided_where_that_costs_little(
-    margin: int, per_pixel: float, size: tuple[int, int], expected: int
+    margin: int, per_pixel: float, size: tuple[int, int], expected: tuple[int, int]
 ) -> None:
-    assert find_side_of_clip(margin, per_pixel, size) == expected
+    height, width = divide_clip_frame(margin, per_pixel, size)
+    assert (min(height, size[0]), min(width, size[1])) == expected

@@ -1,5 +1,7 @@
 """Measure the memory that a net needs, and choose the tiles that fit into what there is."""
 
+import itertools
+import math
 import weakref
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -11,6 +13,7 @@ from torch.utils._pytree import tree_iter
 
 from sr.inference.strip import MIN_TILE
 from sr.inference.tile import (
+    ALIGNMENT,
     LARGE_IMAGE_TILE,
     MAX_UNTILED_PIXELS,
     WIDE_MARGIN,
@@ -27,8 +30,10 @@ RESERVE = 2.2  # measured: 1.1 (ESPCN) to 2.2 (IMDN); libraries copy activations
 # LR pixels, of tiles that are chosen.
 SIDES = (WIDE_TILE, LARGE_IMAGE_TILE, 384, 256, 192, 128, 96, 64, 48, 32, MIN_TILE)
 MODERATE_BYTES = 2e9  # in main memory, of a tile; a larger one is only taken if a smaller one needs much more time
-MODERATE_CLIP_BYTES = 2e8  # likewise, of a video's frame, whose encoder needs memory as well
+MODERATE_CLIP_BYTES = 1.2e8  # likewise, of a tile of a video's frame, whose encoder needs memory as well
 MAX_WORK = 1.1  # ratio of the pixels that the net upscales, margins included
+MAX_CLIP_WORK = 1.2  # likewise, of a video's frame
+MAX_CLIP_PARTS = 8  # tiles along one side of a video's frame
 
 _measured: "weakref.WeakKeyDictionary[nn.Module, float]" = weakref.WeakKeyDictionary()
 
@@ -76,8 +81,9 @@ def choose_tiling(
         return tile_bytes <= device_bytes and strip_bytes <= free
 
     if h * w <= MAX_UNTILED_PIXELS and fits(h, w):
-        side = find_side_of_clip(margin, per_pixel, (h, w)) if needs.is_clip and not blend else max(size)
-        return Tiling(min(side, h), min(side, w), margin, blend)
+        is_divided = needs.is_clip and not blend and device.type == "cpu"
+        height, width = divide_clip_frame(margin, per_pixel, (h, w)) if is_divided else (h, w)
+        return Tiling(min(height, h), min(width, w), margin, blend)
     first = 0 if margin > WIDE_MARGIN and not blend else SIDES.index(LARGE_IMAGE_TILE)
     sides = SIDES[first:] if device.type != "cpu" else skip_large_sides(SIDES[first:], margin, per_pixel)
     for side in sides:
@@ -87,15 +93,23 @@ def choose_tiling(
     raise MemoryLimitError(describe_shortage(name, budget, needs))
 
 
-def find_side_of_clip(margin: int, per_pixel: float, size: tuple[int, int]) -> int:
-    """Return the side of the tiles of a video's frames: the largest that is moderate; the whole, if that is much more work."""
-    if per_pixel * size[0] * size[1] <= MODERATE_CLIP_BYTES:
-        return max(size)
-    for side in SIDES:
-        work = (1 + 2 * margin / side) ** 2  # for each LR pixel, compared with the whole frame
-        if side < max(size) and work <= MAX_WORK and per_pixel * work * side**2 <= MODERATE_CLIP_BYTES:
-            return side
-    return max(size)
+def divide_clip_frame(margin: int, per_pixel: float, size: tuple[int, int]) -> tuple[int, int]:
+    """Return height and width of the tiles of a video's frames of `size` (h, w), which is divided evenly.
+
+    They make the least work among those that need `MODERATE_CLIP_BYTES` at most. If all with at most `MAX_CLIP_WORK` of the
+    work need more, they are the smallest of these.
+    """
+    tilings = []  # work, number, bytes, height and width
+    for parts in itertools.product(range(1, MAX_CLIP_PARTS + 1), repeat=2):
+        sides = [math.ceil(length / n / ALIGNMENT) * ALIGNMENT for length, n in zip(size, parts, strict=True)]
+        counts = [math.ceil(length / side) for length, side in zip(size, sides, strict=True)]
+        work = math.prod(1 + 2 * margin * (n - 1) / length for length, n in zip(size, counts, strict=True))
+        pixels = math.prod(min(side + 2 * margin, length) for length, side in zip(size, sides, strict=True))
+        if work <= MAX_CLIP_WORK:
+            tilings.append((work, math.prod(counts), per_pixel * pixels, *sides))
+    moderate = [tiling for tiling in tilings if tiling[2] <= MODERATE_CLIP_BYTES]
+    *_, height, width = min(moderate) if moderate else min(tilings, key=lambda tiling: tiling[2])
+    return height, width
 
 
 def skip_large_sides(sides: Sequence[int], margin: int, per_pixel: float) -> Sequence[int]:
