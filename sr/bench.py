@@ -1,5 +1,6 @@
 """`python -m sr.bench`: measure this framework against a bare PyTorch loop, and its functions against other libraries."""
 
+import json
 from importlib import import_module
 from pathlib import Path
 from statistics import median
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
+from sr.benchmark.against import count_common_rows, find_worse_rows, format_markdown
 from sr.config import cli, schema
 from sr.config.options import BenchOptions
 from sr.record.json_text import to_json
@@ -15,10 +17,14 @@ from sr.runtime.error import UserError, suggest_nearest
 if TYPE_CHECKING:
     from sr.benchmark.row import Row
 
-PARTS = ("training", "backend", "predict", "onnx", "track", "sweep", "degrade", "imresize", "metric", "cache")
+PARTS = ("training", "backend", "perf", "predict", "commands", "onnx", "track", "sender", "sweep", "degrade", "imresize",
+         "metric", "cache")  # fmt: skip
 COMPARISONS = {  # modules of sr.benchmark, and functions of the config; the other parts are of `functions`
     "training": ("training_loop", "compare_training"),
     "backend": ("backend", "compare_settings"),
+    "perf": ("execution", "compare_modes"),
+    "commands": ("commands", "compare_commands"),
+    "sender": ("sending", "compare_sending"),
     "predict": ("prediction", "compare_prediction"),
     "onnx": ("runtime", "compare_runtimes"),
     "track": ("tracking", "compare_tracking"),
@@ -34,19 +40,49 @@ def main() -> None:
 
 
 def bench(cfg: DictConfig) -> None:
-    """Print a table, and write its rows to `out`: the medians of the rounds, their ratio, and what the reference is."""
+    """Print a table, and write its rows to `out`: the medians of the rounds, their ratio, and what the reference is.
+
+    A file of the same name that ends in `.md` gets them as a Markdown table. The exit code is 1 if a row is worse than that
+    of `against`.
+    """
     from hydra.core.hydra_config import HydraConfig
 
     config = schema.resolve_config(cfg, HydraConfig.get().runtime.choices, BenchOptions)
     _check_config(config)
+    earlier = _read_rows(Path(config["against"])) if config["against"] else None
     rows = [_compute_medians(row) for part in config["parts"] for row in _run_part(part, config)]
     out = Path(config["out"])
     try:
         out.write_text(to_json(rows), encoding="utf-8")
+        out.with_suffix(".md").write_text(format_markdown(rows), encoding="utf-8")
     except OSError as error:
         raise UserError(f"out={out}: cannot be written ({error.strerror or error})") from None
     _print_table(rows, config["rounds"])
-    print(f"written to {out.resolve()}")
+    print(f"written to {out.resolve()}, and as Markdown to {out.with_suffix('.md').name}")
+    if earlier is not None:
+        _report_worse_rows(rows, earlier, config["against"])
+
+
+def _read_rows(file: Path) -> list[dict[str, Any]]:
+    """Read the rows of an earlier benchmark."""
+    try:
+        rows = json.loads(file.read_text(encoding="utf-8"))
+        for row in rows:
+            (least, most), _ = row["ratio_range"], [row[key] for key in ("name", "unit", "reference_name")]
+            float(least), float(most), float(row["ratio"])
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise UserError(f"against={file}: expected the bench.json of an earlier benchmark ({error})") from None
+    return rows
+
+
+def _report_worse_rows(rows: list[dict[str, Any]], earlier: list[dict[str, Any]], file: str) -> None:
+    """Print the rows that got worse by more than their noise, and exit with 1 if there are any."""
+    worse, common = find_worse_rows(rows, earlier), count_common_rows(rows, earlier)
+    print(f"\n{len(worse)} of {common} rows are worse than in {file}, in every round")
+    for line in worse:
+        print(f"  {line}")
+    if worse:
+        raise SystemExit(1)
 
 
 def _check_config(config: dict[str, Any]) -> None:

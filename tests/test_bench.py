@@ -12,7 +12,8 @@ import torch
 from PIL import Image
 from torch import nn
 
-from sr.benchmark import bare_upscaling, comparison, functions, prediction, sweep
+from sr.benchmark import bare_upscaling, comparison, functions, prediction, sending, sweep
+from sr.benchmark.against import find_worse_rows
 from sr.benchmark.numpy_imresize import matlab_imresize
 from sr.image.resize import imresize
 from sr.net.srvgg import SRVGGNetCompact
@@ -39,6 +40,54 @@ def test_a_single_part_writes_its_rows(sr: Any, tmp_path: Path) -> None:
     assert torch.get_num_threads() == threads
 
 
+def write_rows(file: Path, **ratios: tuple[float, float]) -> Path:
+    """Write the rows of a benchmark: least and largest ratio by name; names that end in `rate` are rates."""
+    rows = [{"name": name, "sr": 1.0, "reference": 1.0, "ratio": sum(r) / 2, "ratio_range": r,
+             "unit": "steps/s" if name.endswith("rate") else "CPU s", "reference_name": "a script"}
+            for name, r in ratios.items()]  # fmt: skip
+    file.write_text(json.dumps(rows))
+    return file
+
+
+def test_rows_that_got_worse_by_more_than_their_noise_are_named(tmp_path: Path) -> None:
+    old = write_rows(tmp_path / "old.json", time=(1.0, 1.2), rate=(1.0, 1.2), noise=(1.0, 1.5), gone=(1, 1))
+    new = write_rows(tmp_path / "new.json", time=(1.3, 1.4), rate=(0.8, 0.9), noise=(1.4, 1.6), added=(9, 9))
+    worse = find_worse_rows(*(json.loads(file.read_text()) for file in (new, old)))
+    assert [line.partition(":")[0] for line in worse] == ["time, CPU s", "rate, steps/s"]
+    assert "ratio 1.350 [1.300, 1.400], was 1.100 [1.000, 1.200]" in worse[0]
+    assert find_worse_rows(*(json.loads(file.read_text()) for file in (old, new))) == []
+
+
+def test_a_benchmark_that_is_worse_than_an_earlier_one_exits_with_1(sr: Any, tmp_path: Path) -> None:
+    words = ("bench", "parts=[metric]", "rounds=1", "threads=1", "out=rows.json")
+    assert sr(*words).code == 0
+    assert "| ratio [min, max] |" in (tmp_path / "rows.md").read_text()
+    rows = json.loads((tmp_path / "rows.json").read_text())
+    for factor, code in ((1e-3, 0), (1e3, 1)):  # of rates
+        (tmp_path / "old.json").write_text(json.dumps([row | {"ratio_range": [factor] * 2} for row in rows]))
+        answer = sr(*words, "against=old.json")
+        assert (answer.code, f"{code} of 1 rows are worse than in old.json" in answer.out) == (code, True)
+    (tmp_path / "old.json").write_text("[1]")
+    answer = sr(*words, "against=old.json")
+    assert (answer.code, "expected the bench.json" in answer.err) == (2, True)
+
+
+@pytest.mark.slow(2)
+def test_sending_is_measured_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sending, "STEPS", 8)
+    (row,) = sending.compare_sending({"rounds": 1})
+    assert 0 < row.sr[0] < row.reference[0]
+
+
+@pytest.mark.slow(30)
+def test_commands_are_measured_against_scripts(sr: Any, tmp_path: Path) -> None:
+    """Both sides of the evaluation must have the same PSNR."""
+    answer = sr("bench", "parts=[commands]", "rounds=1", "threads=1", "files=20", "out=rows.json")
+    assert answer.code == 0, answer.err
+    rows = json.loads((tmp_path / "rows.json").read_text())
+    assert [row["name"].split()[0] for row in rows] == ["a", "the", "inspecting", "inspecting", "evaluating"]
+
+
 @pytest.mark.slow(10)
 def test_onnxruntime_is_measured_in_turns(sr: Any, tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime", reason="sr[onnx] is not installed")
@@ -57,6 +106,7 @@ def test_onnxruntime_is_measured_in_turns(sr: Any, tmp_path: Path) -> None:
         ("parts=metric", "parts=[metric]"),
         ("parts=[]", "expected a list"),
         ("images=[1gp]", "images=1gp: expected one of 1mp, 12mp, small."),
+        ("against=nowhere.json", "against=nowhere.json: expected the bench.json of an earlier benchmark"),
         ("threads=0", "threads=0: expected a whole number, 1 or more"),
         ("rounds=0", "rounds=0: expected a whole number, 1 or more"),
     ],

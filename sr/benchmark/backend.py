@@ -45,21 +45,21 @@ def compare_settings(config: dict[str, Any]) -> list[Row]:
     malloc.retain_freed_memory()  # as a training does
     rows = []
     for net in config["nets"]:
-        reference = _create_loop(net, config, Settings(threads))
-        steps = max(MIN_STEPS, round(ROUND_SECONDS / _measure_seconds(reference, MIN_STEPS) * MIN_STEPS))
+        reference = create_loop(net, config, Settings(threads))
+        steps = max(MIN_STEPS, round(ROUND_SECONDS / measure_seconds(reference, MIN_STEPS) * MIN_STEPS))
         for name, settings in choices.items():
             print(f"{net}, {name}: {rounds} rounds of {steps} steps", file=sys.stderr)
-            loop = _create_loop(net, config, settings)
+            loop = create_loop(net, config, settings)
             rates: tuple[list[float], list[float]] = ([], [])
             for _ in range(rounds):
                 for side, train in zip(rates, (loop, reference), strict=True):
-                    side.append(steps / _measure_seconds(train, steps))
+                    side.append(steps / measure_seconds(train, steps))
             rows.append(Row(f"{net}, {name}", *rates, "steps/s", reference_name))
     torch.set_num_threads(threads)
     return rows
 
 
-def _create_loop(net_name: str, config: dict[str, Any], settings: Settings) -> Callable[[int], None]:
+def create_loop(net_name: str, config: dict[str, Any], settings: Settings) -> Callable[[int], None]:
     """Return a function that trains a net for a number of steps on one batch of noise; it is warmed up."""
     torch.manual_seed(0)
     scale, patch, batch = config["scale"], config["data"]["patch"], config["data"]["batch"]
@@ -87,7 +87,7 @@ def _create_loop(net_name: str, config: dict[str, Any], settings: Settings) -> C
     return train
 
 
-def _measure_seconds(train: Callable[[int], None], steps: int) -> float:
+def measure_seconds(train: Callable[[int], None], steps: int) -> float:
     start = time.perf_counter()
     train(steps)
     return time.perf_counter() - start

@@ -1,25 +1,24 @@
 """Compare `sr.predict` with bare loops: whole processes, the same weights and images, in turns."""
 
 import json
-import os
-import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 
+from sr.benchmark.process import RETAIN, Cost, measure_in_turns, measure_process
 from sr.benchmark.row import Row
 from sr.checkpoint.load import LoadedNet, load_checkpoint
 from sr.data.sample import NAMES
 from sr.image.read import read_rgb
 from sr.runtime.error import UserError
-from sr.runtime.malloc import MAX_THRESHOLD
 
 MAX_ROUNDS = 3
 CASES = {"1mp": (1, 864, 1152), "12mp": (1, 3000, 4000), "small": (100, 128, 128)}  # -> images, their height and width
@@ -28,24 +27,8 @@ REFERENCES = {
     "plain": "a script: spandrel and a loop over Pillow images",
     "tuned": "a tuned script: imports torch and Pillow alone, channels_last, inference_mode, malloc that retains memory",
 }
-RETAIN = {"MALLOC_TRIM_THRESHOLD_": str(MAX_THRESHOLD), "MALLOC_MMAP_THRESHOLD_": str(MAX_THRESHOLD)}
 PATCH = 256  # side of the pieces of photographs of which an image consists
 MAX_DIFFERENCE = 0.05  # levels, mean: both sides must do the same
-# A small process between this one and the measured one: the system counts the peak of a process from that of its parent.
-LAUNCHER = """
-import resource, subprocess, sys
-code = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL).returncode
-usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-print(usage.ru_utime + usage.ru_stime, usage.ru_maxrss)
-sys.exit(code)
-"""
-
-
-class Cost(NamedTuple):
-    """The cost of a process."""
-
-    seconds: float  # of the processor, of all threads, user and system
-    megabytes: float  # peak of the resident memory
 
 
 def compare_prediction(config: Mapping[str, Any]) -> list[Row]:
@@ -66,7 +49,10 @@ def compare_prediction(config: Mapping[str, Any]) -> list[Row]:
         for case in config["images"]:
             write_images(folder / case, *CASES[case])
             references = [reference for reference in REFERENCES if reference != "plain" or has_spandrel]
-            costs = measure_in_turns(folder, case, [OURS, *references], config)
+            sides = {side: partial(run_side, folder, case, side, config) for side in (OURS, *references)}
+            costs = measure_in_turns(sides, min(config["rounds"], MAX_ROUNDS), f"predict {case}")
+            for reference in references:
+                require_same_results(*(folder / f"{case}-{name}" for name in (OURS, reference)))
             for reference in references:
                 for unit, k in (("CPU s", 0), ("MB", 1)):
                     sides = [[cost[k] for cost in costs[side]] for side in (OURS, reference)]
@@ -98,19 +84,6 @@ def write_images(folder: Path, count: int, height: int, width: int) -> None:
         Image.fromarray(image).save(folder / f"{number:03}.png")
 
 
-def measure_in_turns(folder: Path, case: str, sides: Sequence[str], config: Mapping[str, Any]) -> dict[str, list[Cost]]:
-    """Return the costs of each side in each round; the side that begins changes. Raise if their results differ."""
-    costs: dict[str, list[Cost]] = {side: [] for side in sides}
-    rounds = min(config["rounds"], MAX_ROUNDS)
-    for k in range(rounds):
-        print(f"predict {case}: round {k + 1} of {rounds}", file=sys.stderr)
-        for side in [*sides[k % len(sides) :], *sides[: k % len(sides)]]:
-            costs[side].append(run_side(folder, case, side, config))
-    for side in sides[1:]:
-        require_same_results(*(folder / f"{case}-{name}" for name in (OURS, side)))
-    return costs
-
-
 def run_side(folder: Path, case: str, side: str, config: Mapping[str, Any]) -> Cost:
     """Upscale all images in a new process. Raise if it fails."""
     source, target = folder / case, folder / f"{case}-{side}"
@@ -121,15 +94,7 @@ def run_side(folder: Path, case: str, side: str, config: Mapping[str, Any]) -> C
     else:
         paths = (folder / "net.json", folder / "net.pth", source, target)
         words = ["sr.benchmark.bare_upscaling", side, *map(str, paths)]
-    retain = RETAIN if side == "tuned" else {}
-    environment = {k: v for k, v in os.environ.items() if k not in RETAIN}
-    environment |= {"OMP_NUM_THREADS": str(config["threads"])} | retain
-    command = [sys.executable, "-I", "-S", "-c", LAUNCHER, sys.executable, "-m", *words]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-    if done.returncode:
-        raise UserError(f"parts=[predict]: {side} has failed: {done.stderr.strip()[-300:]}")
-    seconds, kilobytes = done.stdout.split()
-    return Cost(float(seconds), int(kilobytes) * 1024 / 1e6)
+    return measure_process("predict", words, config["threads"], RETAIN if side == "tuned" else {})
 
 
 def require_same_results(ours: Path, reference: Path) -> None:

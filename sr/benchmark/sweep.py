@@ -94,9 +94,9 @@ def _list_words(steps: int, *words: str) -> list[str]:
     return [*OPTIONS, f"trainer.max_steps={steps}", f"trainer.val_check_interval={steps}", *words]
 
 
-def run_commands(commands: list[list[str]]) -> CommandTime:
+def run_commands(commands: list[list[str]], threads: int = 1) -> CommandTime:
     """Run `sr.run` with each list of words, all at the same time, and wait for them. Raise if one of them fails."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile("w+") as output:
         start, first_run = time.perf_counter(), None
         processes = [
@@ -120,6 +120,6 @@ def run_commands(commands: list[list[str]]) -> CommandTime:
         total = time.perf_counter() - start
         if any(process.returncode for process in processes) or first_run is None:
             output.seek(0)
-            raise UserError(f"parts=[sweep]: a run of the benchmark failed: {output.read().strip()[-300:]}")
+            raise UserError(f"a run of the benchmark failed: {output.read().strip()[-300:]}")
         summaries = [json.loads(file.read_text(encoding="utf-8")) for file in Path(folder).glob("*/summary.json")]
         return CommandTime(total, first_run, mean(summary["steps_per_second"] for summary in summaries))

@@ -70,7 +70,9 @@ class BenchOptions(RunOptions):
     steps: PositiveInt
     seconds: PositiveFloat
     threads: PositiveInt
+    files: PositiveInt
     out: PathStr
+    against: PathStr | None
 
 
 class EvaluateOptions(TypedDict):
