@@ -93,6 +93,15 @@ def list_header_notes(dataset: "Dataset") -> list[str]:
     return notes
 
 
+def is_cut_short(dataset: "Dataset") -> bool:
+    """Return True if the value of an attribute is shorter than its length states: the file has ended, or a length is wrong."""
+    items = (dataset.get_item(tag) for tag in list(dataset.keys()))
+    return any(
+        item.is_raw and item.value is not None and item.length != UNDEFINED and len(item.value) < item.length
+        for item in items
+    )
+
+
 def check_geometry(dataset: "Dataset") -> None:
     """Raise `DicomDamageError` if the place or the size of the pixels is not stated in as many numbers as it has."""
     for keyword, count in COUNTS.items():

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from sr.image.damage import UnsupportedImageError
-from sr.image.format.dicom_damage import check_end, check_geometry, list_header_notes, list_meta_notes
+from sr.image.format.dicom_damage import check_end, check_geometry, is_cut_short, list_header_notes, list_meta_notes
 from sr.image.format.dicom_library import DicomDamageError, import_pydicom, report_dicom_damage
 from sr.runtime.free_memory import measure_free_memory
 
@@ -97,6 +97,8 @@ def read_source(path: Path) -> DicomSource:
 def _describe(path: Path, pydicom: Any, dataset: "Dataset", file: BinaryIO) -> DicomSource:
     """Return the description of a file that is at its pixel data."""
     syntax = dataset.file_meta.TransferSyntaxUID
+    if is_cut_short(dataset):
+        raise DicomDamageError("its header cannot be read to the end")
     offset, vr, length = _read_pixel_tag(path, file, syntax, "Rows" in dataset)
     layout = _read_layout(path, dataset)
     _require_decoder(path, pydicom, syntax, layout)

@@ -1,6 +1,7 @@
-"""Check the strips and tiles of a TIFF that are compressed by deflate: their checksums, which GDAL does not look at, and lengths.
+"""Check the lengths and checksums of the strips and tiles of a TIFF that are compressed by deflate.
 
-A zlib stream ends with the Adler-32 of what is in it (RFC 1950), by which nearly every change of a byte is found.
+GDAL takes the bytes that it needs: of a damaged stream that holds more it never comes to the end, where the Adler-32 of what is
+in it stands (RFC 1950), by which nearly every change of a byte is found.
 """
 
 import math
