@@ -19,7 +19,9 @@ MAX_PRICE = 1.0  # dB of PSNR that a lower precision may cost
 class Agreement(NamedTuple):
     """The differences between an exported file and PyTorch."""
 
-    difference: float  # the largest, in terms of the output's largest value if that is above 1; infinite if a size is wrong
+    difference: (
+        float  # the largest, in terms of the output's largest value if that is above 1; infinite if a size is wrong
+    )
     psnr: float  # of all outputs, in dB, with PyTorch's as the reference; infinite if they are equal
     worst: str  # the input with the largest difference
     inputs: int
