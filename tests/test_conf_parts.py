@@ -274,7 +274,7 @@ def test_further_metric(choice: str, compose: Any, build: Any, tmp_path: Path) -
 
     def evaluate(sr: torch.Tensor, hr: torch.Tensor, lr: torch.Tensor) -> torch.Tensor:
         before = protocol.prepare(hr, hr, lr) if measure.needs_previous else None  # of a scene that is still
-        return protocol.measure(protocol.prepare(sr, hr, lr), before)[name]
+        return dict(protocol.iterate_values(protocol.prepare(sr, hr, lr), before))[name]
 
     values = evaluate(sr, hr, lr)
     assert (values.shape, values.dtype) == ((2,), torch.float64)

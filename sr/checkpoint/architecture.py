@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import cache
 from typing import Any, NamedTuple
 
 import hydra
@@ -61,12 +61,20 @@ def build_ntire_baseline(scale: int, channels: int) -> nn.Module:
 
 def detect_net(state: State) -> DetectedNet | None:
     """Return the net whose names and shapes are exactly those of `state`; None if there is none."""
-    for name, cfg in _rank_nets(state)[:MAX_CANDIDATES]:
-        for channels in CHANNEL_COUNTS:
-            nodes = {scale: _resolve(cfg, scale, channels) for scale in schema.SCALES}
-            fitting = {scale: node for scale, node in nodes.items() if _find_misfit(node, state) == Misfit([], [], [])}
-            if fitting:
-                return DetectedNet(name, fitting, channels)
+    for name, cfg, net in _iterate_nets():  # the first that has all names is the first of the ranking below
+        if _measure_share(net, state) == 1 and (found := _fit_net(name, _fit_options(cfg, net, state), state)):
+            return found
+    candidates = (_fit_net(name, cfg, state) for name, cfg in _rank_nets(state)[:MAX_CANDIDATES])
+    return next(filter(None, candidates), None)
+
+
+def _fit_net(name: str, cfg: DictConfig, state: State) -> DetectedNet | None:
+    """Return the net with the channels and the scales whose shapes are those of the weights."""
+    for channels in CHANNEL_COUNTS:
+        nodes = {scale: _resolve(cfg, scale, channels) for scale in schema.SCALES}
+        fitting = {scale: node for scale, node in nodes.items() if _find_misfit(node, state) == Misfit([], [], [])}
+        if fitting:
+            return DetectedNet(name, fitting, channels)
     return None
 
 
@@ -106,12 +114,16 @@ def _rank_nets(state: State) -> list[tuple[str, DictConfig]]:
 
     Nets with a `read_options` get the size that the weights have.
     """
-    shares, nets = {}, _build_all_nets()
-    for name, (_, net) in nets.items():
-        net_names, file_names = set(net.state_dict()), set(translate_names(net, state))
-        shares[name] = len(net_names & file_names) / len(net_names | file_names)
+    nets = {name: (cfg, net) for name, cfg, net in _iterate_nets()}
+    shares = {name: _measure_share(net, state) for name, (_, net) in nets.items()}
     ranked = sorted(shares, key=shares.get, reverse=True)
     return [(name, _fit_options(*nets[name], state)) for name in ranked if shares[name] > MIN_SHARED_NAMES]
+
+
+def _measure_share(net: nn.Module, state: State) -> float:
+    """Return the share of names that a net and a file have in common."""
+    net_names, file_names = set(net.state_dict()), set(translate_names(net, state))
+    return len(net_names & file_names) / len(net_names | file_names)
 
 
 def _fit_options(cfg: DictConfig, net: nn.Module, state: State) -> DictConfig:
@@ -139,20 +151,21 @@ def _build_on_meta(node: dict[str, Any]) -> nn.Module | None:
         return None
 
 
-def _build_all_nets() -> dict[str, tuple[DictConfig, nn.Module]]:
-    """Return every net's unresolved config, and the net at ×4 in RGB on the meta device."""
+def _iterate_nets() -> Iterator[tuple[str, DictConfig, nn.Module]]:
+    """Yield the name of every net with weights, its unresolved config, and the net at ×4 in RGB on the meta device."""
     with _initialize_hydra():
         loader = GlobalHydra.instance().config_loader()
-        names = loader.get_group_options("model/net", ObjectType.CONFIG)
-        return _build_nets(str(loader.get_search_path()), tuple(names))
+        for name in loader.get_group_options("model/net", ObjectType.CONFIG):
+            cfg, net = _build_net(str(loader.get_search_path()), name)
+            if net is not None and net.state_dict():
+                yield name, cfg, net
 
 
-@lru_cache
-def _build_nets(search_path: str, names: tuple[str, ...]) -> dict[str, tuple[DictConfig, nn.Module]]:
-    """Build the nets; `search_path` is Hydra's, which the cached result depends on."""
-    configs = {name: _compose(name) for name in names}
-    nets = {name: _build_on_meta(_resolve(cfg, 4, 3)) for name, cfg in configs.items()}
-    return {name: (configs[name], net) for name, net in nets.items() if net is not None and net.state_dict()}
+@cache
+def _build_net(search_path: str, name: str) -> tuple[DictConfig, nn.Module | None]:
+    """Build a net; `search_path` is Hydra's, which the cached result depends on."""
+    cfg = _compose(name)
+    return cfg, _build_on_meta(_resolve(cfg, 4, 3))
 
 
 def _compose(name: str) -> DictConfig:

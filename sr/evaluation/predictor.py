@@ -16,6 +16,7 @@ from sr.image.levels import count_bits, to_unit
 from sr.image.listing import list_images
 from sr.image.read import read_levels
 from sr.inference.complexity import Meter, count_parameters
+from sr.inference.layout import prepare_net
 from sr.inference.memory import advise_tile, report_out_of_memory
 from sr.inference.multiply_adds import count_multiply_adds
 from sr.inference.tile import choose_tile
@@ -69,7 +70,7 @@ class NetPredictor:
     def __init__(
         self, net: nn.Module, scale: int, color: str, device: torch.device, ensemble: bool, tile: int | None
     ) -> None:
-        self.net, self.color, self.ensemble, self.tile = net.to(device).eval(), color, ensemble, tile
+        self.net, self.color, self.ensemble, self.tile = prepare_net(net, device), color, ensemble, tile
         self.meter, self.tiles = Meter(device), Counter()
         self.name = getattr(
             net, "architecture", type(net).__name__

@@ -47,8 +47,9 @@ class SetEvaluator:
             bicubic = upscale_bicubic(pair.lr, self.protocol.scale)
             with report_out_of_memory(f"{label}: an image of {sr.shape[-1]}×{sr.shape[-2]}", FEWER_METRICS):
                 clip = self._find_clip()
-                self._score.update(sr, pair.hr, pair.lr, clip)
-                self._bicubic.update(bicubic, pair.hr, pair.lr, clip)
+                images = self.protocol.prepare(sr, pair.hr, pair.lr)
+                self._score.add(images, clip)
+                self._bicubic.add(self.protocol.replace_result(images, bicubic), clip)
                 if self._hr:
                     self._hr.update(pair.hr, pair.hr, pair.lr, clip)
             if self.reference.find_row(self.name):
@@ -65,6 +66,7 @@ class SetEvaluator:
             protocol=self.reference.protocols[self.name],
             definitions={name: x.definition for name, x in self.protocol.also.items() if x.definition},
             tile=self._find_tile(),
+            metrics_ms=self._measure_metrics(),
             **self.predictor.measure_cost(),
         )
         result.notes += self._describe_hr()
@@ -75,6 +77,13 @@ class SetEvaluator:
             )
         self.reference.compare(self.name, result, self._variants)
         return result
+
+    def _measure_metrics(self) -> Metrics:
+        """Return the milliseconds that each metric took for an image and its bicubic result; none on a GPU."""
+        if self.device.type != "cpu":
+            return {}
+        seconds = self._score.seconds
+        return {name: 1000 * (seconds[name] + self._bicubic.seconds[name]) / self._count for name in seconds}
 
     def _find_clip(self) -> str | None:
         """Return the clip of the next image, if a metric compares it with the one before it."""

@@ -18,6 +18,7 @@ def format_report(results: Mapping[str, SetResult], protocol: Protocol, cost: st
     parts = [format_table(_list_main_rows(results), TABLE_WIDTH)]
     if protocol.also and results:
         parts.append(format_table(_list_metric_rows(results, protocol), TABLE_WIDTH))
+        parts += _list_metric_times(results)
     if any(result.per_volume for result in results.values()):
         parts.append(format_table(_list_volume_rows(results), TABLE_WIDTH))
     if any(result.published for result in results.values()):
@@ -32,6 +33,16 @@ def format_report(results: Mapping[str, SetResult], protocol: Protocol, cost: st
     parts += [cost] if cost else []
     notes = list_notes(results)
     return "\n\n".join([*parts, *(["\n".join(notes)] if notes else [])])
+
+
+def _list_metric_times(results: Mapping[str, SetResult]) -> list[str]:
+    """Return a line with what each metric costs, the mean over all images; empty if it was not measured."""
+    timed = [result for result in results.values() if result.metrics_ms]
+    count = sum(result.count for result in timed)
+    names = list(dict.fromkeys(name for result in timed for name in result.metrics_ms))
+    means = {name: sum(r.metrics_ms.get(name, 0) * r.count for r in timed) / count for name in names}
+    costs = ", ".join(f"{name} {milliseconds:.0f}" for name, milliseconds in means.items())
+    return [f"ms/image of the metrics, for the result and bicubic interpolation: {costs}"] if means else []
 
 
 def format_cost(parameters: int | None, multiply_adds: int | None, ntire_score: NTIREScore | None = None) -> str:

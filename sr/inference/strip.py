@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from sr.image.color import rgb_to_ycbcr, ycbcr_to_rgb
 from sr.image.resize import imresize_rows
 from sr.inference.ensemble import apply_self_ensemble
+from sr.inference.layout import convert_input
 from sr.inference.memory import is_out_of_memory, release_memory
 from sr.inference.tile import ALIGNMENT, Part, Tiling
 from sr.runtime import malloc
@@ -141,7 +142,7 @@ class StripUpscaler:
         return sr[..., top : top + s * len(rows), left : left + s * len(columns)]
 
     def _apply_net(self, tile: Tensor) -> Tensor:
-        return self.net(self._to_float(tile))
+        return self.net(convert_input(self._to_float(tile)))
 
     def _to_float(self, lr: Tensor) -> Tensor:
         lr = lr.float() / 255 if lr.dtype == torch.uint8 else lr

@@ -133,9 +133,17 @@ def list_config_dirs() -> list[str]:
 
 @lru_cache
 def list_packages() -> str:
-    """Return `name==version` of all installed packages, one a line. It takes 0.2 s, once in a process."""
-    packages = [(d.metadata["Name"], d.version) for d in metadata.distributions()]
-    return "\n".join(dict.fromkeys(sorted(f"{name}=={version}" for name, version in packages if name))) + "\n"
+    """Return `name==version` of all installed packages, one a line.
+
+    `Distribution.name` would parse the whole of each description, which takes 0.2 s.
+    """
+    packages = []
+    for distribution in metadata.distributions():
+        text = distribution.read_text("METADATA") or distribution.read_text("PKG-INFO") or ""
+        head = dict(line.partition(": ")[::2] for line in text.partition("\n\n")[0].splitlines())
+        if "Name" in head:
+            packages.append(f"{head['Name']}=={head['Version']}")
+    return "\n".join(dict.fromkeys(sorted(packages))) + "\n"
 
 
 def _get_option(config: dict[str, Any], option: str) -> Any:

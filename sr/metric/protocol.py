@@ -1,6 +1,6 @@
 """`metric=…`: the evaluation protocol, which is stored with every number that was measured under it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from copy import copy
 from typing import Any, Literal
 
@@ -140,14 +140,17 @@ class Protocol:
 
     def __call__(self, sr: Tensor, hr: Tensor, lr: Tensor | None = None) -> dict[str, Tensor]:
         """Return PSNR in dB, SSIM and the metrics of `also`: float `[B, C, H, W]` in 0…1 -> `{"psnr": [B], …}`."""
-        return self.measure(self.prepare(sr, hr, lr))
+        return dict(self.iterate_values(self.prepare(sr, hr, lr)))
 
-    def measure(self, images: MetricInput, previous: MetricInput | None = None) -> dict[str, Tensor]:
-        """Return the values of prepared images; `previous` are the frames before them, if they are frames of a clip."""
-        fidelity = {
-            name: measure(images.x, images.y, images.valid) for name, measure in (("psnr", psnr), ("ssim", ssim))
-        }
-        return fidelity | {name: self._measure(metric, images, previous) for name, metric in self.also.items()}
+    def iterate_values(self, images: MetricInput, previous: MetricInput | None = None) -> Iterator[tuple[str, Tensor]]:
+        """Yield the name of each metric and its values of prepared images, `[B]`.
+
+        `previous` are the frames before them, if they are frames of a clip.
+        """
+        yield "psnr", psnr(images.x, images.y, images.valid)
+        yield "ssim", ssim(images.x, images.y, images.valid)
+        for name, metric in self.also.items():
+            yield name, self._measure(metric, images, previous)
 
     def _measure(self, metric: Metric, images: MetricInput, previous: MetricInput | None) -> Tensor:
         """Return a further metric `[B]`: nan for images that have pixels without data, unless it leaves those out."""
@@ -165,6 +168,11 @@ class Protocol:
         valid = self._find_valid(hr)
         (x, sr), (y, hr) = self._prepare_image(sr), self._prepare_image(hr if valid is None else hr.nan_to_num())
         return MetricInput(x, y, sr, hr, lr, valid)
+
+    def replace_result(self, images: MetricInput, sr: Tensor) -> MetricInput:
+        """Return what `prepare` does for another result of the same HR, which is not prepared again."""
+        x, sr = self._prepare_image(sr)
+        return images._replace(x=x, sr=sr)
 
     def select_measured(self, image: Tensor) -> Tensor:
         """Return the channels that PSNR is measured on, not rounded: float `[B, C, H, W]` in 0…1 -> levels 0…255."""
@@ -185,10 +193,9 @@ class Protocol:
         """Return the levels that PSNR and SSIM are measured on, 0…255, border cut, and the whole image in 0…1, rounded."""
         image = image.clamp(0, 1).to(torch.float32 if self.depth == 8 else torch.float64)
         levels = (image * self.peak + 0.5).floor().double() / (self.peak // 255)  # of 16 bits in steps of 1/257
-        luma_or_levels, b = levels, self.scale
-        if self._has_luma(levels):
-            luma_or_levels = rgb_to_luma(levels / 255) * 255
-        return luma_or_levels[..., b:-b, b:-b], levels / 255
+        rounded, b = levels / 255, self.scale
+        measured = rgb_to_luma(rounded) * 255 if self._has_luma(levels) else levels
+        return measured[..., b:-b, b:-b], rounded
 
 
 def require_same_protocol(own: dict[str, Any], other: dict[str, Any], source: str) -> None:

@@ -1,5 +1,6 @@
 """Per-image values of one image set: correct under DDP and with batches of unequal size."""
 
+import time
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ class Score:
     def __init__(self, protocol: Protocol) -> None:
         self.protocol = protocol
         self._values: dict[str, list[Tensor]] = {name: [] for name in protocol.metric_names}
+        self.seconds = dict.fromkeys(protocol.metric_names, 0.0)  # that each metric took; of a GPU: to be started
         self._previous: MetricInput | None = None  # the last batch, if a metric needs it
         self._clip: str | None = None  # whose frame that was
 
@@ -27,10 +29,17 @@ class Score:
         `clip` names the clip of which a batch of one image is the next frame; None: it is no frame of a clip. The first
         frame that a process evaluates has no frame before it, under DDP too.
         """
-        images = self.protocol.prepare(sr, hr, lr)
+        self.add(self.protocol.prepare(sr, hr, lr), clip)
+
+    def add(self, images: MetricInput, clip: str | None = None) -> None:
+        """Evaluate a batch that the protocol has prepared."""
         is_next = clip is not None and clip == self._clip and images.hr.shape == self._previous.hr.shape
-        for name, values in self.protocol.measure(images, self._previous if is_next else None).items():
+        start = time.perf_counter()
+        for name, values in self.protocol.iterate_values(images, self._previous if is_next else None):
             self._values[name].append(values)
+            now = time.perf_counter()
+            self.seconds[name] += now - start
+            start = now
         if self.protocol.needs_previous:
             self._previous, self._clip = images, clip
 

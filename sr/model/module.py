@@ -135,6 +135,8 @@ class SRModule(EvaluationModule):
     def setup(self, stage: str) -> None:
         if stage == "fit":
             prepare_net(self.net, self.trainer.channels_last, self.trainer.compile)
+            if self.ema is not None and self.trainer.channels_last:
+                self.ema.net.to(memory_format=torch.channels_last)
 
     def set_total_steps(self, accumulate: int = 1) -> int:
         """Set `total_steps` to the steps of this training, from `trainer.max_steps` or `trainer.max_epochs`.

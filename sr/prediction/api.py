@@ -12,6 +12,7 @@ from sr.image.color import rgb_to_gray
 from sr.image.convert import ImageT, Pixels, from_pixels, to_pixels
 from sr.image.resize import imresize
 from sr.image.write import to_uint8
+from sr.inference.layout import prepare_net
 from sr.inference.memory import advise_tile, report_out_of_memory
 from sr.inference.tile import Part, join_parts
 from sr.inference.upscale import iterate_parts
@@ -43,9 +44,9 @@ def load(
     """
     if isinstance(checkpoint, str):
         checkpoint = find_file("checkpoint", checkpoint)
-    model = load_checkpoint(checkpoint, select_device(device), trust, scale)
-    if model.device.type == "cpu":
-        model.net.to(memory_format=torch.channels_last)  # up to a quarter faster, with all nets (docs/speed.md)
+    device = select_device(device)
+    model = load_checkpoint(checkpoint, device, trust, scale)
+    prepare_net(model.net, device)
     return model
 
 

@@ -113,6 +113,7 @@ class SetResult:
     )
     ms_per_image: float | None = None
     peak_memory_mb: float | None = None
+    metrics_ms: Metrics = field(default_factory=dict)  # milliseconds of each metric for an image and its bicubic result
     published: dict[str, Any] | None = None  # the published row, with delta_psnr, delta_ssim and likely_cause
     against: Metrics | None = None  # psnr and ssim of the other evaluation
     uncertainty: UncertaintyResult | None = None

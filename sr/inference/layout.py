@@ -1,0 +1,21 @@
+"""The memory layout in which a net is fastest: one for prediction, evaluation and validation."""
+
+import torch
+from torch import Tensor, nn
+
+
+def prepare_net(net: nn.Module, device: torch.device) -> nn.Module:
+    """Move a net to `device` for inference, in place; on the CPU in `channels_last`, in which convolutions are faster.
+
+    All nets are as fast or up to a quarter faster (docs/speed.md); float32 rounds differently.
+    """
+    return net.to(device, memory_format=_choose_layout(device)).eval()
+
+
+def convert_input(lr: Tensor) -> Tensor:
+    """Return the input `[B, C, h, w]` in the layout of `prepare_net`: a net whose weights are in another one follows it."""
+    return lr.contiguous(memory_format=_choose_layout(lr.device))
+
+
+def _choose_layout(device: torch.device) -> torch.memory_format:
+    return torch.channels_last if device.type == "cpu" else torch.contiguous_format
