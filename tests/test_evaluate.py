@@ -39,7 +39,8 @@ def trained_run(sr: Callable, world: Path, tmp_path: Path) -> Path:
 
 
 def test_bicubic_is_its_own_baseline(sr: Callable, world: Path, tmp_path: Path) -> None:
-    answer = sr("evaluate", "model/net=bicubic", "scale=2", "data.test=[Set5]", f"paths.data={world}", "track=none")
+    words = ("model/net=bicubic", "scale=2", "data.test=[Set5]", f"paths.data={world}", "track=none")
+    answer = sr("evaluate", *words, "metric/also=[ms_ssim]")
     assert answer.code == 0, answer.err
     result = read_results(tmp_path)["Set5"]
     assert result.count == 4
@@ -49,6 +50,9 @@ def test_bicubic_is_its_own_baseline(sr: Callable, world: Path, tmp_path: Path) 
     assert set(result.per_image) == {"s0", "s1", "s2", "s3"}
     assert math.isnan(result.per_image["s0"]["ms_ssim"])  # 48×56 is too small for it
     assert "Set5" in answer.out
+    assert "ms/image of the metrics, for the result and bicubic interpolation: psnr" in answer.out
+    assert set(result.metrics_ms) == {"psnr", "ssim", "ms_ssim"}
+    assert min(result.metrics_ms.values()) > 0
     assert "parameters" not in answer.out  # it has none
 
 

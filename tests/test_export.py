@@ -12,9 +12,9 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from sr.checkpoint.graph import ImageGraph
 from sr.checkpoint.load import LoadedNet, load_checkpoint
 from sr.exporter.exporter import Exporter
-from sr.exporter.graph import ImageGraph
 from sr.exporter.price import Price
 from sr.exporter.verification import ExportError, measure_agreement, require_agreement, require_price
 from sr.image.resize import imresize

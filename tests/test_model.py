@@ -248,7 +248,7 @@ def test_out_of_memory_in_a_metric_names_the_option_to_change(
     def full(*_: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr("sr.metric.score.Score.update", full)
+    monkeypatch.setattr("sr.metric.score.Score.add", full)
     answer = sr("evaluate", "model/net=bicubic", "scale=2", "data.test=[Set5]", f"paths.data={world}", "track=none")
     assert answer.code == 2
     assert "Set5/s0: an image of 56×48 does not fit in memory; evaluate fewer metrics: metric/also=[]" in answer.err

@@ -99,6 +99,12 @@ class EvaluateOptions(TypedDict):
     paths: Paths
 
 
+class CachePath(TypedDict):
+    """The folder of the cache."""
+
+    cache: PathStr
+
+
 class PredictOptions(TypedDict):
     """The options of `sr.predict`."""
 
@@ -128,12 +134,15 @@ class PredictOptions(TypedDict):
     niqe: bool
     uncertainty: bool | PathStr | Sequence[PathStr]
     device: NonEmptyStr
+    backend: Literal["torch", "onnxruntime", "openvino"] | None
+    precision: Literal["fp32", "bf16"]
     engine: Literal["auto", "none", "process", "ray"]
     workers: PositiveInt | None
     address: NonEmptyStr | None
     gpus: NonNegativeFloat | None
     trust: Sequence[NonEmptyStr]
     progress: bool
+    paths: CachePath
 
 
 class ExportOptions(TypedDict):

@@ -7,10 +7,10 @@ from typing import Any
 
 import yaml
 
+from sr.checkpoint.agreement import Agreement
 from sr.checkpoint.load import LoadedNet
 from sr.exporter.exporter import Exporter
 from sr.exporter.price import Price
-from sr.exporter.verification import Agreement
 from sr.pretrained.networks import Network
 
 MARK = "sr.export ("  # in every card

@@ -6,10 +6,9 @@ from typing import ClassVar
 
 from torch import nn
 
+from sr.checkpoint.agreement import BATCHES, SIDES, TOLERANCE
 from sr.checkpoint.load import LoadedNet
 from sr.exporter.price import Price
-
-SIDES = ((37, 53), (64, 64), (8, 9), (90, 17), (131, 45))  # heights and widths of LR with which a file is checked
 
 
 class Exporter(ABC):
@@ -21,10 +20,10 @@ class Exporter(ABC):
     suffix: ClassVar[str]
     """Of its files, such as `.onnx`."""
 
-    tolerance: float = 1e-4
+    tolerance: float = TOLERANCE
     """The largest difference from PyTorch that is an error of rounding, in 0…1."""
 
-    batches: tuple[int, ...] = (1, 2, 3)
+    batches: tuple[int, ...] = BATCHES
     """Numbers of images with which a file is checked."""
 
     def list_sides(self, net: nn.Module) -> tuple[tuple[int, int], ...]:

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from torch import nn
 
+from sr.checkpoint.graph import ImageGraph
 from sr.checkpoint.load import LoadedNet, load_checkpoint
 from sr.exporter.exporter import Exporter
-from sr.exporter.graph import ImageGraph
 from sr.pretrained.weight_file import write_weights
 
 

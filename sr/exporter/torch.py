@@ -6,10 +6,10 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from sr.checkpoint.graph import explain_failure, make_graph, trace_graph
 from sr.checkpoint.load import LoadedNet
+from sr.checkpoint.onnx_file import silence_exporter
 from sr.exporter.exporter import Exporter
-from sr.exporter.graph import explain_failure, make_graph, trace_graph
-from sr.exporter.onnx import silence_exporter
 
 
 class TorchExporter(Exporter):

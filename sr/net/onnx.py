@@ -1,6 +1,6 @@
 """A network in ONNX, executed by onnxruntime (https://onnxruntime.ai): one of sr.export, or of another program.
 
-It takes and returns images: of a net for luma the graph itself converts colors (`sr.exporter.graph`).
+It takes and returns images: of a net for luma the graph itself converts colors (`sr.checkpoint.graph`).
 """
 
 import json

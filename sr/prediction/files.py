@@ -7,11 +7,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from sr.checkpoint.backend import GRAPH_BACKENDS, change_backend, check_backend
 from sr.checkpoint.members import list_members, load_members
 from sr.config.value import format_value
 from sr.image.file_format import ReadOptions
 from sr.image.formats import read_suffix
 from sr.image.read import probe
+from sr.inference.footprint import assume_net_bytes
 from sr.prediction.batch import Batch
 from sr.prediction.engine.engine import check_engine
 from sr.prediction.engine.staging import remove_old_staging
@@ -34,6 +36,7 @@ from sr.prediction.memory_size import read_memory_size
 from sr.prediction.network import find_trained_options, load_network
 from sr.prediction.read_options import get_read_options
 from sr.prediction.result_size import ResultSize, parse_size
+from sr.prediction.self_check import check_backend_on
 from sr.prediction.sources import InputImage, LeftOut, Sources, describe_left_out, find_sources, format_name
 from sr.prediction.standard_streams import STDOUT, StandardStreams
 from sr.pretrained.networks import resolve_checkpoint
@@ -54,6 +57,9 @@ def upscale_files(config: Mapping[str, Any]) -> None:
     """
     config = {**config, **{option: find_file(option, config[option]) for option in ("checkpoint", "interpolate")}}
     check_engine(config)
+    check_backend(config["backend"], config["precision"], config["device"], config["engine"])
+    if config["backend"] in GRAPH_BACKENDS:
+        config = {**config, "device": "cpu"}
     if config["engine"] == "ray":
         from sr.prediction.engine.ray import upscale_by_ray  # imports pyarrow
 
@@ -79,7 +85,11 @@ def _upscale(config: Mapping[str, Any], sources: Sources, output: Output, result
     probed, failures = _probe(images, get_read_options(config))
     if len(images) == 1 and failures:
         raise failures[0].error
-    model, name = load_network(config, result_size, probed)
+    reference, name = load_network(config, result_size, probed)
+    cache = Path(config["paths"]["cache"]).expanduser()
+    model = change_backend(reference, config["backend"], config["precision"], cache)
+    if model is not reference:
+        assume_net_bytes(model.net, reference.net)
     trained = find_trained_options(config, model)
     if trained:
         config = {**config, **trained}
@@ -106,7 +116,15 @@ def _upscale(config: Mapping[str, Any], sources: Sources, output: Output, result
     if manifest:
         manifest.remove_temporary_files()
         remove_old_staging(manifest.folder)
+    if model is not reference and batch.jobs:
+        print_note(check_backend_on(batch.jobs[0], model, reference, _name_backend(config), get_read_options(config)))
     batch.execute(f"{result_size.describe(model.scale)}{name}", left_out, failures)
+
+
+def _name_backend(config: Mapping[str, Any]) -> str:
+    """Return the options that choose how the network is computed, as they are typed."""
+    typed = [f"backend={config['backend']}"] if config["backend"] else []
+    return " ".join([*typed, *(["precision=bf16"] if config["precision"] == "bf16" else [])])
 
 
 def _check_uncertainty(config: Mapping[str, Any]) -> None:

@@ -191,6 +191,8 @@ def digest_net(model: LoadedNet, options: Iterable[Any]) -> str:
     for name, tensor in model.net.state_dict().items():
         digest.update(name.encode())
         digest.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    if isinstance(file := getattr(model.net, "file", None), Path):  # a graph of ONNX, whose weights are in the file
+        digest.update(hash_file(file).encode())
     return digest.hexdigest()
 
 

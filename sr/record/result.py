@@ -160,7 +160,7 @@ def set_results_to_json(sets: Mapping[str, SetResult]) -> str:
         "definitions": {},
         "is_unfinished": False,
     }
-    defaults |= {"tile": None, "ms_per_image": None, "peak_memory_mb": None}
+    defaults |= {"metrics_ms": {}, "tile": None, "ms_per_image": None, "peak_memory_mb": None}
     content = {
         name: {key: value for key, value in asdict(result).items() if key not in defaults or value != defaults[key]}
         for name, result in sets.items()

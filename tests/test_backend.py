@@ -1,0 +1,94 @@
+"""`sr.predict backend=…` and `precision=…`: other ways to compute a network, and what they change."""
+
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import write_image
+from test_predict import save_checkpoint
+
+from sr.image.read import read_rgb
+from sr.net.bf16 import Bf16Net
+from sr.net.imdn import IMDN
+
+
+@pytest.fixture
+def predict(sr: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable:
+    """Upscale an image of 40×48 by a small network; the cache is in the folder of the test."""
+    monkeypatch.setenv("SR_CACHE", str(tmp_path / "cache"))
+    write_image(tmp_path / "photo.png", 40, 48)
+    save_checkpoint(tmp_path / "best.ckpt")
+    return lambda *words: sr("predict", "input=photo.png", "checkpoint=best.ckpt", "device=cpu", *words)
+
+
+def read_psnr(text: str) -> float:
+    """Return the decibels of the self-check."""
+    return float(re.search(r": ([\d.]+) dB against float32 of PyTorch", text)[1])
+
+
+def test_bf16_says_what_it_changes(predict: Callable) -> None:
+    """Results of float32 in the folder are not taken for those of bf16."""
+    assert "dB" not in (exact := predict("output=out/")).err, exact
+    assert exact.code == 0
+    pixels = read_rgb(Path("out/photo_x2.png")).float()
+    again = predict("output=out/", "precision=bf16", "overwrite=true")
+    assert again.code == 0, again.err
+    assert 40 < read_psnr(again.err) < 80
+    assert "of photo.png" in again.err
+    assert (read_rgb(Path("out/photo_x2.png")).float() - pixels).abs().mean() < 1
+    assert "finished before" in predict("output=out/", "precision=bf16").out
+    assert "finished before" not in predict("output=out/", "overwrite=false", "precision=fp32").out
+
+
+def test_bf16_computes_in_bfloat16() -> None:
+    """The weights and the output stay float32."""
+    net = IMDN(scale=2, channels=3).eval()
+    lr = torch.rand(1, 3, 20, 24)
+    with torch.inference_mode():
+        difference = (Bf16Net(net)(lr) - net(lr)).abs().max()
+        assert Bf16Net(net)(lr).dtype == torch.float32
+    assert 1e-5 < difference < 0.1
+    assert all(weight.dtype == torch.float32 for weight in net.parameters())
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["backend=onnxruntime", "precision=bf16"], "precision=bf16: expected backend=torch or backend=openvino"),
+        (["backend=onnxruntime", "device=cuda"], "backend=onnxruntime: expected device=cpu (found cuda)"),
+        (["backend=openvino", "engine=ray"], "backend=openvino: expected engine=auto, none or process (found engine=ray)"),
+        (["backend=openvino"], "backend=openvino: needs openvino (import of openvino halted; None in sys.modules): "
+                               "pip install 'sr[openvino]'"),
+        (["backend=tensorrt"], "backend=tensorrt: expected"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_combined_or_found_is_said_before_the_work(
+    predict: Callable, words: list[str], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    answer = predict("output=out/", *words)
+    assert answer.code == 2
+    assert message in answer.err
+    assert "Traceback" not in answer.err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_other_runtimes_give_the_results_of_pytorch(predict: Callable, backend: str) -> None:
+    """The network is exported once; several processes open the graph themselves."""
+    for package in (backend, "onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(package, reason=f"sr[{'openvino' if backend == 'openvino' else 'onnx'}] is not installed")
+    assert predict("output=torch/").code == 0
+    first = predict("output=first/", f"backend={backend}")
+    assert first.code == 0, first.err
+    assert "exported to ONNX" in first.err
+    assert read_psnr(first.err) > 100
+    again = predict("output=again/", f"backend={backend}", "engine=process", "workers=1")
+    assert again.code == 0, again.err
+    assert "exported to ONNX" not in again.err
+    expected, *found = (read_rgb(Path(name, "photo_x2.png")).int() for name in ("torch", "first", "again"))
+    assert all((pixels - expected).abs().max() <= 1 for pixels in found)
+    assert len(list(Path("cache/onnx").iterdir())) == 1
