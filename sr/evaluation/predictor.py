@@ -16,7 +16,7 @@ from sr.image.levels import count_bits, to_unit
 from sr.image.listing import list_images
 from sr.image.read import read_levels
 from sr.inference.complexity import Meter, count_parameters
-from sr.inference.layout import prepare_net
+from sr.inference.layout import merge_layers, prepare_net
 from sr.inference.memory import advise_tile, report_out_of_memory
 from sr.inference.multiply_adds import count_multiply_adds
 from sr.inference.tile import choose_tile
@@ -71,6 +71,7 @@ class NetPredictor:
         self, net: nn.Module, scale: int, color: str, device: torch.device, ensemble: bool, tile: int | None
     ) -> None:
         self.net, self.color, self.ensemble, self.tile = prepare_net(net, device), color, ensemble, tile
+        self._merged = merge_layers(self.net, device)
         self.meter, self.tiles = Meter(device), Counter()
         self.name = getattr(
             net, "architecture", type(net).__name__
@@ -98,7 +99,7 @@ class NetPredictor:
             self.tiles[tile] += len(names)
         image, advice = f"{set_name}/{names[0]}: an LR of {w}×{h}", advise_tile(self.net, (h, w), self.tile)
         with report_out_of_memory(image, advice), self.meter.measure_call(len(names), pair.lr.numel()):
-            return upscale(self.net, pair.lr, self.color, self.ensemble, self.tile)
+            return upscale(self._merged, pair.lr, self.color, self.ensemble, self.tile)
 
 
 class ImagePredictor:

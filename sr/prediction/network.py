@@ -5,6 +5,7 @@ from typing import Any
 
 from sr.checkpoint.interpolate import format_label, interpolate_weights
 from sr.checkpoint.load import LoadedNet
+from sr.inference.layout import merge_layers
 from sr.prediction.api import load
 from sr.prediction.jobs import ProbedImage
 from sr.prediction.result_size import ResultSize
@@ -26,6 +27,7 @@ def load_network(
     if config["interpolate"] is not None:
         other, alpha = config["interpolate"], config["alpha"]
         model = interpolate_weights(model, other, alpha, device=model.device, trust=config["trust"])
+    model = model._replace(net=merge_layers(model.net, model.device))
     return model, f"{name}{format_label({**config, 'checkpoint': checkpoint})}"
 
 
