@@ -58,7 +58,7 @@ def _list_photographs(folder: str | None) -> list[Path]:
         return list_images(Path(folder).expanduser(), "exporter.calibration")
     import skimage
 
-    from sr.data.sample import NAMES  # imports Lightning
+    from sr.data.sample import NAMES
 
     return [Path(skimage.__file__).parent / "data" / name for name in (*NAMES["test"], *NAMES["train"])]
 
