@@ -20,14 +20,15 @@ import torch
 from torch import Tensor
 
 import sr
+from sr.checkpoint import onnx_file
 from sr.checkpoint.architecture import compose_net_config
+from sr.checkpoint.graph import ImageGraph, trace_graph
 from sr.checkpoint.load import LoadedNet, load_checkpoint
 from sr.config.build import build_part
 from sr.config.schema import find_conf_dir
 from sr.exporter import onnx as onnx_exporter
 from sr.exporter import torch as torch_exporter
 from sr.exporter.exporter import Exporter
-from sr.exporter.graph import ImageGraph, trace_graph
 from sr.exporter.verification import measure_agreement
 from sr.image.read import read_rgb
 from sr.image.write import to_uint8
@@ -87,7 +88,7 @@ def share_program() -> None:
             programs.append(trace_graph(graph))
         return programs[0]
 
-    onnx_exporter.trace_graph = torch_exporter.trace_graph = trace_once
+    onnx_file.trace_graph = torch_exporter.trace_graph = trace_once
 
 
 @torch.no_grad()
