@@ -16,6 +16,7 @@ from sr.benchmark.prediction import write_images, write_net
 from sr.benchmark.process import measure_in_turns, measure_process
 from sr.benchmark.row import Row
 from sr.checkpoint.load import load_checkpoint
+from sr.track.address import default_uri
 
 MAX_ROUNDS = 3
 FEW, SIDE = 16, 256  # images of the run of one step and of the evaluation, and their side
@@ -60,7 +61,7 @@ def _list_run_words(images: Path, folder: Path) -> Words:
     """Return the words of a run of one step with MLflow; of a process that ends, all of its children have ended."""
     return ["sr.run", "data=folder", f"data.path={images}", "model/net=plain", "scale=2", "stages=[fit]", "progress=false",
             "trainer.max_steps=1", "trainer.val_check_interval=1", "trainer.accelerator=cpu", "data.batch=8", "track=mlflow",
-            f"track.uri=sqlite:///{folder}/mlflow.db", f"paths.runs={folder}/runs", f"paths.cache={folder}/cache"]  # fmt: skip
+            f"track.uri={default_uri(folder)}", f"paths.runs={folder}/runs", f"paths.cache={folder}/cache"]  # fmt: skip
 
 
 def _measure(

@@ -10,6 +10,8 @@ from typing import Any
 
 from sr.benchmark.row import Row
 from sr.record.journal_format import JOURNAL_FILE, append_entries, current_time_ms
+from sr.track.address import default_uri
+from sr.track.comparison import log_values
 from sr.track.server import connect, import_mlflow
 from sr.track.upload import Upload
 
@@ -26,7 +28,7 @@ def compare_sending(config: Mapping[str, Any]) -> list[Row]:
     for k in range(1 + rounds):  # the first one warms up
         print(f"sending: round {k} of {rounds}", file=sys.stderr)
         with tempfile.TemporaryDirectory() as runs:
-            uri = f"sqlite:///{runs}/mlflow.db"
+            uri = default_uri(Path(runs))
             folder = Path(runs) / "run"
             folder.mkdir()
             _write_journal(folder)
@@ -56,11 +58,8 @@ def _write_journal(folder: Path) -> None:
 
 
 def _log_steps(client: Any, run_id: str) -> None:
-    from mlflow.entities import Metric
-
-    now = current_time_ms()
     for step in range(1, STEPS + 1):
-        client.log_batch(run_id, metrics=[Metric(*item, now + step, step) for item in _list_values(step).items()])
+        log_values(client, run_id, _list_values(step), step)
 
 
 def _measure_milliseconds(send: Callable[[], Any]) -> float:
