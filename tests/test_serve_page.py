@@ -241,7 +241,7 @@ def test_left_of_the_divider_is_before_and_right_of_it_after(tab: ServicePage, a
     tab.page.get_by_label("Before as").select_option("bicubic")
     bicubic = np.asarray(Image.fromarray(pixels).resize((SCALE * WIDTH, SCALE * HEIGHT), Image.Resampling.BICUBIC))
     places = [(30, 51), (23, 12), (8, 90), (47, 46)]
-    wait_for(lambda: all(np.abs(tab.read_pixel(x, y) - bicubic[y, x].astype(int)).max() <= 1 for x, y in places), 20)
+    wait_for(lambda: all(np.abs(tab.read_pixel(x, y) - bicubic[y, x].astype(int)).max() <= 1 for x, y in places))
 
     box = tab.page.locator("[data-stage]").bounding_box()
     middle = box["y"] + box["height"] / 2
@@ -277,7 +277,7 @@ def test_zoom_goes_around_the_pointer_and_a_drag_moves_the_image(tab: ServicePag
 
     before = find_point()
     tab.page.mouse.wheel(0, -100)
-    wait_for(lambda: tab.read_view()[0] == 12, 20)
+    wait_for(lambda: tab.read_view()[0] == 12)
     assert np.abs(np.subtract(find_point(), before)).max() < 0.1  # of a pixel
     _, left, top = tab.read_view()
     tab.page.mouse.down()
@@ -336,7 +336,7 @@ def test_errors_are_those_of_the_server_in_its_words(browser: Any, address: str,
     for expected in ("The server answered with status 502.", ""):
         tab.page.get_by_role("button", name="Try again").click()
         tab.wait()
-        wait_for(lambda text=expected: text in tab.notice.inner_text(), 20)
+        wait_for(lambda text=expected: text in tab.notice.inner_text())
     assert tab.download()[0] == "offline_x2.png"
     tab.close("Failed to load resource")  # the browser's own line for a status of 400 or more
 
@@ -397,7 +397,7 @@ def test_waiting_is_shown_and_canceled(browser: Any, waiting: WaitingServer) -> 
     assert [row.get_attribute("data-state") for row in rows.all()] == ["upscaling", "waiting", "waiting"]
     tab.page.get_by_role("button", name="Cancel 1.png").click()  # one that waits
     tab.page.keyboard.press("Escape")  # the one that is shown
-    wait_for(lambda: waiting.received == 2, 20)
+    wait_for(lambda: waiting.received == 2)
     assert [row.get_attribute("data-state") for row in rows.all()][:2] == ["canceled", "canceled"]
     waiting.is_allowed.set()
     tab.wait()
@@ -475,7 +475,7 @@ def test_a_phone_shows_everything_without_scrolling_sideways(browser: Any, addre
         places = [{"x": x + dx, "y": y} for dx in points]
         session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": places})
     share = 50 + 85 / phone.canvas.bounding_box()["width"] * 100
-    wait_for(lambda: abs(int(phone.divider.get_attribute("aria-valuenow")) - share) <= 1, 20)
+    wait_for(lambda: abs(int(phone.divider.get_attribute("aria-valuenow")) - share) <= 1)
     phone.close("Failed to load resource")
 
 
