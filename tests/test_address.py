@@ -83,7 +83,7 @@ def test_a_new_database_is_created_in_the_folder_of_runs_and_its_page_is_served(
 
 
 def wait_for_page(address: str) -> bytes:
-    for _ in range(300):
+    for _ in range(1500):
         with contextlib.suppress(OSError), urllib.request.urlopen(address, timeout=5) as response:
             return response.read()
         time.sleep(0.2)

@@ -118,7 +118,8 @@ def test_old_run_continues_in_its_mlflow_run(sr: Any, runs: Path) -> None:
 def test_old_checkpoint_evaluates_to_the_old_numbers(checkpoint: str, sr: Any, runs: Path) -> None:
     (old,) = runs.glob("*evaluate*")
     expected = asdict(read_set_results(old / "evaluate.json")["sample"])
-    answer = sr("evaluate", f"checkpoint={checkpoint.format(runs=runs)}", "data=sample", "track.panels=0")
+    also = "metric/also=[ms_ssim,lr_psnr,color_shift,spectrum]"  # the default then
+    answer = sr("evaluate", f"checkpoint={checkpoint.format(runs=runs)}", "data=sample", "track.panels=0", also)
     assert answer.code == 0, answer.err
     (new,) = (path for path in runs.glob("*evaluate*") if path != old)
     result = asdict(read_set_results(new / "evaluate.json")["sample"])

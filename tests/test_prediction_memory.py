@@ -13,14 +13,15 @@ from PIL import Image
 from test_predict import run_predict, save_checkpoint
 
 COMMAND = """
-import resource, sys
+import sys
+from pathlib import Path
 from sr.predict import main
 sys.argv[0] = "sr-predict"
 try:
     main()
 finally:
-    print("peak", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)
-"""  # KiB
+    print("peak", Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0], file=sys.stderr)
+"""  # KiB; ru_maxrss would be that of the process that started this one, if it is larger
 
 
 def measure_peak(checkpoint: Path, *words: str) -> float:

@@ -32,6 +32,12 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("runs")
 
 
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine, MLflow is imported for longer than a run waits for it: `run_id` would be missing."""
+    monkeypatch.setattr("sr.track.mlflow.START_TIMEOUT", 300.0)
+
+
 def start(sr: Any, world: Path, runs: Path, *words: str) -> tuple[Any, dict[str, Any], Any]:
     """Train, and return the answer, summary.json and MLflow's run, None with track=none."""
     known = set(runs.glob("*/summary.json"))
