@@ -6,12 +6,14 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from conftest import wait_for
+from filelock import FileLock
 from mlflow import MlflowClient
 
 from sr.record.journal_format import JOURNAL_FILE
@@ -36,6 +38,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a busy machine, MLflow is imported for longer than a run waits for it: `run_id` would be missing."""
     monkeypatch.setattr("sr.track.mlflow.START_TIMEOUT", 300.0)
+    monkeypatch.setattr("sr.track.mlflow.FINISH_TIMEOUT", 300.0)
 
 
 def start(sr: Any, world: Path, runs: Path, *words: str) -> tuple[Any, dict[str, Any], Any]:
@@ -99,6 +102,29 @@ def test_cnn_run_is_complete_in_mlflow(sr: Any, world: Path, runs: Path) -> None
     assert "test/folder" in answer.out
     assert run.info.run_id in answer.out
     assert "sr.predict checkpoint=" in answer.out
+
+
+def test_an_mlflow_that_answers_only_at_the_end_is_in_the_summary(
+    sr: Any, world: Path, tmp_path: Path, sender_thread: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sr.track.mlflow.START_TIMEOUT", 0.1)
+    runs = tmp_path / "late"
+    runs.mkdir()
+    lock = FileLock(runs / ".mlflow.lock", thread_local=False)  # for which `connect` waits
+    lock.acquire()
+
+    def release() -> None:
+        wait_for(lambda: list(runs.glob("*/summary.json")))
+        lock.release()
+
+    thread = threading.Thread(target=release)
+    thread.start()
+    answer, summary, run = start(sr, world, runs)
+    thread.join()
+    identity = json.loads(next(runs.glob("*/run.json")).read_text())
+    assert run.info.run_id == summary["run_id"] == identity["run_id"]
+    assert f"run         {run.info.run_id}\n" in answer.out
+    assert f"/#/experiments/{run.info.experiment_id}/" in answer.out.split("next:")[1]
 
 
 def test_loaded_checkpoint_has_the_metrics_of_the_run(sr: Any, world: Path, runs: Path) -> None:

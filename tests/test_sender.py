@@ -11,6 +11,7 @@ from mlflow import MlflowClient
 from PIL import Image
 
 from sr.record.journal_format import list_points
+from sr.record.result import SUMMARY_FILE, TrainingResult, read_run_result
 from sr.track.journal import Journal
 from sr.track.sender import Sender
 from sr.track.sender_process import prepare_sender, start_sender
@@ -64,6 +65,7 @@ def test_a_server_that_dies_loses_neither_the_run_nor_a_point(journal: Journal, 
         {"known": [sender.upload.run_id, sender.upload.experiment_id]},
         {"failed": "the server has died"},
     ]
+    journal.log_text(SUMMARY_FILE, TrainingResult(status="FINISHED").to_json())
     journal.close("FINISHED")
     assert upload(journal).unsent_count == 6
     run_id = sender.upload.run_id
@@ -73,6 +75,7 @@ def test_a_server_that_dies_loses_neither_the_run_nor_a_point(journal: Journal, 
         assert client.get_run(run_id).info.status == "FINISHED"
         assert [p.step for p in client.get_metric_history(run_id, "train/loss")] == [0, 1, 2, 3, 4]
         assert len(client.list_artifacts(run_id, "images")) == 2
+        assert read_run_result(tmp_path).run_id == run_id
     assert "nothing to send" in capfd.readouterr().out
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sr.record.json_text import to_json
+from sr.record.run_file import write_atomic
 from sr.runtime.error import UserError
 from sr.runtime.special_file import describe_special_file
 
@@ -134,6 +135,13 @@ class ImageResults:
 def read_run_result(folder: Path, skip_damaged: bool = False) -> TrainingResult | EvaluationResult | None:
     """Return the summary in a run's folder."""
     return _read(folder / SUMMARY_FILE, _parse_run, skip_damaged)
+
+
+def store_run_id(folder: Path, run_id: str) -> None:
+    """Write the tracker's ID of the run into its summary, if there is one, which may be older than the ID."""
+    content = _read(folder / SUMMARY_FILE, dict, skip_damaged=True)
+    if content is not None and content.get("run_id") != run_id:
+        write_atomic(folder / SUMMARY_FILE, to_json(content | {"run_id": run_id}))
 
 
 def read_set_results(file: Path, skip_damaged: bool = False) -> dict[str, SetResult] | None:

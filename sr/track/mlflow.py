@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from sr.config.command_line import format_command
+from sr.record.result import store_run_id
 from sr.runtime.option_types import NonEmptyStr, NonNegativeInt, PathStr, PositiveFloat
 from sr.runtime.redact import mask_passwords
 from sr.track.address import (
@@ -93,9 +94,19 @@ class MLflow(Journal):
             self._sender.communicate()  # closes its pipes
             self._sender = None
         upload = Upload(self._folder, self.uri, self.runs)
+        if upload.run_id:
+            self._store_run_id(upload.run_id)
         if not upload.is_complete:
             unsent = f"{upload.unsent_count} points and images wait for MLflow"
             print(f"{unsent}: {format_command('sr.sync', {}, [str(self._folder)])}", file=sys.stderr)
+
+    def _store_run_id(self, run_id: str) -> None:
+        """Write the ID into run.json and summary.json: MLflow may have answered only after the summary was written."""
+        self.run_id = run_id
+        if self.identity.run_id != run_id:
+            self._update_identity(run_id=run_id)
+        with contextlib.suppress(OSError):  # a full disk, which was reported; run.json has the ID
+            store_run_id(self._folder, run_id)
 
     def find_checkpoint(self, address: str) -> Path:
         """Return the checkpoint of an address at the MLflow of this run."""

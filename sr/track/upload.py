@@ -16,6 +16,7 @@ from sr.record.identity import FINISHED, RUNNING, lock_run, read_identity, write
 from sr.record.journal_format import CONTROL, JOURNAL_FILE, OPENING, Entry, Placed, is_later, read_entries
 from sr.record.json_text import to_json
 from sr.record.past import find_origin, read_past
+from sr.record.result import store_run_id
 from sr.record.run_file import read_text, write_atomic
 from sr.runtime.error import UserError
 from sr.track.address import find_database, remove_credentials, resolve_address
@@ -300,9 +301,11 @@ def send_run(folder: Path, uri: str, any_server: bool = False) -> Upload | None:
         if is_own_server or any_server:
             upload.connect()
             upload.send_all()
-        if is_own_server and identity is not None and identity.run_id != upload.run_id:
-            identity.run_id = upload.run_id
-            write_identity(folder, identity)
+        if is_own_server:
+            if identity is not None and identity.run_id != upload.run_id:
+                identity.run_id = upload.run_id
+                write_identity(folder, identity)
+            store_run_id(folder, upload.run_id)
         return upload
     finally:
         lock.release()
