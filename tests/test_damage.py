@@ -141,6 +141,63 @@ def test_what_ffmpeg_warns_of_is_a_note(tmp_path: Path) -> None:
     assert "FFmpeg reports: File ended prematurely" in read(path)[1]
 
 
+def test_frames_of_vp8_that_are_damaged_are_an_error(tmp_path: Path) -> None:
+    pytest.importorskip("av", reason="needs sr[video]")
+    from clips import write_clip
+
+    path = write_clip(tmp_path / "a.webm", "libvpx", "yuv420p", range(10))
+    assert (len(read(path)[0]), read(path)[1]) == (10, "")
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 60] = bytes(60)
+    path.write_bytes(data)
+    with pytest.raises(UserError, match="this video is damaged"):
+        read(path)
+
+
+CLOSE_WHILE_ANOTHER_IS_SCANNED = """
+import contextlib, sys, threading
+from pathlib import Path
+from sr.image.format.video_library import collect_warnings
+from sr.image.read import open_image_file
+from sr.runtime.error import UserError
+
+files = [open_image_file(Path(sys.argv[1])) for _ in range(20)]
+ended = threading.Event()
+
+def scan():
+    with collect_warnings():
+        ended.wait()
+
+thread = threading.Thread(target=scan)
+thread.start()
+for file in files:
+    with contextlib.suppress(UserError):
+        for number in range(file.header.frames):
+            file.read(number)
+    file.close()
+ended.set()
+thread.join()
+print("closed")
+"""
+
+
+@pytest.mark.slow(8)
+def test_a_damaged_video_can_be_closed_while_another_one_is_scanned(tmp_path: Path) -> None:
+    """Its decoder's threads wait for Python to log the damage, and closing the file for these threads."""
+    av = pytest.importorskip("av", reason="needs sr[video]")
+    from clips import write_clip
+
+    path = write_clip(tmp_path / "a.mp4", "libx264", "yuv420p", range(16), size=(240, 320))
+    data = bytearray(path.read_bytes())
+    with av.open(str(path)) as container:
+        for packet in list(container.demux(video=0))[6:-1]:
+            middle = packet.pos + packet.size // 2
+            data[middle : middle + 20] = bytes(20)
+    path.write_bytes(data)
+    command = [sys.executable, "-c", CLOSE_WHILE_ANOTHER_IS_SCANNED, path]
+    assert subprocess.run(command, capture_output=True, text=True, timeout=200, check=True).stdout == "closed\n"
+
+
 def write_sources(folder: Path) -> list[Path]:
     """Write sound files of the four kinds, as far as their libraries are installed."""
     folder.mkdir()

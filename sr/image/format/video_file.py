@@ -20,7 +20,7 @@ from sr.image.file_format import (
     WriteOptions,
 )
 from sr.image.format.video_layout import read_frame, turn_upright
-from sr.image.format.video_library import import_library, report_video_damage
+from sr.image.format.video_library import finish_decoding, import_library, report_video_damage
 from sr.image.format.video_scan import (
     LOSSLESS,
     VideoScan,
@@ -66,6 +66,7 @@ class VideoFile(ImageFile):
         self.notes = scan.notes
         self.middle = min(scan.frames // 2, PREVIEW_FRAME)
         self._container: Any = None
+        self._stream: Any = None  # of the container, whose decoder is started
         self._frames: Iterator[Any] = iter(())
         self._next, self._number = 0, -1  # the frame that is decoded next, and the one that is held
         self._held: Frame | None = None
@@ -85,16 +86,18 @@ class VideoFile(ImageFile):
         """Close the file, and release what was decoded."""
         self._frames, self._held, self._number = iter(()), None, -1
         if self._container is not None:
+            if self._stream is not None:
+                finish_decoding(self._stream)
             self._container.close()
-            self._container = None
+            self._container = self._stream = None
 
     def _decode(self, number: int) -> Frame:
         if self._container is None or number < self._next:
             self.close()
             self._container = open_container(self.path)
-            stream = find_stream(self._container, self.path)
-            start_decoder(stream)
-            self._frames, self._next = self._container.decode(stream), 0
+            self._stream = find_stream(self._container, self.path)
+            start_decoder(self._stream)
+            self._frames, self._next = self._container.decode(self._stream), 0
         while True:
             decoded = next(self._frames, None)
             if decoded is None or decoded.pts != self.scan.times[self._next] or decoded.is_corrupt:

@@ -1,7 +1,6 @@
 """PyAV, which is imported when it is needed: one error for a damaged video, nothing printed by its libraries."""
 
 import contextlib
-import logging
 import os
 import textwrap
 import threading
@@ -26,24 +25,28 @@ _lock = threading.Lock()  # FFmpeg has one log
 
 @contextlib.contextmanager
 def collect_warnings() -> Iterator[list[str]]:
-    """Give a list, in which are after the block the different warnings that FFmpeg has logged in it, in this thread.
+    """Yield a list, which at the end of the block gets the different warnings that FFmpeg logged in it, in this thread.
 
-    The block must not wait for other threads of FFmpeg, which would wait for Python when they log.
+    What other threads log meanwhile is dropped. FFmpeg's own threads need Python's lock to log, so no thread may wait for
+    them while it holds that lock: see `finish_decoding`.
     """
     import av
 
     messages: list[str] = []
-    logger = logging.getLogger("libav")
-    logger.propagate, logger.handlers = False, [logging.NullHandler()]  # what other threads log is not printed
     with _lock:
         av.logging.set_skip_repeated(False)
         av.logging.set_level(av.logging.WARNING)
         try:
-            with av.logging.Capture() as logs:
+            with av.logging.Capture(local=False), av.logging.Capture() as logs:
                 yield messages
         finally:
             av.logging.set_level(None)
     messages += dict.fromkeys(textwrap.shorten(text, MAX_REASON) for _, _, text in logs)
+
+
+def finish_decoding(stream: Any) -> None:
+    """Wait for the threads of a stream's decoder. PyAV would do so with Python's lock when it releases the decoder."""
+    stream.codec_context.flush_buffers()
 
 
 @contextlib.contextmanager
@@ -51,12 +54,9 @@ def report_video_damage(path: Path) -> Iterator[None]:
     """Raise a `UserError` that names the file for any error of FFmpeg."""
     import av  # `import_library` has reported if it is missing
 
-    try:
-        with report_damage(path):
-            try:
-                yield
-            except av.error.FFmpegError as error:
-                reason = (error.strerror or type(error).__name__).lower()
-                raise UserError(f"{path}: this video is damaged ({reason}); {ADVICE}") from None
-    except UserError:
-        raise
+    with report_damage(path):
+        try:
+            yield
+        except av.error.FFmpegError as error:
+            reason = (error.strerror or type(error).__name__).lower()
+            raise UserError(f"{path}: this video is damaged ({reason}); {ADVICE}") from None

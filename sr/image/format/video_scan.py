@@ -1,5 +1,7 @@
 """Find what a video file holds: all packets are read once, without decoding, and the first frame is decoded."""
 
+import contextlib
+from collections.abc import Iterator
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
@@ -11,7 +13,7 @@ from sr.image.damage import ADVICE, UnsupportedImageError
 from sr.image.format.matroska import find_matroska_damage
 from sr.image.format.video_checksum import has_valid_checksums
 from sr.image.format.video_layout import VideoLayout, parse_layout, read_display_matrix
-from sr.image.format.video_library import collect_warnings, report_video_damage
+from sr.image.format.video_library import collect_warnings, finish_decoding, report_video_damage
 from sr.image.format.video_times import fill_durations, find_gap
 from sr.image.format.video_vp8 import find_vp8_damage
 from sr.image.limits import check_decoded_size
@@ -103,9 +105,22 @@ def is_cover(stream: Any) -> bool:
 
 
 def start_decoder(stream: Any) -> None:
-    """Let the decoder use all threads, and raise errors instead of hiding them, as that of VP8 does in threads of frames."""
+    """Let the decoder use all threads, and raise errors. `finish_decoding` has to be called before the file is closed."""
+    # With a thread for each frame, the decoder of VP8 hides errors.
     stream.thread_type = "SLICE" if stream.codec_context.name == "vp8" else "AUTO"
     stream.codec_context.options = DECODER_OPTIONS
+
+
+@contextlib.contextmanager
+def _open_decoder(path: Path) -> Iterator[tuple[Any, Any]]:
+    """Open a video file to decode it: yield its container and its video stream. Raise `UserError` if it is damaged."""
+    with report_video_damage(path), open_container(path) as container:
+        stream = find_stream(container, path)
+        start_decoder(stream)
+        try:
+            yield container, stream
+        finally:
+            finish_decoding(stream)
 
 
 @lru_cache(maxsize=4)
@@ -118,9 +133,7 @@ def _scan(path: Path, size: int, changed: int) -> VideoScan:
         packets = _read_packets(container, stream, path)
     if codec == "vp8":
         _check_vp8(path)
-    with report_video_damage(path), open_container(path) as container:
-        stream = find_stream(container, path)
-        start_decoder(stream)
+    with _open_decoder(path) as (container, stream):
         context = stream.codec_context
         check_decoded_size(path, context.height, context.width, DECODED_BYTES)
         frame, frame_time = _decode_first(container, stream, path)
@@ -164,9 +177,7 @@ def _scan(path: Path, size: int, changed: int) -> VideoScan:
 
 
 def _check_vp8(path: Path) -> None:
-    with report_video_damage(path), open_container(path) as container:
-        stream = find_stream(container, path)
-        start_decoder(stream)
+    with _open_decoder(path) as (container, stream):
         if reason := find_vp8_damage(container, stream):
             raise UserError(f"{path}: this video is damaged ({reason}); {ADVICE}")
 
