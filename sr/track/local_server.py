@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Self
 
 from sr.runtime.error import UserError
-from sr.track.ui import BACKEND
+from sr.track.ui import BACKEND, NO_JOBS
 
 STARTUP_SECONDS = 120.0
 
@@ -29,7 +29,7 @@ class LocalServer:
     def __init__(
         self, database: str | None = None, options: Sequence[str] = (), variables: Mapping[str, str] | None = None
     ) -> None:
-        self._options, self._variables = options, {**os.environ, **(variables or {})}
+        self._options, self._variables = options, {**NO_JOBS, **os.environ, **(variables or {})}
         self._folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))

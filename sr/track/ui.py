@@ -8,6 +8,8 @@ from pathlib import Path
 from sr.track.address import is_server, remove_credentials, resolve_address
 
 BACKEND = "MLFLOW_BACKEND_STORE_URI"  # read by `mlflow ui`; on its command line, anybody could read a password
+# MLflow's server starts eight more processes for jobs of its evaluation of language models, which runs of sr do not have.
+NO_JOBS = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 
 
 def main() -> None:
@@ -17,7 +19,7 @@ def main() -> None:
         print(f"MLflow shows the runs on its own page: {remove_credentials(uri)}")
         return
     command = [sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1", *sys.argv[1:]]
-    subprocess.run(command, env={**os.environ, BACKEND: uri}, check=False)
+    subprocess.run(command, env={**NO_JOBS, **os.environ, BACKEND: uri}, check=False)
 
 
 if __name__ == "__main__":
