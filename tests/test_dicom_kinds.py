@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 from identity_net import BICUBIC, IDENTITY
-from volumes import make_dataset, make_voxels
+from volumes import make_dataset, make_voxels, write_series
 
 from sr.checkpoint.load import LoadedNet
 from sr.image.file_format import ReadOptions
+from sr.image.format import dicom_range
 from sr.image.format.dicom import FORMAT
 from sr.image.format.dicom_geometry import read_positions
 from sr.image.formats import find_format
@@ -116,6 +117,31 @@ def test_padding_stays_padding_and_does_not_leak_into_what_is_beside_it(tmp_path
     assert after[~mask].min() >= -250
     same = upscale(padded).pixel_array
     assert np.array_equal(same, pydicom.dcmread(padded).pixel_array)
+
+
+def test_the_range_of_a_series_includes_what_is_added_without_decoding_the_rest_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded, decode_frame = [], dicom_range.decode_frame
+
+    def record(path: Path, *words: Any) -> np.ndarray:
+        decoded.append(path.name)
+        return decode_frame(path, *words)
+
+    def add(number: int) -> str:
+        write_series(tmp_path / "in", voxels[number - 1 : number], first=number)
+        with open_image_file(tmp_path / "in" / f"s{number:03d}") as file:
+            return file.notes[0]
+
+    monkeypatch.setattr(dicom_range, "decode_frame", record)
+    voxels = np.zeros((4, 8, 8), np.int16)
+    voxels[:, 0, 0], voxels[:, 0, 1] = (-10, -20, -5, -1), (100, 300, 200, 1)
+    assert "are -10 and 100 (the series)" in add(1)
+    assert "are -20 and 300 (the series)" in add(2)
+    assert "are -20 and 300 (the series)" in add(3)
+    (tmp_path / "in" / "s002").write_bytes(b"damaged")
+    assert "are -10 and 200 (the series)" in add(4)
+    assert decoded == ["s001", "s002", "s003", "s004"]
 
 
 def test_a_stated_range_cuts_values_in_the_unit_after_rescale(tmp_path: Path) -> None:

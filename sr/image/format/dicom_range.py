@@ -4,12 +4,11 @@ By default it is the smallest and the largest value of the series, found in all 
 where 1,000 levels are used. Values are in the unit after rescale slope and intercept (HU of CT), which may differ per file.
 """
 
+import math
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
-
-import numpy as np
 
 from sr.image.format.dicom_header import DicomSource, read_source
 from sr.image.format.dicom_library import import_pydicom, report_dicom_damage
@@ -22,10 +21,12 @@ if TYPE_CHECKING:
 
 PROGRAM = "SR_PREDICT"  # ImplementationVersionName of its results
 WINDOW = "window"  # range=window
-MAX_FOLDERS = 8  # whose files are remembered
+MAX_FOLDERS = 8  # whose ranges are remembered
 MARK = b"DICM"  # at byte 128
 
 State = tuple[int, int]  # size and time of the last change of a file
+Limits = tuple[float, float]  # smallest and largest value
+NO_VALUES: Limits = (math.inf, -math.inf)  # of a file that is damaged, or whose pixels are all padding
 
 
 class ValueRange(NamedTuple):
@@ -71,7 +72,7 @@ def find_range(path: Path, source: DicomSource, wanted: tuple[float, float] | st
     stated = _read_own_range(source.dataset)
     if stated is not None:
         return ValueRange(*stated, "the series")
-    return ValueRange(*_series.measure(path, source), "the series")
+    return ValueRange(*_measure_series(path, source), "the series")
 
 
 def compute_levels(dataset: "Dataset", values: tuple[float, float]) -> tuple[float, float]:
@@ -81,61 +82,73 @@ def compute_levels(dataset: "Dataset", values: tuple[float, float]) -> tuple[flo
     return tuple(float(round(x)) if abs(x - round(x)) < 1e-3 else x for x in levels)
 
 
-class _SeriesRanges:
-    """Finds and remembers the ranges of the series in folders."""
+class _FolderRanges:
+    """Finds and remembers the ranges of the series in a folder. Only files that are new or have changed are decoded again."""
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._folders: dict[Path, dict[str, dict[Path, State]]] = {}  # series -> its files
-        self._ranges: dict[tuple[Path, str], tuple[float, float]] = {}
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._series: dict[str, dict[Path, State]] = {}  # UID -> its files
+        self._ranges: dict[str, Limits] = {}  # by UID
+        self._files: dict[tuple[Path, State], Limits] = {}
 
-    def measure(self, path: Path, source: DicomSource) -> tuple[float, float]:
-        """Return the smallest and the largest value of the series that a file belongs to, in all its files in the folder."""
-        uid, place = str(source.dataset.get("SeriesInstanceUID") or ""), path.absolute()
-        with self._lock:
-            if not uid:
-                return _measure_files([(place, source)])
-            folder = place.parent
-            if self._folders.get(folder, {}).get(uid, {}).get(place) != _get_state(place):
-                self._forget(folder)
-                self._folders[folder] = _list_series(folder)
-                self._folders[folder].setdefault(uid, {})[place] = _get_state(place)
-            if (folder, uid) not in self._ranges:
-                self._ranges[folder, uid] = _measure_files((file, None) for file in self._folders[folder][uid])
-            return self._ranges[folder, uid]
-
-    def _forget(self, folder: Path) -> None:
-        """Forget a folder whose files have changed, and the oldest one if there are many."""
-        forgotten = {folder, *list(self._folders)[: len(self._folders) - MAX_FOLDERS + 1]}
-        self._folders = {key: value for key, value in self._folders.items() if key not in forgotten}
-        self._ranges = {key: value for key, value in self._ranges.items() if key[0] not in forgotten}
+    def measure(self, uid: str, path: Path) -> Limits:
+        """Return the smallest and the largest value of a series, to which at least the file `path` belongs."""
+        if self._series.get(uid, {}).get(path) != _get_state(path):
+            self._series, self._ranges = _list_series(self.folder), {}
+            self._series.setdefault(uid, {})[path] = _get_state(path)
+            present = {file for files in self._series.values() for file in files.items()}
+            self._files = {file: limits for file, limits in self._files.items() if file in present}
+        if uid not in self._ranges:
+            files = self._series[uid].items()
+            self._files |= {file: _measure_file(file[0]) for file in files if file not in self._files}
+            self._ranges[uid] = _join_limits(self._files[file] for file in files)
+        return self._ranges[uid]
 
 
-_series = _SeriesRanges()
+_folders: dict[Path, _FolderRanges] = {}
+_lock = threading.Lock()  # of `_folders`: threads that read files of one series wait for its range
 
 
-def _measure_files(files: Iterator[tuple[Path, DicomSource | None]] | list) -> tuple[float, float]:
-    """Return the smallest and the largest value of files; those that are damaged do not count, as they have no result."""
-    low, high = np.inf, -np.inf
-    for path, known in files:
-        try:
-            with report_dicom_damage(path):
-                source = known or read_source(path)
-                if not source.layout.is_gray:
-                    continue
-                padding = read_padding(source.dataset)
-                with source.open_pixels(path) as file:
-                    for frame in range(source.layout.frames):
-                        pixels = decode_frame(path, source, file, frame)
-                        if padding:
-                            pixels = pixels[(pixels < padding[0]) | (pixels > padding[1])]
-                        if pixels.size:
-                            values = _rescale(source.dataset, (int(pixels.min()), int(pixels.max())))
-                            low, high = min(low, *values), max(high, *values)
-        except (UserError, OSError):
-            continue
-    low = low if np.isfinite(low) else 0.0
-    return (float(low), float(high)) if high > low else (float(low), float(low) + 1.0)
+def _measure_series(path: Path, source: DicomSource) -> Limits:
+    """Return the smallest and the largest value of the series that a file belongs to, in all its files in the folder."""
+    uid, place = str(source.dataset.get("SeriesInstanceUID") or ""), path.absolute()
+    if not uid:
+        return _join_limits([_measure_file(place)])
+    with _lock:
+        known = _folders.setdefault(place.parent, _FolderRanges(place.parent))
+        while len(_folders) > MAX_FOLDERS:
+            del _folders[next(iter(_folders))]
+        return known.measure(uid, place)
+
+
+def _measure_file(path: Path) -> Limits:
+    """Return the smallest and the largest value of a file, or `NO_VALUES`: one that is damaged does not count."""
+    low, high = NO_VALUES
+    try:
+        with report_dicom_damage(path):
+            source = read_source(path)
+            if not source.layout.is_gray:
+                return NO_VALUES
+            padding = read_padding(source.dataset)
+            with source.open_pixels(path) as file:
+                for frame in range(source.layout.frames):
+                    pixels = decode_frame(path, source, file, frame)
+                    if padding:
+                        pixels = pixels[(pixels < padding[0]) | (pixels > padding[1])]
+                    if pixels.size:
+                        values = _rescale(source.dataset, (int(pixels.min()), int(pixels.max())))
+                        low, high = min(low, *values), max(high, *values)
+    except (UserError, OSError):
+        return NO_VALUES
+    return float(low), float(high)
+
+
+def _join_limits(found: Iterable[Limits]) -> Limits:
+    """Return limits that include all that were found, the upper one above the lower one."""
+    lows, highs = zip(NO_VALUES, *found, strict=True)
+    low, high = min(lows), max(highs)
+    low = low if math.isfinite(low) else 0.0
+    return (low, high) if high > low else (low, low + 1.0)
 
 
 def read_padding(dataset: "Dataset") -> tuple[int, int] | None:
