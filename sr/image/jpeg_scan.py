@@ -1,4 +1,4 @@
-"""Check the Huffman codes of a JPEG stream, which decoders make pixels of whatever they meet (ITU-T T.81, annex F).
+"""Read the segments of a JPEG stream, and check its Huffman codes (ITU-T T.81, annexes B and F).
 
 Libjpeg goes on after a code that does not exist and after the end of the data, and its callers do not pass its warnings on.
 Damage that leads to other codes of the same length is not found: JPEG has no checksum.
@@ -6,12 +6,14 @@ Damage that leads to other codes of the same length is not found: JPEG has no ch
 
 import math
 import re
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 
 SEQUENTIAL = (0xC0, 0xC1)  # frames whose scans are checked: baseline and extended, not progressive or lossless
 HUFFMAN, RESTART_INTERVAL, SCAN, END = 0xC4, 0xDD, 0xDA, 0xD9
+FRAMES = {*range(0xC0, 0xD0), 0xF7} - {HUFFMAN, 0xC8, 0xCC}  # 0xF7: of JPEG-LS
 NO_LENGTH = (0x01, *range(0xD0, 0xD9))  # markers without a segment
 _MARKER = re.compile(rb"\xff+[^\x00\xff]")  # within the data of a scan, where 255 is followed by 0
 _RESTART = re.compile(rb"\xff+[\xd0-\xd7]")
@@ -29,17 +31,12 @@ class JpegDamageError(ValueError):
     """The stream is damaged."""
 
 
-def check_jpeg_scans(data: bytes, tables: bytes | None = None) -> None:
-    """Raise `JpegDamageError` if a sequential JPEG stream has a Huffman code that does not exist, or too few or too many of them.
+def iterate_segments(data: bytes) -> Iterator[tuple[int, bytes, bytes]]:
+    """Yield each marker of a JPEG stream with the content of its segment, and of a scan the data that follow it.
 
-    `tables` is an abbreviated stream with its tables, as TIFF has it. Of other streams nothing is checked. About 1 s per MB.
+    It ends with the stream, or where another byte stands in the place of a marker.
     """
-    if tables:
-        data = data[:2] + tables[2:-2] + data[2:]
-    place, interval = 2, 0
-    huffman: dict[int, list[int]] = {}
-    components: dict[int, _Component] = {}
-    size = 0, 0
+    place = 2
     while place + 4 <= len(data) and data[place] == 0xFF:
         marker = data[place + 1]
         if marker == 0xFF or marker in NO_LENGTH:
@@ -47,29 +44,53 @@ def check_jpeg_scans(data: bytes, tables: bytes | None = None) -> None:
             continue
         if marker == END:
             return
-        length = int.from_bytes(data[place + 2 : place + 4], "big")
-        segment = data[place + 4 : place + 2 + length]
-        place += 2 + length
+        stop = start = place + 2 + int.from_bytes(data[place + 2 : place + 4], "big")
+        if marker == SCAN:
+            end = _MARKER.search(data, start)
+            while end and _RESTART.match(data, end.start()):
+                end = _MARKER.search(data, end.end())
+            stop = end.start() if end else len(data)
+        yield marker, data[place + 4 : start], data[start:stop]
+        place = stop
+
+
+def find_frame_size(data: bytes) -> tuple[int, int] | None:
+    """Return height and width of a stream of JPEG or JPEG-LS; None if it does not state them."""
+    for marker, segment, _ in iterate_segments(data):
+        if marker in FRAMES and len(segment) >= 5:
+            return _read_size(segment)
+    return None
+
+
+def _read_size(segment: bytes) -> tuple[int, int]:
+    return int.from_bytes(segment[1:3], "big"), int.from_bytes(segment[3:5], "big")
+
+
+def check_jpeg_scans(data: bytes, tables: bytes | None = None) -> None:
+    """Raise `JpegDamageError` if a sequential JPEG stream has a Huffman code that does not exist, or too few or too many of them.
+
+    `tables` is an abbreviated stream with its tables, as TIFF has it. Of other streams nothing is checked. About 1 s per MB.
+    """
+    if tables:
+        data = data[:2] + tables[2:-2] + data[2:]
+    interval = 0
+    huffman: dict[int, list[int]] = {}
+    components: dict[int, _Component] = {}
+    size = 0, 0
+    for marker, segment, scan in iterate_segments(data):
         if marker == HUFFMAN:
             huffman |= _read_tables(segment)
         elif marker == RESTART_INTERVAL:
             interval = int.from_bytes(segment[:2], "big")
-        elif 0xC0 <= marker <= 0xCF and marker not in (0xC8, 0xCC):  # a frame
+        elif marker in FRAMES:
             if marker not in SEQUENTIAL:
                 return
-            size = int.from_bytes(segment[1:3], "big"), int.from_bytes(segment[3:5], "big")
+            size = _read_size(segment)
             components = {
                 segment[k]: _Component(segment[k + 1] >> 4, segment[k + 1] & 15) for k in range(6, len(segment) - 2, 3)
             }
-        elif marker == SCAN and not components:  # JPEG-LS
-            return
         elif marker == SCAN:
-            end = _MARKER.search(data, place)
-            while end and _RESTART.match(data, end.start()):
-                end = _MARKER.search(data, end.end())
-            stop = end.start() if end else len(data)
-            _check_scan(data[place:stop], segment, size, components, huffman, interval)
-            place = stop
+            _check_scan(scan, segment, size, components, huffman, interval)
 
 
 def _check_scan(

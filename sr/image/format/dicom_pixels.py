@@ -12,7 +12,7 @@ import numpy as np
 from sr.image.damage import UnsupportedImageError
 from sr.image.format.dicom_header import COLOR, PALETTE, DicomSource, PixelLayout
 from sr.image.format.dicom_library import DicomDamageError
-from sr.image.jpeg_scan import JpegDamageError, check_jpeg_scans
+from sr.image.jpeg_scan import JpegDamageError, check_jpeg_scans, find_frame_size
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -20,9 +20,7 @@ if TYPE_CHECKING:
 RLE = "1.2.840.10008.1.2.5"
 JPEG = tuple(f"1.2.840.10008.1.2.4.{number}" for number in (50, 51, 57, 70, 80, 81))  # and JPEG-LS
 J2K = tuple(f"1.2.840.10008.1.2.4.{number}" for number in (90, 91, 201, 202, 203))
-RLE_NOTHING = (
-    128  # a code that stands for nothing; smaller ones for bytes that follow, larger ones for one that is repeated
-)
+RLE_NOTHING = 128  # the code that stands for nothing
 END_OF_IMAGE = b"\xff\xd9"
 CODESTREAMS = (*JPEG, *J2K)
 
@@ -40,7 +38,7 @@ def decode_frame(path: Path, source: DicomSource, file: BinaryIO, frame: int) ->
     wanted = {**dict.fromkeys(J2K, "pylibjpeg"), RLE: "pydicom"}.get(source.syntax, "")
     plugin = wanted if wanted in decoder.available_plugins else ""
     if source.syntax in (*CODESTREAMS, RLE):
-        _check_codestream(source, file, frame)
+        _check_compressed(source, file, frame)
     file.seek(source.offset)
     # Bits beyond those that are stored are handled below: pydicom does not know HighBit.
     with _report_decoder(source):
@@ -73,32 +71,34 @@ def _report_decoder(source: DicomSource) -> Iterator[None]:
         raise DicomDamageError(f"its pixels cannot be decoded as {source.syntax.name}") from None
 
 
-def _check_codestream(source: DicomSource, file: BinaryIO, frame: int) -> None:
-    """Raise `DicomDamageError` if a compressed frame states another size than the header, which a decoder would allocate.
-
-    Also for damage that decoders pass over.
-    """
+def _check_compressed(source: DicomSource, file: BinaryIO, frame: int) -> None:
+    """Raise `DicomDamageError` for damage of a compressed frame that its decoder does not report."""
     from pydicom.encaps import get_frame
 
     file.seek(source.offset)
     data = get_frame(file, frame, number_of_frames=source.layout.frames, **_list_offsets(source))
     if source.syntax == RLE:
-        return _check_rle(data, source.layout)
+        _check_rle(data, source.layout)
+    else:
+        _check_codestream(data, source)
+
+
+def _check_codestream(data: bytes, source: DicomSource) -> None:
+    """Raise `DicomDamageError` if a JPEG stream is damaged, or states another size than the header, which would be allocated."""
     size = find_codestream_size(data)
     if size != (source.layout.rows, source.layout.columns):
         raise DicomDamageError(f"its compressed pixels state another size than its header: {size or 'none'}")
-    if source.syntax in JPEG and not data.rstrip(b"\0").endswith(
-        END_OF_IMAGE
-    ):  # CharLS would search for it for minutes
-        raise DicomDamageError("its compressed pixels end early")
-    try:
-        check_jpeg_scans(data)
-    except JpegDamageError as error:
-        raise DicomDamageError(str(error)) from None
+    if source.syntax in JPEG:
+        if not data.rstrip(b"\0").endswith(END_OF_IMAGE):  # CharLS would search for it for minutes
+            raise DicomDamageError("its compressed pixels end early")
+        try:
+            check_jpeg_scans(data)
+        except JpegDamageError as error:
+            raise DicomDamageError(str(error)) from None
 
 
 def _check_rle(data: bytes, layout: PixelLayout) -> None:
-    """Raise `DicomDamageError` if a segment has not the length of its plane when it is decoded (PS3.5, annex G)."""
+    """Raise `DicomDamageError` if a decoded segment does not have the length of its plane (PS3.5, annex G)."""
     count, *starts = struct.unpack_from("<16I", data.ljust(64, b"\0"))
     expected = layout.samples * layout.allocated // 8
     starts = [*starts[:count], len(data)]
@@ -108,11 +108,13 @@ def _check_rle(data: bytes, layout: PixelLayout) -> None:
         place, left = start, layout.rows * layout.columns
         while left > 0 and place < end:
             code = data[place]
-            place += code + 2 if code < RLE_NOTHING else 1 if code == RLE_NOTHING else 2
-            left -= code + 1 if code < RLE_NOTHING else 0 if code == RLE_NOTHING else 257 - code
-        # Nothing follows but padding.
-        if left or place > end or data[place:end].strip(b"\0\x80"):
-            raise DicomDamageError("its compressed pixels have not the length of the image")
+            place += 1
+            if code < RLE_NOTHING:  # the next bytes, as they are
+                place, left = place + code + 1, left - code - 1
+            elif code > RLE_NOTHING:  # the next byte, repeated
+                place, left = place + 1, left - (257 - code)
+        if left or place > end or data[place:end].strip(b"\0\x80"):  # more than padding follows
+            raise DicomDamageError("its compressed pixels do not have the length of the image")
 
 
 def find_codestream_size(data: bytes) -> tuple[int, int] | None:
@@ -121,16 +123,7 @@ def find_codestream_size(data: bytes) -> tuple[int, int] | None:
     if siz >= 0 and len(data) >= siz + 24:
         width, height, left, top = struct.unpack_from(">4I", data, siz + 8)
         return height - top, width - left
-    place = 2
-    while place + 9 <= len(data) and data[place] == 0xFF:
-        marker, length = struct.unpack_from(">BH", data, place + 1)
-        if marker == 0xFF:  # a fill byte
-            place += 1
-        elif (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)) or marker == 0xF7:
-            return struct.unpack_from(">HH", data, place + 5)
-        else:
-            place += 2 + length
-    return None
+    return find_frame_size(data)
 
 
 def _read_planes(source: DicomSource) -> dict[str, int]:

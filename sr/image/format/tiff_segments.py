@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from sr.image.damage import UnsupportedImageError
-from sr.image.jpeg_scan import check_jpeg_scans
+from sr.image.jpeg_scan import check_jpeg_scans, find_frame_size
 from sr.image.limits import check_decoded_size
 from sr.image.tiff import GDAL_METADATA, GDAL_NODATA, GEO_TAGS
 
@@ -169,13 +169,8 @@ class SegmentReader:
 
 def check_jpeg_size(data: bytes, height: int, width: int) -> None:
     """Raise `ValueError` if a JPEG stream has fewer rows or columns than expected: its decoder would not notice."""
-    position = 2
-    while position + 9 < len(data) and data[position] == 0xFF:
-        marker, size = data[position + 1], int.from_bytes(data[position + 2 : position + 4], "big")
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # a frame header
-            rows, columns = (int.from_bytes(data[position + k : position + k + 2], "big") for k in (5, 7))
-            if rows < height or columns < width:
-                raise ValueError(f"a strip or tile of {width}×{height} pixels was expected, found {columns}×{rows}")
-            return
-        position += 2 + size
-    raise ValueError("a strip or tile has no JPEG header")
+    size = find_frame_size(data)
+    if size is None:
+        raise ValueError("a strip or tile has no JPEG header")
+    if size[0] < height or size[1] < width:
+        raise ValueError(f"a strip or tile of {width}×{height} pixels was expected, found {size[1]}×{size[0]}")
