@@ -13,6 +13,7 @@ from sr.image.format.tiff_tags import (
     list_tags,
     read_directory,
     read_layout,
+    read_raw_entries,
 )
 from sr.image.tiff import GDAL_METADATA, GDAL_NODATA, GEO_TAGS, MASK
 
@@ -21,7 +22,7 @@ GEO_VALUES = (0, GEO_KEYS, 34736, 34737)  # tags that values of keys are in; 0: 
 SIDECARS = (".msk", ".aux.xml")  # appended to the name of a TIFF: its mask; what else GDAL could not write into it
 WORLD_FILES = (".tfw", ".tifw", ".tiffw", ".wld")  # in place of its suffix: the place of its pixels
 
-NUMBER = re.compile(r"\s*[-+]?(\.?\d|nan|inf)", re.IGNORECASE)  # how one begins; Windows writes -1.#IND
+NUMBER = re.compile(r"\s*[-+]?(\.?\d|nan|inf)", re.IGNORECASE)  # the beginning of one: Windows writes nan as -1.#IND
 
 
 class RasterTraits(NamedTuple):
@@ -48,7 +49,7 @@ def read_traits(path: Path) -> RasterTraits:
         if GDAL_NODATA in tags:
             value = tags[GDAL_NODATA].data.rstrip(b"\0 ").decode("latin1")
             masks.insert(0, f"nodata value {value[:40]}")
-            damage = "" if NUMBER.match(value) else "its nodata value is no number"
+            damage = "" if NUMBER.match(value) else "its nodata value is not a number"
         try:
             has_mask = _has_mask_directory(file, layout, offset)
         except (ValueError, OverflowError, OSError, struct.error) as error:
@@ -90,16 +91,9 @@ def _check_geo_keys(numbers: list[int]) -> None:
 
 
 def _check_values(file: BinaryIO, layout: Layout, offset: int) -> None:
-    """Raise `ValueError` if a directory, or a value of it, ends behind the end of the file: decoders leave it out."""
+    """Raise `ValueError` if a value of a directory ends behind the end of the file: decoders leave it out."""
     end = file.seek(0, 2)
-    file.seek(offset)
-    count_format = layout.order + ("Q" if layout.is_big else "H")
-    entry_format = layout.order + ("HHQ8s" if layout.is_big else "HHI4s")
-    (count,) = struct.unpack(count_format, file.read(struct.calcsize(count_format)))
-    size = struct.calcsize(entry_format)
-    if count > MAX_ENTRIES or offset + count * size > end:
-        raise ValueError(f"a directory of {count} entries")
-    for tag, kind, number, value in struct.iter_unpack(entry_format, file.read(count * size)):
+    for tag, kind, number, value in read_raw_entries(file, layout, offset):
         length = ELEMENT_BYTES.get(kind, 0) * (2 if kind in RATIONALS else 1) * number
         if not ELEMENT_BYTES.get(kind):
             raise ValueError(f"its tag {tag} has a value of the unknown type {kind}")

@@ -1,7 +1,7 @@
 """Check the lengths and checksums of the strips and tiles of a TIFF that are compressed by deflate.
 
-GDAL takes the bytes that it needs: of a damaged stream that holds more it never comes to the end, where the Adler-32 of what is
-in it stands (RFC 1950), by which nearly every change of a byte is found.
+GDAL reads only as many bytes as it needs. If a damaged stream holds more, it never gets to the end, where the checksum is: an
+Adler-32 (RFC 1950), by which nearly every change of a byte is found.
 """
 
 import math
@@ -12,9 +12,9 @@ from typing import NamedTuple
 from sr.image.format.tiff_tags import Entry, list_tags, read_directory, read_layout
 from sr.image.tiff import BITS, MASK, REDUCED, SAMPLES, SUBFILE_TYPE
 
-WIDTH, HEIGHT, COMPRESSION, PLANAR, ROWS, TILE_WIDTH, TILE_HEIGHT = 256, 257, 259, 284, 278, 322, 323
+WIDTH, HEIGHT, COMPRESSION, PHOTOMETRIC, PLANAR, ROWS, TILE_WIDTH, TILE_HEIGHT = 256, 257, 259, 262, 284, 278, 322, 323
 OFFSETS, LENGTHS = (324, 273), (325, 279)  # of tiles, of strips
-DEFLATE = (8, 32946)
+DEFLATE, YCBCR = (8, 32946), 6  # of COMPRESSION, of PHOTOMETRIC
 MAX_PAGES = 64  # that are looked at, for the mask of the first one
 
 
@@ -72,7 +72,7 @@ def _check_stream(data: bytes, lengths: set[int]) -> None:
     except zlib.error:
         raise ValueError("the checksum of a strip or tile is wrong") from None
     if not decoder.eof or found not in lengths:
-        raise ValueError("a strip or tile that is compressed by deflate has not the length of its pixels")
+        raise ValueError("a strip or tile that is compressed by deflate does not have the length of its pixels")
 
 
 def _list_images(path: Path) -> list[_Blocks]:
@@ -84,10 +84,14 @@ def _list_images(path: Path) -> list[_Blocks]:
         layout, offset = read_layout(file)
         images, seen = [], set()
         while offset and offset not in seen and len(seen) < MAX_PAGES:
-            tags, kind = read_directory(file, layout, offset), 0
+            tags = read_directory(file, layout, offset)
             kind = _read_number(tags, SUBFILE_TYPE, 0)
-            if not seen or (kind & MASK and not kind & REDUCED):
-                images += [_describe_blocks(tags)] if _read_number(tags, COMPRESSION, 1) in DEFLATE else []
+            is_used = not seen or (kind & MASK and not kind & REDUCED)
+            is_deflated = _read_number(tags, COMPRESSION, 1) in DEFLATE
+            if (
+                is_used and is_deflated and _read_number(tags, PHOTOMETRIC, 0) != YCBCR
+            ):  # whose chroma has fewer samples
+                images.append(_describe_blocks(tags))
             seen.add(offset)
             offset = list_tags(file, layout, offset)[1]
     return images
@@ -97,17 +101,14 @@ def _describe_blocks(tags: dict[int, Entry]) -> _Blocks:
     width, height, samples = (_read_number(tags, tag, 1) for tag in (WIDTH, HEIGHT, SAMPLES))
     is_tiled = TILE_WIDTH in tags
     columns = _read_number(tags, TILE_WIDTH, width)
-    rows = _read_number(tags, TILE_HEIGHT if is_tiled else ROWS, height)
+    rows = _read_number(tags, TILE_HEIGHT, height) if is_tiled else min(_read_number(tags, ROWS, height), height)
     planes = samples if _read_number(tags, PLANAR, 1) == 2 else 1
     row_bytes = math.ceil(columns * (samples // planes) * _read_number(tags, BITS, 1) / 8)
     offsets, lengths = (
         [int(number) for number in next(tags[tag] for tag in pair if tag in tags).read_numbers()]
         for pair in (OFFSETS, LENGTHS)
     )
-    return _Blocks(
-        height, min(rows, height) if not is_tiled else rows, math.ceil(width / columns), planes, row_bytes, is_tiled,
-        offsets, lengths,
-    )  # fmt: skip
+    return _Blocks(height, rows, math.ceil(width / columns), planes, row_bytes, is_tiled, offsets, lengths)
 
 
 def _read_number(tags: dict[int, Entry], tag: int, default: int) -> int:

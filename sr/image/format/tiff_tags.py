@@ -65,10 +65,11 @@ def read_layout(file: BinaryIO) -> tuple[Layout, int]:
     return Layout(order, is_big), struct.unpack_from(order + ("Q" if is_big else "I"), head, 8 if is_big else 4)[0]
 
 
-def read_directory(file: BinaryIO, layout: Layout, offset: int) -> dict[int, Entry]:
-    """Return the entries of the directory at `offset`; those that are damaged or huge are left out.
+def read_raw_entries(file: BinaryIO, layout: Layout, offset: int) -> list[tuple[int, int, int, bytes]]:
+    """Return tag, type, number of values and value, or its offset, of the entries of the directory at `offset`.
 
-    Raises `ValueError` or `struct.error` if the directory itself is damaged.
+    The file is then at the offset of the next directory; if it ends before, the last entries are missing. Raises `ValueError`
+    or `struct.error` if there is no directory.
     """
     file.seek(offset)
     count_format, entry_format = (layout.order + "Q", "HHQ8s") if layout.is_big else (layout.order + "H", "HHI4s")
@@ -77,8 +78,16 @@ def read_directory(file: BinaryIO, layout: Layout, offset: int) -> dict[int, Ent
         raise ValueError(f"a directory of {count} entries")
     size = struct.calcsize(layout.order + entry_format)
     block = file.read(count * size)
+    return list(struct.iter_unpack(layout.order + entry_format, block[: len(block) // size * size]))
+
+
+def read_directory(file: BinaryIO, layout: Layout, offset: int) -> dict[int, Entry]:
+    """Return the entries of the directory at `offset`; those that are damaged or huge are left out.
+
+    Raises `ValueError` or `struct.error` if the directory itself is damaged.
+    """
     entries: dict[int, Entry] = {}
-    for tag, kind, number, value in struct.iter_unpack(layout.order + entry_format, block[: len(block) // size * size]):
+    for tag, kind, number, value in read_raw_entries(file, layout, offset):
         width = ELEMENT_BYTES.get(kind, 0) * (2 if kind in RATIONALS else 1)
         length = width * number
         if not width or length > MAX_BYTES:
@@ -96,14 +105,9 @@ def list_tags(file: BinaryIO, layout: Layout, offset: int) -> tuple[list[int], i
 
     Raises `ValueError` or `struct.error` if the file ends before.
     """
-    file.seek(offset)
-    count_format, size = (layout.order + "Q", 20) if layout.is_big else (layout.order + "H", 12)
-    (count,) = struct.unpack(count_format, file.read(struct.calcsize(count_format)))
-    if count > MAX_ENTRIES:
-        raise ValueError(f"a directory of {count} entries")
-    block = file.read(count * size)
+    tags = [tag for tag, *_ in read_raw_entries(file, layout, offset)]
     (following,) = struct.unpack(layout.offset, file.read(layout.offset_bytes))
-    return [struct.unpack_from(layout.order + "H", block, k * size)[0] for k in range(count)], following
+    return tags, following
 
 
 def read_file_directory(path: Path) -> tuple[dict[int, Entry], dict[int, dict[int, Entry]]]:
