@@ -1,5 +1,6 @@
 """Damaged DICOM, NIfTI, TIFF and video files: what is read without a word, an independent program reads as well, without one."""
 
+import math
 import random
 import shutil
 import struct
@@ -50,7 +51,7 @@ def test_bytes_that_are_added_to_pixels_of_dicom_or_lost_are_noticed(tmp_path: P
     data, place = path.read_bytes(), path.read_bytes().index(dicom.PixelData) + 600
     assert read(path)[1] == ""
     path.write_bytes(data[:place] + b"\7" * 5 + data[place:] if change == "added" else data[:place] + data[place + 5 :])
-    with pytest.raises(UserError, match="bytes after its pixels are no DICOM"):
+    with pytest.raises(UserError, match="bytes after its pixels are not DICOM"):
         read(path)
 
 
@@ -69,28 +70,42 @@ def test_rle_of_another_length_than_the_image_is_an_error(tmp_path: Path, dicom:
     place = data.index(struct.pack("<II", 1, 64)) + 64  # of the first code: how many bytes follow
     data[place : place + 2] = b"\x81\0"  # 128 zeros
     path.write_bytes(data)
-    with pytest.raises(UserError, match="its compressed pixels have not the length of the image"):
+    with pytest.raises(UserError, match="its compressed pixels do not have the length of the image"):
         read(path)
 
 
-@pytest.mark.parametrize(
-    ("offset", "value", "reason"), [(252, 77, "its qform_code is 77"), (76, 0, "is 0 or negative")]
-)
-def test_codes_and_sides_of_nifti_that_cannot_be_are_noticed(
-    tmp_path: Path, offset: int, value: int, reason: str
-) -> None:
+@pytest.fixture
+def nifti(tmp_path: Path) -> Path:
+    """A volume of 2×3×4 voxels of 16 bits."""
     nibabel, path = pytest.importorskip("nibabel", reason="needs sr[medical]"), tmp_path / "a.nii"
     nibabel.save(nibabel.Nifti1Image(np.arange(24, dtype=np.int16).reshape(2, 3, 4), np.eye(4)), path)
     assert read(path)[1] == ""
-    data = bytearray(path.read_bytes())
-    data[offset : offset + 2] = struct.pack("<h", value)
-    if offset == 76:
-        data[80:84] = bytes(4)  # pixdim[1]
-        assert (path.write_bytes(data), "0 or negative" in read(path)[1]) == (len(data), True)
-        return
-    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("offset", "value", "reason"),
+    [
+        (252, struct.pack("<h", 77), "its qform_code is 77"),
+        (84, struct.pack("<f", math.nan), "its pixdim is not finite"),
+        (280, struct.pack("<f", math.inf), "its srow_x is not finite"),
+    ],
+)
+def test_impossible_values_in_the_header_of_nifti_are_errors(
+    nifti: Path, offset: int, value: bytes, reason: str
+) -> None:
+    data = bytearray(nifti.read_bytes())
+    data[offset : offset + len(value)] = value
+    nifti.write_bytes(data)
     with pytest.raises(UserError, match=reason):
-        read(path)
+        read(nifti)
+
+
+def test_voxels_of_nifti_without_a_size_are_named(nifti: Path) -> None:
+    data = bytearray(nifti.read_bytes())
+    data[80:84] = bytes(4)  # pixdim[1]
+    nifti.write_bytes(data)
+    assert "sides of its voxels are 0 or negative" in read(nifti)[1]
 
 
 def test_a_strip_of_a_geotiff_that_is_longer_than_its_pixels_is_an_error(tmp_path: Path) -> None:
@@ -108,7 +123,7 @@ def test_a_strip_of_a_geotiff_that_is_longer_than_its_pixels_is_an_error(tmp_pat
     path.write_bytes(data + strip)
     with rasterio.open(path) as file:
         assert file.read().tobytes() == samples.tobytes()[::-1]
-    with pytest.raises(UserError, match="has not the length of its pixels"):
+    with pytest.raises(UserError, match="does not have the length of its pixels"):
         read(path)
 
 

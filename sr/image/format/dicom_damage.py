@@ -1,28 +1,39 @@
 """Find signs of damage in a DICOM file: what follows its pixels, the order and the types of its attributes, its geometry.
 
-Bytes that are inserted into uncompressed pixels, or missing in them, leave the file with an end that is no DICOM.
+Bytes that are inserted into uncompressed pixels, or missing in them, leave other bytes than attributes at the end of the file.
 """
 
 import math
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableSequence
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from sr.image.format.dicom_library import DicomDamageError
+from sr.runtime.terminal import format_count
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
 PIXEL_DATA, ITEM, END_OF_ITEMS = 0x7FE00010, 0xFFFEE000, 0xFFFEE0DD
-UNDEFINED = 0xFFFFFFFF  # a length that an element after the value ends instead
-LONG = (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV")  # lengths of 32 bits
-COUNTS = {
-    "PixelSpacing": 2,
-    "ImagePositionPatient": 3,
-    "ImageOrientationPatient": 6,
-    "SliceThickness": 1,
-}  # numbers in it
+UNDEFINED = 0xFFFFFFFF  # the length of a value that ends with an element of its own
+LONG_TYPES = (
+    b"OB",
+    b"OD",
+    b"OF",
+    b"OL",
+    b"OV",
+    b"OW",
+    b"SQ",
+    b"SV",
+    b"UC",
+    b"UN",
+    b"UR",
+    b"UT",
+    b"UV",
+)  # lengths of 32 bits
+# How many numbers an attribute has.
+COUNTS = {"PixelSpacing": 2, "ImagePositionPatient": 3, "ImageOrientationPatient": 6, "SliceThickness": 1}
 META, META_LENGTH = 132, 0x00020000  # the byte at which the file meta information begins, and its first element
 WARNING = "its header may be damaged: "
 UNORDERED = f"{WARNING}its attributes are not in ascending order"
@@ -30,16 +41,18 @@ CHUNK = 1 << 20  # bytes
 
 
 def check_end(file: BinaryIO, syntax: Any, length: int, needed: int) -> tuple[str, ...]:
-    """Check all that follows the beginning of the value of the pixel data, where `file` is; return notes.
+    """Check the value of the pixel data, at the beginning of which `file` is, and all that follows it; return notes.
 
-    `length` is that of the value, `needed` that of the pixels if they are not compressed. Raises `DicomDamageError` if there is
-    something else than attributes.
+    `length` is that of the value, `needed` that of the pixels if they are not compressed. Raises `DicomDamageError` if what
+    follows are not attributes.
     """
-    order, start, end = "<" if syntax.is_little_endian else ">", file.seek(0, os.SEEK_CUR), file.seek(0, os.SEEK_END)
-    notes = []
+    order, notes = "<" if syntax.is_little_endian else ">", []
+    start, end = file.seek(0, os.SEEK_CUR), file.seek(0, os.SEEK_END)
     if syntax.is_encapsulated:
         place, is_complete = _skip_items(file, start, end)
-        notes += [] if is_complete else [f"{WARNING}its compressed pixels have no end"]
+        notes += (
+            [] if is_complete else [f"{WARNING}its compressed pixels do not end with the element that should end them"]
+        )
     else:
         place = end if length == UNDEFINED else start + length
         excess = place - start - needed
@@ -49,7 +62,7 @@ def check_end(file: BinaryIO, syntax: Any, length: int, needed: int) -> tuple[st
         element = _read_element(file, place, order, syntax.is_implicit_VR)
         if element is None or element[0] <= previous or element[1] > end:
             if not _is_zero(file, place):
-                raise DicomDamageError(f"{end - place} bytes after its pixels are no DICOM: some were lost or added")
+                raise DicomDamageError(f"{end - place} bytes after its pixels are not DICOM: some were lost or added")
             notes.append(f"{WARNING}it ends with {end - place} zeros")
             break
         previous, place = element
@@ -69,13 +82,13 @@ def list_meta_notes(file: BinaryIO) -> list[str]:
         tags.append(element[0])
         place = element[1]
     notes = [] if tags == sorted(set(tags)) else [UNORDERED]
-    return (
-        notes if stated == place else [*notes, f"{WARNING}its file meta information has not the length that is stated"]
-    )
+    if stated != place:
+        notes.append(f"{WARNING}the length of its file meta information is not the stated one")
+    return notes
 
 
 def list_header_notes(dataset: "Dataset") -> list[str]:
-    """Return notes about attributes that are not in ascending order, or of a type that is not known; no value is quoted."""
+    """Return notes about attributes out of order or of an unknown type, and about UIDs that differ; no value is quoted."""
     from pydicom.valuerep import VR
 
     known, notes = {str(vr) for vr in VR}, []
@@ -103,18 +116,18 @@ def is_cut_short(dataset: "Dataset") -> bool:
 
 
 def check_geometry(dataset: "Dataset") -> None:
-    """Raise `DicomDamageError` if the place or the size of the pixels is not stated in as many numbers as it has."""
+    """Raise `DicomDamageError` if the place or the size of the pixels is stated by another number of values, or by no numbers."""
     for keyword, count in COUNTS.items():
         value = dataset.get(keyword)
         if value is None or value == "":
             continue
-        values = [value] if count == 1 else list(value)
+        values = list(value) if isinstance(value, MutableSequence) else [value]
         try:
             is_right = len(values) == count and all(math.isfinite(float(number)) for number in values)
         except (TypeError, ValueError):
             is_right = False
         if not is_right:
-            raise DicomDamageError(f"its {keyword} is not {count} number{'s' * (count > 1)}")
+            raise DicomDamageError(f"its {keyword} is not {format_count(count, 'number')}")
 
 
 def _iterate_items(dataset: "Dataset") -> Iterator["Dataset"]:
@@ -154,13 +167,13 @@ def _read_element(file: BinaryIO, place: int, order: str, is_implicit: bool) -> 
     group, number = struct.unpack_from(f"{order}HH", head)
     if is_implicit or not head[4:6].isalpha():
         start, length = 8, struct.unpack_from(f"{order}I", head, 4)[0]
-    elif head[4:6] in LONG:
+    elif head[4:6] in LONG_TYPES:
         if len(head) < 12:
             return None
         start, length = 12, struct.unpack_from(f"{order}I", head, 8)[0]
     else:
         start, length = 8, struct.unpack_from(f"{order}H", head, 6)[0]
-    # What has no length is not looked at: the rest belongs to it.
+    # An element without a length is not looked into: it is taken to last until the end of the file.
     following = file.seek(0, os.SEEK_END) if length == UNDEFINED else place + start + length
     return group << 16 | number, following
 

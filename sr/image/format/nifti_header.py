@@ -24,7 +24,9 @@ LABELS = 1002  # NIFTI_INTENT_LABEL
 MAX_EXTENSION = 1 << 28  # bytes
 VECTORS = range(1005, 1012)  # NIFTI_INTENT_SYMMATRIX to NIFTI_INTENT_QUATERNION
 PLACES = range(6)  # what qform_code and sform_code may be
-CODES = {"s": "sform_code", "q": "qform_code"}  # by the first letter of the fields that belong to it
+PLACE_FIELDS = {  # of the code that states what kind of place they are
+    "qform_code": ("qoffset_x", "qoffset_y", "qoffset_z"), "sform_code": ("srow_x", "srow_y", "srow_z"),
+}  # fmt: skip
 COLORS = {128: 3, 2304: 4}  # RGB24 and RGBA32 -> numbers in a voxel
 
 
@@ -148,13 +150,15 @@ def list_lost_fields(source: NiftiSource, planes: Planes) -> list[str]:
 
 
 def _check_fields(header: Any) -> tuple[str, ...]:
-    """Raise what a damaged header leads to, and return notes. Make the sides of voxels positive, as the standard has them."""
-    for field in ("qform_code", "sform_code"):
-        if int(header[field]) not in PLACES:
-            raise ValueError(f"its {field} is {int(header[field])}")
-    for field in ("pixdim", "srow_x", "srow_y", "srow_z", "qoffset_x", "qoffset_y", "qoffset_z"):
-        if not np.isfinite(header[field].ravel()[:5]).all() and (field == "pixdim" or int(header[CODES[field[0]]])):
-            raise ValueError(f"its {field} is no finite number")
+    """Raise what a damaged header leads to, and return notes. Make the sides of voxels positive, as the standard asks."""
+    used = ["pixdim"]
+    for code, fields in PLACE_FIELDS.items():
+        if int(header[code]) not in PLACES:
+            raise ValueError(f"its {code} is {int(header[code])}")
+        used += fields if int(header[code]) else ()
+    for field in used:
+        if not np.isfinite(header[field].ravel()[:5]).all():  # of pixdim: the sign of an axis, x, y, z and t
+            raise ValueError(f"its {field} is not finite")
     checked = header.copy()
     checked.check_fix()
     is_positive = (header["pixdim"][1:4] > 0).all()
@@ -165,7 +169,7 @@ def _check_fields(header: Any) -> tuple[str, ...]:
 
 
 def _check_extensions(data: bytes, order: str) -> tuple[str, ...]:
-    """Raise `ValueError` if what is between the header and the voxels are no extensions; return notes."""
+    """Raise `ValueError` if the bytes between the header and the voxels are not extensions; return notes."""
     place, notes = 4, ()
     while data[:1] not in (b"", b"\0") and place + 8 <= len(data):
         size = int.from_bytes(data[place : place + 4], "little" if order == "<" else "big")
