@@ -10,8 +10,11 @@ import torch
 from conftest import write_image
 from test_predict import save_checkpoint
 
+from sr.checkpoint.backend import change_backend
+from sr.checkpoint.load import LoadedNet
 from sr.image.read import read_rgb
 from sr.net.bf16 import Bf16Net
+from sr.net.edsr import EDSR
 from sr.net.imdn import IMDN
 
 
@@ -92,3 +95,36 @@ def test_other_runtimes_give_the_results_of_pytorch(predict: Callable, backend: 
     expected, *found = (read_rgb(Path(name, "photo_x2.png")).int() for name in ("torch", "first", "again"))
     assert all((pixels - expected).abs().max() <= 1 for pixels in found)
     assert len(list(Path("cache/onnx").iterdir())) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_a_graph_of_levels_is_a_checkpoint(predict: Callable, sr: Callable, backend: str) -> None:
+    for package in (backend, "onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(package)
+    assert predict("output=torch/").code == 0
+    assert sr("export", "checkpoint=best.ckpt", "exporter.dtype=uint8", "output=levels.onnx").code == 0
+    answer = predict("output=graph/", "checkpoint=levels.onnx", f"backend={backend}")
+    assert answer.code == 0, answer.err
+    expected, found = (read_rgb(Path(name, "photo_x2.png")).int() for name in ("torch", "graph"))
+    assert (found - expected).abs().max() <= 1
+
+
+@pytest.mark.slow
+def test_an_option_that_shows_in_no_weight_changes_the_graph(tmp_path: Path) -> None:
+    """EDSR multiplies by `res_scale`: the graph of one value must not serve the other."""
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(package)
+    torch.manual_seed(0)
+    lr, state, results = torch.rand(1, 3, 9, 11), None, []
+    for res_scale in (1.0, 0.1):
+        options = {"scale": 2, "width": 8, "blocks": 1, "res_scale": res_scale}
+        net = EDSR(**options).eval()
+        state = state or net.state_dict()
+        net.load_state_dict(state)
+        node = {"_target_": "sr.net.edsr.EDSR", **options}
+        model = LoadedNet(net, {"scale": 2, "color": "rgb", "model": {"net": node}}, {}, 0)
+        results.append(change_backend(model, "onnxruntime", "fp32", tmp_path).net(lr))
+        with torch.inference_mode():
+            torch.testing.assert_close(results[-1], net(lr), atol=1e-5, rtol=0)
+    assert (results[0] - results[1]).abs().max() > 1e-3

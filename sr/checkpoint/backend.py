@@ -1,13 +1,14 @@
 """`backend=…` and `precision=…`: compute a loaded network by onnxruntime or OpenVINO, or in bfloat16.
 
-A network of PyTorch is exported to ONNX once; the graph stays in the cache, under a digest of the weights.
+A network of PyTorch is exported to ONNX once; the graph stays in the cache, under a digest of its options and weights.
 """
 
 import hashlib
+import os
+import sys
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from sr.checkpoint.agreement import TOLERANCE, compare_nets
 from sr.checkpoint.graph import ImageGraph, make_graph
@@ -21,10 +22,8 @@ from sr.runtime.terminal import print_note
 
 GRAPH_BACKENDS = ("onnxruntime", "openvino")
 CACHE_FOLDER = "onnx"
-SIDES, BATCHES = (
-    ((37, 53), (64, 40), (9, 8)),
-    (1, 2),
-)  # heights, widths and numbers of LR images that a graph is checked with
+SIDES = ((37, 53), (64, 40), (9, 8))  # heights and widths of the LR images that a graph is checked with
+BATCHES = (1, 2)  # and their numbers
 
 
 def check_backend(backend: str | None, precision: str, device: str, engine: str) -> None:
@@ -59,15 +58,15 @@ def change_backend(model: LoadedNet, backend: str | None, precision: str, cache:
 
 
 def export_to_cache(model: LoadedNet, cache: Path) -> Path:
-    """Return the graph of the network alone, which is exported if the cache has none of these weights."""
-    file = cache / CACHE_FOLDER / f"{_digest_net(model.net)}.onnx"
+    """Return the file of the network's graph, which is exported if the cache has none of this network."""
+    file = cache / CACHE_FOLDER / f"{_digest_net(model)}.onnx"
     if file.exists():
         return file
     print_note("the network is exported to ONNX, once; deep ones take a minute or two")
     graph = ImageGraph(make_graph(model, "float32").net, "rgb").eval()  # colors are converted by the caller
     proto = convert_to_onnx(graph, model)
     describe_graph(proto, graph, model, "rgb")
-    draft = file.with_suffix(".part")
+    draft = file.with_suffix(f".{os.getpid()}.part")  # of this process: others may export the same network
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         draft.write_bytes(proto.SerializeToString())
@@ -85,10 +84,14 @@ def export_to_cache(model: LoadedNet, cache: Path) -> Path:
     return file
 
 
-def _digest_net(net: nn.Module) -> str:
-    """Return the SHA-256 of architecture, weights and the version of the exporter."""
-    digest = hashlib.sha256(repr((net, torch.__version__)).encode())
-    for name, tensor in net.state_dict().items():
+def _digest_net(model: LoadedNet) -> str:
+    """Return the SHA-256 of options, layers and weights, and of the versions of sr and of PyTorch, which exports.
+
+    Not all options show in the layers or in the weights, as EDSR's `res_scale`, by which it multiplies.
+    """
+    versions = (sys.modules["sr"].__version__, torch.__version__)
+    digest = hashlib.sha256(repr((model.config["model"]["net"], model.net, versions)).encode())
+    for name, tensor in model.net.state_dict().items():
         digest.update(name.encode())
         digest.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()

@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -45,8 +46,7 @@ class OnnxNet(nn.Module):
         return OnnxNet, (self.file.absolute(),)
 
     def forward(self, lr: Tensor) -> Tensor:
-        image = (lr * 255 + 0.5).clamp(0, 255) if self._dtype == np.uint8 else lr
-        image = image.detach().cpu().numpy().astype(self._dtype)
+        image = to_array(lr, self._dtype)
         try:
             (sr,) = self.session.run(None, {self._input: image})
         except Exception as error:  # onnxruntime's errors have no base class of their own
@@ -55,8 +55,7 @@ class OnnxNet(nn.Module):
                 f"checkpoint={self.file}: onnxruntime cannot upscale images {tuple(lr.shape)} ({reason}); is the graph "
                 "for one size only?"
             ) from None
-        result = torch.from_numpy(sr).to(lr.device)
-        return result.to(lr.dtype) / (255 if self._dtype == np.uint8 else 1)
+        return from_array(sr, self._dtype, lr)
 
     def _read_metadata(self) -> dict[str, Any]:
         """Return what sr.export wrote into the file; an empty dictionary for a file of another program."""
@@ -79,6 +78,17 @@ class OnnxNet(nn.Module):
         if size[0] % h or size[0] // h != size[1] / w:
             raise UserError(f"checkpoint={self.file}: expected a whole factor (found {w}×{h} to {size[1]}×{size[0]})")
         return size[0] // h
+
+
+def to_array(lr: Tensor, dtype: npt.DTypeLike) -> np.ndarray:
+    """Return float images in 0…1 as a graph of this dtype takes them: as levels if it is uint8."""
+    image = (lr * 255 + 0.5).clamp(0, 255) if dtype == np.uint8 else lr
+    return np.ascontiguousarray(image.detach().cpu().numpy().astype(dtype))
+
+
+def from_array(sr: np.ndarray, dtype: npt.DTypeLike, lr: Tensor) -> Tensor:
+    """Return the output of a graph of this dtype as float images in 0…1, of the device and dtype of `lr`."""
+    return torch.from_numpy(sr).to(lr.device, lr.dtype) / (255 if dtype == np.uint8 else 1)
 
 
 def _open_session(file: Path) -> Any:

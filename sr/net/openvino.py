@@ -4,15 +4,15 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
+from sr.net.onnx import from_array, to_array
 from sr.runtime.error import UserError
 
 
 class OpenVinoNet(nn.Module):
-    """Upscales float `[B, C, h, w]` in 0…1 with a graph of ours; `like` is its net in PyTorch, whose properties it takes.
+    """Upscales float `[B, C, h, w]` in 0…1 with a graph of ONNX; `like` has its properties: its net in PyTorch, or `OnnxNet`.
 
     OpenVINO computes in bfloat16 by default where the processor can: `is_bf16` says whether it may.
     """
@@ -26,12 +26,14 @@ class OpenVinoNet(nn.Module):
         self._compiled = self._compile()
 
     def forward(self, lr: Tensor) -> Tensor:
+        dtype = self._compiled.input(0).element_type.to_dtype()
+        image = to_array(lr, dtype)
         try:
-            result = self._compiled(np.ascontiguousarray(lr.detach().cpu().numpy()))[0]
+            result = self._compiled(image)[0]
         except RuntimeError as error:
             reason = " ".join(str(error).split())[:200]
             raise UserError(f"backend=openvino: cannot upscale images {tuple(lr.shape)} ({reason})") from None
-        return torch.from_numpy(result).to(lr.device, lr.dtype)
+        return from_array(result, dtype, lr)
 
     def extra_repr(self) -> str:
         """Return what a result depends on, apart from the file."""
