@@ -1,5 +1,6 @@
 """`sr.export`: what each format computes, against PyTorch and by the programs that read it; sizes, errors, the card."""
 
+import copy
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -196,6 +197,15 @@ def test_a_file_that_differs_is_refused(small: Callable, wrong: Callable) -> Non
     model = load_checkpoint(small("espcn"))
     exporter.net = model.net
     with pytest.raises(ExportError, match="2 images of 17×90"):
+        require_agreement(exporter, measure_agreement(exporter, model, Path("x")))
+
+
+def test_a_network_that_computes_nan_is_refused(small: Callable) -> None:
+    """A file that makes numbers of it, such as levels, does not compute the same."""
+    exporter, model = Wrong(fail), load_checkpoint(small("espcn"))
+    exporter.net = copy.deepcopy(model.net)
+    next(model.net.parameters()).data.fill_(torch.nan)
+    with pytest.raises(ExportError, match="the exported file fails for 1 images of 53×37"):
         require_agreement(exporter, measure_agreement(exporter, model, Path("x")))
 
 

@@ -9,13 +9,7 @@ from torch import Tensor, nn
 
 from sr.runtime.error import UserError
 
-SIDES = (
-    (37, 53),
-    (64, 64),
-    (8, 9),
-    (90, 17),
-    (131, 45),
-)  # heights and widths of LR: odd, square, small, upright, lying
+SIDES = ((37, 53), (64, 64), (8, 9), (90, 17), (131, 45))  # heights and widths of LR: wide, square, small, tall
 BATCHES = (1, 2, 3)  # numbers of images
 TOLERANCE = 1e-4  # the largest difference that is an error of rounding, in 0…1
 
@@ -23,7 +17,9 @@ TOLERANCE = 1e-4  # the largest difference that is an error of rounding, in 0…
 class Agreement(NamedTuple):
     """The differences between a network of another runtime and PyTorch's."""
 
-    difference: float  # the largest, relative to the output's largest value if that is above 1; infinite: a wrong size
+    difference: (
+        float  # the largest, relative to the output's largest value if that is above 1; infinite: a wrong size, or NaN
+    )
     psnr: float  # of all outputs, in dB, with PyTorch's as the reference; infinite if they are equal
     worst: str  # the input with the largest difference
     inputs: int
@@ -38,7 +34,7 @@ def compare_nets(
     batches: Sequence[int] = BATCHES,
     is_uint8: bool = False,
 ) -> Agreement:
-    """Compare two nets on the CPU; all inputs are natural in range, not in content: uniform noise.
+    """Compare two nets on the CPU, with noise as input, uniform in 0…1.
 
     `is_uint8`: the other one rounds its output to 8 bits.
     """
@@ -48,11 +44,12 @@ def compare_nets(
         for b in batches:
             lr = torch.randint(0, 256, (b, channels, h, w), generator=random) / 255
             expected, found = reference(lr), _run(other, lr)
-            if found is None or found.shape != expected.shape or not found.isfinite().all():
-                return Agreement(math.inf, 0.0, f"{b} images of {w}×{h}", count)
             if is_uint8:
                 expected = (expected.clamp(0, 1) * 255 + 0.5).floor() / 255
-            error = (found.double() - expected.double()).abs()
+            has_size = found is not None and found.shape == expected.shape
+            error = (found.double() - expected.double()).abs() if has_size else None
+            if error is None or not error.isfinite().all():
+                return Agreement(math.inf, 0.0, f"{b} images of {w}×{h}", count)
             # Of noise, some nets make values of 5 and more. The rounding of float32 grows with them.
             largest = float(error.max()) / max(1.0, float(expected.abs().max()))
             if largest >= difference:

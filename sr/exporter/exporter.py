@@ -27,7 +27,7 @@ class Exporter(ABC):
     """Numbers of images with which a file is checked."""
 
     def list_sides(self, net: nn.Module) -> tuple[tuple[int, int], ...]:
-        """Return heights and widths with which the file is checked: odd, square, small, upright, lying."""
+        """Return heights and widths with which the file is checked."""
         return SIDES
 
     @abstractmethod
