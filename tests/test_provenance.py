@@ -4,13 +4,14 @@ import hashlib
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
 
-from sr.lifecycle.provenance import choose_path, collect_files
+from sr.lifecycle.provenance import choose_path, collect_files, list_packages
 from sr.record import git as code
 from sr.record import machine
 
@@ -198,3 +199,15 @@ def test_provenance_of_earlier_attempts_stays(tmp_path: Path) -> None:
         "changes.patch": "attempt 0", "changes.2.patch": "attempt 1", "changes.3.patch": "attempt 2",
         "overrides.yaml": "attempt 2",
     }  # fmt: skip
+
+
+def test_a_damaged_package_does_not_stop_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, head in {
+        "half": "Name: half\n",
+        "empty": "",
+        "whole": "Name: whole\nVersion: 3\n\nA text: of it\n",
+    }.items():
+        (tmp_path / f"{name}-3.dist-info").mkdir()
+        (tmp_path / f"{name}-3.dist-info" / "METADATA").write_text(head)
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    assert list_packages.__wrapped__() == "whole==3\n"

@@ -141,7 +141,7 @@ def list_packages() -> str:
     for distribution in metadata.distributions():
         text = distribution.read_text("METADATA") or distribution.read_text("PKG-INFO") or ""
         head = dict(line.partition(": ")[::2] for line in text.partition("\n\n")[0].splitlines())
-        if "Name" in head:
+        if {"Name", "Version"} <= head.keys():  # neither is in what is left of a package that was removed
             packages.append(f"{head['Name']}=={head['Version']}")
     return "\n".join(dict.fromkeys(sorted(packages))) + "\n"
 
