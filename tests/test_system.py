@@ -139,13 +139,14 @@ def test_no_context_is_opened_on_a_gpu_that_the_run_does_not_use(
     assert cuda.contexts == {1}
 
 
-def test_waiting_is_the_time_in_the_loaders_next() -> None:
-    waiting = DataWaitProfiler()
-    for name, seconds in (("[Loop].train_dataloader_next", 0.03), ("[Loop].val_next", 0.05)):
+def test_waiting_is_the_time_in_the_loaders_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, waiting = 1.0, DataWaitProfiler()
+    monkeypatch.setattr("sr.callback.throughput.time.perf_counter", lambda: now)
+    for name, seconds in (("[Loop].train_dataloader_next", 3.0), ("[Loop].val_next", 5.0)):
         waiting.start(name)
-        time.sleep(seconds)
+        now += seconds
         waiting.stop(name)
-    assert 0.03 <= waiting.seconds < 0.05
+    assert waiting.seconds == 3.0
 
 
 @pytest.mark.usefixtures("sender_thread")
