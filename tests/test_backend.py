@@ -65,13 +65,16 @@ def test_bf16_computes_in_bfloat16() -> None:
         (["backend=openvino", "engine=ray"], "backend=openvino: expected engine=auto, none or process (found engine=ray)"),
         (["backend=openvino"], "backend=openvino: needs openvino (import of openvino halted; None in sys.modules): "
                                "pip install 'sr[openvino]'"),
+        (["backend=onnxruntime"], "ONNX: needs onnxruntime (import of onnxruntime halted; None in sys.modules): "
+                                  "pip install 'sr[onnx]'"),
         (["backend=tensorrt"], "backend=tensorrt: expected"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_combined_or_found_is_said_before_the_work(
     predict: Callable, words: list[str], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "openvino", None)
+    for package in ("openvino", "onnxruntime"):
+        monkeypatch.setitem(sys.modules, package, None)
     answer = predict("output=out/", *words)
     assert answer.code == 2
     assert message in answer.err

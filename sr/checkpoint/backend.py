@@ -15,7 +15,7 @@ from sr.checkpoint.graph import ImageGraph, make_graph
 from sr.checkpoint.load import LoadedNet
 from sr.checkpoint.onnx_file import convert_to_onnx, describe_graph
 from sr.net.bf16 import Bf16Net
-from sr.net.onnx import OnnxNet
+from sr.net.onnx import OnnxNet, import_onnxruntime
 from sr.net.openvino import OpenVinoNet, import_openvino
 from sr.runtime.error import UserError
 from sr.runtime.terminal import print_note
@@ -35,7 +35,9 @@ def check_backend(backend: str | None, precision: str, device: str, engine: str)
         raise UserError("precision=bf16: expected backend=torch or backend=openvino (found onnxruntime); leave one out")
     if backend in GRAPH_BACKENDS and device not in ("auto", "cpu"):
         raise UserError(f"backend={backend}: expected device=cpu (found {device}); leave one of them out")
-    if backend == "openvino":
+    if backend == "onnxruntime":
+        import_onnxruntime()
+    elif backend == "openvino":
         import_openvino()
 
 

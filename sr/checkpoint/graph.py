@@ -63,5 +63,6 @@ def explain_failure(model: LoadedNet, error: Exception) -> UserError:
     target = model.config["model"]["net"]["_target_"]
     reason = " ".join(str(error).split())[:300]
     return UserError(
-        f"checkpoint: {target} cannot be exported for images of any size ({reason}); exporter=safetensors can hold it"
+        f"checkpoint: {target} cannot be exported for images of any size ({reason}); exporter=safetensors "
+        "and backend=torch take every net"
     )

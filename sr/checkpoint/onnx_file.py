@@ -64,7 +64,7 @@ def import_onnx() -> ModuleType:
         import onnx
         import onnxscript  # noqa: F401  which torch.onnx needs
     except ImportError as error:
-        raise UserError(f"exporter=onnx needs onnx and onnxscript ({error}): pip install 'sr[onnx]'") from None
+        raise UserError(f"ONNX: needs onnx and onnxscript ({error}): pip install 'sr[onnx]'") from None
     import_onnxruntime()
     return onnx
 

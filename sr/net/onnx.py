@@ -112,5 +112,5 @@ def import_onnxruntime() -> ModuleType:
     try:
         import onnxruntime
     except ImportError as error:
-        raise UserError(f".onnx: needs onnxruntime ({error}): pip install 'sr[onnx]'") from None
+        raise UserError(f"ONNX: needs onnxruntime ({error}): pip install 'sr[onnx]'") from None
     return onnxruntime

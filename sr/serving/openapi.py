@@ -35,7 +35,7 @@ def describe_interface(formats: list[str], scale: int) -> dict[str, Any]:
         _parameter("quality", _integer(1, 100), "Of lossy formats; others have none."),
         _parameter("tile", _integer(MIN_TILE, MAX_TILE), "Side of a tile in pixels of the image; default: by memory."),
         _parameter("outscale", {"type": "number", "minimum": 1, "maximum": scale},
-                   f"Times the size, the network's result reduced; default: {scale}."),
+                   f"How many times larger than the image: the network's result, reduced; default: {scale}."),
     ]  # fmt: skip
     upscaled = {
         "description": "The upscaled image.",
