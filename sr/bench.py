@@ -31,6 +31,7 @@ COMPARISONS = {  # modules of sr.benchmark, and functions of the config; the oth
     "sweep": ("sweep", "compare_sweeps"),
 }
 IMAGES = ("1mp", "12mp", "small")  # of the part predict
+COMPARED_KEYS = {"name", "unit", "reference_name", "ratio", "ratio_range"}  # of a row in bench.json
 RENAMED_PARTS = {"gear": "backend"}
 
 
@@ -67,11 +68,12 @@ def _read_rows(file: Path) -> list[dict[str, Any]]:
     """Read the rows of an earlier benchmark."""
     try:
         rows = json.loads(file.read_text(encoding="utf-8"))
-        for row in rows:
-            (least, most), _ = row["ratio_range"], [row[key] for key in ("name", "unit", "reference_name")]
-            float(least), float(most), float(row["ratio"])
-    except (OSError, ValueError, LookupError, TypeError) as error:
+        missing = {key for row in rows for key in COMPARED_KEYS - row.keys()}
+    except (OSError, ValueError, TypeError, AttributeError) as error:
         raise UserError(f"against={file}: expected the bench.json of an earlier benchmark ({error})") from None
+    if missing:
+        names = ", ".join(sorted(missing))
+        raise UserError(f"against={file}: expected the bench.json of an earlier benchmark (found rows without {names})")
     return rows
 
 

@@ -2,6 +2,8 @@
 
 import json
 import sys
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,6 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from mlflow import MlflowClient
+from mlflow.entities import Metric
 from PIL import Image
 from torch import nn
 
@@ -67,17 +71,27 @@ def test_a_benchmark_that_is_worse_than_an_earlier_one_exits_with_1(sr: Any, tmp
         (tmp_path / "old.json").write_text(json.dumps([row | {"ratio_range": [factor] * 2} for row in rows]))
         answer = sr(*words, "against=old.json")
         assert (answer.code, f"{code} of 1 rows are worse than in old.json" in answer.out) == (code, True)
-    (tmp_path / "old.json").write_text("[1]")
-    answer = sr(*words, "against=old.json")
-    assert (answer.code, "expected the bench.json" in answer.err) == (2, True)
+    for content in ("[1]", json.dumps([{"name": "without a ratio"}])):
+        (tmp_path / "old.json").write_text(content)
+        answer = sr(*words, "against=old.json")
+        assert (answer.code, "expected the bench.json" in answer.err) == (2, True)
 
 
 @pytest.mark.slow(2)
 def test_sending_is_measured_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both sides send all scalars of all steps; the first of the two rounds warms up."""
+    sent: Counter[str] = Counter()
+    log_batch = MlflowClient.log_batch
+
+    def log_and_count(client: MlflowClient, run_id: str, metrics: Sequence[Metric] = (), **others: Any) -> None:
+        sent[run_id] += len(metrics)
+        log_batch(client, run_id, metrics=metrics, **others)
+
+    monkeypatch.setattr(MlflowClient, "log_batch", log_and_count)
     monkeypatch.setattr(sending, "STEPS", 8)
     (row,) = sending.compare_sending({"rounds": 1})
-    assert len(row.sr) == len(row.reference) == 1
-    assert min(row.sr[0], row.reference[0]) > 0
+    assert list(sent.values()) == [8 * sending.SCALARS] * 4
+    assert (len(row.sr), len(row.reference)) == (1, 1)
 
 
 @pytest.mark.slow(30)
@@ -195,7 +209,7 @@ def test_the_rows_of_sweeps(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_commands_of_a_sweep_are_timed_together(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sweep, "COMMAND", (sys.executable, "-c", RUN_STUB))
     time = sweep.run_commands([["seed=0"]])
-    assert time.total - time.first_run == pytest.approx(0.3, abs=0.25)
+    assert time.total > time.first_run > 0
     assert time.steps_per_second == 5.0
     with pytest.raises(UserError, match="a run of the benchmark failed: error: seed=1: boom"):
         sweep.run_commands([["seed=1"]])

@@ -4,11 +4,9 @@ The images are pieces of scikit-image's photographs, so that no data set is need
 """
 
 import json
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -48,17 +46,18 @@ def compare_commands(config: Mapping[str, Any]) -> Iterator[Row]:
         inspect = ["sr.inspect", "data=folder", f"data.path={folder}/many", "data.val=[]", "data.test=[]"]
         inspect += ["data.patch=64", f"out={folder}/inspect.json", f"paths.cache={folder}/cache", "progress=false"]
         bare, per_image = ["inspect", str(folder / "many")], 1000 / config["files"]
-        unknown = [*inspect, f"paths.cache={folder}/net.pt/none"]  # in no folder, so that nothing is remembered
+        unknown = [
+            *inspect,
+            f"paths.cache={folder}/net.pt/none",
+        ]  # cannot be created below a file: nothing is remembered
         yield measure(f"inspecting {many}", unknown, bare, BARE_HASHES, "CPU ms an image", per_image)
         measure_process("commands", inspect, config["threads"])
         yield measure(f"inspecting {many} again", inspect, bare, BARE_HASHES, "CPU ms an image", per_image)
         yield _compare_evaluation(config, folder)
-    if find_spec("basicsr") is None:
-        print("parts=[commands]: BasicSR is not installed; it gets no row", file=sys.stderr)
 
 
 def _list_run_words(images: Path, folder: Path) -> Words:
-    """Return the words of a run of one step with MLflow; of a process that ends, all of its children have ended."""
+    """Return the words of a run of one step that is sent to MLflow."""
     return ["sr.run", "data=folder", f"data.path={images}", "model/net=plain", "scale=2", "stages=[fit]", "progress=false",
             "trainer.max_steps=1", "trainer.val_check_interval=1", "trainer.accelerator=cpu", "data.batch=8", "track=mlflow",
             f"track.uri={default_uri(folder)}", f"paths.runs={folder}/runs", f"paths.cache={folder}/cache"]  # fmt: skip

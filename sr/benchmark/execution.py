@@ -17,7 +17,7 @@ MODES = {"plain": "float32", "auto": "float32", "fast": "bf16"}  # -> the loop t
 
 
 def compare_modes(config: dict[str, Any]) -> list[Row]:
-    """Return for each of `nets` and each mode the steps per second of a run, and of the loop; the first run measures."""
+    """Return for each of `nets` and each mode the steps per second of training in a run, and of the bare loop."""
     malloc.retain_freed_memory()  # as a training does
     rounds, threads, rows = min(MAX_ROUNDS, config["rounds"]), config["threads"], []
     for net in config["nets"]:

@@ -38,10 +38,8 @@ def compare_prediction(config: Mapping[str, Any]) -> list[Row]:
         raise UserError(f"checkpoint={config['checkpoint']}: expected a net of RGB images (found color={model.color})")
     has_spandrel = find_spec("spandrel") is not None
     if not has_spandrel:
-        print(
-            "parts=[predict]: without spandrel, pip install 'sr[zoo]'; only the tuned script is measured",
-            file=sys.stderr,
-        )
+        missing = "spandrel is missing, so only the tuned script is measured; pip install 'sr[zoo]'"
+        print(f"parts=[predict]: {missing}", file=sys.stderr)
     rows = []
     with tempfile.TemporaryDirectory(prefix="sr-bench-") as name:
         folder = Path(name)
@@ -55,8 +53,10 @@ def compare_prediction(config: Mapping[str, Any]) -> list[Row]:
                 require_same_results(*(folder / f"{case}-{name}" for name in (OURS, reference)))
             for reference in references:
                 for unit, k in (("CPU s", 0), ("MB", 1)):
-                    sides = [[cost[k] for cost in costs[side]] for side in (OURS, reference)]
-                    rows.append(Row(f"predict {case}, {config['checkpoint']}", *sides, unit, REFERENCES[reference]))
+                    ours, theirs = ([cost[k] for cost in costs[side]] for side in (OURS, reference))
+                    rows.append(
+                        Row(f"predict {case}, {config['checkpoint']}", ours, theirs, unit, REFERENCES[reference])
+                    )
     return rows
 
 

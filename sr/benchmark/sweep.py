@@ -120,6 +120,6 @@ def run_commands(commands: list[list[str]], threads: int = 1) -> CommandTime:
         total = time.perf_counter() - start
         if any(process.returncode for process in processes) or first_run is None:
             output.seek(0)
-            raise UserError(f"a run of the benchmark failed: {output.read().strip()[-300:]}")
+            raise UserError(f"parts: a run of the benchmark failed: {output.read().strip()[-300:]}")
         summaries = [json.loads(file.read_text(encoding="utf-8")) for file in Path(folder).glob("*/summary.json")]
         return CommandTime(total, first_run, mean(summary["steps_per_second"] for summary in summaries))
