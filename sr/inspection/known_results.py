@@ -40,7 +40,7 @@ class KnownResults:
         """Return the result of each key, in their order; those that are not known are computed, in parallel.
 
         `compute` gets the position of the key, `decode` also what `encode` returned. A result is not remembered if its key is
-        empty, or its code None.
+        empty, or `encode` returns None.
         """
         found = {key: value for key, text in self.remembered.find(kind, filter(None, keys)).items()
                  if (value := _parse_json(text)) is not None}  # fmt: skip

@@ -39,7 +39,7 @@ def find_leaks(
         [f"{x.digest} {searched}" for x in queries],
         lambda k: gallery.find_matches(queries[k]),
         lambda matches: [(index, *fit._replace(offset=fit.offset.tolist())) for index, fit in matches],
-        lambda k, code: [(index, Registration(*fit)._replace(offset=np.array(fit[2]))) for index, *fit in code],
+        lambda k, code: [(index, _decode_fit(*fields)) for index, *fields in code],
         "leaks",
     )
     items = [
@@ -51,6 +51,11 @@ def find_leaks(
         "leak", where, "training image(s) show a photograph of an evaluation set",
         "remove them from training; otherwise numbers on those sets are invalid", items,
     )  # fmt: skip
+
+
+def _decode_fit(likeness: float, zoom: float, offset: list[float], mirrored: bool) -> Registration:
+    """Return how two images fit, from its fields as JSON has them."""
+    return Registration(likeness, zoom, np.array(offset), mirrored)
 
 
 def select_usable(reports: Sequence[FileReport]) -> list[FileReport]:
