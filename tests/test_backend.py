@@ -34,8 +34,8 @@ def read_psnr(text: str) -> float:
 
 def test_bf16_says_what_it_changes(predict: Callable) -> None:
     """Results of float32 in the folder are not taken for those of bf16."""
-    assert "dB" not in (exact := predict("output=out/")).err, exact
-    assert exact.code == 0
+    exact = predict("output=out/")
+    assert (exact.code, "dB" in exact.err) == (0, False), exact.err
     pixels = read_rgb(Path("out/photo_x2.png")).float()
     again = predict("output=out/", "precision=bf16", "overwrite=true")
     assert again.code == 0, again.err
@@ -43,7 +43,22 @@ def test_bf16_says_what_it_changes(predict: Callable) -> None:
     assert "of photo.png" in again.err
     assert (read_rgb(Path("out/photo_x2.png")).float() - pixels).abs().mean() < 1
     assert "finished before" in predict("output=out/", "precision=bf16").out
-    assert "finished before" not in predict("output=out/", "overwrite=false", "precision=fp32").out
+    refused = predict("output=out/", "precision=fp32")
+    assert refused.code == 2
+    assert "photo_x2.png" in refused.err
+
+
+def test_the_self_check_takes_the_first_image_that_can_be_read(predict: Callable, sr: Callable) -> None:
+    """The others are upscaled as without it."""
+    Path("in").mkdir()
+    photo = Path("photo.png").read_bytes()
+    Path("in/a.png").write_bytes(photo[: len(photo) // 2])
+    Path("in/b.png").write_bytes(photo)
+    answer = sr("predict", "input=in", "output=out", "checkpoint=best.ckpt", "device=cpu", "precision=bf16")
+    assert answer.code == 2
+    assert "of b.png" in answer.err
+    assert "a.png: this image is damaged" in answer.err
+    assert Path("out/b_x2.png").exists()
 
 
 def test_bf16_computes_in_bfloat16() -> None:

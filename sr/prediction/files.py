@@ -36,7 +36,7 @@ from sr.prediction.memory_size import read_memory_size
 from sr.prediction.network import find_trained_options, load_network
 from sr.prediction.read_options import get_read_options
 from sr.prediction.result_size import ResultSize, parse_size
-from sr.prediction.self_check import check_backend_on
+from sr.prediction.self_check import measure_backend
 from sr.prediction.sources import InputImage, LeftOut, Sources, describe_left_out, find_sources, format_name
 from sr.prediction.standard_streams import STDOUT, StandardStreams
 from sr.pretrained.networks import resolve_checkpoint
@@ -116,8 +116,10 @@ def _upscale(config: Mapping[str, Any], sources: Sources, output: Output, result
     if manifest:
         manifest.remove_temporary_files()
         remove_old_staging(manifest.folder)
-    if model is not reference and batch.jobs:
-        print_note(check_backend_on(batch.jobs[0], model, reference, _name_backend(config), get_read_options(config)))
+    if model is not reference:
+        difference = measure_backend(batch.jobs, model, reference, _name_backend(config), get_read_options(config))
+        if difference:
+            print_note(difference)
     batch.execute(f"{result_size.describe(model.scale)}{name}", left_out, failures)
 
 
