@@ -180,12 +180,8 @@ def test_a_smaller_tile_is_taken_if_it_saves_memory_for_little_time(
     ("margin", "per_pixel", "size", "expected"),
     [
         (3, 400, (720, 1280), (360, 640)),  # four of 94 MB; the whole frame is 369 MB
-        (
-            18,
-            1690,
-            (720, 1280),
-            (240, 320),
-        ),  # small_x2: twelve of 166 MB, for 1.19 of the work; the whole frame is 1.6 GB
+        # small_x2: twelve of 166 MB, for 1.19 of the work; the whole frame is 1.6 GB.
+        (18, 1690, (720, 1280), (240, 320)),
         (4, 100, (720, 1280), (720, 1280)),  # 92 MB
         (0, 2000, (90, 161), (90, 161)),
         (128, 5000, (720, 1280), (720, 640)),  # RRDBNet: nothing is moderate, and smaller ones make far more work

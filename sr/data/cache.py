@@ -112,13 +112,13 @@ class Cache:
                 self._write(self.folder / "pixels" / name, samples.view(1, -1, ROW), bar.update)
 
     def _write(self, entry: Path, pixels: Tensor, report: Callable[[int], Any] = lambda count: None) -> bool:
-        """Write an entry; return whether it is there now. `report` is called with each number of bytes that is written."""
+        """Write an entry; return whether it is there now. `report` is called with the number of bytes of each part."""
         if not self._make_room(pixels.nbytes + TRAILER.size):
             self._close(f"the images of this run take more than data.disk={self.limit / 1e9:g} GB")
             return False
         data = pixels.contiguous().numpy()
 
-        def list_parts() -> Iterator[bytes]:
+        def iterate_parts() -> Iterator[bytes]:
             crc, content = 0, memoryview(data).cast("B")
             for start in range(0, len(content), BYTES_PER_PART):
                 part = content[start : start + BYTES_PER_PART]
@@ -128,7 +128,7 @@ class Cache:
             yield TRAILER.pack(MAGICS[pixels.dtype], *data.shape, crc)
 
         try:
-            write_atomic(entry, list_parts())
+            write_atomic(entry, iterate_parts())
         except OSError as error:
             self._close(f"cannot be written ({error.strerror or error})")
             return False

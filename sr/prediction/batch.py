@@ -58,9 +58,8 @@ class Batch:
         maps = [config["uncertainty"]] if self._maps else []  # those who want none need not upscale again
         digest = digest_net(model, [*(config[option] for option in RESULT_OPTIONS), *maps])
         self._identity = f"{digest} {config['outscale']} {config['size']}"
-        self._digests = {
-            job.target: self._digest(job) for job in jobs
-        }  # before a file is read: it may change afterwards
+        # Before a file is read: it may change afterwards.
+        self._digests = {job.target: self._digest(job) for job in jobs}
         is_finished = [not config["overwrite"] and self._is_finished(job) for job in jobs]
         self.jobs = [job for job, is_done in zip(jobs, is_finished, strict=True) if not is_done]
         self.finished = [job for job, is_done in zip(jobs, is_finished, strict=True) if is_done]

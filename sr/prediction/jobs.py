@@ -17,7 +17,7 @@ from sr.runtime.error import UserError
 
 MAX_NAMES = 5  # of files in a message
 MAX_NAME_BYTES = 255  # of file systems
-FILE_SUFFIX = re.compile(r"\.[A-Za-z][A-Za-z0-9]{1,4}")  # `.txt`, and no `.5` of a folder `sharpness_0.5`
+FILE_SUFFIX = re.compile(r"\.[A-Za-z][A-Za-z0-9]{1,4}")  # `.txt`, but not the `.5` of a folder `sharpness_0.5`
 
 
 class Output(NamedTuple):

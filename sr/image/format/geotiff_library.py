@@ -22,7 +22,7 @@ OPTIONS = {
 }
 # What messages begin with: `CPLE_AppDefined in a.tif: TIFFReadDirectory:…`, `CPLE_AppDefined:Fax4Decode:…`.
 PREFIX = re.compile(r"^CPLE_\w+(?::| in )")
-# Those of damage that costs no sample: of the header, which are notes, and of the colors of JPEG.
+# Messages about damage that leaves the samples right: of the header, which become notes, and of the colors of JPEG.
 HARMLESS = "TIFFReadDirectory", "TIFFFetchNormalTag", "JPEGLib:Invalid SOS", "JPEGLib:Unknown Adobe"
 
 
@@ -75,7 +75,7 @@ def use_rasterio(path: Path, found: str = "a GeoTIFF", **options: Any) -> Iterat
 
 @contextlib.contextmanager
 def collect_messages(path: Path) -> Iterator[list[str]]:
-    """Give a list, which after the block has the different messages that GDAL has logged in it, without the file's name.
+    """Yield a list, which at the end of the block gets the different messages that GDAL logged in it, without the file's name.
 
     Those of PROJ are about its installation, and left out.
     """
@@ -92,7 +92,7 @@ def collect_messages(path: Path) -> Iterator[list[str]]:
 
 @contextlib.contextmanager
 def report_decoder_warnings(path: Path) -> Iterator[None]:
-    """Raise `ValueError` if a decoder of GDAL warns of damage in the block, and makes up samples."""
+    """Raise `ValueError` if a decoder of GDAL warns of damage in the block: it makes up samples then."""
     with collect_messages(path) as messages:
         yield
     damage = [text for text in messages if not text.startswith(HARMLESS)]

@@ -7,11 +7,11 @@ from pathlib import Path
 from sr.prediction.process_name import is_process_ended, name_process
 
 PREFIX, SUFFIX = ".predict-", ".staging"
-STAGING_SECONDS = 86400  # age of a folder that is left, if it is not known whether its process has ended
+STAGING_SECONDS = 86400  # age at which a folder is removed if it is not known whether its process has ended
 
 
 def name_staging(run: str) -> str:
-    """Return the name of this process' folder for a run."""
+    """Return the name of the folder of this process for a run."""
     return f"{PREFIX}{run}+{name_process()}{SUFFIX}"
 
 
