@@ -9,8 +9,11 @@ run: .venv/ready  ## train on the sample photographs, test and track (about two 
 test: .venv/ready  ## run the fast tests (about three minutes)
 	$(PY) -m pytest -n 2 -q $(ARGS)
 
-slow: .venv/ready  ## run the tests that are slow (many minutes, of which most is waiting); CI runs both
-	$(PY) -m pytest -m slow -n 4 --dist worksteal -q $(ARGS)
+slow: .venv/ready  ## run the tests that are slow (ten minutes or more); CI runs both
+	$(PY) -m pytest -m 'slow and not long' -n 4 --dist worksteal -q $(ARGS)
+
+long: .venv/ready  ## run the longest tests, which CI leaves out: before a release, and after a change of what they test
+	$(PY) -m pytest -m long -n 2 -q $(ARGS)
 
 lint: .venv/ready  ## check style, formatting, import layers and language
 	.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/lint-imports && $(PY) tests/language.py
@@ -33,4 +36,4 @@ clean:  ## delete caches and build products, not the runs
 	.venv/bin/pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-.PHONY: help run test slow lint language bench ui clean
+.PHONY: help run test slow long lint language bench ui clean

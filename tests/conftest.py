@@ -50,6 +50,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "group(name): run the test for every YAML of this config group")
     config.addinivalue_line("markers", "slow(seconds): left out of make test; make slow runs these alone")
+    config.addinivalue_line("markers", "long: left out of make slow and of CI as well; make long runs these alone")
     if config.getoption("--config-dir"):
         sys.path.insert(0, str(Path(config.getoption("--config-dir")).resolve()))
 

@@ -47,7 +47,7 @@ def sr(*words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.slow(30)
+@pytest.mark.long
 def test_a_full_disk_costs_no_more_than_the_steps_since_the_last_checkpoint(small: Path) -> None:
     failed = sr(*WORDS, f"paths.runs={small}")
     assert failed.returncode == 2

@@ -227,7 +227,7 @@ def test_an_outage_and_a_deleted_experiment_lose_nothing(
     check_no_secret(tmp_path, *said, *more, *capfd.readouterr())
 
 
-@pytest.mark.slow(40)
+@pytest.mark.long
 def test_eight_runs_at_once(server: LocalServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log_in(monkeypatch)
     program = f"""

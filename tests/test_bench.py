@@ -94,7 +94,7 @@ def test_sending_is_measured_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (len(row.sr), len(row.reference)) == (1, 1)
 
 
-@pytest.mark.slow(30)
+@pytest.mark.long
 def test_commands_are_measured_against_scripts(sr: Any, tmp_path: Path) -> None:
     """Both sides of the evaluation must have the same PSNR."""
     answer = sr("bench", "parts=[commands]", "rounds=1", "threads=1", "files=20", "out=rows.json")
@@ -215,7 +215,7 @@ def test_commands_of_a_sweep_are_timed_together(monkeypatch: pytest.MonkeyPatch)
         sweep.run_commands([["seed=1"]])
 
 
-@pytest.mark.slow(25)
+@pytest.mark.long
 def test_a_sweep_is_timed_by_its_command() -> None:
     time = sweep.run_commands([sweep._list_sweep_words(2, 2)])
     assert time.total > time.first_run > 0 < time.steps_per_second
@@ -224,7 +224,7 @@ def test_a_sweep_is_timed_by_its_command() -> None:
 # predict
 
 
-@pytest.mark.slow(25)
+@pytest.mark.long
 def test_predictions_are_compared_with_scripts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both scripts and `sr.predict` give the same images; rows of processor time and peak memory for each script."""
     pytest.importorskip("spandrel")

@@ -281,7 +281,7 @@ def test_edsr_is_an_rcan_to_spandrel(small: Callable, tmp_path: Path) -> None:
     assert (loaded.architecture.name, loaded.scale) == ("RCAN", 3)
 
 
-@pytest.mark.slow(20)
+@pytest.mark.long
 def test_published_digits_come_from_the_graph(sr: Callable, sr_data: Path) -> None:
     """IMDN's own weights at ×4: 32.21/.8948 on Set5, as its paper says."""
     checkpoint = sr_data / "weights" / "IMDN" / "IMDN_x4.pth"

@@ -95,7 +95,7 @@ def test_server_killed_and_not_restarted_before_the_end(server: LocalServer, tmp
         check(server.uri, folder(tmp_path))
 
 
-@pytest.mark.slow(50)
+@pytest.mark.long
 def test_server_killed_and_restarted_during_the_run(server: LocalServer, tmp_path: Path) -> None:
     run = begin(server.uri, tmp_path)
     wait_for(lambda: is_training(tmp_path))
@@ -108,7 +108,7 @@ def test_server_killed_and_restarted_during_the_run(server: LocalServer, tmp_pat
     check(server.uri, folder(tmp_path))
 
 
-@pytest.mark.slow(60)
+@pytest.mark.long
 def test_server_that_answers_three_seconds_late(server: LocalServer, tmp_path: Path) -> None:
     with FaultProxy(server.port) as proxy:
         run = begin(proxy.uri, tmp_path)

@@ -131,7 +131,7 @@ def test_memory_does_not_grow_with_the_length_of_a_video(tmp_path: Path) -> None
     assert peaks[1] - peaks[0] < 40
 
 
-@pytest.mark.slow(25)
+@pytest.mark.long
 def test_a_video_of_720p_needs_less_than_800_mb(tmp_path: Path) -> None:
     """The whole process, with 0.3 GB of libraries and 0.2 GB of x264. Frames of the result are 44 MB in float32."""
     checkpoint = save_checkpoint(tmp_path / "best.ckpt")
