@@ -144,13 +144,10 @@ def break_at(case: str, *breaks: tuple[int, str]) -> Any:
     return pytest.param(CASES[case], breaks, id="-".join([case, *(f"{n}{k[:1]}" for n, k in breaks)]))
 
 
-ALL = (
-    (2, "train"),
-    (4, "train"),
-    (5, "train"),
-    (6, "val"),
-    (7, "train"),
-)  # after 1, a validation, an epoch, mid-epoch …
+# After one step, a validation, an epoch and in the middle of the second; of most cases the first and the last of them.
+ALL = ((2, "train"), (4, "train"), (5, "train"), (6, "val"), (7, "train"))
+TWO = ((2, "train"), (6, "val"))
+MAIN = ("cnn", "gan", "gan_accumulated")
 
 
 @pytest.mark.parametrize(
@@ -159,10 +156,13 @@ ALL = (
         break_at("cnn", (5, "train")),
         break_at("gan", (6, "train")),
         break_at("schedule_free", (3, "train")),
-        *(pytest.param(*break_at(case, *ALL).values, id=case, marks=pytest.mark.slow) for case in CASES),
+        *(
+            pytest.param(*break_at(case, *(ALL if case in MAIN else TWO)).values, id=case, marks=pytest.mark.slow)
+            for case in CASES
+        ),
         *(
             pytest.param(*break_at(case, at).values, id=f"{case}-{at[0]}{at[1][0]}", marks=pytest.mark.slow)
-            for case in ("cnn", "gan", "gan_accumulated")
+            for case in MAIN[1:]
             for at in ((0, "val"), (1, "train"), (3, "val"), (4, "train"), (7, "val"), (7, "test"))
         ),
     ],

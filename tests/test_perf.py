@@ -122,7 +122,7 @@ def test_a_compiler_that_is_missing_is_named(
     assert "trainer.compile=true fails (no C++ compiler was found)" in choice.reason
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_compiled_net_is_measured(search: Callable[..., ExecutionSearch]) -> None:
     searched = search("auto", ("trainer.channels_last",))
     searched.choose(batches=10**7)
