@@ -68,12 +68,6 @@ print(sorted(set(sys.modules) - modules), sys.meta_path == hooks)
     assert run_python(program).stdout.split("\n")[0] == "['sr'] True"
 
 
-def test_importing_sr_takes_less_than_50_ms() -> None:
-    """Of the processor's time: a machine that is busy with something else takes longer."""
-    program = "import time; start = time.process_time(); import sr; print(time.process_time() - start)"
-    assert min(float(run_python(program).stdout) for _ in range(3)) < 0.05
-
-
 def test_score_does_not_import_lightning() -> None:
     program = """
 import sys, numpy, sr

@@ -18,8 +18,6 @@ from sr.comparison.data import format_json
 from sr.runtime.error import UserError
 from sr.track.found_run import translate_filter
 
-SECONDS = {100: 5, 1000: 30}  # of the processor, at most, by the number of runs
-
 
 @pytest.mark.parametrize(("typed", "translated"), [
     ("tags.data = 'T91'", "tags.`sr.data` = 'T91'"),
@@ -133,20 +131,17 @@ def test_a_comparison_is_a_run_in_mlflow_with_its_files(sr: Any, tmp_path: Path)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("count", SECONDS)
-def test_many_runs_are_compared_in_seconds_and_without_torch(tmp_path: Path, count: int) -> None:
+def test_many_runs_are_compared_without_torch(tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
     base = {"Set14": generator.normal(30, 3, 14), "BSD100": generator.normal(28, 3, 100)}
-    for k in range(count):
+    for k in range(100):
         values = {
             name: {f"i{i}": float(v + generator.normal(0, 0.1)) for i, v in enumerate(b)} for name, b in base.items()
         }
         make_training(tmp_path / "runs", f"{k:05}", values, seed=k % 3, options={"data.batch": k // 3 + 1})
     code = (
-        "import sys, time; sys.argv[1:] = ['runs', 'track=none']; from sr.compare import main; main(); "
-        "print('SECONDS', time.process_time(), 'torch' in sys.modules)"
+        "import sys; sys.argv[1:] = ['runs', 'track=none']; from sr.compare import main; main(); "
+        "print('torch' in sys.modules)"
     )
     answer = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True, text=True)
-    _, seconds, has_torch = answer.stdout.splitlines()[-1].split()
-    assert has_torch == "False"
-    assert float(seconds) < SECONDS[count]
+    assert answer.stdout.splitlines()[-1] == "False"

@@ -2,11 +2,11 @@
 
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import hydra
 import pytest
 from hydra import initialize_config_dir
 
@@ -135,9 +135,14 @@ def test_configs_of_trials_are_those_of_single_runs(compose: Callable, world: Pa
         compose_all("seed=0,1", "model.net.wdith=8,16")
 
 
-@pytest.mark.slow
-def test_two_hundred_trials_are_checked_quickly() -> None:
-    """Hydra reads the files of conf/ for one of them only: that is 0.02 instead of 0.08 s of CPU time a trial."""
-    start = time.process_time()
-    assert len(compose_all("seed=range(0,200)")) == 200
-    assert time.process_time() - start < 10
+def test_hydra_composes_one_of_the_trials_of_the_same_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The values of the others are set in a copy, which takes a quarter of the time."""
+    compose, composed = hydra.compose, []
+
+    def count(*args: Any, **options: Any) -> Any:
+        composed.append(args)
+        return compose(*args, **options)
+
+    monkeypatch.setattr(hydra, "compose", count)
+    assert len(compose_all("seed=range(0,20)")) == 20
+    assert len(composed) == 1
