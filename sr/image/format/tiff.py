@@ -227,7 +227,7 @@ def _check_directories(tiff: Any) -> tuple[str, ...]:
     Returns notes about other signs of damage.
     """
     file, layout, following = tiff.filehandle, Layout(tiff.byteorder, tiff.is_bigtiff), 0
-    found = {}
+    found = []
     for page in tiff.pages:
         try:
             tags, following = list_tags(file, layout, page.offset)
@@ -237,15 +237,15 @@ def _check_directories(tiff: Any) -> tuple[str, ...]:
         for tag in missing:
             if tag in PIXEL_TAGS:
                 raise ValueError(f"its tag {tag} cannot be read")
-            found[f"its tag {tag} cannot be read"] = None
-        entries = read_directory(file, layout, page.offset)
-        for tag in (tag for tag, entry in entries.items() if not _is_regular(entry)):
-            found[f"its tag {tag} has another type or number of values than it should have"] = None
+            found.append(f"its tag {tag} cannot be read")
+        for tag, entry in read_directory(file, layout, page.offset).items():
+            if not _is_regular(entry):
+                found.append(f"its tag {tag} has another type or number of values than it should have")
         if tags != sorted(set(tags)):
-            found["its tags are not in ascending order"] = None
+            found.append("its tags are not in ascending order")
     if following:
         raise ValueError(f"page {len(tiff.pages) + 1} cannot be read")
-    return tuple(f"its header may be damaged: {reason}" for reason in found)
+    return tuple(f"its header may be damaged: {reason}" for reason in dict.fromkeys(found))
 
 
 def _is_regular(entry: Entry) -> bool:

@@ -14,7 +14,7 @@ from sr.image.format.matroska import find_matroska_damage
 from sr.image.format.video_checksum import has_valid_checksums
 from sr.image.format.video_layout import VideoLayout, parse_layout, read_display_matrix
 from sr.image.format.video_library import collect_warnings, finish_decoding, report_video_damage
-from sr.image.format.video_times import fill_durations, find_gap
+from sr.image.format.video_times import check_times, fill_durations, find_gap
 from sr.image.format.video_vp8 import find_vp8_damage
 from sr.image.limits import check_decoded_size
 from sr.image.yuv import MATRICES, YuvCoding
@@ -147,7 +147,7 @@ def _scan(path: Path, size: int, changed: int) -> VideoScan:
             times, durations = _decode_times(container, stream, frame)
         elif frame_time in times[:SKIPPED_LIMIT]:
             skipped = int(np.searchsorted(times, frame_time))
-        _check_times(times, path)
+        check_times(times, path)
         matrix = read_display_matrix(frame)
         if matrix is None:
             raise UnsupportedImageError(f"{path}: turned by no multiple of 90°; turn its pixels first")
@@ -253,13 +253,6 @@ def _decode_times(container: Any, stream: Any, first: Any) -> tuple[np.ndarray, 
     entries += [(frame.pts, frame.duration or 0) for frame in container.decode(stream) if frame.pts is not None]
     times, durations = np.array(entries, np.int64).T
     return times, durations
-
-
-def _check_times(times: np.ndarray, path: Path) -> None:
-    if len(times) > 1 and np.diff(times).min() <= 0:
-        raise UnsupportedImageError(
-            f"{path}: two frames have the same time stamp; write it again: ffmpeg -i IN OUT.mkv"
-        )
 
 
 def _find_coding(
