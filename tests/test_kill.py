@@ -59,11 +59,12 @@ def child(words: list[str], log: Path) -> None:
     os.environ.pop("SR_RUNS", None)
     multiprocessing.set_start_method("fork", force=True)  # as in a process of its own: loaders end with their run
     sys.argv = ["sr-run", *words]
+    import sr.run
     import sr.track.mlflow
-    from sr.run import main
 
+    sr.run.prepare_sender = lambda track: None
     sr.track.mlflow.start_sender = ForkedSender
-    main()
+    sr.run.main()
 
 
 class ForkedSender:
