@@ -1,4 +1,5 @@
 PY   := .venv/bin/python
+unexport PYTHONDONTWRITEBYTECODE  # with it, each process would compile the modules and tests again
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/'
