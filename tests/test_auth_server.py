@@ -28,7 +28,7 @@ from sr.track.server import open_client
 from sr.track.server_error import describe_error
 from sr.track.sync import sync_runs
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 SECRET = uuid.uuid4().hex  # part of all passwords, and not of this file, which may be in the patch of a run
 USER, PASSWORD, DATABASE_PASSWORD = "admin", f"{SECRET}@1", f"{SECRET}-2"
@@ -152,7 +152,6 @@ def check_no_secret(runs: Path, *said: str) -> None:
     assert SECRET not in "".join(said)
 
 
-@pytest.mark.slow(40)
 def test_a_run_whose_address_has_the_password(
     server: LocalServer, world: Path, tmp_path: Path, monkeypatch: Any
 ) -> None:
@@ -227,7 +226,6 @@ def test_an_outage_and_a_deleted_experiment_lose_nothing(
     check_no_secret(tmp_path, *said, *more, *capfd.readouterr())
 
 
-@pytest.mark.long
 def test_eight_runs_at_once(server: LocalServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log_in(monkeypatch)
     program = f"""

@@ -14,7 +14,7 @@ from sr.comparison.significance import compare_groups
 from sr.comparison.spread import measure_spread
 from sr.comparison.verdict import PairResult, Verdict
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 COUNT = 400
 ALLOWED = 0.05 + 2 * (0.05 * 0.95 / COUNT) ** 0.5
 

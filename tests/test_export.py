@@ -293,7 +293,7 @@ def test_published_digits_come_from_the_graph(sr: Callable, sr_data: Path) -> No
     assert "0.8948" in answer.out
 
 
-@pytest.mark.slow(15)
+@pytest.mark.long
 def test_int8_costs_what_is_printed(sr: Callable) -> None:
     """sr's own network; the dB in the answer are those of images that calibrated nothing."""
     answer = sr("export", "checkpoint=small_x2", "exporter.precision=int8", "output=out")

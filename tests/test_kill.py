@@ -27,7 +27,7 @@ from sr.record.machine import MACHINE_METRICS
 from sr.track import sender
 from sr.track.mlflow_format import convert_metric_name, name_image_files
 
-KILLS = int(os.environ.get("SR_KILLS", "12"))
+KILLS = int(os.environ.get("SR_KILLS", "6"))
 CASES = [("cnn", 2), ("gan", 0)]
 WORDS = (
     "trainer.accelerator=cpu", "trainer.max_steps=24", "trainer.val_check_interval=5", "checkpoint_steps=2",

@@ -117,7 +117,7 @@ def test_each_loss_term_is_logged_with_its_gradient_share() -> None:
     assert shares[0]["train/share_l1"] > shares[0]["train/share_charbonnier"] > 0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_compiled_net_gives_gradient_shares_after_a_step_without_them() -> None:
     """As after a resume: the backward pass is compiled in a step that needs the graph only once."""
     module, seen = cnn({"l1": nn.L1Loss(), "charbonnier": Charbonnier()}, gradient_share_interval=0), []

@@ -123,7 +123,7 @@ def read_folder(runs: Path) -> Path:
     return folder
 
 
-@pytest.mark.slow(20)
+@pytest.mark.long
 def test_torchrun_on_two_machines_trains_like_one_process_and_srun_resumes_it(
     sr: Any, world: Path, tmp_path: Path
 ) -> None:
