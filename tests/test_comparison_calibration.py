@@ -15,7 +15,7 @@ from sr.comparison.spread import measure_spread
 from sr.comparison.verdict import PairResult, Verdict
 
 pytestmark = pytest.mark.long
-COUNT = 400
+COUNT = 1_000
 ALLOWED = 0.05 + 2 * (0.05 * 0.95 / COUNT) ** 0.5
 
 

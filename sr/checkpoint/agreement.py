@@ -17,9 +17,8 @@ TOLERANCE = 1e-4  # the largest difference that is an error of rounding, in 0…
 class Agreement(NamedTuple):
     """The differences between a network of another runtime and PyTorch's."""
 
-    difference: (
-        float  # the largest, relative to the output's largest value if that is above 1; infinite: a wrong size, or NaN
-    )
+    # The largest, relative to the output's largest value if that is above 1; infinite: a wrong size, or NaN.
+    difference: float
     psnr: float  # of all outputs, in dB, with PyTorch's as the reference; infinite if they are equal
     worst: str  # the input with the largest difference
     inputs: int
