@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sr.benchmark.row import Row
 
 PARTS = ("training", "backend", "perf", "predict", "commands", "onnx", "track", "sender", "sweep", "degrade", "imresize",
-         "metric", "cache")  # fmt: skip
+         "metric", "cache", "basicsr")  # fmt: skip
 COMPARISONS = {  # modules of sr.benchmark, and functions of the config; the other parts are of `functions`
     "training": ("training_loop", "compare_training"),
     "backend": ("backend", "compare_settings"),
@@ -29,6 +29,7 @@ COMPARISONS = {  # modules of sr.benchmark, and functions of the config; the oth
     "onnx": ("runtime", "compare_runtimes"),
     "track": ("tracking", "compare_tracking"),
     "sweep": ("sweep", "compare_sweeps"),
+    "basicsr": ("basicsr", "compare_basicsr"),
 }
 IMAGES = ("1mp", "12mp", "small")  # of the part predict
 COMPARED_KEYS = {"name", "unit", "reference_name", "ratio", "ratio_range"}  # of a row in bench.json
@@ -53,6 +54,8 @@ def bench(cfg: DictConfig) -> None:
     earlier = _read_rows(Path(config["against"])) if config["against"] else None
     rows = [_compute_medians(row) for part in config["parts"] for row in _run_part(part, config)]
     out = Path(config["out"])
+    if not rows:
+        raise UserError(f"parts=[{','.join(config['parts'])}]: nothing was measured, {out} is not written")
     try:
         out.write_text(to_json(rows), encoding="utf-8")
         out.with_suffix(".md").write_text(format_markdown(rows), encoding="utf-8")

@@ -115,6 +115,7 @@ EXCEPTIONS = [
     Allowed(r"^docs/extend\.md$", r"`KEPT`", "what import-linter prints"),
     Allowed(r"^sr/serving/", r"timeout_keep_alive", "an argument of uvicorn"),
     Allowed(r"^sr/exporter/onnx\.py$", r"keep_io_types", "an argument of onnxruntime"),
+    Allowed(r"^sr/benchmark/basicsr_options\.py$", r"dataset_enlarge_ratio", "an option of BasicSR"),
     Allowed(r"^sr/callback/alarms\.py$", r'"told"', "a key in checkpoints of all versions"),
     Allowed(r"^sr/callback/checkpointing\.py$", r'chance=|"chance"', "a key in checkpoints of all versions"),
 ]

@@ -45,20 +45,23 @@ def test_a_single_part_writes_its_rows(sr: Any, tmp_path: Path) -> None:
 
 
 def write_rows(file: Path, **ratios: tuple[float, float]) -> Path:
-    """Write the rows of a benchmark: least and largest ratio by name; names that end in `rate` are rates."""
+    """Write the rows of a benchmark: least and largest ratio by name; `rate` and `cpu_rate` are rates."""
+    units = {"rate": "steps/s", "cpu_rate": "steps/CPU s"}
     rows = [{"name": name, "sr": 1.0, "reference": 1.0, "ratio": sum(r) / 2, "ratio_range": r,
-             "unit": "steps/s" if name.endswith("rate") else "CPU s", "reference_name": "a script"}
+             "unit": units.get(name, "CPU s"), "reference_name": "a script"}
             for name, r in ratios.items()]  # fmt: skip
     file.write_text(json.dumps(rows))
     return file
 
 
 def test_rows_that_got_worse_by_more_than_their_noise_are_named(tmp_path: Path) -> None:
-    old = write_rows(tmp_path / "old.json", time=(1.0, 1.2), rate=(1.0, 1.2), noise=(1.0, 1.5), gone=(1, 1))
-    new = write_rows(tmp_path / "new.json", time=(1.3, 1.4), rate=(0.8, 0.9), noise=(1.4, 1.6), added=(9, 9))
+    both = {"cpu_rate": (1.0, 1.2), "rate": (1.0, 1.2), "time": (1.0, 1.2), "noise": (1.0, 1.5)}
+    old = write_rows(tmp_path / "old.json", **both, gone=(1, 1))
+    both = {"cpu_rate": (0.8, 0.9), "rate": (0.8, 0.9), "time": (1.3, 1.4), "noise": (1.4, 1.6)}
+    new = write_rows(tmp_path / "new.json", **both, added=(9, 9))
     worse = find_worse_rows(*(json.loads(file.read_text()) for file in (new, old)))
-    assert [line.partition(":")[0] for line in worse] == ["time, CPU s", "rate, steps/s"]
-    assert "ratio 1.350 [1.300, 1.400], was 1.100 [1.000, 1.200]" in worse[0]
+    assert [line.partition(":")[0] for line in worse] == ["cpu_rate, steps/CPU s", "rate, steps/s", "time, CPU s"]
+    assert "ratio 1.350 [1.300, 1.400], was 1.100 [1.000, 1.200]" in worse[2]
     assert find_worse_rows(*(json.loads(file.read_text()) for file in (old, new))) == []
 
 

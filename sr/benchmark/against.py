@@ -9,8 +9,8 @@ Rows = Sequence[Mapping[str, Any]]
 def find_worse_rows(rows: Rows, earlier: Rows) -> list[str]:
     """Describe each row whose ratio is worse in every round than in any round before, which noise alone hardly explains.
 
-    Ratios are compared, because another load of the machine changes both sides. Rates (`…/s`, `…/min`) are better if
-    higher, all other units if lower.
+    Ratios are compared, because another load of the machine changes both sides. Rates (`…/s`, `…/CPU s`, `…/min`) are
+    better if higher, all other units if lower.
     """
     before = {_identify(row): row for row in earlier}
     worse = []
@@ -19,7 +19,7 @@ def find_worse_rows(rows: Rows, earlier: Rows) -> list[str]:
         if old is None:
             continue
         (least, most), (old_least, old_most) = row["ratio_range"], old["ratio_range"]
-        is_rate = row["unit"].endswith(("/s", "/min"))
+        is_rate = row["unit"].endswith(("/s", "/CPU s", "/min"))
         if (is_rate and most < old_least) or (not is_rate and least > old_most):
             worse.append(f"{row['name']}, {row['unit']}: ratio {row['ratio']:.3f} [{least:.3f}, {most:.3f}], "
                          f"was {old['ratio']:.3f} [{old_least:.3f}, {old_most:.3f}]")  # fmt: skip

@@ -13,10 +13,12 @@ from sr.runtime.malloc import MAX_THRESHOLD
 RETAIN = {"MALLOC_TRIM_THRESHOLD_": str(MAX_THRESHOLD), "MALLOC_MMAP_THRESHOLD_": str(MAX_THRESHOLD)}
 # A small process between this one and the measured one: the system counts the peak of a process from that of its parent.
 LAUNCHER = """
-import resource, subprocess, sys
+import resource, subprocess, sys, time
+start = time.perf_counter()
 code = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL).returncode
+wall = time.perf_counter() - start
 usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-print(usage.ru_utime + usage.ru_stime, usage.ru_maxrss)
+print(usage.ru_utime + usage.ru_stime, usage.ru_maxrss, wall)
 sys.exit(code)
 """
 
@@ -26,6 +28,7 @@ class Cost(NamedTuple):
 
     seconds: float  # of the processor, of all threads, user and system
     megabytes: float  # peak of the resident memory
+    wall_seconds: float
 
 
 def measure_process(
@@ -34,20 +37,24 @@ def measure_process(
     threads: int,
     variables: Mapping[str, str] | None = None,
     folder: Path | None = None,
+    python: str | None = None,
 ) -> Cost:
     """Run `python -m WORDS` in `folder` and return its cost; `part` of the benchmark is named if it fails.
 
-    glibc's malloc returns freed memory as usual, unless `variables` (`RETAIN`) say otherwise.
+    glibc's malloc returns freed memory as usual, unless `variables` (`RETAIN`) say otherwise. `python` is the
+    interpreter of another environment, which does not get this one's packages.
     """
     environment = {k: v for k, v in os.environ.items() if k not in RETAIN}
     environment |= {"OMP_NUM_THREADS": str(threads), **(variables or {})}
-    environment["PYTHONPATH"] = os.pathsep.join(place or str(Path.cwd()) for place in sys.path)
-    command = [sys.executable, "-I", "-S", "-c", LAUNCHER, sys.executable, "-P", "-m", *words]
+    if python is None:
+        environment["PYTHONPATH"] = os.pathsep.join(place or str(Path.cwd()) for place in sys.path)
+    interpreter = [sys.executable, "-P"] if python is None else [python]  # -P: of Python 3.11 and later
+    command = [sys.executable, "-I", "-S", "-c", LAUNCHER, *interpreter, "-m", *words]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=folder, check=False)
     if done.returncode:
         raise UserError(f"parts=[{part}]: {words[0]} has failed: {done.stderr.strip()[-300:]}")
-    seconds, kilobytes = done.stdout.split()
-    return Cost(float(seconds), int(kilobytes) * 1024 / 1e6)
+    seconds, kilobytes, wall_seconds = done.stdout.split()
+    return Cost(float(seconds), int(kilobytes) * 1024 / 1e6, float(wall_seconds))
 
 
 def measure_in_turns(sides: Mapping[str, Callable[[], Cost]], rounds: int, title: str) -> dict[str, list[Cost]]:

@@ -66,6 +66,7 @@ class BenchOptions(RunOptions):
     images: Sequence[NonEmptyStr]
     checkpoint: PathStr
     nets: Sequence[NonEmptyStr]
+    basicsr: PathStr | None
     rounds: PositiveInt
     steps: PositiveInt
     seconds: PositiveFloat
