@@ -1,9 +1,10 @@
-"""The memory format of nets for prediction and evaluation."""
+"""The memory format of nets for training, prediction and evaluation."""
 
 import torch
 from torch import Tensor, nn
 
 from sr.inference.layout import convert_input, prepare_net
+from sr.model import layout
 
 
 class AcrossBands(nn.Module):
@@ -27,3 +28,11 @@ def test_a_net_with_3d_convolutions_computes_the_same_in_the_fast_format() -> No
         net = prepare_net(net, torch.device("cpu"))
         torch.testing.assert_close(net(convert_input(lr)), expected)
     assert net.head.weight.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_a_net_with_3d_convolutions_is_trained_in_the_fast_format() -> None:
+    net = AcrossBands()
+    layout.prepare_net(net, channels_last=True, compile=False)
+    net(torch.rand(1, 4, 9, 7)).sum().backward()
+    assert net.head.weight.is_contiguous(memory_format=torch.channels_last)
+    assert net.bands.weight.grad is not None

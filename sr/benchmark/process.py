@@ -18,7 +18,8 @@ start = time.perf_counter()
 code = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL).returncode
 wall = time.perf_counter() - start
 usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-print(usage.ru_utime + usage.ru_stime, usage.ru_maxrss, wall)
+kib = usage.ru_maxrss // (1024 if sys.platform == "darwin" else 1)
+print(usage.ru_utime + usage.ru_stime, kib, wall)
 sys.exit(code)
 """
 

@@ -9,11 +9,18 @@ def prepare_net(net: nn.Module, device: torch.device) -> nn.Module:
 
     All nets are as fast or up to a quarter faster (docs/speed.md); float32 rounds differently.
     """
-    net.to(device)
-    for weight in (*net.parameters(), *net.buffers()):
-        if weight.dim() == 4:  # Module.to refuses channels_last if there is a weight of 5, as of nn.Conv3d
-            weight.data = weight.data.contiguous(memory_format=_choose_memory_format(device))
+    convert_weights(net.to(device), _choose_memory_format(device))
     return net.eval()
+
+
+def convert_weights(net: nn.Module, memory_format: torch.memory_format) -> None:
+    """Change the memory format of all weights of four dimensions, in place.
+
+    `Module.to` refuses `channels_last` if there is a weight of five, as of `nn.Conv3d`.
+    """
+    for weight in (*net.parameters(), *net.buffers()):
+        if weight.dim() == 4:
+            weight.data = weight.data.contiguous(memory_format=memory_format)
 
 
 def merge_layers(net: nn.Module, device: torch.device) -> nn.Module:

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from sr.inference.complexity import count_parameters
+from sr.inference.layout import convert_weights
 from sr.inference.multiply_adds import count_multiply_adds
 from sr.inference.upscale import upscale
 
@@ -41,7 +42,9 @@ def measure_ntire_score(net: nn.Module, baseline: nn.Module, color: str, device:
         return None
     channels = {"gray": 1, "bands": net.channels}.get(color, 3)
     lr = torch.rand(1, channels, *LR_SIZE, generator=torch.Generator().manual_seed(0)).to(device)
-    pair = [one.to(device, memory_format=torch.channels_last).eval() for one in (net, baseline)]
+    pair = [one.to(device).eval() for one in (net, baseline)]
+    for one in pair:
+        convert_weights(one, torch.channels_last)
     rounds, start = [], time.perf_counter()
     while len(rounds) < WARM_UP_CALLS + ROUNDS or time.perf_counter() - start < SECONDS:
         seconds, seconds_0 = (_time_call(one, lr, color) for one in pair)

@@ -7,6 +7,7 @@ from torch import nn
 from torch._functorch import config as functorch_config
 
 from sr.image.batch import Pair
+from sr.inference.layout import convert_weights
 from sr.trainer.default import Trainer
 
 
@@ -17,7 +18,7 @@ def prepare_net(net: nn.Module, channels_last: bool, compile: bool | str) -> Non
     DDP registers the weights: DDP mixes up the gradients of weights whose memory format changes later.
     """
     if channels_last:
-        net.to(memory_format=torch.channels_last)
+        convert_weights(net, torch.channels_last)
     if compile:
         # The gradient of each loss term needs the graph of one forward pass, which may not reuse its buffers then.
         functorch_config.donated_buffer = False

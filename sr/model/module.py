@@ -16,6 +16,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from sr.image.batch import Pair
 from sr.image.color import rgb_to_luma
+from sr.inference.layout import convert_weights
 from sr.metric.key import StepMetrics
 from sr.metric.protocol import Protocol
 from sr.model.distributed import average_over_processes, broadcast_buffers, seed_process
@@ -136,7 +137,7 @@ class SRModule(EvaluationModule):
         if stage == "fit":
             prepare_net(self.net, self.trainer.channels_last, self.trainer.compile)
             if self.ema is not None and self.trainer.channels_last:
-                self.ema.net.to(memory_format=torch.channels_last)
+                convert_weights(self.ema.net, torch.channels_last)
 
     def set_total_steps(self, accumulate: int = 1) -> int:
         """Set `total_steps` to the steps of this training, from `trainer.max_steps` or `trainer.max_epochs`.
