@@ -11,7 +11,7 @@ test: .venv/ready  ## run the fast tests (about three minutes)
 	$(PY) -m pytest -n 2 -q $(ARGS)
 
 slow: .venv/ready  ## run the tests that are slow (ten minutes or more); CI runs both
-	$(PY) -m pytest -m 'slow and not long' -n 4 --dist worksteal -q $(ARGS)
+	$(PY) -m pytest -m 'slow and not long' -n 3 --dist worksteal -q $(ARGS)
 
 long: .venv/ready  ## run the longest tests, which CI leaves out: before a release, and after a change of what they test
 	$(PY) -m pytest -m long -n 2 -q $(ARGS)

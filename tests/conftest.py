@@ -48,7 +48,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "group(name): run the test for every YAML of this config group")
+    config.addinivalue_line(
+        "markers", "group(name, long=()): run the test for every YAML of this config group; some of them are `long`"
+    )
     config.addinivalue_line("markers", "slow(seconds): left out of make test; make slow runs these alone")
     config.addinivalue_line("markers", "long: left out of make slow and of CI as well; make long runs these alone")
     if config.getoption("--config-dir"):
@@ -222,7 +224,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         extra = metafunc.config.getoption("--config-dir")
         places = [find_conf_dir(), *([Path(extra)] if extra else [])]
         found = sorted({p.stem for place in places for p in (place / marker.args[0]).glob("[!_]*.yaml")})
-        metafunc.parametrize("choice", found)
+        long = marker.kwargs.get("long", ())
+        marks = {name: [pytest.mark.long] for name in long}
+        metafunc.parametrize("choice", [pytest.param(name, marks=marks.get(name, ())) for name in found])
 
 
 @pytest.fixture(scope="session")

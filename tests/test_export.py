@@ -231,7 +231,7 @@ def test_sizes_in_a_graph_equal_those_outside(monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.slow(12)
-@pytest.mark.group("model/net")
+@pytest.mark.group("model/net", long=("hat", "efdn", "carn_m"))
 def test_every_net_exports_at_any_size(choice: str, small: Callable, tmp_path: Path) -> None:
     """Within 1e-4 of PyTorch at five sizes, each with one to three images.
 

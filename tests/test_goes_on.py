@@ -109,7 +109,7 @@ def test_two_processes_train_like_one_with_twice_the_batch(run: Any, world: Path
         assert double.metrics["val/Set14/psnr"] == pytest.approx(single.metrics["val/Set14/psnr"], abs=1e-4)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_processes_count_patience_together_after_a_resume(run: Any, world: Path) -> None:
     """Both processes know after a resume which validation was the best, so both stop at the same step."""
     options = (

@@ -1,7 +1,7 @@
 """Runs that are killed at any moment and resumed: weights, points and images equal those of a run that was not killed.
 
-`SR_KILLS` is the number of kills in all. Processes are forked from one that has imported everything, which saves ten
-seconds for each; the processes that send to MLflow are forked from the runs.
+`SR_KILLS` is the number of kills of whole runs of each model. Processes are forked from one that has imported everything,
+which saves ten seconds for each; the processes that send to MLflow are forked from the runs.
 """
 
 import contextlib
@@ -27,8 +27,7 @@ from sr.record.machine import MACHINE_METRICS
 from sr.track import sender
 from sr.track.mlflow_format import convert_metric_name, name_image_files
 
-KILLS = int(os.environ.get("SR_KILLS", "6"))
-CASES = [("cnn", 2), ("gan", 0)]
+KILLS = int(os.environ.get("SR_KILLS", "3"))
 WORDS = (
     "trainer.accelerator=cpu", "trainer.max_steps=24", "trainer.val_check_interval=5", "checkpoint_steps=2",
     "data=folder", "data.patch=32", "data.repeat=6", "data.batch=4", "model/net=plain", "model.net.width=4",
@@ -48,7 +47,8 @@ EARLY_CASES = {
     "workers": ("data.workers=2", "trainer.precision=bf16-mixed", "data.patch=32"),
     "gan": (*GAN, "data.patch=32"),
 }
-KILLS_OF_A_CASE = max(1, KILLS // 10)
+EARLY_IN_CI = ("workers", "gan")
+KILLS_OF_A_CASE = max(1, KILLS // 5)
 
 
 def child(words: list[str], log: Path) -> None:
@@ -189,8 +189,10 @@ class Runs:
         return ended
 
 
-@pytest.mark.slow(50)
-@pytest.mark.parametrize(("model", "workers"), CASES)
+@pytest.mark.parametrize(
+    ("model", "workers"),
+    [pytest.param("gan", 0, marks=pytest.mark.slow(50)), pytest.param("cnn", 2, marks=pytest.mark.long)],
+)
 def test_a_killed_and_resumed_run_equals_an_uninterrupted_one(
     model: str, workers: int, fork: Any, world: Path, tmp_path: Path
 ) -> None:
@@ -204,11 +206,11 @@ def test_a_killed_and_resumed_run_equals_an_uninterrupted_one(
     assert sorted(step for step, name in expected if name == "val/folder x2 edsr/psnr") == [0, 5, 10, 15, 20, 24]
 
     moment, kills, count = random.Random(f"{model} {workers}"), 0, 0
-    while kills < -(-KILLS // len(CASES)):
+    while kills < KILLS:
         killed = Runs(fork, tmp_path / f"killed{(count := count + 1)}", words)
         while not killed.go(moment.uniform(0.1, 1.0) * seconds):
             kills += 1
-            if kills == -(-KILLS // len(CASES)):
+            if kills == KILLS:
                 assert killed.go()
                 break
         assert find_differences(expected, read_valid_entries(killed.folder)) == []
@@ -219,8 +221,10 @@ def test_a_killed_and_resumed_run_equals_an_uninterrupted_one(
     print(f"{kills} kills of {count} runs, of {seconds:.1f} s each")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("case", EARLY_CASES)
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(case, marks=getattr(pytest.mark, "slow" if case in EARLY_IN_CI else "long")) for case in EARLY_CASES],
+)
 def test_a_run_killed_in_its_first_second_is_resumed_as_itself(
     case: str, fork: Any, world: Path, tmp_path: Path
 ) -> None:

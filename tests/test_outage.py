@@ -18,8 +18,6 @@ from sr.track.local_server import LocalServer
 from sr.track.mlflow_format import convert_metric_name, name_image_files
 from sr.track.sync import sync_runs
 
-pytestmark = pytest.mark.slow
-
 STEPS = 360
 PATIENCE = 20.0  # seconds that the end of a run waits for its server
 WORDS = (
@@ -80,7 +78,7 @@ def sync(run: Path) -> bool:
     return sync_runs([str(run)], str(run.parent))
 
 
-@pytest.mark.slow(50)
+@pytest.mark.long
 def test_server_killed_and_not_restarted_before_the_end(server: LocalServer, tmp_path: Path) -> None:
     run = begin(server.uri, tmp_path)
     wait_for(lambda: is_training(tmp_path))
@@ -120,6 +118,7 @@ def test_server_that_answers_three_seconds_late(server: LocalServer, tmp_path: P
     check(server.uri, folder(tmp_path))
 
 
+@pytest.mark.slow
 def test_server_that_answers_500_from_the_start(server: LocalServer, tmp_path: Path) -> None:
     """The run is unknown to MLflow until it is synced."""
     with FaultProxy(server.port) as proxy:

@@ -176,7 +176,7 @@ def test_commands_for_clusters_are_accepted(sr: Any) -> None:
         assert answer.code == 0, answer.err
 
 
-@pytest.mark.slow(20)
+@pytest.mark.long
 def test_a_cluster_does_each_image_once_and_records_what_is_lost(
     tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:

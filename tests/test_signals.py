@@ -75,7 +75,7 @@ def test_a_signal_that_reaches_the_loaders_as_well_ends_the_run_with_a_checkpoin
     assert "Traceback" not in run.log.read_text()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("number", "to_all", "reason"),
     [(signal.SIGINT, True, "interrupted"), (signal.SIGTERM, False, "preempted (SIGTERM)")],

@@ -17,8 +17,6 @@ from optuna.trial import FrozenTrial, TrialState
 from sr.record.identity import read_identity
 from sr.sweep.study import JOURNAL_FILE, REASON
 
-pytestmark = pytest.mark.slow
-
 WORDS = ("fail=1", "crash=2", "memory=4", "steps=4", "sleep=0.2")
 COMMAND = """
 import json, sys
@@ -81,7 +79,10 @@ def read_trials(runs: Path, count: int = 12) -> dict[str, FrozenTrial]:
     return {trial.params["x"]: trial for trial in trials}
 
 
-@pytest.mark.parametrize("pool", POOLS)
+@pytest.mark.parametrize(
+    "pool",
+    [pytest.param(pool, marks=getattr(pytest.mark, "long" if pool == "ray" else "slow")) for pool in POOLS],
+)
 def test_a_killed_sweep_is_finished_by_the_same_command(tmp_path: Path, pool: str) -> None:
     extra = {"submitit": "slurm", "ray": "ray"}.get(pool)
     if extra:
@@ -115,6 +116,7 @@ def test_a_killed_sweep_is_finished_by_the_same_command(tmp_path: Path, pool: st
     assert len(repeated | resumed.keys()) <= 2  # the two that ran
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_sweep_that_ends_alone_interrupts_its_trials(tmp_path: Path, number: signal.Signals) -> None:
     """Both of a restarted sweep's trials are those that ran; it waits for them if it was killed a moment ago."""

@@ -120,7 +120,7 @@ def test_the_command_goes_on_after_sigkill(tmp_path: Path) -> None:
     assert sorted(path.name for path in stopped.iterdir()) == ["a_x2.mp4", "predict.json"]
 
 
-@pytest.mark.slow(15)
+@pytest.mark.long
 def test_memory_does_not_grow_with_the_length_of_a_video(tmp_path: Path) -> None:
     """Frames of the result are 0.6 MB as RGB, and 120 more of them would be 71 MB."""
     checkpoint = save_checkpoint(tmp_path / "best.ckpt")
