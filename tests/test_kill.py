@@ -189,10 +189,8 @@ class Runs:
         return ended
 
 
-@pytest.mark.parametrize(
-    ("model", "workers"),
-    [pytest.param("gan", 0, marks=pytest.mark.slow(50)), pytest.param("cnn", 2, marks=pytest.mark.long)],
-)
+@pytest.mark.long
+@pytest.mark.parametrize(("model", "workers"), [("cnn", 2), ("gan", 0)])
 def test_a_killed_and_resumed_run_equals_an_uninterrupted_one(
     model: str, workers: int, fork: Any, world: Path, tmp_path: Path
 ) -> None:

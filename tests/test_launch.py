@@ -127,7 +127,7 @@ def write_results(launcher: str, results: Path) -> None:
         results.write_text(signals.abort_reason or "")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_results_are_written_after_another_process_has_failed(tmp_path: Path) -> None:
     """Lightning's launcher kills this process instead: the reason for one of our own."""
     codes = {}

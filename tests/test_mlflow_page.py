@@ -15,7 +15,7 @@ from sr.record.run_name import VISIBLE_LENGTH
 from sr.track.local_server import LocalServer
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.long,
     pytest.mark.usefixtures("sender_thread"),
     needs_browser,
 ]
@@ -38,7 +38,6 @@ def page() -> Iterator[Any]:
         yield page
 
 
-@pytest.mark.slow(50)
 def test_the_page_shows_what_two_runs_differ_in(sr: Any, world: Path, server: Any, page: Any) -> None:
     """The first choice is the default, and is not typed. The second run is longer."""
     key, choices, losses = "model.adversarial", ["vanilla", "hinge"], ["train/loss_g", "train/loss_d"]

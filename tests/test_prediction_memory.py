@@ -33,7 +33,7 @@ def measure_peak(checkpoint: Path, *words: str) -> float:
 
 
 @pytest.mark.slow(20)
-@pytest.mark.parametrize("suffix", ["jpg", "png"])
+@pytest.mark.parametrize("suffix", ["jpg", pytest.param("png", marks=pytest.mark.long)])
 def test_neither_the_net_nor_the_result_of_a_large_image_is_in_memory_as_a_whole(tmp_path: Path, suffix: str) -> None:
     """8 megapixels ×2: the source is 24 MB decoded (32 in Pillow), the result 96 MB, and 384 MB in float32."""
     checkpoint = save_checkpoint(tmp_path / "best.ckpt")

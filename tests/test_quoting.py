@@ -209,7 +209,7 @@ def test_next_commands_can_be_pasted(
         assert {key: str(v).removeprefix("./") if isinstance(v, str) else v for key, v in found.items()} == values
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_printed_commands_run_in_a_shell(tmp_path: Path, sr_data: Path) -> None:
     """A run in a folder with an odd name, of a net of the user's own: what it prints works when it is pasted."""
     folder = tmp_path / "my [proj] 'é', (1) = $x"
