@@ -10,7 +10,7 @@ import pytest
 
 from sr.record.result import SUMMARY_FILE, TrainingResult
 from sr.runtime.error import UserError
-from sr.sweep.objective import find_direction, list_measured_costs, list_objectives, read_values
+from sr.sweep.objective import find_directions, list_measured_costs, read_values
 from sr.sweep.space import Space, Values, split_overrides
 from sr.sweep.study import Study
 from sr.sweep.table import format_trials, trials_to_csv
@@ -39,9 +39,26 @@ def make_config(objective: Any, **data: Any) -> dict[str, Any]:
     ],
 )  # fmt: skip
 def test_each_objective_has_its_direction(objective: Any, names: list[str], directions: list[str]) -> None:
-    config = make_config(objective)
-    assert list_objectives(config) == names
-    assert [find_direction(name, config) for name in names] == directions
+    assert list(find_directions(make_config(objective)).items()) == list(zip(names, directions, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("name", "node", "direction"),
+    [
+        ("niqe_gray", {"_target_": "sr.metric.niqe.NIQE", "variant": "gray"}, "minimize"),
+        ("improvement_opensr", {"_target_": "sr.metric.correctness.Correctness", "share": "improvement"}, "maximize"),
+        ("omission_opensr", {"_target_": "sr.metric.correctness.Correctness", "share": "omission"}, "minimize"),
+    ],
+)
+def test_a_metric_is_named_as_its_values_are(name: str, node: dict[str, Any], direction: str) -> None:
+    """The name, and which values are better, depend on the options of these metrics."""
+    config = make_config(name)
+    key = name.partition("_")[0]
+    config["metric"]["also"] = {key: node}
+    assert find_directions(config) == {name: direction}
+    config["sweep"]["objective"] = key
+    with pytest.raises(UserError, match=f'Did you mean "{name}"'):
+        find_directions(config)
 
 
 def test_only_some_costs_are_measured_on_demand() -> None:
@@ -64,7 +81,7 @@ def test_only_some_costs_are_measured_on_demand() -> None:
 )
 def test_an_objective_that_no_run_measures_is_refused(objective: Any, data: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        list_objectives(make_config(objective, **data))
+        find_directions(make_config(objective, **data))
 
 
 def test_objectives_are_read_from_the_summary(tmp_path: Path) -> None:

@@ -4,8 +4,7 @@ import math
 from pathlib import Path, PurePath
 from typing import Any, Literal, get_args
 
-from hydra.utils import get_class
-
+from sr.config.build import build_part
 from sr.config.value import format_value
 from sr.metric.key import MetricKey
 from sr.record.result import TrainingResult, read_run_result
@@ -23,29 +22,25 @@ COSTS = {  # less is better -> field of `TrainingResult`
 Direction = Literal["maximize", "minimize"]
 
 
-def list_objectives(config: dict[str, Any]) -> list[str]:
-    """Return the objectives of a resolved config: `sweep.objective`, or the monitored metric. Raise if one is unknown."""
+def find_directions(config: dict[str, Any]) -> dict[str, Direction]:
+    """Return the objectives of a resolved config, and whether a higher or a lower value of each is better.
+
+    They are those of `sweep.objective`, or the monitored metric. Raise if one is unknown.
+    """
     wanted = config["sweep"]["objective"] or config["monitor"]
     names = [str(name) for name in (wanted if isinstance(wanted, list) else [wanted])]
-    typed = f"sweep.objective={format_value(wanted)}"
+    if len(set(names)) < len(names):
+        raise UserError(f"sweep.objective={format_value(wanted)}: expected each objective once (found one twice)")
+    metrics: dict[str, Direction] = {"psnr": "maximize", "ssim": "maximize"} | _find_further_metrics(config)
     for name in names:
         if name not in COSTS:
-            _check_metric(name, config)
-    if len(set(names)) < len(names):
-        raise UserError(f"{typed}: expected each objective once (found one twice)")
-    return names
+            _check_metric(name, list(metrics), config)
+    return {name: "minimize" if name in COSTS else metrics[_parse_measure(name)] for name in names}
 
 
 def list_measured_costs(objectives: list[str]) -> list[str]:
     """Return the costs that a run measures only if its option `cost` asks for them."""
     return [name for name in objectives if name in get_args(Cost)]
-
-
-def find_direction(name: str, config: dict[str, Any]) -> Direction:
-    """Return whether a higher or a lower value of an objective is better."""
-    metrics = _list_metrics(config)
-    is_lower_better = name in COSTS or metrics.get(_parse_measure(name)) == "lower"
-    return "minimize" if is_lower_better else "maximize"
 
 
 def read_values(folder: Path, names: list[str]) -> list[float] | None:
@@ -57,9 +52,9 @@ def read_values(folder: Path, names: list[str]) -> list[float] | None:
     return None if any(value is None or math.isnan(value) for value in values) else values
 
 
-def _check_metric(name: str, config: dict[str, Any]) -> None:
+def _check_metric(name: str, known: list[str], config: dict[str, Any]) -> None:
     """Raise unless each run measures this metric at its best checkpoint: `psnr`, or in full, `val/Set5/psnr`."""
-    known, typed = ("psnr", "ssim", *_list_metrics(config)), f"sweep.objective={name}"
+    typed = f"sweep.objective={name}"
     if _parse_measure(name) not in known:
         hint = suggest_nearest(name, [*known, *COSTS])
         raise UserError(
@@ -91,8 +86,8 @@ def _parse_measure(name: str) -> str:
     return name.rpartition("/")[2]
 
 
-def _list_metrics(config: dict[str, Any]) -> dict[str, str]:
-    """Return the further metrics of the protocol with the direction that is better."""
+def _find_further_metrics(config: dict[str, Any]) -> dict[str, Direction]:
+    """Return the further metrics of the protocol by the names of their values, which may depend on their options."""
     also = config["metric"].get("also") or {}
-    classes = {name: get_class(node["_target_"]) for name, node in also.items()}
-    return {getattr(metric, "label", None) or name: metric.better for name, metric in classes.items()}
+    metrics = {name: build_part(node, f"metric.also.{name}") for name, node in also.items()}
+    return {m.label or name: "minimize" if m.better == "lower" else "maximize" for name, m in metrics.items()}

@@ -10,7 +10,7 @@ from sr.config.quoting import MULTIRUN_FLAGS, split_words
 from sr.runtime.error import UserError
 from sr.runtime.launch import count_tasks, is_launched_by_others
 from sr.sweep.definition import Definition, make_definition
-from sr.sweep.objective import find_direction, list_measured_costs, list_objectives
+from sr.sweep.objective import find_directions, list_measured_costs
 from sr.sweep.settings import check_objectives, check_settings
 from sr.sweep.space import count_points, list_examples, list_points, read_space, split_overrides, to_words
 from sr.sweep.trial_config import TrialComposer
@@ -53,8 +53,8 @@ class SweepPlan:
         check_settings(self.settings, self.space, overrides)
         self.configs = self._check_trials()
         self.config: dict[str, Any] = next(iter(self.configs.values()))
-        self.objectives = list_objectives(self.config)
-        self.directions = {name: find_direction(name, self.config) for name in self.objectives}
+        self.directions = find_directions(self.config)
+        self.objectives = list(self.directions)
         check_objectives(self.settings, self.objectives, self.config)
         words = [word for word in self.fixed if not word.startswith(("sweep=", "sweep.", "sweep/"))]
         costs = {*list_measured_costs(self.objectives), *self.config["cost"]}
