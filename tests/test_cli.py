@@ -151,6 +151,12 @@ for words in (["--help"], ["scale=5"], ["model/net=edrs"], ["+model.x=1"], ["+tr
         assert (stop.code or 0) == (0 if words == ["--help"] else 2), words
 heavy = {"torch", "pytorch_lightning", "mlflow", "torchmetrics", "numpy"} & set(sys.modules)
 assert not heavy, heavy
+sys.argv = ["sr-run", "-m", "seed=0,1", "scale=5"]
+try:
+    run.main()
+except SystemExit as stop:
+    assert stop.code == 2
+assert "torch" not in sys.modules
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

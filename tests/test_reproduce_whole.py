@@ -91,7 +91,7 @@ def test_a_run_of_a_dirty_tree_is_reproduced_from_another_clone_to_the_last_bit(
     assert git(second, "worktree", "list").count("\n") == 1
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_an_extended_run_is_reproduced_to_the_last_bit(tmp_path: Path) -> None:
     """The learning rate of its first part fell to the end of two steps, which no run of four steps does."""
     git(tmp_path, "clone", "-q", str(ROOT), "clone")

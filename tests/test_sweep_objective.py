@@ -16,6 +16,7 @@ from sr.sweep.study import Study
 from sr.sweep.table import format_trials, trials_to_csv
 
 NO_PRUNER = {"_target_": "optuna.pruners.NopPruner"}
+PROTOCOL = {"_target_": "sr.metric.protocol.Protocol", "name": "edsr", "scale": 2, "color": "rgb"}
 NSGA2 = {"_target_": "optuna.samplers.NSGAIISampler", "population_size": 10}
 
 
@@ -25,7 +26,7 @@ def make_config(objective: Any, **data: Any) -> dict[str, Any]:
         "ms_ssim": {"_target_": "sr.metric.ms_ssim.MSSSIM"},
     }
     data = {"val": ["/photos/Set5", "Set14"]} | data
-    return {"sweep": {"objective": objective}, "monitor": "psnr", "metric": {"also": also}, "data": data}
+    return {"sweep": {"objective": objective}, "monitor": "psnr", "metric": PROTOCOL | {"also": also}, "data": data}
 
 
 @pytest.mark.parametrize(

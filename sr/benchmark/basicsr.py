@@ -119,7 +119,9 @@ class BasicSRComparison:
                  f"data.batch={case.batch}", "stages=[fit]", f"trainer.max_steps={steps}",
                  f"trainer.val_check_interval={steps}", "trainer.accelerator=cpu", "trainer.compile=false",
                  "progress=false", f"paths.runs={folder}/runs", f"paths.cache={folder}/cache", *words]  # fmt: skip
-        return measure_process("basicsr", words, self.config["threads"], folder=folder)
+        cost = measure_process("basicsr", words, self.config["threads"], folder=folder)
+        shutil.rmtree(folder / "runs", ignore_errors=True)  # checkpoints of a large network fill a disk
+        return cost
 
     def _train_basicsr(self, case: Case, workers: int, steps: int) -> Cost:
         """Train by BasicSR's own command. Raise if its net has another number of parameters."""
@@ -129,6 +131,7 @@ class BasicSRComparison:
         words = ["basicsr.train", "-opt", str(file)]
         cost = measure_process("basicsr", words, self.config["threads"], folder=self.folder, python=self.python)
         log = next(experiments.glob("*/train_*.log")).read_text(encoding="utf-8")
+        shutil.rmtree(experiments)
         expected, found = f"{case.net.parameters:,}", re.findall(r"with parameters: ([\d,]+)", log)
         if found[:1] != [expected]:
             raise AssertionError(f"{case.net.name} has {expected} parameters by sr, {', '.join(found)} by BasicSR")

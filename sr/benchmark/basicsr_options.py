@@ -64,7 +64,7 @@ def describe_training(case: Case, steps: int, workers: int, experiments: Path) -
         "name": "pairs", "type": "PairedImageDataset", "filename_tmpl": "{}", "io_backend": {"type": "disk"},
         "dataroot_gt": str(case.folder / "hr"), "dataroot_lq": str(case.folder / "lr"),
         "gt_size": case.patch, "use_hflip": True, "use_rot": True,
-        "num_worker_per_gpu": workers, "batch_size_per_gpu": case.batch, "dataset_enlarge_ratio": 100,
+        "num_worker_per_gpu": workers, "batch_size_per_gpu": case.batch, "dataset_enlarge_ratio": 10000,
     }  # fmt: skip
     train = {
         "ema_decay": 0.999, "total_iter": steps, "warmup_iter": -1,

@@ -4,7 +4,6 @@ import math
 from pathlib import Path, PurePath
 from typing import Any, Literal, get_args
 
-from sr.config.build import build_part
 from sr.config.value import format_value
 from sr.metric.key import MetricKey
 from sr.record.result import TrainingResult, read_run_result
@@ -31,7 +30,9 @@ def find_directions(config: dict[str, Any]) -> dict[str, Direction]:
     names = [str(name) for name in (wanted if isinstance(wanted, list) else [wanted])]
     if len(set(names)) < len(names):
         raise UserError(f"sweep.objective={format_value(wanted)}: expected each objective once (found one twice)")
-    metrics: dict[str, Direction] = {"psnr": "maximize", "ssim": "maximize"} | _find_further_metrics(config)
+    metrics: dict[str, Direction] = {"psnr": "maximize", "ssim": "maximize"}
+    if any(name not in COSTS and _parse_measure(name) not in metrics for name in names):
+        metrics |= _find_further_metrics(config)
     for name in names:
         if name not in COSTS:
             _check_metric(name, list(metrics), config)
@@ -88,6 +89,7 @@ def _parse_measure(name: str) -> str:
 
 def _find_further_metrics(config: dict[str, Any]) -> dict[str, Direction]:
     """Return the further metrics of the protocol by the names of their values, which may depend on their options."""
-    also = config["metric"].get("also") or {}
-    metrics = {name: build_part(node, f"metric.also.{name}") for name, node in also.items()}
-    return {m.label or name: "minimize" if m.better == "lower" else "maximize" for name, m in metrics.items()}
+    from sr.config.build import build_part  # imports torch; some metrics load weights
+
+    protocol = build_part(config["metric"], "metric")
+    return {name: "minimize" if protocol.sign(name) < 0 else "maximize" for name in protocol.also}
