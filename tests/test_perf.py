@@ -1,6 +1,7 @@
 """`perf=auto` and `perf=fast`: which execution of the net is chosen, and that the run keeps it."""
 
 import json
+import platform
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 import yaml
 from torch import Tensor, nn
 
+from sr.config.build import warn_of_slow_precision
 from sr.config.execution import Execution
 from sr.image.batch import Pair
 from sr.net.plain import Plain
@@ -157,3 +159,16 @@ def test_a_resumed_run_keeps_the_choice(sr: Any, world: Path, tmp_path: Path, mo
     assert answer.code == 0, answer.err
     assert "resume: trainer.channels_last false -> true" in answer.out
     assert read_trainer(run)["channels_last"]
+
+
+@pytest.mark.parametrize(
+    ("precision", "is_supported", "is_noted"),
+    [("bf16-mixed", False, True), ("bf16-mixed", True, False), ("32-true", False, False)],
+)
+def test_bf16_on_a_cpu_without_instructions_for_it_is_noted(
+    precision: str, is_supported: bool, is_noted: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: is_supported)
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    warn_of_slow_precision({"precision": precision, "accelerator": "cpu"})
+    assert ("note: trainer.precision=bf16-mixed" in capsys.readouterr().err) == is_noted

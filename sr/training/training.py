@@ -14,7 +14,14 @@ from pytorch_lightning import Trainer, seed_everything
 
 from sr.callback.monitor import find_monitored_metrics
 from sr.checkpoint.load import initialize_weights, restore_weights
-from sr.config.build import build_data, build_model, build_part, build_trainer, check_accelerator
+from sr.config.build import (
+    build_data,
+    build_model,
+    build_part,
+    build_trainer,
+    check_accelerator,
+    warn_of_slow_precision,
+)
 from sr.config.diff import Change
 from sr.config.execution import PLAIN, Execution
 from sr.data.leak import Leak
@@ -62,6 +69,7 @@ class Training:
         malloc.retain_freed_memory()
         seed_everything(config["seed"], workers=True, verbose=False)
         check_accelerator(config["trainer"]["accelerator"])
+        warn_of_slow_precision(config["trainer"])
         self.data: SRDataModule = build_data(config)
         self.model: SRModule = build_model(config)
         self.data.set_protocol(self.model.metric)
