@@ -80,7 +80,7 @@ def test_a_benchmark_that_is_worse_than_an_earlier_one_exits_with_1(sr: Any, tmp
         assert (answer.code, "expected the bench.json" in answer.err) == (2, True)
 
 
-@pytest.mark.slow(2)
+@pytest.mark.long
 def test_sending_is_measured_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     """Both sides send all scalars of all steps; the first of the two rounds warms up."""
     sent: Counter[str] = Counter()
@@ -106,7 +106,7 @@ def test_commands_are_measured_against_scripts(sr: Any, tmp_path: Path) -> None:
     assert [row["name"].split()[0] for row in rows] == ["a", "the", "inspecting", "inspecting", "evaluating"]
 
 
-@pytest.mark.slow(10)
+@pytest.mark.long
 def test_onnxruntime_is_measured_in_turns(sr: Any, tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime", reason="sr[onnx] is not installed")
     answer = sr("bench", "parts=[onnx]", "nets=[espcn]", "rounds=2", "threads=1", "out=rows.json")

@@ -39,7 +39,14 @@ SHORT = {
 # Commands that download something, or whose run is tested elsewhere and takes minutes: their options are checked only.
 NOT_RUN = (r"perceptual|lpips|dists", r"experiment=", r"trainer=ddp", r"track\.uri=", r"sr\.reproduce \S+$", r"--help",
            r"sweep/pool=", r"sr\.serve")  # fmt: skip
-LONG = (r"sweep=nsga2", r"model/net=espcn,fsrcnn seed")  # left out of CI, where other sweeps run
+LONG = (
+    r"sweep=nsga2",
+    r"sweep=tpe",
+    r"model/net=espcn,fsrcnn seed",
+    r"--speed",
+    r"dtype=uint8",
+    r"model/net=rrdb",
+)  # left out of CI, where other sweeps run
 EXIT_CODES = {"inspect": (0, 1), "verify": (0, 1), "reproduce": (0, 3)}
 FOREIGN_MESSAGES = ("shell: no matches found", "make lint")
 

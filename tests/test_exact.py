@@ -167,8 +167,8 @@ def mark_case(case: str) -> pytest.MarkDecorator:
             for case in CASES
         ),
         *(
-            pytest.param(*break_at(case, at).values, id=f"{case}-{at[0]}{at[1][0]}", marks=mark)
-            for case, mark in (("gan", pytest.mark.slow), ("gan_accumulated", pytest.mark.long))
+            pytest.param(*break_at(case, at).values, id=f"{case}-{at[0]}{at[1][0]}", marks=pytest.mark.long)
+            for case in MAIN[1:]
             for at in SINGLE
         ),
     ],

@@ -33,6 +33,7 @@ NO_EXPORT = ("spandrel", "zero_filled")  # needs a weight file; transforms the w
 SAME_CLASS = ("edsr_large", "srresnet_small", "swinir")  # as another choice, with other numbers
 # Of the graphs, those that take longest and those made of operations that others have as well. A new net is exported in CI.
 NOT_IN_CI = (
+    "bicubic",
     "carn",
     "carn_m",
     "efdn",
@@ -44,6 +45,7 @@ NOT_IN_CI = (
     "srcnn",
     "srresnet",
     "srvgg",
+    "swinir_light",
     "tutorial",
     "vdsr",
 )

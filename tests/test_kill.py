@@ -47,7 +47,7 @@ EARLY_CASES = {
     "workers": ("data.workers=2", "trainer.precision=bf16-mixed", "data.patch=32"),
     "gan": (*GAN, "data.patch=32"),
 }
-EARLY_IN_CI = ("workers", "gan")
+EARLY_IN_CI = ("gan",)
 KILLS_OF_A_CASE = max(1, KILLS // 5)
 
 

@@ -118,7 +118,7 @@ def test_server_that_answers_three_seconds_late(server: LocalServer, tmp_path: P
     check(server.uri, folder(tmp_path))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_server_that_answers_500_from_the_start(server: LocalServer, tmp_path: Path) -> None:
     """The run is unknown to MLflow until it is synced."""
     with FaultProxy(server.port) as proxy:

@@ -44,7 +44,7 @@ print(failed)
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_every_module_is_imported_without_what_only_posix_has() -> None:
     root = Path(__file__).parents[1]
     done = subprocess.run([sys.executable, "-c", IMPORT_ALL, root], capture_output=True, text=True, check=False)

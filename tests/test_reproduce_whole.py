@@ -113,7 +113,7 @@ def test_an_extended_run_is_reproduced_to_the_last_bit(tmp_path: Path) -> None:
     assert "reproduced: equal to the last bit" in again.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_an_interrupted_repetition_leaves_no_worktree_and_no_process(tmp_path: Path) -> None:
     git(tmp_path, "clone", "-q", str(ROOT), "clone")
     clone, runs, photos = (tmp_path / name for name in ("clone", "runs", "photos"))
