@@ -86,7 +86,7 @@ def test_interrupted_gan_resumes_to_the_same_result(run: Any, monkeypatch: pytes
         torch.testing.assert_close(other[part], one[part], rtol=0, atol=0, msg=part)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_processes_train_like_one_with_twice_the_batch(run: Any, world: Path) -> None:
     """Weights and metrics are equal, also if one process evaluates one image more than the other; with a GAN as well, and
     one training after the other, as in a sweep."""

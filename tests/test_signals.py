@@ -60,8 +60,10 @@ def run(tmp_path: Path) -> Iterator[Run]:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "reason"),
-    [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "preempted (SIGTERM)")],
-    ids=["ctrl-c", "sigterm"],
+    [
+        pytest.param(signal.SIGINT, "interrupted", id="ctrl-c"),
+        pytest.param(signal.SIGTERM, "preempted (SIGTERM)", id="sigterm", marks=pytest.mark.long),
+    ],
 )
 def test_a_signal_that_reaches_the_loaders_as_well_ends_the_run_with_a_checkpoint(
     run: Run, number: int, reason: str
@@ -99,7 +101,7 @@ def test_two_processes_end_after_the_same_step_with_a_checkpoint_to_resume_from(
     assert torch.load(run.folder / "last.ckpt", weights_only=True)["global_step"] == step + 2
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_second_ctrl_c_ends_at_once(run: Run) -> None:
     """While the first one waits for the end of a step, before the run is closed."""
     run.start("trainer.accumulate_grad_batches=1000")  # a step takes many seconds, each batch in it a fraction of one
