@@ -60,7 +60,7 @@ def test_the_database_lies_in_the_folder_of_runs_whatever_its_name(tmp_path: Pat
     assert Path(MlflowClient(uri).download_artifacts(upload.run_id, listed.path, str(tmp_path))).read_text() == "text"
 
 
-@pytest.mark.slow(20)
+@pytest.mark.long
 def test_a_new_database_is_created_in_the_folder_of_runs_and_its_page_is_served(tmp_path: Path) -> None:
     """`make ui` shows it, too; nothing is written beside the folder."""
     name = "it's 50%20#?"

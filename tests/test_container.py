@@ -68,7 +68,7 @@ def test_options_in_the_documents_are_those_of_the_service(sr: Any) -> None:
     assert set(re.findall(r"--build-arg (\w+)=", page)) == {step.split("=")[0] for step in list_steps("ARG")}
 
 
-@pytest.mark.slow(10)
+@pytest.mark.long
 def test_the_service_starts_from_what_is_copied(tmp_path: Path) -> None:
     """Without a network: an unreachable proxy would be asked for whatever were downloaded. SIGTERM ends it."""
     build, site, home = (tmp_path / name for name in ("build", "site", "home"))

@@ -148,7 +148,16 @@ def break_at(case: str, *breaks: tuple[int, str]) -> Any:
 ALL = ((2, "train"), (4, "train"), (5, "train"), (6, "val"), (7, "train"))
 TWO = ((2, "train"), (6, "val"))
 MAIN = ("cnn", "gan", "gan_accumulated")
-LONG = ("cnn_accumulated", "cnn_real", "gan_workers", "no_average", "shares", "bf16")  # left out of CI
+LONG = (
+    "cnn_accumulated",
+    "cnn_real",
+    "cnn_workers",
+    "gan_accumulated",
+    "gan_workers",
+    "no_average",
+    "shares",
+    "bf16",
+)  # left out of CI
 SINGLE = ((0, "val"), (1, "train"), (3, "val"), (4, "train"), (7, "val"), (7, "test"))
 
 

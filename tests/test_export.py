@@ -40,6 +40,8 @@ NOT_IN_CI = (
     "espcn",
     "fsrcnn",
     "hat",
+    "imdn",
+    "plain",
     "rcan",
     "rfdn",
     "srcnn",

@@ -168,7 +168,7 @@ def test_sweep_over_alpha_evaluates_each_and_stores_both_files(
     assert len({psnr[0], psnr[0.5], psnr[1]}) == 3
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_tracked_run_is_interpolated_by_its_id_and_both_are_tags(
     tmp_path: Path, sr: Callable[..., Answer], world: Path
 ) -> None:

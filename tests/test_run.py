@@ -269,7 +269,7 @@ def test_multirun_makes_a_run_for_each_seed(sr: Any, world: Path, runs: Path) ->
     assert len(list(runs.glob("*/summary.json"))) == before + 2
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_ctrl_c_saves_a_checkpoint_and_ends_as_killed(world: Path, runs: Path, tmp_path: Path) -> None:
     words = (
         *OPTIONS[:-1],

@@ -229,7 +229,7 @@ def test_an_image_is_pasted_or_dropped(browser: Any, address: str) -> None:
 
 
 @needs_browser
-@pytest.mark.slow(4)
+@pytest.mark.long
 def test_left_of_the_divider_is_before_and_right_of_it_after(tab: ServicePage, address: str) -> None:
     pixels = make_pixels()
     tab.add(("photo.png", PHOTO))
@@ -292,7 +292,7 @@ def test_zoom_goes_around_the_pointer_and_a_drag_moves_the_image(tab: ServicePag
 
 
 @needs_browser
-@pytest.mark.slow(4)
+@pytest.mark.long
 def test_errors_are_those_of_the_server_in_its_words(browser: Any, address: str, tmp_path: Path) -> None:
     tab = ServicePage(browser, address)
     tab.add(("notes.txt", b"no image"))

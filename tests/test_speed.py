@@ -94,7 +94,7 @@ def test_ntire_score_is_that_of_its_formula(monkeypatch: pytest.MonkeyPatch) -> 
     assert [score.protocol[name] for name in ("time", "multiply_adds", "parameters")] == [1, 0.25, 0.25]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_ntire_score_is_measured_in_turns(sr: Callable, tmp_path: Path, world: Path) -> None:
     """The score follows from the ratios that are stored with it; a self-ensemble has none."""
     words = ("checkpoint=small_x2", "data.test=[Set5]", f"paths.data={world}", "track=journal", "cost=[ntire_score]")

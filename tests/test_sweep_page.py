@@ -324,7 +324,7 @@ def test_an_error_of_the_tracker_is_a_note(record: Record, tmp_path: Path, capsy
     assert "the summary run of the sweep is not complete (" in capsys.readouterr().err
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_all_charts_are_drawn_on_a_phone(record: Record, browser: Any) -> None:
     sweep = record(*[lambda params: (30 + params["lr"], 5.0 + params["lr"])] * 12, objectives=("psnr", "ms_per_image"))
     write_page(sweep())
