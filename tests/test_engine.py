@@ -159,11 +159,8 @@ def test_a_lost_process_is_replaced_and_its_images_are_done_once_more(
         run_predict(deadly, "in", "out", **options)
 
 
-@pytest.mark.slow(10)
-@pytest.mark.parametrize(
-    "number",
-    [pytest.param(signal.SIGTERM, id="kill", marks=pytest.mark.long), pytest.param(signal.SIGINT, id="Ctrl-C")],
-)
+@pytest.mark.long
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGTERM, id="kill"), pytest.param(signal.SIGINT, id="Ctrl-C")])
 def test_all_processes_stop_and_the_next_start_goes_on(checkpoint: Path, number: signal.Signals) -> None:
     for k in range(30):
         write_image(Path(f"in/{k:02}.png"), 200, 200 + k, seed=k)

@@ -81,7 +81,7 @@ def read_trials(runs: Path, count: int = 12) -> dict[str, FrozenTrial]:
 
 @pytest.mark.parametrize(
     "pool",
-    [pytest.param(pool, marks=getattr(pytest.mark, "long" if pool == "ray" else "slow")) for pool in POOLS],
+    [pytest.param(pool, marks=getattr(pytest.mark, "slow" if pool == "process" else "long")) for pool in POOLS],
 )
 def test_a_killed_sweep_is_finished_by_the_same_command(tmp_path: Path, pool: str) -> None:
     extra = {"submitit": "slurm", "ray": "ray"}.get(pool)

@@ -22,7 +22,7 @@ from sr.record.identity import list_runs
 from sr.record.journal_format import JOURNAL_FILE
 from sr.record.result import read_run_result
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 TOO_WIDE = "300000"  # 3.2 TB for one convolution
 WIDTHS = ("4", "5", "6", TOO_WIDE, "7", "8", "9", "10", "11", "12", "13", "14")

@@ -201,7 +201,7 @@ def test_datasets_are_inputs_of_the_run(track: MLflow) -> None:
     assert (used.dataset.name, used.dataset.digest, used.tags[0].value) == ("Set5", "0123456789abcdef", "test")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_several_runs_started_at_once_on_a_fresh_database_all_succeed(tmp_path: Path) -> None:
     program = f"""
 import os, mlflow.store.tracking.sqlalchemy_store

@@ -42,7 +42,7 @@ def run_contract_tests(*words: str) -> str:
     return done.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_contract_tests_find_each_part_without_another_edit(mine: Path) -> None:
     every_test = ("--collect-only", "-m", "slow or not slow")
     with_parts = run_contract_tests(*every_test, "--config-dir", str(mine))
