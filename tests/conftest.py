@@ -225,8 +225,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         places = [find_conf_dir(), *([Path(extra)] if extra else [])]
         found = sorted({p.stem for place in places for p in (place / marker.args[0]).glob("[!_]*.yaml")})
         long = marker.kwargs.get("long", ())
-        marks = {name: [pytest.mark.long] for name in long}
-        metafunc.parametrize("choice", [pytest.param(name, marks=marks.get(name, ())) for name in found])
+        choices = [pytest.param(name, marks=pytest.mark.long) if name in long else name for name in found]
+        metafunc.parametrize("choice", choices)
 
 
 @pytest.fixture(scope="session")
