@@ -1,6 +1,7 @@
 """`python -m sr.bench`: measure this framework against a bare PyTorch loop, and its functions against other libraries."""
 
 import json
+from collections.abc import Iterable
 from importlib import import_module
 from pathlib import Path
 from statistics import median
@@ -8,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from sr.benchmark.against import count_common_rows, find_worse_rows, format_markdown
+from sr.benchmark.against import find_new_rows, find_worse_rows, format_markdown
 from sr.config import cli, schema
 from sr.config.options import BenchOptions
 from sr.record.json_text import to_json
+from sr.record.run_file import write_atomic
 from sr.runtime.error import UserError, suggest_nearest
 
 if TYPE_CHECKING:
@@ -44,24 +46,22 @@ def main() -> None:
 def bench(cfg: DictConfig) -> None:
     """Print a table, and write its rows to `out`: the medians of the rounds, their ratio, and what the reference is.
 
-    A file of the same name that ends in `.md` gets them as a Markdown table. The exit code is 1 if a row is worse than that
-    of `against`.
+    Each row is written as soon as it is measured. A file of the same name that ends in `.md` gets them as a Markdown table.
+    The exit code is 1 if a row is worse than that of `against`.
     """
     from hydra.core.hydra_config import HydraConfig
 
     config = schema.resolve_config(cfg, HydraConfig.get().runtime.choices, BenchOptions)
     _check_config(config)
     earlier = _read_rows(Path(config["against"])) if config["against"] else None
-    rows = [_compute_medians(row) for part in config["parts"] for row in _run_part(part, config)]
-    out = Path(config["out"])
+    rows, out = [], Path(config["out"])
+    for part in config["parts"]:
+        for row in _run_part(part, config):
+            rows.append(_compute_medians(row))
+            _write_rows(out, rows)
     if not rows:
         raise UserError(f"parts=[{','.join(config['parts'])}]: nothing was measured, {out} is not written")
-    try:
-        out.write_text(to_json(rows), encoding="utf-8")
-        out.with_suffix(".md").write_text(format_markdown(rows), encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"out={out}: cannot be written ({error.strerror or error})") from None
-    _print_table(rows, config["rounds"])
+    _print_table(rows)
     print(f"written to {out.resolve()}, and as Markdown to {out.with_suffix('.md').name}")
     if earlier is not None:
         _report_worse_rows(rows, earlier, config["against"])
@@ -80,12 +80,23 @@ def _read_rows(file: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def _write_rows(out: Path, rows: list[dict[str, Any]]) -> None:
+    """Write the rows as JSON and as Markdown; an interruption loses none that was measured."""
+    try:
+        write_atomic(out, to_json(rows))
+        write_atomic(out.with_suffix(".md"), format_markdown(rows))
+    except OSError as error:
+        raise UserError(f"out={out}: cannot be written ({error.strerror or error})") from None
+
+
 def _report_worse_rows(rows: list[dict[str, Any]], earlier: list[dict[str, Any]], file: str) -> None:
     """Print the rows that got worse by more than their noise, and exit with 1 if there are any."""
-    worse, common = find_worse_rows(rows, earlier), count_common_rows(rows, earlier)
-    print(f"\n{len(worse)} of {common} rows are worse than in {file}, in every round")
+    worse, new = find_worse_rows(rows, earlier), find_new_rows(rows, earlier)
+    print(f"\n{len(worse)} of {len(rows) - len(new)} rows are worse than in {file}, in every round")
     for line in worse:
         print(f"  {line}")
+    if new:
+        print(f"not in {file}: {'; '.join(dict.fromkeys(new))}")
     if worse:
         raise SystemExit(1)
 
@@ -99,6 +110,21 @@ def _check_config(config: dict[str, Any]) -> None:
             raise UserError(f"parts: {part}: this part is now called {RENAMED_PARTS[part]}")
         if part not in PARTS:
             raise UserError(f"parts: {part}: expected some of {', '.join(PARTS)}.{suggest_nearest(str(part), PARTS)}")
+    out = Path(config["out"])
+    if out.is_dir() or not out.parent.is_dir():
+        raise UserError(
+            f"out={out}: expected a file in a folder that exists; create {out.parent}, or give another file"
+        )
+    if out.suffix == ".md":
+        raise UserError(
+            f"out={out}: expected another suffix, because the Markdown table gets this name; out=bench.json"
+        )
+    if config["against"] and Path(config["against"]).resolve() == out.resolve():
+        raise UserError(f"against={config['against']}: this file would be replaced; give out=new.json as well")
+    if "basicsr" in parts and config["basicsr"]:
+        from sr.benchmark.basicsr import find_basicsr
+
+        find_basicsr(config["basicsr"])
     if not nets:
         raise UserError(f"nets={nets}: expected a list of nets: nets=[plain,edsr]")
     for name in config["images"]:
@@ -108,14 +134,14 @@ def _check_config(config: dict[str, Any]) -> None:
         schema.check_choice("nets", net, choices)
 
 
-def _run_part(part: str, config: dict[str, Any]) -> "list[Row]":
+def _run_part(part: str, config: dict[str, Any]) -> "Iterable[Row]":
     if part not in COMPARISONS:
         from sr.benchmark.functions import compare_functions
 
         return compare_functions(part, config["rounds"], config["threads"])
     module, function = COMPARISONS[part]
     compare = getattr(import_module(f"sr.benchmark.{module}"), function)  # late: torch and Lightning take seconds
-    return list(compare(config))
+    return compare(config)
 
 
 def _compute_medians(row: "Row") -> dict[str, Any]:
@@ -125,24 +151,26 @@ def _compute_medians(row: "Row") -> dict[str, Any]:
         "sr": ours,
         "reference": reference,
         "ratio": ours / reference,
+        "rounds": len(row.sr),
         "ratio_range": [f(x / y for x, y in zip(row.sr, row.reference, strict=True)) for f in (min, max)],
         "unit": row.unit,
         "reference_name": row.reference_name,
     }
 
 
-def _print_table(rows: list[dict[str, Any]], rounds: int) -> None:
+def _print_table(rows: list[dict[str, Any]]) -> None:
     """Print the table, and below it the references by their numbers."""
     from sr.runtime import terminal
 
     references = list(dict.fromkeys(row["reference_name"] for row in rows))
-    cells = [("", "sr", "reference", "ratio", "min … max", "unit")]
+    cells = [("", "sr", "reference", "ratio", "min … max", "rounds", "unit")]
     for row in rows:
         name = f"{row['name']} ({references.index(row['reference_name']) + 1})"
         least, most = row["ratio_range"]
         spread = f"{least:.3f} … {most:.3f}"
-        cells.append((name, f"{row['sr']:.2f}", f"{row['reference']:.2f}", f"{row['ratio']:.3f}", spread, row["unit"]))
-    print(f"\n{terminal.format_table(cells)}\n\nmedians of {rounds} alternating rounds; the references are")
+        figures = f"{row['sr']:.2f}", f"{row['reference']:.2f}", f"{row['ratio']:.3f}", spread, str(row["rounds"])
+        cells.append((name, *figures, row["unit"]))
+    print(f"\n{terminal.format_table(cells)}\n\nmedians of rounds in turns; the references are")
     for k, reference in enumerate(references):
         print(f"({k + 1}) {reference}")
 

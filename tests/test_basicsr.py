@@ -126,9 +126,10 @@ def test_both_sides_have_the_same_nets() -> None:
     ]
 
 
-def test_nets_of_different_sizes_are_no_comparison(fake_basicsr: Any) -> None:
-    fake_basicsr(parameters="1,369,860")
-    with pytest.raises(AssertionError, match="edsr has 1,369,859 parameters by sr, 1,369,860 by BasicSR"):
+@pytest.mark.parametrize(("parameters", "found"), [("1,369,860", "1,369,860"), ("", "none")])
+def test_nets_of_different_sizes_are_no_comparison(fake_basicsr: Any, parameters: str, found: str) -> None:
+    fake_basicsr(parameters=parameters)
+    with pytest.raises(UserError, match=rf"1,369,859 parameters, those of edsr in sr \(found {found}\)"):
         list(basicsr.compare_basicsr(BASICSR_CONFIG))
 
 

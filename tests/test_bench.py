@@ -16,7 +16,7 @@ from mlflow.entities import Metric
 from PIL import Image
 from torch import nn
 
-from sr.benchmark import bare_upscaling, comparison, functions, prediction, sending, sweep
+from sr.benchmark import bare_upscaling, comparison, execution, functions, prediction, sending, sweep
 from sr.benchmark.against import find_worse_rows
 from sr.benchmark.numpy_imresize import matlab_imresize
 from sr.image.resize import imresize
@@ -38,7 +38,7 @@ def test_a_single_part_writes_its_rows(sr: Any, tmp_path: Path) -> None:
     answer = sr("bench", "parts=[metric]", "rounds=1", "threads=1", "out=rows.json")
     assert answer.code == 0
     (row,) = json.loads((tmp_path / "rows.json").read_text())
-    assert row.keys() == {"name", "sr", "reference", "ratio", "ratio_range", "unit", "reference_name"}
+    assert row.keys() == {"name", "sr", "reference", "ratio", "ratio_range", "unit", "reference_name", "rounds"}
     assert row["ratio"] == row["sr"] / row["reference"] > 0
     assert row["reference_name"] in answer.out
     assert torch.get_num_threads() == threads
@@ -97,6 +97,47 @@ def test_sending_is_measured_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (len(row.sr), len(row.reference)) == (1, 1)
 
 
+def test_modes_are_compared_with_the_loop_of_their_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a C++ compiler the rows of compiled networks are left out."""
+    config = {"rounds": 2, "threads": 1, "seconds": 1, "nets": ["plain"], "scale": 2, "color": "rgb",
+              "data": {"batch": 4, "patch": 32}}  # fmt: skip
+    runs: list[list[str]] = []
+
+    def create_loop(*arguments: Any) -> Any:
+        if arguments[-1].compile:
+            raise RuntimeError("no compiler")
+        return "bf16" if arguments[-1].bf16 else "float32"
+
+    def measure_run(words: list[str], steps: int, threads: int) -> float:
+        runs.append(words)
+        return 3.0
+
+    monkeypatch.setattr(execution, "create_loop", create_loop)
+    monkeypatch.setattr(execution, "create_gan_loop", create_loop)
+    monkeypatch.setattr(execution, "measure_seconds", lambda loop, steps: steps / {"float32": 2, "bf16": 4}[loop])
+    monkeypatch.setattr(execution, "_measure_run", measure_run)
+    monkeypatch.setattr(execution, "has_fast_bf16", lambda device: True)
+    rows = list(execution.compare_modes(config))
+    assert [(row.name.split(" trainer")[0], row.reference) for row in rows] == [
+        ("plain, perf=plain", [2, 2]), ("plain, perf=auto", [2, 2]), ("plain, perf=fast", [4, 4]),
+        ("gan, perf=plain", [2, 2]), ("gan, perf=auto", [2, 2]), ("gan, perf=fast", [4, 4]),
+    ]  # fmt: skip
+    assert all("bf16" in row.reference_name for row in rows if "perf=fast" in row.name)
+    assert ["model/net=plain" in words for words in runs] == [True] * 6 + [False] * 6
+    assert all({"data.batch=4", "data.patch=32", "color=rgb"} <= set(words) for words in runs)
+    monkeypatch.setattr(execution, "has_fast_bf16", lambda device: False)
+    assert len(list(execution.compare_modes(config))) == 4
+
+
+@pytest.mark.long
+def test_modes_are_measured(sr: Any, tmp_path: Path) -> None:
+    answer = sr("bench", "parts=[perf]", "nets=[espcn]", "rounds=1", "threads=1", "seconds=0.1", "out=rows.json")
+    assert answer.code == 0, answer.err
+    rows = json.loads((tmp_path / "rows.json").read_text())
+    assert {row["name"].split(",")[0] for row in rows} == {"espcn", "gan"}
+    assert all(row["sr"] > 0 < row["reference"] for row in rows)
+
+
 @pytest.mark.long
 def test_commands_are_measured_against_scripts(sr: Any, tmp_path: Path) -> None:
     """Both sides of the evaluation must have the same PSNR."""
@@ -127,12 +168,28 @@ def test_onnxruntime_is_measured_in_turns(sr: Any, tmp_path: Path) -> None:
         ("against=nowhere.json", "against=nowhere.json: expected the bench.json of an earlier benchmark"),
         ("threads=0", "threads=0: expected a whole number, 1 or more"),
         ("rounds=0", "rounds=0: expected a whole number, 1 or more"),
+        ("out=rows.md", "out=rows.md: expected another suffix"),
+        ("parts=[metric] out=rows.json against=rows.json", "against=rows.json: this file would be replaced"),
+        ("out=nowhere/rows.json", "out=nowhere/rows.json: expected a file in a folder that exists"),
+        ("parts=[metric,basicsr] basicsr=nowhere", "basicsr=nowhere: expected a Python"),
     ],
 )
 def test_bench_rejects(sr: Any, typed: str, message: str) -> None:
-    answer = sr("bench", "parts=[metric]", typed) if not typed.startswith("parts") else sr("bench", typed)
+    answer = sr("bench", "parts=[metric]", typed) if not typed.startswith("parts") else sr("bench", *typed.split())
     assert answer.code == 2
     assert message in answer.err
+
+
+def test_an_interruption_loses_no_row_that_was_measured(
+    sr: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(config: dict[str, Any]) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sending, "compare_sending", fail)
+    answer = sr("bench", "parts=[metric,sender]", "rounds=1", "threads=1", "out=rows.json")
+    assert answer.code == 130
+    assert len(json.loads((tmp_path / "rows.json").read_text())) == 1
 
 
 def test_the_later_work_of_background_threads_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -206,7 +263,6 @@ def test_the_rows_of_sweeps(monkeypatch: pytest.MonkeyPatch) -> None:
     assert jobs.sr == pytest.approx([60 * 4 / 59.4] * 2)  # 4 + 2·26·1.2, of which the first run begins after 7 s
     assert jobs.reference == pytest.approx([2 * 60 * 2 / 49] * 2)
     assert bare.sr[0] / bare.reference[0] == pytest.approx(23 / 28.2)
-    assert "200 steps" in jobs.name
 
 
 def test_commands_of_a_sweep_are_timed_together(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,14 +42,17 @@ class LayoutDependent(Plain):
 
 @pytest.fixture(autouse=True)
 def measure_briefly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(execution_search, "has_fast_bf16", lambda device: True)
     monkeypatch.setattr(execution_search, "ROUNDS", 1)
     monkeypatch.setattr(execution_search, "ROUND_SECONDS", 0)
 
 
 @pytest.fixture
 def search(tmp_path: Path) -> Callable[..., ExecutionSearch]:
-    def build(perf: str, changed: tuple[str, ...] = (), net: nn.Module | None = None) -> ExecutionSearch:
-        trainer = CONFIGURED._asdict()
+    def build(
+        perf: str, changed: tuple[str, ...] = (), net: nn.Module | None = None, compile: bool = False
+    ) -> ExecutionSearch:
+        trainer = CONFIGURED._asdict() | {"compile": compile}
         config = {"perf": perf, "trainer": trainer, "model": {"net": {}}, "paths": {"cache": str(tmp_path / "cache")}}
         pair = Pair(torch.rand(2, 3, 16, 16), torch.rand(2, 3, 32, 32))
         return ExecutionSearch(config, changed, net or Plain(2, width=4, depth=2), pair, torch.device("cpu"))
@@ -90,7 +93,7 @@ def test_typed_options_stay(choose: Callable[..., Choice]) -> None:
 @pytest.mark.parametrize("perf", ["auto", "fast"])
 def test_executions_are_measured_once(search: Callable[..., ExecutionSearch], perf: str) -> None:
     measured = search(perf)
-    measured.choose(batches=1)
+    measured.choose(batches=100)
     assert len(measured.stored) == {"auto": 2, "fast": 3}[perf]
     assert all(timing.seconds > 0 for timing in measured.stored.values())
     assert search(perf).stored == measured.stored
@@ -100,15 +103,76 @@ def test_a_damaged_file_of_timings_is_replaced(search: Callable[..., ExecutionSe
     file = search("auto").file
     file.parent.mkdir(parents=True)
     file.write_text("[[")
-    search("auto").choose(batches=1)
+    search("auto").choose(batches=100)
     assert len(json.loads(file.read_text())) == 2
 
 
 def test_an_execution_that_changes_the_results_is_refused(search: Callable[..., ExecutionSearch]) -> None:
     searched = search("auto", net=LayoutDependent(2, width=4, depth=2))
-    choice = searched.choose(batches=1)
+    choice = searched.choose(batches=100)
     assert choice.execution == CONFIGURED
     assert "trainer.channels_last=false changes float32 results by 0.001" in choice.reason
+
+
+class RandomlyDropped(Plain):
+    """A net that is random in training, as those with stochastic depth."""
+
+    def forward(self, lr: Tensor) -> Tensor:
+        return super().forward(lr * torch.rand(len(lr), 1, 1, 1))
+
+
+@pytest.mark.parametrize("perf", ["auto", "fast"])
+def test_a_random_net_is_measured_with_the_same_random_numbers(
+    search: Callable[..., ExecutionSearch], perf: str
+) -> None:
+    searched = search(perf, net=RandomlyDropped(2, width=4, depth=2))
+    state = torch.get_rng_state()
+    assert "changes" not in searched.choose(batches=100).reason
+    assert CONFIGURED._replace(channels_last=False) in searched.stored
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_what_fails_without_perf_fails_with_it(search: Callable[..., ExecutionSearch]) -> None:
+    """The error of a batch that does not fit names the options of the training."""
+    searched = search("auto")
+    searched.net.forward = lambda lr: pytest.fail("out of memory", pytrace=False)
+    with pytest.raises(pytest.fail.Exception, match="out of memory"):
+        searched.choose(batches=100)
+
+
+def test_a_compiled_execution_that_is_given_is_the_reference(
+    search: Callable[..., ExecutionSearch], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`perf=fast trainer.compile=true` varies memory format and precision of the compiled net."""
+    monkeypatch.setattr(execution_search, "prepare_net", lambda *_: None)
+    searched = search("fast", ("trainer.compile",), compile=True)
+    searched.choose(batches=100)
+    assert len(searched.stored) == 3
+    assert all(execution.compile for execution in searched.stored)
+
+
+@pytest.mark.parametrize(
+    ("changed", "batches", "reason"),
+    [
+        ((), 99, "measuring takes as long as the training of 100 batches"),
+        (("trainer.channels_last", "trainer.compile"), 10**6, "all of them are given"),
+    ],
+)
+def test_nothing_is_measured_in_vain(
+    search: Callable[..., ExecutionSearch], changed: tuple[str, ...], batches: int, reason: str
+) -> None:
+    searched = search("auto", changed)
+    assert searched.choose(batches) == Choice(CONFIGURED, f"the options stay as they are: {reason}")
+    assert not searched.stored
+
+
+def test_bf16_is_not_measured_without_instructions_for_it(
+    search: Callable[..., ExecutionSearch], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(execution_search, "has_fast_bf16", lambda device: False)
+    searched = search("fast")
+    searched.choose(batches=100)
+    assert all(execution.precision == "32-true" for execution in searched.stored)
 
 
 def test_a_compiler_that_is_missing_is_named(
@@ -135,11 +199,14 @@ def read_trainer(folder: Path) -> dict[str, Any]:
     return yaml.safe_load((folder / "config.yaml").read_text())["trainer"]
 
 
-def test_measuring_leaves_the_training_as_it_is(sr: Any, world: Path, tmp_path: Path) -> None:
+def test_measuring_leaves_the_training_as_it_is(
+    sr: Any, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(execution_search, "MIN_BATCHES", 0)
     for perf in ("plain", "auto"):
         answer = sr("run", *WORDS, f"data.path={world}/photos", f"perf={perf}", "trainer.channels_last=true")
         assert answer.code == 0, answer.err
-        assert (f"perf={perf}: the options stay as they are" in answer.out) == (perf == "auto")
+        assert (f"perf={perf}: the options stay as they are: no execution" in answer.out) == (perf == "auto")
     plain, auto = (torch.load(path / "last.ckpt", weights_only=True) for path in sorted((tmp_path / "runs").iterdir()))
     assert all(torch.equal(plain["state_dict"][name], weight) for name, weight in auto["state_dict"].items())
 

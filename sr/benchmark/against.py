@@ -26,9 +26,10 @@ def find_worse_rows(rows: Rows, earlier: Rows) -> list[str]:
     return worse
 
 
-def count_common_rows(rows: Rows, earlier: Rows) -> int:
-    """Return how many rows have an earlier counterpart."""
-    return len(set(map(_identify, rows)) & set(map(_identify, earlier)))
+def find_new_rows(rows: Rows, earlier: Rows) -> list[str]:
+    """Return the names of the rows without an earlier counterpart."""
+    before = set(map(_identify, earlier))
+    return [row["name"] for row in rows if _identify(row) not in before]
 
 
 def format_markdown(rows: Rows) -> str:

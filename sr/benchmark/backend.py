@@ -5,7 +5,7 @@ The defaults of conf/trainer follow from these figures (experiments/speed).
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -31,8 +31,8 @@ class Settings(NamedTuple):
     compile: bool = False
 
 
-def compare_settings(config: dict[str, Any]) -> list[Row]:
-    """Return for each of `nets` the rates (steps/s) with each setting, and with the default settings as the reference."""
+def compare_settings(config: dict[str, Any]) -> Iterator[Row]:
+    """Yield for each of `nets` the rates (steps/s) with each setting, and with the default settings as the reference."""
     threads, rounds = config["threads"], min(MAX_ROUNDS, config["rounds"])
     choices = {
         "channels_last": Settings(threads, channels_last=True),
@@ -43,7 +43,6 @@ def compare_settings(config: dict[str, Any]) -> list[Row]:
     }
     reference_name = f"the same bare loop in float32, contiguous, not compiled, {threads} threads"
     malloc.retain_freed_memory()  # as a training does
-    rows = []
     for net in config["nets"]:
         reference = create_loop(net, config, Settings(threads))
         steps = max(MIN_STEPS, round(ROUND_SECONDS / measure_seconds(reference, MIN_STEPS) * MIN_STEPS))
@@ -51,12 +50,12 @@ def compare_settings(config: dict[str, Any]) -> list[Row]:
             print(f"{net}, {name}: {rounds} rounds of {steps} steps", file=sys.stderr)
             loop = create_loop(net, config, settings)
             rates: tuple[list[float], list[float]] = ([], [])
-            for _ in range(rounds):
-                for side, train in zip(rates, (loop, reference), strict=True):
+            for k in range(rounds):
+                sides = [(rates[0], loop), (rates[1], reference)]
+                for side, train in sides if k % 2 == 0 else reversed(sides):
                     side.append(steps / measure_seconds(train, steps))
-            rows.append(Row(f"{net}, {name}", *rates, "steps/s", reference_name))
+            yield Row(f"{net}, {name}", *rates, "steps/s", reference_name)
     torch.set_num_threads(threads)
-    return rows
 
 
 def create_loop(net_name: str, config: dict[str, Any], settings: Settings) -> Callable[[int], None]:
@@ -88,6 +87,7 @@ def create_loop(net_name: str, config: dict[str, Any], settings: Settings) -> Ca
 
 
 def measure_seconds(train: Callable[[int], None], steps: int) -> float:
+    """Return the seconds that `train` takes for a number of steps."""
     start = time.perf_counter()
     train(steps)
     return time.perf_counter() - start

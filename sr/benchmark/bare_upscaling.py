@@ -3,10 +3,10 @@
 It runs as a process of its own, `python -m sr.benchmark.bare_upscaling plain|tuned NET.json WEIGHTS.pth FOLDER OUTPUT`:
 
 * `plain`: spandrel loads the weights; the loop over Pillow images of its documentation;
-* `tuned`: only torch, Pillow and the net's own module are imported; memory format `channels_last`, `inference_mode`. Its
-  caller sets glibc's malloc to retain freed memory.
+* `tuned`: only torch, Pillow and the net's own module are imported; memory format `channels_last`, `inference_mode`; PNG of
+  Pillow's lowest level of compression. Its caller sets glibc's malloc to retain freed memory.
 
-Both write PNG as Pillow does by default. An image of more than 2²⁰ pixels goes through the net in tiles as large as those of
+`plain` writes PNG as Pillow does by default. An image of more than 2²⁰ pixels goes through the net in tiles as large as those of
 `sr.predict`: no net of use takes 12 megapixels as a whole.
 """
 
@@ -71,11 +71,12 @@ def main() -> None:
     kind, description, weights, source, target = sys.argv[1], *map(Path, sys.argv[2:])
     net = load_with_spandrel(weights) if kind == "plain" else load_tuned(description, weights)
     scale = json.loads(description.read_text(encoding="utf-8"))["scale"]
+    png_options = {} if kind == "plain" else {"compress_level": 1}
     with torch.no_grad() if kind == "plain" else torch.inference_mode():
         for file in sorted(source.iterdir()):
             with Image.open(file) as image:
                 pixels = np.array(image.convert("RGB"))
-            Image.fromarray(upscale_image(net, pixels, scale)).save(target / file.name)
+            Image.fromarray(upscale_image(net, pixels, scale)).save(target / file.name, **png_options)
 
 
 if __name__ == "__main__":

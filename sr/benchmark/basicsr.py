@@ -62,7 +62,7 @@ class BasicSRComparison:
     def __init__(self, config: Mapping[str, Any], folder: Path) -> None:
         self.config, self.folder = config, folder
         self.rounds = min(config["rounds"], MAX_ROUNDS)
-        self.python, version = find_basicsr(config["basicsr"], folder)
+        self.python, version = find_basicsr(config["basicsr"])
         self.references = {f"{version}, {workers} workers": workers for workers in WORKERS}
         write_images(folder / "hr", IMAGES, SIDE, SIDE)
         (folder / "lr").mkdir()
@@ -124,27 +124,31 @@ class BasicSRComparison:
         return cost
 
     def _train_basicsr(self, case: Case, workers: int, steps: int) -> Cost:
-        """Train by BasicSR's own command. Raise if its net has another number of parameters."""
+        """Train by BasicSR's own command. Raise unless its net has as many parameters as ours, by its log."""
         experiments = Path(tempfile.mkdtemp(prefix="basicsr-", dir=self.folder))
         file = experiments / "options.yml"
         file.write_text(json.dumps(describe_training(case, steps, workers, experiments)), encoding="utf-8")  # is YAML
         words = ["basicsr.train", "-opt", str(file)]
         cost = measure_process("basicsr", words, self.config["threads"], folder=self.folder, python=self.python)
-        log = next(experiments.glob("*/train_*.log")).read_text(encoding="utf-8")
+        log = "".join(file.read_text(encoding="utf-8") for file in experiments.glob("*/train_*.log"))
         shutil.rmtree(experiments)
         expected, found = f"{case.net.parameters:,}", re.findall(r"with parameters: ([\d,]+)", log)
         if found[:1] != [expected]:
-            raise AssertionError(f"{case.net.name} has {expected} parameters by sr, {', '.join(found)} by BasicSR")
+            raise UserError(
+                f"basicsr={self.config['basicsr']}: expected a log that names {expected} parameters, those of "
+                f"{case.net.name} in sr (found {', '.join(found) or 'none'}); give BasicSR 1.4.2, as in docs/speed.md"
+            )
         return cost
 
 
-def find_basicsr(value: str, folder: Path) -> tuple[str, str]:
+def find_basicsr(value: str) -> tuple[str, str]:
     """Return the path of the Python of `basicsr=value`, and a text that has its versions of BasicSR and torch."""
     found = shutil.which(Path(value).expanduser())
     if found is None:
         raise UserError(f"basicsr={value}: expected a Python (found no such program); give basicsr=FOLDER/bin/python")
     python = str(Path(found).absolute())  # the link of an environment must not be resolved
-    done = subprocess.run([python, "-c", PROBE], capture_output=True, text=True, cwd=folder, check=False)
+    with tempfile.TemporaryDirectory() as folder:  # a folder basicsr of the current one would be imported
+        done = subprocess.run([python, "-c", PROBE], capture_output=True, text=True, cwd=folder, check=False)
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise UserError(

@@ -1,38 +1,121 @@
-"""Compare runs with `perf=plain`, `auto` and `fast` with bare loops: the best one in float32, and the best of all."""
+"""Compare runs with `perf=plain`, `auto` and `fast` with bare loops on one batch in memory, of CNNs and of a GAN.
 
+Each mode has the loop of its precision as the reference, and a second one that is compiled. So the rows hold for short
+trainings, in which compiling takes longer than it saves, and for long ones.
+"""
+
+import os
+import subprocess
 import sys
-from typing import Any
+import tempfile
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
 
 from sr.benchmark.backend import MIN_STEPS, Settings, create_loop, measure_seconds
+from sr.benchmark.gan_loop import create_gan_loop
 from sr.benchmark.row import Row
-from sr.benchmark.sweep import run_commands
+from sr.record.journal_format import list_points
 from sr.runtime import malloc
+from sr.runtime.error import UserError
+from sr.runtime.precision import has_fast_bf16
 
 MAX_ROUNDS = 3
-LOOPS = {
-    "float32": "a bare loop on one batch in memory, channels_last, float32",
-    "bf16": "a bare loop on one batch in memory, channels_last, bf16-mixed",
-}
-MODES = {"plain": "float32", "auto": "float32", "fast": "bf16"}  # -> the loop that it is compared with
+RATE = "train/steps_per_second"  # of the steps between two validations
+GAN = "gan"  # the rows of the default GAN
+Loop = Callable[[int], None]  # trains a number of steps
 
 
-def compare_modes(config: dict[str, Any]) -> list[Row]:
-    """Return for each of `nets` and each mode the steps per second of training in a run, and of the bare loop."""
+class Mode(NamedTuple):
+    """Words of a run, and the settings of the bare loop that it is compared with."""
+
+    words: tuple[str, ...]
+    bf16: bool = False
+    compile: bool = False
+
+    @property
+    def reference(self) -> str:
+        parts = ["channels_last", "bf16-mixed" if self.bf16 else "float32", *(["compiled"] if self.compile else [])]
+        return f"a bare loop on one batch in memory, {', '.join(parts)}"
+
+
+MODES = (
+    Mode(("perf=plain",)),
+    Mode(("perf=auto", "trainer.compile=false")),
+    Mode(("perf=fast", "trainer.compile=false"), bf16=True),
+    Mode(("perf=auto", "trainer.compile=true"), compile=True),
+    Mode(("perf=fast", "trainer.compile=true"), bf16=True, compile=True),
+)
+
+
+def compare_modes(config: dict[str, Any]) -> Iterator[Row]:
+    """Yield for each of `nets`, for the default GAN, and for each mode the steps per second of a run and of the loop."""
     malloc.retain_freed_memory()  # as a training does
-    rounds, threads, rows = min(MAX_ROUNDS, config["rounds"]), config["threads"], []
     for net in config["nets"]:
-        loops = {
-            name: create_loop(net, config, Settings(threads, channels_last=True, bf16=name == "bf16")) for name in LOOPS
-        }
-        steps = max(MIN_STEPS, round(config["seconds"] / measure_seconds(loops["float32"], MIN_STEPS) * MIN_STEPS))
-        rates: dict[str, tuple[list[float], list[float]]] = {mode: ([], []) for mode in MODES}
-        for k in range(rounds):
-            print(f"perf, {net}: round {k + 1} of {rounds}", file=sys.stderr)
-            for mode, loop in MODES.items():
-                words = [f"model/net={net}", f"scale={config['scale']}", f"perf={mode}", "stages=[fit]", "track=none"]
-                words += [f"trainer.max_steps={steps}", f"trainer.val_check_interval={steps}", "progress=false"]
-                words += ["trainer.accelerator=cpu", f"data.batch={config['data']['batch']}"]
-                rates[mode][0].append(run_commands([words], threads).steps_per_second)
-                rates[mode][1].append(steps / measure_seconds(loops[loop], steps))
-        rows += [Row(f"{net}, perf={mode}", *rates[mode], "steps/s", LOOPS[MODES[mode]]) for mode in MODES]
-    return rows
+        words = [f"model/net={net}"]
+        yield from _compare_modes(net, words, partial(create_loop, net, config), config)
+    words = ["model=gan", "model.warmup_steps=0"]
+    yield from _compare_modes(GAN, words, partial(create_gan_loop, config), config)
+
+
+def _compare_modes(
+    name: str, words: list[str], create: Callable[[Settings], Loop], config: dict[str, Any]
+) -> list[Row]:
+    """Return a row for each mode that this machine has: compiling needs a C++ compiler, and bf16 a CPU for it."""
+    threads, loops = config["threads"], {}
+    for mode in MODES:
+        reason = ""
+        if mode.bf16 and not has_fast_bf16(torch.device("cpu")):
+            reason = "this CPU has no instructions for bf16"
+        elif mode.reference not in loops:
+            try:
+                loops[mode.reference] = create(Settings(threads, True, mode.bf16, mode.compile))
+            except Exception as error:
+                if not mode.compile:
+                    raise
+                reason = str(error).strip()[:100]
+        if reason:
+            print(f"perf, {name}: without {mode.reference} ({reason})", file=sys.stderr)
+    modes = [mode for mode in MODES if mode.reference in loops]
+    steps = max(MIN_STEPS, round(config["seconds"] / measure_seconds(loops[MODES[0].reference], MIN_STEPS) * MIN_STEPS))
+    words = [
+        *words,
+        f"scale={config['scale']}",
+        f"color={config['color']}",
+        f"data.batch={config['data']['batch']}",
+        f"data.patch={config['data']['patch']}",
+    ]
+    rates: dict[Mode, tuple[list[float], list[float]]] = {mode: ([], []) for mode in modes}
+    rounds = min(MAX_ROUNDS, config["rounds"])
+    for k in range(rounds):
+        for mode in modes:
+            print(f"perf, {name}, {' '.join(mode.words)}: round {k + 1} of {rounds}, {steps} steps", file=sys.stderr)
+            sides: list[Callable[[], float]] = [
+                partial(_measure_run, [*words, *mode.words], steps, threads),
+                partial(_measure_loop, loops[mode.reference], steps),
+            ]
+            for side in (0, 1) if k % 2 == 0 else (1, 0):
+                rates[mode][side].append(sides[side]())
+    return [Row(f"{name}, {' '.join(mode.words)}", *rates[mode], "steps/s", mode.reference) for mode in modes]
+
+
+def _measure_loop(loop: Loop, steps: int) -> float:
+    """Return the steps per second of a bare loop."""
+    return steps / measure_seconds(loop, steps)
+
+
+def _measure_run(words: list[str], steps: int, threads: int) -> float:
+    """Return the steps per second of the second half of a run: the first half has warmed up and compiled."""
+    words = [*words, "stages=[fit]", "track=journal", "progress=false", "trainer.accelerator=cpu",
+             f"trainer.max_steps={2 * steps}", f"trainer.val_check_interval={steps}"]  # fmt: skip
+    with tempfile.TemporaryDirectory(prefix="sr-bench-") as folder:
+        command = [sys.executable, "-m", "sr.run", *words, f"paths.runs={folder}"]
+        environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+        if done.returncode:
+            raise UserError(f"parts=[perf]: sr.run {' '.join(words)} has failed: {done.stderr.strip()[-300:]}")
+        (run,) = Path(folder).glob("*/run.json")
+        return [value for name, _, value in list_points(run.parent) if name == RATE][-1]

@@ -25,7 +25,8 @@ CASES = {"1mp": (1, 864, 1152), "12mp": (1, 3000, 4000), "small": (100, 128, 128
 OURS = "sr.predict"
 REFERENCES = {
     "plain": "a script: spandrel and a loop over Pillow images",
-    "tuned": "a tuned script: imports torch and Pillow alone, channels_last, inference_mode, malloc that retains memory",
+    "tuned": "a tuned script: imports torch and Pillow alone, channels_last, inference_mode, malloc that retains "
+    "memory, PNG of level 1",
 }
 PATCH = 256  # side of the pieces of photographs of which an image consists
 MAX_DIFFERENCE = 0.05  # levels, mean: both sides must do the same

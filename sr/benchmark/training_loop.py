@@ -42,14 +42,12 @@ class LoopTiming(NamedTuple):
     waiting: float  # share of the time spent waiting for the next batch, 0…1
 
 
-def compare_training(config: dict[str, Any]) -> list[Row]:
-    """Return the rows of all `nets`."""
+def compare_training(config: dict[str, Any]) -> Iterator[Row]:
+    """Yield the rows of all `nets`."""
     malloc.retain_freed_memory()  # the bare loop benefits as well
-    rows = []
     for name in config["nets"]:
         node = architecture.compose_net_config(name, config["scale"], config["channels"])
-        rows += TrainingComparison(config | {"model": config["model"] | {"net": node}}).compare()
-    return rows
+        yield from TrainingComparison(config | {"model": config["model"] | {"net": node}}).compare()
 
 
 class TrainingComparison:
@@ -82,11 +80,11 @@ class TrainingComparison:
                 timings.append(run())
         net = self.config["model"]["net"]["_target_"].rpartition(".")[2]
         patch = self.config["data"]["patch"]
-        name = f"training, {net}, batch {self.batch}, patch {patch}, {self.steps} steps, tracking on"
+        name = f"training, {net}, batch {self.batch}, patch {patch}, tracking on"
         waiting = [[100 * timing.waiting for timing in timings] for timings in (ours, reference)]
         return [
             Row(name, [t.rate for t in ours], [t.rate for t in reference], "steps/s", REFERENCE),
-            Row("waiting for data, share of time", *waiting, "%", REFERENCE),
+            Row(f"{net}, waiting for data, share of time", *waiting, "%", REFERENCE),
         ]
 
     def _run_framework(self) -> LoopTiming:

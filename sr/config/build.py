@@ -1,6 +1,5 @@
 """Build the objects that a config describes; the only place that calls Hydra's `instantiate`."""
 
-import platform
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -8,6 +7,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
 from sr.runtime.error import UserError
+from sr.runtime.precision import has_fast_bf16
 from sr.runtime.terminal import print_note
 
 if TYPE_CHECKING:  # seconds to import, and prediction needs none of it
@@ -76,10 +76,8 @@ def check_accelerator(name: str) -> None:
 
 def warn_of_slow_precision(trainer: dict[str, Any]) -> None:
     """Print a note if the options of the trainer choose bf16 on a CPU that has no instructions for it."""
-    if trainer["precision"] != "bf16-mixed" or platform.machine() not in ("x86_64", "AMD64"):
-        return
     is_on_cpu = trainer["accelerator"] == "cpu" or not torch.cuda.is_available()
-    if is_on_cpu and not torch.cpu._is_avx512_bf16_supported():
+    if trainer["precision"] == "bf16-mixed" and is_on_cpu and not has_fast_bf16(torch.device("cpu")):
         print_note(
             "trainer.precision=bf16-mixed: this CPU has no instructions for bf16, and computes it about 20 times as slowly as "
             "float32; trainer.precision=32-true"

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from sr.inference.complexity import Meter
+from sr.inference.layout import prepare_net
 from sr.inference.multiply_adds import OUTPUT_SIZE
 from sr.inference.upscale import upscale
 
@@ -22,7 +23,7 @@ def measure_speed(net: nn.Module, color: str, device: torch.device) -> tuple[flo
     The output has 1280×720 pixels, as that of the multiply-adds; `color` is what the net's input is, as in `upscale`. The
     net is moved to `device`, in the memory layout of an evaluation. The random state is not touched.
     """
-    net = net.to(device, memory_format=torch.contiguous_format).eval()
+    prepare_net(net, device)
     generator = torch.Generator().manual_seed(0)
     lr_size = [math.ceil(n / net.scale) for n in OUTPUT_SIZE]
     channels = {"gray": 1, "bands": getattr(net, "channels", 3)}.get(color, 3)

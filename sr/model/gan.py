@@ -19,6 +19,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from sr.image.batch import Pair
+from sr.inference.layout import convert_weights
 from sr.model.gradient import list_trainable
 from sr.model.module import SharedParts, SRModule
 from sr.runtime.option_types import NonNegativeFloat, NonNegativeInt, PositiveInt
@@ -72,6 +73,11 @@ class GAN(SRModule):
     def ramp(self) -> float:
         """The share of its weight, up to 1, that the adversarial loss has at this step."""
         return min(1.0, (self.global_step - self.warmup_steps + 1) / max(1, self.ramp_steps))
+
+    def setup(self, stage: str) -> None:
+        super().setup(stage)
+        if stage == "fit" and self.trainer.channels_last:
+            convert_weights(self.discriminator, torch.channels_last)
 
     def configure_optimizers(self) -> tuple[list[Optimizer], list[Any]]:
         generator = self.optimizer(list_trainable(self.net))

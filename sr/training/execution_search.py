@@ -27,10 +27,12 @@ from sr.model.layout import convert_batch, prepare_net
 from sr.model.module import SRModule
 from sr.record.machine import describe_machine
 from sr.record.run_file import write_atomic
+from sr.runtime.precision import has_fast_bf16
 
 ROUNDS = 5  # of a few steps, in turns
 ROUND_SECONDS = 0.2
 WARM_UP = 2  # steps
+MIN_BATCHES = 100  # of the training: measuring takes some fifty
 MIN_COMPILE_SECONDS = 10.0  # compiling a small network takes about as long …
 MAX_COMPILE_GAIN = 0.35  # … and saves at most this share of the time, of all the networks that were measured
 MIN_GAIN = 0.03  # share of the time: less is noise
@@ -73,7 +75,7 @@ class ExecutionSearch:
     ) -> None:
         self.configured = Execution(*(config["trainer"][name] for name in Execution._fields))
         self.varied = {name for name in Execution._fields if f"trainer.{name}" not in changed}
-        if config["perf"] != "fast" or self.configured.precision not in FULL_PRECISION:
+        if config["perf"] != "fast" or self.configured.precision not in FULL_PRECISION or not has_fast_bf16(device):
             self.varied -= {"precision"}
         if self.configured.compile:
             self.varied -= {"compile"}
@@ -93,10 +95,18 @@ class ExecutionSearch:
         return {name for name, value, configured in pairs if value != configured}
 
     def choose(self, batches: int) -> Choice:
-        """Measure what is not known yet; return the execution with which `batches` batches take the shortest time."""
+        """Measure what is not known yet; return the execution with which `batches` batches take the shortest time.
+
+        Raise what the configured execution raises, such as a lack of memory.
+        """
+        if not self.varied:
+            return Choice(self.configured, "the options stay as they are: all of them are given")
+        if not self.stored and batches < MIN_BATCHES:
+            reason = f"measuring takes as long as the training of {MIN_BATCHES} batches"
+            return Choice(self.configured, f"the options stay as they are: {reason}")
         known = len(self.stored)
         with torch.random.fork_rng([self.pair.lr.device] if self.pair.lr.device.type == "cuda" else []):
-            self._measure(self.configured)
+            self._measure_configured()
             if "channels_last" in self.varied:
                 self._measure(self.configured._replace(channels_last=not self.configured.channels_last))
             if "precision" in self.varied:
@@ -108,9 +118,9 @@ class ExecutionSearch:
         return self._compare(batches)
 
     def _find_fastest(self) -> Execution:
-        """Return the fastest execution that is not compiled."""
-        timings = self.timings
-        return min((key for key in timings if not key.compile), key=lambda key: timings[key].seconds)
+        """Return the fastest execution that is compiled as the configured one is."""
+        timings, configured = self.timings, self.configured.compile
+        return min((key for key in timings if key.compile == configured), key=lambda key: timings[key].seconds)
 
     def _measure_compiled(self, batches: int) -> None:
         """Measure the compiled network, if the training is long enough for it."""
@@ -121,6 +131,14 @@ class ExecutionSearch:
         else:
             self._measure(fastest._replace(compile=True))
 
+    def _measure_configured(self) -> None:
+        """Measure the configured execution alone."""
+        if self.configured not in self.stored:
+            print("perf: measuring this network on this machine", file=sys.stderr)
+            run, compile_seconds = self._prepare(self.configured)
+            count = max(1, round(ROUND_SECONDS / _time(run, 1)))
+            self.stored[self.configured] = Timing(median(_time(run, count) for _ in range(ROUNDS)), compile_seconds)
+
     def _measure(self, execution: Execution) -> None:
         """Measure an execution in turns with the configured one; one that fails or changes results gets a note."""
         if execution in self.stored:
@@ -128,20 +146,21 @@ class ExecutionSearch:
         typed = " ".join(execution.list_words(self.configured))
         try:
             run, compile_seconds = self._prepare(execution)
-            result = run()
+            result = _run_seeded(run)
         except Exception as error:
-            self.notes.append(f"{typed} fails ({str(error).strip().splitlines()[0][:120]})")
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            self.notes.append(f"{typed} fails ({reason[:120]})")
             return
         reference, _ = self._prepare(self.configured)
-        if execution.precision == self.configured.precision and (difference := _find_difference(result, reference())):
+        expected = _run_seeded(reference)
+        if execution.precision == self.configured.precision and (difference := _find_difference(result, expected)):
             self.notes.append(f"{typed} changes {difference}")
             return
         count = max(1, round(ROUND_SECONDS / _time(run, 1)))
-        rounds = [(_time(run, count), _time(reference, count)) for _ in range(ROUNDS)]
-        base = self.stored.setdefault(self.configured, Timing(median(seconds for _, seconds in rounds)))
-        if execution != self.configured:
-            ratio = median(ours / theirs for ours, theirs in rounds)  # of turns: the load of the machine changes
-            self.stored[execution] = Timing(base.seconds * ratio, compile_seconds)
+        ratio = median(
+            _time(run, count) / _time(reference, count) for _ in range(ROUNDS)
+        )  # the load of the machine changes
+        self.stored[execution] = Timing(self.stored[self.configured].seconds * ratio, compile_seconds)
 
     def _prepare(self, execution: Execution) -> tuple[Callable[[], PassResult], float]:
         """Return a function that executes forward and backward pass once, and the seconds that compiling took."""
@@ -183,12 +202,19 @@ def search_execution(config: dict[str, Any], changed: Collection[str], model: SR
     """
     trainer = config["trainer"]
     uses_gpu = trainer["accelerator"] in GPU_ACCELERATORS and torch.cuda.is_available()
-    device = torch.device("cuda" if uses_gpu else "cpu")
+    devices = trainer["devices"]  # a list holds the numbers of GPUs
+    device = torch.device(f"cuda:{devices[0] if isinstance(devices, list) else 0}" if uses_gpu else "cpu")
     batches = trainer["max_steps"] * trainer["accumulate_grad_batches"] * config["model"].get("d_steps", 1)
     if trainer["max_steps"] < 0:
         batches = trainer["max_epochs"] * len(data.train_dataloader())
     pair = model.convert_color(data.draw_example())
     return ExecutionSearch(config, changed, model.net, pair, device).choose(batches)
+
+
+def _run_seeded(run: Callable[[], PassResult]) -> PassResult:
+    """Return the result with the same random numbers each time: some networks drop blocks at random."""
+    torch.manual_seed(0)
+    return run()
 
 
 def _time(run: Callable[[], PassResult], count: int) -> float:

@@ -1,0 +1,60 @@
+"""The bare training loop of `model=gan` with its default networks and losses, as one would write it by hand."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+
+from sr.benchmark.backend import MIN_STEPS, Settings
+from sr.checkpoint.architecture import compose_net_config
+from sr.config.build import build_part
+from sr.discriminator.vgg import VGG
+
+ADVERSARIAL_WEIGHT = 1e-3  # as in conf/model/gan.yaml; so are the networks
+GENERATOR = "srresnet_small"
+WIDTH, DENSE = 32, 256  # of conf/model/discriminator/vgg_small.yaml
+
+
+def create_gan_loop(config: dict[str, Any], settings: Settings) -> Callable[[int], None]:
+    """Return a function that trains both networks for a number of steps on one batch of noise; it is warmed up."""
+    torch.manual_seed(0)
+    scale, patch, batch = config["scale"], config["data"]["patch"], config["data"]["batch"]
+    generator = build_part(compose_net_config(GENERATOR, scale, config["channels"]), "model.net")
+    discriminator = VGG(config["channels"], width=WIDTH, dense=DENSE)
+    layout = torch.channels_last if settings.channels_last else torch.contiguous_format
+    for net in (generator, discriminator):
+        net.to(memory_format=layout)
+        if settings.compile:
+            net.compile()
+    optimizers = [torch.optim.Adam(net.parameters()) for net in (generator, discriminator)]
+    hr = torch.rand(batch, config["channels"], patch, patch)
+    lr = F.avg_pool2d(hr, scale)
+    lr, hr = (image.to(memory_format=layout) for image in (lr, hr))
+
+    def train(steps: int) -> None:
+        torch.set_num_threads(settings.threads)
+        for _ in range(steps):
+            with torch.autocast("cpu", torch.bfloat16, enabled=settings.bf16):
+                fake = generator(lr)
+
+                # The discriminator's loss.
+                real_logit, fake_logit = discriminator(hr).float(), discriminator(fake.detach()).float()
+                d_loss = _cross_entropy(real_logit, 1) + _cross_entropy(fake_logit, 0)
+            d_loss.backward()
+            with torch.autocast("cpu", torch.bfloat16, enabled=settings.bf16):
+                # The generator's loss; the discriminator's weights get no gradient from it.
+                discriminator.requires_grad_(False)
+                g_loss = F.l1_loss(fake, hr) - ADVERSARIAL_WEIGHT * _cross_entropy(discriminator(fake).float(), 0)
+                discriminator.requires_grad_(True)
+            g_loss.backward()
+            for optimizer in optimizers:
+                optimizer.step()
+                optimizer.zero_grad()
+
+    train(MIN_STEPS)
+    return train
+
+
+def _cross_entropy(logit: torch.Tensor, label: float) -> torch.Tensor:
+    return F.binary_cross_entropy_with_logits(logit, torch.full_like(logit, label))
