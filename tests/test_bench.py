@@ -123,7 +123,7 @@ def test_modes_are_compared_with_the_loop_of_their_precision(monkeypatch: pytest
         ("gan, perf=plain", [2, 2]), ("gan, perf=auto", [2, 2]), ("gan, perf=fast", [4, 4]),
     ]  # fmt: skip
     assert all("bf16" in row.reference_name for row in rows if "perf=fast" in row.name)
-    assert ["model/net=plain" in words for words in runs] == [True] * 6 + [False] * 6
+    assert ["model/net=plain" in words for words in runs] == [True] * 8 + [False] * 8  # two of each are not counted
     assert all({"data.batch=4", "data.patch=32", "color=rgb"} <= set(words) for words in runs)
     monkeypatch.setattr(execution, "has_fast_bf16", lambda device: False)
     assert len(list(execution.compare_modes(config))) == 4

@@ -271,7 +271,7 @@ def test_command_of_another_program_names_what_exists(command: Command) -> None:
     elif words[:2] == ["-m", "pytest"]:
         assert (ROOT / words[2]).is_dir()
     else:
-        assert command.text in ("python3 -m venv .venv", ". .venv/bin/activate", "export SR_DATA=photos")
+        assert command.text in ("python3 -m venv .venv", ". .venv/bin/activate", "export SR_DATA=data")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -1,10 +1,11 @@
 """A data loader without worker processes that prepares one batch in advance."""
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from torch.utils.data import DataLoader
+
+from sr.runtime.parallel import BackgroundPool
 
 _END = object()
 
@@ -14,7 +15,7 @@ class Prefetcher(DataLoader):
 
     def __iter__(self) -> Iterator[Any]:
         batches = super().__iter__()
-        with ThreadPoolExecutor(1, "batches") as pool:
+        with BackgroundPool(1, "batches") as pool:
             next_batch = pool.submit(next, batches, _END)
             while (batch := next_batch.result()) is not _END:
                 next_batch = pool.submit(next, batches, _END)

@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 
 import torch
 from torch.utils.data import BatchSampler
@@ -10,6 +10,7 @@ from torch.utils.data import BatchSampler
 from sr.data.image_set import ImageSet
 from sr.image.batch import Raw
 from sr.runtime import terminal
+from sr.runtime.parallel import BackgroundPool
 
 BATCHES_AHEAD = 4  # that are read before they are needed
 THREADS = 2
@@ -22,7 +23,7 @@ def iterate_batches(images: ImageSet, device: torch.device, title: str) -> Itera
     """
     images.retain_decoded = False
     indices = list(BatchSampler(range(len(images)), images.evaluation_batch, drop_last=False))
-    with ThreadPoolExecutor(THREADS) as pool, terminal.create_progress_bar(len(images), title) as bar:
+    with BackgroundPool(THREADS) as pool, terminal.create_progress_bar(len(images), title) as bar:
         pending: deque[Future[Raw]] = deque(pool.submit(images.__getitem__, i) for i in indices[:BATCHES_AHEAD])
         for k, batch in enumerate(indices):
             raw = pending.popleft().result()

@@ -4,7 +4,7 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future
 from functools import partial
 
 import psutil
@@ -30,6 +30,7 @@ from sr.prediction.stream import upscale_batch, upscale_decoded, upscale_frames
 from sr.runtime.ahead import map_ahead
 from sr.runtime.error import UserError
 from sr.runtime.free_memory import measure_free_memory
+from sr.runtime.parallel import BackgroundPool
 
 FILES_AHEAD = 8  # that are open
 STRIPS = 5  # copies of a strip of the result: one that grows, one that is encoded, what the encoder needs
@@ -62,7 +63,7 @@ def iterate_upscaled(
     """
     in_use = psutil.Process().memory_info().rss
     budget = measure_free_memory() // 2 if memory is None else memory - in_use
-    with ThreadPoolExecutor(1, "read") as reading, ThreadPoolExecutor(1, "write") as writing, torch.no_grad():
+    with BackgroundPool(1, "read") as reading, BackgroundPool(1, "write") as writing, torch.no_grad():
         pipeline = Pipeline(model, ensemble, tile, overlap, budget, reading, writing, report)
         opened = map_ahead(partial(open_job, model), jobs, reading, FILES_AHEAD)
         with contextlib.closing(opened):

@@ -6,7 +6,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +24,7 @@ from sr.prediction.sources import InputImage
 from sr.runtime import malloc
 from sr.runtime.error import UserError
 from sr.runtime.free_memory import measure_free_memory
+from sr.runtime.parallel import BackgroundPool
 from sr.serving.admission import admit
 from sr.serving.error import translate_error
 from sr.serving.parameters import Parameters
@@ -72,8 +73,8 @@ class Engine:
     def __init__(self, config: Mapping[str, Any]) -> None:
         self.config = config
         self.model: LoadedNet | None = None
-        self._pool = ThreadPoolExecutor(config["workers"], "sr-files")
-        self._reading = ThreadPoolExecutor(1, "sr-read")  # of large images, strip by strip
+        self._pool = BackgroundPool(config["workers"], "sr-files")
+        self._reading = BackgroundPool(1, "sr-read")  # of large images, strip by strip
         self._ready: deque[Order] = deque()
         self._changed = threading.Condition()
         self._is_closing = False

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from sr.record.journal_format import Entry, encode_entry, find_end
 from sr.record.run_file import create_file, open_file
 from sr.runtime.error import DiskError
+from sr.runtime.parallel import CPU, use_one_thread
 
 WRITE_INTERVAL = 2.0  # seconds
 HEARTBEAT_INTERVAL = 60.0  # seconds
@@ -111,6 +112,7 @@ class Writer:
                 self._heartbeat()
         self._drain_queue()
 
+    @use_one_thread(CPU)  # it converts sample images while the network is trained
     def _drain_queue(self) -> None:
         """Write all queued items, and call each callback in its turn, so that nobody waits for ever after an error."""
         items: list[Any] = []
