@@ -19,6 +19,7 @@ from PIL import Image
 
 from sr.benchmark.backend import Settings, create_loop, measure_seconds
 from sr.benchmark.basicsr_options import Case, CommonNet, describe_training, find_common_nets
+from sr.benchmark.execution import LONG_ENOUGH
 from sr.benchmark.prediction import write_images
 from sr.benchmark.process import Cost, measure_in_turns, measure_process
 from sr.benchmark.row import Row
@@ -87,8 +88,8 @@ class BasicSRComparison:
         steps = min(self.config["steps"], max(MIN_STEPS, steps))
         words = {f"perf={mode}": ["track=none", f"perf={mode}"] for mode in MODES}
         sides = self._list_sides(net, self.config["data"]["batch"], words)
-        for train in sides.values():
-            train(WARM_UP)  # perf=fast stores what it measures
+        for side, train in sides.items():
+            train(LONG_ENOUGH if side == "perf=fast" else WARM_UP)  # perf=fast stores what it measures
         title = f"training, {net.name}"
         pairs = {side: partial(measure_steps, train, steps) for side, train in sides.items()}
         costs = measure_in_turns(pairs, self.rounds, f"{title}, {steps} steps")
