@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from sr.benchmark.backend import MIN_STEPS, Settings, create_loop, measure_seconds
+from sr.benchmark.backend import Settings, create_loop, measure_seconds
 from sr.benchmark.gan_loop import create_gan_loop
 from sr.benchmark.row import Row
 from sr.record.journal_format import list_points
@@ -24,6 +24,7 @@ from sr.runtime.error import UserError
 from sr.runtime.precision import has_fast_bf16
 
 MAX_ROUNDS = 3
+MIN_STEPS = 30  # of a round: after a validation, which returns memory, the first one takes longer
 LONG_ENOUGH = 100  # steps of a training in which perf= measures anything
 RATE = "train/steps_per_second"  # of the steps between two validations
 GAN = "gan"  # the rows of the default GAN
