@@ -20,7 +20,7 @@ def use_one_thread(device: torch.device) -> Iterator[None]:
     but while another process uses one of two cores, every wait costs a time slice: SSIM of one image took 700 ms instead
     of 25.
 
-    A thread that splits an operation also gets threads of OpenMP of its own, which it keeps. If a process has more of them
+    A thread that splits an operation also gets threads of OpenMP of its own, which stay. If a process has more of them
     than the machine has cores, GNU's OpenMP lets none of them wait actively, those of the network included: a training
     step in bf16 on two cores took 1.1 times as long.
     """
