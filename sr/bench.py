@@ -46,7 +46,8 @@ def main() -> None:
 def bench(cfg: DictConfig) -> None:
     """Print a table, and write its rows to `out`: the medians of the rounds, their ratio, and what the reference is.
 
-    Each row is written as soon as it is measured. A file of the same name that ends in `.md` gets them as a Markdown table.
+    After an interruption or an error, those that were measured are in `out` with `.part` at the end. A file of the same name
+    that ends in `.md` gets the rows as a Markdown table.
     The exit code is 1 if a row is worse than that of `against`.
     """
     from hydra.core.hydra_config import HydraConfig
@@ -54,13 +55,12 @@ def bench(cfg: DictConfig) -> None:
     config = schema.resolve_config(cfg, HydraConfig.get().runtime.choices, BenchOptions)
     _check_config(config)
     earlier = _read_rows(Path(config["against"])) if config["against"] else None
-    rows, out = [], Path(config["out"])
-    for part in config["parts"]:
-        for row in _run_part(part, config):
-            rows.append(_compute_medians(row))
-            _write_rows(out, rows)
+    out = Path(config["out"])
+    rows = _measure_rows(config, out.with_name(f"{out.name}.part"))
     if not rows:
         raise UserError(f"parts=[{','.join(config['parts'])}]: nothing was measured, {out} is not written")
+    _write_file(out, to_json(rows))
+    _write_file(out.with_suffix(".md"), format_markdown(rows))
     _print_table(rows)
     print(f"written to {out.resolve()}, and as Markdown to {out.with_suffix('.md').name}")
     if earlier is not None:
@@ -80,13 +80,26 @@ def _read_rows(file: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def _write_rows(out: Path, rows: list[dict[str, Any]]) -> None:
-    """Write the rows as JSON and as Markdown; an interruption loses none that was measured."""
+def _measure_rows(config: dict[str, Any], file: Path) -> list[dict[str, Any]]:
+    """Return the rows of all parts; if not all can be measured, `file` has those that were."""
+    rows: list[dict[str, Any]] = []
     try:
-        write_atomic(out, to_json(rows))
-        write_atomic(out.with_suffix(".md"), format_markdown(rows))
+        for part in config["parts"]:
+            for row in _run_part(part, config):
+                rows.append(_compute_medians(row))
+    except BaseException:
+        if rows:
+            _write_file(file, to_json(rows))
+            print(f"written to {file}: what was measured until then ({len(rows)} rows)")
+        raise
+    return rows
+
+
+def _write_file(file: Path, text: str) -> None:
+    try:
+        write_atomic(file, text)
     except OSError as error:
-        raise UserError(f"out={out}: cannot be written ({error.strerror or error})") from None
+        raise UserError(f"out: {file} cannot be written ({error.strerror or error})") from None
 
 
 def _report_worse_rows(rows: list[dict[str, Any]], earlier: list[dict[str, Any]], file: str) -> None:
@@ -111,10 +124,10 @@ def _check_config(config: dict[str, Any]) -> None:
         if part not in PARTS:
             raise UserError(f"parts: {part}: expected some of {', '.join(PARTS)}.{suggest_nearest(str(part), PARTS)}")
     out = Path(config["out"])
-    if out.is_dir() or not out.parent.is_dir():
-        raise UserError(
-            f"out={out}: expected a file in a folder that exists; create {out.parent}, or give another file"
-        )
+    if out.is_dir():
+        raise UserError(f"out={out}: expected a file (found a folder); give out={out / 'bench.json'}")
+    if not out.parent.is_dir():
+        raise UserError(f"out={out}: expected a file in a folder that exists; create {out.parent}")
     if out.suffix == ".md":
         raise UserError(
             f"out={out}: expected another suffix, because the Markdown table gets this name; out=bench.json"

@@ -168,6 +168,7 @@ def test_onnxruntime_is_measured_in_turns(sr: Any, tmp_path: Path) -> None:
         ("against=nowhere.json", "against=nowhere.json: expected the bench.json of an earlier benchmark"),
         ("threads=0", "threads=0: expected a whole number, 1 or more"),
         ("rounds=0", "rounds=0: expected a whole number, 1 or more"),
+        ("out=.", "out=.: expected a file (found a folder); give out=bench.json"),
         ("out=rows.md", "out=rows.md: expected another suffix"),
         ("parts=[metric] out=rows.json against=rows.json", "against=rows.json: this file would be replaced"),
         ("out=nowhere/rows.json", "out=nowhere/rows.json: expected a file in a folder that exists"),
@@ -187,9 +188,12 @@ def test_an_interruption_loses_no_row_that_was_measured(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(sending, "compare_sending", fail)
+    (tmp_path / "rows.json").write_text("[]")
     answer = sr("bench", "parts=[metric,sender]", "rounds=1", "threads=1", "out=rows.json")
     assert answer.code == 130
-    assert len(json.loads((tmp_path / "rows.json").read_text())) == 1
+    assert "rows.json.part: what was measured until then (1 rows)" in answer.out
+    assert len(json.loads((tmp_path / "rows.json.part").read_text())) == 1
+    assert (tmp_path / "rows.json").read_text() == "[]"  # of an earlier benchmark
 
 
 def test_the_later_work_of_background_threads_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:

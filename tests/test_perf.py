@@ -132,11 +132,17 @@ def test_a_random_net_is_measured_with_the_same_random_numbers(
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_what_fails_without_perf_fails_with_it(search: Callable[..., ExecutionSearch]) -> None:
+def test_what_fails_without_perf_fails_with_it(
+    search: Callable[..., ExecutionSearch], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The error of a batch that does not fit names the options of the training."""
     searched = search("auto")
-    searched.net.forward = lambda lr: pytest.fail("out of memory", pytrace=False)
-    with pytest.raises(pytest.fail.Exception, match="out of memory"):
+
+    def refuse(lr: Tensor) -> Tensor:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(Plain, "forward", lambda net, lr: refuse(lr))
+    with pytest.raises(RuntimeError, match="out of memory"):
         searched.choose(batches=100)
 
 
@@ -149,6 +155,23 @@ def test_a_compiled_execution_that_is_given_is_the_reference(
     searched.choose(batches=100)
     assert len(searched.stored) == 3
     assert all(execution.compile for execution in searched.stored)
+
+
+def test_a_compiled_execution_is_not_chosen_for_compiling_faster(search: Callable[..., ExecutionSearch]) -> None:
+    """The configured one is compiled first, which takes longer."""
+    searched = search("auto", ("trainer.compile",), compile=True)
+    slower = COMPILED._replace(channels_last=False)
+    searched.stored = {COMPILED: Timing(0.010, compile_seconds=20), slower: Timing(0.011, compile_seconds=10)}
+    assert searched.choose(batches=1000).execution == COMPILED
+
+
+def test_a_short_training_takes_what_is_known(search: Callable[..., ExecutionSearch]) -> None:
+    searched = search("fast")
+    searched.stored = {CONFIGURED: TIMINGS[CONFIGURED]}
+    searched.choose(batches=1)
+    assert len(searched.stored) == 1
+    searched.stored = dict(TIMINGS)
+    assert searched.choose(batches=1).execution.precision == "bf16-mixed"
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ def main() -> None:
         for file in list_images(folder, "FOLDERS"):
             name = f"{folder.name}_{file.stem}.png"
             if files.setdefault(name, file) != file:
-                sys.exit(f"{file}: expected another name than that of {files[name]}, as folder and image")
+                sys.exit(f"{file} and {files[name]}: both would be written as {name}; rename one of the folders")
     for k, (name, file) in enumerate(files.items()):
         names = [part / name for part in parts]
         if file.stem not in LEAKS and not names[-1].exists():  # the last one that is written

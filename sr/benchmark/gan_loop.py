@@ -25,8 +25,8 @@ def create_gan_loop(config: dict[str, Any], settings: Settings) -> Callable[[int
     layout = torch.channels_last if settings.channels_last else torch.contiguous_format
     for net in (generator, discriminator):
         net.to(memory_format=layout)
-        if settings.compile:
-            net.compile()
+    if settings.compile:  # as trainer.compile does, which leaves the discriminator as it is
+        generator.compile()
     optimizers = [torch.optim.Adam(net.parameters()) for net in (generator, discriminator)]
     hr = torch.rand(batch, config["channels"], patch, patch)
     lr = F.avg_pool2d(hr, scale)

@@ -28,7 +28,9 @@ def use_one_thread(device: torch.device) -> Iterator[None]:
     if device.type != "cpu" or old_count == 1:
         yield
         return
-    torch.set_num_threads(1)  # for this thread only, in effect: OpenMP and MKL store the number for each thread
+    torch.set_num_threads(
+        1
+    )  # of this thread, and of each that begins to compute meanwhile; other threads have theirs already
     try:
         yield
     finally:

@@ -79,6 +79,7 @@ class Engine:
         self._changed = threading.Condition()
         self._is_closing = False
         self._current: list[Order] = []  # in the network
+        self._threads = torch.get_num_threads()
         self._writes = threading.Semaphore(WRITES_AHEAD)
         self._thread = threading.Thread(target=self._compute, name="sr-net", daemon=True)
 
@@ -143,6 +144,7 @@ class Engine:
 
     def _compute(self) -> None:
         """Upscale what is ready, in order."""
+        torch.set_num_threads(self._threads)  # a thread that begins while another one computes alone would have one
         in_use = psutil.Process().memory_info().rss
         memory = self.config["memory"]
         budget = measure_free_memory() // 2 if memory is None else memory - in_use

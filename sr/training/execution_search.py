@@ -101,7 +101,9 @@ class ExecutionSearch:
         """
         if not self.varied:
             return Choice(self.configured, "the options stay as they are: all of them are given")
-        if not self.stored and batches < MIN_BATCHES:
+        if batches < MIN_BATCHES:
+            if self.configured in self.stored:
+                return self._compare(batches)
             reason = f"measuring takes as long as the training of {MIN_BATCHES} batches"
             return Choice(self.configured, f"the options stay as they are: {reason}")
         known = len(self.stored)
@@ -181,7 +183,9 @@ class ExecutionSearch:
 
     def _compare(self, batches: int) -> Choice:
         timings = self.timings
-        totals = {key: batches * timing.seconds + timing.compile_seconds for key, timing in timings.items()}
+        totals = {key: batches * timing.seconds for key, timing in timings.items()}
+        if not self.configured.compile:  # otherwise all are compiled
+            totals = {key: seconds + timings[key].compile_seconds for key, seconds in totals.items()}
         best = min(totals, key=totals.__getitem__)
         if totals[best] > (1 - MIN_GAIN) * totals[self.configured]:
             notes = [f"no execution that was measured saves {MIN_GAIN:.0%} of the time", *self.notes]
@@ -223,7 +227,7 @@ def _time(run: Callable[[], PassResult], count: int) -> float:
     for _ in range(count):
         result = run()
     if result.image.device.type != "cpu":
-        torch.accelerator.synchronize()
+        torch.accelerator.synchronize(result.image.device)
     return (time.perf_counter() - start) / count
 
 
