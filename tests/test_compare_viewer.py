@@ -160,11 +160,12 @@ def test_slider_shows_a_to_the_left_and_b_to_the_right(viewer: Viewer) -> None:
     assert viewer.read_pixel(0, 58, 58) == image["g0"][58, 58].tolist()
     viewer.page.keyboard.press("Home")
     assert viewer.read_pixel(0, 1, 1) == image["g1"][1, 1].tolist()
-    box = viewer.page.locator(".pane canvas").bounding_box()
-    middle = box["y"] + box["height"] / 2
-    viewer.page.mouse.move(box["x"] + 3, middle)  # the divider is at the left edge
+    canvas = viewer.page.locator(".pane canvas")
+    # The divider is at the left edge. `hover` waits until nothing moves the canvas or covers it.
+    canvas.hover(position={"x": 3, "y": canvas.bounding_box()["height"] / 2})
+    box = canvas.bounding_box()
     viewer.page.mouse.down()
-    viewer.page.mouse.move(box["x"] + box["width"] * 0.9, middle, steps=3)
+    viewer.page.mouse.move(box["x"] + box["width"] * 0.9, box["y"] + box["height"] / 2, steps=3)
     viewer.page.mouse.up()
     viewer.page.wait_for_function("document.querySelector('[data-divider]').value === '900'")  # a busy browser lags
     assert viewer.read_pixel(0, 1, 1) == image["g0"][1, 1].tolist()
