@@ -2,12 +2,15 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+from torch import nn
 
 from sr.data.prefetch import Prefetcher
-from sr.runtime.parallel import BackgroundPool
+from sr.runtime.parallel import CPU, BackgroundPool, use_one_thread
+from sr.serving import engine
 from sr.track.writer import Writer
 
 
@@ -48,3 +51,14 @@ def test_the_journal_is_written_on_one_thread(tmp_path: Path) -> None:
     writer.flush()
     writer.close()
     assert set(counts) == {1}
+
+
+def test_the_network_of_a_service_computes_on_all_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also if it begins while a file is decoded: PyTorch's number of threads is the default of new threads as well."""
+    counts: list[int] = []
+    monkeypatch.setattr(engine, "measure_free_memory", lambda: counts.append(torch.get_num_threads()) or 10**9)
+    service = engine.Engine({"workers": 1, "memory": None, "ensemble": False})
+    with use_one_thread(CPU):
+        service.start(SimpleNamespace(net=nn.Identity()))
+        service.close()
+    assert counts == [2]
