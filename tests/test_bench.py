@@ -100,18 +100,20 @@ def test_sending_is_measured_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_modes_are_compared_with_the_loop_of_their_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a C++ compiler the rows of compiled networks are left out."""
     config = {"rounds": 2, "threads": 1, "seconds": 1, "nets": ["plain"], "scale": 2, "color": "rgb",
-              "data": {"batch": 4, "patch": 32}}  # fmt: skip
+              "data": {"_target_": "sr.data.sample.Sample", "batch": 4, "patch": 32}}  # fmt: skip
     runs: list[list[str]] = []
 
-    def create_loop(*arguments: Any) -> Any:
-        if arguments[-1].compile:
+    def create_loop(*arguments: Any, batches: Any) -> Any:
+        settings = arguments[-1]
+        if settings.compile:
             raise RuntimeError("no compiler")
-        return "bf16" if arguments[-1].bf16 else "float32"
+        return "bf16" if settings.bf16 else "float32"
 
     def measure_run(words: list[str], steps: int, threads: int) -> float:
         runs.append(words)
         return 3.0
 
+    monkeypatch.setattr(execution, "load_patches", lambda config: None)
     monkeypatch.setattr(execution, "create_loop", create_loop)
     monkeypatch.setattr(execution, "create_gan_loop", create_loop)
     monkeypatch.setattr(execution, "measure_seconds", lambda loop, steps: steps / {"float32": 2, "bf16": 4}[loop])
@@ -127,6 +129,9 @@ def test_modes_are_compared_with_the_loop_of_their_precision(monkeypatch: pytest
     assert all({"data.batch=4", "data.patch=32", "color=rgb"} <= set(words) for words in runs)
     monkeypatch.setattr(execution, "has_fast_bf16", lambda device: False)
     assert len(list(execution.compare_modes(config))) == 4
+    config["data"]["_target_"] = "sr.data.folder.Folder"  # on which the runs would not train
+    with pytest.raises(UserError, match="data=sample"):
+        next(execution.compare_modes(config))
 
 
 @pytest.mark.long

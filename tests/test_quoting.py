@@ -134,6 +134,7 @@ def test_a_text_needs_no_quotes_unless_it_has_a_meaning(use: str, names: list[st
         (["data.path='photos (v2)'"], "photos (v2)"),
         (["seed=3"], 3),
         (["model.optimizer.lr=1e-3"], 1e-3),
+        (["model.discriminator_optimizer.lr=2e-4"], 2e-4),
         (["data.path=${oc.env:NAME}/photos (v2)"], "from env/photos (v2)"),
         (["-m", "data.path=photos (v2)"], "photos (v2)"),
     ],
@@ -247,6 +248,7 @@ def test_the_type_of_an_option_is_known_from_conf_and_signatures(tmp_path: Path)
         "data.lr": text, "data.test": texts, "data.path": OptionType(True, True), "track.uri": text, "trust": texts,
         "model.init": text, "model.net.file": text, "model.net.width": none, "metric.also.lpips.weights": text,
         "model.loss.perceptual.weights": text, "paths.data": text, "trainer.devices": none, "seed": none, "what": None,
+        "model.discriminator_optimizer.lr": none, "model.adversarial_weight": none,  # 1e-4 is a text for PyYAML
     }  # fmt: skip
     assert {key: find_option_type(key, "run") for key in expected} == expected
     (tmp_path / "model" / "net").mkdir(parents=True)

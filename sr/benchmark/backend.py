@@ -6,15 +6,16 @@ The defaults of conf/trainer follow from these figures (experiments/speed).
 import sys
 import time
 from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
+from sr.benchmark.batches import Batch, repeat_noise
 from sr.benchmark.row import Row
 from sr.checkpoint import architecture
 from sr.config.build import build_part
-from sr.image.color import rgb_to_luma
 from sr.runtime import malloc
 
 ROUND_SECONDS = 1.0  # of a round, about
@@ -44,11 +45,11 @@ def compare_settings(config: dict[str, Any]) -> Iterator[Row]:
     reference_name = f"the same bare loop in float32, contiguous, not compiled, {threads} threads"
     malloc.retain_freed_memory()  # as a training does
     for net in config["nets"]:
-        reference = create_loop(net, config, Settings(threads))
+        reference = create_loop(net, config, Settings(threads), repeat_noise(config))
         steps = max(MIN_STEPS, round(ROUND_SECONDS / measure_seconds(reference, MIN_STEPS) * MIN_STEPS))
         for name, settings in choices.items():
             print(f"{net}, {name}: {rounds} rounds of {steps} steps", file=sys.stderr)
-            loop = create_loop(net, config, settings)
+            loop = create_loop(net, config, settings, repeat_noise(config))
             rates: tuple[list[float], list[float]] = ([], [])
             for k in range(rounds):
                 sides = [(rates[0], loop), (rates[1], reference)]
@@ -58,24 +59,21 @@ def compare_settings(config: dict[str, Any]) -> Iterator[Row]:
     torch.set_num_threads(threads)
 
 
-def create_loop(net_name: str, config: dict[str, Any], settings: Settings) -> Callable[[int], None]:
-    """Return a function that trains a net for a number of steps on one batch of noise; it is warmed up."""
-    torch.manual_seed(0)
-    scale, patch, batch = config["scale"], config["data"]["patch"], config["data"]["batch"]
-    net = build_part(architecture.compose_net_config(net_name, scale, config["channels"]), "model.net")
+def create_loop(
+    net_name: str, config: dict[str, Any], settings: Settings, batches: Iterator[Batch]
+) -> Callable[[int], None]:
+    """Return a function that trains a net for a number of steps, each on the next batch; it is warmed up."""
+    net = build_part(architecture.compose_net_config(net_name, config["scale"], config["channels"]), "model.net")
     layout = torch.channels_last if settings.channels_last else torch.contiguous_format
     net.to(memory_format=layout)
     if settings.compile:
         net.compile()
     optimizer, loss_function = torch.optim.Adam(net.parameters()), nn.L1Loss()
-    hr = torch.rand(batch, 3, patch, patch)
-    hr = rgb_to_luma(hr) if config["channels"] == 1 else hr
-    lr = nn.functional.avg_pool2d(hr, scale)
-    lr, hr = (image.to(memory_format=layout) for image in (lr, hr))
 
     def train(steps: int) -> None:
         torch.set_num_threads(settings.threads)
-        for _ in range(steps):
+        for batch in islice(batches, steps):
+            lr, hr = (images.to(memory_format=layout) for images in batch)
             with torch.autocast("cpu", torch.bfloat16, enabled=settings.bf16):
                 loss = loss_function(net(lr), hr)
             optimizer.zero_grad()

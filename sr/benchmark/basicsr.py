@@ -19,6 +19,7 @@ from PIL import Image
 
 from sr.benchmark.backend import Settings, create_loop, measure_seconds
 from sr.benchmark.basicsr_options import Case, CommonNet, describe_training, find_common_nets
+from sr.benchmark.batches import repeat_noise
 from sr.benchmark.execution import LONG_ENOUGH
 from sr.benchmark.prediction import write_images
 from sr.benchmark.process import Cost, measure_in_turns, measure_process
@@ -83,7 +84,8 @@ class BasicSRComparison:
 
     def compare_rates(self, net: CommonNet) -> Iterator[Row]:
         """Yield rows of the steps per second of training."""
-        loop = create_loop(net.name, dict(self.config), Settings(self.config["threads"], channels_last=True))
+        config = dict(self.config)
+        loop = create_loop(net.name, config, Settings(config["threads"], channels_last=True), repeat_noise(config))
         steps = round(self.config["seconds"] * WARM_UP / measure_seconds(loop, WARM_UP))
         steps = min(self.config["steps"], max(MIN_STEPS, steps))
         words = {f"perf={mode}": ["track=none", f"perf={mode}"] for mode in MODES}

@@ -1,4 +1,4 @@
-"""Compare runs with `perf=plain`, `auto` and `fast` with bare loops on one batch in memory, of CNNs and of a GAN.
+"""Compare runs with `perf=plain`, `auto` and `fast` with bare loops on patches of images in memory, of CNNs and of a GAN.
 
 The reference is the loop of the same precision. `perf=` compiles the network only if the training is long enough; that speed
 is measured with the options that it would choose then.
@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import torch
 
 from sr.benchmark.backend import Settings, create_loop, measure_seconds
+from sr.benchmark.batches import convert_to_float, draw_patches, load_patches
 from sr.benchmark.gan_loop import create_gan_loop
 from sr.benchmark.row import Row
 from sr.record.journal_format import list_points
@@ -41,7 +42,7 @@ class Mode(NamedTuple):
     @property
     def reference(self) -> str:
         parts = ["channels_last", "bf16-mixed" if self.bf16 else "float32", *(["compiled"] if self.compile else [])]
-        return f"a bare loop on one batch in memory, {', '.join(parts)}"
+        return f"a bare loop on patches of images in memory, {', '.join(parts)}"
 
 
 MODES = (
@@ -55,12 +56,15 @@ MODES = (
 
 def compare_modes(config: dict[str, Any]) -> Iterator[Row]:
     """Yield for each of `nets`, for the default GAN, and for each mode the steps per second of a run and of the loop."""
+    if config["data"]["_target_"] != "sr.data.sample.Sample":
+        raise UserError("data: parts=[perf] trains on the photographs of data=sample (other data chosen); leave it out")
     malloc.retain_freed_memory()  # as a training does
+    batches = convert_to_float(draw_patches(load_patches(config), config))
     for net in config["nets"]:
         words = [f"model/net={net}"]
-        yield from _compare_modes(net, words, partial(create_loop, net, config), config)
+        yield from _compare_modes(net, words, partial(create_loop, net, config, batches=batches), config)
     words = ["model=gan", "model.warmup_steps=0"]
-    yield from _compare_modes(GAN, words, partial(create_gan_loop, config), config)
+    yield from _compare_modes(GAN, words, partial(create_gan_loop, config, batches=batches), config)
 
 
 def _compare_modes(

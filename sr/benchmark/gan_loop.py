@@ -1,12 +1,14 @@
 """The bare training loop of `model=gan` with its default networks and losses, as one would write it by hand."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any
 
 import torch
 from torch.nn import functional as F
 
 from sr.benchmark.backend import MIN_STEPS, Settings
+from sr.benchmark.batches import Batch
 from sr.checkpoint.architecture import compose_net_config
 from sr.config.build import build_part
 from sr.discriminator.vgg import VGG
@@ -16,11 +18,9 @@ GENERATOR = "srresnet_small"
 WIDTH, DENSE = 32, 256  # of conf/model/discriminator/vgg_small.yaml
 
 
-def create_gan_loop(config: dict[str, Any], settings: Settings) -> Callable[[int], None]:
-    """Return a function that trains both networks for a number of steps on one batch of noise; it is warmed up."""
-    torch.manual_seed(0)
-    scale, patch, batch = config["scale"], config["data"]["patch"], config["data"]["batch"]
-    generator = build_part(compose_net_config(GENERATOR, scale, config["channels"]), "model.net")
+def create_gan_loop(config: dict[str, Any], settings: Settings, batches: Iterator[Batch]) -> Callable[[int], None]:
+    """Return a function that trains both networks for a number of steps, each on the next batch; it is warmed up."""
+    generator = build_part(compose_net_config(GENERATOR, config["scale"], config["channels"]), "model.net")
     discriminator = VGG(config["channels"], width=WIDTH, dense=DENSE)
     layout = torch.channels_last if settings.channels_last else torch.contiguous_format
     for net in (generator, discriminator):
@@ -28,13 +28,11 @@ def create_gan_loop(config: dict[str, Any], settings: Settings) -> Callable[[int
     if settings.compile:  # as trainer.compile does, which leaves the discriminator as it is
         generator.compile()
     optimizers = [torch.optim.Adam(net.parameters()) for net in (generator, discriminator)]
-    hr = torch.rand(batch, config["channels"], patch, patch)
-    lr = F.avg_pool2d(hr, scale)
-    lr, hr = (image.to(memory_format=layout) for image in (lr, hr))
 
     def train(steps: int) -> None:
         torch.set_num_threads(settings.threads)
-        for _ in range(steps):
+        for batch in islice(batches, steps):
+            lr, hr = (images.to(memory_format=layout) for images in batch)
             with torch.autocast("cpu", torch.bfloat16, enabled=settings.bf16):
                 fake = generator(lr)
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
 
+from sr.benchmark.batches import draw_patches, load_patches
 from sr.benchmark.row import Row
 from sr.callback.best import BestCheckpoint
 from sr.callback.checkpointing import CheckpointWriter
@@ -23,8 +23,7 @@ from sr.callback.panels import PanelLogger
 from sr.callback.progress_bar import TrainingProgressBar
 from sr.callback.throughput import DataWaitProfiler, TrainingClock
 from sr.checkpoint import architecture
-from sr.config.build import build_data, build_model, build_part, build_trainer
-from sr.data.patches import Patches
+from sr.config.build import build_model, build_part, build_trainer
 from sr.model.cnn import CNN
 from sr.model.gradient import list_trainable
 from sr.runtime import malloc, terminal
@@ -58,11 +57,9 @@ class TrainingComparison:
         self.config = config
         self.steps, self.batch = config["steps"], config["data"].get("batch")
         torch.set_num_threads(config["threads"])
-        self.data = build_data(config)
-        self.data.prepare_data()
-        self.data.setup("fit")
-        if not isinstance(self.data.train_set, Patches) or not isinstance(build_model(config), CNN):
-            raise UserError("sr.bench: expected model=cnn on image files; use data=sample or data=folder")
+        self.data = load_patches(config)
+        if not isinstance(build_model(config), CNN):
+            raise UserError("sr.bench: expected model=cnn")
 
     def compare(self) -> list[Row]:
         """Run all rounds; the side that runs first alternates."""
@@ -117,7 +114,7 @@ class TrainingComparison:
         net, loss_function = model.net.to(device, memory_format=layout).train(), model.loss
         autocast = torch.autocast(device.type, torch.bfloat16, enabled=trainer["precision"] == "bf16-mixed")
         optimizer = model.optimizer(list_trainable(net))
-        batches, wait_seconds = self._draw_batches(), 0.0
+        batches, wait_seconds = draw_patches(self.data, self.config), 0.0
         start = time.perf_counter()
         for _ in range(steps):
             wait_start = time.perf_counter()
@@ -133,25 +130,3 @@ class TrainingComparison:
             torch.cuda.synchronize()
         seconds = time.perf_counter() - start
         return LoopTiming(steps / seconds, wait_seconds / seconds)
-
-    def _draw_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield batches of random, flipped patches: uint8 LR `[B, C, p, p]` and HR `[B, C, s·p, s·p]`."""
-        images, s = self.data.train_set.images, self.config["scale"]
-        hr = [images[k].hr for k in range(len(images))]
-        lr = [self.data.degrade(image) for image in hr]
-        p = self.config["data"]["patch"] // s
-        while True:
-            lr_patches, hr_patches = [], []
-            for k in torch.randint(len(hr), (self.batch,)).tolist():
-                top, left = (int(torch.randint(n - p + 1, ())) for n in lr[k].shape[1:])
-                flip = torch.randint(8, ()).item()
-                lr_patches.append(_flip(lr[k][:, top : top + p, left : left + p], flip))
-                hr_patches.append(_flip(hr[k][:, s * top : s * (top + p), s * left : s * (left + p)], flip))
-            yield torch.stack(lr_patches), torch.stack(hr_patches)
-
-
-def _flip(image: Tensor, flip: int) -> Tensor:
-    """Apply one of the eight flips and rotations to `[C, H, W]`."""
-    axes = [axis for bit, axis in ((1, -1), (2, -2)) if flip & bit]
-    image = image.flip(axes) if axes else image
-    return image.transpose(-1, -2) if flip & 4 else image

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, get_args, get_origin, get_type_hints, is_typ
 import yaml
 
 from sr.config import options
+from sr.config.command_line import NUMBER_LIKE
 from sr.config.schema import find_conf_dir
 from sr.config.signature import find_kind
 from sr.config.value import SEQUENCES, list_plain_members
@@ -90,7 +91,9 @@ def _classify_value(value: Any) -> set[str]:
     if isinstance(value, list):
         return {LIST if all(isinstance(item, str) for item in value) else OTHER}
     is_reference = isinstance(value, str) and value.startswith("${") and not value.startswith("${oc.env:")
-    return set() if is_reference else {TEXT if isinstance(value, str) else OTHER}
+    # For PyYAML, unlike OmegaConf, `1e-4` without a dot is a text.
+    is_text = isinstance(value, str) and not NUMBER_LIKE.fullmatch(value)
+    return set() if is_reference else {TEXT if is_text else OTHER}
 
 
 def _classify_annotation(kind: Any) -> set[str]:

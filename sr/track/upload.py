@@ -22,6 +22,7 @@ from sr.runtime.error import UserError
 from sr.track.address import find_database, remove_credentials, resolve_address
 from sr.track.artifact import resolve_artifact_path
 from sr.track.image_files import make_grid_files
+from sr.track.metric_rows import Point, insert_points
 from sr.track.mlflow_format import (
     CURSOR_FILE,
     MAX_DIGEST_LENGTH,
@@ -59,6 +60,7 @@ class Upload:
         self._client: Any = None
         self._saved_view = SavedView()
         self._opening_id = ""  # our ID of the run
+        self._metric_names: set[str] = set()  # that MLflow's client has sent
         self._load_cursor(_read_cursor(folder, uri))
 
     def _load_cursor(self, cursor: dict[str, Any]) -> None:
@@ -204,19 +206,30 @@ class Upload:
 
     def _send_values(self, entries: list[Entry]) -> None:
         """Send the metrics, parameters and tags of entries."""
-        from mlflow.entities import Metric, Param, RunTag
+        from mlflow.entities import Param, RunTag
 
         opened = [entry["open"] for entry in entries if "open" in entry and entry["open"]["id"] == self._opening_id]
         params = {sanitize_key(key): limit_parameter(value) for one in opened for key, value in one["params"].items()}
         tags = dict(list_tags(entries))
-        kinds = (
-            ("metrics", [Metric(*point) for point in list_points(entries)], MAX_METRICS),
-            ("params", [Param(*item) for item in params.items()], MAX_OTHERS),
-            ("tags", [RunTag(*item) for item in tags.items()], MAX_OTHERS),
-        )
-        for kind, items, limit in kinds:
-            for start in range(0, len(items), limit):
-                self._send_batch(kind, items[start : start + limit])
+        self._send_points(list(list_points(entries)))
+        self._send_in_batches("params", [Param(*item) for item in params.items()], MAX_OTHERS)
+        self._send_in_batches("tags", [RunTag(*item) for item in tags.items()], MAX_OTHERS)
+
+    def _send_points(self, points: list[Point]) -> None:
+        """Send points of metrics; to a local database MLflow's client sends one of each name, by which it checks the name."""
+        from mlflow.entities import Metric
+
+        database = find_database(self.uri)
+        if database is not None:
+            first = {point[0]: point for point in reversed(points) if point[0] not in self._metric_names}
+            self._send_in_batches("metrics", [Metric(*point) for point in first.values()], MAX_METRICS)
+            self._metric_names |= first.keys()
+            points = insert_points(database, self.run_id, [point for point in points if point != first.get(point[0])])
+        self._send_in_batches("metrics", [Metric(*point) for point in points], MAX_METRICS)
+
+    def _send_in_batches(self, kind: str, items: list[Any], size: int) -> None:
+        for start in range(0, len(items), size):
+            self._send_batch(kind, items[start : start + size])
 
     def _send_file(self, name: str, to: str) -> None:
         """Send a file of the run's folder; the journal may be somebody else's, and name any other."""
