@@ -57,7 +57,8 @@ def test_the_rows_are_those_of_the_client(database: Database, seed: int) -> None
     rng = random.Random(seed)
     values = (0.0, -0.0, 7, -1e-300, 1.7e308, 1 / 3)
     points = [
-        (rng.choice(NAMES)[0], rng.choice(values), rng.randint(1, 3), rng.randint(0, 4)) for _ in range(rng.randint(1, 60))
+        (rng.choice(NAMES)[0], rng.choice(values), rng.randint(1, 3), rng.randint(0, 4))
+        for _ in range(rng.randint(1, 60))
     ]  # points that occur twice, and steps that go back
     one, other = database.create_run(NAMES), database.create_run([*NAMES, *points])
     assert insert_points(database.path, one, points) == []

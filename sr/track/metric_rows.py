@@ -40,7 +40,9 @@ def insert_points(database: Path, run_id: str, points: Iterable[Point]) -> list[
             stages = connection.execute("SELECT lifecycle_stage FROM runs WHERE run_uuid = ?", [run_id]).fetchall()
             if stages != [("active",)]:
                 return points
-            names = {name for (name,) in connection.execute("SELECT key FROM latest_metrics WHERE run_uuid = ?", [run_id])}
+            names = {
+                name for (name,) in connection.execute("SELECT key FROM latest_metrics WHERE run_uuid = ?", [run_id])
+            }
             rows = [(run_id, *point) for point in points if point[0] in names]
             newest = {row[1]: row for row in sorted(rows, key=lambda row: (row[4], row[3], row[2]))}
             connection.executemany(INSERT, rows)
