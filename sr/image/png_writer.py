@@ -15,14 +15,14 @@ from sr.image.png import SIGNATURE
 
 COLOR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}  # by number of layers, alpha included
 NONE, PAETH = 0, 4  # filters; Paeth is nearly always the best one for photographs, above all for upscaled ones
-BLOCK = 1 << 20  # bytes filtered at once
-SAMPLE = 1 << 18  # bytes compressed in three ways to choose one
+BLOCK = 1 << 17  # bytes filtered at once: what is computed of them fits into a core's cache
+SAMPLE, BANDS = 1 << 15, 4  # bytes, of so many places, that are compressed in three ways to choose one
 INCHES_PER_METER = 39.37007874
 MAX_KEY = 79  # characters
 # Runs of equal bytes are all that filtered photographs repeat: to search for more takes four times as long, and gains
 # nothing. Graphics and dithered images gain by it.
 RUNS, SEARCH = zlib.Z_RLE, zlib.Z_DEFAULT_STRATEGY
-GAIN = 0.9  # ratio of sizes, in the first rows, below which another way is worth its time
+GAIN = 0.9  # ratio of sizes, of the sample, below which another way is worth its time
 
 
 class PngWriter(ImageWriter):
@@ -44,13 +44,13 @@ class PngWriter(ImageWriter):
         """Append rows `[channels, rows, W]`."""
         pixels = stack_layers(frame)
         rows = pixels.astype(pixels.dtype.newbyteorder(">"), copy=False).view(np.uint8).reshape(len(pixels), -1)
+        if self._deflate is None:
+            self._filter, strategy = choose_compression(rows, self._step)
+            self._deflate = zlib.compressobj(strategy=strategy)
         count = max(1, BLOCK // rows.shape[1])
         with self._path.open("ab") as file:
             for start in range(0, len(rows), count):
                 block = rows[start : start + count]
-                if self._deflate is None:
-                    self._filter, strategy = choose_compression(block, self._above, self._step)
-                    self._deflate = zlib.compressobj(strategy=strategy)
                 filtered = filter_rows(block, self._above, self._step) if self._filter else number_rows(block, NONE)
                 self._above = block[-1:].copy()
                 data = self._deflate.compress(filtered)
@@ -84,10 +84,15 @@ def number_rows(rows: np.ndarray, number: int) -> bytes:
     return np.concatenate([np.full((len(rows), 1), number, np.uint8), rows], axis=1).tobytes()
 
 
-def choose_compression(rows: np.ndarray, above: np.ndarray, step: int) -> tuple[int, int]:
+def choose_compression(rows: np.ndarray, step: int) -> tuple[int, int]:
     """Return filter and strategy for an image with these first rows: the fast ones, unless others are much smaller."""
-    rows = rows[: max(1, SAMPLE // rows.shape[1])]
-    filtered, plain = filter_rows(rows, above, step), number_rows(rows, NONE)
+    height = max(1, SAMPLE // BANDS // rows.shape[1])
+    starts = np.linspace(0, max(0, len(rows) - height), BANDS).astype(int)
+    bands = [rows[start : start + height] for start in starts]
+    filtered = b"".join(
+        filter_rows(band, rows[max(0, start - 1)][None], step) for start, band in zip(starts, bands, strict=True)
+    )
+    plain = b"".join(number_rows(band, NONE) for band in bands)
     ways = {(PAETH, RUNS): filtered, (PAETH, SEARCH): filtered, (NONE, SEARCH): plain}
     sizes = {way: _count_compressed(data, way[1]) for way, data in ways.items()}
     smallest = min(sizes, key=sizes.__getitem__)
