@@ -183,7 +183,7 @@ def test_a_wrong_password_is_said_at_once_and_sync_sends_with_the_right_one(
     server: LocalServer, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any
 ) -> None:
     log_in(monkeypatch, f"{SECRET}-wrong")
-    monkeypatch.setattr("sr.track.mlflow.START_TIMEOUT", 3600.0)  # it would wait so long if nobody answered
+    monkeypatch.setattr("sr.track.mlflow.PAGE_TIMEOUT", 3600.0)  # it would wait so long if nobody answered
     folder = track(server.uri, tmp_path, "wrong")
     said = capfd.readouterr()
     assert "it does not accept the user and password" in said.err

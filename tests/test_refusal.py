@@ -88,7 +88,7 @@ def test_a_database_that_refuses_is_reported_at_once_with_what_to_do(
     folder.mkdir()
     read_only = f"sqlite+pysqlite:///file:{tmp_path}/mlflow.db?mode=ro&uri=true"
     tracker = MLflow(read_only if problem == READ_ONLY else None, str(tmp_path), "test")
-    monkeypatch.setattr("sr.track.mlflow.START_TIMEOUT", 3600.0)  # it would wait so long if nobody answered
+    monkeypatch.setattr("sr.track.mlflow.PAGE_TIMEOUT", 3600.0)  # it would wait so long if nobody answered
     tracker.start("a run", folder, {}, [], {})
     tracker.log_points({"train/loss": 1.0}, 1)
     tracker.close("FINISHED")

@@ -37,7 +37,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a busy machine, MLflow is imported for longer than a run waits for it: `run_id` would be missing."""
-    monkeypatch.setattr("sr.track.mlflow.START_TIMEOUT", 300.0)
+    monkeypatch.setattr("sr.track.mlflow.PAGE_TIMEOUT", 300.0)
     monkeypatch.setattr("sr.track.mlflow.FINISH_TIMEOUT", 300.0)
 
 
@@ -107,7 +107,7 @@ def test_cnn_run_is_complete_in_mlflow(sr: Any, world: Path, runs: Path) -> None
 def test_an_mlflow_that_answers_only_at_the_end_is_in_the_summary(
     sr: Any, world: Path, tmp_path: Path, sender_thread: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sr.track.mlflow.START_TIMEOUT", 0.1)
+    monkeypatch.setattr("sr.track.mlflow.PAGE_TIMEOUT", 0.1)
     runs = tmp_path / "late"
     runs.mkdir()
     lock = FileLock(runs / ".mlflow.lock", thread_local=False)  # for which `connect` waits

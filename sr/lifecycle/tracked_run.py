@@ -102,6 +102,7 @@ class TrackedRun:
     def _store(self, report: RunReport, status: str) -> None:
         self.system_metrics.stop()
         if self._is_open:
+            self.tracker.wait_for_page()
             report.store(status)
         elif self._is_new:  # not the folder of a run that was to be resumed
             remove_unused_folder(self.folder)

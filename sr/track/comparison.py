@@ -28,6 +28,7 @@ def open_tracker(uri: str | None = None) -> Iterator[tuple[MLflow, Callable[[], 
         folder.mkdir()
         tracker = MLflow(uri, runs, "bench")
         tracker.start("bench", folder, {}, [], {})
+        tracker.wait_for_page()
         try:
             yield tracker, lambda: Upload(folder, tracker.uri, tracker.runs).is_complete
         finally:

@@ -32,7 +32,7 @@ from sr.track.sender_process import start_sender
 from sr.track.stored_checkpoint import find_checkpoint
 from sr.track.upload import Upload
 
-START_TIMEOUT = 30.0  # seconds that a run waits for its page in MLflow before it begins without one
+PAGE_TIMEOUT = 30.0  # seconds that the results of a run wait for its page in MLflow, which they mention
 FINISH_TIMEOUT = 60.0  # seconds that the end of a run waits for an MLflow that answers
 IGNORED_VARIABLES = {  # of MLflow -> why, and what to type instead
     "MLFLOW_EXPERIMENT_ID": "a run finds its experiment by name: type track.experiment=NAME, or set MLFLOW_EXPERIMENT_NAME",
@@ -61,25 +61,29 @@ class MLflow(Journal):
         self.location = describe_location(self.uri)
         self.location_line = f"MLflow      {self.location}"
         self._sender: subprocess.Popen[str] | None = None
+        self._first_attempt = threading.Event()  # MLflow has answered, or cannot be reached
         self._is_closing = False
 
     def start(
         self, title: str, folder: Path, params: dict[str, str], overrides: list[str], tags: dict[str, str]
     ) -> None:
-        """Open the run, and wait a little for its page in MLflow; if there is no answer, it is tried in the background."""
+        """Open the run; it gets its page in MLflow in the background, and begins meanwhile."""
         super().start(title, folder, params, overrides, tags)
         self._update_identity(uri=remove_credentials(self.uri))
         for name in IGNORED_VARIABLES.keys() & os.environ.keys():
             print(f"note: {name} is not used: {IGNORED_VARIABLES[name]}", file=sys.stderr)
-        first_attempt = threading.Event()
         try:
             self._sender = start_sender(folder, self.uri, self.runs, self._orphans)
         except OSError as error:
             self._report_dead_sender(error)
+            self._first_attempt.set()
             return
-        self._listener = threading.Thread(target=self._listen, args=(first_attempt,), name="mlflow", daemon=True)
+        self._listener = threading.Thread(target=self._listen, name="mlflow", daemon=True)
         self._listener.start()
-        first_attempt.wait(START_TIMEOUT)
+
+    def wait_for_page(self) -> None:
+        """Return once MLflow has answered or cannot be reached, after `PAGE_TIMEOUT` seconds at the latest."""
+        self._first_attempt.wait(PAGE_TIMEOUT)
 
     def _finish_sending(self) -> None:
         """Wait for what MLflow accepts, at most `FINISH_TIMEOUT` seconds, and end the process that sends."""
@@ -112,7 +116,7 @@ class MLflow(Journal):
         """Return the checkpoint of an address at the MLflow of this run."""
         return find_checkpoint(address, self.uri)
 
-    def _listen(self, first_attempt: threading.Event) -> None:
+    def _listen(self) -> None:
         """Receive the messages of the process that sends, until it ends (see `Sender`)."""
         for line in self._sender.stdout:
             message = json.loads(line)
@@ -129,8 +133,8 @@ class MLflow(Journal):
                 print(f"\nMLflow at {self.location}: {message['refused']}", file=sys.stderr)
                 print("The run goes on, and its folder records everything for python -m sr.sync", file=sys.stderr)
             if "tried" in message:
-                first_attempt.set()
-        first_attempt.set()
+                self._first_attempt.set()
+        self._first_attempt.set()
         if not self._is_closing:
             self._report_dead_sender(f"exit code {self._sender.wait()}")
 

@@ -83,6 +83,9 @@ class Tracker(ABC):
     def close(self, status: str, exit: str | None = None) -> None:
         """Close the run as FINISHED, FAILED or KILLED; `exit` says why it is not FINISHED. Must not raise."""
 
+    def wait_for_page(self) -> None:
+        """Return when the run has its page in the tracker, and so a `run_id`, or will not get one soon."""
+
     def flush(self) -> None:
         """Return when all that was reported so far is safe on the disk; raise `DiskError` if it cannot be written."""
 
