@@ -3,12 +3,13 @@
 import base64
 import io
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
+
+from sr.runtime.cores import create_thread_pool
 
 LR, BICUBIC, HR = "lr", "bicubic", "hr"  # keys of what is no result of a net
 WEBP = {"lossless": True, "method": 2, "quality": 0}  # more effort saves 2 % and takes twice as long
@@ -122,7 +123,7 @@ def _estimate_size(image: ComparedImage, max_bytes: int) -> tuple[int, int]:
 
 def _encode_all(image: ComparedImage, box: Box) -> dict[str, str]:
     parts = {key: (box.scale_down(image.scale) if key == LR else box).cut(x) for key, x in image.list_images().items()}
-    with ThreadPoolExecutor() as pool:  # Pillow encodes without the interpreter's lock
+    with create_thread_pool() as pool:  # Pillow encodes without the interpreter's lock
         return dict(zip(parts, pool.map(encode_image, parts.values()), strict=True))
 
 

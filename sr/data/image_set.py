@@ -3,7 +3,6 @@
 import hashlib
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from functools import partial
 from pathlib import Path
@@ -29,6 +28,7 @@ from sr.data.image_part import (
 )
 from sr.image.batch import Raw, stack_images
 from sr.image.file_format import Header
+from sr.runtime.cores import create_thread_pool
 from sr.runtime.error import UserError
 from sr.runtime.terminal import ProgressBar
 
@@ -176,7 +176,7 @@ class ImageSet(Dataset):
         sets = list(dict.fromkeys((self, *others)))
         names = [images._open_block() for images in sets]
         jobs = [(images, index) for images in sets for index in range(len(images)) if index not in images._decoded]
-        with ThreadPoolExecutor() as pool:
+        with create_thread_pool() as pool:
             cached = list(pool.map(_open_cached, jobs))  # first, because entries in use are not removed to make room
             missing = [job for job, is_cached in enumerate(cached) if not is_cached]
             missing = shuffle_files(missing, [images._hr[index] for images, index in jobs])

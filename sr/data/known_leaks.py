@@ -6,7 +6,6 @@ finds crops, in any set, but needs the set and a minute.
 
 import csv
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -21,6 +20,7 @@ from sr.data.leak import Leak
 from sr.data.patches import Patches
 from sr.data.remembered import Remembered, Value
 from sr.image.levels import round_to_levels, to_unit
+from sr.runtime.cores import create_thread_pool
 from sr.runtime.terminal import ProgressBar
 
 HASH_SIDE = 16  # signs along a side of the hash
@@ -54,7 +54,7 @@ def find_training_leaks(train_set: Dataset | None) -> list[Leak]:
     remembered = images.cache.remembered if keys else Remembered(None)
     found = remembered.find(KIND, keys)
     missing = [k for k in range(len(images)) if not keys or not _is_hash(found.get(keys[k]))]
-    with ThreadPoolExecutor() as pool:
+    with create_thread_pool() as pool:
         hashes = pool.map(lambda k: _encode_hash(hash_image(images[k].hr)), missing)
         bar = ProgressBar(hashes, total=len(missing), desc="known leaks", unit="image", delay=2)
         new = dict(zip(missing, bar, strict=True))

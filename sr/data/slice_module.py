@@ -2,7 +2,6 @@
 
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +18,7 @@ from sr.image.damage import UnsupportedImageError
 from sr.image.file_format import ImageFile, ReadOptions
 from sr.image.read import open_image_file
 from sr.metric.protocol import Protocol
+from sr.runtime.cores import create_thread_pool
 from sr.runtime.error import UserError
 from sr.runtime.option_types import PathStr, ValueRange
 from sr.runtime.terminal import ProgressBar, print_note
@@ -114,7 +114,7 @@ class SliceModule(SRDataModule):
         files = list(dict.fromkeys(file for folder in folders for file in self.list_files(folder)))
         if not files:
             raise UserError(f"{option}: expected {self.kind} files in this folder or below it (found none)")
-        with ThreadPoolExecutor() as pool:
+        with create_thread_pool() as pool:
             bar = ProgressBar(pool.map(self._try_read, files), total=len(files), desc="slices", unit="file", delay=2)
             found = dict(zip(files, bar, strict=True))
         errors = [str(x) for x in found.values() if isinstance(x, UserError) and not _is_left_out(x, is_complete)]

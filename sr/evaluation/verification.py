@@ -1,7 +1,6 @@
 """Verify the bicubic baseline against our reference and the papers, and the LR files of each set bit by bit."""
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
@@ -20,6 +19,7 @@ from sr.image.resize import upscale_bicubic
 from sr.metric.protocol import STANDARD_CHANNELS, Protocol
 from sr.record.json_text import to_json
 from sr.runtime import terminal
+from sr.runtime.cores import create_thread_pool
 from sr.runtime.error import UserError
 
 PSNR_TOLERANCE, SSIM_TOLERANCE = 0.001, 0.0001  # between a row and our reference; PSNR in dB
@@ -107,7 +107,7 @@ class Verification:
             image_set.retain_decoded = False  # each image is needed once
         jobs = [(key, k) for key, image_set in sets.items() for k in range(len(image_set))]
         results: dict[SetScale, list[VerifiedImage]] = {key: [] for key in sets}
-        with ThreadPoolExecutor() as pool, terminal.create_progress_bar(len(jobs), "bicubic") as bar:
+        with create_thread_pool() as pool, terminal.create_progress_bar(len(jobs), "bicubic") as bar:
             for key, image in pool.map(lambda job: (job[0], self._verify_image(sets[job[0]], *job)), jobs):
                 results[key].append(image)
                 bar.update()

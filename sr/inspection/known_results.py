@@ -2,11 +2,11 @@
 
 import json
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
 from sr.data.file_digest import DigestCache
+from sr.runtime.cores import create_thread_pool
 from sr.runtime.terminal import ProgressBar
 
 MAX_PENDING = 200  # results that an interruption may lose
@@ -47,7 +47,7 @@ class KnownResults:
         missing = [k for k, key in enumerate(keys) if key not in found]
         new: dict[int, T] = {}
         pending: dict[str, str] = {}
-        with ThreadPoolExecutor() as pool:
+        with create_thread_pool() as pool:
             results = ProgressBar(pool.map(compute, missing), title, len(missing), unit=unit, delay=1)
             try:
                 for k, result in zip(missing, results, strict=True):
