@@ -99,7 +99,7 @@ def test_sending_is_measured_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_modes_are_compared_with_the_loop_of_their_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a C++ compiler the rows of compiled networks are left out."""
-    config = {"rounds": 2, "threads": 1, "seconds": 1, "nets": ["plain"], "scale": 2, "color": "rgb",
+    config = {"rounds": 2, "threads": 1, "seconds": 1, "nets": ["plain"], "scale": 2, "color": "rgb", "channels": 3,
               "data": {"_target_": "sr.data.sample.Sample", "batch": 4, "patch": 32}}  # fmt: skip
     runs: list[list[str]] = []
 
@@ -130,8 +130,7 @@ def test_modes_are_compared_with_the_loop_of_their_precision(monkeypatch: pytest
     monkeypatch.setattr(execution, "has_fast_bf16", lambda device: False)
     assert len(list(execution.compare_modes(config))) == 4
     config["data"]["_target_"] = "sr.data.folder.Folder"  # on which the runs would not train
-    with pytest.raises(UserError, match="data=sample"):
-        next(execution.compare_modes(config))
+    assert list(execution.compare_modes(config)) == []
 
 
 @pytest.mark.long

@@ -3,14 +3,18 @@
 import ast
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from sender_thread import copy_database
 
+from sr.lifecycle.tracked_run import TrackedRun
+from sr.record.identity import FAILED, FINISHED, KILLED
 from sr.record.journal_format import JOURNAL_FILE, append_entries, read_entries
 from sr.track.journal import Journal
 from sr.track.mlflow_format import MAX_PARAMETER_LENGTH, MAX_TAG_LENGTH, convert_tag, limit_parameter
+from sr.track.none import NoTracker
 from sr.track.run_address import parse_run_id
 from sr.track.tracker import Tracker
 from sr.track.upload import Upload
@@ -59,6 +63,25 @@ def test_every_config_builds_a_tracker(choice: str, compose: Any, build: Any, tm
     tracker.mark_saved(1)
     tracker.rewind(1)
     tracker.close("FINISHED")
+
+
+class SlowTracker(NoTracker):
+    """Counts the waits for its page."""
+
+    waits = 0
+
+    def wait_for_page(self) -> None:
+        self.waits += 1
+
+
+@pytest.mark.parametrize(("status", "waits"), [(FINISHED, 1), (FAILED, 0), (KILLED, 0)])
+def test_only_a_finished_run_waits_for_its_page(status: str, waits: int, tmp_path: Path) -> None:
+    """A scheduler kills a run that it has asked to end soon after."""
+    tracker, stored = SlowTracker(), []
+    run = TrackedRun(None, tracker, tmp_path)
+    run._is_open = True
+    run._close(SimpleNamespace(store=stored.append, print=lambda status: None), status, None)
+    assert (stored, tracker.waits) == ([status], waits)
 
 
 OWN_TRACKER = '''

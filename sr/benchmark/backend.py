@@ -31,6 +31,10 @@ class Settings(NamedTuple):
     bf16: bool = False
     compile: bool = False
 
+    @property
+    def layout(self) -> torch.memory_format:
+        return torch.channels_last if self.channels_last else torch.contiguous_format
+
 
 def compare_settings(config: dict[str, Any]) -> Iterator[Row]:
     """Yield for each of `nets` the rates (steps/s) with each setting, and with the default settings as the reference."""
@@ -45,11 +49,11 @@ def compare_settings(config: dict[str, Any]) -> Iterator[Row]:
     reference_name = f"the same bare loop in float32, contiguous, not compiled, {threads} threads"
     malloc.retain_freed_memory()  # as a training does
     for net in config["nets"]:
-        reference = create_loop(net, config, Settings(threads), repeat_noise(config))
+        reference = create_loop(net, config, Settings(threads), repeat_noise(config, torch.contiguous_format))
         steps = max(MIN_STEPS, round(ROUND_SECONDS / measure_seconds(reference, MIN_STEPS) * MIN_STEPS))
         for name, settings in choices.items():
             print(f"{net}, {name}: {rounds} rounds of {steps} steps", file=sys.stderr)
-            loop = create_loop(net, config, settings, repeat_noise(config))
+            loop = create_loop(net, config, settings, repeat_noise(config, settings.layout))
             rates: tuple[list[float], list[float]] = ([], [])
             for k in range(rounds):
                 sides = [(rates[0], loop), (rates[1], reference)]
@@ -63,9 +67,9 @@ def create_loop(
     net_name: str, config: dict[str, Any], settings: Settings, batches: Iterator[Batch]
 ) -> Callable[[int], None]:
     """Return a function that trains a net for a number of steps, each on the next batch; it is warmed up."""
+    torch.manual_seed(0)
     net = build_part(architecture.compose_net_config(net_name, config["scale"], config["channels"]), "model.net")
-    layout = torch.channels_last if settings.channels_last else torch.contiguous_format
-    net.to(memory_format=layout)
+    net.to(memory_format=settings.layout)
     if settings.compile:
         net.compile()
     optimizer, loss_function = torch.optim.Adam(net.parameters()), nn.L1Loss()
@@ -73,7 +77,7 @@ def create_loop(
     def train(steps: int) -> None:
         torch.set_num_threads(settings.threads)
         for batch in islice(batches, steps):
-            lr, hr = (images.to(memory_format=layout) for images in batch)
+            lr, hr = (images.to(memory_format=settings.layout) for images in batch)
             with torch.autocast("cpu", torch.bfloat16, enabled=settings.bf16):
                 loss = loss_function(net(lr), hr)
             optimizer.zero_grad()

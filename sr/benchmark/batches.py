@@ -22,13 +22,13 @@ class Batch(NamedTuple):
     hr: Tensor
 
 
-def repeat_noise(config: dict[str, Any]) -> Iterator[Batch]:
+def repeat_noise(config: dict[str, Any], layout: torch.memory_format = torch.channels_last) -> Iterator[Batch]:
     """Yield the same batch of noise, float32 in 0…1, again and again: what is measured is the step alone."""
     torch.manual_seed(0)
     patch = config["data"]["patch"]
     hr = torch.rand(config["data"]["batch"], 3, patch, patch)
     hr = rgb_to_luma(hr) if config["channels"] == 1 else hr
-    return repeat(Batch(F.avg_pool2d(hr, config["scale"]), hr))
+    return repeat(Batch(*(images.to(memory_format=layout) for images in (F.avg_pool2d(hr, config["scale"]), hr))))
 
 
 def load_patches(config: dict[str, Any]) -> SRDataModule:
@@ -57,10 +57,11 @@ def draw_patches(data: SRDataModule, config: dict[str, Any]) -> Iterator[Batch]:
         yield Batch(torch.stack(lr_patches), torch.stack(hr_patches))
 
 
-def convert_to_float(batches: Iterable[Batch]) -> Iterator[Batch]:
-    """Yield uint8 batches as float32 in 0…1."""
+def convert_to_float(batches: Iterable[Batch], channels: int) -> Iterator[Batch]:
+    """Yield uint8 batches as float32 in 0…1, and as luma if the net has one channel."""
     for batch in batches:
-        yield Batch(*(images.float().div(255) for images in batch))
+        units = [images.float().div(255) for images in batch]
+        yield Batch(*(rgb_to_luma(x) if channels == 1 and x.shape[1] == 3 else x for x in units))
 
 
 def _flip(image: Tensor, flip: int) -> Tensor:

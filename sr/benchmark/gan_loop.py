@@ -20,11 +20,11 @@ WIDTH, DENSE = 32, 256  # of conf/model/discriminator/vgg_small.yaml
 
 def create_gan_loop(config: dict[str, Any], settings: Settings, batches: Iterator[Batch]) -> Callable[[int], None]:
     """Return a function that trains both networks for a number of steps, each on the next batch; it is warmed up."""
+    torch.manual_seed(0)
     generator = build_part(compose_net_config(GENERATOR, config["scale"], config["channels"]), "model.net")
     discriminator = VGG(config["channels"], width=WIDTH, dense=DENSE)
-    layout = torch.channels_last if settings.channels_last else torch.contiguous_format
     for net in (generator, discriminator):
-        net.to(memory_format=layout)
+        net.to(memory_format=settings.layout)
     if settings.compile:  # as trainer.compile does, which leaves the discriminator as it is
         generator.compile()
     optimizers = [torch.optim.Adam(net.parameters()) for net in (generator, discriminator)]
@@ -32,7 +32,7 @@ def create_gan_loop(config: dict[str, Any], settings: Settings, batches: Iterato
     def train(steps: int) -> None:
         torch.set_num_threads(settings.threads)
         for batch in islice(batches, steps):
-            lr, hr = (images.to(memory_format=layout) for images in batch)
+            lr, hr = (images.to(memory_format=settings.layout) for images in batch)
             with torch.autocast("cpu", torch.bfloat16, enabled=settings.bf16):
                 fake = generator(lr)
 

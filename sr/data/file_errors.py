@@ -1,10 +1,10 @@
 """Find all that is wrong with the files of a set in one go, so that the user need not try again after each correction."""
 
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from sr.data.image_part import Image, find_path, read_image_levels
-from sr.runtime.cores import create_thread_pool
 from sr.runtime.error import UserError
 from sr.runtime.terminal import ProgressBar
 
@@ -26,7 +26,7 @@ def complete_error(first: FileError, checks: Mapping[Image, CheckSize]) -> FileE
             return str(error)
         return checks[image](find_path(image), tuple(size))
 
-    with create_thread_pool() as pool:
+    with ThreadPoolExecutor() as pool:
         bar = ProgressBar(
             pool.map(find_error, checks), total=len(checks), desc="checking all files", unit="image", delay=2
         )

@@ -3,6 +3,7 @@
 import contextlib
 import json
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
@@ -14,7 +15,6 @@ from sr.data.image_part import Image, find_path, probe_image
 from sr.data.remembered import Value
 from sr.image.file_format import Header
 from sr.image.levels import WHITE, count_bits
-from sr.runtime.cores import create_thread_pool
 from sr.runtime.error import UserError
 
 KIND = f"header 1 {' '.join(Header._fields)}"  # of remembered values: a state and a JSON list
@@ -34,7 +34,7 @@ def read_headers(images: Sequence[Image], cache: Cache | None = None) -> list[He
             return error
 
     missing = [image for image in images if image not in found]
-    with create_thread_pool() as pool:
+    with ThreadPoolExecutor() as pool:
         results = dict(zip(missing, pool.map(try_probe, missing), strict=True))
     errors = [str(header) for header in results.values() if isinstance(header, UserError)]
     if errors:

@@ -16,7 +16,8 @@ from sr.image.png import SIGNATURE
 COLOR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}  # by number of layers, alpha included
 NONE, PAETH = 0, 4  # filters; Paeth is nearly always the best one for photographs, above all for upscaled ones
 BLOCK = 1 << 17  # bytes filtered at once: what is computed of them fits into a core's cache
-SAMPLE, BANDS = 1 << 15, 4  # bytes, of so many places, that are compressed in three ways to choose one
+SAMPLE = 1 << 15  # bytes that are compressed in three ways to choose one …
+BANDS = 4  # … and the number of places that they are taken from
 INCHES_PER_METER = 39.37007874
 MAX_KEY = 79  # characters
 # Runs of equal bytes are all that filtered photographs repeat: to search for more takes four times as long, and gains
@@ -85,13 +86,14 @@ def number_rows(rows: np.ndarray, number: int) -> bytes:
 
 
 def choose_compression(rows: np.ndarray, step: int) -> tuple[int, int]:
-    """Return filter and strategy for an image with these first rows: the fast ones, unless others are much smaller."""
-    height = max(1, SAMPLE // BANDS // rows.shape[1])
-    starts = np.linspace(0, max(0, len(rows) - height), BANDS).astype(int)
+    """Return filter and strategy for an image from these rows of it: the fast ones, unless others are much smaller."""
+    height, count = max(1, SAMPLE // BANDS // rows.shape[1]), BANDS
+    if len(rows) <= BANDS * height:  # bands that overlap would look as if the image repeated itself
+        height, count = len(rows), 1
+    starts = np.linspace(0, len(rows) - height, count).astype(int)
+    above = [rows[start - 1][None] if start else np.zeros_like(rows[:1]) for start in starts]
     bands = [rows[start : start + height] for start in starts]
-    filtered = b"".join(
-        filter_rows(band, rows[max(0, start - 1)][None], step) for start, band in zip(starts, bands, strict=True)
-    )
+    filtered = b"".join(filter_rows(*pair, step) for pair in zip(bands, above, strict=True))
     plain = b"".join(number_rows(band, NONE) for band in bands)
     ways = {(PAETH, RUNS): filtered, (PAETH, SEARCH): filtered, (NONE, SEARCH): plain}
     sizes = {way: _count_compressed(data, way[1]) for way, data in ways.items()}

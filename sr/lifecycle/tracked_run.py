@@ -12,6 +12,7 @@ from sr.data.fingerprint import SetFingerprint
 from sr.lifecycle.provenance import save_fingerprint
 from sr.lifecycle.run_end import close_on_exit, end_run, raise_disk_errors
 from sr.lifecycle.run_start import RunStart, save_text
+from sr.record.identity import FINISHED
 from sr.record.result import SUMMARY_FILE
 from sr.record.run_folder import remove_unused_folder
 from sr.track.tracker import Tracker
@@ -102,7 +103,8 @@ class TrackedRun:
     def _store(self, report: RunReport, status: str) -> None:
         self.system_metrics.stop()
         if self._is_open:
-            self.tracker.wait_for_page()
+            if status == FINISHED:  # otherwise there may be no time; an ID that is late is added to the results
+                self.tracker.wait_for_page()
             report.store(status)
         elif self._is_new:  # not the folder of a run that was to be resumed
             remove_unused_folder(self.folder)

@@ -32,7 +32,7 @@ from sr.track.sender_process import start_sender
 from sr.track.stored_checkpoint import find_checkpoint
 from sr.track.upload import Upload
 
-PAGE_TIMEOUT = 30.0  # seconds that the results of a run wait for its page in MLflow, which they mention
+PAGE_TIMEOUT = 30.0  # seconds that the results of a run wait for its page in MLflow, whose ID they contain
 FINISH_TIMEOUT = 60.0  # seconds that the end of a run waits for an MLflow that answers
 IGNORED_VARIABLES = {  # of MLflow -> why, and what to type instead
     "MLFLOW_EXPERIMENT_ID": "a run finds its experiment by name: type track.experiment=NAME, or set MLFLOW_EXPERIMENT_NAME",
@@ -118,6 +118,14 @@ class MLflow(Journal):
 
     def _listen(self) -> None:
         """Receive the messages of the process that sends, until it ends (see `Sender`)."""
+        try:
+            self._receive_messages()
+        finally:
+            self._first_attempt.set()
+        if not self._is_closing:
+            self._report_dead_sender(f"exit code {self._sender.wait()}")
+
+    def _receive_messages(self) -> None:
         for line in self._sender.stdout:
             message = json.loads(line)
             if "known" in message:
@@ -132,11 +140,8 @@ class MLflow(Journal):
             if "refused" in message:
                 print(f"\nMLflow at {self.location}: {message['refused']}", file=sys.stderr)
                 print("The run goes on, and its folder records everything for python -m sr.sync", file=sys.stderr)
-            if "tried" in message:
+            if message.keys() & {"known", "tried"}:
                 self._first_attempt.set()
-        self._first_attempt.set()
-        if not self._is_closing:
-            self._report_dead_sender(f"exit code {self._sender.wait()}")
 
     def _report_dead_sender(self, reason: object) -> None:
         problem = f"the process that sends to MLflow has ended ({reason})"

@@ -75,7 +75,7 @@ def name_image_files(key: str, step: int, time: int) -> list[str]:
 def list_points(entries: list[Entry]) -> Iterator[tuple[str, float, int, int]]:
     """Yield name, value, time in ms and step of the finite points of journal entries, those of the last entry first.
 
-    MLflow takes 7 % less time for the newest points first, and sorts curves itself.
+    A server of MLflow takes 7 % less time for the newest points first; MLflow sorts curves itself.
     """
     for entry in reversed(entries):
         for name, value in entry.get("points", {}).items():

@@ -1,6 +1,6 @@
 """`python -m sr.track.sender`: the process that sends a run's journal to MLflow while the run trains.
 
-It is not a thread, because MLflow takes some 0.08 ms a point and holds Python's lock meanwhile, for which the training
+It is not a thread, because MLflow takes up to 0.08 ms a point and holds Python's lock meanwhile, for which the training
 thread would wait. The run writes to its input, a line each: what to send and where (JSON), then `done`. It answers with
 lines of JSON: the messages of `Sender`, and `tried` after the first attempt. It ends when its input ends, so that it never
 outlives the run.

@@ -21,7 +21,8 @@ class Tracker(ABC):
     """One run as a tracker sees it: `start`, then any number of reports from any thread, then `close`.
 
     Only the first of several processes has a tracker; the others have a `NoTracker`. The training thread reports at every
-    step, so that no method may wait for a network, and tensors of a GPU should be read in another thread.
+    step, so that no method but `wait_for_page` and `close` may wait for a network, and tensors of a GPU should be read in
+    another thread.
     """
 
     is_tracking: ClassVar[bool] = True  # False: reports are dropped, and a run cannot be resumed from what was tracked

@@ -216,7 +216,7 @@ class Upload:
         self._send_in_batches("tags", [RunTag(*item) for item in tags.items()], MAX_OTHERS)
 
     def _send_points(self, points: list[Point]) -> None:
-        """Send points of metrics; to a local database MLflow's client sends one of each name, by which it checks the name."""
+        """Send points, newest first; to a local database MLflow's client sends the newest of each new name, to validate it."""
         from mlflow.entities import Metric
 
         database = find_database(self.uri)
