@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from sr.checkpoint.load import load_checkpoint
-from sr.image.levels import to_uint8, to_unit
+from sr.image.levels import round_to_levels, to_unit
 from sr.image.panel import draw_tiles, repeat_pixels
 from sr.image.read import read_rgb
 from sr.image.resize import upscale_bicubic
@@ -48,7 +48,7 @@ def main() -> None:
             hr = hr[..., : SCALE * lr.shape[-2], : SCALE * lr.shape[-1]]
             results = {"bicubic": upscale_bicubic(lr, SCALE)}
             results |= {name: upscale(loaded.net, lr, loaded.color) for name, loaded in networks.items()}
-            results = {name: to_unit(to_uint8(result)) for name, result in results.items()}
+            results = {name: to_unit(round_to_levels(result)) for name, result in results.items()}
             for name, result in results.items():
                 values[name].append(distance(result, hr).item())
             if path.stem in DETAILS:
