@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from sr.benchmark.batches import Batch, repeat_noise
+from sr.benchmark.batches import TrainingBatch, repeat_noise
 from sr.benchmark.row import Row
 from sr.checkpoint import architecture
 from sr.config.build import build_part
@@ -64,7 +64,7 @@ def compare_settings(config: dict[str, Any]) -> Iterator[Row]:
 
 
 def create_loop(
-    net_name: str, config: dict[str, Any], settings: Settings, batches: Iterator[Batch]
+    net_name: str, config: dict[str, Any], settings: Settings, batches: Iterator[TrainingBatch]
 ) -> Callable[[int], None]:
     """Return a function that trains a net for a number of steps, each on the next batch; it is warmed up."""
     torch.manual_seed(0)

@@ -15,20 +15,22 @@ from sr.image.color import rgb_to_luma
 from sr.runtime.error import UserError
 
 
-class Batch(NamedTuple):
+class TrainingBatch(NamedTuple):
     """LR `[B, C, p, p]` and HR `[B, C, s·p, s·p]`."""
 
     lr: Tensor
     hr: Tensor
 
 
-def repeat_noise(config: dict[str, Any], layout: torch.memory_format = torch.channels_last) -> Iterator[Batch]:
+def repeat_noise(config: dict[str, Any], layout: torch.memory_format = torch.channels_last) -> Iterator[TrainingBatch]:
     """Yield the same batch of noise, float32 in 0…1, again and again: what is measured is the step alone."""
     torch.manual_seed(0)
     patch = config["data"]["patch"]
     hr = torch.rand(config["data"]["batch"], 3, patch, patch)
     hr = rgb_to_luma(hr) if config["channels"] == 1 else hr
-    return repeat(Batch(*(images.to(memory_format=layout) for images in (F.avg_pool2d(hr, config["scale"]), hr))))
+    return repeat(
+        TrainingBatch(*(images.to(memory_format=layout) for images in (F.avg_pool2d(hr, config["scale"]), hr)))
+    )
 
 
 def load_patches(config: dict[str, Any]) -> SRDataModule:
@@ -41,7 +43,7 @@ def load_patches(config: dict[str, Any]) -> SRDataModule:
     return data
 
 
-def draw_patches(data: SRDataModule, config: dict[str, Any]) -> Iterator[Batch]:
+def draw_patches(data: SRDataModule, config: dict[str, Any]) -> Iterator[TrainingBatch]:
     """Yield random, flipped uint8 patches, cut as in a loop of one's own: images in memory, LR made beforehand."""
     images, s = data.train_set.images, config["scale"]
     hr = [images[k].hr for k in range(len(images))]
@@ -54,14 +56,14 @@ def draw_patches(data: SRDataModule, config: dict[str, Any]) -> Iterator[Batch]:
             flip = torch.randint(8, ()).item()
             lr_patches.append(_flip(lr[k][:, top : top + p, left : left + p], flip))
             hr_patches.append(_flip(hr[k][:, s * top : s * (top + p), s * left : s * (left + p)], flip))
-        yield Batch(torch.stack(lr_patches), torch.stack(hr_patches))
+        yield TrainingBatch(torch.stack(lr_patches), torch.stack(hr_patches))
 
 
-def convert_to_float(batches: Iterable[Batch], channels: int) -> Iterator[Batch]:
+def convert_to_float(batches: Iterable[TrainingBatch], channels: int) -> Iterator[TrainingBatch]:
     """Yield uint8 batches as float32 in 0…1, and as luma if the net has one channel."""
     for batch in batches:
         units = [images.float().div(255) for images in batch]
-        yield Batch(*(rgb_to_luma(x) if channels == 1 and x.shape[1] == 3 else x for x in units))
+        yield TrainingBatch(*(rgb_to_luma(x) if channels == 1 and x.shape[1] == 3 else x for x in units))
 
 
 def _flip(image: Tensor, flip: int) -> Tensor:

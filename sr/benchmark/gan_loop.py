@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from sr.benchmark.backend import MIN_STEPS, Settings
-from sr.benchmark.batches import Batch
+from sr.benchmark.batches import TrainingBatch
 from sr.checkpoint.architecture import compose_net_config
 from sr.config.build import build_part
 from sr.discriminator.vgg import VGG
@@ -18,7 +18,9 @@ GENERATOR = "srresnet_small"
 WIDTH, DENSE = 32, 256  # of conf/model/discriminator/vgg_small.yaml
 
 
-def create_gan_loop(config: dict[str, Any], settings: Settings, batches: Iterator[Batch]) -> Callable[[int], None]:
+def create_gan_loop(
+    config: dict[str, Any], settings: Settings, batches: Iterator[TrainingBatch]
+) -> Callable[[int], None]:
     """Return a function that trains both networks for a number of steps, each on the next batch; it is warmed up."""
     torch.manual_seed(0)
     generator = build_part(compose_net_config(GENERATOR, config["scale"], config["channels"]), "model.net")

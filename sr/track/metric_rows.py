@@ -32,7 +32,7 @@ def insert_points(database: Path, run_id: str, points: Iterable[Point]) -> list[
     """
     points = list(points)
     try:
-        # A database that is gone is not created again. Without an isolation level Python itself begins no transaction.
+        # A database that was deleted is not created again. Without an isolation level Python itself begins no transaction.
         path = database.absolute().as_posix().lstrip("/")  # after two slashes SQLite would read the name of a host
         address = f"file:/{quote(path, safe='/:')}?mode=rw"
         with contextlib.closing(sqlite3.connect(address, TIMEOUT, uri=True, isolation_level=None)) as connection:
