@@ -32,7 +32,7 @@ for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_EXPERIMENT
     os.environ.pop(name, None)
 
 
-STAND_INS = ("T91", "BSDS500/train", "DIV2K/train/HR", "Set14", "BSD100", "Urban100", "Manga109")
+STAND_INS = ("T91", "BSDS500/train", "BSDS500/test", "DIV2K/train/HR", "Set14", "BSD100", "Urban100", "Manga109")
 
 
 class Answer(NamedTuple):

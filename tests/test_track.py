@@ -35,6 +35,7 @@ def start_tracker(runs: Path, tmp_path: Path) -> MLflow:
     tracker = MLflow(None, str(runs), "test")
     params = select_hyperparameters({"long": "x" * 7000, "list": ["a", "b"], "deep": {"er": {"est": 1}}}, {}, (), "all")
     tracker.start("a run", tmp_path, params, [], {"sr.scale": "2"})
+    tracker.wait_for_page()
     return tracker
 
 
