@@ -23,6 +23,7 @@ from sr.image.resize import imresize
 from sr.net.srvgg import SRVGGNetCompact
 from sr.pretrained.weight_file import write_weights
 from sr.runtime.error import UserError
+from sr.track.metric_rows import Point, insert_points
 
 
 @pytest.mark.parametrize("scale", [1 / 4, 1 / 3, 1 / 2, 2, 3])
@@ -90,7 +91,13 @@ def test_sending_is_measured_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
         sent[run_id] += len(metrics)
         log_batch(client, run_id, metrics=metrics, **others)
 
+    def insert_and_count(database: Path, run_id: str, points: list[Point]) -> list[Point]:
+        rest = insert_points(database, run_id, points)
+        sent[run_id] += len(points) - len(rest)
+        return rest
+
     monkeypatch.setattr(MlflowClient, "log_batch", log_and_count)
+    monkeypatch.setattr("sr.track.upload.insert_points", insert_and_count)
     monkeypatch.setattr(sending, "STEPS", 8)
     (row,) = sending.compare_sending({"rounds": 1})
     assert list(sent.values()) == [8 * sending.SCALARS] * 4
@@ -135,7 +142,8 @@ def test_modes_are_compared_with_the_loop_of_their_precision(monkeypatch: pytest
 
 @pytest.mark.long
 def test_modes_are_measured(sr: Any, tmp_path: Path) -> None:
-    answer = sr("bench", "parts=[perf]", "nets=[espcn]", "rounds=1", "threads=1", "seconds=0.1", "out=rows.json")
+    small = ("nets=[espcn]", "rounds=1", "threads=1", "seconds=0.1", "data.patch=32", "data.batch=2")
+    answer = sr("bench", "parts=[perf]", *small, "out=rows.json")
     assert answer.code == 0, answer.err
     rows = json.loads((tmp_path / "rows.json").read_text())
     assert {row["name"].split(",")[0] for row in rows} == {"espcn", "gan"}
