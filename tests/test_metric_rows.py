@@ -82,7 +82,8 @@ def test_what_only_the_client_can_send_is_returned(database: Database, tmp_path:
     assert insert_points(database.path, run_id, [known]) == [known]
     database.client.restore_run(run_id)
     assert database.read_rows(run_id) == rows
-    assert insert_points(database.path, run_id, [known, new]) == [new]
+    twice = Path(f"/{database.path}")  # `//tmp/…`
+    assert insert_points(twice, run_id, [known, new]) == [new]
     database.query("ALTER TABLE metrics ADD COLUMN unit VARCHAR")  # a future version of MLflow
     assert insert_points(database.path, run_id, [known]) == [known]
 

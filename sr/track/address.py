@@ -37,6 +37,12 @@ def find_database(uri: str) -> Path | None:
     return Path(unquote(match[1])) if match else None
 
 
+def format_file_uri(database: Path, mode: str) -> str:
+    """Return what `sqlite3` opens with `uri=True`: `mode` is `ro`, or `rw`, which creates no file."""
+    path = database.absolute().as_posix().lstrip("/")  # after two slashes SQLite would read the name of a host
+    return f"file:/{quote(path, safe='/:')}?mode={mode}"
+
+
 def is_server(uri: str) -> bool:
     """Return whether the address is that of an MLflow server, and not of a database."""
     return uri.startswith(("http:", "https:"))

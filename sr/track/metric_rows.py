@@ -6,9 +6,10 @@ than the known ones, those of a future MLflow, is left to the client.
 
 import contextlib
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
-from urllib.parse import quote
+
+from sr.track.address import format_file_uri
 
 Point = tuple[str, float, int, int]  # name, finite value, time in ms since 1970, step
 
@@ -24,24 +25,22 @@ WHERE run_uuid = ?1 AND key = ?2 AND (step, timestamp, value) < (?5, ?4, ?3)
 """
 
 
-def insert_points(database: Path, run_id: str, points: Iterable[Point]) -> list[Point]:
+def insert_points(database: Path, run_id: str, points: Sequence[Point]) -> list[Point]:
     """Insert the points whose names the run has already; return the others, for MLflow's client must validate a name first.
 
     All points are returned, and none is inserted, if the run is not active or if the database or a value is not as
     expected: the client then reports what is wrong. Inserting a point again changes nothing.
     """
-    points = list(points)
     try:
         # A database that was deleted is not created again. Without an isolation level Python itself begins no transaction.
-        path = database.absolute().as_posix().lstrip("/")  # after two slashes SQLite would read the name of a host
-        address = f"file:/{quote(path, safe='/:')}?mode=rw"
+        address = format_file_uri(database, "rw")
         with contextlib.closing(sqlite3.connect(address, TIMEOUT, uri=True, isolation_level=None)) as connection:
             if not _has_known_tables(connection):
-                return points
+                return list(points)
             connection.execute("BEGIN IMMEDIATE")  # closing the connection without a commit takes everything back
             stages = connection.execute("SELECT lifecycle_stage FROM runs WHERE run_uuid = ?", [run_id]).fetchall()
             if stages != [("active",)]:
-                return points
+                return list(points)
             names = {
                 name for (name,) in connection.execute("SELECT key FROM latest_metrics WHERE run_uuid = ?", [run_id])
             }
@@ -51,7 +50,7 @@ def insert_points(database: Path, run_id: str, points: Iterable[Point]) -> list[
             connection.executemany(UPDATE, newest.values())
             connection.execute("COMMIT")
     except (sqlite3.Error, OverflowError, TypeError):  # also of a value that SQLite cannot store
-        return points
+        return list(points)
     return [point for point in points if point[0] not in names]
 
 

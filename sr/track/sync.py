@@ -7,14 +7,13 @@ import sys
 from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
-from urllib.parse import quote
 
 from sr.record.identity import find_run, list_runs, read_identity
 from sr.record.journal_format import JOURNAL_FILE
 from sr.record.orphans import mark_orphaned_runs
 from sr.record.past import find_origin
 from sr.runtime.error import UserError
-from sr.track.address import describe_location, find_database, resolve_address
+from sr.track.address import describe_location, find_database, format_file_uri, resolve_address
 from sr.track.mlflow_format import CURSOR_FILE
 from sr.track.server import open_existing
 from sr.track.server_error import describe_error
@@ -84,8 +83,7 @@ def _find_creation_time(uri: str, experiment: str | None) -> float:
 
 def _query_creation_time(database: Path, experiment: str) -> float:
     """Ask MLflow's database itself, as `_find_creation_time`: to import MLflow would take longer than all else."""
-    address = f"file:{quote(str(database))}?mode=ro"
-    with contextlib.closing(sqlite3.connect(address, uri=True, timeout=1.0)) as connection:
+    with contextlib.closing(sqlite3.connect(format_file_uri(database, "ro"), uri=True, timeout=1.0)) as connection:
         row = connection.execute("SELECT creation_time FROM experiments WHERE name = ?", [experiment]).fetchone()
     return (row[0] or 0) / 1000 if row else math.inf
 
