@@ -213,6 +213,30 @@ def test_a_gan_takes_any_net(choice: str, compose: Any, build: Any, world: Path)
     assert build.build_model(compose("model=gan", *words("model/net", choice, world))).net.scale == 2
 
 
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ((), True),
+        (("trainer.precision=bf16-mixed",), True),
+        (("trainer.precision=16-mixed",), False),  # the gradient has to be unscaled for the guard and for clipping
+        (("model.optimizer.fused=false",), False),
+        (("model/optimizer=sgd",), True),
+        (("model/optimizer=adamw", "model.optimizer.fused=true"), True),
+    ],
+)
+def test_optimizers_have_one_kernel_for_all_weights(
+    words: tuple[str, ...], expected: bool, compose: Any, build: Any
+) -> None:
+    module = build.build_model(compose(*words))
+    assert module.optimizer(list(module.net.parameters())).param_groups[0]["fused"] is expected
+
+
+def test_both_optimizers_of_a_gan_have_one_kernel_for_all_weights(compose: Any, build: Any) -> None:
+    module = build.build_model(compose("model=gan"))
+    for optimizer in (module.optimizer, module.discriminator_optimizer):
+        assert optimizer(list(module.net.parameters())).param_groups[0]["fused"]
+
+
 @pytest.mark.group("model/discriminator")
 def test_a_gan_takes_any_discriminator(choice: str, compose: Any, world: Path, tmp_path: Path) -> None:
     config = compose(

@@ -18,6 +18,7 @@ from sr.loss.charbonnier import Charbonnier
 from sr.metric.protocol import Protocol
 from sr.model.cnn import CNN
 from sr.model.error import ExplodedError
+from sr.model.gradient import measure_norm
 from sr.model.guard import Guard
 from sr.model.module import SharedParts, SRModule
 from sr.model.objective import Objective
@@ -76,6 +77,23 @@ def test_an_accumulated_step_is_one_update() -> None:
     whole = cnn()
     train(whole, 6, data=large)
     assert torch.allclose(weights(whole.net), weights(module.net), atol=1e-6)
+
+
+def test_the_fused_optimizer_gives_the_same_training_but_for_rounding() -> None:
+    ends = []
+    for fused in (False, True):
+        module = cnn(optimizer=lambda w, fused=fused: torch.optim.Adam(w, lr=1e-3, fused=fused))
+        train(module, 20)
+        ends.append(weights(module.net))
+    assert not torch.equal(*ends)
+    assert (ends[0] - ends[1]).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("count", [0, 1, 12])
+def test_the_gradient_norm_is_that_of_pytorch(count: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    gradients = [torch.randn(3, k + 1, generator=generator) for k in range(count)]
+    assert torch.equal(measure_norm(gradients), torch.nn.utils.get_total_norm(gradients))
 
 
 def test_clipping_bounds_the_step() -> None:

@@ -30,6 +30,7 @@ class Settings(NamedTuple):
     channels_last: bool = False
     bf16: bool = False
     compile: bool = False
+    fused: bool = False  # Adam's kernel for all weights; PyTorch's default on a CPU is a loop over them
 
     @property
     def layout(self) -> torch.memory_format:
@@ -72,7 +73,7 @@ def create_loop(
     net.to(memory_format=settings.layout)
     if settings.compile:
         net.compile()
-    optimizer, loss_function = torch.optim.Adam(net.parameters()), nn.L1Loss()
+    optimizer, loss_function = torch.optim.Adam(net.parameters(), fused=settings.fused), nn.L1Loss()
 
     def train(steps: int) -> None:
         torch.set_num_threads(settings.threads)

@@ -29,7 +29,7 @@ def create_gan_loop(
         net.to(memory_format=settings.layout)
     if settings.compile:  # as trainer.compile does, which leaves the discriminator as it is
         generator.compile()
-    optimizers = [torch.optim.Adam(net.parameters()) for net in (generator, discriminator)]
+    optimizers = [torch.optim.Adam(net.parameters(), fused=settings.fused) for net in (generator, discriminator)]
 
     def train(steps: int) -> None:
         torch.set_num_threads(settings.threads)

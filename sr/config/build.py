@@ -43,7 +43,19 @@ def build_model(config: dict[str, Any]) -> "LightningModule":
     node = dict(config["model"])
     if "loss" in node:
         node["loss"] = _make_objective(node["loss"])
+    for name in node.keys() & {"optimizer", "discriminator_optimizer"}:
+        node[name] = _choose_kernel(node[name], config["trainer"]["precision"])
     return build_part(node, "model")
+
+
+def _choose_kernel(optimizer: dict[str, Any], precision: str) -> dict[str, Any]:
+    """Return the node of an optimizer with `fused` chosen, if it has this option and leaves it open.
+
+    On a CPU the fused kernel saves up to a hundredth of a training step. PyTorch does not choose it by itself.
+    """
+    if not isinstance(optimizer, dict) or optimizer.get("fused", False) is not None:
+        return optimizer
+    return optimizer | {"fused": precision != "16-mixed"}  # there it would hide the unscaled gradient
 
 
 def _make_objective(terms: dict[str, Any]) -> dict[str, Any]:

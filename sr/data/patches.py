@@ -200,11 +200,10 @@ class DeviceImages:
 
 
 def _cut_patches(images: Sequence[Tensor], corners: np.ndarray, side: int, turn: np.ndarray) -> Tensor:
-    """Cut and flip `[B, C, side, side]`. NumPy slices in a third of PyTorch's time, and flips without a copy."""
-    out = torch.empty(len(images), images[0].shape[0], side, side, dtype=images[0].dtype).numpy()
-    for k, (image, (top, left), bits) in enumerate(zip(images, corners.tolist(), turn.tolist(), strict=True)):
-        patch = image.numpy()[:, top : top + side, left : left + side].copy()
-        patch = patch[:, :, ::-1] if bits & 1 else patch
-        patch = patch[:, ::-1] if bits & 2 else patch
-        out[k] = patch.swapaxes(1, 2) if bits & 4 else patch
-    return torch.from_numpy(out)
+    """Cut and flip `[B, C, side, side]`. NumPy slices in a third of PyTorch's time, and writes into a flipped view."""
+    out = torch.empty(len(images), images[0].shape[0], side, side, dtype=images[0].dtype)
+    for patch, image, (top, left), bits in zip(out.numpy(), images, corners.tolist(), turn.tolist(), strict=True):
+        place = patch.swapaxes(1, 2) if bits & 4 else patch
+        place = place[:, :: -1 if bits & 2 else 1, :: -1 if bits & 1 else 1]
+        place[:] = image.numpy()[:, top : top + side, left : left + side]
+    return out

@@ -8,6 +8,7 @@ import sr.runtime.torchvision_shim  # noqa: F401  before Lightning and torchmetr
 
 from typing import Any
 
+import torch
 from pytorch_lightning import LightningDataModule
 from pytorch_lightning.loggers import Logger
 
@@ -43,6 +44,10 @@ class LightningData(LightningDataModule):
 
     def test_dataloader(self) -> Any:
         return self.source.test_dataloader()
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Return the batch on `device`; for a CPU as it is, which saves Lightning's walk through it."""
+        return batch if device.type == "cpu" else super().transfer_batch_to_device(batch, device, dataloader_idx)
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         return self.source.on_after_batch_transfer(batch, dataloader_idx)
