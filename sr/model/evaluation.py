@@ -3,6 +3,7 @@
 import sr.runtime.torchvision_shim  # noqa: F401  before Lightning and torchmetrics
 
 import sys
+from typing import Any
 
 import torch
 from pytorch_lightning import LightningModule
@@ -39,6 +40,14 @@ class EvaluationModule(LightningModule):
         self._scores: dict[SetKey, Score] = {}
         self._tile: int | None = None  # LR pixels, once an image did not fit in memory
         self._has_reported_tiles = False  # of images that are large
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute. Lightning sets the name of the current hook some fifty times a step, for which PyTorch's search
+        for weights and modules among attributes takes a tenth of a millisecond."""
+        if name == "_current_fx_name":
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
 
     @property
     def eval_net(self) -> nn.Module:

@@ -189,6 +189,11 @@ class SRModule(EvaluationModule):
             shares = gradient_shares(weighted, list_trainable(self.net))
             self.signals |= {f"train/share_{name}": share for name, share in shares.items()}
 
+    def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Optimizer) -> None:
+        """Remove the gradients, as `optimizer.zero_grad()` does in twice the time."""
+        for parameter in list_parameters(optimizer):
+            parameter.grad = None
+
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Measure and clip the gradient, which is complete and unscaled here; skip the step if the guard finds it bad."""
         # Norm and clipping.

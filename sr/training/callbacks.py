@@ -25,6 +25,15 @@ from sr.record.trial import TrialChannel
 from sr.track.tracker import Tracker
 from sr.training.preparation import PreparedData
 
+STEP_HOOKS = (
+    "on_train_batch_start",
+    "on_before_zero_grad",
+    "on_before_backward",
+    "on_after_backward",
+    "on_before_optimizer_step",
+    "on_train_batch_end",
+)
+
 
 class TrainingCallbacks(NamedTuple):
     """All callbacks, and those among them whose state is part of the result."""
@@ -58,4 +67,14 @@ def build_callbacks(
     callbacks += [PanelLogger(tracker), DegradationSheet(tracker)] if tracker.panels else []
     # The writer is last, so that everything reported at a step precedes its checkpoint in the tracker.
     callbacks += [alarms, CrashBatch(folder), writer]
+    for callback in callbacks:
+        skip_unused_hooks(callback)
     return TrainingCallbacks(callbacks, best, clock, alarms)
+
+
+def skip_unused_hooks(callback: Callback) -> None:
+    """Set the hooks of a step that a callback leaves empty to None, which Lightning skips. To call all of them took a
+    tenth of a millisecond a step."""
+    for name in STEP_HOOKS:
+        if getattr(type(callback), name) is getattr(Callback, name):
+            setattr(callback, name, None)
