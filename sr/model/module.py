@@ -190,7 +190,7 @@ class SRModule(EvaluationModule):
             self.signals |= {f"train/share_{name}": share for name, share in shares.items()}
 
     def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Optimizer) -> None:
-        """Remove the gradients, as `optimizer.zero_grad()` does in twice the time."""
+        """Remove the gradients, in a quarter of the time of `optimizer.zero_grad()`."""
         for parameter in list_parameters(optimizer):
             parameter.grad = None
 
