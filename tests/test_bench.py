@@ -17,6 +17,7 @@ from PIL import Image
 from torch import nn
 
 from sr.benchmark import bare_upscaling, comparison, execution, functions, prediction, sending, sweep
+from sr.benchmark.backend import Settings
 from sr.benchmark.against import find_worse_rows
 from sr.benchmark.numpy_imresize import matlab_imresize
 from sr.image.resize import imresize
@@ -110,20 +111,16 @@ def test_modes_are_compared_with_the_loop_of_their_precision(monkeypatch: pytest
               "data": {"_target_": "sr.data.sample.Sample", "batch": 4, "patch": 32}}  # fmt: skip
     runs: list[list[str]] = []
 
-    def create_loop(*arguments: Any, batches: Any) -> Any:
-        settings = arguments[-1]
+    def measure_loop(name: str, config: Any, settings: Settings, steps: int) -> float:
         if settings.compile:
             raise RuntimeError("no compiler")
-        return "bf16" if settings.bf16 else "float32"
+        return 4.0 if settings.bf16 else 2.0
 
     def measure_run(words: list[str], steps: int, threads: int) -> float:
         runs.append(words)
         return 3.0
 
-    monkeypatch.setattr(execution, "load_patches", lambda config: None)
-    monkeypatch.setattr(execution, "create_loop", create_loop)
-    monkeypatch.setattr(execution, "create_gan_loop", create_loop)
-    monkeypatch.setattr(execution, "measure_seconds", lambda loop, steps: steps / {"float32": 2, "bf16": 4}[loop])
+    monkeypatch.setattr(execution, "_measure_loop", measure_loop)
     monkeypatch.setattr(execution, "_measure_run", measure_run)
     monkeypatch.setattr(execution, "has_fast_bf16", lambda device: True)
     rows = list(execution.compare_modes(config))

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from sr.loss.fft import FFT
 from sr.loss.focal_frequency import FocalFrequency
 from sr.loss.gradient import Gradient
+from sr.loss.l1 import L1
 from sr.loss.ms_ssim import MSSSIMLoss, compute_scale_weights
 from sr.loss.ssim import SSIM, compute_ssim_terms
 from sr.loss.tv import TV
@@ -32,6 +33,25 @@ def wave(across: int, amplitude: float, side: int = 32) -> Tensor:
     """Return an image of `across` periods of a cosine from left to right."""
     line = amplitude * torch.cos(2 * math.pi * across * torch.arange(side) / side)
     return line.expand(1, 1, side, side).clone()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_l1_has_the_bits_of_pytorch(dtype: torch.dtype, layout: torch.memory_format) -> None:
+    """Value and gradients, also of values that are equal, infinite or no number, and with a weight."""
+    results = []
+    for loss in (nn.L1Loss(), L1()):
+        sr, hr = (x.to(memory_format=layout) for x in make_images(33, 47, 0.1))
+        sr[0, :, :3] = hr[0, :, :3].to(dtype)
+        sr[1, :, 0, :2] = torch.tensor([torch.inf, torch.nan])
+        sr, hr = sr.to(dtype).requires_grad_(), hr.requires_grad_()
+        bad, good = loss(sr, hr), loss(sr[:1], hr[:1])
+        total = 0.3 * bad + 7 * good
+        results.append([bad, good, *torch.autograd.grad(total, (sr, hr), retain_graph=True)])
+        results[-1] += torch.autograd.grad(-total, (sr, hr))  # a graph can be used twice
+    for expected, found in zip(*results, strict=True):
+        assert found.dtype == expected.dtype
+        assert torch.equal(found.nan_to_num(9), expected.nan_to_num(9))
 
 
 @pytest.mark.parametrize("error", [0.002, 0.1])

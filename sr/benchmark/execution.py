@@ -3,6 +3,8 @@
 The reference of `perf=plain` is a loop with `torch.optim.Adam` as it is. All others are compared with the fastest loop of
 their precision, which has the fused kernel of Adam, as the runs have. `perf=` compiles the network only if the training is
 long enough; that speed is measured with the options that it would choose then.
+
+Run and loop are processes of their own in each round, because two processes of the same loop differ by a few hundredths.
 """
 
 import os
@@ -10,7 +12,9 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,12 +29,11 @@ from sr.runtime import malloc
 from sr.runtime.error import UserError
 from sr.runtime.precision import has_fast_bf16
 
-MAX_ROUNDS = 3
+MAX_ROUNDS = 5
 MIN_STEPS = 30  # of a round: after a validation, which returns memory, the first one takes longer
 LONG_ENOUGH = 100  # steps of a training in which perf= measures anything
 RATE = "train/steps_per_second"  # of the steps between two validations
 GAN = "gan"  # the rows of the default GAN
-Loop = Callable[[int], None]  # trains a number of steps
 
 
 class Mode(NamedTuple):
@@ -47,6 +50,9 @@ class Mode(NamedTuple):
         parts += ["fused Adam"] * self.fused + ["compiled"] * self.compile
         return f"a bare loop on patches of images in memory, {', '.join(parts)}"
 
+    def get_settings(self, threads: int) -> Settings:
+        return Settings(threads, True, self.bf16, self.compile, self.fused)
+
 
 MODES = (
     Mode(("perf=plain",), fused=False),
@@ -62,62 +68,70 @@ def compare_modes(config: dict[str, Any]) -> Iterator[Row]:
     if config["data"]["_target_"] != "sr.data.sample.Sample":
         print("parts=[perf]: left out, because it trains on data=sample alone (other data chosen)", file=sys.stderr)
         return
-    malloc.retain_freed_memory()  # as a training does
-    batches = convert_to_float(draw_patches(load_patches(config), config), config["channels"])
-    for net in config["nets"]:
-        words = [f"model/net={net}"]
-        yield from _compare_modes(net, words, partial(create_loop, net, config, batches=batches), config)
-    words = ["model=gan", "model.warmup_steps=0"]
-    yield from _compare_modes(GAN, words, partial(create_gan_loop, config, batches=batches), config)
+    for name in (*config["nets"], GAN):
+        yield from _compare_modes(name, config)
 
 
-def _compare_modes(
-    name: str, words: list[str], create: Callable[[Settings], Loop], config: dict[str, Any]
-) -> list[Row]:
+def _compare_modes(name: str, config: dict[str, Any]) -> list[Row]:
     """Return a row for each mode that this machine has: compiling needs a C++ compiler, and bf16 a CPU for it."""
-    threads, loops = config["threads"], {}
+    # Loops that can be measured, and the steps of a round.
+    threads, rates = config["threads"], {}
     for mode in MODES:
         reason = ""
         if mode.bf16 and not has_fast_bf16(torch.device("cpu")):
             reason = "this CPU has no instructions for bf16"
-        elif mode.reference not in loops:
+        else:
             try:
-                loops[mode.reference] = create(Settings(threads, True, mode.bf16, mode.compile, mode.fused))
+                rates[mode] = _measure_loop(name, config, mode.get_settings(threads), MIN_STEPS)
             except Exception as error:
                 if not mode.compile:
                     raise
                 reason = str(error).strip()[:100]
         if reason:
             print(f"perf, {name}: without {mode.reference} ({reason})", file=sys.stderr)
-    modes = [mode for mode in MODES if mode.reference in loops]
-    steps = max(MIN_STEPS, round(config["seconds"] / measure_seconds(loops[MODES[0].reference], MIN_STEPS) * MIN_STEPS))
+    steps = max(MIN_STEPS, round(config["seconds"] * rates[MODES[0]]))
+
+    # Words of the runs. What perf= measures is stored, if the training is long enough.
     words = [
-        *words,
+        *(["model=gan", "model.warmup_steps=0"] if name == GAN else [f"model/net={name}"]),
         f"scale={config['scale']}",
         f"color={config['color']}",
         f"data.batch={config['data']['batch']}",
         f"data.patch={config['data']['patch']}",
     ]
-    rates: dict[Mode, tuple[list[float], list[float]]] = {mode: ([], []) for mode in modes}
-    rounds = min(MAX_ROUNDS, config["rounds"])
-    for mode in modes:
-        if mode.words[0] in ("perf=auto", "perf=fast"):  # what is measured is stored, if the training is long enough
+    for mode in rates:
+        if mode.words[0] in ("perf=auto", "perf=fast"):
             print(f"perf, {name}, {' '.join(mode.words)}: not counted", file=sys.stderr)
             _measure_run([*words, *mode.words], LONG_ENOUGH // 2, threads)
+
+    # Rounds.
+    rows = {mode: Row(f"{name}, {' '.join(mode.words)}", [], [], "steps/s", mode.reference) for mode in rates}
+    rounds = min(MAX_ROUNDS, config["rounds"])
     for k in range(rounds):
-        for mode in modes:
-            print(f"perf, {name}, {' '.join(mode.words)}: round {k + 1} of {rounds}, {steps} steps", file=sys.stderr)
-            sides: list[Callable[[], float]] = [
-                partial(_measure_run, [*words, *mode.words], steps, threads),
-                partial(_measure_loop, loops[mode.reference], steps),
+        for mode, row in rows.items():
+            print(f"perf, {row.name}: round {k + 1} of {rounds}, {steps} steps", file=sys.stderr)
+            sides = [
+                (row.sr, partial(_measure_run, [*words, *mode.words], steps, threads)),
+                (row.reference, partial(_measure_loop, name, config, mode.get_settings(threads), steps)),
             ]
-            for side in (0, 1) if k % 2 == 0 else (1, 0):
-                rates[mode][side].append(sides[side]())
-    return [Row(f"{name}, {' '.join(mode.words)}", *rates[mode], "steps/s", mode.reference) for mode in modes]
+            for side, measure in sides if k % 2 == 0 else reversed(sides):
+                side.append(measure())
+    return list(rows.values())
 
 
-def _measure_loop(loop: Loop, steps: int) -> float:
-    """Return the steps per second of a bare loop."""
+def _measure_loop(name: str, config: dict[str, Any], settings: Settings, steps: int) -> float:
+    """Return the steps per second of a bare loop, in a process of its own."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        return pool.submit(_train_loop, name, config, settings, steps).result()
+
+
+def _train_loop(name: str, config: dict[str, Any], settings: Settings, steps: int) -> float:
+    """Return the steps per second of a bare loop that has warmed up as long as a run."""
+    malloc.retain_freed_memory()  # as a training does
+    batches = convert_to_float(draw_patches(load_patches(config), config), config["channels"])
+    create = partial(create_gan_loop, config) if name == GAN else partial(create_loop, name, config)
+    loop = create(settings, batches)
+    loop(steps)
     return steps / measure_seconds(loop, steps)
 
 

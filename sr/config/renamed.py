@@ -42,6 +42,7 @@ TARGETS = {
     "sr.track.none.Nothing": "sr.track.none.NoTracker",
     "sr.loss.ms_ssim.MSSSIM": "sr.loss.ms_ssim.MSSSIMLoss",
     "sr.net.bicubic.Bicubic": "sr.net.bicubic.BicubicNet",
+    "torch.nn.L1Loss": "sr.loss.l1.L1",  # of model/loss=l1, with the same bits
 }
 # Arguments of the parts in a list, which have no key of their own: class path -> {old: new}.
 ARGUMENTS: dict[str, dict[str, str]] = {

@@ -35,7 +35,7 @@ def find_changes(folder: Path, cfg: DictConfig, config: dict[str, Any], override
     typed, because a file in `conf/` was edited or the environment is another one, or if one changed that must not.
     """
     before = _read_config(folder)
-    changes = find_differences(before, config, list_derived_options(cfg))
+    changes = find_differences(before, update_config(config), list_derived_options(cfg))
     typed = list_new_keys(folder, overrides)
     if "perf" in typed:  # it chooses them
         typed |= {*EXECUTION_OPTIONS}
