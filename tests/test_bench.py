@@ -17,8 +17,8 @@ from PIL import Image
 from torch import nn
 
 from sr.benchmark import bare_upscaling, comparison, execution, functions, prediction, sending, sweep
-from sr.benchmark.backend import Settings
 from sr.benchmark.against import find_worse_rows
+from sr.benchmark.backend import Settings
 from sr.benchmark.numpy_imresize import matlab_imresize
 from sr.image.resize import imresize
 from sr.net.srvgg import SRVGGNetCompact
