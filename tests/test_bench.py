@@ -20,6 +20,7 @@ from sr.benchmark import bare_upscaling, comparison, execution, functions, predi
 from sr.benchmark.against import find_worse_rows
 from sr.benchmark.backend import Settings
 from sr.benchmark.numpy_imresize import matlab_imresize
+from sr.benchmark.turns import EndlessTraining
 from sr.image.resize import imresize
 from sr.net.srvgg import SRVGGNetCompact
 from sr.pretrained.weight_file import write_weights
@@ -109,19 +110,19 @@ def test_modes_are_compared_with_the_loop_of_their_precision(monkeypatch: pytest
     """Without a C++ compiler the rows of compiled networks are left out."""
     config = {"rounds": 2, "threads": 1, "seconds": 1, "nets": ["plain"], "scale": 2, "color": "rgb", "channels": 3,
               "data": {"_target_": "sr.data.sample.Sample", "batch": 4, "patch": 32}}  # fmt: skip
-    runs: list[list[str]] = []
+    runs: list[Sequence[str]] = []
 
-    def measure_loop(name: str, config: Any, settings: Settings, steps: int) -> float:
-        if settings.compile:
-            raise RuntimeError("no compiler")
-        return 4.0 if settings.bf16 else 2.0
+    def measure_rates(trainings: list[EndlessTraining], seconds: float, threads: int, part: str) -> list[float]:
+        rates = []
+        for training in trainings:
+            settings = json.loads(training.input)["settings"] if training.input else None
+            if settings and Settings(*settings).compile:
+                raise UserError("no compiler")
+            runs.extend([] if settings else [training.words])
+            rates.append(3.0 if settings is None else 4.0 if Settings(*settings).bf16 else 2.0)
+        return rates
 
-    def measure_run(words: list[str], steps: int, threads: int) -> float:
-        runs.append(words)
-        return 3.0
-
-    monkeypatch.setattr(execution, "_measure_loop", measure_loop)
-    monkeypatch.setattr(execution, "_measure_run", measure_run)
+    monkeypatch.setattr(execution, "measure_rates", measure_rates)
     monkeypatch.setattr(execution, "has_fast_bf16", lambda device: True)
     rows = list(execution.compare_modes(config))
     assert [(row.name.split(" trainer")[0], row.reference) for row in rows] == [
@@ -129,7 +130,8 @@ def test_modes_are_compared_with_the_loop_of_their_precision(monkeypatch: pytest
         ("gan, perf=plain", [2, 2]), ("gan, perf=auto", [2, 2]), ("gan, perf=fast", [4, 4]),
     ]  # fmt: skip
     assert all("bf16" in row.reference_name for row in rows if "perf=fast" in row.name)
-    assert ["model/net=plain" in words for words in runs] == [True] * 8 + [False] * 8  # two of each are not counted
+    assert all(row.sr == [3, 3] for row in rows)
+    assert ["model/net=plain" in words for words in runs] == [True] * 8 + [False] * 8  # of them two are not compiled
     assert all({"data.batch=4", "data.patch=32", "color=rgb"} <= set(words) for words in runs)
     monkeypatch.setattr(execution, "has_fast_bf16", lambda device: False)
     assert len(list(execution.compare_modes(config))) == 4

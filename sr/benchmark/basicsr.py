@@ -20,7 +20,6 @@ from PIL import Image
 from sr.benchmark.backend import Settings, create_loop, measure_seconds
 from sr.benchmark.basicsr_options import Case, CommonNet, describe_training, find_common_nets
 from sr.benchmark.batches import repeat_noise
-from sr.benchmark.execution import LONG_ENOUGH
 from sr.benchmark.prediction import write_images
 from sr.benchmark.process import Cost, measure_in_turns, measure_process
 from sr.benchmark.row import Row
@@ -31,6 +30,7 @@ from sr.track.address import default_uri
 
 MAX_ROUNDS = 3
 IMAGES, SIDE = 16, 480  # HR images and their side: that of the pieces of DIV2K that BasicSR's recipes train on
+LONG_ENOUGH = 100  # steps of a training in which perf= measures anything
 WARM_UP = 3  # steps of the shorter one of two processes: its cost is subtracted from that of the longer one
 MIN_STEPS = 10  # by which the other one is longer
 MODES = ("plain", "fast")

@@ -4,36 +4,30 @@ The reference of `perf=plain` is a loop with `torch.optim.Adam` as it is. All ot
 their precision, which has the fused kernel of Adam, as the runs have. `perf=` compiles the network only if the training is
 long enough; that speed is measured with the options that it would choose then.
 
-Run and loop are processes of their own in each round, because two processes of the same loop differ by a few hundredths.
+In each round run and loop are new processes, because two processes of the same loop differ by a few hundredths. They train
+without end, so that no validation is measured.
 """
 
-import os
-import subprocess
+import json
 import sys
 import tempfile
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
-from sr.benchmark.backend import Settings, create_loop, measure_seconds
-from sr.benchmark.batches import convert_to_float, draw_patches, load_patches
-from sr.benchmark.gan_loop import create_gan_loop
+from sr.benchmark.backend import Settings
+from sr.benchmark.bare_training import GAN
 from sr.benchmark.row import Row
-from sr.record.journal_format import list_points
-from sr.runtime import malloc
+from sr.benchmark.turns import EndlessTraining, measure_rates
+from sr.record.journal_format import JOURNAL_FILE, read_entries
 from sr.runtime.error import UserError
 from sr.runtime.precision import has_fast_bf16
 
 MAX_ROUNDS = 5
-MIN_STEPS = 30  # of a round: after a validation, which returns memory, the first one takes longer
-LONG_ENOUGH = 100  # steps of a training in which perf= measures anything
-RATE = "train/steps_per_second"  # of the steps between two validations
-GAN = "gan"  # the rows of the default GAN
+NO_END = 10**9  # steps
+SIGNAL = "train/lr"  # logged at each step
 
 
 class Mode(NamedTuple):
@@ -49,9 +43,6 @@ class Mode(NamedTuple):
         parts = ["channels_last", "bf16-mixed" if self.bf16 else "float32"]
         parts += ["fused Adam"] * self.fused + ["compiled"] * self.compile
         return f"a bare loop on patches of images in memory, {', '.join(parts)}"
-
-    def get_settings(self, threads: int) -> Settings:
-        return Settings(threads, True, self.bf16, self.compile, self.fused)
 
 
 MODES = (
@@ -69,81 +60,65 @@ def compare_modes(config: dict[str, Any]) -> Iterator[Row]:
         print("parts=[perf]: left out, because it trains on data=sample alone (other data chosen)", file=sys.stderr)
         return
     for name in (*config["nets"], GAN):
-        yield from _compare_modes(name, config)
-
-
-def _compare_modes(name: str, config: dict[str, Any]) -> list[Row]:
-    """Return a row for each mode that this machine has: compiling needs a C++ compiler, and bf16 a CPU for it."""
-    # Loops that can be measured, and the steps of a round.
-    threads, rates = config["threads"], {}
-    for mode in MODES:
-        reason = ""
-        if mode.bf16 and not has_fast_bf16(torch.device("cpu")):
-            reason = "this CPU has no instructions for bf16"
-        else:
+        for mode in MODES:
+            if mode.bf16 and not has_fast_bf16(torch.device("cpu")):
+                _report_left_out(name, mode, "this CPU has no instructions for bf16")
+                continue
             try:
-                rates[mode] = _measure_loop(name, config, mode.get_settings(threads), MIN_STEPS)
-            except Exception as error:
+                yield _compare_mode(name, mode, config)
+            except UserError as error:
                 if not mode.compile:
                     raise
-                reason = str(error).strip()[:100]
-        if reason:
-            print(f"perf, {name}: without {mode.reference} ({reason})", file=sys.stderr)
-    steps = max(MIN_STEPS, round(config["seconds"] * rates[MODES[0]]))
+                _report_left_out(name, mode, str(error))  # without a C++ compiler
 
-    # Words of the runs. What perf= measures is stored, if the training is long enough.
+
+def _report_left_out(name: str, mode: Mode, reason: str) -> None:
+    print(f"perf, {name}, {' '.join(mode.words)}: left out ({reason})", file=sys.stderr)
+
+
+def _compare_mode(name: str, mode: Mode, config: dict[str, Any]) -> Row:
+    """Return the steps per second of a run and of the loop in each round; the side that has the first turn changes."""
     words = [
         *(["model=gan", "model.warmup_steps=0"] if name == GAN else [f"model/net={name}"]),
         f"scale={config['scale']}",
         f"color={config['color']}",
         f"data.batch={config['data']['batch']}",
         f"data.patch={config['data']['patch']}",
+        *mode.words,
     ]
-    for mode in rates:
-        if mode.words[0] in ("perf=auto", "perf=fast"):
-            print(f"perf, {name}, {' '.join(mode.words)}: not counted", file=sys.stderr)
-            _measure_run([*words, *mode.words], LONG_ENOUGH // 2, threads)
-
-    # Rounds.
-    rows = {mode: Row(f"{name}, {' '.join(mode.words)}", [], [], "steps/s", mode.reference) for mode in rates}
+    settings = Settings(config["threads"], True, mode.bf16, mode.compile, mode.fused)
+    row = Row(f"{name}, {' '.join(mode.words)}", [], [], "steps/s", mode.reference)
     rounds = min(MAX_ROUNDS, config["rounds"])
     for k in range(rounds):
-        for mode, row in rows.items():
-            print(f"perf, {row.name}: round {k + 1} of {rounds}, {steps} steps", file=sys.stderr)
-            sides = [
-                (row.sr, partial(_measure_run, [*words, *mode.words], steps, threads)),
-                (row.reference, partial(_measure_loop, name, config, mode.get_settings(threads), steps)),
-            ]
-            for side, measure in sides if k % 2 == 0 else reversed(sides):
-                side.append(measure())
-    return list(rows.values())
+        print(f"perf, {row.name}: round {k + 1} of {rounds}", file=sys.stderr)
+        with tempfile.TemporaryDirectory(prefix="sr-bench-") as folder:
+            run = _describe_run(words, Path(folder, "runs"))
+            loop = _describe_loop(name, config, settings, Path(folder, "times"))
+            sides = [(row.sr, run), (row.reference, loop)]
+            if k % 2:
+                sides.reverse()
+            rates = measure_rates([training for _, training in sides], config["seconds"], config["threads"], "perf")
+            for (side, _), rate in zip(sides, rates, strict=True):
+                side.append(rate)
+    return row
 
 
-def _measure_loop(name: str, config: dict[str, Any], settings: Settings, steps: int) -> float:
-    """Return the steps per second of a bare loop, in a process of its own."""
-    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-        return pool.submit(_train_loop, name, config, settings, steps).result()
+def _describe_run(words: list[str], folder: Path) -> EndlessTraining:
+    options = ["stages=[fit]", "track=journal", "progress=false", "trainer.accelerator=cpu",
+               f"trainer.max_steps={NO_END}", f"trainer.val_check_interval={NO_END}", f"paths.runs={folder}"]  # fmt: skip
+
+    def read_times() -> list[float]:
+        entries = (placed.entry for file in folder.glob(f"*/{JOURNAL_FILE}") for placed in read_entries(file))
+        return [entry["time"] / 1000 for entry in entries if SIGNAL in entry.get("points", ())]
+
+    return EndlessTraining(["sr.run", *words, *options], "", read_times)
 
 
-def _train_loop(name: str, config: dict[str, Any], settings: Settings, steps: int) -> float:
-    """Return the steps per second of a bare loop that has warmed up as long as a run."""
-    malloc.retain_freed_memory()  # as a training does
-    batches = convert_to_float(draw_patches(load_patches(config), config), config["channels"])
-    create = partial(create_gan_loop, config) if name == GAN else partial(create_loop, name, config)
-    loop = create(settings, batches)
-    loop(steps)
-    return steps / measure_seconds(loop, steps)
+def _describe_loop(name: str, config: dict[str, Any], settings: Settings, file: Path) -> EndlessTraining:
+    description = json.dumps({"name": name, "config": config, "settings": settings})
 
+    def read_times() -> list[float]:
+        text = file.read_text(encoding="utf-8") if file.exists() else ""
+        return [float(line) for line in text.split("\n")[:-1]]  # the last one may be incomplete
 
-def _measure_run(words: list[str], steps: int, threads: int) -> float:
-    """Return the steps per second of the second half of a run: the first half has warmed up and compiled."""
-    words = [*words, "stages=[fit]", "track=journal", "progress=false", "trainer.accelerator=cpu",
-             f"trainer.max_steps={2 * steps}", f"trainer.val_check_interval={steps}"]  # fmt: skip
-    with tempfile.TemporaryDirectory(prefix="sr-bench-") as folder:
-        command = [sys.executable, "-m", "sr.run", *words, f"paths.runs={folder}"]
-        environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-        if done.returncode:
-            raise UserError(f"parts=[perf]: sr.run {' '.join(words)} has failed: {done.stderr.strip()[-300:]}")
-        (run,) = Path(folder).glob("*/run.json")
-        return [value for name, _, value in list_points(run.parent) if name == RATE][-1]
+    return EndlessTraining(["sr.benchmark.bare_training", str(file)], description, read_times)

@@ -1,0 +1,98 @@
+"""Measure the speed of trainings in turns of a second: one process is paused while the other one works.
+
+So all of them meet the same machine, although its speed changes from minute to minute.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from typing import NamedTuple
+
+import psutil
+
+from sr.runtime.error import UserError
+
+TURN_SECONDS = 1.0
+WARM_UP_STEPS = 10
+WARM_UP_SECONDS = 2.0  # at least, of these steps
+WAIT_SECONDS = 0.2  # between two looks at the steps of a training that begins
+
+
+class EndlessTraining(NamedTuple):
+    """A process that trains without end."""
+
+    words: Sequence[str]  # of `python -m WORDS`
+    input: str
+    read_times: Callable[[], list[float]]  # when each step ended, in seconds since 1970
+
+
+def measure_rates(trainings: Sequence[EndlessTraining], seconds: float, threads: int, part: str) -> list[float]:
+    """Return the steps per second of each training, which works for about `seconds` after its warm-up.
+
+    `part` of the benchmark is named if one fails.
+    """
+    worked = [0.0] * len(trainings)  # seconds
+    with ExitStack() as stack:
+        processes = [stack.enter_context(_start(training, threads, part)) for training in trainings]
+
+        # Turns.
+        begin = time.time()
+        for _ in range(max(1, round(seconds / TURN_SECONDS))):
+            for k, process in enumerate(processes):
+                start = time.time()
+                process.resume()
+                time.sleep(TURN_SECONDS)
+                process.suspend()
+                worked[k] += time.time() - start
+        end = time.time()
+
+        # Steps within them. A training may write the last ones a little later.
+        rates = []
+        for training, process, duration in zip(trainings, processes, worked, strict=True):
+            process.resume()
+            _wait_for(training, process, part, lambda times: times[-1] > end)
+            process.suspend()
+            rates.append(sum(begin < moment <= end for moment in training.read_times()) / duration)
+    return rates
+
+
+@contextmanager
+def _start(training: EndlessTraining, threads: int, part: str) -> Iterator[psutil.Popen]:
+    """Start a training; yield its process, which has warmed up and is paused, and stop it at the end."""
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
+    with tempfile.TemporaryFile("w+") as words, tempfile.TemporaryFile("w+") as errors:
+        words.write(training.input)
+        words.seek(0)
+        command = [sys.executable, "-m", *training.words]
+        process = psutil.Popen(
+            command, stdin=words, stdout=subprocess.DEVNULL, stderr=errors, env=environment, text=True
+        )
+        try:
+            try:
+                _wait_for(training, process, part, _has_warmed_up)
+            except UserError as error:
+                errors.seek(0)
+                raise UserError(f"{error}: {errors.read().strip()[-300:]}") from None
+            process.suspend()
+            yield process
+        finally:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+            process.wait()
+
+
+def _has_warmed_up(times: list[float]) -> bool:
+    return len(times) > WARM_UP_STEPS and times[-1] - times[0] > WARM_UP_SECONDS
+
+
+def _wait_for(
+    training: EndlessTraining, process: psutil.Popen, part: str, is_reached: Callable[[list[float]], bool]
+) -> None:
+    while not is_reached(training.read_times()):
+        if process.poll() is not None:
+            raise UserError(f"parts=[{part}]: {' '.join(training.words)} has failed")
+        time.sleep(WAIT_SECONDS)

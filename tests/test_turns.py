@@ -1,0 +1,56 @@
+"""`sr.benchmark.turns`: trainings that take turns, and one that fails."""
+
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from sr.benchmark import turns
+from sr.benchmark.turns import EndlessTraining, measure_rates
+from sr.runtime.error import UserError
+
+# A module that "trains" a step in as many seconds as its second argument says, and writes when it ended.
+TRAINING = """
+import sys, time
+assert sys.stdin.read() == "description"
+with open(sys.argv[1], "a") as times:
+    while True:
+        begin = time.process_time()
+        while time.process_time() - begin < float(sys.argv[2]):
+            pass
+        print(time.time(), file=times, flush=True)
+"""
+
+
+@pytest.fixture
+def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "made_up_training.py").write_text(TRAINING)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(turns, "TURN_SECONDS", 0.3)
+    monkeypatch.setattr(turns, "WARM_UP_SECONDS", 0.2)
+    return tmp_path
+
+
+def describe_training(folder: Path, step_seconds: float) -> EndlessTraining:
+    file = folder / f"times_{step_seconds}"
+
+    def read_times() -> list[float]:
+        return [float(line) for line in file.read_text().split("\n")[:-1]] if file.exists() else []
+
+    return EndlessTraining(["made_up_training", str(file), str(step_seconds)], "description", read_times)
+
+
+def test_each_training_works_alone_and_its_own_time_counts(modules: Path) -> None:
+    trainings = [describe_training(modules, seconds) for seconds in (0.01, 0.02)]
+    rates = measure_rates(trainings, 1.5, 1, "perf")
+    assert rates[0] > 1.2 * rates[1] > 0
+    fast, slow = (training.read_times() for training in trainings)
+    common = [t for t in fast if slow[0] < t < slow[-1]]
+    changes = sum(any(a < t < b for t in slow) for a, b in pairwise(common))
+    assert 3 <= changes <= 8  # five turns each: between two steps in a row of one, the other one has worked only then
+
+
+def test_training_that_fails_is_named_with_its_message(modules: Path) -> None:
+    good, bad = describe_training(modules, 0.01), describe_training(modules, 0.02)
+    with pytest.raises(UserError, match=r"parts=\[perf\]: made_up_training .*has failed: .*could not convert"):
+        measure_rates([good, bad._replace(words=[*bad.words[:2], "soon"])], 0.3, 1, "perf")
