@@ -44,7 +44,7 @@ def main() -> None:
 
 
 def bench(cfg: DictConfig) -> None:
-    """Print a table, and write its rows to `out`: the medians of the rounds, their ratio, and what the reference is.
+    """Print a table, and write its rows to `out`: the medians of the rounds and of their ratios, and what the reference is.
 
     After an interruption or an error, those that were measured are in `out` with `.part` at the end. A file of the same name
     that ends in `.md` gets the rows as a Markdown table.
@@ -158,14 +158,14 @@ def _run_part(part: str, config: dict[str, Any]) -> "Iterable[Row]":
 
 
 def _compute_medians(row: "Row") -> dict[str, Any]:
-    ours, reference = median(row.sr), median(row.reference)
+    ratios = [x / y for x, y in zip(row.sr, row.reference, strict=True)]
     return {
         "name": row.name,
-        "sr": ours,
-        "reference": reference,
-        "ratio": ours / reference,
-        "rounds": len(row.sr),
-        "ratio_range": [f(x / y for x, y in zip(row.sr, row.reference, strict=True)) for f in (min, max)],
+        "sr": median(row.sr),
+        "reference": median(row.reference),
+        "ratio": median(ratios),
+        "rounds": len(ratios),
+        "ratio_range": [min(ratios), max(ratios)],
         "unit": row.unit,
         "reference_name": row.reference_name,
     }
@@ -183,7 +183,9 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
         spread = f"{least:.3f} … {most:.3f}"
         figures = f"{row['sr']:.2f}", f"{row['reference']:.2f}", f"{row['ratio']:.3f}", spread, str(row["rounds"])
         cells.append((name, *figures, row["unit"]))
-    print(f"\n{terminal.format_table(cells)}\n\nmedians of rounds in turns; the references are")
+    print(
+        f"\n{terminal.format_table(cells)}\n\nmedians of rounds in turns, and of the ratios of the rounds; the references are"
+    )
     for k, reference in enumerate(references):
         print(f"({k + 1}) {reference}")
 

@@ -65,6 +65,16 @@ def test_best_checkpoint_stays_if_only_the_training_changes(sr: Any, first_run: 
     assert content(first_run / "last.ckpt")["sr"]["best"]["val/Set5/psnr"] >= old["val/Set5/psnr"]
 
 
+def test_run_with_the_l1_loss_of_pytorch_resumes(sr: Any, world: Path, tmp_path: Path) -> None:
+    """Its name stands in the configs of older runs, where it means sr's own, but may also be a user's choice."""
+    words = (*WORDS, *sets(world), "data.val=[Set5]", "trainer.max_steps=2", "model.loss.l1._target_=torch.nn.L1Loss")
+    assert sr("run", *words, "+model.loss.l1.reduction=sum").code == 0
+    (folder,) = (tmp_path / "runs").iterdir()
+    answer = sr("run", f"resume={folder}", "trainer.max_steps=3")
+    assert answer.code == 0, answer.err
+    assert content(folder / "last.ckpt")["global_step"] == 3
+
+
 @pytest.mark.parametrize("word", ["model.ema=null", "metric/also=[spectrum]", "metric=ntire"])
 def test_ema_and_protocol_of_a_run_cannot_change(sr: Any, first_run: Path, word: str) -> None:
     answer = sr("run", f"resume={first_run}", "trainer.max_steps=3", word)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from sr.benchmark import turns
-from sr.benchmark.turns import EndlessTraining, measure_rates
+from sr.benchmark.turns import EndlessTraining, Turn, compute_rate, measure_rates
 from sr.runtime.error import UserError
 
 # A module that "trains" a step in as many seconds as its second argument says, and writes when it ended.
@@ -50,7 +50,16 @@ def test_each_training_works_alone_and_its_own_time_counts(modules: Path) -> Non
     assert 3 <= changes <= 8  # five turns each: between two steps in a row of one, the other one has worked only then
 
 
+def test_rate_counts_the_own_turns_from_step_to_step() -> None:
+    """A step of 0.4 s that begins in the first turn and ends in the second one, as all others, takes 0.4 s of them."""
+    turns = [Turn(10, 11), Turn(12, 13)]
+    times = [9.9, 10.3, 10.7, 12.1, 12.5, 12.9, 13.3]
+    assert compute_rate(times, turns) == pytest.approx(1 / 0.4)
+    with pytest.raises(UserError, match=r"seconds: .*\(found 2 steps\)"):
+        compute_rate(times[:3], turns)
+
+
 def test_training_that_fails_is_named_with_its_message(modules: Path) -> None:
     good, bad = describe_training(modules, 0.01), describe_training(modules, 0.02)
-    with pytest.raises(UserError, match=r"parts=\[perf\]: made_up_training .*has failed: .*could not convert"):
+    with pytest.raises(UserError, match=r"(?s)parts=\[perf\]: made_up_training .*has failed: .*could not convert"):
         measure_rates([good, bad._replace(words=[*bad.words[:2], "soon"])], 0.3, 1, "perf")

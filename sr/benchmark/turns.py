@@ -17,6 +17,7 @@ import psutil
 from sr.runtime.error import UserError
 
 TURN_SECONDS = 1.0
+MIN_STEPS = 3
 WARM_UP_STEPS = 10
 WARM_UP_SECONDS = 2.0  # at least, of these steps
 WAIT_SECONDS = 0.2  # between two looks at the steps of a training that begins
@@ -30,34 +31,45 @@ class EndlessTraining(NamedTuple):
     read_times: Callable[[], list[float]]  # when each step ended, in seconds since 1970
 
 
+class Turn(NamedTuple):
+    """Begin and end of a turn, in seconds since 1970."""
+
+    start: float
+    end: float
+
+
 def measure_rates(trainings: Sequence[EndlessTraining], seconds: float, threads: int, part: str) -> list[float]:
     """Return the steps per second of each training, which works for about `seconds` after its warm-up.
 
     `part` of the benchmark is named if one fails.
     """
-    worked = [0.0] * len(trainings)  # seconds
+    turns: list[list[Turn]] = [[] for _ in trainings]
     with ExitStack() as stack:
         processes = [stack.enter_context(_start(training, threads, part)) for training in trainings]
-
-        # Turns.
-        begin = time.time()
         for _ in range(max(1, round(seconds / TURN_SECONDS))):
-            for k, process in enumerate(processes):
+            for process, own in zip(processes, turns, strict=True):
                 start = time.time()
                 process.resume()
                 time.sleep(TURN_SECONDS)
                 process.suspend()
-                worked[k] += time.time() - start
-        end = time.time()
+                own.append(Turn(start, time.time()))
 
-        # Steps within them. A training may write the last ones a little later.
         rates = []
-        for training, process, duration in zip(trainings, processes, worked, strict=True):
-            process.resume()
-            _wait_for(training, process, part, lambda times: times[-1] > end)
+        for training, process, own in zip(trainings, processes, turns, strict=True):
+            process.resume()  # a training may write its last steps a little later
+            _wait_for(training, process, part, lambda times: times[-1] > own[-1].end)  # noqa: B023  called in this round
             process.suspend()
-            rates.append(sum(begin < moment <= end for moment in training.read_times()) / duration)
-    return rates
+            rates.append(compute_rate(training.read_times(), own))
+        return rates
+
+
+def compute_rate(times: Sequence[float], turns: Sequence[Turn]) -> float:
+    """Return the steps per second of a training that worked in its turns alone, from the first step's end to the last's."""
+    ends = [time for time in times if turns[0].start < time <= turns[-1].end]
+    if len(ends) < MIN_STEPS:
+        raise UserError(f"seconds: expected the time of {MIN_STEPS} steps or more (found {len(ends)} steps); raise it")
+    worked = sum(max(0.0, min(ends[-1], turn.end) - max(ends[0], turn.start)) for turn in turns)
+    return (len(ends) - 1) / worked
 
 
 @contextmanager
