@@ -1,6 +1,6 @@
 """`model/loss=[l1]`: the mean absolute error, with the bits of `torch.nn.L1Loss` in less than half of its time on a CPU.
 
-PyTorch's makes six images of the result's size in a step; this one makes three.
+PyTorch's makes five images of the result's size in a step; this one makes three.
 """
 
 from typing import Any
