@@ -1,8 +1,12 @@
 """`sr.benchmark.turns`: trainings that take turns, and one that fails."""
 
+import os
+import signal
+import threading
 from itertools import pairwise
 from pathlib import Path
 
+import psutil
 import pytest
 
 from sr.benchmark import turns
@@ -63,3 +67,16 @@ def test_training_that_fails_is_named_with_its_message(modules: Path) -> None:
     good, bad = describe_training(modules, 0.01), describe_training(modules, 0.02)
     with pytest.raises(UserError, match=r"(?s)parts=\[perf\]: made_up_training .*has failed: .*could not convert"):
         measure_rates([good, bad._replace(words=[*bad.words[:2], "soon"])], 0.3, 1, "perf")
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="Windows has no such signals")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_leaves_no_training_behind(modules: Path, number: signal.Signals) -> None:
+    trainings = [describe_training(modules, seconds) for seconds in (0.01, 0.02)]
+    before = set(psutil.Process().children(recursive=True))
+    timer = threading.Timer(2, os.kill, (os.getpid(), number))
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        measure_rates(trainings, 60, 1, "perf")
+    timer.join()
+    assert set(psutil.Process().children(recursive=True)) <= before

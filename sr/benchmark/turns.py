@@ -15,6 +15,7 @@ from typing import NamedTuple
 import psutil
 
 from sr.runtime.error import UserError
+from sr.runtime.signals import signals
 
 TURN_SECONDS = 1.0
 MIN_STEPS = 3
@@ -44,7 +45,7 @@ def measure_rates(trainings: Sequence[EndlessTraining], seconds: float, threads:
     `part` of the benchmark is named if one fails.
     """
     turns: list[list[Turn]] = [[] for _ in trainings]
-    with ExitStack() as stack:
+    with signals.handle(), ExitStack() as stack:  # SIGTERM as well must not leave trainings without end behind
         processes = [stack.enter_context(_start(training, threads, part)) for training in trainings]
         for _ in range(max(1, round(seconds / TURN_SECONDS))):
             for process, own in zip(processes, turns, strict=True):
