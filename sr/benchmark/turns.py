@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from typing import NamedTuple
 
 import psutil
@@ -28,7 +29,7 @@ class EndlessTraining(NamedTuple):
     """A process that trains without end."""
 
     words: Sequence[str]  # of `python -m WORDS`
-    input: str
+    input: str  # of its standard input
     read_times: Callable[[], list[float]]  # when each step ended, in seconds since 1970
 
 
@@ -58,7 +59,7 @@ def measure_rates(trainings: Sequence[EndlessTraining], seconds: float, threads:
         rates = []
         for training, process, own in zip(trainings, processes, turns, strict=True):
             process.resume()  # a training may write its last steps a little later
-            _wait_for(training, process, part, lambda times: times[-1] > own[-1].end)  # noqa: B023  called in this round
+            _wait_for(training, process, part, partial(_has_step_after, own[-1].end))
             process.suspend()
             rates.append(compute_rate(training.read_times(), own))
         return rates
@@ -77,12 +78,12 @@ def compute_rate(times: Sequence[float], turns: Sequence[Turn]) -> float:
 def _start(training: EndlessTraining, threads: int, part: str) -> Iterator[psutil.Popen]:
     """Start a training; yield its process, which has warmed up and is paused, and stop it at the end."""
     environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
-    with tempfile.TemporaryFile("w+") as words, tempfile.TemporaryFile("w+") as errors:
-        words.write(training.input)
-        words.seek(0)
+    with tempfile.TemporaryFile("w+") as source, tempfile.TemporaryFile("w+") as errors:
+        source.write(training.input)
+        source.seek(0)
         command = [sys.executable, "-m", *training.words]
         process = psutil.Popen(
-            command, stdin=words, stdout=subprocess.DEVNULL, stderr=errors, env=environment, text=True
+            command, stdin=source, stdout=subprocess.DEVNULL, stderr=errors, env=environment, text=True
         )
         try:
             try:
@@ -96,6 +97,10 @@ def _start(training: EndlessTraining, threads: int, part: str) -> Iterator[psuti
             with suppress(psutil.NoSuchProcess):
                 process.kill()
             process.wait()
+
+
+def _has_step_after(moment: float, times: list[float]) -> bool:
+    return times[-1] > moment
 
 
 def _has_warmed_up(times: list[float]) -> bool:

@@ -35,6 +35,7 @@ def find_changes(folder: Path, cfg: DictConfig, config: dict[str, Any], override
     typed, because a file in `conf/` was edited or the environment is another one, or if one changed that must not.
     """
     before = _read_config(folder)
+    # Both in present names: a user may still choose a class that is an old name in sr's own configs (torch.nn.L1Loss).
     changes = find_differences(before, update_config(config), list_derived_options(cfg))
     typed = list_new_keys(folder, overrides)
     if "perf" in typed:  # it chooses them
