@@ -9,15 +9,21 @@ import torch
 from conftest import write_image
 from PIL import Image
 from test_data import data, pairs, photos
+from test_image_set import stored_bytes
 from torch import Tensor
 
 from sr.data.benchmark import Benchmark
 from sr.data.folder import Folder
 from sr.data.module import SRDataModule
+from sr.data.oriented_images import COPIES, OrientedImages
 from sr.data.pair import PairFolder
 from sr.data.patches import PatchSampler, flip_patches
+from sr.data.prepare import Augmentation, Degradation
+from sr.degrade.bicubic import Bicubic
+from sr.degrade.chain import Chain
+from sr.degrade.noise import Gaussian
 from sr.image.batch import Pair, Raw
-from sr.image.color import rgb_to_gray
+from sr.image.color import rgb_to_gray, rgb_to_luma
 from sr.image.resize import imresize
 
 
@@ -137,17 +143,49 @@ def test_processes_share_an_evaluation_set_in_its_order(tmp_path: Path, world: i
     assert all(torch.equal(a, b) for a, b in zip(seen, expected, strict=True))
 
 
-@pytest.mark.parametrize("patch", [4, 16])
-def test_patches_cut_on_the_device_are_the_same(tmp_path: Path, patch: int) -> None:
-    source = data(PairFolder, tmp_path, **pairs(tmp_path), patch=patch, batch=8)
+@pytest.mark.parametrize("patch", [4, 16, 20])
+@pytest.mark.parametrize("layout", [None, torch.channels_last, torch.contiguous_format])
+def test_a_batch_cut_by_one_operation_is_that_of_its_patches(
+    tmp_path: Path, patch: int, layout: torch.memory_format | None
+) -> None:
+    source = data(PairFolder, tmp_path, **pairs(tmp_path), patch=patch)
     write_image(tmp_path / "hr" / "z.png", 20, 90)
     write_image(tmp_path / "lr" / "z.png", 10, 45)
     source.setup("fit")
-    before = epoch(source, 1)
-    source.train_set.move_to(torch.device("cpu"))
-    after = epoch(source, 1)
+    patches = source.train_set
+    draws = list(PatchSampler(len(patches), 8, 20, seed=0))
+    assert {(k, turn) for draw in draws for k, turn in zip(draw.index, draw.turn, strict=True)} == {
+        (k, turn) for k in range(len(patches)) for turn in range(8)
+    }
+    before = [patches[draw] for draw in draws]
+    if layout is None:
+        patches.move_to(torch.device("cpu"))
+    else:
+        patches.orient(layout)
+    after = [patches[draw] for draw in draws]
     assert same(before, after)
     assert all(torch.equal(a.lr, b.lr) and a.seed == b.seed for a, b in zip(before, after, strict=True))
+    if layout is not None:
+        assert all(x.is_contiguous(memory_format=layout) for raw in after for x in (raw.hr, raw.lr))
+
+
+@pytest.mark.parametrize("limit", [None, "data.memory", "all copies"])
+def test_only_a_small_set_is_copied_in_each_orientation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str | None
+) -> None:
+    source = data(Folder, tmp_path, path=write_coordinates(tmp_path / "hr"), patch=16)
+    source.setup("fit")
+    size = COPIES * source.train_set.bytes
+    if limit == "data.memory":
+        source.memory = size - 1
+    elif limit:
+        monkeypatch.setattr("sr.data.module.MAX_COPIES_BYTES", size - 1)
+    copied: list[OrientedImages] = []
+    monkeypatch.setattr(
+        "sr.data.patches.OrientedImages", lambda *args, **rest: copied.append(OrientedImages(*args, **rest))
+    )
+    source.train_dataloader()
+    assert sum(stored_bytes(images._samples) for images in copied) == (0 if limit else size)
 
 
 # augmentation
@@ -181,3 +219,26 @@ def test_training_batches_are_augmented_in_order_and_equally_when_repeated(tmp_p
     assert not torch.allclose(noises[0], noises[1])
     whole = next(iter(changed.val_dataloader()[0]))
     assert torch.equal(*(source.on_after_batch_transfer(whole, 0).lr for source in (plain, changed)))
+
+
+def add_noise(pair: Pair, generator: torch.Generator) -> Pair:
+    """Add noise whose place depends on the layout of the images in memory."""
+    return pair._replace(lr=pair.lr + torch.empty_like(pair.lr).uniform_(generator=generator))
+
+
+@pytest.mark.parametrize("color", ["rgb", "y", "gray"])
+@pytest.mark.parametrize("degrade", [Bicubic(2), Chain(2, [Gaussian(sigma=(5, 25))])])
+@pytest.mark.parametrize("augment", [{}, {"a": add_noise}])
+def test_copies_in_each_orientation_change_no_bit_of_a_batch(
+    tmp_path: Path, color: str, degrade: Degradation, augment: dict[str, Augmentation]
+) -> None:
+    options = {"path": photos(tmp_path / "hr"), "patch": 32, "color": color, "degrade": degrade, "augment": augment}
+    small, large = data(Folder, tmp_path, **options), data(Folder, tmp_path, **options, memory=1e-9)
+    batches = []
+    for source in (small, large):
+        source.setup("fit")
+        batches.append([source.on_after_batch_transfer(raw, 0) for raw in source.train_dataloader()])
+    assert len(batches[0]) == 3
+    convert = rgb_to_luma if color == "y" else torch.clone
+    for one, other in zip(*batches, strict=True):
+        assert all(torch.equal(convert(a), convert(b)) for a, b in zip(one, other, strict=True))

@@ -34,6 +34,7 @@ from sr.data.frame_order import check_frame_order
 from sr.data.image_part import Image
 from sr.data.image_set import ImageSet
 from sr.data.matching import match_files
+from sr.data.oriented_images import COPIES
 from sr.data.patches import START, Patches, PatchSampler, describe_small_image
 from sr.data.prefetch import Prefetcher
 from sr.data.prepare import Augmentation, Degradation, build_pair
@@ -48,6 +49,7 @@ from sr.runtime.option_types import NonEmptyStr, NonNegativeFloat, NonNegativeIn
 from sr.runtime.signals import ignore_signals
 
 GB = 1e9
+MAX_COPIES_BYTES = 256e6  # of a training set in each orientation
 MAX_GPU_SHARE = 0.25  # of a GPU's free memory that a training set may take
 
 
@@ -261,6 +263,8 @@ class SRDataModule(DataSource):
             len(self.train_set), self.batch, self.repeat, self.seed, world, rank, accumulated, self.position
         )
         on_gpu = self._move_training_set_to_gpu()
+        if not self.workers and not on_gpu:
+            self._orient_training_set()
         loader_class = DataLoader if self.workers or on_gpu else Prefetcher
         return loader_class(
             self.train_set,
@@ -303,3 +307,12 @@ class SRDataModule(DataSource):
             return False
         self.train_set.move_to(device)
         return True
+
+    def _orient_training_set(self) -> None:
+        """Copy a small training set in each orientation, so that batches are cut in less time.
+
+        What else happens to a batch is done on contiguous images: its random numbers and last bits depend on their layout.
+        """
+        if isinstance(self.train_set, Patches) and COPIES * self.train_set.bytes <= min(self.memory, MAX_COPIES_BYTES):
+            is_ready = self.color in ("rgb", "bands") and self.train_set.images.has_lr and not self.augment
+            self.train_set.orient(torch.channels_last if is_ready else torch.contiguous_format)

@@ -2,7 +2,8 @@
 order: so the order, place and orientation of every patch are the same with any number of workers, and in a repeated run.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ from torch.utils.data import Dataset, Sampler
 from sr.config.command_line import format_value
 from sr.data.file_errors import FileError
 from sr.data.image_set import ImageSet
+from sr.data.oriented_images import OrientedImages
 from sr.data.valid_corners import ValidCorners
 from sr.image.batch import Raw
 from sr.runtime.error import UserError
@@ -94,7 +96,7 @@ class Patches(Dataset):
             raise FileError("\n".join(errors))
         self.images, self.patch = images, patch
         self._positions = (np.array(images.sizes) - patch) // s + 1  # [N, 2]: rows and columns, in LR pixels
-        self._on_device: list[DeviceImages] = []
+        self._whole: list[DeviceImages | OrientedImages] = []  # of HR and LR, if batches are cut by one operation
         self._valid_corners: dict[int, ValidCorners] = {}  # of images with a mask, by their numbers
 
     def find_valid_corners(self) -> None:
@@ -141,13 +143,9 @@ class Patches(Dataset):
         for k, index in enumerate(draw.index.tolist() if self._valid_corners else ()):
             if index in self._valid_corners:
                 corners[k] = self._valid_corners[index].find(draw.place[k])
-        if self._on_device:
-            cut = [
-                images.cut(draw.index, zoom * corners, zoom * p // s)
-                for images, zoom in zip(self._on_device, (s, 1), strict=False)
-            ]
-            turn = torch.from_numpy(draw.turn).to(cut[0].device)
-            return Raw(*(flip_patches(patches, turn).view(self.images.dtype) for patches in cut), seed=draw.seed)
+        if self._whole:
+            cut = [x.cut(draw.index, zoom * corners, draw.turn) for x, zoom in zip(self._whole, (s, 1), strict=False)]
+            return Raw(*cut, seed=draw.seed)
         whole = [self.images[k] for k in draw.index.tolist()]
         hr = _cut_patches([image.hr for image in whole], s * corners, p, draw.turn)
         lr = _cut_patches([image.lr for image in whole], corners, p // s, draw.turn) if self.images.has_lr else None
@@ -155,10 +153,19 @@ class Patches(Dataset):
 
     def move_to(self, device: torch.device) -> None:
         """Copy all images to `device`, and cut patches there; for a set that is in memory."""
+        self._store_whole(partial(DeviceImages, device=device))
+
+    def orient(self, memory_format: torch.memory_format) -> None:
+        """Copy all images in each orientation, and cut patches of this memory format; for a small set."""
+        if not self._whole:
+            self._store_whole(partial(OrientedImages, memory_format=memory_format))
+
+    def _store_whole(self, store: Callable[..., "DeviceImages | OrientedImages"]) -> None:
+        s, p = self.images.scale, self.patch
         whole = [self.images[k] for k in range(len(self))]
-        self._on_device = [DeviceImages([image.hr for image in whole], device)]
+        self._whole = [store([image.hr for image in whole], side=p)]
         if self.images.has_lr:
-            self._on_device.append(DeviceImages([image.lr for image in whole], device))
+            self._whole.append(store([image.lr for image in whole], side=p // s))
 
 
 def describe_small_image(path: Path, size: tuple[int, int], patch: int) -> str:
@@ -180,7 +187,8 @@ def flip_patches(images: Tensor, turn: Tensor) -> Tensor:
 class DeviceImages:
     """Images `[C, H, W]` of any sizes and one depth, concatenated on `device`; one indexing operation cuts a batch."""
 
-    def __init__(self, images: Sequence[Tensor], device: torch.device) -> None:
+    def __init__(self, images: Sequence[Tensor], side: int, device: torch.device) -> None:
+        self.side, self.dtype = side, images[0].dtype
         samples = torch.cat([image.flatten() for image in images])
         # PyTorch has no indexing and flipping of uint16 everywhere.
         self.samples = (samples.view(torch.int16) if samples.dtype == torch.uint16 else samples).to(device)
@@ -189,14 +197,15 @@ class DeviceImages:
         layout = [(start, x.shape[1] * x.shape[2], x.shape[2]) for start, x in zip(starts, images, strict=False)]
         self._layout = np.array(layout)  # [N, 3]: offset of the image, samples of a plane, of a row
 
-    def cut(self, index: np.ndarray, corners: np.ndarray, side: int) -> Tensor:
-        """Cut `[B, C, side, side]`: from image `index[k]` the square below and right of `corners[k]` (row, column)."""
+    def cut(self, index: np.ndarray, corners: np.ndarray, turn: np.ndarray) -> Tensor:
+        """Cut `[B, C, side, side]`: from image `index[k]` the square below and right of `corners[k]`, flipped by `turn[k]`."""
         start, plane, width = self._layout[index].T
         start = start + corners[:, 0] * width + corners[:, 1]
         offsets = torch.from_numpy(np.stack([start, plane, width])).to(self.samples.device)
         start, plane, width = offsets[:, :, None, None, None]  # [B, 1, 1, 1] each
-        channel, pixel = (torch.arange(n, device=self.samples.device) for n in (self.channels, side))
-        return self.samples[start + plane * channel[:, None, None] + width * pixel[:, None] + pixel]
+        channel, pixel = (torch.arange(n, device=self.samples.device) for n in (self.channels, self.side))
+        patches = self.samples[start + plane * channel[:, None, None] + width * pixel[:, None] + pixel]
+        return flip_patches(patches, torch.from_numpy(turn).to(patches.device)).view(self.dtype)
 
 
 def _cut_patches(images: Sequence[Tensor], corners: np.ndarray, side: int, turn: np.ndarray) -> Tensor:

@@ -13,8 +13,8 @@ def count_bits(dtype: torch.dtype) -> int:
 
 def to_unit(levels: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     """Convert levels to `dtype` in 0…1; floats hold 8-bit levels, rounded or not."""
-    is_whole = levels.dtype in WHITE and dtype == torch.float32  # which the division gives at once
-    return (levels if is_whole else levels.to(dtype)) / WHITE.get(levels.dtype, 255)
+    white = WHITE.get(levels.dtype, 255)
+    return levels / white if levels.dtype == dtype else levels.to(dtype).div_(white)  # in place: one pass less
 
 
 def round_to_levels(image: Tensor, dtype: torch.dtype = torch.uint8) -> Tensor:

@@ -28,9 +28,8 @@ def prepare_net(net: nn.Module, channels_last: bool, compile: bool | str) -> Non
 
 def convert_batch(pair: Pair, channels_last: bool) -> Pair:
     """Return the batch in the memory format of the net."""
-    if not channels_last:
-        return pair
-    return Pair(*(image.to(memory_format=torch.channels_last) for image in pair))
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    return Pair(*(image.contiguous(memory_format=layout) for image in pair))
 
 
 def disable_compile(trainer: Trainer) -> contextlib.AbstractContextManager:
