@@ -20,6 +20,7 @@ from sr.metric.protocol import Protocol
 from sr.model.gan import GAN
 from sr.model.objective import Objective
 from sr.net.plain import Plain
+from sr.penalty.r1 import R1
 from sr.schedule.constant import constant
 from sr.trainer.default import Trainer
 
@@ -127,6 +128,39 @@ def test_a_step_is_one_update_of_the_generator(accumulate: int, d_steps: int) ->
     assert sorted(set(steps)) == list(range(1 if accumulate * d_steps == 1 else 0, 21))
 
 
+@pytest.mark.parametrize("adversarial", [Vanilla(), Hinge(), Relativistic(), WGAN()], ids=repr)
+@pytest.mark.parametrize(
+    "options", [{}, {"accumulate": 2, "d_steps": 2}, {"penalty": {"r1": R1(interval=2)}}, {"clip": 0.01, "ramp_steps": 3}]
+)
+def test_both_losses_share_forward_passes_of_the_discriminator_and_learn_the_same(
+    adversarial: nn.Module, options: dict[str, Any]
+) -> None:
+    """The losses of G and D need D's output for the same images and the same weights of D."""
+    states, signals, passes = [], [], []
+    for shares in (True, False):
+        module = gan(adversarial, adversarial_weight=0.5, warmup_steps=1, **options)
+        assert module._has_repeatable_d
+        module._has_repeatable_d = shares
+        counts = [0]
+        module.discriminator.register_forward_hook(lambda *_, counts=counts: counts.__setitem__(0, counts[0] + 1))
+        train(module, 4)
+        states.append([*module.net.parameters(), *module.discriminator.parameters()])
+        signals.append(module.signals)
+        passes.append(counts[0])
+    assert all(torch.equal(a, b) for a, b in zip(*states, strict=True))
+    assert signals[0] == signals[1]
+    adversarial_batches = 3 * options.get("accumulate", 1)  # of G, after the warm-up
+    assert passes[1] - passes[0] == adversarial_batches * (2 if adversarial.relativistic else 1)
+
+
+@pytest.mark.parametrize("norm", ["spectral", "batch", "none"])
+@pytest.mark.parametrize("noise", [0.0, 0.1])
+def test_a_discriminator_that_changes_by_itself_is_asked_again(norm: str, noise: float) -> None:
+    module = gan(discriminator=Patch(width=4, depth=2, norm=norm), instance_noise=noise)
+    assert module._has_repeatable_d == (norm != "spectral" and not noise)
+    assert not gan(discriminator=nn.Sequential(Patch(width=4, depth=1), nn.Dropout()))._has_repeatable_d
+
+
 def test_the_generator_learns_from_one_of_the_discriminators_batches() -> None:
     """G does not change before the last of three D steps; and D's batches leave no gradient in G."""
     module = gan(adversarial_weight=1.0, warmup_steps=0, d_steps=3, accumulate=1)
@@ -154,7 +188,8 @@ def test_the_discriminator_gets_instance_noise() -> None:
             lambda _, images, out, deviations=deviations: deviations.append(images[0].std().item())
         )
         fit(module, 1, [Pair(torch.zeros(2, 3, 8, 8), torch.zeros(2, 3, 16, 16))])
-        assert deviations == pytest.approx([noise] * 3, rel=0.1)  # real and fake for D's loss, fake for G's
+        # Real and fake for the loss of D; with noise, fake again for that of G.
+        assert deviations == pytest.approx([noise] * (3 if noise else 2), rel=0.1)
 
 
 class WeightPenalty(nn.Module):

@@ -10,11 +10,13 @@ import sr.runtime.torchvision_shim  # noqa: F401  before Lightning and torchmetr
 import contextlib
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any, Unpack
+from typing import Any, NamedTuple, Unpack
 
 import torch
 from pytorch_lightning.core.optimizer import LightningOptimizer
+from pytorch_lightning.strategies import SingleDeviceStrategy
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -26,6 +28,13 @@ from sr.runtime.option_types import NonNegativeFloat, NonNegativeInt, PositiveIn
 from sr.runtime.terminal import format_count
 
 
+class Logits(NamedTuple):
+    """D's outputs for one batch, of any shape."""
+
+    real: Tensor
+    fake: Tensor
+
+
 class GAN(SRModule):
     """Minimizes `loss(net(lr), hr) + adversarial_weight · adversarial(D(net(lr)))`; D learns to distinguish real from fake.
 
@@ -33,6 +42,9 @@ class GAN(SRModule):
     `accumulate`. `clip` bounds the gradient norm of each. `instance_noise` is the standard deviation of Gaussian noise on
     all images that D receives (Sønderby et al., "Amortised MAP Inference for Image Super-resolution", 2017,
     https://arxiv.org/abs/1610.04490, section 3.4). `penalty` holds the penalties on D, by name.
+
+    In a single process, the losses of D and G are computed from the same forward passes of D, where a second one would give
+    the same output: not with instance noise, and not of a D with spectral normalization or dropout.
     """
 
     loss_signal = "train/loss_pixel"
@@ -57,6 +69,8 @@ class GAN(SRModule):
         self.penalty = nn.ModuleDict(penalty or {})
         self.discriminator_optimizer = discriminator_optimizer
         self.adversarial_weight, self.instance_noise = adversarial_weight, instance_noise
+        self._has_repeatable_d = not instance_noise and _is_repeatable(discriminator)
+        self._shares_logits = False  # by both losses
         self.warmup_steps, self.ramp_steps = warmup_steps, ramp_steps
         self.d_steps, self.accumulate = d_steps, accumulate
         self._batches = 0  # since the start: an epoch's length need not be a multiple of the batches in a step
@@ -78,6 +92,8 @@ class GAN(SRModule):
         super().setup(stage)
         if stage == "fit" and self.trainer.channels_last:
             convert_weights(self.discriminator, torch.channels_last)
+        # DDP would wait for the gradient of G in the backward pass of D's loss.
+        self._shares_logits = self._has_repeatable_d and isinstance(self.trainer.strategy, SingleDeviceStrategy)
 
     def configure_optimizers(self) -> tuple[list[Optimizer], list[Any]]:
         generator = self.optimizer(list_trainable(self.net))
@@ -137,11 +153,12 @@ class GAN(SRModule):
         # Forward and backward passes.
         with contextlib.nullcontext() if trains_g else torch.no_grad():
             sr = self.net(lr)
+        logits = None
         if trains_d:
             update = (self.global_step - self.warmup_steps) * self.d_steps + position // self.accumulate
-            self._backward_discriminator(hr, sr.detach(), update)
+            logits = self._backward_discriminator(hr, sr, update)
         if trains_g:
-            self._backward_generator(sr, hr, trains_d)
+            self._backward_generator(sr, hr, logits)
 
         # Updates, after both backward passes: accumulated batches give the step of one larger batch.
         if (position + 1) % self.accumulate == 0:
@@ -155,47 +172,64 @@ class GAN(SRModule):
         noisy = images + self.instance_noise * torch.randn_like(images) if self.instance_noise else images
         return self.discriminator(noisy).float()
 
-    def _backward_discriminator(self, hr: Tensor, fake: Tensor, update: int) -> None:
-        """Backpropagate D's loss and penalties before D's update number `update`; `fake` is detached from G."""
+    def _backward_discriminator(self, hr: Tensor, sr: Tensor, update: int) -> Logits:
+        """Backpropagate D's loss and penalties before D's update number `update`; G gets no gradient from them.
+
+        Returns D's outputs, from which G's loss can be computed as well.
+        """
         # Adversarial loss.
         self.discriminator.requires_grad_(True)
-        real_logit, fake_logit = self._discriminate(hr), self._discriminate(fake)
-        loss = self.adversarial.discriminator(real_logit, fake_logit)
+        is_shared = self._shares_logits and sr.requires_grad
+        logits = Logits(self._discriminate(hr), self._discriminate(sr if is_shared else sr.detach()))
+        loss = self.adversarial.discriminator(*logits)
         self.signals |= {
             "train/loss_d": loss.detach(),
-            "train/d_real": self.adversarial.probability(real_logit.detach()),
-            "train/d_fake": self.adversarial.probability(fake_logit.detach()),
+            "train/d_real": self.adversarial.probability(logits.real.detach()),
+            "train/d_fake": self.adversarial.probability(logits.fake.detach()),
         }
 
         # Penalties, each only every few updates and that many times as strong.
         for name, penalty in self.penalty.items():
             if update % penalty.interval == 0:
-                value = penalty(self.discriminator, hr, fake)
+                value = penalty(self.discriminator, hr, sr.detach())
                 self.signals[f"train/penalty_{name}"] = value.detach()
                 loss = loss + penalty.weight * penalty.interval * value
-        self.manual_backward(loss / self.accumulate)
+        inputs = list_trainable(self.discriminator) if is_shared else None
+        self.manual_backward(loss / self.accumulate, inputs=inputs, retain_graph=is_shared)
+        return logits
 
-    def _backward_generator(self, sr: Tensor, hr: Tensor, is_adversarial: bool) -> None:
+    def _backward_generator(self, sr: Tensor, hr: Tensor, logits: Logits | None) -> None:
         """Backpropagate G's losses and, after the warm-up, the adversarial one. D's weights get no gradient from it."""
         terms, weights = self.loss(sr, hr), self.loss.weights
         loss = self.loss.total(terms)
         self.log_loss(loss)
-        if is_adversarial:
-            terms["adversarial"] = self._adversarial_loss(sr, hr)
+        if logits is not None:
+            terms["adversarial"] = self._adversarial_loss(sr, hr, logits)
             weights = weights | {"adversarial": self.adversarial_weight * self.ramp}
             loss = loss + weights["adversarial"] * terms["adversarial"]
             if self.ramp < 1:
                 self.signals["train/ramp"] = self.ramp
         self.signals["train/loss_g"] = loss.detach()
         self.log_terms(terms, weights)
-        self.manual_backward(loss / self.accumulate)
+        self.manual_backward(loss / self.accumulate, inputs=self._trainable if self._shares_logits else None)
 
-    def _adversarial_loss(self, sr: Tensor, hr: Tensor) -> Tensor:
+    def _adversarial_loss(self, sr: Tensor, hr: Tensor, logits: Logits) -> Tensor:
+        """Return G's adversarial loss, from D's `logits` if they are shared, otherwise from new forward passes."""
+        is_relativistic = self.adversarial.relativistic
+        if self._shares_logits:
+            return self.adversarial.generator(logits.fake, logits.real.detach() if is_relativistic else None)
         self.discriminator.requires_grad_(False)
-        real_logit = self._discriminate(hr) if self.adversarial.relativistic else None
+        real_logit = self._discriminate(hr) if is_relativistic else None
         loss = self.adversarial.generator(self._discriminate(sr), real_logit)
         self.discriminator.requires_grad_(True)
         return loss
+
+
+def _is_repeatable(discriminator: nn.Module) -> bool:
+    """Return True if two forward passes of D with the same images and weights give the same output, as far as is known."""
+    modules = list(discriminator.modules())
+    has_dropout = any(isinstance(module, nn.modules.dropout._DropoutNd) for module in modules)
+    return not has_dropout and all(getattr(m, "is_repeatable", not is_parametrized(m)) for m in modules)
 
 
 def _update(optimizer: LightningOptimizer, schedule: LRScheduler) -> None:
