@@ -130,7 +130,8 @@ def test_a_step_is_one_update_of_the_generator(accumulate: int, d_steps: int) ->
 
 @pytest.mark.parametrize("adversarial", [Vanilla(), Hinge(), Relativistic(), WGAN()], ids=repr)
 @pytest.mark.parametrize(
-    "options", [{}, {"accumulate": 2, "d_steps": 2}, {"penalty": {"r1": R1(interval=2)}}, {"clip": 0.01, "ramp_steps": 3}]
+    "options",
+    [{}, {"accumulate": 2, "d_steps": 2}, {"penalty": {"r1": R1(interval=2)}}, {"clip": 0.01, "ramp_steps": 3}],
 )
 def test_both_losses_share_forward_passes_of_the_discriminator_and_learn_the_same(
     adversarial: nn.Module, options: dict[str, Any]
