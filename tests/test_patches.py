@@ -15,7 +15,7 @@ from torch import Tensor
 from sr.data.benchmark import Benchmark
 from sr.data.folder import Folder
 from sr.data.module import SRDataModule
-from sr.data.oriented_images import COPIES, OrientedImages
+from sr.data.oriented_images import COPIES
 from sr.data.pair import PairFolder
 from sr.data.patches import PatchSampler, flip_patches
 from sr.data.prepare import Augmentation, Degradation
@@ -170,22 +170,24 @@ def test_a_batch_cut_by_one_operation_is_that_of_its_patches(
 
 
 @pytest.mark.parametrize("limit", [None, "data.memory", "all copies"])
+@pytest.mark.parametrize("mode", ["RGB", "L"])  # gray is shown with three channels
 def test_only_a_small_set_is_copied_in_each_orientation(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str | None
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str | None, mode: str
 ) -> None:
-    source = data(Folder, tmp_path, path=write_coordinates(tmp_path / "hr"), patch=16)
+    path = write_coordinates(tmp_path / "hr")
+    for file in path.iterdir():
+        Image.open(file).convert(mode).save(file)
+    source = data(Folder, tmp_path, path=path, patch=16)
     source.setup("fit")
-    size = COPIES * source.train_set.bytes
+    size = COPIES * sum(3 * h * w for h, w in source.train_set.images.sizes) * 5 // 4  # with LR at ×2
+    whole = size + source.train_set.bytes
     if limit == "data.memory":
-        source.memory = size - 1
+        source.memory = whole - 1
     elif limit:
-        monkeypatch.setattr("sr.data.module.MAX_COPIES_BYTES", size - 1)
-    copied: list[OrientedImages] = []
-    monkeypatch.setattr(
-        "sr.data.patches.OrientedImages", lambda *args, **rest: copied.append(OrientedImages(*args, **rest))
-    )
+        monkeypatch.setattr("sr.data.module.MAX_ORIENTED_BYTES", whole - 1)
     source.train_dataloader()
-    assert sum(stored_bytes(images._samples) for images in copied) == (0 if limit else size)
+    assert sum(stored_bytes(images._samples) for images in source.train_set._whole) == (0 if limit else size)
+    assert all(image.is_contiguous() for image in source.draw_example())  # losses may need it
 
 
 # augmentation

@@ -34,7 +34,6 @@ from sr.data.frame_order import check_frame_order
 from sr.data.image_part import Image
 from sr.data.image_set import ImageSet
 from sr.data.matching import match_files
-from sr.data.oriented_images import COPIES
 from sr.data.patches import START, Patches, PatchSampler, describe_small_image
 from sr.data.prefetch import Prefetcher
 from sr.data.prepare import Augmentation, Degradation, build_pair
@@ -49,7 +48,7 @@ from sr.runtime.option_types import NonEmptyStr, NonNegativeFloat, NonNegativeIn
 from sr.runtime.signals import ignore_signals
 
 GB = 1e9
-MAX_COPIES_BYTES = 256e6  # of a training set in each orientation
+MAX_ORIENTED_BYTES = 320e6  # of a training set and its copies in each orientation
 MAX_GPU_SHARE = 0.25  # of a GPU's free memory that a training set may take
 
 
@@ -289,10 +288,10 @@ class SRDataModule(DataSource):
         return build_pair(batch, self.color == "gray", self.degrade, self.select_channels, self.augment.values())
 
     def draw_example(self) -> Pair:
-        """Return the first training batch, on the CPU."""
+        """Return the first training batch, contiguous, on the CPU."""
         loader = self.train_dataloader()
         pair = self.on_after_batch_transfer(loader.dataset[next(iter(loader.sampler))], 0)
-        return Pair(*(image.cpu() for image in pair))
+        return Pair(*(image.cpu().contiguous() for image in pair))
 
     def _get_world(self) -> tuple[int, int]:
         """Return the number of processes that train together, and the rank of this one."""
@@ -313,6 +312,7 @@ class SRDataModule(DataSource):
 
         What else happens to a batch is done on contiguous images: its random numbers and last bits depend on their layout.
         """
-        if isinstance(self.train_set, Patches) and COPIES * self.train_set.bytes <= min(self.memory, MAX_COPIES_BYTES):
+        limit = min(self.memory, MAX_ORIENTED_BYTES)
+        if isinstance(self.train_set, Patches) and self.train_set.bytes + self.train_set.oriented_bytes <= limit:
             is_ready = self.color in ("rgb", "bands") and self.train_set.images.has_lr and not self.augment
             self.train_set.orient(torch.channels_last if is_ready else torch.contiguous_format)

@@ -15,7 +15,7 @@ from torch.utils.data import Dataset, Sampler
 from sr.config.command_line import format_value
 from sr.data.file_errors import FileError
 from sr.data.image_set import ImageSet
-from sr.data.oriented_images import OrientedImages
+from sr.data.oriented_images import COPIES, OrientedImages
 from sr.data.valid_corners import ValidCorners
 from sr.image.batch import Raw
 from sr.runtime.error import UserError
@@ -154,6 +154,14 @@ class Patches(Dataset):
     def move_to(self, device: torch.device) -> None:
         """Copy all images to `device`, and cut patches there; for a set that is in memory."""
         self._store_whole(partial(DeviceImages, device=device))
+
+    @property
+    def oriented_bytes(self) -> float:
+        """The memory that `orient` takes; a gray image that is shown with three channels has three there."""
+        pixels = sum(height * width for height, width in self.images.sizes) * (
+            1 + self.images.has_lr / self.images.scale**2
+        )
+        return COPIES * len(self.images[0].hr) * self.images.dtype.itemsize * pixels
 
     def orient(self, memory_format: torch.memory_format) -> None:
         """Copy all images in each orientation, and cut patches of this memory format; for a small set."""

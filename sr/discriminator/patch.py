@@ -28,6 +28,7 @@ class Patch(nn.Module):
         norm: Literal["batch", "spectral", "none"] = "batch",
     ) -> None:
         super().__init__()
+        self.is_repeatable = norm != "spectral"
         self.depth = depth
         layers: list[nn.Module] = [nn.Conv2d(channels, width, 4, stride=2, padding=1), nn.LeakyReLU(0.2, inplace=True)]
         c_in = width

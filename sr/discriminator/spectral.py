@@ -16,8 +16,6 @@ INITIAL_ITERATIONS = 15  # before the first step; from then on one for each forw
 class SpectralConv(nn.Module):
     """`[B, C, H, W]` -> `[B, c_out, …]` with W / σ(W), eq. 8; W is read as the matrix `[c_out, c_in · kernel²]`."""
 
-    is_repeatable = False  # each forward pass in training improves the estimate of σ
-
     def __init__(
         self, c_in: int, c_out: int, kernel: int, stride: int = 1, padding: int = 0, bias: bool = False
     ) -> None:

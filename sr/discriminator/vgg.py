@@ -24,6 +24,7 @@ class VGG(nn.Module):
         norm: Literal["batch", "spectral", "none"] = "batch",
     ) -> None:
         super().__init__()
+        self.is_repeatable = norm != "spectral"
         layers: list[nn.Module] = [nn.Conv2d(channels, width, 3, padding=1), nn.LeakyReLU(0.2, inplace=True)]
         c_in = width
         for factor, stride in ((1, 2), (2, 1), (2, 2), (4, 1), (4, 2), (8, 1), (8, 2)):

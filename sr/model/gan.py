@@ -16,7 +16,6 @@ import torch
 from pytorch_lightning.core.optimizer import LightningOptimizer
 from pytorch_lightning.strategies import SingleDeviceStrategy
 from torch import Tensor, nn
-from torch.nn.utils.parametrize import is_parametrized
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -43,8 +42,8 @@ class GAN(SRModule):
     all images that D receives (Sønderby et al., "Amortised MAP Inference for Image Super-resolution", 2017,
     https://arxiv.org/abs/1610.04490, section 3.4). `penalty` holds the penalties on D, by name.
 
-    In a single process, the losses of D and G are computed from the same forward passes of D, where a second one would give
-    the same output: not with instance noise, and not of a D with spectral normalization or dropout.
+    In a single process, the losses of D and G are computed from the same forward passes of D, if a second one gives the same
+    output (its `is_repeatable`), and without instance noise.
     """
 
     loss_signal = "train/loss_pixel"
@@ -69,7 +68,7 @@ class GAN(SRModule):
         self.penalty = nn.ModuleDict(penalty or {})
         self.discriminator_optimizer = discriminator_optimizer
         self.adversarial_weight, self.instance_noise = adversarial_weight, instance_noise
-        self._has_repeatable_d = not instance_noise and _is_repeatable(discriminator)
+        self._has_repeatable_d = not instance_noise and getattr(discriminator, "is_repeatable", False)
         self._shares_logits = False  # by both losses
         self.warmup_steps, self.ramp_steps = warmup_steps, ramp_steps
         self.d_steps, self.accumulate = d_steps, accumulate
@@ -196,7 +195,7 @@ class GAN(SRModule):
                 loss = loss + penalty.weight * penalty.interval * value
         inputs = list_trainable(self.discriminator) if is_shared else None
         self.manual_backward(loss / self.accumulate, inputs=inputs, retain_graph=is_shared)
-        return logits
+        return logits._replace(real=logits.real.detach())  # its graph is not needed any more
 
     def _backward_generator(self, sr: Tensor, hr: Tensor, logits: Logits | None) -> None:
         """Backpropagate G's losses and, after the warm-up, the adversarial one. D's weights get no gradient from it."""
@@ -217,19 +216,12 @@ class GAN(SRModule):
         """Return G's adversarial loss, from D's `logits` if they are shared, otherwise from new forward passes."""
         is_relativistic = self.adversarial.relativistic
         if self._shares_logits:
-            return self.adversarial.generator(logits.fake, logits.real.detach() if is_relativistic else None)
+            return self.adversarial.generator(logits.fake, logits.real if is_relativistic else None)
         self.discriminator.requires_grad_(False)
         real_logit = self._discriminate(hr) if is_relativistic else None
         loss = self.adversarial.generator(self._discriminate(sr), real_logit)
         self.discriminator.requires_grad_(True)
         return loss
-
-
-def _is_repeatable(discriminator: nn.Module) -> bool:
-    """Return True if two forward passes of D with the same images and weights give the same output, as far as is known."""
-    modules = list(discriminator.modules())
-    has_dropout = any(isinstance(module, nn.modules.dropout._DropoutNd) for module in modules)
-    return not has_dropout and all(getattr(m, "is_repeatable", not is_parametrized(m)) for m in modules)
 
 
 def _update(optimizer: LightningOptimizer, schedule: LRScheduler) -> None:
