@@ -49,10 +49,12 @@ def _store_copies(images: Sequence[Tensor]) -> tuple[Tensor, np.ndarray]:
     samples = torch.empty(int(starts[-1]), images[0].shape[0], dtype=dtype)
     starts = starts[:-1].reshape(COPIES, -1)
     for image, *places in zip(images, *starts.tolist(), strict=True):
-        upright, transposed = image.view(dtype).permute(1, 2, 0), image.view(dtype).permute(2, 1, 0)
-        copies = (upright, upright.flip(1), transposed, transposed.flip(1))
-        for copy, start in zip(copies, places, strict=True):
-            samples[start : start + len(copy) * copy.shape[1]].view(copy.shape).copy_(copy)
+        planes = image.view(dtype).numpy()
+        turned = planes.swapaxes(1, 2)
+        for start, view in zip(places, (planes, planes[:, :, ::-1], turned, turned[:, :, ::-1]), strict=True):
+            place = samples[start : start + view[0].size].numpy().reshape(*view.shape[1:], -1)
+            for channel, plane in enumerate(view):  # in a quarter of the time of all at once
+                place[:, :, channel] = plane
     return samples.flatten(), starts
 
 
